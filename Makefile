@@ -1,0 +1,52 @@
+# `make repro` and `make test` do everything from a fresh clone; they need git, make and python3 (3.11 to 3.13).
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help repro test sweep check format generated demo-site demo-table clean
+
+help:  ## what can be made
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (some minutes, once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pipeline,dev]'
+	@touch $(READY)
+
+repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder run it on your own data
+	@$(BIN)/python -m pipeline.choose_params $(if $(PARAMS),--params '$(PARAMS)') $(if $(DATA),--data '$(DATA)') $(if $(FORCE),--force)
+	@dvc repro --quiet
+	@$(BIN)/python -m pipeline.closing
+
+test: $(READY)  ## the tests that run all the time
+	@$(BIN)/python -m pytest -m "not sweep"
+
+sweep: $(READY)  ## the heavy tests; prints a table of them
+	@$(BIN)/python -m pytest -m sweep -v
+
+check: $(READY)  ## format, lint, types, import contracts
+	@ruff format --check .
+	@ruff check .
+	@mypy
+	@lint-imports --no-logo
+
+format: $(READY)  ## put the code into the project's format
+	@ruff format .
+	@ruff check --fix .
+
+generated: $(READY)  ## write dvc.yaml and schemas/ anew from the code
+	@$(BIN)/python -m pipeline.graph
+	@$(BIN)/python -m pipeline.schemas
+
+demo-site: $(READY)  ## serve the demo web site on this machine, to look at it
+	@$(BIN)/python -m pipeline.demo
+
+demo-table: $(READY)  ## every subset of the modalities, three seeds each, on the shards there are
+	@$(BIN)/python -m benchmarks.demo_table
+
+clean:  ## remove what the pipeline made; the item cache stays
+	rm -rf data

@@ -1,0 +1,122 @@
+"""What each modality is worth: trains and measures a model of its own for every subset of the modalities, with several
+seeds, on the shards that are there. The same recipe and budget for all: the blocks `train` and `evaluate` of
+`params.yaml` with nothing changed but `train.modalities` and `train.seed`.
+
+`python -m benchmarks.demo_table` (about 10 minutes on 2 cores), or `make demo-table`.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from pipeline.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
+from pipeline.evaluate import evaluate
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.subsets import Subset, list_subsets, name_subset
+from pipeline.params import RunParams, check_block, read_params
+from pipeline.stage import Workspace
+from pipeline.train import train
+from pipeline.train.params import TrainParams
+
+RESULT = Path("benchmarks/results/demo_table.md")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The blocks of `params.yaml` that say how to train and measure."""
+
+    train: TrainParams
+    evaluate: EvaluateParams
+    run: RunParams
+
+
+@dataclass(frozen=True)
+class Row:
+    """Scores of the models of one subset of the modalities, one a seed."""
+
+    subset: Subset
+    macro_f1: Sequence[float]
+    accuracy: Sequence[float]
+
+
+def measure(shards: Path, recipe: Recipe, subset: Subset, seed: int) -> dict[str, Any]:
+    """Train and evaluate one model on the dataset in `shards`; gives its metrics."""
+    params = recipe.train.model_copy(update={"modalities": subset, "seed": seed})
+    with tempfile.TemporaryDirectory() as name:
+        data = Path(name)
+        (data / SHARDS_FOLDER).symlink_to(shards.resolve())
+        workspace = Workspace(data, data, data / "cache", recipe.run)  # what is made is at once where it is read
+        train(params, workspace)
+        assert (data / MODEL_FOLDER).is_dir(), "made by train"
+        evaluate(recipe.evaluate, workspace)
+        metrics: dict[str, Any] = json.loads((data / REPORT_FOLDER / "metrics.json").read_text(encoding="utf-8"))
+    return metrics
+
+
+def measure_all(shards: Path, recipe: Recipe, seeds: int) -> list[Row]:
+    """A row a subset of the modalities that `params.yaml` names, the smallest first."""
+    rows = []
+    for subset in list_subsets(recipe.train.modalities):
+        metrics = [measure(shards, recipe, subset, seed) for seed in range(seeds)]
+        rows.append(Row(subset, [m["macro_f1"] for m in metrics], [m["accuracy"] for m in metrics]))
+        sys.stderr.write(format_row(rows[-1]) + "\n")
+    return rows
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """The rows in Markdown, and how far the best fused model is ahead of the best single modality."""
+    best = {
+        fused: max((row for row in rows if (len(row.subset) > 1) == fused), key=lambda row: mean(row.macro_f1))
+        for fused in {len(row.subset) > 1 for row in rows}
+    }
+    lines = [
+        f"Mean and standard deviation over {len(rows[0].macro_f1)} seeds, on samples that training did not see.",
+        "",
+        "| modalities | macro F1 | accuracy |",
+        "| --- | --- | --- |",
+        *map(format_row, rows),
+    ]
+    if len(best) == 2:
+        margin = 100 * (mean(best[True].macro_f1) - mean(best[False].macro_f1))
+        names = name_subset(best[True].subset), name_subset(best[False].subset)
+        lines += ["", f"{names[0]} is {margin:.1f} points of macro F1 ahead of {names[1]} alone."]
+    return "\n".join(lines) + "\n"
+
+
+def format_row(row: Row) -> str:
+    """One line of the table, in per cent."""
+    return f"| {name_subset(row.subset)} | {format_spread(row.macro_f1)} | {format_spread(row.accuracy)} |"
+
+
+def format_spread(values: Sequence[float]) -> str:
+    """`93.1 ± 0.8`."""
+    return f"{100 * mean(values):.1f} ± {100 * stdev(values) if len(values) > 1 else 0:.1f}"
+
+
+def main() -> None:
+    """Measure, print the table, and keep it."""
+    parser = argparse.ArgumentParser(description="Trains every subset of the modalities and prints the table.")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="the folder with 5_shards")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--result", type=Path, default=RESULT, help="where the table goes")
+    options = parser.parse_args()
+    blocks = read_params(Path("params.yaml"))
+    recipe = Recipe(
+        check_block(blocks, "train", TrainParams),
+        check_block(blocks, "evaluate", EvaluateParams),
+        check_block(blocks, "run", RunParams),
+    )
+    table = format_table(measure_all(options.data / SHARDS_FOLDER, recipe, options.seeds))
+    options.result.parent.mkdir(parents=True, exist_ok=True)
+    options.result.write_text(table, encoding="utf-8")
+    sys.stdout.write(table)
+
+
+if __name__ == "__main__":
+    main()

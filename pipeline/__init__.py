@@ -1,0 +1,1 @@
+"""How data is made: one module a stage, under the name of the stage."""

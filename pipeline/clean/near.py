@@ -1,0 +1,118 @@
+"""Near-duplicates: things whose fingerprints differ in few bits and whose thumbnails differ little.
+
+Comparing all pairs would be quadratic. Three observations make it close to linear, and leave nothing out:
+things with the same fingerprint and thumbnail are one thing; of `near_bits + 1` bands of the 64 bits, two fingerprints
+that differ in `near_bits` places agree in one whole band (the pigeonhole principle; Manku, Jain and Das Sarma,
+"Detecting near-duplicates for web crawling", 2007); and if the differences of all cells add up to d, then a sum of the
+cells with any signs differs by at most d. So things are sorted by a band and then by such a sum, and each is compared
+with those that follow it while the band is the same and the sum within reach: first the bits, then the cells by
+sixteens, then the cells.
+"""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from pipeline.components import Indexes, find_components
+
+Bits = np.ndarray[Any, np.dtype[np.uint64]]
+Thumbnails = np.ndarray[Any, np.dtype[np.uint8]]
+Stripes = np.ndarray[Any, np.dtype[np.uint16]]
+
+HALF_WAVES = (1, 2, 4, 32)  # none, one and two from top to bottom, and one from left to right of 16 x 16 cells
+
+STRIPE = 16  # cells
+
+BATCH = 16_384  # pairs whose thumbnails are compared at a time: 4 MiB a side
+
+
+def find_near_clusters(bits: Bits, thumbnails: Thumbnails, near_bits: int, near_difference: float) -> Indexes:
+    """For each thing the smallest index of the things that it is near to, directly or by way of others.
+
+    `bits` has shape (n,), uint64; `thumbnails` (n, cells), uint8, where cells may be 0: then bits alone decide. Two
+    things are near if their bits differ in at most `near_bits` of 64 places and their thumbnails by at most
+    `near_difference` per cell on average. Exact: the same clusters as comparing all pairs.
+    """
+    first, looks = _find_looks(bits, thumbnails)
+    clusters = _join_near(bits[first], thumbnails[first], near_bits, near_difference)
+    return first[clusters][looks]
+
+
+def _find_looks(bits: Bits, thumbnails: Thumbnails) -> tuple[Indexes, Indexes]:
+    """The first thing of each look (fingerprint and thumbnail) in order of appearance, and the look of each thing."""
+    raw = np.ascontiguousarray(np.concatenate([bits[:, None].view(np.uint8), thumbnails], axis=1))
+    whole = raw.view(np.dtype((np.void, raw.shape[1])))[:, 0]
+    _, first, looks = np.unique(whole, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return first[order], rank[looks]
+
+
+def _join_near(bits: Bits, thumbnails: Thumbnails, near_bits: int, near_difference: float) -> Indexes:
+    count = len(bits)
+    reach = int(near_difference * thumbnails.shape[1])  # sums are whole numbers, so cutting decides nothing
+    stripes, sums = _sum_stripes(thumbnails), _sum_widely(thumbnails)
+    root = np.arange(count, dtype=np.int64)
+    for band in _split_bands(bits, near_bits + 1):
+        order = np.lexsort((sums, band))
+        for left, right in _walk_windows(band[order], sums[order], reach):
+            pairs = order[left], order[right]
+            pairs = _select(pairs, root[pairs[0]] != root[pairs[1]])
+            pairs = _select(pairs, np.bitwise_count(bits[pairs[0]] ^ bits[pairs[1]]) <= near_bits)
+            pairs = _select(pairs, _sum_differences(stripes, *pairs) <= reach)
+            pairs = _select(pairs, _sum_differences(thumbnails, *pairs) <= reach)
+            if len(pairs[0]):
+                root = find_components(count, root[pairs[0]], root[pairs[1]])[root]
+    return root
+
+
+def _sum_stripes(thumbnails: Thumbnails) -> Stripes:
+    """Sums over every 16 cells: they differ by no more than the cells do, and there are fewer of them."""
+    starts = np.arange(0, thumbnails.shape[1], STRIPE)
+    return np.add.reduceat(thumbnails, starts, axis=1, dtype=np.uint16) if len(starts) else thumbnails.astype(np.uint16)
+
+
+def _sum_widely(thumbnails: Thumbnails) -> Indexes:
+    """A sum of each thumbnail's cells with the signs of a square wave: of a few waves the one that tells things apart
+    best. (All signs alike tell nothing apart where thumbnails have one brightness.)"""
+    cells = np.arange(thumbnails.shape[1])
+    odd = [cells * halves // max(len(cells), 1) % 2 == 1 for halves in HALF_WAVES]
+    sums = [
+        thumbnails[:, ~where].sum(axis=1, dtype=np.int64) - thumbnails[:, where].sum(axis=1, dtype=np.int64)
+        for where in odd
+    ]
+    return max(sums, key=lambda each: float(each.std()) if len(each) else 0.0)
+
+
+def _select(pairs: tuple[Indexes, Indexes], wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Indexes, Indexes]:
+    return pairs[0][wanted], pairs[1][wanted]
+
+
+def _split_bands(bits: Bits, count: int) -> Iterator[Bits]:
+    """The 64 bits in `count` bands as even as can be; beyond 64 some are empty, and equal everywhere."""
+    edges = [64 * number // count for number in range(count + 1)]
+    for low, high in pairwise(edges):
+        yield (bits >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1) if high > low else np.zeros_like(bits)
+
+
+def _walk_windows(band: Bits, sums: Indexes, reach: int) -> Iterator[tuple[Indexes, Indexes]]:
+    """Pairs of places in the sorted arrays with the same band and sums within reach, one distance at a time."""
+    left = np.arange(len(band), dtype=np.int64)
+    distance = 1
+    while len(left := left[left < len(band) - distance]):
+        right = left + distance
+        left = left[(band[left] == band[right]) & (sums[right] - sums[left] <= reach)]
+        yield left, left + distance
+        distance += 1
+
+
+def _sum_differences(values: Thumbnails | Stripes, left: Indexes, right: Indexes) -> Indexes:
+    """The sum over a row of `values` of how much the two of each pair differ."""
+    total = np.empty(len(left), dtype=np.int64)
+    for start in range(0, len(left), BATCH):
+        one, other = values[left[start : start + BATCH]], values[right[start : start + BATCH]]
+        total[start : start + BATCH] = (np.maximum(one, other) - np.minimum(one, other)).sum(axis=1, dtype=np.int64)
+    return total

@@ -1,0 +1,180 @@
+"""Fetches each URL once, ever: answers are kept in the item cache, final ones and failures alike.
+
+A run that was killed goes on with what is missing, and a run that is repeated makes no request at all.
+"""
+
+import asyncio
+import ssl
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from socket import gaierror
+from weakref import WeakValueDictionary
+
+import aiohttp
+
+from pipeline.crawl.addresses import ListedHost
+from pipeline.crawl.exchange import Exchange, Limit, decode_exchange, encode_exchange, request
+from pipeline.crawl.pace import Pace
+from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.resolver import AddressRefused, Resolver
+from pipeline.crawl.robots import MAX_ROBOTS_BYTES
+from pipeline.crawl.urls import find_host, find_site
+from pipeline.item_cache import ItemCache
+from pipeline.records import Reason, Rejection
+
+MAX_CONNECTIONS = 256
+"""To all hosts together; leaves room under the usual limit of 1,024 open files."""
+
+MAX_RETRY_AFTER = 60.0
+"""Seconds. A server that asks to come back later than this is not asked again in this run."""
+
+
+class Client:
+    """Answers by URL, from the cache or else from the network. `requests` counts the latter."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        resolver: Resolver,
+        cache: ItemCache,
+        params: CrawlParams,
+        salts: Mapping[str, str],
+    ) -> None:
+        self.requests = 0
+        self._session = session
+        self._resolver = resolver
+        self._cache = cache
+        self._params = params
+        self._salts = salts
+        self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(params.per_host, params.delay))
+        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def fetch(self, url: str, judge: Callable[[Exchange], Exchange]) -> Exchange:
+        """The answer for a canonical URL. A new one is kept as `judge` leaves it: it may withhold the body."""
+        return await self._fetch(self.make_key(url), url, Limit(self._params.max_bytes), judge)
+
+    async def fetch_robots(self, url: str) -> Exchange:
+        """The answer for a URL as robots.txt: at most its first 500 KiB."""
+        return await self._fetch(self.make_key(url) + "\nrobots", url, Limit(MAX_ROBOTS_BYTES, cut=True), lambda it: it)
+
+    def slow_down(self, site: str, delay: float) -> None:
+        """Leave at least `delay` seconds between the starts of two requests to the site."""
+        self._paces[site].delay = max(self._paces[site].delay, delay)
+
+    def read_body(self, url: str) -> bytes | None:
+        """The kept body of a URL that was fetched, or None where the cache has lost it."""
+        data = self._cache.read(self.make_key(url))
+        return decode_exchange(data).body if data is not None else None
+
+    def make_key(self, url: str) -> str:
+        """The cache's key of an answer: not where the host is, but whether the user says where."""
+        return f"{url}\n{self._params.refresh}\n{self._salts.get(find_host(url)[0], '')}"
+
+    async def _fetch(self, key: str, url: str, limit: Limit, judge: Callable[[Exchange], Exchange]) -> Exchange:
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            data = self._cache.read(key)
+            known = decode_exchange(data) if data is not None else None
+            if known is not None and self._still_holds(known, limit):
+                return _apply_limit(known, limit)
+            exchange = judge(await self._try_repeatedly(url, limit))
+            self._cache.write(key, encode_exchange(exchange))
+            return exchange
+
+    def _still_holds(self, exchange: Exchange, limit: Limit) -> bool:
+        """A verdict that a setting decided does not bind one that allows more."""
+        match exchange.rejection:
+            case Rejection(reason=Reason.TOO_LARGE, limit=allowed):
+                return int(allowed) >= limit.max_bytes
+            case Rejection(reason=Reason.TIMEOUT, limit=allowed):
+                return float(allowed) >= self._params.timeout
+        return True
+
+    async def _try_repeatedly(self, url: str, limit: Limit) -> Exchange:
+        for attempt in range(self._params.retries + 1):
+            async with self._paces[find_site(url)].take_turn(), self._connections:
+                exchange = await self._try(url, limit)
+            asked = read_retry_after(exchange.read_header("retry-after"), time.time())
+            if not _is_passing(exchange) or attempt == self._params.retries or asked > MAX_RETRY_AFTER:
+                break
+            await asyncio.sleep(max(self._params.backoff * 2**attempt, asked))
+        return exchange
+
+    async def _try(self, url: str, limit: Limit) -> Exchange:
+        seconds = self._params.timeout
+        try:
+            async with asyncio.timeout(seconds):
+                await self._resolver.find(url)
+                self.requests += 1
+                return await request(self._session, url, limit)
+        except AddressRefused as refused:
+            return _reject(Reason.ADDRESS_REFUSED, str(refused))
+        except TimeoutError:
+            rejection = Rejection(Reason.TIMEOUT, "no whole answer within crawl.timeout", limit=str(seconds))
+            return Exchange(rejection=rejection)
+        except gaierror:
+            return _reject(Reason.CONNECTION_FAILED, "the name does not resolve")
+        except (aiohttp.ClientSSLError, ssl.SSLError):
+            return _reject(Reason.TLS_FAILED, "no secure connection: its certificate or protocol is not accepted")
+        except aiohttp.ClientPayloadError:
+            return _reject(Reason.TRUNCATED_BODY, "the connection closed before the end of the body")
+        except aiohttp.ClientResponseError:
+            return _reject(Reason.CONNECTION_FAILED, "the answer is not valid HTTP")
+        except (aiohttp.ClientError, OSError):
+            return _reject(Reason.CONNECTION_FAILED, "the connection was refused or broke")
+
+
+def _reject(reason: Reason, detail: str) -> Exchange:
+    return Exchange(rejection=Rejection(reason, detail))
+
+
+def _apply_limit(exchange: Exchange, limit: Limit) -> Exchange:
+    """A body that was kept under a wider limit is judged by this one."""
+    if len(exchange.body) <= limit.max_bytes:
+        return exchange
+    rejection = Rejection(Reason.TOO_LARGE, "more bytes than crawl.max_bytes allows", limit=str(limit.max_bytes))
+    return replace(exchange, body=b"", rejection=rejection)
+
+
+def _is_passing(exchange: Exchange) -> bool:
+    """Whether another try might give another answer."""
+    if exchange.rejection and exchange.rejection.reason in (Reason.CONNECTION_FAILED, Reason.TRUNCATED_BODY):
+        return True
+    return exchange.status is not None and (exchange.status == 429 or exchange.status >= 500)
+
+
+def read_retry_after(value: str | None, now: float) -> float:
+    """Seconds to wait, from a Retry-After header in either of its forms; 0 where it says nothing."""
+    if not value:
+        return 0.0
+    if value.strip().isascii() and value.strip().isdigit():
+        return float(value[:9])
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
+
+
+@asynccontextmanager
+async def open_client(params: CrawlParams, hosts: Mapping[str, ListedHost], cache: ItemCache) -> AsyncIterator[Client]:
+    """A client without cookies and proxies, that asks for plain bytes and trusts the system's certificates."""
+    resolver = Resolver({name: host.open for name, host in hosts.items()})
+    connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0, ssl=ssl.create_default_context())
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": params.agent, "Accept-Encoding": "identity"},
+        timeout=aiohttp.ClientTimeout(),
+        auto_decompress=False,
+        trust_env=False,
+    ) as session:
+        try:
+            yield Client(session, resolver, cache, params, {name: host.salt for name, host in hosts.items()})
+        finally:
+            await resolver.close()

@@ -1,0 +1,98 @@
+"""What a site says about the use of its content for training and about following its links. Pure.
+
+Signals that are understood: `noai`, `noml`, `noimageai` and `nofollow` in `X-Robots-Tag` headers and `<meta
+name="robots">`; `tdm-reservation: 1` as header and as meta element (TDM Reservation Protocol, W3C community group);
+`Content-Usage: train-ai=n` (IETF AI Preferences). A directive may be addressed to one agent (`otherbot: noai`): then it
+counts for that agent alone. `noindex` is about search engines and means nothing here.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pipeline.formats.html import read_attribute
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborHTMLParser
+
+ALL_USES = ("noai", "noml")
+PICTURES = "noimageai"
+
+Headers = Mapping[str, Sequence[str]]
+"""Header names in lower case, each with its values in their order."""
+
+HEADERS = ("x-robots-tag", "tdm-reservation", "content-usage")
+"""The headers that `read_header_signals` looks at."""
+
+_VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+"""Directives that have a colon themselves: what stands before it is no agent's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What was said, each None or the place and word that said it, ready for the ledger."""
+
+    no_training: str | None = None
+    no_pictures: str | None = None
+    no_follow: str | None = None
+
+    def merge(self, other: "Signals") -> "Signals":
+        """Both together; where both speak, this one is quoted."""
+        return Signals(
+            self.no_training or other.no_training,
+            self.no_pictures or other.no_pictures,
+            self.no_follow or other.no_follow,
+        )
+
+
+def read_header_signals(headers: Headers, agent: str) -> Signals:
+    """The signals of a response's headers to the agent whose product token is `agent`."""
+    directives = [word for value in headers.get("x-robots-tag", ()) for word in _find_directives(value, agent)]
+    signals = _judge(directives, "X-Robots-Tag")
+    if any(value.strip() == "1" for value in headers.get("tdm-reservation", ())):
+        signals = signals.merge(Signals(no_training="tdm-reservation: 1"))
+    if any(_forbids_training(value) for value in headers.get("content-usage", ())):
+        signals = signals.merge(Signals(no_training="Content-Usage: train-ai=n"))
+    return signals
+
+
+def read_page_signals(document: "LexborHTMLParser", agent: str) -> Signals:
+    """The signals of a page's meta elements to the agent whose product token is `agent`."""
+    signals = Signals()
+    for node in document.css("meta[name][content]"):
+        name, content = (read_attribute(node, "name") or "").lower(), read_attribute(node, "content") or ""
+        if name in ("robots", agent.lower()):
+            signals = signals.merge(_judge(_split_words(content), f"meta {name}"))
+        elif name == "tdm-reservation" and content == "1":
+            signals = signals.merge(Signals(no_training="meta tdm-reservation: 1"))
+    return signals
+
+
+def _find_directives(value: str, agent: str) -> list[str]:
+    """`noai, nofollow` or `agent: noai, nofollow`; none where another agent is addressed."""
+    name, colon, rest = value.partition(":")
+    name = name.strip().lower()
+    if not colon or "," in name or name in _VALUED:
+        return _split_words(value)
+    return _split_words(rest) if name in (agent.lower(), "*") else []
+
+
+def _split_words(text: str) -> list[str]:
+    return [word for word in re.split(r"[\s,;]+", text.lower()) if word]
+
+
+def _judge(words: Iterable[str], place: str) -> Signals:
+    signals = Signals()
+    for word in words:
+        if word in ALL_USES:
+            signals = replace(signals, no_training=signals.no_training or f"{place}: {word}")
+        elif word == PICTURES:
+            signals = replace(signals, no_pictures=f"{place}: {word}")
+        elif word in ("nofollow", "none"):
+            signals = replace(signals, no_follow=f"{place}: {word}")
+    return signals
+
+
+def _forbids_training(value: str) -> bool:
+    return any(re.fullmatch(r"train-ai\s*=\s*n", part.strip().lower()) for part in value.split(","))

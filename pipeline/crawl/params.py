@@ -1,0 +1,72 @@
+"""The block `crawl:` of `params.yaml`."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from pipeline.crawl.addresses import parse_endpoint
+from pipeline.params import Params, Strings
+
+
+class UrlList(Params):
+    """A table with a URL a row. The columns named here are read, null: there is none."""
+
+    file: Annotated[str, Field(pattern=r"^[^/].*\.(csv|jsonl|parquet)$")]
+    """Path below `crawl.lists_folder`; its ending says its format."""
+    url: Annotated[str, Field(min_length=1)] = "url"
+    """Column of the URL."""
+    caption: str | None = None
+    """Column of a text about what the URL gives; it becomes an item beside it."""
+    label: str | None = None
+    """Column of the label."""
+    split: str | None = None
+    """Column of the split (train, val, test) that the list itself deals."""
+    licence: str | None = None
+    """Column of the licence."""
+    attribution: str | None = None
+    """Column of who is to be named."""
+
+
+class CrawlParams(Params):
+    """What is fetched, and how considerately."""
+
+    start: Strings
+    """Pages to start from; links are followed within their host. `http://demo.test/` is the demo."""
+    lists: Annotated[tuple[UrlList, ...], Field(strict=False)]
+    """URL lists; what they name is fetched, and no links in it are followed."""
+    lists_folder: Annotated[str, Field(min_length=1)]
+    """The folder of the lists. `dvc.yaml` watches it, so that an edited list is seen."""
+    hosts: dict[
+        Annotated[str, Field(pattern=r"^[a-z0-9._:-]+$")],
+        Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-f:.]+\]):[0-9]{1,5}$")],
+    ]
+    """Host names (or addresses) in lower case, and the address and port that each is reached at: for hosts that DNS
+    does not know, and the only way to one whose address is not public."""
+    agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+(/[!-~]+)? ?[ -~]*$")]
+    """The User-Agent header. Its first word is the name that robots.txt files know the crawler by; say where its owner
+    can be reached."""
+    max_depth: Annotated[int, Field(ge=0)]
+    """Links from a start page; what a page embeds belongs to it and is no link."""
+    max_urls: Annotated[int, Field(ge=1)]
+    """URLs that are tried; those beyond are in the ledger as out_of_bounds."""
+    max_bytes: Annotated[int, Field(ge=1, lt=2**33)]
+    """Of one response, decompressed."""
+    timeout: Annotated[float, Field(gt=0, le=3600)]
+    """Seconds for one response, from looking its host up to the last byte read."""
+    per_host: Annotated[int, Field(ge=1, le=64)]
+    """Requests at a time to one host."""
+    delay: Annotated[float, Field(ge=0, le=3600)]
+    """Seconds between the starts of two requests to one host; robots.txt may ask for more."""
+    retries: Annotated[int, Field(ge=0, le=10)]
+    """Further tries after a 429, a 5xx or a broken connection."""
+    backoff: Annotated[float, Field(ge=0, le=60)]
+    """Seconds before the first further try, doubled for each one after it; Retry-After may ask for more."""
+    refresh: Annotated[int, Field(ge=0)]
+    """Responses are kept and not asked for again; another number fetches everything anew."""
+
+    @field_validator("hosts")
+    @classmethod
+    def _check_places(cls, hosts: dict[str, str]) -> dict[str, str]:
+        for place in hosts.values():
+            parse_endpoint(place)
+        return hosts

@@ -1,0 +1,96 @@
+"""Looks each host up once, checks every address that it has, and pins it: what was checked is what is connected to.
+
+A second lookup could give another answer (DNS rebinding), so there is none.
+"""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from ipaddress import ip_address
+
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from pipeline.crawl.addresses import Endpoint, IpAddress, is_public
+from pipeline.crawl.urls import find_host
+
+Lookup = Callable[[str], Awaitable[Sequence[str]]]
+"""Gives the addresses of a host name; raises `OSError` where it has none."""
+
+
+class AddressRefused(Exception):  # noqa: N818 - a verdict, turned into a ledger row
+    """The host may not be connected to; the message says why."""
+
+
+async def look_up(name: str) -> Sequence[str]:
+    """All addresses that the system's resolver knows for a name."""
+    found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+class Resolver(AbstractResolver):
+    """Says where a host is; aiohttp asks it, and so does whoever wants the verdict before a connection is tried.
+
+    `listed` are the hosts that the user vouches for, each with a function that gives its place when it is first needed.
+    """
+
+    def __init__(self, listed: Mapping[str, Callable[[], Endpoint]], lookup: Lookup = look_up) -> None:
+        self._listed = listed
+        self._lookup = lookup
+        self._pinned: dict[str, asyncio.Task[Sequence[IpAddress]]] = {}
+
+    async def find(self, url: str) -> Sequence[Endpoint]:
+        """Where the host of a canonical URL is reached; the same answer for the whole run.
+
+        Raises:
+            AddressRefused: one of its addresses is not public, and the host is not listed.
+            OSError: the name does not resolve.
+        """
+        return await self._find(*find_host(url))
+
+    async def _find(self, host: str, port: int) -> Sequence[Endpoint]:
+        literal = _parse_literal(host)
+        if host in self._listed:
+            endpoint = self._listed[host]()
+            # aiohttp connects to an address in a URL without asking anybody, so it cannot be led elsewhere.
+            if literal and endpoint != Endpoint(literal, port):
+                raise AddressRefused(f"crawl.hosts allows {host} on port {endpoint.port}, the URL names {port}")
+            return [endpoint]
+        addresses = [literal] if literal else await self._find_pinned(host)
+        if not all(map(is_public, addresses)):
+            raise AddressRefused("its address is not public; if it is yours, list the host in crawl.hosts")
+        return [Endpoint(address, port) for address in addresses]
+
+    async def _find_pinned(self, host: str) -> Sequence[IpAddress]:
+        task = self._pinned.get(host)
+        if task is None or (task.done() and (task.cancelled() or task.exception())):
+            task = self._pinned[host] = asyncio.create_task(self._look_up(host))
+        return await asyncio.shield(task)  # one caller's deadline must not end the lookup of the others
+
+    async def _look_up(self, host: str) -> Sequence[IpAddress]:
+        return [ip_address(text) for text in await self._lookup(host)]
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """For aiohttp: the same endpoints as `find`, in its own type."""
+        try:
+            endpoints = await self._find(host, port)
+        except AddressRefused as refused:
+            raise OSError(str(refused)) from None
+        return [
+            ResolveResult(hostname=host, host=str(at.address), port=at.port, family=family, proto=0, flags=0)
+            for at in endpoints
+        ]
+
+    async def close(self) -> None:
+        """Let go of lookups that are still under way."""
+        for task in self._pinned.values():
+            task.cancel()
+        await asyncio.gather(*self._pinned.values(), return_exceptions=True)
+
+
+def _parse_literal(host: str) -> IpAddress | None:
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None

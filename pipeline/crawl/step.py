@@ -1,0 +1,156 @@
+"""The stage: reads the lists, walks, and writes the responses with a row for each URL."""
+
+import ast
+import asyncio
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.crawl.addresses import Endpoint, ListedHost, parse_endpoint
+from pipeline.crawl.lists import ListedUrl, read_lists
+from pipeline.crawl.params import CrawlParams
+from pipeline.demo.params import DemoParams
+from pipeline.errors import InputError
+from pipeline.item_cache import ItemCache
+from pipeline.records import Drop, Outcome
+from pipeline.source import ROOT, find_source_files
+from pipeline.stage import Workspace
+from pipeline.store import Place, TarStore
+from pipeline.tables import write_dropped, write_table
+
+if TYPE_CHECKING:
+    from pipeline.crawl.walk import Tried
+
+DEMO_HOST = "demo.test"
+"""Where the demo is found; reserved for tests (RFC 2606), so that no real host is ever asked for it."""
+
+
+@dataclass
+class Haul:
+    """What a walk brought home: `read_body` gives the bytes that were kept for a final URL."""
+
+    tried: "list[Tried]"
+    repeated: list[Drop]
+    passed_over: list[Drop]
+    requests: int
+    read_body: Callable[[str], bytes | None]
+    bad_rows: list[Drop] = field(default_factory=list)
+
+
+def crawl(params: CrawlParams, demo: DemoParams, workspace: Workspace) -> Outcome:
+    """Fetch what `params` names; writes `1_crawled/`. Unit: the URL, or the row of a list that gives none.
+
+    Answers are kept in the cache, so that a second run with another reason than `crawl.refresh` makes no request for
+    what is there and writes the same bytes.
+
+    Raises:
+        InputError: a list is missing, or cannot be used.
+    """
+    rows = list(read_lists(Path(params.lists_folder), params.lists))
+    bad_rows = [row for row in rows if isinstance(row, Drop)]
+    listed = [row for row in rows if isinstance(row, ListedUrl)]
+    with ExitStack() as stack:
+        hosts = {name: ListedHost(_give(parse_endpoint(place))) for name, place in params.hosts.items()}
+        if any(DEMO_HOST in text for text in (*params.start, *(row.url for row in listed))):
+            hosts.setdefault(DEMO_HOST, ListedHost(_open_demo(demo, stack), _describe_demo(demo)))
+        haul = asyncio.run(_walk(params, listed, hosts, workspace))
+    haul.bad_rows = bad_rows
+    return _write(haul, workspace.work / CRAWLED_FOLDER)
+
+
+def _give(endpoint: Endpoint) -> Callable[[], Endpoint]:
+    return lambda: endpoint
+
+
+def _open_demo(demo: DemoParams, stack: ExitStack) -> Callable[[], Endpoint]:
+    """Starts the demo's server when it is first asked for, and never if all its answers are kept already."""
+    opened: list[Endpoint] = []
+
+    def open_demo() -> Endpoint:
+        if not opened:
+            from pipeline.demo.plan import plan_site
+            from pipeline.demo.server import serve
+
+            server = stack.enter_context(serve(plan_site(demo)))
+            opened.append(parse_endpoint(f"127.0.0.1:{server.port}"))
+        return opened[0]
+
+    return open_demo
+
+
+def _describe_demo(demo: DemoParams) -> str:
+    """What decides the demo's content: its params and its code, but for comments."""
+    digest = hashlib.sha256(demo.model_dump_json().encode())
+    for path in find_source_files("pipeline.demo.server"):
+        if path.startswith("pipeline/demo/"):
+            digest.update(ast.dump(ast.parse((ROOT / path).read_text(encoding="utf-8"))).encode())
+    return digest.hexdigest()
+
+
+async def _walk(
+    params: CrawlParams, listed: Sequence[ListedUrl], hosts: Mapping[str, ListedHost], workspace: Workspace
+) -> Haul:
+    from pipeline.crawl.client import open_client
+    from pipeline.crawl.visit import Visitor
+    from pipeline.crawl.walk import Walk, visit_level
+
+    walk = Walk(params)
+    async with open_client(params, hosts, ItemCache(workspace.cache, "responses")) as client:
+        visitor = Visitor(client, params.agent.split("/")[0].split()[0])
+        level = walk.plan_first_level(params.start, listed)
+        while level:
+            await visit_level(level, visitor.visit, params.per_host, workspace.run)
+            level = walk.plan_next_level(level)
+    tried = [walk.tried[url] for url in sorted(walk.tried)]
+    return Haul(tried, walk.repeated, walk.passed_over, client.requests, client.read_body)
+
+
+def _write(haul: Haul, folder: Path) -> Outcome:
+    drops = [*haul.bad_rows, *haul.repeated]
+    with TarStore(folder, CRAWLED_FOLDER, "responses") as store:
+        write_table(folder / "crawl.parquet", _build_rows(haul, store, drops), CRAWLED)
+    seen = len(haul.tried) + len(haul.bad_rows) + len(haul.repeated)
+    outcome = Outcome(
+        unit="url",
+        seen=seen,
+        kept=seen - len(drops),
+        dropped=drops,
+        parts=haul.passed_over,
+        notes=[f"{haul.requests} requests; all other answers were kept from before"],
+    )
+    write_dropped(folder / "dropped.parquet", "crawl", outcome.unit, outcome.dropped, outcome.parts)
+    return outcome
+
+
+def _build_rows(haul: Haul, store: TarStore, drops: list[Drop]) -> Iterator[dict[str, Any]]:
+    """The table's rows; bodies go to `store` on the way, each once, and rejected URLs to `drops`."""
+    places: dict[str, Place] = {}
+    for one in haul.tried:
+        rejection = one.rejection or (one.visit.rejection if one.visit else None)
+        row = _describe(one)
+        if rejection:
+            drops.append(rejection.drop(one.url))
+            yield {**row, "reason": str(rejection.reason), "detail": rejection.detail}
+            continue
+        body = haul.read_body(row["final_url"])
+        if body is None:
+            raise InputError(f"the item cache has lost the response of {one.url}: run the stage again")
+        sha256 = hashlib.sha256(body).hexdigest()
+        place = places.get(sha256) or places.setdefault(sha256, store.write(sha256, body))
+        yield {**row, "sha256": sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
+
+
+def _describe(one: "Tried") -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(CRAWLED)
+    row |= {"url": one.url, "depth": one.depth, "detail": "", "page": one.embedder or one.page}
+    if one.visit:
+        row |= {"final_url": one.visit.final_url, "status": one.visit.status, "content_type": one.visit.content_type}
+    if one.listed:
+        said = one.listed
+        row |= {"page": one.url, "caption": said.caption, "label": said.label, "split": said.split}
+        row |= {"licence": said.licence, "attribution": said.attribution}
+    return row

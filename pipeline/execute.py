@@ -1,0 +1,247 @@
+"""Where work runs. The only importer of Dask: steps say what is to be done, this file says in which process.
+
+The same tasks give the same results on any number of workers: they are pure functions of small arguments, write their
+output by rename, and return records only. A task whose worker is lost runs again elsewhere.
+"""
+
+import ctypes
+import itertools
+import logging
+import multiprocessing.resource_tracker
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from pipeline.errors import PipelineError
+from pipeline.params import RunParams
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+ONE_THREAD = dict.fromkeys(
+    (
+        "BLIS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMBA_NUM_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "RAYON_NUM_THREADS",
+    ),
+    "1",
+)
+"""One process a core, so one thread a library; and sums in BLAS are the same on every machine of a kind."""
+
+WORKER_LOSSES = 2
+"""How often a task may lose its worker and run again. A kill from outside hits a task once; what always dies, dies
+three times, which is some 10 s with the start of new processes (Dask's own default is a fourth time)."""
+
+SETTINGS = {
+    # Read in the driver, and put into os.environ there with the caller's values first: `_pin_threads` does it better.
+    "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": 65536},
+    "distributed.worker.multiprocessing-method": "spawn",
+    "distributed.scheduler.allowed-failures": WORKER_LOSSES,
+    # Results are small: what grows is a task. Nothing can be spilled, and a paused worker would wait for ever.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+    # What nobody looks at: with these, the driver takes 2.5 instead of 6 % of a core beside the work of 2 workers.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+}
+
+
+class Workers(Protocol):
+    """Processes to run tasks in, or this one."""
+
+    def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+        """`(number of the task, its result)` for every task, as they are finished; each number once.
+
+        Raises:
+            PipelineError: a task raised it; or, in a worker, anything else, or its worker was lost too often: the
+                message has the task's `name` (else its number), what was raised, and where.
+        """
+        ...
+
+
+def run_tasks(
+    function: Callable[[Task], Result], tasks: Sequence[Task], run: RunParams
+) -> Iterator[tuple[int, Result]]:
+    """`Workers.run_tasks` for a stage with one kind of task."""
+    with open_workers(run, len(tasks)) as workers:
+        yield from workers.run_tasks(function, tasks)
+
+
+@contextmanager
+def open_workers(run: RunParams, tasks: int) -> Iterator[Workers]:
+    """`run.workers` processes, but no more than there are `tasks` at most; or this process if that is 0.
+
+    Opening them costs some 2 s and each loads its libraries once, so kinds of tasks that follow each other share them.
+    """
+    count = min(run.workers, tasks)
+    if count == 0:
+        yield ThisProcess()
+        return
+    with _pin_threads(), _open_cluster(count, run.memory) as client:
+        yield Cluster(client, count)
+
+
+class ThisProcess:
+    """Runs tasks here, one after the other; an exception passes through with a note that names the task."""
+
+    def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+        """See `Workers.run_tasks`."""
+        import numpy  # noqa: F401 - a pool that is not loaded yet cannot be limited
+        from threadpoolctl import threadpool_limits
+
+        for number, task in enumerate(tasks):
+            try:
+                with threadpool_limits(1):
+                    result = function(task)
+            except BaseException as error:
+                error.add_note(f"in {function.__name__} of {_name_task(task, number)}")
+                raise
+            yield number, result
+
+
+class Cluster:
+    """Runs tasks on a Dask cluster, twice as many in flight as there are workers: memory does not grow with tasks."""
+
+    def __init__(self, client: "Client", workers: int) -> None:
+        self._client = client
+        self._in_flight = 2 * workers
+        self._calls = itertools.count()
+
+    def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
+        """See `Workers.run_tasks`."""
+        from distributed import as_completed
+
+        call = next(self._calls)  # Dask gives the old result for an old key
+        numbers: dict[str, int] = {}
+
+        def submit(number: int) -> "Future":
+            key = f"{function.__name__}-{call}-{number}"
+            numbers[key] = number
+            return self._client.submit(_Call(function, tasks[number]), key=key, pure=False)
+
+        waiting = iter(range(len(tasks)))
+        finished = as_completed([submit(number) for number in itertools.islice(waiting, self._in_flight)])
+        for future in finished:
+            number = numbers.pop(future.key)
+            if future.status != "finished":
+                raise _explain_failure(future, f"{function.__name__} of {_name_task(tasks[number], number)}")
+            result: Result = future.result()
+            for following in itertools.islice(waiting, 1):
+                finished.add(submit(following))
+            yield number, result
+
+
+class _Call:
+    """A task with its function, as one thing: Dask would search lists and dicts in it for futures of its own."""
+
+    def __init__(self, function: Callable[[Task], Result], task: Task) -> None:
+        self._function = function
+        self._task = task
+
+    def __call__(self) -> object:
+        _die_with_parent()
+        return self._function(self._task)
+
+
+def _name_task(task: object, number: int) -> str:
+    return str(getattr(task, "name", f"task {number}"))
+
+
+def _explain_failure(future: "Future", what: str) -> PipelineError:
+    """The error to raise for a future that did not finish: the task's own if it is for a person, else one about it."""
+    from distributed import KilledWorker
+
+    error = future.exception()
+    if isinstance(error, PipelineError):
+        return error
+    if isinstance(error, KilledWorker):
+        explained = PipelineError(
+            f"{what}: its process died {WORKER_LOSSES + 1} times; either it needs more memory than run.memory allows, "
+            "or a decoder crashed on an item of it"
+        )
+    else:
+        trace = future.traceback()
+        place = traceback.extract_tb(trace)[-1] if trace else None
+        where = f" ({place.filename}:{place.lineno})" if place else ""
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+        explained = PipelineError(f"{what} failed: {type(error).__name__}: {error}{where}{notes}")
+    explained.__cause__ = error
+    return explained
+
+
+@contextmanager
+def _pin_threads() -> Iterator[None]:
+    """What processes started meanwhile find in their environment: one thread a library, whatever the caller had.
+
+    Dask would let the caller's values win, and would leave its own in this process.
+    """
+    before = {name: os.environ.get(name) for name in (*ONE_THREAD, "MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")}
+    os.environ.update(ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _open_cluster(workers: int, memory: str) -> Iterator["Client"]:
+    """Processes on this machine, reachable from this machine only, without a dashboard."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with dask.config.set(SETTINGS):
+        with _delay_interrupts():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=memory,
+                host="127.0.0.1",
+                # Dask opens an HTTP port in any case: left to itself 8787, with a warning where that is taken.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster) as client:
+            yield client
+
+
+@contextmanager
+def _delay_interrupts() -> Iterator[None]:
+    """Start threads and processes that Ctrl-C does not reach: the terminal sends it to all, and this one ends the rest.
+
+    The mask is inherited by threads and by what they start, also later; an interrupt that comes meanwhile waits.
+    """
+    multiprocessing.resource_tracker.ensure_running()  # its start would lift the mask
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process when its parent ends.
+
+    A Dask worker watches its parent in a thread of its own; that thread waits for ever while C code that hangs holds
+    the interpreter's lock.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG in prctl(2)
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,0 +1,46 @@
+"""What each sample of a dataset holds, known before any item is read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.samples import AlignedSample, find_modalities
+from pipeline.modalities.table import MODALITIES
+from pipeline.params import Params
+from shardwright.field import Field
+
+PRESENT = Field("uint8", (), unit="1 present, 0 absent")
+LABEL = Field("int64", (), unit="index into classes")
+
+
+@dataclass(frozen=True)
+class FieldPlan:
+    """The fields of a dataset, in order: those of each modality, then `<modality>_present`, then `label`.
+
+    `modalities` has the fields of each modality in use; `optional` are those that some samples lack: their fields are
+    zero there, and only they have a `<modality>_present`. `params` has the block of each modality in use.
+    """
+
+    fields: Mapping[str, Field]
+    params: Mapping[str, Params]
+    modalities: Mapping[str, tuple[str, ...]]
+    optional: tuple[str, ...]
+    classes: tuple[str, ...] | None
+
+
+def plan_fields(samples: Sequence[AlignedSample], params: ExtractParams, classes: tuple[str, ...] | None) -> FieldPlan:
+    """The fields that these samples need."""
+    fields: dict[str, Field] = {}
+    blocks: dict[str, Params] = {}
+    modalities = {}
+    for name in find_modalities(samples):
+        blocks[name] = getattr(params, name)
+        own = MODALITIES[name].plan_fields(blocks[name])
+        assert not own.keys() & fields.keys(), f"{name} has fields of another modality"
+        fields.update(own)
+        modalities[name] = tuple(own)
+    optional = tuple(name for name in modalities if any(name not in sample.parts for sample in samples))
+    fields.update({f"{name}_present": PRESENT for name in optional})
+    if classes is not None:
+        fields["label"] = LABEL
+    return FieldPlan(fields, blocks, modalities, optional, classes)

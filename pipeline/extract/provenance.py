@@ -1,0 +1,58 @@
+"""Where a dataset comes from: its sources and licences, and the code and libraries that made it."""
+
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Any
+
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.samples import AlignedSample
+from pipeline.source import hash_source
+from shardwright.manifest import Source
+
+LIBRARIES = (
+    "librosa",
+    "numpy",
+    "opencv-python",
+    "opencv-python-headless",
+    "scipy",
+    "soundfile",
+    "soxr",
+    "spacy",
+)
+"""Distributions whose version can change a byte of a shard."""
+
+
+def count_sources(samples: Iterable[AlignedSample]) -> tuple[Source, ...]:
+    """How many samples use something of each source, licence and attribution ("" where unknown), sorted."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for sample in samples:
+        counts.update({_name_terms(part.origin) for part in sample.parts.values()})
+    return tuple(Source(*terms, samples=count) for terms, count in sorted(counts.items()))
+
+
+def _name_terms(origin: Mapping[str, str]) -> tuple[str, str, str]:
+    return origin.get("source", ""), origin.get("licence", ""), origin.get("attribution", "")
+
+
+def describe_making(params: ExtractParams, dataset: str) -> dict[str, Any]:
+    """`extract_record.json`: what made the dataset whose hash is given. No clock and no host: two runs say the same."""
+    return {
+        "dataset": dataset,
+        "params": params.model_dump(mode="json"),
+        "source": hash_source("stages.extract"),
+        "python": platform.python_version(),
+        "libraries": read_versions(),
+    }
+
+
+def read_versions() -> dict[str, str]:
+    """The versions of those of `LIBRARIES` that are installed."""
+    installed = {}
+    for name in LIBRARIES:
+        try:
+            installed[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # OpenCV comes under several names
+    return installed

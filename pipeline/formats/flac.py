@@ -1,0 +1,106 @@
+"""FLAC files as metadata blocks, without decoding a sample: header, and metadata taken out.
+
+After the marker come blocks (last-flag and type, 24-bit length, content), then frames up to the end of the file.
+RFC 9639, sections 8 and 9.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.formats.fault import FormatFault, Truncated
+
+_MARKER = b"fLaC"
+_STREAMINFO, _SEEKTABLE, _INVALID = 0, 3, 127
+_STREAMINFO_SIZE = 34
+_LAST = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class FlacHeader:
+    """Sample rate in Hz, channels, bits a sample, and samples per channel as declared, 0 where they are not."""
+
+    rate: int
+    channels: int
+    bits: int
+    frames: int
+
+
+class _Block(NamedTuple):
+    """Content of a metadata block is `data[start:end]`."""
+
+    kind: int
+    start: int
+    end: int
+
+
+def read_header(data: bytes) -> FlacHeader:
+    """The stream info block, which comes first.
+
+    Raises:
+        FormatFault: it is no FLAC file, or its first block is not the stream info.
+        Truncated: the file ends inside it.
+    """
+    block = _read_blocks(data)[0]
+    packed = int.from_bytes(data[block.start + 10 : block.start + 18], "big")  # 20 + 3 + 5 + 36 bits
+    return FlacHeader(packed >> 44, (packed >> 41 & 0b111) + 1, (packed >> 36 & 0b11111) + 1, packed & (1 << 36) - 1)
+
+
+def check_whole(data: bytes) -> None:
+    """That the metadata blocks are whole and a frame follows. How many frames there are, only decoding tells.
+
+    Raises:
+        Truncated: they are not.
+        FormatFault: as `read_header`.
+    """
+    end = _read_blocks(data)[-1].end
+    if end + 2 > len(data):
+        raise Truncated("no frame")
+    if data[end] != 0xFF or data[end + 1] & 0xFC != 0xF8:
+        raise FormatFault("no frame where the first should begin")
+
+
+def strip_metadata(data: bytes) -> bytes:
+    """The file with its stream info, seek table and frames alone. The same object comes back where nothing goes.
+
+    Raises:
+        FormatFault: as `check_whole`.
+    """
+    blocks = _read_blocks(data)
+    kept = [block for block in blocks if block.kind in (_STREAMINFO, _SEEKTABLE)]
+    parts = [_MARKER]
+    for block in kept:
+        parts.append(bytes([block.kind | (_LAST if block is kept[-1] else 0)]))
+        parts.append((block.end - block.start).to_bytes(3, "big") + data[block.start : block.end])
+    stripped = b"".join(parts) + data[blocks[-1].end :]
+    return data if stripped == data else stripped
+
+
+def _read_blocks(data: bytes) -> list[_Block]:
+    """All metadata blocks; the first is the stream info.
+
+    Raises:
+        FormatFault: no marker, no stream info, or a block of the forbidden type.
+        Truncated: the file ends before the last block does.
+    """
+    if not data.startswith(_MARKER):
+        raise Truncated("ends inside the marker") if _MARKER.startswith(data) else FormatFault("no marker")
+    blocks = list(_walk_blocks(data))
+    if any(block.kind == _INVALID for block in blocks):
+        raise FormatFault("a metadata block of the forbidden type")
+    if blocks and (blocks[0].kind != _STREAMINFO or blocks[0].end - blocks[0].start != _STREAMINFO_SIZE):
+        raise FormatFault("the first block is not the stream info")
+    if not blocks or blocks[-1].end > len(data) or not data[blocks[-1].start - 4] & _LAST:
+        raise Truncated("ends inside the metadata blocks")
+    return blocks
+
+
+def _walk_blocks(data: bytes) -> Iterator[_Block]:
+    at = len(_MARKER)
+    while at + 4 <= len(data):
+        start = at + 4
+        end = start + int.from_bytes(data[at + 1 : start], "big")
+        yield _Block(data[at] & 0x7F, start, end)
+        if data[at] & _LAST:
+            return
+        at = end

@@ -1,0 +1,166 @@
+"""JPEG files as segments, without decoding a pixel: size, orientation, completeness, and metadata taken out.
+
+A file is a row of segments, each a marker (0xFF and a code) with a two-byte length; after each start of scan come
+entropy-coded bytes up to the next marker that is neither stuffing (0xFF00) nor a restart. ITU-T T.81, annex B; JFIF
+1.02; the bytes between segments that decoders skip are skipped here too, and never kept.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.formats.exif import UPRIGHT
+from pipeline.formats.exif import read_orientation as read_exif_orientation
+from pipeline.formats.fault import FormatFault, Truncated
+
+_START, _END, _SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
+_APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables, not frame headers
+_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length: TEM and restarts
+
+_MARKER = re.compile(rb"\xff([^\x00\xff])", re.DOTALL)
+_SCAN_END = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
+
+_EXIF = b"Exif\0\0"
+_KEPT = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}
+"""Application segments that decide how pixels look. All others say who, where and with what."""
+
+MAX_SCANS = 500
+"""A decoder goes over all pixels once a scan; libjpeg-turbo's fuzzers stop here too. Encoders write 1 to some 20."""
+
+_JFIF_LENGTH = 14  # of a JFIF segment without a thumbnail, which would show the picture before it was cropped
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """Size in pixels as stored, before orientation; components are 1 (grey), 3 (YCbCr, RGB) or 4 (CMYK, YCCK)."""
+
+    width: int
+    height: int
+    components: int
+    precision: int
+
+
+class _Segment(NamedTuple):
+    """`data[start:end]`, from the 0xFF of its marker on; a scan with its entropy-coded bytes."""
+
+    code: int
+    start: int
+    end: int
+
+
+def read_header(data: bytes) -> JpegHeader:
+    """The frame header; what follows it is not read.
+
+    Raises:
+        FormatFault: it is no JPEG file, or has no frame header, or one that is not as the standard says.
+        Truncated: the file ends before its frame header.
+    """
+    for segment in _walk_segments(data):
+        if segment.code in _FRAMES:
+            return _decode_frame(data[segment.start + 4 : segment.end])
+        if segment.code in (_SCAN, _END):
+            raise FormatFault("no frame header")
+    raise Truncated("ends before the frame header")
+
+
+def read_orientation(data: bytes) -> int:
+    """EXIF orientation, 1 to 8; 1 where the file does not say before its first scan."""
+    for segment in _walk_segments(data):
+        content = data[segment.start + 4 : segment.start + 4 + len(_EXIF)]
+        if segment.code == _APP1 and content == _EXIF:
+            return read_exif_orientation(data[segment.start + 4 + len(_EXIF) : segment.end])
+        if segment.code == _SCAN:
+            break
+    return UPRIGHT
+
+
+def check_whole(data: bytes) -> None:
+    """That the file has a frame and scans, and comes to its end marker.
+
+    Damage inside a scan is not seen here: entropy-coded bytes have no checksum.
+
+    Raises:
+        Truncated: it ends before that.
+        FormatFault: more than `MAX_SCANS` scans; or as `read_header`.
+    """
+    read_header(data)
+    codes = [segment.code for segment in _walk_segments(data)]
+    if codes[-1] != _END:
+        raise Truncated("no end marker")
+    if not 1 <= codes.count(_SCAN) <= MAX_SCANS:
+        raise FormatFault(f"{codes.count(_SCAN)} scans")
+
+
+def strip_metadata(data: bytes) -> bytes:
+    """The file without EXIF, XMP, IPTC, comments, thumbnails, bytes between segments and bytes after its end.
+
+    What decoders need stays, byte for byte: JFIF, ICC profile, Adobe's colour transform, tables and scans. The same
+    object comes back where nothing goes.
+    """
+    parts = [data[:2], *(_strip_segment(data, segment) for segment in _walk_segments(data))]
+    stripped = b"".join(parts)
+    return data if stripped == data else stripped
+
+
+def _decode_frame(frame: bytes) -> JpegHeader:
+    if len(frame) < 6:
+        raise FormatFault("the frame header is too short")
+    precision, height, width, components = struct.unpack_from(">BHHB", frame)
+    if not (width and height and components and len(frame) >= 6 + 3 * components):
+        raise FormatFault("the frame header has no size or too few components")
+    return JpegHeader(width, height, components, precision)
+
+
+def _strip_segment(data: bytes, segment: _Segment) -> bytes:
+    content = data[segment.start : segment.end]
+    if segment.code == _COMMENT or _APP0 <= segment.code <= _APP15:
+        if segment.code not in _KEPT or not content[4:].startswith(_KEPT[segment.code]):
+            return b""
+        if segment.code == _APP0 and len(content) > 2 + _JFIF_LENGTH + 2:
+            return b"\xff\xe0" + struct.pack(">H", _JFIF_LENGTH + 2) + content[4 : 2 + _JFIF_LENGTH] + b"\0\0"
+    return content
+
+
+def _walk_segments(data: bytes) -> Iterator[_Segment]:
+    """The segments after the start marker up to the end marker, or as far as the bytes go. Linear in their number.
+
+    Raises:
+        FormatFault: the bytes do not begin as a JPEG file does, or a length is impossible.
+        Truncated: there are not even the bytes to tell.
+    """
+    if data[:2] != b"\xff\xd8":
+        raise FormatFault("no start marker") if len(data) >= 2 else Truncated("shorter than a start marker")
+    at = 2
+    while found := _MARKER.search(data, at):
+        code, start = found[1][0], found.start()
+        if code == _START:
+            raise FormatFault("a second start marker")
+        if code == _END or code in _BARE:
+            at = found.end()
+        else:
+            at = _find_segment_end(data, code, found.end())
+            if at == 0:
+                return
+        if code not in _BARE:
+            yield _Segment(code, start, at)
+        if code == _END:
+            return
+
+
+def _find_segment_end(data: bytes, code: int, at: int) -> int:
+    """Where the segment ends whose length stands at `at`; 0 where that lies beyond the bytes."""
+    if at + 2 > len(data):
+        return 0
+    length = int.from_bytes(data[at : at + 2], "big")
+    if length < 2:
+        raise FormatFault("a segment shorter than its own length")
+    end = at + length
+    if end > len(data):
+        return 0
+    if code == _SCAN:
+        found = _SCAN_END.search(data, end)
+        return found.start() if found else len(data)
+    return end

@@ -1,0 +1,123 @@
+"""PNG files as chunks, without inflating a pixel: header, orientation, completeness, and metadata taken out.
+
+A file is a signature and a row of chunks: length, type, content, CRC-32 of type and content. W3C PNG (Third Edition),
+sections 5 and 11; eXIf is 11.3.4.5 there.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.formats.exif import UPRIGHT
+from pipeline.formats.exif import read_orientation as read_exif_orientation
+from pipeline.formats.fault import FormatFault, Truncated
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MAX_SIDE = 2**31 - 1
+_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette holds RGB
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_KEPT = frozenset({*_CRITICAL, b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"pHYs", b"cICP"})
+"""Chunks that decide how pixels look. All others hold words, dates, places, or further pictures of an animation."""
+
+
+@dataclass(frozen=True, slots=True)
+class PngHeader:
+    """Size in pixels, bits a channel, the file's colour type, and the channels that it stands for, alpha included."""
+
+    width: int
+    height: int
+    bit_depth: int
+    colour_type: int
+    channels: int
+
+
+class _Chunk(NamedTuple):
+    """`data[start:end]` is length, type, content and CRC."""
+
+    name: bytes
+    start: int
+    end: int
+
+
+def read_header(data: bytes) -> PngHeader:
+    """The header, from the first 33 bytes alone but for the palette's transparency.
+
+    Raises:
+        FormatFault: it is no PNG file, or its header is not as the standard allows.
+        Truncated: the file ends inside its header.
+    """
+    if len(data) < 33 and SIGNATURE.startswith(data[:8]):
+        raise Truncated("ends inside the header")
+    if data[:16] != SIGNATURE + struct.pack(">I4s", 13, b"IHDR"):
+        raise FormatFault("no signature and header chunk")
+    width, height, depth, colour, *methods = struct.unpack_from(">IIBBBBB", data, 16)
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
+        raise FormatFault("a side of no pixels, or of 2**31 and more")
+    if depth not in _DEPTHS.get(colour, ()) or methods[:2] != [0, 0] or methods[2] > 1:
+        raise FormatFault("a colour type, bit depth or method that PNG does not have")
+    see_through = colour in (2, 3) and any(chunk.name == b"tRNS" for chunk in _walk_chunks(data))
+    return PngHeader(width, height, depth, colour, _CHANNELS[colour] + see_through)
+
+
+def read_orientation(data: bytes) -> int:
+    """EXIF orientation of the eXIf chunk, 1 to 8; 1 where the file does not say."""
+    for chunk in _walk_chunks(data):
+        if chunk.name == b"eXIf":
+            return read_exif_orientation(data[chunk.start + 8 : chunk.end - 4])
+    return UPRIGHT
+
+
+def check_whole(data: bytes) -> None:
+    """That every chunk has its right CRC, that there are pixels, and an end chunk.
+
+    Raises:
+        Truncated: the file ends before its end chunk.
+        FormatFault: a CRC is wrong, or a critical chunk is unknown; or as `read_header`.
+    """
+    read_header(data)
+    names = set()
+    for chunk in _walk_chunks(data):
+        (expected,) = struct.unpack_from(">I", data, chunk.end - 4)
+        if zlib.crc32(memoryview(data)[chunk.start + 4 : chunk.end - 4]) != expected:
+            raise FormatFault("a chunk's CRC is wrong")
+        if chunk.name not in _CRITICAL and not chunk.name[0] & 0x20:
+            raise FormatFault("an unknown critical chunk")
+        names.add(chunk.name)
+    if b"IEND" not in names:
+        raise Truncated("no end chunk")
+    if b"IDAT" not in names:
+        raise FormatFault("no pixels")
+
+
+def strip_metadata(data: bytes) -> bytes:
+    """The file without text, EXIF, dates, unknown ancillary chunks, animation and bytes after its end.
+
+    All chunks that decoders need stay, byte for byte. The same object comes back where nothing goes.
+    """
+    parts = [SIGNATURE, *(data[chunk.start : chunk.end] for chunk in _walk_chunks(data) if chunk.name in _KEPT)]
+    stripped = b"".join(parts)
+    return data if stripped == data else stripped
+
+
+def _walk_chunks(data: bytes) -> Iterator[_Chunk]:
+    """The chunks up to the end chunk, or as far as the bytes go.
+
+    Raises:
+        FormatFault: no signature, or a length or type that no chunk has.
+    """
+    if not data.startswith(SIGNATURE):
+        raise FormatFault("no signature")
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        if length > _MAX_SIDE or not name.isalpha():
+            raise FormatFault("a chunk's length or type is impossible")
+        if at + 12 + length > len(data):
+            return
+        yield _Chunk(name, at, at + 12 + length)
+        at += 12 + length
+        if name == b"IEND":
+            return

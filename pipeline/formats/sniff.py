@@ -1,0 +1,141 @@
+"""What a file is, from its bytes: names and servers are often wrong about it."""
+
+import re
+
+MODALITIES_BY_TYPE = {
+    "image/jpeg": "image",
+    "image/png": "image",
+    "audio/wav": "audio",
+    "audio/ogg": "audio",
+    "audio/flac": "audio",
+    "text/plain": "text",
+    "text/html": "text",
+}
+"""The media types that the pipeline can use, and the modality of each. `audio/ogg` is Vorbis."""
+
+UNKNOWN = "application/octet-stream"
+UNKNOWN_TEXT = "text/plain; charset=unknown"
+"""Looks like text, but is not UTF-8."""
+
+_HEAD_BYTES = 4096
+"""Where the first element of a page or an SVG picture is looked for."""
+
+_SIGNATURES: tuple[tuple[bytes, str], ...] = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"fLaC", "audio/flac"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"\0\0\1\0", "image/x-icon"),
+    (b"\xff\x0a", "image/jxl"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"\xff\xf3", "audio/mpeg"),
+    (b"\xff\xf2", "audio/mpeg"),
+    (b"\xff\xf1", "audio/aac"),
+    (b"\xff\xf9", "audio/aac"),
+    (b"RF64", "audio/wav; codecs=rf64"),
+    (b"%PDF-", "application/pdf"),
+    (b"%!PS", "application/postscript"),
+    (b"PK\3\4", "application/zip"),
+    (b"PK\5\6", "application/zip"),
+    (b"\x1f\x8b", "application/gzip"),
+    (b"BZh", "application/x-bzip2"),
+    (b"\xfd7zXZ\0", "application/x-xz"),
+    (b"\x28\xb5\x2f\xfd", "application/zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "application/x-7z-compressed"),
+    (b"PAR1", "application/vnd.apache.parquet"),
+    (b"\x93NUMPY", "application/x-npy"),
+    (b"\x7fELF", "application/x-elf"),
+    (b"\x1aE\xdf\xa3", "video/webm"),
+)
+"""First bytes. Source: WHATWG MIME Sniffing Standard, section 6, and each format's own specification."""
+
+_RIFF_FORMS = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
+_AIFF_FORMS = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
+_OGG_CODECS = {
+    b"\x01vorbis": "audio/ogg",
+    b"OpusHead": "audio/ogg; codecs=opus",
+    b"\x7fFLAC": "audio/ogg; codecs=flac",
+    b"Speex   ": "audio/ogg; codecs=speex",
+    b"\x80theora": "video/ogg",
+}
+_PROLOGUE = rb"\s*+(?>(?><!--.*?-->|<\?xml.*?\?>|<!doctype\s+svg[^>]*>)\s*+)*+"
+"""What may stand before the first element. Atomic groups: without them, many comments take exponential time."""
+
+_HTML_START = re.compile(
+    _PROLOGUE + rb"<(?:!doctype\s+html|(?:html|head|script|iframe|h1|div|font|table|a|style|title"
+    rb"|b|body|br|p|meta|link|ul|ol|main|article|section|center)[\s/>])",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Source: WHATWG MIME Sniffing Standard, section 7.1, and some elements that pages without a head begin with."""
+
+_SVG_START = re.compile(_PROLOGUE + rb"<svg[\s>]", re.IGNORECASE | re.DOTALL)
+_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
+"""Bytes that text does not hold; form feed and escape it may."""
+
+
+def find_media_type(content: bytes) -> str:
+    """The media type of a whole file.
+
+    Only types that are keys of `MODALITIES_BY_TYPE` are of use; the others are named so that a person can be told what
+    a file is. `UNKNOWN` where the bytes say nothing, `UNKNOWN_TEXT` for text in another encoding than UTF-8.
+    """
+    signature, media_type = _find_signature(content)
+    if len(signature) < 4 and _is_utf8_text(content):
+        return _find_text_type(content)  # a text may well begin with BM or ID3
+    return media_type if signature else _find_text_type(content)
+
+
+def _find_signature(content: bytes) -> tuple[bytes, str]:
+    """The bytes that gave a binary format away, and its type; no bytes where none did."""
+    container, form = content[:4], content[8:12]
+    if container == b"RIFF" and form in _RIFF_FORMS:
+        return container, _RIFF_FORMS[form]
+    if container == b"FORM" and form in _AIFF_FORMS:
+        return container, _AIFF_FORMS[form]
+    if container == b"OggS":
+        return container, _find_ogg_type(content)
+    if content[4:8] == b"ftyp":
+        return content[4:8], _find_iso_type(content)
+    return next(((sign, kind) for sign, kind in _SIGNATURES if content.startswith(sign)), (b"", UNKNOWN))
+
+
+def _find_ogg_type(content: bytes) -> str:
+    """By the first packet, which follows the first page's segment table (RFC 3533, section 6)."""
+    start = 27 + (content[26] if len(content) > 26 else 0)
+    return next((kind for sign, kind in _OGG_CODECS.items() if content.startswith(sign, start)), "application/ogg")
+
+
+def _find_iso_type(content: bytes) -> str:
+    brand = content[8:12]
+    if brand in (b"avif", b"avis"):
+        return "image/avif"
+    if brand in (b"heic", b"heix", b"mif1", b"msf1"):
+        return "image/heic"
+    return "audio/mp4" if brand.startswith(b"M4A") else "video/mp4"
+
+
+def _find_text_type(content: bytes) -> str:
+    head = content[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return UNKNOWN_TEXT  # UTF-16 with its byte order mark
+    if not content or _CONTROLS.search(content):
+        return UNKNOWN
+    if _SVG_START.match(head):
+        return "image/svg+xml"
+    if _HTML_START.match(head):
+        return "text/html"  # in any encoding: pages say which
+    return "text/plain" if _is_utf8_text(content) else UNKNOWN_TEXT
+
+
+def _is_utf8_text(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return not _CONTROLS.search(content)

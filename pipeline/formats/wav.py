@@ -1,0 +1,151 @@
+"""WAV files as chunks, without decoding a sample: header, completeness, and metadata taken out.
+
+RIFF is a row of chunks: name, length, content, and a zero where the length is odd; RF64 is the same with 64-bit
+lengths in a chunk of their own. Microsoft/IBM, Multimedia Programming Interface 1.0 (1991); WAVEFORMATEXTENSIBLE in
+Microsoft's mmreg.h; EBU Tech 3306 for RF64.
+"""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pipeline.formats.fault import FormatFault, Truncated
+
+_PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+_KEPT = (b"fmt ", b"fact", b"data")
+"""All other chunks hold words, dates, cues, loops and whatever a program left there."""
+_IN_64_BITS = 0xFFFFFFFF  # a 32-bit length that says: see ds64; in plain RIFF: a stream of unknown length
+_DS64_SIZE = 28
+
+
+@dataclass(frozen=True, slots=True)
+class WavHeader:
+    """Sample rate in Hz, channels, bits a sample, samples per channel as declared, and those that are there."""
+
+    rate: int
+    channels: int
+    bits: int
+    frames: int
+    present: int
+
+
+class _Chunk(NamedTuple):
+    """`size` bytes of content as declared from `body` on; there may be fewer in the file."""
+
+    name: bytes
+    body: int
+    size: int
+
+
+def read_header(data: bytes) -> WavHeader:
+    """What the format chunk and the length of the data chunk say.
+
+    Raises:
+        FormatFault: it is no WAV file, has no format chunk before its data, or a coding that is not PCM, float, A-law
+            or µ-law; the message has the coding's number.
+        Truncated: the file ends before its data chunk begins.
+    """
+    fmt = b""
+    for chunk in _walk_chunks(data):
+        if chunk.name == b"fmt ":
+            fmt = data[chunk.body : chunk.body + chunk.size]
+        if chunk.name == b"data":
+            return _decode_format(fmt, chunk, len(data))
+    raise Truncated("no data chunk")
+
+
+def check_whole(data: bytes) -> None:
+    """That all the samples which the header declares are there.
+
+    Raises:
+        Truncated: they are not.
+        FormatFault: as `read_header`.
+    """
+    header = read_header(data)
+    if header.present < header.frames:
+        raise Truncated("fewer samples than declared")
+
+
+def strip_metadata(data: bytes) -> bytes:
+    """The file with its format, fact and data chunks alone, the lengths set right.
+
+    The same object comes back where nothing goes.
+
+    Raises:
+        FormatFault: it is no WAV file.
+    """
+    chunks = _find_kept(data)
+    parts = [_encode_chunk(data, chunk) for chunk in chunks]
+    content = b"WAVE" + b"".join(parts)
+    if data[:4] == b"RF64":
+        size = next((len(data[chunk.body : chunk.body + chunk.size]) for chunk in chunks if chunk.name == b"data"), 0)
+        (frames,) = struct.unpack_from("<Q", _find_ds64(data), 16)
+        content = b"WAVE" + _encode_ds64(len(content) + 8 + _DS64_SIZE, size, frames) + content[4:]
+        stripped = b"RF64" + struct.pack("<I", _IN_64_BITS) + content
+    else:
+        stripped = b"RIFF" + struct.pack("<I", len(content)) + content
+    return data if stripped == data else stripped
+
+
+def _decode_format(fmt: bytes, chunk: _Chunk, end: int) -> WavHeader:
+    if len(fmt) < 16:
+        raise FormatFault("no format chunk before the data, or one too short")
+    coding, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", fmt)
+    if coding == _EXTENSIBLE and len(fmt) >= 26:
+        (coding,) = struct.unpack_from("<H", fmt, 24)  # the sub-format's first two bytes are a coding of the old kind
+    if coding not in (_PCM, _FLOAT, _ALAW, _MULAW):
+        raise FormatFault(f"the coding 0x{coding:04x} is not PCM, float, A-law or µ-law")
+    if not channels or block != channels * -(-bits // 8):
+        raise FormatFault("channels, bits and block size do not agree")
+    return WavHeader(rate, channels, bits, chunk.size // block, min(chunk.size, end - chunk.body) // block)
+
+
+def _find_kept(data: bytes) -> list[_Chunk]:
+    """The kept chunks up to the first data chunk: what follows it is no part of the sound."""
+    chunks = []
+    for chunk in _walk_chunks(data):
+        if chunk.name in _KEPT:
+            chunks.append(chunk)
+        if chunk.name == b"data":
+            break
+    return chunks
+
+
+def _encode_chunk(data: bytes, chunk: _Chunk) -> bytes:
+    content = data[chunk.body : chunk.body + chunk.size]
+    size = _IN_64_BITS if data[:4] == b"RF64" and chunk.name == b"data" else len(content)
+    return chunk.name + struct.pack("<I", size) + content + bytes(len(content) % 2)
+
+
+def _encode_ds64(riff_size: int, data_size: int, frames: int) -> bytes:
+    return b"ds64" + struct.pack("<IQQQI", _DS64_SIZE, riff_size, data_size, frames, 0)
+
+
+def _find_ds64(data: bytes) -> bytes:
+    """The content of the chunk with 64-bit lengths, which comes first in RF64."""
+    name, size = struct.unpack_from("<4sI", data.ljust(20, b"\0"), 12)
+    if name != b"ds64" or size < _DS64_SIZE or len(data) < 20 + _DS64_SIZE:
+        raise FormatFault("RF64 without its 64-bit lengths")
+    return data[20 : 20 + _DS64_SIZE]
+
+
+def _walk_chunks(data: bytes) -> Iterator[_Chunk]:
+    """The chunks as far as the bytes go; a data chunk of unknown length in plain RIFF goes to the end of the file.
+
+    Raises:
+        FormatFault: it is neither RIFF nor RF64, or not WAVE.
+        Truncated: there are not even the bytes to tell.
+    """
+    if len(data) < 12:
+        raise Truncated("ends inside the RIFF header")
+    if data[:4] not in (b"RIFF", b"RF64") or data[8:12] != b"WAVE":
+        raise FormatFault("neither RIFF nor RF64, or not WAVE")
+    (long_size,) = struct.unpack_from("<Q", _find_ds64(data), 8) if data[:4] == b"RF64" else (None,)
+    at = 12
+    while at + 8 <= len(data):
+        name, size = struct.unpack_from("<4sI", data, at)
+        if size == _IN_64_BITS and name == b"data":
+            size = len(data) - at - 8 if long_size is None else long_size
+        yield _Chunk(name, at + 8, size)
+        at += 8 + size + size % 2

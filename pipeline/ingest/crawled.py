@@ -1,0 +1,59 @@
+"""The files that a crawl brought: every response that it kept."""
+
+from functools import partial
+from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from pipeline.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.ingest.incoming import Incoming, Said, escape_name
+from pipeline.records import Drop, Reason
+from pipeline.stage import Workspace
+from pipeline.store import TarReader, read_place
+from pipeline.tables import read_table
+
+
+def read_crawled(workspace: Workspace, reader: TarReader) -> tuple[list[Incoming], list[Drop]]:
+    """Each kept response as a file, and those that stand for a file which another URL gave already.
+
+    The latter happens where a site is linked by http and by https: the same host and path are the same file, and https
+    is believed.
+
+    Raises:
+        InputError: the crawl's table is missing or damaged.
+    """
+    rows = read_table(workspace.data / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
+    found: dict[tuple[str, str], Incoming] = {}
+    drops = []
+    for row in sorted(rows, key=lambda row: (not row["url"].startswith("https:"), row["url"])):
+        if row["reason"] is not None:
+            continue
+        incoming = _read_row(row, reader)
+        first = found.setdefault((incoming.source, incoming.file), incoming)
+        if first is not incoming:
+            drops.append(Drop(row["url"], Reason.DUPLICATE, f"the same host and path as {first.url}"))
+    return list(found.values()), drops
+
+
+def _read_row(row: dict[str, Any], reader: TarReader) -> Incoming:
+    place = read_place(row)
+    source, file = name_url(row["url"])
+    return Incoming(
+        source,
+        file,
+        partial(reader.read, place),
+        Said(row["caption"], row["label"], None, row["split"], row["licence"], row["attribution"]),
+        row["url"],
+        row["page"],
+        row["content_type"],
+    )
+
+
+def name_url(url: str) -> tuple[str, str]:
+    """Source and file of a canonical URL: its host (with a port that is not the default), and its path as a file's.
+
+    Escapes are undone but for those of a slash; a query stays. The root of a host is the file `/`.
+    """
+    parts = urlsplit(url)
+    segments = (unquote_to_bytes(segment).replace(b"/", b"%2F") for segment in parts.path[1:].split("/"))
+    file = escape_name(b"/".join(segments)) or "/"
+    return parts.netloc, f"{file}?{parts.query}" if parts.query else file

@@ -1,0 +1,78 @@
+"""What a web page says: its text, its label, its licence and its author. Pure."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.errors import ParamsError
+from pipeline.formats.html import check_selector, parse_html, read_attribute, read_text
+from pipeline.ingest.params import IngestParams
+
+if TYPE_CHECKING:
+    from selectolax.lexbor import LexborHTMLParser
+
+
+@dataclass(frozen=True, slots=True)
+class PageFacts:
+    """What a page says about itself and what it embeds. `text` is None where nothing matches the selector."""
+
+    text: str | None = None
+    language: str | None = None
+    label: str | None = None
+    licence: str | None = None
+    attribution: str | None = None
+
+
+def read_page(content: bytes, params: IngestParams) -> PageFacts:
+    """The facts of a page, by the selectors of `params`.
+
+    Licence: what `rel=license` links to, else its text (HTML Standard, section 4.6.8.9). Attribution: `rel=author`'s
+    text, else `<meta name=author>`.
+    """
+    document = parse_html(content)
+    return PageFacts(
+        _find_text(document, params.page_text),
+        _find_language(document),
+        _find_label(document, params.page_label),
+        _find_licence(document),
+        _find_attribution(document),
+    )
+
+
+def check_selectors(params: IngestParams) -> None:
+    """Refuse selectors that cannot be used, before any work.
+
+    Raises:
+        ParamsError: one of them is no CSS selector; the message names it.
+    """
+    for key, selector in (("page_text", params.page_text), ("page_label", params.page_label)):
+        if selector is not None and not check_selector(selector):
+            raise ParamsError(f"params.yaml: `ingest.{key}` is {selector!r}, it should be a CSS selector, or null")
+
+
+def _find_text(document: "LexborHTMLParser", selector: str | None) -> str | None:
+    nodes = document.css(selector) if selector else []
+    return "\n".join(filter(None, map(read_text, nodes))) if nodes else None
+
+
+def _find_language(document: "LexborHTMLParser") -> str | None:
+    """The primary subtag of `<html lang>`: `en` of `en-GB`."""
+    node = document.css_first("html[lang]")
+    language = read_attribute(node, "lang") if node else None
+    return language.split("-")[0].lower() if language else None
+
+
+def _find_label(document: "LexborHTMLParser", selector: str | None) -> str | None:
+    node = document.css_first(selector) if selector else None
+    return (read_attribute(node, "content") or read_text(node) or None) if node else None
+
+
+def _find_licence(document: "LexborHTMLParser") -> str | None:
+    node = document.css_first("[rel~=license]")
+    return (read_attribute(node, "href") or read_text(node) or None) if node else None
+
+
+def _find_attribution(document: "LexborHTMLParser") -> str | None:
+    author = document.css_first("[rel~=author]")
+    name = read_text(author) if author else None
+    meta = document.css_first("meta[name=author]")
+    return name or (read_attribute(meta, "content") if meta else None)

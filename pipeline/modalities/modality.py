@@ -1,0 +1,74 @@
+"""What a modality has to know: how to check an item, and how to turn it into arrays of fixed shape.
+
+A modality is one file in this folder and one line in `MODALITIES`. Its functions are pure: bytes and params in, a
+record or a `Rejection` out; they never see a file, a key or another item.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pipeline.params import Params
+from pipeline.records import Rejection
+from shardwright.field import Field
+
+if TYPE_CHECKING:
+    import numpy as np
+
+CheckParams = TypeVar("CheckParams", bound=Params)
+FeatureParams = TypeVar("FeatureParams", bound=Params)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """For near-duplicates: items are near when `bits` differ in few places and `thumbnail` by little on average.
+
+    `bits` is an unsigned 64-bit number; `thumbnail` is 256 bytes (16 × 16 uint8), or empty where equal bits suffice.
+    """
+
+    bits: int
+    thumbnail: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An item that is fit for use: its bytes without metadata (the same object where nothing changed), the columns
+    of the cleaned table that it fills, its fingerprint, and how many passages were redacted."""
+
+    data: bytes
+    facts: Mapping[str, int]
+    fingerprint: Fingerprint
+    redactions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What `extract` gets: cleaned bytes, their type, EXIF orientation (1 where none), and the seconds to take."""
+
+    data: bytes
+    media_type: str
+    orientation: int = 1
+    start: float | None = None
+    end: float | None = None
+
+
+@dataclass(frozen=True)
+class Modality(Generic[CheckParams, FeatureParams]):
+    """A bundle of pure functions.
+
+    `check(data, media_type, params)`: decode, judge, strip, describe.
+    `plan_fields(params)`: the shard fields that the modality gives, known before any item is read.
+    `extract(item, params, learned)`: arrays for exactly those fields.
+    `prepare(params)`: raises `ParamsError` or `InputError` before any work if the params cannot be carried out here.
+    `count(item, params)` and `learn(counts, params)`: where a feature depends on the whole training split (a
+    vocabulary), what one item adds to the counts, and what is learned from their sum: JSON, saved beside the shards.
+    """
+
+    name: str
+    check: "Callable[[bytes, str, CheckParams], Checked | Rejection]"
+    plan_fields: Callable[[FeatureParams], Mapping[str, Field]]
+    extract: "Callable[[Item, FeatureParams, Any], Mapping[str, np.ndarray[Any, Any]] | Rejection]"
+    prepare: Callable[[FeatureParams], None]
+    count: "Callable[[Item, FeatureParams], Counter[str]] | None" = None
+    learn: "Callable[[Mapping[str, int], FeatureParams], Any] | None" = None

@@ -1,0 +1,107 @@
+"""A trained model on disk: the weights as safetensors, everything else as JSON; nothing in it is ever executed."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from pipeline.errors import InputError
+from pipeline.models.model import Architecture, Model
+
+RECORD_NAME = "model.json"
+BEST = "best.safetensors"
+LAST = "last.safetensors"
+FORMAT = "shardwright-model"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """`model.json`: all that prediction, evaluation and a doubting reader need beside the weights.
+
+    Attributes:
+        architecture: of the model.
+        classes: what its outputs are, in order.
+        dataset: hash of the dataset that it was trained on.
+        fields: of that dataset.
+        extract: how those were computed, to compute them the same way for a new sample.
+        vocabulary: the words that token ids count through.
+        params: the block `train` of `params.yaml`.
+        best: the epoch whose weights are the best, counted from 1, and its scores.
+        made_with: release of PyTorch and type of device, on which the bits of the weights depend.
+        weights: sha256 by file.
+    """
+
+    architecture: Architecture
+    classes: tuple[str, ...]
+    dataset: str
+    fields: Mapping[str, Any]
+    extract: Mapping[str, Any]
+    vocabulary: tuple[str, ...]
+    params: Mapping[str, Any]
+    best: Mapping[str, Any]
+    made_with: Mapping[str, str]
+    weights: Mapping[str, str]
+
+
+def write_weights(path: Path, state: Mapping[str, Tensor]) -> str:
+    """Write a model's state and give the file's sha256. The same state gives the same bytes."""
+    data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    path.write_bytes(data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_record(folder: Path, record: ModelRecord) -> None:
+    """Write `model.json`."""
+    document = {"format": FORMAT, "version": VERSION, **asdict(record)}
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    (folder / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read_record(folder: Path) -> ModelRecord:
+    """What `write_record` wrote.
+
+    Raises:
+        InputError: it is missing, is something else, or of another version.
+    """
+    path = folder / RECORD_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: train a model first (`dvc repro`)") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: run `dvc repro` again") from error
+    if not isinstance(document, dict) or (document.pop("format", None), document.pop("version", None)) != (
+        FORMAT,
+        VERSION,
+    ):
+        raise InputError(f"{path} is not a model of this version: run `dvc repro` again")
+    document["architecture"] = Architecture.from_json(document["architecture"])
+    for name in ("classes", "vocabulary"):
+        document[name] = tuple(document[name])
+    return ModelRecord(**document)
+
+
+def load_model(folder: Path, name: str = BEST) -> tuple[Model, ModelRecord]:
+    """A model with the weights of the file `name`, ready to predict, and its record.
+
+    Raises:
+        InputError: a file is missing, or the weights are not those that the record names.
+    """
+    record = read_record(folder)
+    try:
+        data = (folder / name).read_bytes()
+    except OSError:
+        raise InputError(f"{folder / name} is missing: run `dvc repro` again") from None
+    if hashlib.sha256(data).hexdigest() != record.weights[name]:
+        raise InputError(
+            f"{folder / name} is damaged, its sha256 is not the one in {RECORD_NAME}: run `dvc repro` again"
+        )
+    model = Model(record.architecture)
+    model.load_state_dict(safetensors.torch.load(data))
+    return model.eval(), record

@@ -1,0 +1,45 @@
+"""The same bits on every run on the same machine, and the process afterwards as it was before."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from pipeline.errors import InputError
+
+
+@contextmanager
+def hold_deterministic(seed: int, threads: int) -> Iterator[None]:
+    """Seeded random numbers, deterministic kernels only, and a fixed number of threads of the CPU, as another number
+    sums in another order and gives other bits. All of it is put back at the end.
+
+    On CUDA, cuBLAS is deterministic only with a fixed workspace, which it reads from the environment when it starts
+    (docs.nvidia.com/cuda/cublas, Results Reproducibility).
+    """
+    threads_before = torch.get_num_threads()
+    deterministic_before = torch.are_deterministic_algorithms_enabled()
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        try:
+            torch.manual_seed(seed)
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(True)
+            yield
+        finally:
+            torch.use_deterministic_algorithms(deterministic_before)
+            torch.set_num_threads(threads_before)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device for `auto`, `cpu` or `cuda`; `auto` is the GPU where there is one.
+
+    Raises:
+        InputError: `cuda` is asked for, and there is none that PyTorch can use.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("train.device is cuda, and PyTorch finds no GPU here: set it to auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)

@@ -1,0 +1,99 @@
+"""What a model sees of a dataset: which fields a modality has there, and how they are scaled."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import InputError
+from shardwright.manifest import Manifest
+
+MIN_STD = 1e-3
+"""Of a channel that hardly varies in training: dividing by less would blow noise up into a signal."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One modality of the shards.
+
+    Attributes:
+        modality: its name.
+        field: the field that holds it.
+        shape: of one sample of that field: image (height, width, channels), audio (frames, coefficients), text
+            (tokens,).
+        length: the field with the number of valid frames or tokens, or None.
+        present: the field that says whether a sample has the modality at all, or None where every sample has it.
+        mean: over the training split, one a channel or coefficient, in the field's unit; empty for token ids.
+        std: likewise.
+        words: the size of the vocabulary that token ids count through; 0 where there is none.
+    """
+
+    modality: str
+    field: str
+    shape: tuple[int, ...]
+    length: str | None = None
+    present: str | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    words: int = 0
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Input":
+        """The inverse of `dataclasses.asdict`, through JSON."""
+        lists = ("shape", "mean", "std")
+        return cls(**{**value, **{name: tuple(value[name]) for name in lists}})
+
+
+def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[Input, ...]:
+    """The inputs for `modalities`, in that order, from the dataset in `root`.
+
+    Raises:
+        InputError: a modality is not in the dataset, or its token ids have no vocabulary; the message names it, the
+            setting, and what there is.
+    """
+    known: Mapping[str, Sequence[str]] = (manifest.extract or {}).get("modalities", {})
+    for modality in modalities:
+        if modality not in known:
+            there = ", ".join(known) or "no modality"
+            raise InputError(f"train.modalities has `{modality}`, the dataset in {root} has {there}: edit params.yaml")
+    words = len(read_vocabulary(root, manifest))
+    inputs = tuple(_read_input(manifest, modality, known[modality], words) for modality in modalities)
+    for source in inputs:
+        if source.modality == "text" and source.words == 0:
+            raise InputError(f"the dataset in {root} has token ids in `{source.field}` and no vocabulary for them")
+    return inputs
+
+
+def _read_input(manifest: Manifest, modality: str, names: Sequence[str], words: int) -> Input:
+    value, *_ = names
+    length, present = f"{value}_length", f"{modality}_present"
+    statistics = (manifest.statistics or {}).get(value)
+    field = manifest.fields[value]
+    return Input(
+        modality=modality,
+        field=value,
+        shape=tuple(field.shape),
+        length=length if length in manifest.fields else None,
+        present=present if present in manifest.fields else None,
+        mean=() if statistics is None else tuple(statistics.mean),
+        std=() if statistics is None else tuple(max(std, MIN_STD) for std in statistics.std),
+        words=words if modality == "text" else 0,
+    )
+
+
+def read_vocabulary(root: Path, manifest: Manifest) -> list[str]:
+    """The words that token ids count through: 0 is padding, 1 stands for every unknown word; empty where no field
+    holds token ids.
+
+    Raises:
+        InputError: the vocabulary's file is missing or cannot be read.
+    """
+    if manifest.vocabulary is None:
+        return []
+    path = root / manifest.vocabulary.name
+    try:
+        words: list[str] = json.loads(path.read_text(encoding="utf-8"))["words"]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} is missing or damaged: run `dvc repro` again") from error
+    return words

@@ -1,0 +1,41 @@
+"""Random numbers as a function of what they are for: (seed, epoch, sample, name), and of nothing else.
+
+So an augmentation does not depend on the order of samples, on the reader, or on how many numbers others drew.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ divided by the golden ratio, made odd
+
+
+@dataclass(frozen=True)
+class Draws:
+    """The numbers for one batch: its samples' keys, and the (seed, epoch) of the pass."""
+
+    seed: int
+    epoch: int
+    keys: Sequence[str]
+
+    def draw(self, name: str, count: int = 1) -> Tensor:
+        """Uniform in [0, 1), float32 (samples, count).
+
+        A hash of seed, epoch, name and key starts one SplitMix64 a sample (Steele, Lea and Flood 2014, "Fast
+        splittable pseudorandom number generators", figure 17).
+        """
+        prefix = f"{self.seed} {self.epoch} {name} "
+        starts = [hashlib.blake2b((prefix + key).encode(), digest_size=8).digest() for key in self.keys]
+        state = np.frombuffer(b"".join(starts), "<u8")[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        state ^= state >> np.uint64(31)
+        return torch.from_numpy((state >> np.uint64(40)).astype(np.float32) * np.float32(2**-24))
+
+    def draw_whole(self, name: str, limit: int) -> Tensor:
+        """Whole numbers from -limit to limit, all equally likely, int64 (samples,)."""
+        return (self.draw(name)[:, 0] * (2 * limit + 1)).long() - limit

@@ -1,0 +1,44 @@
+"""One JSON text per value: what is hashed and what is stored must not depend on who wrote it."""
+
+import hashlib
+import json
+from typing import Any
+
+from shardwright.errors import FormatError
+
+
+def encode_canonical(value: object, indent: int | None = None) -> bytes:
+    """UTF-8 JSON with sorted keys; without `indent` on one line and without spaces.
+
+    Raises:
+        FormatError: the value is not JSON: an unknown type, NaN or an infinity, a lone surrogate, a cycle.
+    """
+    separators = (",", ":") if indent is None else None
+    try:
+        text = json.dumps(
+            value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, separators=separators
+        )
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise FormatError(f"not a JSON value: {error}") from error
+
+
+def decode_json(data: bytes) -> Any:
+    """The value of a UTF-8 JSON text; NaN and the infinities, which JSON does not have, are refused.
+
+    Raises:
+        FormatError: the bytes are not UTF-8, not JSON, or nested too deeply to read.
+    """
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"not readable as JSON: {error}") from error
+
+
+def hash_canonical(value: object) -> str:
+    """The sha256, as 64 hex digits, of the value's canonical JSON on one line."""
+    return hashlib.sha256(encode_canonical(value)).hexdigest()
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,173 @@
+"""The command `shardwright`: looks at shards, and finds the verbs that others add.
+
+Exit codes: 0 all is well, 1 problems were found, 2 the command could not be carried out.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import numpy as np
+
+from shardwright.canonical import encode_canonical
+from shardwright.dataset import ShardDataset
+from shardwright.errors import ShardwrightError
+from shardwright.manifest import MANIFEST_NAME, read_manifest
+from shardwright.verification import verify
+
+ENTRY_POINTS = "shardwright.commands"
+"""The group in which other packages name their verbs: each a function from the arguments to the exit code."""
+
+PIPELINE_HINT = "The verbs of the pipeline come with its checkout: pip install -e .[pipeline]"
+
+OK, PROBLEMS, UNUSABLE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line, by default that of the process, and give the exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    verb = words[0] if words else "--help"
+    if verb in VERBS or verb.startswith("-"):
+        return _run_verb(words or [verb])
+    added = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if verb in added:
+        return _run_added(added[verb], words[1:])
+    known = ", ".join([*VERBS, *sorted(added)])
+    return _refuse(f"no verb {verb!r}, there are {known}. {PIPELINE_HINT}")
+
+
+def escape_controls(text: str) -> str:
+    """The text with everything that a terminal would obey, or not show, written as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _run_verb(words: Sequence[str]) -> int:
+    options = _build_parser().parse_args(words)
+    try:
+        code: int = VERBS[options.verb](options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; nothing may be flushed on the way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyError as error:  # its str() would be the repr of the message
+        return _refuse(error.args[0])
+    except (ShardwrightError, OSError) as error:
+        return _refuse(str(error))
+    return code
+
+
+def _run_added(entry: EntryPoint, words: list[str]) -> int:
+    try:
+        run: Callable[[list[str]], int] = entry.load()
+    except ModuleNotFoundError as error:
+        return _refuse(f"the verb {entry.name!r} needs {error.name}, which is not installed. {PIPELINE_HINT}")
+    return run(words)
+
+
+def _refuse(message: str) -> int:
+    sys.stderr.write(f"shardwright: {escape_controls(message)}\n")
+    return UNUSABLE
+
+
+def _write_line(line: str = "") -> None:
+    sys.stdout.write(escape_controls(line) + "\n")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("shardwright", description=f"Looks at shards. {PIPELINE_HINT}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, summary in SUMMARIES.items():
+        options = verbs.add_parser(verb, help=summary, description=summary)
+        options.add_argument("root", metavar="ROOT", type=Path, help=f"the folder with {MANIFEST_NAME}")
+        if verb == "ls":
+            options.add_argument("--split", help="this split alone")
+        if verb == "show":
+            options.add_argument("key", metavar="KEY", help="of the sample, see `shardwright ls`")
+    return parser
+
+
+def _verify(options: argparse.Namespace) -> int:
+    report = verify(options.root)
+    for problem in report.problems:
+        _write_line(str(problem))
+    found = "ok" if report.ok else f"{len(report.problems)} problem{'s'[: len(report.problems) - 1]}"
+    _write_line(
+        f"{found}: {report.samples} samples in {report.shards} shards, {_say_size(report.bytes)} read; "
+        f"dataset {report.hash or 'unknown'}"
+    )
+    return OK if report.ok else PROBLEMS
+
+
+def _info(options: argparse.Namespace) -> int:
+    manifest = read_manifest(options.root)
+    _write_line(f"dataset {manifest.hash}")
+    for name, split in manifest.splits.items():
+        size = _say_size(sum(shard.bytes for shard in split.shards))
+        _write_line(f"split   {name}: {split.samples} samples in {len(split.shards)} shards, {size}")
+    for name, field in manifest.fields.items():
+        notes = [note for note in (field.axes, field.unit) if note]
+        if field.padding is not None:
+            notes.append(f"padded with {field.padding}")
+        _write_line(f"field   {name}: {field.dtype} {field.shape}" + "".join(f", {note}" for note in notes))
+    if manifest.classes is not None:
+        _write_line(f"classes {len(manifest.classes)}: {', '.join(manifest.classes)}")
+    if manifest.vocabulary is not None:
+        _write_line(f"vocabulary {manifest.vocabulary.name}")
+    for source in manifest.sources or ():
+        _write_line(f"source  {source.source}: {source.samples} samples, {source.licence}, {source.attribution}")
+    return OK
+
+
+def _ls(options: argparse.Namespace) -> int:
+    splits = [options.split] if options.split else list(read_manifest(options.root).splits)
+    for split in splits:
+        with ShardDataset(options.root, split) as data:
+            first = 0
+            for shard in data.manifest.splits[split].shards:
+                for key in data.keys[first : first + shard.samples].tolist():
+                    _write_line(f"{split}/{shard.name}/{key.decode()}")
+                first += shard.samples
+    return OK
+
+
+def _show(options: argparse.Namespace) -> int:
+    for split in read_manifest(options.root).splits:
+        with ShardDataset(options.root, split) as data:
+            if options.key.encode() in data.keys:
+                _show_sample(data, data.find_sample(options.key))
+                return OK
+    return _refuse(f"{options.root}: no sample {options.key!r} in any split")
+
+
+def _show_sample(data: ShardDataset, index: int) -> None:
+    sample = data[index]
+    _write_line(f"{data.split}/{data.find_shard(index)}/{sample['key']}")
+    for name, field in data.fields.items():
+        values = sample[name]
+        _write_line(
+            f"{name}: {field.dtype} {field.shape}, min {values.min()}, max {values.max()}, "
+            f"mean {values.mean(dtype=np.float64):.6g}"
+        )
+    for line in encode_canonical(data.meta(index), indent=1).decode().split("\n"):
+        _write_line(line)
+
+
+def _say_size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+VERBS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "verify": _verify,
+    "info": _info,
+    "ls": _ls,
+    "show": _show,
+}
+SUMMARIES = {
+    "verify": "Rehash everything and name what is not as it was written.",
+    "info": "Say what a dataset holds.",
+    "ls": "List the samples, one a line: split/shard/key.",
+    "show": "Show one sample.",
+}

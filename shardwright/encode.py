@@ -1,0 +1,152 @@
+"""Samples to the bytes of a shard: pure, and the same bytes from the same samples, always."""
+
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shardwright import tar
+from shardwright.canonical import encode_canonical
+from shardwright.errors import FormatError
+from shardwright.field import Field, check_fields
+from shardwright.index import Index, index_dtype
+from shardwright.layout import plan_layout
+from shardwright.manifest import ShardRecord
+from shardwright.publish import write_file
+
+KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample as given: its key, an array (or Python number) a field, and whatever JSON goes with it."""
+
+    key: str
+    arrays: Mapping[str, object]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EncodedSample:
+    """One sample as bytes: the contents of its members, in the order of the fields; the meta not yet padded."""
+
+    key: str
+    contents: tuple[bytes, ...]
+    meta: bytes
+
+
+@dataclass(frozen=True)
+class EncodedShard:
+    """A whole shard in memory, in pieces; `size` in bytes, `index` a row a sample (see `shardwright.index`)."""
+
+    pieces: tuple[bytes, ...]
+    index: Index
+    size: int
+    meta_bytes: int
+    sha256: str
+
+    @property
+    def count(self) -> int:
+        """Samples in the shard."""
+        return len(self.index)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The shard's bytes, piece after piece."""
+        return iter(self.pieces)
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """A shard on disk: its row in the manifest and its rows in the index. Small enough to send about."""
+
+    record: ShardRecord
+    index: Index
+
+
+def encode_sample(fields: Mapping[str, Field], sample: Sample) -> EncodedSample:
+    """The sample's bytes, copied: the arrays may change afterwards.
+
+    Raises:
+        FormatError: a key, array or meta that the format does not allow; the message names sample and field.
+    """
+    if not isinstance(sample.key, str) or not KEY.fullmatch(sample.key):
+        raise FormatError(f"key {sample.key!r} must match {KEY.pattern}")
+    if sample.arrays.keys() != fields.keys():
+        missing = [name for name in fields if name not in sample.arrays]
+        extra = [name for name in sample.arrays if name not in fields]
+        raise FormatError(f"sample {sample.key!r}: missing fields {missing}, unknown fields {extra}")
+    contents = []
+    for name, spec in fields.items():
+        try:
+            contents.append(spec.header + spec.encode(sample.arrays[name]))
+        except FormatError as error:
+            raise FormatError(f"sample {sample.key!r}, field {name!r}: {error}") from error
+    return EncodedSample(sample.key, tuple(contents), _encode_meta(sample))
+
+
+def join_samples(fields: Mapping[str, Field], samples: Sequence[EncodedSample]) -> EncodedShard:
+    """The shard of these samples, in their order; every meta is padded with spaces to the longest.
+
+    Raises:
+        FormatError: two samples have the same key.
+    """
+    meta_bytes = max((len(sample.meta) for sample in samples), default=0)
+    layout = plan_layout(fields, meta_bytes)
+    index = np.zeros(len(samples), index_dtype(fields))
+    pieces: list[bytes] = []
+    seen: set[str] = set()
+    for row, sample in enumerate(samples):
+        if sample.key in seen:
+            raise FormatError(f"key {sample.key!r} is there twice in the shard")
+        seen.add(sample.key)
+        contents = (*sample.contents, sample.meta.ljust(meta_bytes))
+        for suffix, content in zip(layout.suffixes, contents, strict=True):
+            header = tar.encode_header(f"{sample.key}.{suffix}", len(content))
+            pieces += (header, content, bytes(tar.count_padding(len(content))))
+        index[row] = (sample.key.encode(), [zlib.crc32(content) for content in contents])
+    pieces.append(tar.END)
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    size = layout.count_shard_bytes(len(samples))
+    return EncodedShard(tuple(pieces), index, size, meta_bytes, digest.hexdigest())
+
+
+def encode_shard(fields: Mapping[str, Field], samples: Iterable[Sample]) -> EncodedShard:
+    """The shard of these samples, in their order.
+
+    Raises:
+        FormatError: see `encode_sample` and `join_samples`.
+    """
+    fields = check_fields(fields)
+    return join_samples(fields, [encode_sample(fields, sample) for sample in samples])
+
+
+def write_shard(path: Path, fields: Mapping[str, Field], samples: Iterable[Sample]) -> WrittenShard:
+    """Write the shard of these samples, whole or not at all; its name in the record is that of the file.
+
+    Raises:
+        FormatError: see `encode_shard`.
+    """
+    return write_encoded(path, encode_shard(fields, samples))
+
+
+def write_encoded(path: Path, shard: EncodedShard) -> WrittenShard:
+    """Write the shard, whole or not at all."""
+    write_file(path, shard.chunks())
+    record = ShardRecord(path.name, shard.count, shard.size, shard.meta_bytes, shard.sha256)
+    return WrittenShard(record, shard.index)
+
+
+def _encode_meta(sample: Sample) -> bytes:
+    if not isinstance(sample.meta, Mapping):
+        raise FormatError(f"sample {sample.key!r}: meta must be a mapping, this is {type(sample.meta).__name__}")
+    try:
+        return encode_canonical(dict(sample.meta))
+    except FormatError as error:
+        raise FormatError(f"sample {sample.key!r}: meta is {error}") from error

@@ -1,0 +1,68 @@
+"""The index of a split: a row a sample, in order, as one `.npy` file.
+
+Columns: `key`, the sample's key in ASCII; `crc32`, the checksum of each member's content, in the order of the
+manifest's fields and then the meta. Where a member stands is not stored: it follows from the sample's number
+and the manifest, see `shardwright.layout`.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.errors import DamageError, FormatError
+from shardwright.field import Field
+from shardwright.npy import encode_npy_header
+from shardwright.publish import write_file
+
+INDEX_NAME = "index.npy"
+MAX_KEY_BYTES = 64
+
+Index = NDArray[Any]
+"""A structured array of shape (samples,) with the columns `key` S64 and `crc32` uint32 (members,)."""
+
+
+def index_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
+    """The dtype of an index row: 64 bytes of key, 4 bytes a member."""
+    return np.dtype([("key", f"S{MAX_KEY_BYTES}"), ("crc32", "<u4", (len(fields) + 1,))])
+
+
+def join_indexes(fields: Mapping[str, Field], indexes: Sequence[Index]) -> Index:
+    """The index of a split from those of its shards, in their order.
+
+    Raises:
+        FormatError: two samples have the same key; the message names it.
+    """
+    joined = np.concatenate([np.empty(0, index_dtype(fields)), *indexes])
+    keys, counts = np.unique(joined["key"], return_counts=True)
+    if (counts > 1).any():
+        raise FormatError(f"key {keys[counts > 1][0].decode()!r} is there twice in the split")
+    return joined
+
+
+def write_index(path: Path, index: Index) -> str:
+    """Write the index whole or not at all, and give the sha256 of the file as 64 hex digits."""
+    chunks = [encode_npy_header(index.dtype, index.shape), index.tobytes()]
+    write_file(path, chunks)
+    return hashlib.sha256(b"".join(chunks)).hexdigest()
+
+
+def read_index(path: Path, sha256: str, fields: Mapping[str, Field], samples: int) -> Index:
+    """The index, memory-mapped and read-only, after a check of its sha256.
+
+    Raises:
+        DamageError: the file is missing, has another sha256, or does not describe these samples.
+    """
+    if not path.is_file():
+        raise DamageError(f"{path}: missing", shard=path.name)
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        raise DamageError(f"{path}: its sha256 is {found}, the manifest says {sha256}", shard=path.name)
+    index: Index = np.load(path, mmap_mode="r", allow_pickle=False)
+    if index.dtype != index_dtype(fields) or index.shape != (samples,):
+        raise DamageError(f"{path}: {index.shape} rows of {index.dtype}, the manifest describes others")
+    return index

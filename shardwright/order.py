@@ -1,0 +1,69 @@
+"""The order of an epoch: a permutation that is computed, never stored.
+
+A position in the epoch is turned into a sample's number by a keyed permutation of 0 … count-1, so that any
+position is reached in the same time, in any process, and nothing has to be saved but the position.
+
+It is a Feistel network on the smallest number of bits that holds `count`. The bits are cut into two halves that
+differ by one bit at most; a round changes one half by a hash of the other, so it can be undone, and the whole is a
+permutation of 2^bits numbers. Four rounds of a random function look like a random permutation, run forwards or
+backwards (Luby and Rackoff 1988); that is for long halves and these are short, so there are six. A result outside
+0 … count-1 is sent through again until it falls inside ("cycle walking": Black and Rogaway, "Ciphers with Arbitrary
+Finite Domains", 2002), less than once a position on average, as 2^bits < 2 · count.
+"""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROUNDS = 6
+# Odd constants of two 64-bit mixers: the golden ratio's, of SplitMix64 (Steele, Lea and Flood 2014), and degski's.
+MULTIPLIERS = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93))
+HALF = np.uint64(32)
+
+
+def permute(positions: NDArray[np.int64], count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The sample at each position of an epoch: over all positions, each of 0 … count-1 exactly once.
+
+    Args:
+        positions: int64 (any,), each in 0 … count-1.
+        count: samples in the epoch, below 2^62.
+        seed: with `epoch` and `count`, the key; any int.
+        epoch: any int.
+
+    Returns:
+        int64, the shape of `positions`. The same on every machine and in every release of NumPy.
+    """
+    low_bits = max(1, (count - 1).bit_length() // 2)
+    high_bits = max(1, (count - 1).bit_length() - low_bits)
+    keys = _derive_keys(seed, epoch, count)
+    values = positions.astype(np.uint64)
+    walking = np.arange(len(values))
+    while len(walking):
+        values[walking] = _encrypt(values[walking], keys, low_bits, high_bits)
+        walking = walking[values[walking] >= count]
+    return values.astype(np.int64)
+
+
+def _encrypt(values: NDArray[np.uint64], keys: NDArray[np.uint64], low_bits: int, high_bits: int) -> NDArray[np.uint64]:
+    """One pass of the network: a permutation of 0 … 2^(low_bits + high_bits) - 1."""
+    low_mask, high_mask = np.uint64((1 << low_bits) - 1), np.uint64((1 << high_bits) - 1)
+    low, high = values & low_mask, values >> np.uint64(low_bits)
+    for low_key, high_key in keys.reshape(-1, 2):
+        low ^= _mix(high, low_key) & low_mask
+        high ^= _mix(low, high_key) & high_mask
+    return (high << np.uint64(low_bits)) | low
+
+
+def _mix(half: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
+    """32 bits that each depend on every bit of the half and of the key; arithmetic modulo 2^64."""
+    mixed = (half ^ key) * MULTIPLIERS[0]
+    mixed ^= mixed >> HALF
+    mixed *= MULTIPLIERS[1]
+    mixed >>= HALF
+    return mixed
+
+
+def _derive_keys(seed: int, epoch: int, count: int) -> NDArray[np.uint64]:
+    digest = hashlib.blake2b(f"{seed} {epoch} {count}".encode(), digest_size=8 * ROUNDS).digest()
+    return np.frombuffer(digest, "<u8").astype(np.uint64)

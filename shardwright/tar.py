@@ -1,0 +1,45 @@
+"""USTAR as this project writes it: regular files only, no clock, no owner, one fixed header per (name, size).
+
+The layout is that of POSIX.1-1988 `ustar` (the `struct posix_header` in the GNU tar manual, "Basic Tar
+Format"): 512-byte header, the bytes, zeros up to the next multiple of 512; two zero blocks end the file.
+"""
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+MAX_NAME_BYTES = 100
+MAX_MEMBER_BYTES = 8**11 - 1  # eleven octal digits in the header
+
+
+def encode_header(name: str, size: int) -> bytes:
+    """The 512 header bytes of a regular file: mode 0644, mtime 0, uid and gid 0, no owner names.
+
+    Raises:
+        ValueError: the name is empty, longer than 100 bytes in UTF-8, or holds a NUL; or the size is negative
+            or above 8 GiB - 1.
+    """
+    raw = name.encode()
+    if not raw or len(raw) > MAX_NAME_BYTES or b"\0" in raw:
+        raise ValueError(f"member name {name!r} must be 1 to {MAX_NAME_BYTES} bytes without NUL, it has {len(raw)}")
+    if not 0 <= size <= MAX_MEMBER_BYTES:
+        raise ValueError(f"member {name!r} has {size} bytes, a tar member holds 0 to {MAX_MEMBER_BYTES}")
+    head = (
+        raw.ljust(100, b"\0")
+        + b"0000644\0"  # mode
+        + b"0000000\0" * 2  # uid, gid
+        + b"%011o\0" % size
+        + b"00000000000\0"  # mtime
+    )
+    tail = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2  # type, link, magic, owners, device
+    tail = tail.ljust(BLOCK - len(head) - 8, b"\0")
+    checksum = sum(head) + sum(tail) + 8 * ord(" ")
+    return head + b"%06o\0 " % checksum + tail
+
+
+def count_padding(size: int) -> int:
+    """Zero bytes that follow `size` bytes of content, up to the next block."""
+    return -size % BLOCK
+
+
+def encode_member(name: str, data: bytes) -> bytes:
+    """Header, content and padding of one regular file."""
+    return encode_header(name, len(data)) + data + bytes(count_padding(len(data)))

@@ -1,0 +1,1 @@
+"""Entry points that DVC runs, one a stage."""

@@ -1,0 +1,18 @@
+"""Puts together what belongs together, decides duplicates, and deals the samples out to the splits."""
+
+import sys
+
+from pipeline.align import align
+from pipeline.align.params import AlignParams
+from pipeline.contracts import ALIGNED_FOLDER
+from pipeline.records import Outcome
+from pipeline.stage import Stage, run_stage
+
+
+def step(stage: Stage) -> Outcome:
+    """The step with its block of `params.yaml`."""
+    return align(stage.read_block("align", AlignParams), stage.workspace)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("align", [ALIGNED_FOLDER], step))

@@ -1,0 +1,18 @@
+"""Checks every ingested item, removes metadata and personal data, and marks duplicates."""
+
+import sys
+
+from pipeline.clean import clean
+from pipeline.clean.params import CleanParams
+from pipeline.contracts import CLEANED_FOLDER
+from pipeline.records import Outcome
+from pipeline.stage import Stage, run_stage
+
+
+def step(stage: Stage) -> Outcome:
+    """The step with its block of `params.yaml`."""
+    return clean(stage.read_block("clean", CleanParams), stage.workspace)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("clean", [CLEANED_FOLDER], step))

@@ -1,0 +1,18 @@
+"""Measures the model on a split and writes a report: `data/5_shards` and `data/6_model` to `data/7_report`."""
+
+import sys
+
+from pipeline.contracts import REPORT_FOLDER
+from pipeline.evaluate import evaluate
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.records import Outcome
+from pipeline.stage import Stage, run_stage
+
+
+def step(stage: Stage) -> Outcome:
+    """Read the stage's block and do its work."""
+    return evaluate(stage.read_block("evaluate", EvaluateParams), stage.workspace)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("evaluate", [REPORT_FOLDER], step))

@@ -1,0 +1,18 @@
+"""Turns aligned samples into verified shards of arrays: `python -m stages.extract`."""
+
+import sys
+
+from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
+from pipeline.extract import extract
+from pipeline.extract.params import ExtractParams
+from pipeline.records import Outcome
+from pipeline.stage import Stage, run_stage
+
+
+def step(stage: Stage) -> Outcome:
+    """Run extract on its block of the params."""
+    return extract(stage.read_block("extract", ExtractParams), stage.workspace)
+
+
+if __name__ == "__main__":
+    sys.exit(run_stage("extract", [SHARDS_FOLDER, EXTRACT_FOLDER], step))

@@ -1,0 +1,158 @@
+"""Makes what extract reads, without the stages before it: a few pictures, sounds and texts, and their tables."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.contracts import (
+    ALIGNED_FOLDER,
+    CLEANED,
+    CLEANED_FOLDER,
+    INGESTED_FOLDER,
+    MODALITIES,
+    SAMPLES,
+    SHARDS_FOLDER,
+)
+from pipeline.extract import extract
+from pipeline.extract.fields import plan_fields
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.plan import plan_shards
+from pipeline.extract.samples import find_classes, read_samples
+from pipeline.extract.shard import Recipe, ShardTask
+from pipeline.extract.step import plan_task
+from pipeline.params import RunParams, check_block, read_params
+from pipeline.records import Outcome
+from pipeline.stage import open_workspace, publish
+from pipeline.store import TarStore
+from pipeline.tables import Row, write_table
+from shardwright.dataset import ShardDataset
+
+ROOT = Path(__file__).parent.parent
+MEDIA_TYPES = {"image": "image/png", "audio": "audio/wav", "text": "text/plain"}
+ENDINGS = {"image": "png", "audio": "wav", "text": "txt"}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A sample to be: `contents` are the bytes of its items where they are not drawn from its key."""
+
+    key: str
+    split: str = "train"
+    label: str | None = "one"
+    modalities: tuple[str, ...] = MODALITIES
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_things(count: int, **changes: Any) -> list[Thing]:
+    """`count` complete samples, three of four in train, with two labels."""
+    splits = ("train", "train", "val", "train", "train", "train", "test", "train")
+    labels = ("one", "two")
+    return [Thing(f"thing-{number:03d}", splits[number % 8], labels[number % 2], **changes) for number in range(count)]
+
+
+def draw_item(key: str, modality: str) -> bytes:
+    """A small picture, sound or text, another for each key."""
+    draw = np.random.default_rng(list(hashlib.sha256(f"{key} {modality}".encode()).digest()))
+    match modality:
+        case "image":
+            import cv2
+
+            picture = draw.integers(0, 256, (int(draw.integers(10, 30)), 20, 3), dtype=np.uint8)
+            return bytes(cv2.imencode(".png", picture)[1])
+        case "audio":
+            import soundfile
+
+            file = io.BytesIO()
+            sound = draw.normal(0, 0.1, int(draw.integers(1000, 6000)))
+            soundfile.write(file, sound, 8000, format="WAV", subtype="PCM_16")
+            return file.getvalue()
+        case _:
+            words = ("a", "red", "green", "loud", "quiet", "bird", "machine")
+            return " ".join(draw.choice(words, 6)).encode()
+
+
+def write_corpus(data: Path, things: Sequence[Thing]) -> None:
+    """Write the tar of items and the tables that `extract` reads."""
+    items, samples = [], []
+    with TarStore(data / INGESTED_FOLDER, INGESTED_FOLDER, "items") as store:
+        for thing in things:
+            sample: Row = dict.fromkeys(SAMPLES)
+            sample |= {"key": thing.key, "split": thing.split, "label": thing.label, "group": f"group of {thing.key}"}
+            for modality in thing.modalities:
+                row = _make_item(thing, modality, store)
+                items.append(row)
+                sample[modality] = row["id"]
+            samples.append(sample)
+    write_table(data / CLEANED_FOLDER / "items.parquet", sorted(items, key=lambda row: str(row["id"])), CLEANED)
+    samples.sort(key=lambda row: str(row["key"]))
+    write_table(data / ALIGNED_FOLDER / "samples.parquet", samples, SAMPLES)
+
+
+def _make_item(thing: Thing, modality: str, store: TarStore) -> Row:
+    content = thing.contents.get(modality) or draw_item(thing.key, modality)
+    file = f"{thing.key}.{ENDINGS[modality]}"
+    place = store.write(file, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    row: Row = dict.fromkeys(CLEANED)
+    row |= {"id": hashlib.sha256(f"{sha256} {file}".encode()).hexdigest(), "source": "folder", "file": file, "part": ""}
+    row |= {"modality": modality, "media_type": MEDIA_TYPES[modality], "licence": "CC0", "attribution": "nobody"}
+    row |= {"sha256": sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
+    row |= {"redactions": 0, "exact_cluster": row["id"], "near_cluster": row["id"]}
+    return row | dict(thing.columns)
+
+
+def make_params(**changes: Any) -> ExtractParams:
+    """The block of `params.yaml` with small features, and `modality__key=value` changed."""
+    block = read_params(ROOT / "params.yaml")["extract"]
+    block["image"] |= {"height": 12, "width": 16}
+    block["audio"] |= {"rate": 8000, "seconds": 0.5, "coefficients": 8, "mels": 16, "fft": 256, "hop": 128}
+    block["text"] |= {"length": 5, "min_count": 1}
+    for name, value in changes.items():
+        *path, key = name.split("__")
+        target = block
+        for part in path:
+            target = target[part]
+        target[key] = value
+    return check_block({"extract": block}, "extract", ExtractParams)
+
+
+def run_extract(folder: Path, params: ExtractParams, workers: int = 0) -> Outcome:
+    """Run the step on `folder / "data"` and publish what it made; gives its checked outcome."""
+    run = RunParams(workers=workers, memory="1 GiB", cache=str(folder / "cache"), progress=False)
+    with open_workspace("extract", folder / "data", run) as workspace:
+        outcome = extract(params, workspace)
+        outcome.check()
+        for out in sorted(workspace.work.iterdir()):
+            publish(out, workspace.data / out.name)
+    return outcome
+
+
+def extract_things(
+    folder: Path, things: Sequence[Thing], params: ExtractParams | None = None, workers: int = 0
+) -> Path:
+    """Write a corpus, extract it, and give the folder of the shards."""
+    write_corpus(folder / "data", things)
+    run_extract(folder, params or make_params(), workers)
+    return folder / "data" / SHARDS_FOLDER
+
+
+def read_all(root: Path, split: str = "train") -> dict[str, dict[str, Any]]:
+    """The samples of a split by key."""
+    data = ShardDataset(root, split)
+    return {sample["key"]: sample for sample in (data[number] for number in range(len(data)))}
+
+
+def plan_tasks(data: Path, folder: Path, params: ExtractParams) -> list[ShardTask]:
+    """The tasks for what a corpus has of pictures and sounds; shards go under `folder`."""
+    samples = [
+        replace(sample, parts={name: part for name, part in sample.parts.items() if name != "text"})
+        for sample in read_samples(data)
+    ]
+    plan = plan_fields(samples, params, find_classes(samples, None))
+    return [plan_task(shard, folder, data, Recipe(plan, None)) for shard in plan_shards(samples, plan, params)]

@@ -1,0 +1,77 @@
+"""Runs stages in this process, as `dvc repro` would in their own."""
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.align import align
+from pipeline.align.params import AlignParams
+from pipeline.check_params import check_all_blocks
+from pipeline.clean import clean
+from pipeline.clean.params import CleanParams
+from pipeline.crawl import crawl
+from pipeline.crawl.params import CrawlParams
+from pipeline.demo.params import DemoParams
+from pipeline.evaluate import evaluate
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.extract import extract
+from pipeline.extract.params import ExtractParams
+from pipeline.graph import NODES
+from pipeline.ingest import ingest
+from pipeline.ingest.params import IngestParams
+from pipeline.params import RunParams, check_block, read_params
+from pipeline.records import Outcome
+from pipeline.stage import Stage, open_workspace, publish
+from pipeline.train import train
+from pipeline.train.params import TrainParams
+
+ROOT = Path(__file__).parent.parent
+
+STEPS: Mapping[str, Callable[[Stage], Outcome]] = {
+    "crawl": lambda s: crawl(s.read_block("crawl", CrawlParams), s.read_block("demo", DemoParams), s.workspace),
+    "ingest": lambda s: ingest(s.read_block("ingest", IngestParams), s.workspace),
+    "clean": lambda s: clean(s.read_block("clean", CleanParams), s.workspace),
+    "align": lambda s: align(s.read_block("align", AlignParams), s.workspace),
+    "extract": lambda s: extract(s.read_block("extract", ExtractParams), s.workspace),
+    "train": lambda s: train(s.read_block("train", TrainParams), s.workspace),
+    "evaluate": lambda s: evaluate(s.read_block("evaluate", EvaluateParams), s.workspace),
+}
+
+
+def edit_params(file: str = "params.yaml", **changes: Any) -> dict[str, Any]:
+    """The blocks of a params file with `stage__key__key=value` changed; runs without Dask unless told otherwise."""
+    blocks = copy.deepcopy(read_params(ROOT / file))
+    blocks["run"]["workers"] = 0
+    for name, value in changes.items():
+        *path, key = name.split("__")
+        block = blocks
+        for part in path:
+            block = block[part]
+        assert key in block, name
+        block[key] = value
+    check_all_blocks(blocks)
+    return blocks
+
+
+def run_stages(blocks: dict[str, Any], folder: Path, until: str = "evaluate") -> dict[str, Outcome]:
+    """Run the stages up to `until` with their outputs under `folder / "data"`; their outcomes by name."""
+    outcomes: dict[str, Outcome] = {}
+    for node in NODES:
+        run = check_block(blocks, "run", RunParams).model_copy(update={"cache": str(folder / "cache")})
+        with open_workspace(node.name, folder / "data", run) as workspace:
+            outcome = STEPS[node.name](Stage(blocks, workspace))
+            outcome.check()
+            for out in node.writes:
+                publish(workspace.work / out, workspace.data / out)
+        outcomes[node.name] = outcome
+        if node.name == until:
+            break
+    return outcomes
+
+
+def hash_files(folder: Path) -> dict[str, str]:
+    """sha256 of every file under `folder` by its path."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

@@ -1,0 +1,129 @@
+"""Wrong params stop before any work, with a message that says how to mend them."""
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from pipeline.check_params import BLOCKS, check_all_blocks, load_block_type
+from pipeline.choose_params import main as choose_params
+from pipeline.errors import ParamsError
+from pipeline.params import Params, read_params
+from pipeline.schemas import build_schemas, render_schema
+
+ROOT = Path(__file__).parent.parent
+PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
+
+
+def load() -> dict[str, Any]:
+    return read_params(ROOT / "params.yaml")
+
+
+def find_leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict):
+        for key in value:
+            yield from find_leaves(value[key], (*path, key))
+    if path:
+        yield path
+
+
+def find_parent(blocks: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    for key in path[:-1]:
+        blocks = blocks[key]
+    return blocks
+
+
+LEAVES = list(find_leaves(load()))
+
+
+@pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
+def test_types_and_schema_take_every_params_file(path: Path) -> None:
+    blocks = read_params(path)
+    check_all_blocks(blocks)
+    jsonschema.validate(blocks, json.loads((ROOT / "schemas/params.schema.json").read_text()))
+    assert list(blocks) == list(BLOCKS), "blocks stand in stage order"
+
+
+def test_schemas_are_those_of_the_types() -> None:
+    schemas = build_schemas()
+    assert sorted(path.name for path in (ROOT / "schemas").iterdir()) == sorted(schemas)
+    for name, schema in schemas.items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+        assert (ROOT / "schemas" / name).read_text() == render_schema(schema), "run `make generated`"
+
+
+def test_every_key_says_what_it_means() -> None:
+    schema = build_schemas()["params.schema.json"]
+    models = {**schema["$defs"], "": schema}
+    silent = [
+        f"{model}.{key}"
+        for model, definition in models.items()
+        if model
+        for key, value in definition.get("properties", {}).items()
+        if "description" not in value
+    ]
+    assert not silent
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+def test_an_unknown_key_is_named_with_the_nearest_one(path: tuple[str, ...]) -> None:
+    blocks = load()
+    parent = find_parent(blocks, path)
+    parent[path[-1] + "s"] = parent.pop(path[-1])
+    with pytest.raises(ParamsError) as caught:
+        check_all_blocks(blocks)
+    assert path[-1] + "s" in str(caught.value) or path[-1] in str(caught.value)
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=".".join)
+@pytest.mark.parametrize("bad", [b"bytes", {"nested": {"nonsense": 1}}, [[]], float("nan"), -(10**30)], ids=str)
+def test_a_bad_value_is_refused_with_its_key(path: tuple[str, ...], bad: object) -> None:
+    blocks = load()
+    find_parent(blocks, path)[path[-1]] = copy.deepcopy(bad)
+    with pytest.raises(ParamsError) as caught:
+        check_all_blocks(blocks)
+    assert path[0] in str(caught.value)
+
+
+def test_messages() -> None:
+    blocks = load()
+    blocks["train"]["fusoin"] = blocks["train"].pop("fusion")
+    blocks["clean"]["image"]["min_side"] = "16"
+    with pytest.raises(ParamsError) as caught:
+        check_all_blocks(blocks)
+    message = str(caught.value)
+    assert "`train.fusoin` is not a known key; did you mean `fusion`?" in message
+    assert "`clean.image.min_side` is '16', it should be a valid integer" in message
+
+
+def test_blocks_are_frozen() -> None:
+    for name in BLOCKS:
+        block_type = load_block_type(name)
+        assert issubclass(block_type, Params)
+        assert block_type.model_config["frozen"]
+
+
+def test_a_params_file_that_is_none(tmp_path: Path) -> None:
+    for content in ["", "- 1", "a: [", "\0"]:
+        (tmp_path / "params.yaml").write_text(content)
+        with pytest.raises(ParamsError, match=r"params\.yaml"):
+            check_all_blocks(read_params(tmp_path / "params.yaml"))
+    with pytest.raises(ParamsError, match="is missing"):
+        read_params(tmp_path / "none.yaml")
+
+
+def test_data_changes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(before)
+    (tmp_path / "my 'data'").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert choose_params(["--data", "my 'data'"]) == 0
+    after = (tmp_path / "params.yaml").read_text()
+    changed = [(a, b) for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
+    assert len(changed) == 1
+    assert yaml.safe_load(after)["ingest"]["root"] == "my 'data'"
