@@ -13,11 +13,14 @@ PLACES = {
     f"{EXTRACT_FOLDER}/dropped.parquet": "what extract dropped and why; each stage's folder has its own",
 }
 
+SCORES = {"macro_f1": "macro F1", "accuracy": "accuracy"}
+
 
 def format_closing(data: Path) -> str:
     """The last lines of a run whose outputs are under `data`."""
     metrics = json.loads((data / REPORT_FOLDER / "metrics.json").read_text(encoding="utf-8"))
-    lines = ["all stages are up to date", f"macro F1 {metrics['macro_f1']:.3f}, accuracy {metrics['accuracy']:.3f}"]
+    scores = [f"{words} {metrics[name]:.3f}" for name, words in SCORES.items() if metrics[name] is not None]
+    lines = ["all stages are up to date", ", ".join(scores) or "no scores: the split to evaluate on is empty"]
     return "\n".join([*lines, *(f"  {data / place}: {words}" for place, words in PLACES.items())])
 
 

@@ -28,7 +28,7 @@ CRAWLED: Columns = {
     "caption": "string?",  # column of a URL list
     "label": "string?",  # column of a URL list
     "split": "string?",  # column of a URL list
-    "licence": "string?",  # column of a URL list, or rel=license of the page
+    "licence": "string?",  # column of a URL list
     "attribution": "string?",
     "sha256": "string?",
     "tar": "string?",

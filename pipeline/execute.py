@@ -12,9 +12,11 @@ import os
 import signal
 import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pipeline.errors import PipelineError
 from pipeline.params import RunParams
@@ -38,9 +40,9 @@ ONE_THREAD = dict.fromkeys(
 )
 """One process a core, so one thread a library; and sums in BLAS are the same on every machine of a kind."""
 
-WORKER_LOSSES = 2
-"""How often a task may lose its worker and run again. A kill from outside hits a task once; what always dies, dies
-three times, which is some 10 s with the start of new processes (Dask's own default is a fourth time)."""
+WORKER_LOSSES = 1
+"""How often a task may lose its worker and run again at once. A kill from outside hits a task once; what dies twice is
+suspect, with all that waited for the same worker, and runs alone."""
 
 SETTINGS = {
     # Read in the driver, and put into os.environ there with the caller's values first: `_pin_threads` does it better.
@@ -118,30 +120,66 @@ class Cluster:
     def __init__(self, client: "Client", workers: int) -> None:
         self._client = client
         self._in_flight = 2 * workers
-        self._calls = itertools.count()
+        self._submissions = itertools.count()
 
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        """See `Workers.run_tasks`."""
+        """See `Workers.run_tasks`.
+
+        Dask blames the loss of a worker on all tasks that it had. So where a task was lost with its worker, those in
+        flight are waited for, and then each that was blamed runs alone: only what dies alone is at fault.
+        """
+        batch = _Batch(function, tasks)
+        waiting = deque(range(len(tasks)))
+        while waiting:
+            suspects: list[int] = []
+            yield from self._run_until_loss(batch, waiting, suspects)
+            for number in suspects:
+                yield number, batch.read_result(number, self._submit(batch, number))
+
+    def _run_until_loss(
+        self, batch: "_Batch[Task, Result]", waiting: deque[int], suspects: list[int]
+    ) -> Iterator[tuple[int, Result]]:
+        """Take tasks from `waiting` until one is lost with its worker; those that were go to `suspects`."""
         from distributed import as_completed
 
-        call = next(self._calls)  # Dask gives the old result for an old key
         numbers: dict[str, int] = {}
 
-        def submit(number: int) -> "Future":
-            key = f"{function.__name__}-{call}-{number}"
-            numbers[key] = number
-            return self._client.submit(_Call(function, tasks[number]), key=key, pure=False)
+        def submit_next() -> "Future":
+            future = self._submit(batch, waiting[0])
+            numbers[future.key] = waiting.popleft()
+            return future
 
-        waiting = iter(range(len(tasks)))
-        finished = as_completed([submit(number) for number in itertools.islice(waiting, self._in_flight)])
+        finished = as_completed([submit_next() for _ in range(min(self._in_flight, len(waiting)))])
         for future in finished:
             number = numbers.pop(future.key)
-            if future.status != "finished":
-                raise _explain_failure(future, f"{function.__name__} of {_name_task(tasks[number], number)}")
-            result: Result = future.result()
-            for following in itertools.islice(waiting, 1):
-                finished.add(submit(following))
+            if _was_lost(future):
+                suspects.append(number)
+                continue
+            result = batch.read_result(number, future)
+            if waiting and not suspects:
+                finished.add(submit_next())
             yield number, result
+
+    def _submit(self, batch: "_Batch[Task, Result]", number: int) -> "Future":
+        key = f"{batch.function.__name__}-{next(self._submissions)}"  # Dask gives the old result for an old key
+        return self._client.submit(_Call(batch.function, batch.tasks[number]), key=key, pure=False)
+
+
+@dataclass(frozen=True)
+class _Batch(Generic[Task, Result]):
+    """A function with its tasks."""
+
+    function: Callable[[Task], Result]
+    tasks: Sequence[Task]
+
+    def read_result(self, number: int, future: "Future") -> Result:
+        """Wait for the result of a task; raise what is to be said where there is none."""
+        error = future.exception()
+        if error is not None:
+            what = f"{self.function.__name__} of {_name_task(self.tasks[number], number)}"
+            raise _explain_failure(what, future, error)
+        result: Result = future.result()
+        return result
 
 
 class _Call:
@@ -160,17 +198,21 @@ def _name_task(task: object, number: int) -> str:
     return str(getattr(task, "name", f"task {number}"))
 
 
-def _explain_failure(future: "Future", what: str) -> PipelineError:
-    """The error to raise for a future that did not finish: the task's own if it is for a person, else one about it."""
+def _was_lost(future: "Future") -> bool:
+    """Whether the task of a future that is done lost its worker too often."""
     from distributed import KilledWorker
 
-    error = future.exception()
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
+def _explain_failure(what: str, future: "Future", error: BaseException) -> PipelineError:
+    """The error to raise: the task's own if that is for a person, else one about it."""
     if isinstance(error, PipelineError):
         return error
-    if isinstance(error, KilledWorker):
+    if _was_lost(future):
         explained = PipelineError(
-            f"{what}: its process died {WORKER_LOSSES + 1} times; either it needs more memory than run.memory allows, "
-            "or a decoder crashed on an item of it"
+            f"{what}: its process died again when it ran alone; either it needs more memory than run.memory allows, "
+            "or a decoder crashed on one of its items"
         )
     else:
         trace = future.traceback()

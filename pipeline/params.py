@@ -88,7 +88,8 @@ def _describe(block: str, block_type: type[BaseModel], detail: ErrorDetails) -> 
             present = [key for key in detail["input"] if key not in known] if isinstance(detail["input"], dict) else []
             return f"params.yaml: `{name}` is missing{_suggest(path[-1], present, 'did you mean it by')}"
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"params.yaml: `{name}` is {detail['input']!r}, it should be {message}"
+    value = "a mapping" if isinstance(detail["input"], dict) else repr(detail["input"])[:80]
+    return f"params.yaml: `{name}` is {value}, it should be {message}"
 
 
 def _find_keys(block_type: type[BaseModel], path: list[str]) -> Mapping[str, object]:

@@ -102,7 +102,7 @@ CHANGES = st.fixed_dictionaries(
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 120), CHANGES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_item_is_in_one_sample_or_has_one_drop(draw: random.Random, count: int, changes: dict[str, Any]) -> None:
     params = make_align_params(**changes)
     rows = draw_rows(draw, count)
@@ -132,7 +132,7 @@ def check_pair(one: PlacedSample, other: PlacedSample, params: AlignParams) -> N
 
 
 @given(st.randoms(use_true_random=False), CHANGES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_order_of_the_items_does_not_matter(draw: random.Random, changes: dict[str, Any]) -> None:
     params = make_align_params(**changes)
     rows = draw_rows(draw, 60)
@@ -143,7 +143,7 @@ def test_the_order_of_the_items_does_not_matter(draw: random.Random, changes: di
 
 
 @given(st.randoms(use_true_random=False), st.integers(1, 40), st.sampled_from(["any", "all"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_new_samples_move_none_that_they_are_not_tied_to(draw: random.Random, added: int, share_split: str) -> None:
     params = make_align_params(duplicates__share_split=share_split)
     old = mark_clusters([row for n in range(20) for row in make_thing(f"cat/{n}")], random.Random(1), of=40)

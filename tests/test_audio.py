@@ -64,7 +64,7 @@ def reject(data: bytes, media_type: str = "audio/wav", params: AudioCheck = CHEC
     return rejection.reason
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rate=st.sampled_from([8000, 11025, 16000, 22050, 44100, 48000]),
     samples=st.integers(1, 30_000),
@@ -163,7 +163,7 @@ def test_spans_are_honoured(kind: str) -> None:
     assert rejection.reason is Reason.TOO_SHORT
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 8), st.integers(1, 400), st.integers(0, 2**32 - 1))
 def test_mono_is_the_mean_of_the_channels(channels: int, frames: int, seed: int) -> None:
     block = np.random.default_rng(seed).normal(size=(frames, channels)).astype(np.float32)

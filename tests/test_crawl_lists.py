@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.crawl.lists import ListedUrl, read_lists
@@ -159,7 +159,6 @@ def test_a_huge_field_costs_its_own_line(tmp_path: Path) -> None:
     assert fine == TextRow(3, {"url": "http://a.test/"})
 
 
-@settings(deadline=None)
 @given(content=st.binary(max_size=200), ending=st.sampled_from(["csv", "jsonl"]))
 def test_any_bytes_give_rows_or_a_clear_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.crawl.addresses import Endpoint, is_public, parse_endpoint
@@ -152,7 +152,6 @@ def test_robots(status: int | None, content: bytes, allowed: bool) -> None:
     assert (read_robots(status, content).judge(URL, AGENT) is None) == allowed
 
 
-@settings(deadline=None)
 @given(content=st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"user-agent: *\n{text}".encode()))
 def test_no_robots_txt_is_too_bad(content: bytes) -> None:
     robots = read_robots(200, content)
@@ -263,7 +262,6 @@ def test_a_bad_link_is_named_without_its_credentials() -> None:
     assert "secret" not in link.url
 
 
-@settings(deadline=None)
 @given(html=st.binary(max_size=300))
 def test_any_bytes_are_a_page(html: bytes) -> None:
     extract_links(parse_html(html), PAGE)
@@ -289,7 +287,6 @@ def test_retry_after(value: str | None, seconds: float) -> None:
     assert read_retry_after(value, now=10.0) == seconds
 
 
-@settings(deadline=None)
 @given(
     status=st.none() | st.integers(100, 599),
     headers=st.dictionaries(st.text(max_size=9), st.lists(st.text(max_size=9))),

@@ -99,7 +99,7 @@ def test_every_flaw_has_a_rate_and_an_expectation() -> None:
         assert (expected.fate == "dropped") == (expected.reason is not None)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(things=st.integers(60, 700), seed=st.integers(0, 2**32 - 1))
 def test_flaws_are_planted_as_counted(things: int, seed: int) -> None:
     site = make_site(things, seed)
@@ -114,7 +114,7 @@ def test_flaws_are_planted_as_counted(things: int, seed: int) -> None:
             assert original.kind is thing.kind
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_the_plan_is_a_function_of_the_seed(seed: int) -> None:
     assert make_site(60, seed) == make_site(60, seed)

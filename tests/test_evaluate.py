@@ -188,7 +188,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
 
 
 @given(PAIRS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_metrics_are_json_whatever_the_predictions(pairs: list[tuple[int, int]]) -> None:
     predictions = make_predictions([t for t, _ in pairs], [p for _, p in pairs])
     metrics = build_metrics(predictions, ["a", "b", "c", "d"], "test")
@@ -268,7 +268,7 @@ def test_the_page_shows_hostile_texts_and_runs_none(report: Path) -> None:
 
 
 @given(st.text(max_size=60), st.text(min_size=1, max_size=30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_no_text_gets_out_of_its_place(caption: str, name: str) -> None:
     metrics = build_metrics(make_predictions([0, 1], [1, 1]), [name, f"{name}2"], "test")
     card = Card(name, None, clean_text(caption), name, name, 0.5, 0.25)

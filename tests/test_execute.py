@@ -69,6 +69,15 @@ def die_once(task: Named) -> str:
     return task.name
 
 
+def die_twice(task: Named) -> str:
+    marks = [task.folder / f"{task.name}.{number}" for number in range(2)]
+    for mark in marks:
+        if task.name == "poison" and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return task.name
+
+
 def die_always(number: int) -> int:
     if number == 1:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -181,14 +190,20 @@ def test_a_task_whose_worker_was_killed_runs_again(workers: Workers, tmp_path: P
     assert sorted(workers.run_tasks(die_once, tasks)) == list(enumerate(["a", "poison", "b", "c"]))
 
 
+def test_what_was_lost_too_often_runs_alone_and_the_rest_goes_on(workers: Workers, tmp_path: Path) -> None:
+    names = ["a", "poison", *"bcdefgh"]
+    results = list(workers.run_tasks(die_twice, [Named(name, tmp_path) for name in names]))
+    assert sorted(results) == list(enumerate(names))
+
+
 def test_a_task_that_grows_too_large_loses_its_worker_not_the_machine(tmp_path: Path) -> None:
     run = make_run(1, memory="384 MiB")
     assert list(run_tasks(grow_once, [Named("large", tmp_path)], run)) == [(0, "large")]
 
 
-def test_a_task_that_always_kills_its_worker_stops_the_run() -> None:
-    with pytest.raises(PipelineError, match=r"die_always of task 1: its process died 3 times; .*run\.memory"):
-        list(run_tasks(die_always, [0, 1], make_run(1)))
+def test_a_task_that_always_kills_its_worker_is_named_and_no_other() -> None:
+    with pytest.raises(PipelineError, match=r"die_always of task 1: its process died again .*run\.memory"):
+        list(run_tasks(die_always, [0, 1, 2], make_run(1)))
 
 
 SCRIPT = """

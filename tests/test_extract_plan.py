@@ -49,7 +49,7 @@ def plan(samples: Sequence[AlignedSample], shards: int | None = None) -> list[Pl
     return plan_shards(samples, plan_fields(samples, params, ("some",)), params)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SAMPLES, st.randoms(use_true_random=False))
 def test_every_sample_is_in_one_shard_whatever_the_order(samples: tuple[AlignedSample, ...], random: Any) -> None:
     shards = plan(samples)
@@ -62,7 +62,7 @@ def test_every_sample_is_in_one_shard_whatever_the_order(samples: tuple[AlignedS
     assert plan(shuffled) == shards
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SAMPLES, st.integers(0, 5))
 def test_twice_as_many_shards_split_each_in_two(samples: tuple[AlignedSample, ...], bits: int) -> None:
     coarse = {(s.split, s.number): s.samples for s in plan(samples, 2**bits)}
@@ -71,7 +71,7 @@ def test_twice_as_many_shards_split_each_in_two(samples: tuple[AlignedSample, ..
         assert members == fine.get((split, 2 * number), ()) + fine.get((split, 2 * number + 1), ())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(SAMPLES, st.integers(0, 5))
 def test_order_is_that_of_the_hashes(samples: tuple[AlignedSample, ...], bits: int) -> None:
     for split in ("train", "val"):
@@ -127,13 +127,13 @@ def join(parts: Sequence[NDArray[Any]]) -> Moments:
 BATCHES = st.tuples(array_shapes(min_dims=2, max_dims=4, max_side=5), st.integers(1, 6))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(BATCHES.flatmap(lambda b: st.lists(arrays(np.uint8, b[0]), min_size=b[1], max_size=b[1])))
 def test_moments_of_pixels_are_those_of_numpy(parts: list[NDArray[np.uint8]]) -> None:
     check_moments(parts, 1e-12)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     BATCHES.flatmap(
         lambda b: st.lists(

@@ -79,7 +79,7 @@ def decode(data: bytes, media_type: str) -> Any:
 
 
 @pytest.mark.parametrize("media_type", TYPES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(changes=edits)
 def test_damaged_bytes_give_a_result_or_a_fault(media_type: str, changes: list[tuple[float, str, bytes]]) -> None:
     parser = PARSERS[media_type]
@@ -90,7 +90,7 @@ def test_damaged_bytes_give_a_result_or_a_fault(media_type: str, changes: list[t
 
 
 @pytest.mark.parametrize("media_type", TYPES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_give_a_result_or_a_fault(media_type: str, data: bytes) -> None:
     start = DIRTY[media_type][: len(data) % 48]
@@ -113,7 +113,7 @@ def test_stripping_takes_the_words_and_leaves_the_content(media_type: str) -> No
 
 
 @pytest.mark.parametrize("media_type", TYPES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(changes=edits)
 def test_stripping_twice_is_stripping_once(media_type: str, changes: list[tuple[float, str, bytes]]) -> None:
     parser = PARSERS[media_type]
@@ -201,7 +201,7 @@ def test_orientation_is_1_where_exif_does_not_say(tiff: bytes) -> None:
     assert exif.read_orientation(tiff) == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=80))
 def test_orientation_of_any_bytes_is_one_of_eight(tail: bytes) -> None:
     for head in (b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b""):
@@ -287,7 +287,7 @@ def compute_crc_bit_by_bit(data: bytes) -> int:
     return crc
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_ogg_crc_is_that_of_the_rfc(data: bytes) -> None:
     assert ogg.compute_crc(data) == compute_crc_bit_by_bit(data)

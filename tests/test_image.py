@@ -127,7 +127,7 @@ def test_channels_come_out_as_rgb() -> None:
     assert np.abs(extract(encode_jpeg(blue), plan(20, 20), "image/jpeg")[9, 9].astype(int) - [0, 0, 255]).max() <= 3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.tuples(*[st.integers(0, 255)] * 3), st.sampled_from([np.uint8, np.uint16]), st.integers(0, 2**32 - 1))
 def test_transparency_shows_the_background(background: tuple[int, int, int], depth: Any, seed: int) -> None:
     full = np.iinfo(depth).max
@@ -150,7 +150,7 @@ def test_cmyk_comes_out_as_colours() -> None:
     assert max(green, blue) < 60
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(*[st.integers(1, 70)] * 4, st.sampled_from(["crop", "pad", "stretch"]))
 def test_any_size_fits_any_size(height: int, width: int, rows: int, columns: int, fit: str) -> None:
     pixels = np.full((height, width, 3), 77, np.uint8)

@@ -87,7 +87,7 @@ CONTENTS = st.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(files=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=8))
 def test_every_file_is_kept_or_dropped_by_name(files: dict[str, bytes]) -> None:
     with TemporaryDirectory() as folder:
@@ -160,7 +160,6 @@ def test_names_are_escaped_one_to_one() -> None:
     assert escape_name("é\u2028".encode()) == "é\\u2028"
 
 
-@settings(deadline=None)
 @given(one=st.binary(max_size=8), other=st.binary(max_size=8))
 def test_no_two_names_are_escaped_alike(one: bytes, other: bytes) -> None:
     assert (escape_name(one) == escape_name(other)) == (one == other)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.params import TextLayout
@@ -73,7 +73,6 @@ def test_layouts(layout: TextLayout, parts: dict[str, tuple[str, str]]) -> None:
     assert split("\ufeffone\r\n\r\n two\u2028three \n", layout) == parts
 
 
-@settings(deadline=None)
 @given(
     text=st.text(st.sampled_from("ab=\n\r. \u00e9"), max_size=60),
     layout=st.sampled_from(["first_line", "lines", "tagged_lines"]),

@@ -52,7 +52,7 @@ def list_keys(batches: Iterator[dict[str, Any]] | Loader) -> list[list[str]]:
 
 
 @given(st.integers(1, 3000), st.integers(), st.integers(0, 100))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_order_is_a_permutation(count: int, seed: int, epoch: int) -> None:
     order = permute(np.arange(count), count, seed, epoch)
     assert order.dtype == np.int64
@@ -60,7 +60,7 @@ def test_the_order_is_a_permutation(count: int, seed: int, epoch: int) -> None:
 
 
 @given(st.integers(50, 3000), st.integers(), st.integers())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_order_differs_by_seed_and_epoch(count: int, seed: int, epoch: int) -> None:
     positions = np.arange(count)
     orders = [permute(positions, count, *key) for key in ((seed, epoch), (seed + 1, epoch), (seed, epoch + 1))]
@@ -68,7 +68,7 @@ def test_the_order_differs_by_seed_and_epoch(count: int, seed: int, epoch: int) 
 
 
 @given(st.integers(1, 2**40), st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_part_of_the_order_is_reached_at_once(count: int, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, count - 1))
     positions = np.arange(start, min(count, start + 50))
@@ -101,7 +101,7 @@ def test_neighbours_go_anywhere() -> None:
 
 
 @given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 6), st.booleans(), st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_each_sample_once_and_equal_steps(
     sized: Callable[[int], ShardDataset], count: int, batch_size: int, world_size: int, shuffle: bool, drop: bool
 ) -> None:

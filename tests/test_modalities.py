@@ -130,7 +130,7 @@ def test_a_file_cut_at_any_of_20_points_is_truncated(name: str, media_type: str)
 
 
 @pytest.mark.parametrize(("name", "media_type"), CASES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_damaged_files_are_judged_and_never_crash(name: str, media_type: str, data: st.DataObject) -> None:
     whole = FILES[media_type]

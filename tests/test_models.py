@@ -282,7 +282,7 @@ def draw_truth_and_prediction(draw: st.DrawFn) -> tuple[scores.Counts, scores.Co
 
 
 @given(draw_truth_and_prediction())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_scores_are_those_counted_by_hand(drawn: tuple[scores.Counts, scores.Counts, int]) -> None:
     truth, predicted, classes = drawn
     tally = scores.Tally.from_confusion(scores.count_confusion(truth, predicted, classes))

@@ -62,7 +62,7 @@ def test_a_long_chain_is_one_component(order: int) -> None:
     st.integers(0, 2**32), st.integers(1, 8), st.integers(0, 60), st.sampled_from([0, 1, 4]),
     st.sampled_from([0, 1, 3, 7, 63, 64, 70]), st.sampled_from([0.0, 1.0, 2.3, 255.0]),
 )  # fmt: skip
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_near_clusters_are_those_of_comparing_all_pairs(
     seed: int, families: int, count: int, cells: int, near_bits: int, difference: float
 ) -> None:

@@ -39,7 +39,7 @@ from tests.shard_samples import (
 
 
 @given(splits(), st.integers(1, 5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_written_is_read(written: Written, samples_per_shard: int) -> None:
     with tempfile.TemporaryDirectory() as root:
         write_samples(Path(root), written, samples_per_shard)
@@ -62,7 +62,7 @@ def test_what_is_written_is_read(written: Written, samples_per_shard: int) -> No
 
 
 @given(splits(max_samples=6), st.integers(1, 5))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_same_samples_give_the_same_bytes(written: Written, samples_per_shard: int) -> None:
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         write_samples(Path(one), written, samples_per_shard)
@@ -71,7 +71,7 @@ def test_the_same_samples_give_the_same_bytes(written: Written, samples_per_shar
 
 
 @given(splits(max_samples=6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_shard_is_a_strided_array_that_tar_lists(written: Written) -> None:
     shard = encode_shard(written.fields, written.samples)
     data = b"".join(shard.chunks())

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.formats.html import check_selector, decode_html, parse_html, read_text
@@ -72,7 +72,6 @@ def test_others(content: bytes, media_type: str) -> None:
     assert find_media_type(content) == media_type
 
 
-@settings(deadline=None)
 @given(content=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_any_bytes_have_a_type_and_what_is_text_decodes(content: bytes) -> None:
     if find_media_type(content) == "text/plain":
@@ -110,7 +109,6 @@ def test_encodings_of_pages(content: bytes, text: str) -> None:
     assert read_text(node) == text
 
 
-@settings(deadline=None)
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_a_page(content: bytes) -> None:
     decode_html(content).encode()

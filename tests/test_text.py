@@ -53,7 +53,7 @@ def plan(language: str = "en", fallback: str | None = None, **more: object) -> T
 # characters
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(
         st.one_of(
@@ -164,7 +164,7 @@ def test_an_address_that_is_a_number_is_one_redaction() -> None:
     assert clean("+15550100199@sms.example.org") == (EMAIL, 1)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text("0123456789 +-().@/ax:[]", max_size=60))
 def test_redacting_twice_is_redacting_once(text: str) -> None:
     once, _ = redact_text(normalize_text(text), ("email", "phone"))
@@ -252,7 +252,7 @@ def test_vocabulary_is_by_frequency_then_code_point() -> None:
     assert learn_vocabulary({}, plan()) == {"words": ["<pad>", "<unk>"]}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(min_size=1, max_size=4), st.integers(1, 5)), st.randoms(use_true_random=False))
 def test_vocabulary_does_not_depend_on_the_order_of_counting(counts: dict[str, int], rng: random.Random) -> None:
     shuffled = list(counts.items())

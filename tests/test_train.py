@@ -224,7 +224,7 @@ def test_every_modality_has_a_variation() -> None:
 
 @pytest.mark.parametrize("modality", AUGMENTATIONS)
 @given(keys=KEYS, seed=st.integers(0, 5), epoch=st.integers(0, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_sample_is_varied_alike_in_whatever_batch(modality: str, keys: list[str], seed: int, epoch: int) -> None:
     values, length = make_values(modality, len(keys))
     augment, source = AUGMENTATIONS[modality], SOURCES[modality]
@@ -271,7 +271,7 @@ def test_draws_are_uniform_and_apart() -> None:
 
 
 @given(KEYS, st.floats(0, 0.99), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_hiding_never_shows_and_never_takes_all(keys: list[str], chance: float, data: st.DataObject) -> None:
     present = torch.tensor([data.draw(st.lists(st.booleans(), min_size=3, max_size=3)) for _ in keys])
     kept = hide_modalities(present, chance, Draws(0, 0, keys))

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.crawl.urls import (
@@ -126,7 +126,6 @@ URL_LIKE = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(text=URL_LIKE, base=st.sampled_from([None, BASE]))
 @example(text="http://a/%%41%4", base=None)
 @example(text="http://a/.//../..//", base=None)
@@ -145,7 +144,6 @@ def test_canonical_form_is_a_fixed_point_and_nothing_else_is_raised(text: str, b
     assert 0 < port < 65536
 
 
-@settings(deadline=None)
 @given(text=st.text(max_size=400))
 def test_redacted_text_is_fit_for_a_ledger(text: str) -> None:
     redacted = redact_url(text)

@@ -70,7 +70,7 @@ def scratch(intact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @given(data=st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_one_flipped_bit_anywhere_is_found(scratch: Path, data: st.DataObject) -> None:
     files = sorted(path for path in scratch.rglob("*") if path.is_file())
     path = data.draw(st.sampled_from(files))
@@ -85,7 +85,7 @@ def test_one_flipped_bit_anywhere_is_found(scratch: Path, data: st.DataObject) -
 
 
 @given(st.integers(0, 5), st.integers(0, len(SMALL_FIELDS)), st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_flipped_bit_in_a_member_is_named_when_it_is_read(
     scratch: Path, sample: int, member: int, data: st.DataObject
 ) -> None:

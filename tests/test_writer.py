@@ -215,7 +215,7 @@ def test_parts_written_apart_equal_a_writers(tmp_path: Path) -> None:
 
 
 @given(splits(max_samples=2), st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_an_edited_manifest_is_refused(written: Written, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as root:
         write_samples(Path(root), written, 1)

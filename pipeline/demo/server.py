@@ -1,5 +1,6 @@
 """The site on a loopback port: HTTP/1.1, connections kept open, a thread a connection."""
 
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -49,6 +50,11 @@ class DemoServer(ThreadingHTTPServer):
         with self._lock:
             self._connections.discard(request)
         super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Be silent where a client hung up, as a crawl does on what is too slow; show anything else."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     def stop(self) -> None:
         """End the loop, every connection and every thread."""
