@@ -85,6 +85,8 @@ def test_a_changed_value_runs_its_stage_and_those_whose_input_changed(checkout: 
         assert [node.name for node in NODES if f"Running stage '{node.name}'" in ran] == ["evaluate"]
     finally:
         (checkout / "params.yaml").write_text(before)
+    assert "Stage 'evaluate' is cached - skipping run" in run(checkout, "dvc", "repro")
+    assert find_changed(checkout) == set()
 
 
 def test_a_new_local_file_is_seen_by_ingest(checkout: Path) -> None:
