@@ -3,7 +3,7 @@
 A kind is a place that can be seen (4), a manner that can be heard (3) and a family that can be named (4). No two kinds
 share place and manner. A clear picture, sound or caption gives the kind away; a foggy picture gives only the place, a
 distant recording only the manner, a vague caption only the family. So each modality alone has to guess among three or
-four kinds where it is unclear, and all of them together never do:
+four kinds where it is unclear. Together they seldom do, but where one was taken in the wrong place:
 
               strikes   sings    rushes
     sea       boat      whale    surf

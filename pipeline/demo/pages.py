@@ -100,8 +100,8 @@ def write_front(site: Site) -> str:
         TITLE,
         TITLE,
         f"<h1>{TITLE}</h1>\n"
-        f"<p>{len(site.things)} things that make themselves heard. Each was drawn, recorded and described by hand, on "
-        f"good days and in the fog. Open a drawer:</p>\n"
+        f"<p>{len(site.things)} things that make themselves heard. Each is drawn, sounded and described by a small "
+        "program, on good days and in the fog. Open a drawer:</p>\n"
         f'<ul class="kinds">\n{cards}\n</ul>\n<p>The locked drawer, not for machines: {drawer}</p>\n{away}',
     )
 

@@ -20,11 +20,11 @@ def draw_picture(kind: Kind, picture: Picture, rng: np.random.Generator) -> Pixe
     """The upright picture, shape (height, width, 3), or 4 with alpha where it is framed."""
     pixels: Pixels = np.zeros((picture.height, picture.width, 3), np.uint8)
     light = LIGHTS[rng.integers(len(LIGHTS))]
-    draw_scenery(kind.place, Pen(pixels, (0, 0), picture.height), light, rng)
+    draw_scenery(picture.fog or kind.place, Pen(pixels, (0, 0), picture.height), light, rng)
     with_thing = pixels.copy()
     MOTIFS[kind.name].draw(place_thing(kind, with_thing, rng), light, rng)
-    if picture.foggy:
-        with_thing = draw_fog(kind.place, pixels, with_thing, light)
+    if picture.fog:
+        with_thing = draw_fog(picture.fog, pixels, with_thing, light)
     shaded = darken_corners(with_thing)
     return frame(shaded) if picture.framed else shaded
 

@@ -6,13 +6,13 @@ Flaws that cost a thing, and duplicates, are alone on theirs; harmless flaws of 
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from pipeline.demo import words
 from pipeline.demo.flaws import EXPECTED, ORIENTATIONS, Flaw, count_planted
-from pipeline.demo.kinds import KINDS, Kind
+from pipeline.demo.kinds import KINDS, Kind, Manner, Place
 from pipeline.demo.params import DemoParams
 
 HOST = "demo.test"
@@ -20,11 +20,15 @@ HOST = "demo.test"
 
 PictureFormat = Literal["jpeg", "png"]
 SoundFormat = Literal["wav", "ogg"]
+Trait = TypeVar("Trait", Place, Manner)
 
-FOGGY_SHARE = 0.4
-DISTANT_SHARE = 0.4
-VAGUE_SHARE = 0.35
+FOGGY_SHARE = 0.5
+DISTANT_SHARE = 0.5
+VAGUE_SHARE = 0.4
 """How much of each modality tells no more than a group of kinds: what makes the fused model worth its while."""
+
+STRAY_SHARE = 0.25
+"""Of the foggy pictures and distant sounds, how many were taken elsewhere and mislead: even the fused model errs."""
 
 JPEG_SIZES = ((320, 240), (400, 300), (480, 360), (240, 240), (240, 320))
 PNG_SIZES = ((320, 240), (256, 256), (240, 320), (288, 216))
@@ -72,7 +76,8 @@ class Picture:
     format: PictureFormat
     width: int
     height: int
-    foggy: bool
+    fog: Place | None
+    """The place that is seen in fog or in the dark, all but without the thing; None where the thing is clear."""
     framed: bool
     """In an oval with nothing around it: the PNG has an alpha channel."""
 
@@ -87,7 +92,8 @@ class Sound:
     """Hz."""
     channels: int
     seconds: float
-    distant: bool
+    distant: Manner | None
+    """The manner that is all one hears from far away; None where the thing is close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +208,8 @@ def plan_thing(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) -> T
     """One thing with its files and its caption."""
     rng = make_rng(seed, number, Draw.PLAN)
     stem = f"{kind.name}-{number:04d}"
-    picture = plan_picture(stem, flaws, rng)
-    sound = plan_sound(stem, flaws, rng)
+    picture = plan_picture(stem, kind, flaws, rng)
+    sound = plan_sound(stem, kind, flaws, rng)
     caption, secrets = plan_caption(seed, number, kind, flaws)
     comment, address = words.write_email(rng) if COMMENTED & set(flaws) else ("", "")
     folder = "/private" if Flaw.FORBIDDEN_PAGE in flaws else "/things"
@@ -223,7 +229,7 @@ def plan_thing(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) -> T
     )
 
 
-def plan_picture(stem: str, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> Picture:
+def plan_picture(stem: str, kind: Kind, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> Picture:
     """Format and size of a thing's picture, and whether there is fog."""
     wanted = [FORMATS[flaw] for flaw in flaws if flaw in FORMATS]
     drawn: PictureFormat = "jpeg" if rng.random() < 0.6 else "png"
@@ -232,10 +238,11 @@ def plan_picture(stem: str, flaws: tuple[Flaw, ...], rng: np.random.Generator) -
     width, height = sizes[int(rng.integers(len(sizes)))]
     framed = bool(rng.random() < 0.35) and encoding == "png" and not flaws
     suffix = "jpg" if encoding == "jpeg" or Flaw.PNG_NAMED_JPEG in flaws else "png"
-    return Picture(f"/pictures/{stem}.{suffix}", encoding, width, height, bool(rng.random() < FOGGY_SHARE), framed)
+    fog = choose_unclear(kind.place, list(Place), FOGGY_SHARE, rng)
+    return Picture(f"/pictures/{stem}.{suffix}", encoding, width, height, fog, framed)
 
 
-def plan_sound(stem: str, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> Sound:
+def plan_sound(stem: str, kind: Kind, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> Sound:
     """Format, rate, channels and length of a thing's sound, and whether it is heard from far away."""
     wanted = [SOUND_FORMATS[flaw] for flaw in flaws if flaw in SOUND_FORMATS]
     drawn: SoundFormat = "wav" if rng.random() < 0.5 else "ogg"
@@ -245,7 +252,16 @@ def plan_sound(stem: str, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> 
     if Flaw.TRUNCATED_OGG in flaws:
         # A stream of more than one page, some 4 kB each: cutting the only one would leave no sound at all.
         rate, seconds = 44100, 2.5
-    return Sound(f"/sounds/{stem}.{encoding}", encoding, rate, channels, seconds, bool(rng.random() < DISTANT_SHARE))
+    distant = choose_unclear(kind.manner, list(Manner), DISTANT_SHARE, rng)
+    return Sound(f"/sounds/{stem}.{encoding}", encoding, rate, channels, seconds, distant)
+
+
+def choose_unclear(own: Trait, others: list[Trait], share: float, rng: np.random.Generator) -> Trait | None:
+    """What is left of an unclear picture or sound: its kind's own trait, sometimes any; None where all is clear."""
+    unclear, stray, other = rng.random() < share, rng.random() < STRAY_SHARE, others[int(rng.integers(len(others)))]
+    if not unclear:
+        return None
+    return other if stray else own
 
 
 def plan_caption(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) -> tuple[str, tuple[str, ...]]:

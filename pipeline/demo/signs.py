@@ -12,7 +12,7 @@ from pipeline.demo.media import encode_jpeg
 from pipeline.demo.picture import draw_picture
 from pipeline.demo.plan import Picture
 
-SIGN = Picture(path="", format="jpeg", width=240, height=180, foggy=False, framed=False)
+SIGN = Picture(path="", format="jpeg", width=240, height=180, fog=None, framed=False)
 
 DAYLIGHT = 627
 """The first number that, beside a kind's own, seeds twelve pictures without night or dusk in any."""

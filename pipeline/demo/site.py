@@ -146,7 +146,7 @@ def render_sound(site: Site, thing: Thing, sound: Sound) -> bytes:
         return b"The recording of this thing was lent to a school and has not come back.\n"
     source = find_source(site, thing)
     span = Span(sound.rate, int(sound.seconds * sound.rate), make_rng(site.seed, source.number, Draw.SOUND))
-    name = source.kind.manner if sound.distant else source.kind.name
+    name = sound.distant or source.kind.name
     samples = add_place(make_sound(name, span), span, sound.channels)
     if Flaw.SILENT_SOUND in thing.flaws:
         samples[:] = 0
