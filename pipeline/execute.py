@@ -4,13 +4,11 @@ The same tasks give the same results on any number of workers: they are pure fun
 output by rename, and return records only. A task whose worker is lost runs again elsewhere.
 """
 
-import ctypes
 import itertools
 import logging
 import multiprocessing.resource_tracker
 import os
 import signal
-import sys
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pipeline.errors import PipelineError
 from pipeline.params import RunParams
+from pipeline.parent_death import end_with_parent
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -190,7 +189,9 @@ class _Call:
         self._task = task
 
     def __call__(self) -> object:
-        _die_with_parent()
+        # A Dask worker watches its parent in a thread of its own; that thread waits for ever while C code that hangs
+        # holds the interpreter's lock.
+        end_with_parent(signal.SIGKILL)
         return self._function(self._task)
 
 
@@ -276,14 +277,3 @@ def _delay_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this process when its parent ends.
-
-    A Dask worker watches its parent in a thread of its own; that thread waits for ever while C code that hangs holds
-    the interpreter's lock.
-    """
-    if sys.platform == "linux":
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG in prctl(2)
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,7 +1,7 @@
 """The item cache: bytes by the hash of what they were made from, outside every output folder.
 
-An entry is its sha256 followed by its bytes, written to a neighbour and renamed: a half-written or damaged entry is
-found when it is read, and is as good as none.
+An entry is its sha256 followed by its bytes, written elsewhere and renamed: a damaged one is found when it is read, and
+is as good as none. What is being written lies in the stage's work folder, so nothing of a killed run stays behind.
 """
 
 import hashlib
@@ -13,8 +13,9 @@ from pathlib import Path
 class ItemCache:
     """Entries of one kind under `<cache>/items/<kind>/`. Safe for several processes at once."""
 
-    def __init__(self, cache: Path, kind: str) -> None:
+    def __init__(self, cache: Path, kind: str, work: Path) -> None:
         self._folder = cache / "items" / kind
+        self._work = work  # on the file system of the cache
 
     def read(self, key: str) -> bytes | None:
         """The entry for `key`, or None where there is none or it is damaged."""
@@ -29,7 +30,7 @@ class ItemCache:
         """Store `data` for `key`, in place of what was there."""
         path = self._find_path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+        handle, name = tempfile.mkstemp(dir=self._work, prefix=f"{self._folder.name}-")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(hashlib.sha256(data).digest() + data)

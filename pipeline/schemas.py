@@ -8,6 +8,7 @@ from pydantic import create_model
 
 from pipeline.check_params import BLOCKS, load_block_type
 from pipeline.contracts import TABLES
+from pipeline.documents import build_document_schemas
 from pipeline.params import Params
 from pipeline.tables import Columns
 
@@ -41,7 +42,8 @@ def build_table_schema(name: str, columns: Columns) -> dict[str, Any]:
 def build_schemas() -> dict[str, dict[str, Any]]:
     """Every schema by its file's name."""
     tables = {f"{name}.schema.json": build_table_schema(name, columns) for name, columns in TABLES.items()}
-    return {"params.schema.json": build_params_schema(), **tables}
+    documents = {f"{name}.schema.json": {"$schema": DRAFT, **s} for name, s in build_document_schemas().items()}
+    return {"params.schema.json": build_params_schema(), **tables, **documents}
 
 
 def render_schema(schema: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 DVC removes a stage's outputs before it runs it, so work goes on outside them, in the cache folder.
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -18,9 +19,15 @@ from types import FrameType
 from typing import Any
 
 from pipeline.check_params import check_all_blocks
+from pipeline.disk_errors import explain_disk_errors
 from pipeline.errors import PipelineError, RunningElsewhere
 from pipeline.params import Block, RunParams, check_block, read_params
+from pipeline.parent_death import end_with_parent
 from pipeline.records import Outcome
+
+DVC_VARIABLE = "DVC_STAGE"
+"""Which DVC sets for what it runs. A `dvc repro` that is killed leaves its stage running, unseen and with the lock; a
+stage that a person started by hand in a shell may outlive that shell."""
 
 
 @dataclass(frozen=True)
@@ -52,31 +59,67 @@ class Stage:
 def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) -> int:
     """Run `step` in the current folder, publish `outs` under `data/`, print its summary line; gives the exit status.
 
-    0 done; 1 it could not be done, one message says why; 130 or 143 it was interrupted or told to end.
+    0 done; 1 it could not be done, one message says why; 130 or 143 it was interrupted or told to end. What is no
+    `PipelineError` and not the disk's is a fault of ours, and keeps its traceback.
     """
-    signal.signal(signal.SIGTERM, _raise_exit)
+    signal.signal(signal.SIGTERM, _interrupt)
+    if os.environ.get(DVC_VARIABLE):
+        end_with_parent(signal.SIGTERM)
     try:
         blocks = read_params(Path("params.yaml"))
         check_all_blocks(blocks)
         run = check_block(blocks, "run", RunParams)
-        with open_workspace(name, Path("data"), run) as workspace:
-            start = time.monotonic()
-            outcome = step(Stage(blocks, workspace))
-            outcome.check()
-            for folder in outs:
-                publish(workspace.work / folder, workspace.data / folder)
-            sys.stdout.write(format_summary(name, outcome, time.monotonic() - start) + "\n")
+        with explain_disk_errors(Path(run.cache)), open_workspace(name, Path("data"), run) as workspace:
+            summary = _run_step(name, outs, step, Stage(blocks, workspace))
     except PipelineError as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        return 1
+        return _say_end(name, str(error), 1)
     except KeyboardInterrupt:
-        sys.stderr.write(f"{name}: interrupted; `dvc repro` goes on from the last finished stage\n")
-        return 130
+        told = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+        said = "told to end" if told else "interrupted"
+        return _say_end(name, f"{said}; `dvc repro` goes on from the last finished stage", 143 if told else 130)
+    sys.stdout.write(summary + "\n")
     return 0
 
 
-def _raise_exit(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(128 + number)
+def _run_step(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome], stage: Stage) -> str:
+    """The summary of a step that ended well and is published."""
+    start = time.monotonic()
+    rows = stage.workspace.cache / "dropped" / f"{stage.workspace.work.name}.parquet"
+    rows.unlink(missing_ok=True)
+    try:
+        outcome = step(stage)
+    except PipelineError as error:
+        if _keep_dropped(stage.workspace, outs, rows):
+            raise PipelineError(f"{error}. What was dropped so far is in {rows}") from error
+        raise
+    outcome.check()
+    publish(stage.workspace, outs)
+    return format_summary(name, outcome, time.monotonic() - start)
+
+
+def _keep_dropped(workspace: Workspace, outs: Sequence[str], rows: Path) -> bool:
+    """Save a failed run's `dropped.parquet` from its work folder, for the user to look at; says if there was one."""
+    for out in outs:
+        made = workspace.work / out / "dropped.parquet"
+        if made.is_file():
+            rows.parent.mkdir(parents=True, exist_ok=True)
+            made.replace(rows)
+            return True
+    return False
+
+
+def _say_end(name: str, message: str, status: int) -> int:
+    erase = "\r\x1b[K" if sys.stderr.isatty() else ""  # a progress bar is still there
+    sys.stderr.write(f"{erase}{name}: {message}\n")
+    return status
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Let SIGTERM do what Ctrl-C does: asyncio, and whoever starts processes, know how to put that off."""
+    signal.signal(number, signal.SIG_IGN)  # the kernel sends it once for each thread of a parent that dies
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a script's background job
+        raise KeyboardInterrupt
+    signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager
@@ -91,7 +134,7 @@ def open_workspace(name: str, data: Path, run: RunParams) -> Iterator[Workspace]
     place = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]  # several checkouts may share a cache
     work = cache / "work" / f"{place}-{name}"
     with _hold_lock(data / ".lock"):
-        shutil.rmtree(work, ignore_errors=True)
+        _remove_folder(work)  # of a run that was killed
         work.mkdir(parents=True)
         try:
             yield Workspace(data, work, cache, run)
@@ -114,18 +157,57 @@ def _hold_lock(path: Path) -> Iterator[None]:
         yield
 
 
-def publish(made: Path, final: Path) -> None:
-    """Put the finished folder `made` in the place of `final`; at no time is there a half one under that name."""
-    aside = final.with_name(f".{final.name}.old")
-    if made.stat().st_dev != final.parent.stat().st_dev:
-        near = final.with_name(f".{final.name}.new")
-        shutil.rmtree(near, ignore_errors=True)
-        made = shutil.copytree(made, near)
-    shutil.rmtree(aside, ignore_errors=True)
-    if final.exists():
-        final.rename(aside)
-    made.rename(final)
-    shutil.rmtree(aside, ignore_errors=True)
+def publish(workspace: Workspace, outs: Sequence[str]) -> None:
+    """Put the finished folders `outs` under their final names; at no time is there a half one under such a name.
+
+    What may fail for want of space comes first, for all of them.
+    """
+    finals = [workspace.data / out for out in outs]
+    try:
+        for final in finals:
+            _move_folder(workspace.work / final.name, _name_new(final))
+    except BaseException:
+        for final in finals:
+            shutil.rmtree(_name_new(final), ignore_errors=True)
+        raise
+    for final in finals:
+        old = final.with_name(f".{final.name}.old")
+        _remove_folder(old)
+        if final.exists():
+            final.rename(old)
+        _name_new(final).rename(final)
+        _remove_folder(old)
+
+
+def _name_new(final: Path) -> Path:
+    return final.with_name(f".{final.name}.new")
+
+
+def _move_folder(made: Path, place: Path) -> None:
+    """Rename `made`, or copy it where the cache is on another file system. That is asked for by trying: two mounts of
+    one disk have one device number, and cannot be renamed across either."""
+    _remove_folder(place)
+    try:
+        made.rename(place)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _copy_folder(made, place)
+
+
+def _copy_folder(folder: Path, place: Path) -> None:
+    place.mkdir()
+    for path in folder.iterdir():
+        if path.is_dir():
+            _copy_folder(path, place / path.name)
+        else:
+            shutil.copyfile(path, place / path.name)
+
+
+def _remove_folder(path: Path) -> None:
+    """Remove a folder, if it is there, with all that is in it."""
+    if path.exists():
+        shutil.rmtree(path)
 
 
 def format_summary(name: str, outcome: Outcome, seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Any
 
 from shardwright.errors import FormatError
@@ -27,10 +28,11 @@ def decode_json(data: bytes) -> Any:
     """The value of a UTF-8 JSON text; NaN and the infinities, which JSON does not have, are refused.
 
     Raises:
-        FormatError: the bytes are not UTF-8, not JSON, or nested too deeply to read.
+        FormatError: the bytes are not UTF-8, not JSON, nested too deeply to read, or a number is too
+            large to be finite.
     """
     try:
-        return json.loads(data.decode(), parse_constant=_refuse_constant)
+        return json.loads(data.decode(), parse_constant=_refuse_constant, parse_float=_read_float)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not readable as JSON: {error}") from error
 
@@ -42,3 +44,10 @@ def hash_canonical(value: object) -> str:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
+
+
+def _read_float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"{digits:.80} is too large a number")
+    return value

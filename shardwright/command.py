@@ -15,7 +15,9 @@ import numpy as np
 from shardwright.canonical import encode_canonical
 from shardwright.dataset import ShardDataset
 from shardwright.errors import ShardwrightError
+from shardwright.index import decode_key
 from shardwright.manifest import MANIFEST_NAME, read_manifest
+from shardwright.terminal import escape_controls
 from shardwright.verification import verify
 
 ENTRY_POINTS = "shardwright.commands"
@@ -37,11 +39,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run_added(added[verb], words[1:])
     known = ", ".join([*VERBS, *sorted(added)])
     return _refuse(f"no verb {verb!r}, there are {known}. {PIPELINE_HINT}")
-
-
-def escape_controls(text: str) -> str:
-    """The text with everything that a terminal would obey, or not show, written as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _run_verb(words: Sequence[str]) -> int:
@@ -73,7 +70,8 @@ def _refuse(message: str) -> int:
 
 
 def _write_line(line: str = "") -> None:
-    sys.stdout.write(escape_controls(line) + "\n")
+    encoding = sys.stdout.encoding  # a terminal that has no such letter shows its escape
+    sys.stdout.write(escape_controls(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -128,7 +126,7 @@ def _ls(options: argparse.Namespace) -> int:
             first = 0
             for shard in data.manifest.splits[split].shards:
                 for key in data.keys[first : first + shard.samples].tolist():
-                    _write_line(f"{split}/{shard.name}/{key.decode()}")
+                    _write_line(f"{split}/{shard.name}/{decode_key(key)}")
                 first += shard.samples
     return OK
 
@@ -136,9 +134,12 @@ def _ls(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     for split in read_manifest(options.root).splits:
         with ShardDataset(options.root, split) as data:
-            if options.key.encode() in data.keys:
-                _show_sample(data, data.find_sample(options.key))
-                return OK
+            try:
+                index = data.find_sample(options.key)
+            except KeyError:
+                continue
+            _show_sample(data, index)
+            return OK
     return _refuse(f"{options.root}: no sample {options.key!r} in any split")
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shardwright.canonical import decode_json
 from shardwright.errors import DamageError
 from shardwright.field import Field
-from shardwright.index import read_index
+from shardwright.index import decode_key, read_index
 from shardwright.layout import plan_layout
 from shardwright.manifest import Manifest, read_manifest
 from shardwright.memory import MappedFiles
@@ -98,12 +98,13 @@ class ShardDataset:
 
         Raises:
             IndexError, DamageError: see `__getitem__`.
+            TypeError: the indices are no whole numbers; a mask is none either.
         """
         rows, starts = self._locate(indices)
         members = list(zip(self.fields.values(), self._layout.offsets, strict=False))
         blocks = [self._files.gather(starts + at + len(field.header), field.nbytes) for field, at in members]
         self._check_blocks(rows, starts, blocks)
-        batch: dict[str, Any] = {"key": [key.decode() for key in self.keys[rows].tolist()]}
+        batch: dict[str, Any] = {"key": [decode_key(key) for key in self.keys[rows].tolist()]}
         for (name, field), block in zip(self.fields.items(), blocks, strict=True):
             batch[name] = block.view(field.storage).reshape(len(rows), *field.shape)
         return batch
@@ -135,7 +136,7 @@ class ShardDataset:
         Raises:
             KeyError: there is none.
         """
-        found = np.flatnonzero(self.keys == key.encode())
+        found = np.flatnonzero(self.keys == key.encode("ascii", "replace"))  # no key has a question mark
         if not len(found):
             raise KeyError(f"{self.root / self.split}: no sample {key!r}")
         return int(found[0])
@@ -169,7 +170,10 @@ class ShardDataset:
 
     def _locate(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Row numbers from 0, and where these samples start in the range of the files, in bytes."""
-        rows = np.asarray(indices, np.int64)
+        rows = np.asarray(indices)
+        if rows.size and (rows.dtype.kind not in "iu" or rows.ndim != 1):
+            raise TypeError(f"the numbers of samples are wanted, this is {rows.dtype} {rows.shape}")
+        rows = rows.astype(np.int64, copy=False)
         outside = (rows < -len(self)) | (rows >= len(self))
         if outside.any():
             raise IndexError(f"no sample {rows[outside][0]} in split {self.split!r}, it has {len(self)}")
@@ -184,24 +188,28 @@ class ShardDataset:
         self, rows: NDArray[np.int64], starts: NDArray[np.int64], blocks: Sequence[NDArray[np.uint8]]
     ) -> None:
         """Check what has just been copied, where it is delivered for the first time."""
-        headers = [len(field.header) for field in self.fields.values()]
         for at in np.flatnonzero(~self._checked[rows]).tolist():
-            for member, (block, size) in enumerate(zip(blocks, headers, strict=True)):
-                header = self._files.read(int(starts[at]) + self._layout.offsets[member], size)
-                self._check_member(int(rows[at]), member, zlib.crc32(block[at], zlib.crc32(header)))
+            for member, block in enumerate(blocks):
+                wanted = self._layout.heads[member]
+                head = self._files.read(int(starts[at]) + self._layout.offsets[member], len(wanted))
+                self._check_member(int(rows[at]), member, zlib.crc32(block[at], zlib.crc32(head)))
+                if head != wanted:
+                    raise self._blame(int(rows[at]), member, "its NPY header is not that of the field in the manifest")
             self._checked[rows[at]] = True
 
     def _check_member(self, row: int, member: int, found: int) -> None:
         wanted = int(self._index["crc32"][row, member])
-        if found == wanted:
-            return
+        if found != wanted:
+            raise self._blame(row, member, f"its crc32 is {found:08x}, the index says {wanted:08x}")
+
+    def _blame(self, row: int, member: int, what: str) -> DamageError:
+        """The error that says what is wrong with a member."""
         number = int(self._find_shards(row))
-        shard, key = self._shards[number].name, self.keys[row].decode()
+        shard, key = self._shards[number].name, decode_key(self.keys[row])
         offset = (row - int(self._firsts[number])) * int(self._strides[number]) + self._layout.offsets[member]
         suffix = self._layout.suffixes[member]
-        raise DamageError(
-            f"{self.root / self.split / shard}: sample {key!r}, {suffix} at byte {offset}: "
-            f"its crc32 is {found:08x}, the index says {wanted:08x}",
+        return DamageError(
+            f"{self.root / self.split / shard}: sample {key!r}, {suffix} at byte {offset}: {what}",
             shard=shard,
             sample=key,
             field=suffix.removesuffix(".npy").removesuffix(".json"),

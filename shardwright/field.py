@@ -63,8 +63,9 @@ class Field:
             raise FormatError(f"axes {self.axes!r} must have a letter for each of the axes of {self.shape}")
         if self.padding is not None:
             encode_scalar(self.dtype, self.padding)
-        if len(self.header) + self.nbytes > tar.MAX_MEMBER_BYTES:
-            raise FormatError(f"an array {self.dtype} {self.shape} has {self.nbytes} bytes, a tar member has no room")
+        # The bytes first: a header cannot name sizes of thousands of digits.
+        if self.nbytes > tar.MAX_MEMBER_BYTES or len(self.header) + self.nbytes > tar.MAX_MEMBER_BYTES:
+            raise FormatError(f"an array {self.dtype} {self.shape!r:.80} is too large for a tar member")
 
     @cached_property
     def storage(self) -> np.dtype[Any]:
@@ -149,7 +150,7 @@ def _check_shape(shape: object) -> tuple[int, ...]:
     if not isinstance(shape, tuple | list):
         raise FormatError(f"shape {shape!r} must be a tuple of sizes")
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in shape):
-        raise FormatError(f"shape {shape!r}: every size must be an int of at least 1")
+        raise FormatError(f"shape {shape!r:.80}: every size must be an int of at least 1")
     if len(shape) > 16:  # the header must stay far under the 64 kB that NPY 1.0 can name
-        raise FormatError(f"shape {shape!r} has {len(shape)} axes, 16 are allowed")
+        raise FormatError(f"shape {shape!r:.80} has {len(shape)} axes, 16 are allowed")
     return tuple(shape)

@@ -15,12 +15,14 @@ class Layout:
 
     Attributes:
         suffixes: what follows `<key>.` in the members' names.
+        heads: what the members' contents begin with: the NPY header of a field, nothing for the meta.
         sizes: of the members' contents.
         offsets: of the members' contents; the tar header stands in the 512 bytes before.
         stride: from the start of a sample to the start of the next.
     """
 
     suffixes: tuple[str, ...]
+    heads: tuple[bytes, ...]
     sizes: tuple[int, ...]
     offsets: tuple[int, ...]
     stride: int
@@ -32,10 +34,11 @@ class Layout:
 
 def plan_layout(fields: Mapping[str, Field], meta_bytes: int) -> Layout:
     """The layout of a shard whose meta members have `meta_bytes` each."""
+    heads = [field.header for field in fields.values()] + [b""]
     suffixes = [f"{name}.npy" for name in fields] + [f"{META}.json"]
     sizes = [len(field.header) + field.nbytes for field in fields.values()] + [meta_bytes]
     offsets, position = [], 0
     for size in sizes:
         offsets.append(position + tar.BLOCK)
         position += tar.BLOCK + size + tar.count_padding(size)
-    return Layout(tuple(suffixes), tuple(sizes), tuple(offsets), position)
+    return Layout(tuple(suffixes), tuple(heads), tuple(sizes), tuple(offsets), position)

@@ -1,12 +1,14 @@
 """`dataset.json`: what a dataset is, with a hash that names it by its content alone."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from shardwright import tar
 from shardwright.canonical import decode_json, encode_canonical, hash_canonical
 from shardwright.errors import DamageError, FormatError
 from shardwright.field import Field, check_fields
@@ -17,6 +19,7 @@ from shardwright.record import check_keys, load_value
 MANIFEST_NAME = "dataset.json"
 FORMAT = "shardwright"
 VERSION = 1
+HASHES = {"hash", "sources_hash"}
 
 SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
@@ -35,8 +38,8 @@ class ShardRecord:
 
     def __post_init__(self) -> None:
         _check_file(self.name, self.sha256)
-        if self.samples < 0 or self.meta_bytes < 0:
-            raise FormatError(f"shard {self.name}: samples and meta_bytes must not be negative")
+        if self.samples < 0 or not 0 <= self.meta_bytes <= tar.MAX_MEMBER_BYTES:
+            raise FormatError(f"shard {self.name}: samples or meta_bytes is out of range")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,9 @@ class Split:
 
     shards: tuple[ShardRecord, ...]
     index: FileRecord
+
+    def __post_init__(self) -> None:
+        _check_distinct("file", [self.index.name, *(shard.name for shard in self.shards)])
 
     @property
     def samples(self) -> int:
@@ -96,7 +102,8 @@ class Manifest:
         sources: where the samples came from, or None; the hash leaves them out.
 
     Raises:
-        FormatError: a name is not allowed, or a shard's size does not follow from its samples and fields.
+        FormatError: a name is not allowed or is there twice, or a shard's size does not follow from its samples and
+            fields.
     """
 
     fields: Mapping[str, Field]
@@ -109,6 +116,7 @@ class Manifest:
 
     def __post_init__(self) -> None:
         check_fields(self.fields)
+        _check_distinct("class", self.classes or ())
         for name, split in self.splits.items():
             if not SPLIT_NAME.fullmatch(name):
                 raise FormatError(f"split name {name!r} must match {SPLIT_NAME.pattern}")
@@ -124,8 +132,14 @@ class Manifest:
         document.pop("sources", None)
         return hash_canonical(document)
 
+    @property
+    def hashes(self) -> dict[str, str]:
+        """What is stored to tell an edit: `hash`, and `sources_hash` for what that leaves out, where there is any."""
+        sources = self.to_json().get("sources")
+        return {"hash": self.hash} | ({} if sources is None else {"sources_hash": hash_canonical(sources)})
+
     def to_json(self) -> dict[str, Any]:
-        """The manifest as stored, but for its hash; what is None is left out."""
+        """The manifest as stored, but for its hashes; what is None is left out."""
         splits = {name: {"samples": split.samples} | asdict(split) for name, split in self.splits.items()}
         statistics = None
         if self.statistics is not None:
@@ -183,19 +197,27 @@ def read_manifest(root: str | Path) -> Manifest:
     path = Path(root) / MANIFEST_NAME
     try:
         document = decode_json(path.read_bytes())
-        stored = document.pop("hash", None) if isinstance(document, dict) else None
+        names = HASHES & document.keys() if isinstance(document, dict) else set()
+        stored = {name: document.pop(name) for name in names}
         manifest = Manifest.from_json(document)
+        wanted = manifest.hashes
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
-    if stored != manifest.hash:
-        raise DamageError(f"{path}: its content has the hash {manifest.hash}, it says {stored}", shard=path.name)
+    for name in sorted(wanted.keys() | stored.keys()):
+        if stored.get(name) != wanted.get(name):
+            found = f"its content has the {name} {wanted.get(name)}, it says {stored.get(name)!r:.80}"
+            raise DamageError(f"{path}: {found}", shard=path.name)
     return manifest
 
 
 def write_manifest(root: str | Path, manifest: Manifest) -> None:
     """Write the manifest of the dataset in `root`, whole or not at all, over the one that may be there."""
-    document = manifest.to_json() | {"hash": manifest.hash}
-    write_file(Path(root) / MANIFEST_NAME, [encode_canonical(document, indent=1) + b"\n"])
+    write_file(Path(root) / MANIFEST_NAME, [encode_manifest(manifest)])
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The content of `dataset.json`."""
+    return encode_canonical(manifest.to_json() | manifest.hashes, indent=1) + b"\n"
 
 
 def _check_version(document: object) -> None:
@@ -233,6 +255,12 @@ def _load_splits(value: object) -> dict[str, Split]:
         if samples != split.samples:
             raise FormatError(f"{where}.samples is {samples!r:.80}, its shards have {split.samples}")
     return splits
+
+
+def _check_distinct(kind: str, names: Sequence[str]) -> None:
+    repeats = [name for name, count in Counter(names).items() if count > 1]
+    if repeats:
+        raise FormatError(f"{kind} {repeats[0]!r} is there twice")
 
 
 def _check_file(name: str, sha256: str) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Set
+from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from shardwright.errors import FormatError
@@ -25,7 +26,7 @@ def load_value(hint: Any, value: object, where: str) -> Any:
         return tuple(load_value(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
         return {name: load_value(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
-    allowed = arguments or (hint,)
+    allowed = arguments if origin is UnionType else (hint,)
     # A bool is an int to Python and an int is no float; JSON tells the first apart and not always the second.
     if type(value) in allowed or (type(value) is int and float in allowed):
         return value

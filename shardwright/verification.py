@@ -4,9 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shardwright.errors import DamageError, ShardwrightError
-from shardwright.index import Index, read_index
-from shardwright.manifest import MANIFEST_NAME, FileRecord, Manifest, ShardRecord, Split, read_manifest
-from shardwright.walk import Walk, hash_file, walk_shard
+from shardwright.index import INDEX_NAME, Index, find_repeats, read_index
+from shardwright.manifest import (
+    MANIFEST_NAME,
+    FileRecord,
+    Manifest,
+    ShardRecord,
+    Split,
+    encode_manifest,
+    read_manifest,
+)
+from shardwright.walk import MAX_DAMAGES, Walk, hash_file, walk_shard
 
 
 @dataclass(frozen=True)
@@ -54,9 +62,9 @@ class Report:
 def verify(root: str | Path) -> Report:
     """Rehash everything in a dataset: manifest, indexes, every byte of every shard, the vocabulary.
 
-    One pass over the files, one sample in memory. A damaged shard is named with the samples that are damaged; a
-    shard that is missing, cut, swapped, renamed or not listed is named as such. Nothing can be checked beyond
-    a manifest that is damaged itself.
+    One pass over the files, with one sample and all keys in memory. A damaged shard is named with the samples that
+    are damaged; a shard that is missing, cut, swapped, renamed or not listed is named as such, and a key that several
+    samples of a split have. Nothing can be checked beyond a manifest that is damaged itself.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
@@ -91,6 +99,8 @@ class _Check:
 
     def run(self) -> None:
         """Check all that the manifest lists, then look for what it does not list."""
+        if (self.root / MANIFEST_NAME).read_bytes() != encode_manifest(self.manifest):
+            self._add(MANIFEST_NAME, None, "says what was written, and not as it was written")
         if self.manifest.vocabulary is not None:
             self._check_file(self.manifest.vocabulary)
         for name in sorted(self.manifest.splits):
@@ -116,6 +126,7 @@ class _Check:
         path, index = folder / split.index.name, None
         try:
             index = read_index(path, split.index.sha256, self.manifest.fields, split.samples)
+            self._check_keys(name, index)
         except DamageError as error:
             self._add(f"{name}/{path.name}", None, _say_without_path(error, path))
         first = 0
@@ -130,6 +141,14 @@ class _Check:
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name not in listed:
                 self._add(f"{name}/{path.name}", None, "not in the manifest" + self._find_origin(path))
+
+    def _check_keys(self, split: str, index: Index) -> None:
+        repeats = find_repeats([index])
+        for key in repeats[:MAX_DAMAGES]:
+            self._add(f"{split}/{INDEX_NAME}", key, "several samples have this key")
+        if len(repeats) > MAX_DAMAGES:
+            more = len(repeats) - MAX_DAMAGES
+            self._add(f"{split}/{INDEX_NAME}", None, f"{more} more keys are those of several samples")
 
     def _check_shard(self, split: str, record: ShardRecord, rows: Index | None) -> None:
         path, label = self.root / split / record.name, f"{split}/{record.name}"

@@ -1,15 +1,20 @@
 """A walk through a shard, byte by byte and in order, that compares it with what must be there."""
 
+import errno
 import hashlib
+import os
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader, FileIO
 from pathlib import Path
 from typing import BinaryIO
 
 from shardwright import tar
+from shardwright.encode import KEY
 from shardwright.field import Field
-from shardwright.index import Index
+from shardwright.index import Index, decode_key
 from shardwright.layout import Layout, plan_layout
 from shardwright.manifest import ShardRecord
 
@@ -48,22 +53,35 @@ class _Hashed:
         return data
 
 
+def open_file(path: Path) -> BufferedReader:
+    """The file, open for reading.
+
+    Raises:
+        OSError: it is none: a pipe in its place would be waited for without end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return BufferedReader(FileIO(descriptor), READ_BYTES)
+
+
 def hash_file(path: Path) -> str:
     """The sha256 of a file as 64 hex digits."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], index: Index) -> Walk:
     """Read a shard once, in the memory of one sample, and compare it with its rows of the index.
 
-    Every byte is compared: headers with those that would be written, contents by their crc32, paddings and the
-    end with zeros.
+    Every byte is compared: tar and NPY headers with those that would be written, contents by their crc32, paddings
+    and the end with zeros.
     """
     layout = plan_layout(fields, record.meta_bytes)
     damages: list[Damage] = []
     count = 0
-    with path.open("rb", READ_BYTES) as raw:
+    with open_file(path) as raw:
         file = _Hashed(raw)
         for damage in _find_damages(file, layout, index):
             count += 1
@@ -76,11 +94,14 @@ def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], ind
 
 def _find_damages(file: _Hashed, layout: Layout, index: Index) -> Iterator[Damage]:
     for row in index:
-        key = row["key"].decode()
+        key = decode_key(row["key"])
         sample = file.read(layout.stride)
         if len(sample) < layout.stride:
             yield Damage(key, "the shard is cut here: this sample and those after it are missing")
             return
+        if not KEY.fullmatch(key):
+            yield Damage(key, "no sample may have this key")
+            continue
         yield from _compare_sample(sample, key, layout, row["crc32"].tolist())
     end = file.read(len(tar.END))
     if end != tar.END:
@@ -91,12 +112,15 @@ def _find_damages(file: _Hashed, layout: Layout, index: Index) -> Iterator[Damag
 
 def _compare_sample(sample: bytes, key: str, layout: Layout, checksums: list[int]) -> Iterator[Damage]:
     view = memoryview(sample)  # slices of bytes are compared fast and copied, those of a view neither
-    for suffix, size, start, wanted in zip(layout.suffixes, layout.sizes, layout.offsets, checksums, strict=True):
+    members = zip(layout.suffixes, layout.heads, layout.sizes, layout.offsets, checksums, strict=True)
+    for suffix, head, size, start, wanted in members:
         end = start + size
         if sample[start - tar.BLOCK : start] != tar.encode_header(f"{key}.{suffix}", size):
             yield Damage(key, f"{suffix}: its tar header is not the one that was written")
         found = zlib.crc32(view[start:end])
         if found != wanted:
             yield Damage(key, f"{suffix}: its crc32 is {found:08x}, the index says {wanted:08x}")
+        elif not sample.startswith(head, start):
+            yield Damage(key, f"{suffix}: its NPY header is not that of the field in the manifest")
         if sample[end : end + tar.count_padding(size)].strip(b"\0"):
             yield Damage(key, f"{suffix}: the padding after it is not zero")

@@ -77,6 +77,7 @@ class Crawl:
 def run_crawl(folder: Path, params: CrawlParams, demo: Sequence[float] = (60, 7)) -> Crawl:
     """One run with the cache `folder/cache`; the ledger's sum is checked."""
     work = folder / f"run-{next(_runs)}"
+    work.mkdir(parents=True)
     run = RunParams(workers=0, memory="1 GiB", cache=str(folder / "cache"), progress=False)
     things, seed = map(int, demo)
     demo_params = DemoParams(things=things, seed=seed, slow_seconds=30.0)

@@ -128,8 +128,7 @@ def run_extract(folder: Path, params: ExtractParams, workers: int = 0) -> Outcom
     with open_workspace("extract", folder / "data", run) as workspace:
         outcome = extract(params, workspace)
         outcome.check()
-        for out in sorted(workspace.work.iterdir()):
-            publish(out, workspace.data / out.name)
+        publish(workspace, sorted(out.name for out in workspace.work.iterdir()))
     return outcome
 
 

@@ -63,8 +63,7 @@ def run_stages(blocks: dict[str, Any], folder: Path, until: str = "evaluate") ->
         with open_workspace(node.name, folder / "data", run) as workspace:
             outcome = STEPS[node.name](Stage(blocks, workspace))
             outcome.check()
-            for out in node.writes:
-                publish(workspace.work / out, workspace.data / out)
+            publish(workspace, node.writes)
         outcomes[node.name] = outcome
         if node.name == until:
             break

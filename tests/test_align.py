@@ -5,6 +5,7 @@ from collections import Counter
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -189,6 +190,15 @@ def test_a_folder_and_a_crawl_give_the_same_keys_and_splits() -> None:
         p.sample.key
         for p in plan_samples(page, make_align_params(by="page", label="none", modalities=NO_PATTERNS)).samples
     ] == [make_key("things/1.html")]
+
+
+def test_a_pattern_matches_a_name_in_either_form_of_unicode() -> None:
+    pattern = {"required": True, "pattern": r"(?P<key>café/[^/]+)\.png", "part": None}
+    params = make_align_params(modalities={"image": pattern}, label="none")
+    rows = [make_item("image", normalize(form, f"café/{form}")) for form in ("NFC", "NFD")]
+    plan = plan_samples(rows, params)
+    assert len(plan.samples) == 2
+    assert not plan.drops
 
 
 def test_pages_of_one_path_on_two_hosts_are_two_samples() -> None:

@@ -183,13 +183,22 @@ def test_links_passed_over_are_counted(tmp_path: Path) -> None:
 
 def test_a_bad_start_page_is_a_row(tmp_path: Path) -> None:
     result = run_crawl(tmp_path, make_params(start=["http://me:secret@site.test/", "ftp://x/", "ftp://x/"]))
-    assert result.reasons == {"http://site.test/": "bad_url", "ftp://x/": "bad_url"}
+    assert result.reasons == {"http://[…]@site.test/": "bad_url", "ftp://x/": "bad_url"}
     assert all(b"secret" not in path.read_bytes() for path in result.folder.iterdir())
 
 
 def test_nothing_to_crawl(tmp_path: Path) -> None:
     result = run_crawl(tmp_path, make_params(start=[]))
     assert (result.outcome.seen, result.rows) == (0, {})
+    assert result.outcome.notes == ["nothing to crawl: crawl.start and crawl.lists are empty"]
+
+
+def test_a_link_with_credentials_does_not_stand_for_the_one_without(tmp_path: Path) -> None:
+    links = '<a href="http://me:secret@site.test/b.html">x</a><a href="/b.html">y</a>'
+    with serve({"/robots.txt": Reply(status=404), "/": page(links), "/b.html": page("here")}) as site:
+        result = run_crawl(tmp_path, make_params(place=site.place))
+    assert result.rows["http://site.test/b.html"]["status"] == 200
+    assert result.reasons == {"http://[…]@site.test/b.html": "bad_url"}
 
 
 @pytest.mark.parametrize("hosts", [{"a.test": "127.0.0.1"}, {"a.test": "999.0.0.1:80"}, {"A.test": "127.0.0.1:80"}])

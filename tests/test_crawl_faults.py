@@ -44,6 +44,7 @@ def fetch(tmp_path: Path, route: Route, **changes: object) -> tuple[Crawl, int]:
         (Reply(b"brotli", headers={"Content-Encoding": "br"}), "http_error", 1),
         (Reply(bytes(2000)), "too_large", 1),
         (Reply(endless=True), "too_large", 1),
+        (Reply(gzip.compress(b"text"), headers={"Content-Encoding": "gzip"}, endless=True), "too_large", 1),
         (Reply(status=301), "http_error", 1),
         (Reply(status=301, headers={"Location": "/"}), "redirect_refused", 1),
         (Reply(status=302, headers={"Location": "file:///etc/passwd"}), "redirect_refused", 1),
@@ -65,6 +66,23 @@ def test_one_reason_each(tmp_path: Path, reply: Reply, reason: str, requests: in
     assert asked == requests
     assert [path.name for path in sorted(result.folder.iterdir())] == ["crawl.parquet", "dropped.parquet"]
     assert b"secret" not in (result.folder / "crawl.parquet").read_bytes()
+
+
+def test_a_limit_that_changes_leaves_the_ledger_of_a_fresh_run(tmp_path: Path) -> None:
+    with serve({"/": Reply(bytes(2000))}) as site:
+        for max_bytes in (1000, 500):
+            again = run_crawl(tmp_path, make_params(place=site.place, max_bytes=max_bytes))
+        fresh = run_crawl(tmp_path / "fresh", make_params(place=site.place, max_bytes=500))
+        assert site.requests["/"] == 2
+    assert again.outcome.dropped == fresh.outcome.dropped
+
+
+def test_another_agent_is_judged_by_what_is_said_to_it(tmp_path: Path) -> None:
+    with serve({"/": page("", head='<meta name="otherbot" content="noai">')}) as site:
+        assert run_crawl(tmp_path, make_params(place=site.place)).outcome.kept == 1
+        other = run_crawl(tmp_path, make_params(place=site.place, agent="otherbot/1"))
+        assert site.requests["/"] == 1
+    assert other.reasons == {START: "opted_out"}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
@@ -235,6 +253,14 @@ def test_an_unknown_certificate_is_never_accepted(tmp_path: Path) -> None:
         site.socket = context.wrap_socket(site.socket, server_side=True)
         result = run_crawl(tmp_path, make_params(start=[f"https://{HOST}/"], place=site.place))
     assert list(result.reasons.values()) == ["tls_failed"]
+
+
+def test_http_and_https_of_a_host_have_a_robots_txt_each(tmp_path: Path) -> None:
+    with serve({"/": PICTURE}) as site:
+        params = make_params(start=[f"https://{HOST}/", START], place=site.place, per_host=1)
+        result = run_crawl(tmp_path, params)
+    assert list(result.reasons) == [f"https://{HOST}/"]
+    assert result.outcome.kept == 1
 
 
 @contextmanager

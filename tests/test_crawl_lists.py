@@ -143,6 +143,18 @@ def test_one_file_with_two_url_columns(tmp_path: Path) -> None:
     assert sound.key == "list.csv[sound]:2"
 
 
+def test_values_that_python_has_not_cost_their_own_row(tmp_path: Path) -> None:
+    ends, text = pa.array([0, 1, 3, 4], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff\xfec")
+    bad = pa.Array.from_buffers(pa.string(), 3, [None, ends, text])
+    pq.write_table(pa.table({"url": bad, "label": [1.5, 2.5, float("nan")]}), tmp_path / "list.parquet")
+    first, second, third = read_rows(tmp_path / "list.parquet", ["url", "label"])
+    assert first == TextRow(1, {"url": "a", "label": "1.5"})
+    assert isinstance(second, BadRow)
+    assert third == TextRow(3, {"url": "c", "label": None})
+    pq.write_table(pa.table({"url": pa.array([1, None], pa.timestamp("ns"))}), tmp_path / "list.parquet")
+    assert isinstance(next(iter(read_rows(tmp_path / "list.parquet", ["url"]))), BadRow)
+
+
 def test_a_quote_that_never_closes_costs_its_own_line(tmp_path: Path) -> None:
     lines = ["url", 'http://a.test/,"', *(f"http://a.test/{number}" for number in range(500))]
     (tmp_path / "list.csv").write_text("\r\n".join(lines))

@@ -176,6 +176,9 @@ def test_crawl_delay(said: str, delay: float) -> None:
         {"x-robots-tag": ["Shardwright: nosnippet, noml"]},
         {"x-robots-tag": ["*: noai"]},
         {"x-robots-tag": ["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"]},
+        {"x-robots-tag": ["unavailable_after: Tuesday, 25-Jun-2030 15:00:00 GMT, noai"]},
+        {"x-robots-tag": ["otherbot: nofollow, shardwright: noindex, noai"]},
+        {"content-usage": ["train-ai=n;exceptions"]},
         {"tdm-reservation": ["1"]},
         {"content-usage": ["train-ai=n"]},
         {"content-usage": ["search=y, Train-AI = N"]},
@@ -191,6 +194,8 @@ def test_headers_that_opt_out(headers: dict[str, list[str]]) -> None:
         {},
         {"x-robots-tag": ["noindex"]},
         {"x-robots-tag": ["otherbot: noai"]},
+        {"x-robots-tag": ["noindex, otherbot: noai, noml"]},
+        {"x-robots-tag": ["shardwright: noindex, otherbot: noai"]},
         {"x-robots-tag": ["noaircraft"]},
         {"tdm-reservation": ["0"]},
         {"content-usage": ["train-ai=y"]},
@@ -281,6 +286,9 @@ def test_any_bytes_are_a_page(html: bytes) -> None:
         ("Thu, 01 Jan 1970 00:01:40 GMT", 90.0),
         ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
         ("Thu, 99 Xyz 1970", 0.0),
+        (" " * 20 + "5", 5.0),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", 0.0),
+        ("Mon, 01 Jan 2020 00:00:00 +99999999999999999999999", 0.0),
     ],
 )
 def test_retry_after(value: str | None, seconds: float) -> None:

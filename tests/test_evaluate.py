@@ -11,11 +11,11 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 
 from benchmarks.demo_table import Recipe, format_table, measure_all
 from pipeline.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
-from pipeline.errors import InputError
+from pipeline.errors import InputError, PipelineError
 from pipeline.evaluate import evaluate
 from pipeline.evaluate.bootstrap import RESAMPLES, find_interval, resample_tally
 from pipeline.evaluate.csv_files import FORMULA_STARTS, write_csv
@@ -35,7 +35,7 @@ from pipeline.records import Outcome
 from pipeline.stage import Workspace
 from pipeline.tables import read_table
 from shardwright import ShardDataset
-from tests.factory_shards import Toy, make_shards
+from tests.factory_shards import Toy, make_shards, spoil_sample
 from tests.test_train import RUN, make_params, run_train
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&</div>=cmd()\x1b[31m\u202eevil"
@@ -147,6 +147,16 @@ def test_another_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"was trained on the dataset [0-9a-f]{64}, .* is [0-9a-f]{64}"):
         run_evaluate(moved)
     with pytest.raises(InputError, match="train a model first"):
+        run_evaluate(tmp_path)
+
+
+def test_an_answer_that_is_no_number_is_no_class(tmp_path: Path) -> None:
+    def spoil(key: str, arrays: dict[str, Any]) -> dict[str, Any]:
+        return arrays if key != "test-003" else spoil_sample("train-005", arrays)
+
+    make_shards(tmp_path / SHARDS_FOLDER, Toy(train=8), spoil=spoil)
+    run_train(tmp_path, "", epochs=1)
+    with pytest.raises(PipelineError, match="answers to the samples test-003 are no numbers"):
         run_evaluate(tmp_path)
 
 
@@ -268,6 +278,7 @@ def test_the_page_shows_hostile_texts_and_runs_none(report: Path) -> None:
 
 
 @given(st.text(max_size=60), st.text(min_size=1, max_size=30))
+@example("\u202ecaption", "\x1b[2J\u202ename")
 @settings(max_examples=60)
 def test_no_text_gets_out_of_its_place(caption: str, name: str) -> None:
     metrics = build_metrics(make_predictions([0, 1], [1, 1]), [name, f"{name}2"], "test")
@@ -278,6 +289,7 @@ def test_no_text_gets_out_of_its_place(caption: str, name: str) -> None:
         [tag for tag, _ in assert_harmless(build_page(Report(m, {}, [c], "0" * 64, name))).tags]
         for m, c in ((metrics, card), (plain_metrics, plain))
     ]
+    assert not {"\x1b", "\u202e"} & set(build_page(Report(metrics, {}, [card], "0" * 64, name)))
     if clean_text(caption):
         assert tags[0] == tags[1]
 

@@ -5,11 +5,13 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,12 +23,14 @@ from pipeline.contracts import EXTRACT_FOLDER, MODALITIES, SHARDS_FOLDER
 from pipeline.execute import ThisProcess
 from pipeline.extract.meta import MAX_CAPTION
 from pipeline.extract.plan import find_shard
+from pipeline.extract.provenance import read_versions
 from pipeline.extract.shard import ShardResult
 from pipeline.extract.step import make_shards
 from pipeline.modalities.modality import Item
 from pipeline.modalities.table import MODALITIES as TABLE
 from pipeline.params import RunParams
 from pipeline.records import Rejection
+from pipeline.source import find_source_files
 from shardwright.dataset import ShardDataset
 from shardwright.manifest import Manifest, read_manifest
 from shardwright.verification import verify
@@ -270,6 +274,15 @@ def test_the_record_says_what_made_the_dataset(made: Path, root: Path) -> None:
     assert record["params"] == make_params(shards=4).model_dump(mode="json")
     assert {"numpy", "spacy", "soxr"} <= set(record["libraries"])
     assert len(record["source"]) == 64
+
+
+def test_the_record_lists_the_libraries_that_the_modalities_import() -> None:
+    files = [ROOT / path for path in find_source_files("pipeline.modalities.table")]
+    imported = {name for path in files for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.M)}
+    distributions = metadata.packages_distributions()
+    of_params = {"pydantic", "pydantic_core", "yaml"}
+    others = imported - {"pipeline", "shardwright"} - of_params - sys.stdlib_module_names
+    assert {name for module in others for name in distributions[module]} == set(read_versions())
 
 
 def test_sources_are_counted_a_sample_and_do_not_name_the_dataset(made: Path, tmp_path: Path, root: Path) -> None:

@@ -1,16 +1,35 @@
-"""A folder, and the same folder crawled from a web server that lists its files: the items are the same."""
+"""A folder, and the same folder crawled from a web server that lists its files: the samples are the same."""
 
+import os
 import threading
-from functools import partial
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from pipeline.contracts import CRAWLED_FOLDER
+import pytest
+
+from pipeline.align import align
+from pipeline.align.params import AlignParams
+from pipeline.clean import clean
+from pipeline.clean.params import CleanParams
+from pipeline.contracts import CLEANED, CRAWLED, CRAWLED_FOLDER, MODALITIES, SAMPLES
+from pipeline.crawl import crawl
+from pipeline.crawl.params import CrawlParams
+from pipeline.demo.params import DemoParams
 from pipeline.ingest import ingest
-from pipeline.params import RunParams
+from pipeline.ingest.params import IngestParams
+from pipeline.params import RunParams, check_block, read_params
+from pipeline.records import Outcome
 from pipeline.stage import Workspace
-from tests import crawling, ingesting
+from pipeline.tables import Row, read_table
+from tests import factory_media, ingesting
+
+ROOT = Path(__file__).parent.parent
+STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", ROOT / "../shared/data/stamps"))
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -18,38 +37,94 @@ class Quiet(SimpleHTTPRequestHandler):
         """Nothing."""
 
 
-FILES: dict[str, bytes | str] = {
-    "animals/cat.png": ingesting.make_picture(0),
-    "animals/cat.txt": "A cat.\nde=Eine Katze.\n",
-    "animals/big cats/lion #1 (50%).png": ingesting.make_picture(1),
-    "animals/big cats/löwe?.png": ingesting.make_picture(2),
-    "food/a&b+c;d=e.txt": "Food.",
-    "food/%41.txt": "an escaped name",
-    "broken.png": b"",
-}
-
-
-def test_the_same_items(tmp_path: Path) -> None:
-    root = ingesting.write_files(tmp_path / "inbox", FILES)
-    params = ingesting.make_params(text="tagged_lines")
-    local = ingesting.run_ingest(tmp_path, params)
-
+@contextmanager
+def serve_folder(root: Path) -> Iterator[str]:
+    """As `python -m http.server` does."""
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root))) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        crawled = crawling.run_crawl(tmp_path, crawling.make_params(place=f"127.0.0.1:{server.server_port}"))
+        yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
-    assert not crawled.outcome.dropped
 
-    (tmp_path / "empty").mkdir()
-    run = RunParams(workers=0, memory="1 GiB", cache=str(tmp_path / "cache"), progress=False)
-    there = params.model_copy(update={"root": str(tmp_path / "empty")})
-    assert (crawled.data / CRAWLED_FOLDER).is_dir()
-    outcome = ingest(there, Workspace(crawled.data, crawled.data, tmp_path / "cache", run))
-    remote = ingesting.Ingest(outcome, crawled.data / "2_ingested", crawled.data)
 
-    def identify(result: ingesting.Ingest) -> list[tuple[str, str, str]]:
-        return [(row["file"], row["part"], row["sha256"]) for row in result.rows]
+def make_picture(seed: int) -> bytes:
+    return factory_media.encode_png(factory_media.draw_scene(40, 50, seed))
 
-    assert identify(local) == identify(remote)
-    assert local.outcome.kept == remote.outcome.kept
-    assert [part.count for part in local.outcome.parts] == [part.count for part in remote.outcome.parts]
+
+@cache  # its stream numbers are random
+def make_sound(seed: int) -> bytes:
+    return factory_media.encode_sound(factory_media.make_tone(8000, 0.3, seed=seed), 8000, "OGG")
+
+
+def make_files() -> dict[str, bytes | str]:
+    """Names that URLs must escape, a thing that is there twice, broken and lonely files."""
+    names = ["animals/cat", "animals/big cats/lion #1 (50%)", "animals/big cats/löwe?", "food/a&b+c;d=e", "food/%41"]
+    names += ["animals/cat again", unicodedata.normalize("NFD", "food/crème"), "food/[x]@y", "food/.hidden"]
+    files: dict[str, bytes | str] = {}
+    for number, name in enumerate(names):
+        shown = 0 if name == "animals/cat again" else number
+        files[f"{name}.png"] = make_picture(shown)
+        files[f"{name}_desc_es.ogg"] = make_sound(shown)
+        files[f"{name}.txt"] = f"Thing {shown}.\nde.utf8=Ding {shown}.\n"
+    return {**files, "broken.png": b"", "lonely/one.png": make_picture(99), "lonely/two.txt": "alone"}
+
+
+def run_from(start: str | None, root: Path, folder: Path) -> dict[str, Outcome]:
+    """crawl to align with the params of `examples/stamps.yaml`, from the server at `start` or else from `root`."""
+    blocks = read_params(ROOT / "examples/stamps.yaml")
+    empty = folder / "empty"
+    empty.mkdir(parents=True)
+    blocks["ingest"]["root"] = str(empty if start else root)
+    if start:
+        blocks["crawl"] |= {"start": ["http://stamps.test/"], "hosts": {"stamps.test": start}}
+    run = RunParams(workers=0, memory="2 GiB", cache=str(folder / "cache"), progress=False)
+    workspace = Workspace(folder, folder, folder / "cache", run)
+    demo = check_block(blocks, "demo", DemoParams)
+    outcomes = {
+        "crawl": crawl(check_block(blocks, "crawl", CrawlParams), demo, workspace),
+        "ingest": ingest(check_block(blocks, "ingest", IngestParams), workspace),
+        "clean": clean(check_block(blocks, "clean", CleanParams), workspace),
+        "align": align(check_block(blocks, "align", AlignParams), workspace),
+    }
+    for outcome in outcomes.values():
+        outcome.check()
+    return outcomes
+
+
+def describe_samples(folder: Path) -> list[Row]:
+    """The samples, with the bytes and the file of each part instead of its id, in which the host has a say."""
+    items = {row["id"]: row for row in read_table(folder / "3_cleaned/items.parquet", CLEANED)}
+    samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
+    return [
+        sample
+        | {name: (items[sample[name]]["file"], items[sample[name]]["sha256"]) for name in MODALITIES if sample[name]}
+        for sample in samples
+    ]
+
+
+def compare(root: Path, tmp_path: Path) -> list[Row]:
+    local = run_from(None, root, tmp_path / "local")
+    with serve_folder(root) as place:
+        remote = run_from(place, root, tmp_path / "remote")
+    samples = describe_samples(tmp_path / "local")
+    assert samples == describe_samples(tmp_path / "remote")
+    assert local["align"].kept == remote["align"].kept
+    crawled = read_table(tmp_path / "remote" / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
+    pages = sum(row["url"].endswith("/") for row in crawled)
+    assert remote["crawl"].seen == local["ingest"].seen + pages
+    listings = [drop for drop in remote["ingest"].dropped if drop.key.endswith("/")]
+    assert {str(drop.reason) for drop in listings} == {"no_items"}
+    assert remote["ingest"].kept == local["ingest"].kept
+    assert [part.count for part in local["ingest"].parts] == [part.count for part in remote["ingest"].parts]
+    return samples
+
+
+def test_the_same_samples(tmp_path: Path) -> None:
+    root = ingesting.write_files(tmp_path / "inbox", make_files())
+    samples = compare(root, tmp_path)
+    assert len(samples) == 8  # of nine, one being there twice
+    assert {sample["label"] for sample in samples} == {"animals", "food"}
+
+
+@pytest.mark.skipif(not STAMPS.is_dir(), reason=f"the stamps are not in {STAMPS} (SHARDWRIGHT_STAMPS)")
+def test_the_same_samples_of_stamps(tmp_path: Path) -> None:
+    assert 700 <= len(compare(STAMPS, tmp_path)) <= 741

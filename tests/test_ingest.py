@@ -6,6 +6,7 @@ import socket
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given, settings
@@ -240,6 +241,20 @@ def test_a_listed_url_brings_its_caption(tmp_path: Path) -> None:
     assert result.read_texts() == {("a.png", "caption"): "a word"}
 
 
+def test_a_caption_and_a_part_of_one_name_are_one_item(tmp_path: Path) -> None:
+    said = {"caption": "from the list"}
+    page = "<!doctype html><table><caption>from the page</caption></table>"
+    result = run_ingest(tmp_path, make_params(page_text="caption"), [Response("http://a.test/", page, said=said)])
+    assert result.read_texts() == {("/", "caption"): "from the list"}
+    assert [(part.reason, part.count) for part in result.outcome.parts] == [("duplicate", 1)]
+
+
+def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
+    write_files(tmp_path / "inbox", {"a.txt": "A cat.\nde=Eine Katze.\nfr=Un chat.\n", "bmp": "no ending"})
+    result = run_ingest(tmp_path, make_params(text="tagged_lines", languages=["en"]))
+    assert result.outcome.notes == ["2 items: 2 text", "2 parts left out: part_not_selected"]
+
+
 def test_http_and_https_of_one_path_are_one_file(tmp_path: Path) -> None:
     responses = [Response(f"{scheme}://a.test/a.png", make_picture()) for scheme in ("http", "https")]
     result = run_ingest(tmp_path, make_params(), responses)
@@ -277,6 +292,13 @@ def test_a_table_about_files(tmp_path: Path) -> None:
     assert [found["a/b.png", "caption"][name] for name in columns] == ["one", "g", "train", "s1", 0.5, 2.0, "de"]
     assert [found["c.txt", ""][name] for name in columns] == ["two", None, None, None, None, None, "en"]
     assert [found["d.txt", ""][name] for name in columns] == [None, None, None, None, None, None, "en"]
+
+
+def test_a_table_may_name_files_in_another_form_of_unicode(tmp_path: Path) -> None:
+    stored, written = normalize("NFD", "café.txt"), normalize("NFC", "café.txt")
+    write_files(tmp_path / "inbox", {stored: "c", "table.csv": f"file,label\n{written},drink\n"})
+    (row,) = run_ingest(tmp_path, make_params(table="table.csv")).rows
+    assert (row["file"], row["label"]) == (stored, "drink")
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,7 @@ def test_a_cut_tar_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_damaged_cache_entry_is_as_good_as_none(tmp_path: Path) -> None:
-    cache = ItemCache(tmp_path, "responses")
+    cache = ItemCache(tmp_path, "responses", tmp_path)
     assert cache.read("http://demo.test/") is None
     cache.write("http://demo.test/", b"hello")
     assert cache.read("http://demo.test/") == b"hello"

@@ -1,5 +1,7 @@
 """The contract of encoders and fusions, one test for all that the tables name; readers; checkpoints; scores."""
 
+import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from torch import Tensor
 from pipeline.errors import InputError
 from pipeline.models import scores
 from pipeline.models.batches import READERS, Order, open_split, read_batches
-from pipeline.models.checkpoint import BEST, ModelRecord, load_model, write_record, write_weights
+from pipeline.models.checkpoint import BEST, RECORD_NAME, ModelRecord, load_model, write_record, write_weights
 from pipeline.models.determinism import hold_deterministic
 from pipeline.models.encoders import ENCODERS
 from pipeline.models.fusion import FUSIONS
@@ -24,6 +26,7 @@ from pipeline.models.inputs import Input, read_inputs
 from pipeline.models.model import Architecture, Model
 from pipeline.train.params import EncoderParams, TrainParams
 from shardwright import ShardDataset, read_manifest
+from shardwright.canonical import encode_canonical, hash_canonical
 from tests.factory_shards import WORDS, Toy, make_shards
 
 MODALITIES = tuple(ENCODERS)
@@ -194,6 +197,62 @@ def test_damaged_weights_are_refused(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+def edit_record(folder: Path, **changes: Any) -> None:
+    """Change `model.json`, with the hash that goes with it."""
+    document = json.loads((folder / RECORD_NAME).read_bytes()) | changes
+    document.pop("hash")
+    (folder / RECORD_NAME).write_bytes(encode_canonical(document | {"hash": hash_canonical(document)}))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model's folder, for reading only."""
+    folder, model = tmp_path_factory.mktemp("saved"), make_model()
+    architecture = Architecture(model.inputs, FIRST, 12, "concat", 0.0, 5)
+    write_record(folder, make_record(architecture, {BEST: write_weights(folder / BEST, model.state_dict())}))
+    return folder
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_one_flipped_bit_in_a_model_is_found(saved: Path, data: st.DataObject) -> None:
+    path = saved / data.draw(st.sampled_from((RECORD_NAME, BEST)))
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[data.draw(st.integers(0, len(content) - 2))] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        path.write_bytes(flipped)
+        with pytest.raises(InputError):
+            load_model(saved)
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "not a model of this version"),
+        ({"extra": 1}, "unknown keys"),
+        ({"classes": "ab"}, "the model.classes is 'ab'"),
+        ({"architecture": {"inputs": []}}, "the model.architecture: missing keys"),
+        ({"weights": {}}, "is damaged"),
+    ],
+)
+def test_a_record_that_is_none_is_refused(saved: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    edit_record(folder, **changes)
+    with pytest.raises(InputError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("change", [{"width": 16}, {"fusion": "nothing"}, {"encoders": {}}, {"classes": 4}])
+def test_weights_of_another_model_are_refused(saved: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    edit_record(folder, architecture=json.loads((folder / RECORD_NAME).read_bytes())["architecture"] | change)
+    with pytest.raises(InputError, match="do not fit"):
+        load_model(folder)
+
+
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_shards(tmp_path_factory.mktemp("shards"), Toy(train=23, missing=("audio",)))
@@ -259,6 +318,17 @@ def test_inputs_are_read_from_the_manifest(shards: Path) -> None:
     bare = replace(read_manifest(shards), vocabulary=None)
     with pytest.raises(InputError, match="no vocabulary"):
         read_inputs(shards, bare, ("text",))
+
+
+def test_an_edited_vocabulary_is_refused(shards: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(shards, tmp_path / "shards"))
+    path = root / "vocabulary.json"
+    path.write_bytes(path.read_bytes().replace(b"word3", b"word2"))
+    with pytest.raises(InputError, match=r"vocabulary\.json is damaged"):
+        read_inputs(root, read_manifest(root), ["text"])
+    path.unlink()
+    with pytest.raises(InputError, match=r"vocabulary\.json is missing"):
+        read_inputs(root, read_manifest(root), ["text"])
 
 
 def test_determinism_is_held_and_let_go() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,3 +128,53 @@ def test_data_changes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     changed = [(a, b) for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
     assert len(changed) == 1
     assert yaml.safe_load(after)["ingest"]["root"] == "my 'data'"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a repository with params, an example of others, and two folders of data."""
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(params, encoding="utf-8")
+    (tmp_path / "example.yaml").write_text(params.replace("min_side: 16", "min_side: 17"), encoding="utf-8")
+    for name in ("ü #1", "other"):
+        (tmp_path / name).mkdir()
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "params.yaml"
+
+
+def test_the_same_choice_twice_is_no_loss(repository: Path) -> None:
+    for data in ("ü #1", "ü #1", "other", "ü #1"):
+        assert choose_params(["--params", "example.yaml", "--data", data]) == 0
+        blocks = yaml.safe_load(repository.read_text(encoding="utf-8"))
+        assert (blocks["clean"]["image"]["min_side"], blocks["ingest"]["root"]) == (17, data)
+
+
+def test_changes_are_lost_by_force_alone(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mine = repository.read_text(encoding="utf-8").replace("min_side: 16", "min_side: 99")
+    repository.write_text(mine, encoding="utf-8")
+    assert choose_params(["--params", "example.yaml"]) == 1
+    assert "FORCE=1" in capsys.readouterr().err
+    assert repository.read_text(encoding="utf-8") == mine
+    assert choose_params(["--params", "example.yaml", "--force"]) == 0
+    assert "min_side: 17" in repository.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("example", ["a: [", "a: 1", "missing"])
+def test_a_wrong_choice_changes_nothing(repository: Path, example: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = repository.read_text(encoding="utf-8")
+    if example != "missing":
+        Path("wrong.yaml").write_text(example, encoding="utf-8")
+    assert choose_params(["--params", "wrong.yaml"]) == 1
+    assert capsys.readouterr().err
+    assert repository.read_text(encoding="utf-8") == before
+    assert not list(repository.parent.glob("*.new"))
+
+
+def test_a_root_that_cannot_be_found_is_said(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocks = yaml.safe_load(repository.read_text(encoding="utf-8"))
+    Path("flow.yaml").write_text(yaml.safe_dump(blocks, default_flow_style=True), encoding="utf-8")
+    assert choose_params(["--params", "flow.yaml", "--data", "other"]) == 1
+    assert "line of its own" in capsys.readouterr().err

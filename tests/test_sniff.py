@@ -22,7 +22,7 @@ from pipeline.formats.sniff import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, fi
         ("ogg", "OGG", "OPUS", "audio/ogg; codecs=opus"),
         ("flac", "FLAC", "PCM_16", "audio/flac"),
         ("aiff", "AIFF", "PCM_16", "audio/aiff"),
-        ("rf64", "RF64", "PCM_16", "audio/wav; codecs=rf64"),
+        ("rf64", "RF64", "PCM_16", "audio/wav"),
         ("mp3", "MP3", "MPEG_LAYER_III", "audio/mpeg"),
     ],
 )

@@ -59,3 +59,10 @@ def test_files_and_functions_are_small(path: Path) -> None:
 @pytest.mark.parametrize("name", [node.name for node in NODES])
 def test_entry_points_are_short(name: str) -> None:
     assert len((ROOT / f"stages/{name}.py").read_text().splitlines()) <= 20
+
+
+def test_contributing_says_what_each_test_file_guards() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for path in sorted((ROOT / "tests").glob("test_*.py")):
+        first_line = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+        assert f"| `{path.name}` | {first_line} |" in text

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from pipeline.train.fit import Fit
 from pipeline.train.history import Epoch
 from pipeline.train.params import TrainParams
 from pipeline.train.schedule import scale_rate
+from shardwright import read_manifest, write_manifest
 from tests.factory_shards import FIELDS, Toy, make_shards, spoil_sample
 
 RUN = RunParams(workers=0, memory="1 GiB", cache=".cache", progress=False)
@@ -159,9 +162,29 @@ def test_a_missing_dataset_is_refused(tmp_path: Path) -> None:
         run_train(tmp_path)
 
 
+def test_a_sample_in_two_splits_is_refused(tmp_path: Path) -> None:
+    """As when somebody copies a split over another, and writes the hashes anew."""
+    root = make_shards(tmp_path / SHARDS_FOLDER, Toy())
+    manifest = read_manifest(root)
+    shutil.rmtree(root / "test")
+    shutil.copytree(root / "train", root / "test")
+    write_manifest(root, replace(manifest, splits={**manifest.splits, "test": manifest.splits["train"]}))
+    with pytest.raises(InputError, match=r"'train-\d+' is in the splits test and train"):
+        run_train(tmp_path)
+
+
 def test_a_loss_that_is_no_number_names_the_samples(tmp_path: Path) -> None:
     make_shards(tmp_path / SHARDS_FOLDER, Toy(train=12), spoil=spoil_sample)
     with pytest.raises(PipelineError, match=r"the loss is nan in epoch 1, on the samples .*train-005"):
+        run_train(tmp_path, batch_size=12)
+
+
+def test_a_validation_loss_that_is_no_number_names_the_samples(tmp_path: Path) -> None:
+    def spoil(key: str, arrays: dict[str, Any]) -> dict[str, Any]:
+        return arrays if key != "val-003" else spoil_sample("train-005", arrays)
+
+    make_shards(tmp_path / SHARDS_FOLDER, Toy(train=12), spoil=spoil)
+    with pytest.raises(PipelineError, match=r"the loss is nan in validation, on the samples .*val-003"):
         run_train(tmp_path, batch_size=12)
 
 

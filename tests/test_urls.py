@@ -1,6 +1,7 @@
 """One spelling for each URL, and what no URL may be."""
 
 import string
+from contextlib import suppress
 
 import pytest
 from hypothesis import example, given
@@ -153,9 +154,18 @@ def test_redacted_text_is_fit_for_a_ledger(text: str) -> None:
 
 
 def test_credentials_are_redacted() -> None:
-    assert redact_url("http://user:secret@host.test/a@b") == "http://host.test/a@b"
-    assert redact_url("http://user@x:secret@host.test/") == "http://host.test/"
-    assert redact_url("//secret@host.test") == "//host.test"
+    assert redact_url("http://user:secret@host.test/a") == "http://[…]@host.test/a"
+    assert redact_url("http://user@x:secret@host.test/") == "http://[…]@host.test/"
+    assert redact_url("//secret@host.test") == "//[…]@host.test"
+
+
+@pytest.mark.parametrize("start", ["http://", "http:\\\\", "http:/", "http:", "http:/\t/", "https:\n//", "//", ""])
+def test_credentials_are_redacted_however_the_slashes_are(start: str) -> None:
+    text = f"{start}me:secret@host.test/"
+    redacted = redact_url(text)
+    assert "secret" not in redacted
+    with suppress(BadUrl):
+        assert canonicalize_url(redacted) != redacted  # so no URL that is fetched has this name
 
 
 @pytest.mark.parametrize("link", ["mailto:a@b.test", "data:,x", " javascript:void(0)", "FTP://host/", "tel:1"])

@@ -1,5 +1,6 @@
 """Damage is found and named: by `verify` wherever it is, by reading wherever it is read, and by the command."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,12 +21,14 @@ from shardwright import (
     ShardDataset,
     ShardwrightError,
     ShardWriter,
+    Source,
     read_manifest,
     verify,
     write_manifest,
 )
-from shardwright.command import escape_controls, main
+from shardwright.command import main
 from shardwright.layout import plan_layout
+from shardwright.terminal import escape_controls
 from shardwright.walk import MAX_DAMAGES, hash_file
 from tests.shard_samples import SMALL_FIELDS, write_small
 
@@ -38,7 +41,8 @@ def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_small(root, 6, split="val")
     (root / "vocabulary.txt").write_text("a\nb\n")
     record = FileRecord("vocabulary.txt", hash_file(root / "vocabulary.txt"))
-    write_manifest(root, replace(read_manifest(root), vocabulary=record))
+    sources = (Source("demo", "CC0-1.0", "nobody", 26),)
+    write_manifest(root, replace(read_manifest(root), vocabulary=record, sources=sources))
     return root
 
 
@@ -136,6 +140,15 @@ def append(path: Path, data: bytes) -> None:
     path.write_bytes(path.read_bytes() + data)
 
 
+def edit(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new))
+
+
+def put_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 STRIDE = 4 * 512 + 512 + 512 + 512 + 512  # a header and one block for each of the four members, see SMALL_FIELDS
 FIRST, SECOND, LAST = "train/train-000000.tar", "train/train-000001.tar", "train/train-000003.tar"
 FAULTS = {
@@ -190,8 +203,18 @@ FAULTS = {
     ),
     "missing manifest": Fault(lambda r: (r / "dataset.json").unlink(), [("dataset.json", None, "missing")]),
     "edited manifest": Fault(
-        lambda r: (r / "dataset.json").write_text((r / "dataset.json").read_text().replace("HWC", "CHW")),
+        lambda r: edit(r / "dataset.json", "HWC", "CHW"),
         [("dataset.json", None, "its content has the hash")],
+    ),
+    "edited licence": Fault(
+        lambda r: edit(r / "dataset.json", "CC0-1.0", "CC0-2.0"),
+        [("dataset.json", None, "its content has the sources_hash")],
+    ),
+    "manifest written otherwise": Fault(
+        lambda r: edit(r / "dataset.json", "\n", "\n "), [("dataset.json", None, "not as it was written")], opens=True
+    ),
+    "pipe in the place of a shard": Fault(
+        lambda r: put_pipe(r / SECOND), [(SECOND, None, "cannot be read: not a file")]
     ),
     "cut manifest": Fault(lambda r: cut(r / "dataset.json", 300), [("dataset.json", None, "not readable as JSON")]),
 }

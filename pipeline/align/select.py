@@ -63,7 +63,7 @@ def _match(rule: Rule, file: str) -> dict[str, str | None] | None:
     """The pattern's named groups, none of them if there is no pattern; None where it does not match."""
     if rule.pattern is None:
         return {}
-    match = re.fullmatch(rule.pattern, file)
+    match = re.fullmatch(rule.pattern, unicodedata.normalize("NFC", file))  # file systems differ in their form
     return match.groupdict() if match else None
 
 

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from pipeline.crawl.addresses import ListedHost
-from pipeline.crawl.exchange import Exchange, Limit, decode_exchange, encode_exchange, request
+from pipeline.crawl.exchange import Exchange, Limit, decode_exchange, encode_exchange, reject_size, request
 from pipeline.crawl.pace import Pace
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
@@ -56,7 +56,7 @@ class Client:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def fetch(self, url: str, judge: Callable[[Exchange], Exchange]) -> Exchange:
-        """The answer for a canonical URL. A new one is kept as `judge` leaves it: it may withhold the body."""
+        """The answer for a canonical URL, as `judge` leaves it: it may withhold the body, and a new one is kept so."""
         return await self._fetch(self.make_key(url), url, Limit(self._params.max_bytes), judge)
 
     async def fetch_robots(self, url: str) -> Exchange:
@@ -81,7 +81,7 @@ class Client:
             data = self._cache.read(key)
             known = decode_exchange(data) if data is not None else None
             if known is not None and self._still_holds(known, limit):
-                return _apply_limit(known, limit)
+                return judge(self._apply_limits(known, limit))  # another agent may be meant now
             exchange = judge(await self._try_repeatedly(url, limit))
             self._cache.write(key, encode_exchange(exchange))
             return exchange
@@ -94,6 +94,17 @@ class Client:
             case Rejection(reason=Reason.TIMEOUT, limit=allowed):
                 return float(allowed) >= self._params.timeout
         return True
+
+    def _apply_limits(self, exchange: Exchange, limit: Limit) -> Exchange:
+        """A kept answer as it would be under the limits of now: the same ledger, whatever they were then."""
+        match exchange.rejection:
+            case Rejection(reason=Reason.TOO_LARGE):
+                return replace(exchange, rejection=replace(exchange.rejection, limit=str(limit.max_bytes)))
+            case Rejection(reason=Reason.TIMEOUT):
+                return replace(exchange, rejection=replace(exchange.rejection, limit=str(self._params.timeout)))
+        if len(exchange.body) > limit.max_bytes:
+            return replace(exchange, body=b"", rejection=reject_size(limit))
+        return exchange
 
     async def _try_repeatedly(self, url: str, limit: Limit) -> Exchange:
         for attempt in range(self._params.retries + 1):
@@ -133,14 +144,6 @@ def _reject(reason: Reason, detail: str) -> Exchange:
     return Exchange(rejection=Rejection(reason, detail))
 
 
-def _apply_limit(exchange: Exchange, limit: Limit) -> Exchange:
-    """A body that was kept under a wider limit is judged by this one."""
-    if len(exchange.body) <= limit.max_bytes:
-        return exchange
-    rejection = Rejection(Reason.TOO_LARGE, "more bytes than crawl.max_bytes allows", limit=str(limit.max_bytes))
-    return replace(exchange, body=b"", rejection=rejection)
-
-
 def _is_passing(exchange: Exchange) -> bool:
     """Whether another try might give another answer."""
     if exchange.rejection and exchange.rejection.reason in (Reason.CONNECTION_FAILED, Reason.TRUNCATED_BODY):
@@ -153,10 +156,10 @@ def read_retry_after(value: str | None, now: float) -> float:
     if not value:
         return 0.0
     if value.strip().isascii() and value.strip().isdigit():
-        return float(value[:9])
+        return float(value.strip()[:9])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: a year or an offset of twenty digits
         return 0.0
     return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
 

@@ -119,8 +119,9 @@ async def _read_body(response: "ClientResponse", limit: Limit) -> bytes | Reject
         async for chunk in response.content.iter_chunked(CHUNK_BYTES):
             received += len(chunk)
             body += decoder.decompress(chunk, limit.max_bytes + 1 - len(body))
-            if len(body) > limit.max_bytes:
-                return bytes(body[: limit.max_bytes]) if limit.cut else _reject_size(limit)
+            # What comes in counts too: it may go on for ever and decompress to nothing.
+            if max(received, len(body)) > limit.max_bytes:
+                return bytes(body[: limit.max_bytes]) if limit.cut else reject_size(limit)
     except zlib.error:
         return Rejection(Reason.TRUNCATED_BODY, "the body's compression is damaged")
     if received and not decoder.eof:
@@ -128,5 +129,6 @@ async def _read_body(response: "ClientResponse", limit: Limit) -> bytes | Reject
     return bytes(body)
 
 
-def _reject_size(limit: Limit) -> Rejection:
+def reject_size(limit: Limit) -> Rejection:
+    """The verdict on a body beyond the limit."""
     return Rejection(Reason.TOO_LARGE, "more bytes than crawl.max_bytes allows", limit=str(limit.max_bytes))

@@ -28,6 +28,9 @@ HEADERS = ("x-robots-tag", "tdm-reservation", "content-usage")
 _VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
 """Directives that have a colon themselves: what stands before it is no agent's name."""
 
+_AGENT = re.compile(r"[a-z0-9_.*-]+")
+"""Unlike the date of `unavailable_after`, which may hold commas and colons."""
+
 
 @dataclass(frozen=True, slots=True)
 class Signals:
@@ -70,12 +73,15 @@ def read_page_signals(document: "LexborHTMLParser", agent: str) -> Signals:
 
 
 def _find_directives(value: str, agent: str) -> list[str]:
-    """`noai, nofollow` or `agent: noai, nofollow`; none where another agent is addressed."""
-    name, colon, rest = value.partition(":")
-    name = name.strip().lower()
-    if not colon or "," in name or name in _VALUED:
-        return _split_words(value)
-    return _split_words(rest) if name in (agent.lower(), "*") else []
+    """`noai, nofollow` or `otherbot: nofollow, agent: noai`: a name holds until the next one."""
+    addressed, words = True, []
+    for part in value.lower().split(","):
+        name, colon, rest = part.strip().partition(":")
+        if colon and name not in _VALUED and _AGENT.fullmatch(name):
+            addressed, part = name in (agent.lower(), "*"), rest
+        if addressed:
+            words += _split_words(part)
+    return words
 
 
 def _split_words(text: str) -> list[str]:
@@ -95,4 +101,4 @@ def _judge(words: Iterable[str], place: str) -> Signals:
 
 
 def _forbids_training(value: str) -> bool:
-    return any(re.fullmatch(r"train-ai\s*=\s*n", part.strip().lower()) for part in value.split(","))
+    return any(re.fullmatch(r"train-ai\s*=\s*n\s*(;.*)?", part.strip().lower()) for part in value.split(","))

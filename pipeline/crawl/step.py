@@ -55,7 +55,7 @@ def crawl(params: CrawlParams, demo: DemoParams, workspace: Workspace) -> Outcom
     listed = [row for row in rows if isinstance(row, ListedUrl)]
     with ExitStack() as stack:
         hosts = {name: ListedHost(_give(parse_endpoint(place))) for name, place in params.hosts.items()}
-        if any(DEMO_HOST in text for text in (*params.start, *(row.url for row in listed))):
+        if any(DEMO_HOST in text.lower() for text in (*params.start, *(row.url for row in listed))):
             hosts.setdefault(DEMO_HOST, ListedHost(_open_demo(demo, stack), _describe_demo(demo)))
         haul = asyncio.run(_walk(params, listed, hosts, workspace))
     haul.bad_rows = bad_rows
@@ -99,7 +99,7 @@ async def _walk(
     from pipeline.crawl.walk import Walk, visit_level
 
     walk = Walk(params)
-    async with open_client(params, hosts, ItemCache(workspace.cache, "responses")) as client:
+    async with open_client(params, hosts, ItemCache(workspace.cache, "responses", workspace.work)) as client:
         visitor = Visitor(client, params.agent.split("/")[0].split()[0])
         level = walk.plan_first_level(params.start, listed)
         while level:
@@ -120,10 +120,16 @@ def _write(haul: Haul, folder: Path) -> Outcome:
         kept=seen - len(drops),
         dropped=drops,
         parts=haul.passed_over,
-        notes=[f"{haul.requests} requests; all other answers were kept from before"],
+        notes=[
+            _describe_requests(haul.requests) if seen else "nothing to crawl: crawl.start and crawl.lists are empty"
+        ],
     )
     write_dropped(folder / "dropped.parquet", "crawl", outcome.unit, outcome.dropped, outcome.parts)
     return outcome
+
+
+def _describe_requests(count: int) -> str:
+    return f"{count:,} request{'' if count == 1 else 's'}; all other answers were kept from before"
 
 
 def _build_rows(haul: Haul, store: TarStore, drops: list[Drop]) -> Iterator[dict[str, Any]]:

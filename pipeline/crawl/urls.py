@@ -66,8 +66,12 @@ def has_other_scheme(reference: str) -> bool:
 
 
 def redact_url(text: str) -> str:
-    """Any text as it may stand in a ledger: without credentials, controls escaped, 200 characters at most."""
-    text = re.sub(r"(?<=//)[^/?#]*@", "", text.strip())
+    """A bad URL as it may stand in a ledger: without credentials, controls escaped, 200 characters at most.
+
+    However the slashes before them are spelled: `http:me:secret@host` names credentials too. What takes their place
+    is no part of a canonical URL, so that the bad URL is never taken for the good one without them.
+    """
+    text = re.sub(r"[^/\\?#]*@", "[…]@", text.strip())
     text = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     return text if len(text) <= 200 else text[:199] + "…"
 

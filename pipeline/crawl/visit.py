@@ -6,8 +6,9 @@ from pipeline.crawl.client import Client
 from pipeline.crawl.exchange import Exchange
 from pipeline.crawl.links import Links, extract_links
 from pipeline.crawl.opt_outs import read_header_signals, read_page_signals
-from pipeline.crawl.robots import Robots, read_robots
+from pipeline.crawl.robots import MAX_CRAWL_DELAY, Robots, read_robots
 from pipeline.crawl.urls import BadUrl, canonicalize_url, find_site
+from pipeline.formats.fault import FormatFault
 from pipeline.formats.html import parse_html
 from pipeline.formats.sniff import find_media_type
 from pipeline.records import Reason, Rejection
@@ -62,12 +63,13 @@ class Visitor:
         return Visit(passed[-1], exchange.status, rejection=too_many)
 
     async def _find_objection(self, url: str) -> Rejection | None:
-        site = find_site(url)
-        robots = self._robots.get(site)
+        origin = canonicalize_url("/", url)  # http and https of one host have a robots.txt each
+        robots = self._robots.get(origin)
         if robots is None:
-            robots = self._robots[site] = await self._fetch_robots(url)
+            robots = self._robots[origin] = await self._fetch_robots(url)
             if isinstance(robots, Robots):
-                self._client.slow_down(site, robots.read_delay(self._agent))
+                # Where it is longer, `judge` forbids everything; other origins may still ask this host for a file.
+                self._client.slow_down(find_site(url), min(robots.read_delay(self._agent), MAX_CRAWL_DELAY))
         if isinstance(robots, Rejection):
             return robots
         forbidden = robots.judge(url, self._agent)
@@ -91,8 +93,13 @@ class Visitor:
 
     def _withhold(self, exchange: Exchange) -> Exchange:
         """The exchange without its body where the content may not be used."""
-        signal = self._find_opt_out(exchange)
-        if exchange.rejection or signal is None:
+        if exchange.rejection:
+            return exchange
+        try:
+            signal = self._find_opt_out(exchange)
+        except FormatFault as fault:  # what cannot be read may say anything
+            return replace(exchange, body=b"", rejection=Rejection(Reason.UNREADABLE, str(fault)))
+        if signal is None:
             return exchange
         return replace(exchange, body=b"", rejection=Rejection(Reason.OPTED_OUT, signal))
 

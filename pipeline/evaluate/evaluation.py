@@ -20,7 +20,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     from pipeline.evaluate.metrics import build_metrics, describe_metrics
     from pipeline.evaluate.predict import predict_split
     from pipeline.evaluate.report import Measured, write_report
-    from pipeline.models.batches import open_split, read_dataset_hash
+    from pipeline.models.batches import check_splits, open_split, read_dataset_hash
     from pipeline.models.checkpoint import load_model
     from pipeline.models.determinism import choose_device, hold_deterministic
 
@@ -30,6 +30,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     dataset = read_dataset_hash(root)
     if dataset != record.dataset:
         raise InputError(f"{source} was trained on the dataset {record.dataset}, {root} is {dataset}: train it again")
+    check_splits(root)
     data = open_split(root, params.split)
     with hold_deterministic(seed=0, threads=record.params["threads"]):
         device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")

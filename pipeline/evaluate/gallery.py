@@ -69,7 +69,12 @@ def encode_png(pixels: Any) -> bytes:
     return bytes(data.tobytes())
 
 
+def strip_controls(text: str) -> str:
+    """The text without control characters and direction marks."""
+    return "".join(c for c in text if c not in DIRECTIONS and (c in "\n\t" or unicodedata.category(c) != "Cc"))
+
+
 def clean_text(text: str) -> str:
     """The text without control characters and direction marks, and not too long to look at."""
-    cleaned = "".join(c for c in text if c not in DIRECTIONS and (c in "\n\t" or unicodedata.category(c) != "Cc"))
+    cleaned = strip_controls(text)
     return cleaned if len(cleaned) <= MAX_CAPTION else cleaned[: MAX_CAPTION - 1] + "…"

@@ -1,6 +1,6 @@
 """`index.html`: the report as one file that needs nothing else, runs nothing and loads nothing.
 
-Everything that comes from data goes through `escape`; the policy in its head would refuse a script all the same.
+Everything that comes from data goes through `escape_text`; the policy in its head would refuse a script all the same.
 """
 
 import base64
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from pipeline.evaluate.gallery import Card
+from pipeline.evaluate.gallery import Card, strip_controls
 from pipeline.evaluate.metrics import find_extremes
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -63,12 +63,12 @@ def build_page(report: Report) -> str:
     """The page's HTML."""
     metrics = report.metrics
     sections = [
-        f"<h1>How good the model is</h1>\n<p class='quiet'>{escape(report.model)}</p>",
+        f"<h1>How good the model is</h1>\n<p class='quiet'>{escape_text(report.model)}</p>",
         build_tiles(metrics),
         "<h2>With fewer modalities</h2>\n<p>The same model, shown only a part of each sample.</p>",
         build_figure(report.figures, "subsets", "Scores with every subset of the modalities"),
         "<h2>By class</h2>",
-        f"<p>{escape(describe_classes(metrics))}</p>",
+        f"<p>{escape_text(describe_classes(metrics))}</p>",
         build_class_table(metrics["per_class"]),
         "<h2>Where classes are confused</h2>",
         build_figure(report.figures, "confusion", "Confusion matrix, rows the truth, columns the prediction"),
@@ -76,8 +76,8 @@ def build_page(report: Report) -> str:
         build_cards(report.cards),
         "<h2>Training</h2>",
         build_figure(report.figures, "history", "Loss and validation scores over the epochs"),
-        f"<footer>Measured on the split “{escape(metrics['split'])}” of the dataset "
-        f"<code>{escape(report.dataset)}</code>. Intervals: 95 %, bootstrap over samples.</footer>",
+        f"<footer>Measured on the split “{escape_text(metrics['split'])}” of the dataset "
+        f"<code>{escape_text(report.dataset)}</code>. Intervals: 95 %, bootstrap over samples.</footer>",
     ]
     body = "\n".join(section for section in sections if section)
     return (
@@ -97,7 +97,9 @@ def build_tiles(metrics: Mapping[str, Any]) -> str:
         (str(metrics["samples"]), f"samples of the split {metrics['split']}"),
         (str(present), f"of {len(metrics['per_class'])} classes in the split"),
     ]
-    cells = "\n".join(f"<div class='tile'><b>{escape(b)}</b><span>{escape(span)}</span></div>" for b, span in tiles)
+    cells = "\n".join(
+        f"<div class='tile'><b>{escape_text(b)}</b><span>{escape_text(span)}</span></div>" for b, span in tiles
+    )
     return f"<div class='tiles'>\n{cells}\n</div>"
 
 
@@ -118,7 +120,7 @@ def build_class_table(per_class: Mapping[str, Mapping[str, Any]]) -> str:
     head = "".join(f"<th>{name}</th>" for name in ("class", "samples", "predicted", "precision", "recall", "F1"))
     rows = [
         [
-            f"<bdi>{escape(name)}</bdi>",
+            f"<bdi>{escape_text(name)}</bdi>",
             str(values["support"]),
             str(values["predicted"]),
             *(format_score(values[score]) for score in ("precision", "recall", "f1")),
@@ -133,7 +135,7 @@ def build_figure(figures: Mapping[str, bytes], name: str, words: str) -> str:
     """A figure, or nothing where there is none of that name."""
     if name not in figures:
         return ""
-    return f"<figure><img src='{encode_source(figures[name])}' alt='{escape(words)}'></figure>"
+    return f"<figure><img src='{encode_source(figures[name])}' alt='{escape_text(words)}'></figure>"
 
 
 def build_cards(cards: Iterable[Card]) -> str:
@@ -147,13 +149,18 @@ def build_card(card: Card) -> str:
     picture = "<div class='none'>no picture</div>"
     if card.picture is not None:
         picture = f"<img src='{encode_source(card.picture)}' alt=''>"
-    caption = f"<div dir='auto'>{escape(card.caption)}</div>" if card.caption else ""
+    caption = f"<div dir='auto'>{escape_text(card.caption)}</div>" if card.caption else ""
     return (
         f"<div class='card'>{picture}"
-        f"<div><span class='wrong'><bdi>{escape(card.predicted)}</bdi></span> {card.probability:.0%}, in truth "
-        f"<span class='right'><bdi>{escape(card.truth)}</bdi></span> {card.truth_probability:.0%}</div>"
-        f"{caption}<code>{escape(card.key)}</code></div>"
+        f"<div><span class='wrong'><bdi>{escape_text(card.predicted)}</bdi></span> {card.probability:.0%}, in truth "
+        f"<span class='right'><bdi>{escape_text(card.truth)}</bdi></span> {card.truth_probability:.0%}</div>"
+        f"{caption}<code>{escape_text(card.key)}</code></div>"
     )
+
+
+def escape_text(text: str) -> str:
+    """The text as HTML that shows it and does nothing else."""
+    return escape(strip_controls(text))
 
 
 def encode_source(png: bytes) -> str:

@@ -1,13 +1,14 @@
 """Predictions for a whole split, for every subset of the modalities, from one pass over the data."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.errors import PipelineError
 from pipeline.evaluate.subsets import Subset, list_subsets
 from pipeline.models.batches import Batch, Order, move_batch, read_batches
 from pipeline.models.model import Model
@@ -60,6 +61,9 @@ def predict(model: Model, batches: Iterable[Batch]) -> Predictions:
     """Predict every sample. Encoders run once a sample; only fusion and head run once a subset.
 
     A sample that has none of a subset's modalities gets what the model says to nothing at all.
+
+    Raises:
+        PipelineError: the model says something that is not a number; the message has the keys of the samples.
     """
     device = next(model.parameters()).device
     modalities = [source.modality for source in model.inputs]
@@ -77,6 +81,7 @@ def predict(model: Model, batches: Iterable[Batch]) -> Predictions:
             chosen = torch.tensor([modality in subset for modality in modalities], device=device)
             logits.append(model.classify(embeddings, present & chosen))
         rows.append(torch.stack(logits).cpu().numpy())
+        check_logits(rows[-1], batch["key"])
     if not keys:
         return _make_empty(subsets)
     logits_by_subset = np.concatenate(rows, axis=1)
@@ -91,6 +96,20 @@ def predict(model: Model, batches: Iterable[Batch]) -> Predictions:
         probability=probabilities[everyone, predicted[-1]],
         truth_probability=probabilities[everyone, truth],
     )
+
+
+def check_logits(logits: NDArray[np.float32], keys: Sequence[str]) -> None:
+    """See that logits (subsets, samples, classes) are numbers: the largest of NaN would be some class or other.
+
+    Raises:
+        PipelineError: they are not.
+    """
+    bad = np.flatnonzero(~np.isfinite(logits).all((0, 2))).tolist()
+    if bad:
+        raise PipelineError(
+            f"the model's answers to the samples {', '.join(keys[row] for row in bad)} are no numbers: "
+            "look at them with `shardwright show`"
+        )
 
 
 def find_probabilities(logits: NDArray[np.float32]) -> Floats:

@@ -1,10 +1,9 @@
 """The step: plan everything, learn, make the shards in parallel, and write down what they are."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER, SPLITS
 from pipeline.errors import InputError, LedgerError, PipelineError
@@ -20,7 +19,7 @@ from pipeline.extract.shard import Learned, Recipe, ShardResult, ShardTask, extr
 from pipeline.modalities.table import MODALITIES
 from pipeline.params import Params, RunParams
 from pipeline.progress import show_progress
-from pipeline.records import Drop, Outcome, check_drop_share
+from pipeline.records import Outcome, check_drop_share
 from pipeline.stage import Workspace
 from pipeline.tables import write_dropped
 from shardwright.canonical import encode_canonical
@@ -54,9 +53,12 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
     dropped = unlabelled | {drop.key: drop for result in results for drop in result.drops}
     kept = [sample for sample in samples if sample.key not in dropped]
     outcome = Outcome("sample", len(samples), len(kept), list(dropped.values()))
+    records = workspace.work / EXTRACT_FOLDER
+    write_dropped(records / "dropped.parquet", "extract", "sample", outcome.dropped)
     check_kept(outcome, params)
     manifest = write_dataset(root, recipe, list(zip(shards, results, strict=True)), kept)
-    write_records(workspace.work / EXTRACT_FOLDER, describe_making(params, manifest.hash), outcome.dropped)
+    making = encode_canonical(describe_making(params, manifest.hash), indent=1) + b"\n"
+    write_file(records / "extract_record.json", [making])
     check_written(root, outcome.kept)
     return replace(outcome, notes=describe_dataset(manifest))
 
@@ -107,13 +109,6 @@ def check_kept(outcome: Outcome, params: ExtractParams) -> None:
     check_drop_share(outcome, params.max_dropped, "extract.max_dropped")
     if outcome.kept == 0:
         raise InputError(f"no sample is left to write: {outcome.count_reasons()}")
-
-
-def write_records(folder: Path, making: Mapping[str, Any], drops: Sequence[Drop]) -> None:
-    """Write what is said about the shards but does not belong to them: how they were made, and what is not in them."""
-    folder.mkdir(parents=True)
-    write_file(folder / "extract_record.json", [encode_canonical(making, indent=1) + b"\n"])
-    write_dropped(folder / "dropped.parquet", "extract", "sample", drops)
 
 
 def check_written(root: Path, samples: int) -> None:

@@ -4,6 +4,9 @@ import codecs
 import re
 from typing import TYPE_CHECKING
 
+from pipeline.formats.fault import FormatFault
+from pipeline.formats.tangle import is_tangled
+
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser, LexborNode
 
@@ -11,6 +14,16 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 _CHARSET = re.compile(rb"<meta[^>]{0,256}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
 _PRESCAN_BYTES = 1024
 """Source: HTML Standard, section 13.2.3.2, as are the order of the guesses and windows-1252 at their end."""
+
+_ENCODINGS = re.compile(
+    r"big5(hkscs)?|cp(866|874|932|949|125[013-8])|euc_(jp|kr)|gb(18030|2312|k)|iso2022_jp|iso8859-([2-9]|1[03-6])"
+    r"|koi8-[ru]|mac-(cyrillic|roman)|shift_jis"
+)
+"""Python's names of the encodings that the web has (WHATWG Encoding Standard, section 4.2). Its other codecs may raise
+whatever the error handler (idna), or take the square of the length (punycode)."""
+
+MAX_PAGE_BYTES = 4 << 20
+"""A longer page is not parsed: what no estimate of `tangle` sees stays within bounds too."""
 
 
 def decode_html(content: bytes) -> str:
@@ -31,20 +44,26 @@ def decode_html(content: bytes) -> str:
 def _find_declared(content: bytes) -> str:
     declared = _CHARSET.search(content, 0, _PRESCAN_BYTES)
     try:
-        found = codecs.lookup(declared[1].decode("ascii")) if declared else None
+        name = codecs.lookup(declared[1].decode("ascii")).name if declared else ""
     except LookupError:
-        found = None
-    # Python also knows codecs that are no text encodings (zlib, rot13); iso-8859-1 is windows-1252 to the web.
-    if found is None or not found._is_text_encoding or found.name in ("iso8859-1", "ascii", "utf-8"):
-        return "cp1252"
-    return found.name
+        name = ""
+    return name if _ENCODINGS.fullmatch(name) else "cp1252"  # which iso-8859-1 and ascii are to the web
 
 
 def parse_html(content: bytes) -> "LexborHTMLParser":
-    """The document of a page; any bytes give one."""
+    """The document of a page.
+
+    Raises:
+        FormatFault: it is larger than a page may be, or so tangled that parsing it would take minutes and gigabytes.
+    """
+    if len(content) > MAX_PAGE_BYTES:
+        raise FormatFault("a page larger than is parsed")
+    text = decode_html(content)
+    if is_tangled(text):
+        raise FormatFault("a page with more open elements, or attributes of one, than is parsed")
     from selectolax.lexbor import LexborHTMLParser
 
-    return LexborHTMLParser(decode_html(content))
+    return LexborHTMLParser(text)
 
 
 def read_text(node: "LexborNode") -> str:

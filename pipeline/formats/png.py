@@ -21,6 +21,8 @@ _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _KEPT = frozenset({*_CRITICAL, b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"pHYs", b"cICP"})
 """Chunks that decide how pixels look. All others hold words, dates, places, or further pictures of an animation."""
+_BEFORE_PALETTE = frozenset({b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"})
+_AFTER_PALETTE = frozenset({b"tRNS", b"bKGD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class _Chunk(NamedTuple):
 
 
 def read_header(data: bytes) -> PngHeader:
-    """The header, from the first 33 bytes alone but for the palette's transparency.
+    """The header, from the first 33 bytes alone but for the transparency chunk; damage there blames no size.
 
     Raises:
         FormatFault: it is no PNG file, or its header is not as the standard allows.
@@ -53,12 +55,14 @@ def read_header(data: bytes) -> PngHeader:
         raise Truncated("ends inside the header")
     if data[:16] != SIGNATURE + struct.pack(">I4s", 13, b"IHDR"):
         raise FormatFault("no signature and header chunk")
+    if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
+        raise FormatFault("the header's CRC is wrong")
     width, height, depth, colour, *methods = struct.unpack_from(">IIBBBBB", data, 16)
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
         raise FormatFault("a side of no pixels, or of 2**31 and more")
     if depth not in _DEPTHS.get(colour, ()) or methods[:2] != [0, 0] or methods[2] > 1:
         raise FormatFault("a colour type, bit depth or method that PNG does not have")
-    see_through = colour in (2, 3) and any(chunk.name == b"tRNS" for chunk in _walk_chunks(data))
+    see_through = colour in (2, 3) and any(chunk.name == b"tRNS" for chunk in _select_chunks(data))
     return PngHeader(width, height, depth, colour, _CHANNELS[colour] + see_through)
 
 
@@ -95,11 +99,27 @@ def check_whole(data: bytes) -> None:
 def strip_metadata(data: bytes) -> bytes:
     """The file without text, EXIF, dates, unknown ancillary chunks, animation and bytes after its end.
 
-    All chunks that decoders need stay, byte for byte. The same object comes back where nothing goes.
+    All chunks that decoders need stay, byte for byte. Those that stand where they may not, or twice, go too: libpng
+    ignores them, and says so on the terminal. The same object comes back where nothing goes.
     """
-    parts = [SIGNATURE, *(data[chunk.start : chunk.end] for chunk in _walk_chunks(data) if chunk.name in _KEPT)]
+    parts = [SIGNATURE, *(data[chunk.start : chunk.end] for chunk in _select_chunks(data))]
     stripped = b"".join(parts)
     return data if stripped == data else stripped
+
+
+def _select_chunks(data: bytes) -> Iterator[_Chunk]:
+    """The kept chunks; of ancillary ones the first of its kind, if it stands in its place (section 5.6)."""
+    palette = data[25:26] == b"\3"
+    passed: set[bytes] = set()
+    for chunk in _walk_chunks(data):
+        if chunk.name in _CRITICAL:
+            yield chunk
+        elif chunk.name in _KEPT and chunk.name not in passed and b"IDAT" not in passed:
+            early = palette and chunk.name in _AFTER_PALETTE and b"PLTE" not in passed
+            late = chunk.name in _BEFORE_PALETTE and b"PLTE" in passed
+            if not (early or late):
+                yield chunk
+        passed.add(chunk.name)
 
 
 def _walk_chunks(data: bytes) -> Iterator[_Chunk]:

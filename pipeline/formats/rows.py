@@ -4,13 +4,17 @@ import csv
 import difflib
 import io
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from pipeline.records import Reason
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
 
 MAX_RECORD_LINES = 100
 """Lines that one quoted csv field may run over. A quote that never closes costs its own line, not the rest."""
@@ -94,6 +98,8 @@ def _check_text(line: int, record: dict[str, Any], wanted: Sequence[str]) -> Tex
     values: dict[str, str | None] = {}
     for name in wanted:
         value = record.get(name)
+        if isinstance(value, float) and math.isnan(value):
+            value = None  # what pandas writes where a number is missing
         if isinstance(value, bool | int | float):
             value = json.dumps(value)
         if not isinstance(value, str | None):
@@ -157,11 +163,25 @@ def _read_parquet(path: Path, required: Sequence[str], optional: Sequence[str]) 
             wanted = [name for name in (*required, *optional) if name in names]
             line = 0
             for batch in file.iter_batches(columns=wanted):
-                for record in batch.to_pylist():
+                for record in _list_records(batch):
                     line += 1
-                    yield _check_text(line, record, (*required, *optional))
-    except (OSError, pa.ArrowException) as error:
+                    yield (
+                        BadRow(line, Reason.UNREADABLE, "a value that cannot be read")
+                        if record is None
+                        else _check_text(line, record, (*required, *optional))
+                    )
+    except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: a column whose name is not UTF-8
         raise InputError(f"{path} is not a Parquet file, or damaged") from error
+
+
+def _list_records(batch: "RecordBatch") -> list[dict[str, Any] | None]:
+    """The rows as Python values; None for one with a value that Python has not: not UTF-8, a date after 9999."""
+    try:
+        records: list[dict[str, Any] | None] = batch.to_pylist()
+    except (ValueError, OverflowError):
+        half = batch.num_rows // 2
+        return [*_list_records(batch.slice(0, half)), *_list_records(batch.slice(half))] if half else [None]
+    return records
 
 
 def _check_columns(path: Path, names: list[str], required: Sequence[str], optional: Sequence[str]) -> None:

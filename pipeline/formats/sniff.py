@@ -38,7 +38,6 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xf2", "audio/mpeg"),
     (b"\xff\xf1", "audio/aac"),
     (b"\xff\xf9", "audio/aac"),
-    (b"RF64", "audio/wav; codecs=rf64"),
     (b"%PDF-", "application/pdf"),
     (b"%!PS", "application/postscript"),
     (b"PK\3\4", "application/zip"),
@@ -94,7 +93,7 @@ def find_media_type(content: bytes) -> str:
 def _find_signature(content: bytes) -> tuple[bytes, str]:
     """The bytes that gave a binary format away, and its type; no bytes where none did."""
     container, form = content[:4], content[8:12]
-    if container == b"RIFF" and form in _RIFF_FORMS:
+    if container in (b"RIFF", b"RF64") and form in _RIFF_FORMS:
         return container, _RIFF_FORMS[form]
     if container == b"FORM" and form in _AIFF_FORMS:
         return container, _AIFF_FORMS[form]

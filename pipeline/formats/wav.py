@@ -96,8 +96,8 @@ def _decode_format(fmt: bytes, chunk: _Chunk, end: int) -> WavHeader:
         (coding,) = struct.unpack_from("<H", fmt, 24)  # the sub-format's first two bytes are a coding of the old kind
     if coding not in (_PCM, _FLOAT, _ALAW, _MULAW):
         raise FormatFault(f"the coding 0x{coding:04x} is not PCM, float, A-law or µ-law")
-    if not channels or block != channels * -(-bits // 8):
-        raise FormatFault("channels, bits and block size do not agree")
+    if not block or block != channels * -(-bits // 8):
+        raise FormatFault("channels, bits and block size do not agree, or are 0")
     return WavHeader(rate, channels, bits, chunk.size // block, min(chunk.size, end - chunk.body) // block)
 
 

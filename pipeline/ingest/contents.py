@@ -3,7 +3,9 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
+from pipeline.formats.fault import FormatFault
 from pipeline.formats.sniff import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
 from pipeline.ingest.incoming import Incoming
 from pipeline.ingest.pages import PageFacts, read_page
@@ -53,7 +55,10 @@ def read_contents(data: bytes, incoming: Incoming, params: IngestParams) -> Cont
     modality = MODALITIES_BY_TYPE.get(media_type)
     if modality is None:
         return _reject_type(media_type)
-    page = read_page(data, params) if media_type == "text/html" else None
+    try:
+        page = read_page(data, params) if media_type == "text/html" else None
+    except FormatFault as fault:
+        return Rejection(Reason.UNREADABLE, str(fault))
     parts = _read_caption(incoming, params)
     if modality == "text":
         parts = parts.merge(_read_page_text(page, params) if page else _split(data, incoming, params))
@@ -65,7 +70,7 @@ def read_contents(data: bytes, incoming: Incoming, params: IngestParams) -> Cont
 
 def _find_promise(incoming: Incoming) -> str | None:
     """image, audio or video, where the name or the server says so."""
-    ending = incoming.file.partition("?")[0].rpartition(".")[2].lower()
+    ending = PurePosixPath(incoming.file.partition("?")[0]).suffix[1:].lower()
     served = (incoming.content_type or "").strip().lower().partition("/")[0]
     return served if served in ("image", "audio", "video") else _MEDIA_ENDINGS.get(ending)
 

@@ -16,7 +16,7 @@ def read_crawled(workspace: Workspace, reader: TarReader) -> tuple[list[Incoming
     """Each kept response as a file, and those that stand for a file which another URL gave already.
 
     The latter happens where a site is linked by http and by https: the same host and path are the same file, and https
-    is believed.
+    is believed. (And where two paths differ in escapes of `%`, `/` and `?` alone.)
 
     Raises:
         InputError: the crawl's table is missing or damaged.
@@ -30,7 +30,7 @@ def read_crawled(workspace: Workspace, reader: TarReader) -> tuple[list[Incoming
         incoming = _read_row(row, reader)
         first = found.setdefault((incoming.source, incoming.file), incoming)
         if first is not incoming:
-            drops.append(Drop(row["url"], Reason.DUPLICATE, f"the same host and path as {first.url}"))
+            drops.append(Drop(row["url"], Reason.DUPLICATE, f"the same file name as {first.url}"))
     return list(found.values()), drops
 
 

@@ -1,14 +1,17 @@
 """What a web page says: its text, its label, its licence and its author. Pure."""
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ParamsError
-from pipeline.formats.html import check_selector, parse_html, read_attribute, read_text
+from pipeline.formats.html import MAX_PAGE_BYTES, check_selector, parse_html, read_attribute, read_text
 from pipeline.ingest.params import IngestParams
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,9 @@ def read_page(content: bytes, params: IngestParams) -> PageFacts:
 
     Licence: what `rel=license` links to, else its text (HTML Standard, section 4.6.8.9). Attribution: `rel=author`'s
     text, else `<meta name=author>`.
+
+    Raises:
+        FormatFault: as `parse_html`.
     """
     document = parse_html(content)
     return PageFacts(
@@ -51,7 +57,13 @@ def check_selectors(params: IngestParams) -> None:
 
 def _find_text(document: "LexborHTMLParser", selector: str | None) -> str | None:
     nodes = document.css(selector) if selector else []
-    return "\n".join(filter(None, map(read_text, nodes))) if nodes else None
+    texts, size = [], 0
+    for text in map(read_text, nodes):
+        size += len(text)
+        if size > MAX_PAGE_BYTES:
+            break  # only matches inside matches, where each repeats what is in it, hold more than their page
+        texts.append(text)
+    return "\n".join(filter(None, texts)) if nodes else None
 
 
 def _find_language(document: "LexborHTMLParser") -> str | None:
@@ -63,7 +75,7 @@ def _find_language(document: "LexborHTMLParser") -> str | None:
 
 def _find_label(document: "LexborHTMLParser", selector: str | None) -> str | None:
     node = document.css_first(selector) if selector else None
-    return (read_attribute(node, "content") or read_text(node) or None) if node else None
+    return _tidy(read_attribute(node, "content") or read_text(node)) if node else None
 
 
 def _find_licence(document: "LexborHTMLParser") -> str | None:
@@ -75,4 +87,9 @@ def _find_attribution(document: "LexborHTMLParser") -> str | None:
     author = document.css_first("[rel~=author]")
     name = read_text(author) if author else None
     meta = document.css_first("meta[name=author]")
-    return name or (read_attribute(meta, "content") if meta else None)
+    return _tidy(name or (read_attribute(meta, "content") if meta else None) or "")
+
+
+def _tidy(text: str) -> str | None:
+    """One line without control characters, as names are shown on terminals; None where nothing is left."""
+    return _CONTROLS.sub("", " ".join(text.split())) or None

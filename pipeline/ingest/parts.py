@@ -23,6 +23,8 @@ class Part:
 LeftOut = tuple[Reason, str]
 """Why a text was left out: reason and detail."""
 
+_REPEATED: LeftOut = (Reason.DUPLICATE, "a second text with the same tag")
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -32,8 +34,11 @@ class Parts:
     left_out: Counter[LeftOut] = field(default_factory=Counter)
 
     def merge(self, other: "Parts") -> "Parts":
-        """The texts of both."""
-        return Parts(self.kept + other.kept, self.left_out + other.left_out)
+        """The texts of both; of two with one name the first."""
+        names = {part.name for part in self.kept}
+        kept = tuple(part for part in other.kept if part.name not in names)
+        repeated = Counter({_REPEATED: len(other.kept) - len(kept)})
+        return Parts(self.kept + kept, self.left_out + other.left_out + repeated)
 
 
 def split_text(text: str, params: IngestParams, language: str | None = None) -> Parts:
@@ -52,7 +57,7 @@ def select_parts(parts: Iterator[Part], params: IngestParams) -> Parts:
     left_out: Counter[LeftOut] = Counter()
     for part in parts:
         if part.name in kept:
-            left_out[Reason.DUPLICATE, "a second text with the same tag"] += 1
+            left_out[_REPEATED] += 1
         elif not part.text:
             left_out[Reason.EMPTY, "a text without characters"] += 1
         elif not part.language:

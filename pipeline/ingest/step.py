@@ -3,13 +3,14 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.contracts import INGESTED_FOLDER, ITEMS
 from pipeline.errors import InputError
+from pipeline.formats.fault import FormatFault
 from pipeline.formats.sniff import find_media_type
 from pipeline.ingest.contents import Content, Contents, read_contents
 from pipeline.ingest.crawled import read_crawled
@@ -47,8 +48,8 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         write_table(folder / "items.parquet", rows, ITEMS)
     drops += ingester.drops
     outcome = Outcome("file", seen, seen - len(drops), drops, ingester.parts, ingester.describe())
-    check_drop_share(outcome, params.max_dropped, "ingest.max_dropped")
     write_dropped(folder / "dropped.parquet", "ingest", outcome.unit, outcome.dropped, outcome.parts)
+    check_drop_share(outcome, params.max_dropped, "ingest.max_dropped")
     return outcome
 
 
@@ -76,7 +77,8 @@ def _read_pages(files: Sequence[Incoming], params: IngestParams) -> dict[str, Pa
     for incoming in files:
         content = incoming.read() if incoming.url in embedding else None
         if incoming.url and isinstance(content, bytes) and find_media_type(content) == "text/html":
-            pages[incoming.url] = replace(read_page(content, params), text=None)
+            with suppress(FormatFault):  # it says nothing then, and is dropped when its turn comes
+                pages[incoming.url] = replace(read_page(content, params), text=None)
     return pages
 
 
@@ -151,9 +153,15 @@ class Ingester:
         }
 
     def describe(self) -> list[str]:
-        """`1800 items: 600 audio, 600 image, 600 text`."""
-        counts = ", ".join(f"{count} {modality}" for modality, count in sorted(self._counts.items()))
-        return [f"{self._counts.total()} items: {counts}"] if counts else []
+        """`1,800 items: 600 audio, 600 image, 600 text`, and `61,298 parts left out: part_not_selected`."""
+        notes = []
+        if self._counts:
+            counts = ", ".join(f"{count:,} {modality}" for modality, count in sorted(self._counts.items()))
+            notes.append(f"{self._counts.total():,} items: {counts}")
+        if self.parts:
+            reasons = ", ".join(sorted({str(part.reason) for part in self.parts}))
+            notes.append(f"{sum(part.count for part in self.parts):,} parts left out: {reasons}")
+        return notes
 
 
 def make_id(sha256: str, source: str, file: str, part: str) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection
 from pathlib import Path
+from unicodedata import normalize
 
 from pipeline.errors import InputError
 from pipeline.formats.rows import BadRow, TextRow, read_rows
@@ -21,6 +22,7 @@ def read_said(root: Path, table: str, files: Collection[str]) -> dict[str, Said]
     """
     said: dict[str, Said] = {}
     missing = []
+    composed = {normalize("NFC", file): file for file in sorted(files)}  # file systems differ in their form
     for row in read_rows(root / table, ["file"], [*TEXT_COLUMNS, *SPAN_COLUMNS]):
         place = f"{table}:{row.line}"
         if isinstance(row, BadRow):
@@ -28,6 +30,8 @@ def read_said(root: Path, table: str, files: Collection[str]) -> dict[str, Said]
         file = row.values["file"]
         if file is None:
             raise InputError(f"{place}: the row names no file")
+        if file not in files:
+            file = composed.get(normalize("NFC", file), file)
         if file in said:
             raise InputError(f"{place}: {file!r} was named before, a file has one row")
         if file not in files:

@@ -57,7 +57,8 @@ class AudioCheck(Params):
     near_bits: Annotated[int, Limits(ge=0, le=16)]
     """Of the 64 bits of the fingerprint, as many as may differ between near-duplicates."""
     near_difference: Annotated[float, Limits(ge=0, le=255)]
-    """Levels of 255 by which near-duplicates may differ on average over 16 × 16 cells of time and pitch."""
+    """Levels of 255 by which near-duplicates may differ on average over 16 × 16 cells of time and pitch, brought to one
+    mean and deviation."""
 
 
 class AudioFeatures(Params):

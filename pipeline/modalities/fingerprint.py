@@ -1,9 +1,10 @@
 """How alike two pictures or two sounds are, from 16 × 16 cells of each.
 
-The cells are compared as they are, by their mean difference; 63 signs of their slowest cosine terms find the pairs
-that are worth comparing. It is the perceptual hash by DCT of Zauner, "Implementation and Benchmarking of Perceptual
-Image Hash Functions" (2010), section 3.2, over 16 cells a side instead of 32, and against a fixed threshold instead
-of the median: the terms of a symmetric or smooth thing lie at zero, where the least noise flips a sign.
+The cells are compared by their mean difference, once they are brought to one brightness and contrast
+(`pipeline.clean.level`); 63 signs of their slowest cosine terms find the pairs that are worth comparing. It is the
+perceptual hash by DCT of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section
+3.2, over 16 cells a side instead of 32, and against a fixed threshold instead of the median: the terms of a symmetric
+or smooth thing lie at zero, where the least noise flips a sign.
 """
 
 import numpy as np

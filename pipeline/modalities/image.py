@@ -56,7 +56,8 @@ class ImageCheck(Params):
     near_bits: Annotated[int, Limits(ge=0, le=16)]
     """Of the 64 bits of the fingerprint, as many as may differ between near-duplicates."""
     near_difference: Annotated[float, Limits(ge=0, le=255)]
-    """Grey levels by which near-duplicates may differ on average over 16 × 16 cells."""
+    """Levels of 255 by which near-duplicates may differ on average over 16 × 16 cells, brought to one brightness and
+    contrast."""
 
 
 class ImageFeatures(Params):

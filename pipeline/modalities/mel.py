@@ -6,7 +6,7 @@ Tests hold them to librosa's.
 """
 
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +57,7 @@ def compute_energies(samples: Samples, framing: Framing) -> NDArray[np.float32]:
     return energies
 
 
-@cache
+@lru_cache(maxsize=64)  # rates come from files, and there may be any number of them
 def make_filters(framing: Framing) -> NDArray[np.float32]:
     """Triangular filters, float32 (fft // 2 + 1, bands), read-only; librosa's `filters.mel` with the axes swapped."""
     low, high = _convert_to_mel(np.array([framing.low, framing.high]))
@@ -81,7 +81,7 @@ def _convert_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(mel < _BEND_MEL, mel * _HZ_A_MEL, above)
 
 
-@cache
+@lru_cache(maxsize=64)
 def _make_window(size: int) -> NDArray[np.float64]:
     """Hann's window, periodic, as for spectra."""
     window: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi / size * np.arange(size))

@@ -5,6 +5,7 @@ and `valid` bool (batch,), True for every sample here. In reading order both rea
 """
 
 import io
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,23 @@ def open_split(root: Path, split: str) -> ShardDataset | None:
         data.close()
         return None
     return data
+
+
+def check_splits(root: Path) -> None:
+    """Hold that no sample is in two splits: else the model is asked for what it learned by heart.
+
+    Raises:
+        InputError: a key is in two splits; the message names it and them.
+    """
+    seen: dict[str, Any] = {}
+    for split in sorted(read_manifest(root).splits):
+        with ShardDataset(root, split) as data:
+            seen[split] = data.keys[:]
+    for one, other in itertools.combinations(seen, 2):
+        shared = np.intersect1d(seen[one], seen[other])
+        if len(shared):
+            key = shared[0].decode()
+            raise InputError(f"{root}: sample {key!r} is in the splits {one} and {other}; none may be in two")
 
 
 def read_dataset_hash(root: Path) -> str:

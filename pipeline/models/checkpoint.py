@@ -1,17 +1,20 @@
 """A trained model on disk: the weights as safetensors, everything else as JSON; nothing in it is ever executed."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.models.model import Architecture, Model
+from shardwright.canonical import decode_json, encode_canonical, hash_canonical
+from shardwright.errors import FormatError
+from shardwright.record import load_value
 
 RECORD_NAME = "model.json"
 BEST = "best.safetensors"
@@ -57,34 +60,32 @@ def write_weights(path: Path, state: Mapping[str, Tensor]) -> str:
 
 
 def write_record(folder: Path, record: ModelRecord) -> None:
-    """Write `model.json`."""
+    """Write `model.json`; its `hash` is the sha256 of the rest as canonical JSON."""
     document = {"format": FORMAT, "version": VERSION, **asdict(record)}
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=True)
-    (folder / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
+    document["hash"] = hash_canonical(document)
+    (folder / RECORD_NAME).write_bytes(encode_canonical(document, indent=1) + b"\n")
 
 
 def read_record(folder: Path) -> ModelRecord:
     """What `write_record` wrote.
 
     Raises:
-        InputError: it is missing, is something else, or of another version.
+        InputError: it is missing, damaged, something else, or of another version.
     """
     path = folder / RECORD_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = decode_json(path.read_bytes())
+        if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (FORMAT, VERSION):
+            raise InputError(f"{path} is not a model of this version: run `dvc repro` again")
+        if document.pop("hash", None) != hash_canonical(document):
+            raise InputError(f"{path} was edited or is damaged, its hash is not that of its content: train again")
+        parts = {name: part for name, part in document.items() if name not in ("format", "version")}
+        record: ModelRecord = load_value(ModelRecord, parts, "the model")
     except FileNotFoundError:
         raise InputError(f"{path} is missing: train a model first (`dvc repro`)") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: run `dvc repro` again") from error
-    if not isinstance(document, dict) or (document.pop("format", None), document.pop("version", None)) != (
-        FORMAT,
-        VERSION,
-    ):
-        raise InputError(f"{path} is not a model of this version: run `dvc repro` again")
-    document["architecture"] = Architecture.from_json(document["architecture"])
-    for name in ("classes", "vocabulary"):
-        document[name] = tuple(document[name])
-    return ModelRecord(**document)
+    except FormatError as error:
+        raise InputError(f"{path}: {error}: run `dvc repro` again") from error
+    return record
 
 
 def load_model(folder: Path, name: str = BEST) -> tuple[Model, ModelRecord]:
@@ -98,10 +99,13 @@ def load_model(folder: Path, name: str = BEST) -> tuple[Model, ModelRecord]:
         data = (folder / name).read_bytes()
     except OSError:
         raise InputError(f"{folder / name} is missing: run `dvc repro` again") from None
-    if hashlib.sha256(data).hexdigest() != record.weights[name]:
+    if hashlib.sha256(data).hexdigest() != record.weights.get(name):
         raise InputError(
             f"{folder / name} is damaged, its sha256 is not the one in {RECORD_NAME}: run `dvc repro` again"
         )
-    model = Model(record.architecture)
-    model.load_state_dict(safetensors.torch.load(data))
+    try:
+        model = Model(record.architecture)
+        model.load_state_dict(safetensors.torch.load(data))
+    except (KeyError, RuntimeError, safetensors.SafetensorError) as error:  # as encoders change between releases
+        raise InputError(f"{folder}: its weights do not fit the model that it describes: train again") from error
     return model.eval(), record

@@ -1,12 +1,12 @@
 """What a model sees of a dataset: which fields a modality has there, and how they are scaled."""
 
-import json
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pipeline.errors import InputError
+from shardwright.canonical import decode_json
 from shardwright.manifest import Manifest
 
 MIN_STD = 1e-3
@@ -37,12 +37,6 @@ class Input:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     words: int = 0
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Input":
-        """The inverse of `dataclasses.asdict`, through JSON."""
-        lists = ("shape", "mean", "std")
-        return cls(**{**value, **{name: tuple(value[name]) for name in lists}})
 
 
 def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[Input, ...]:
@@ -87,13 +81,16 @@ def read_vocabulary(root: Path, manifest: Manifest) -> list[str]:
     holds token ids.
 
     Raises:
-        InputError: the vocabulary's file is missing or cannot be read.
+        InputError: the vocabulary's file is missing, or is not the one that the dataset was made with.
     """
     if manifest.vocabulary is None:
         return []
     path = root / manifest.vocabulary.name
     try:
-        words: list[str] = json.loads(path.read_text(encoding="utf-8"))["words"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is missing or damaged: run `dvc repro` again") from error
+        content = path.read_bytes()
+    except OSError:
+        raise InputError(f"{path} is missing: run `dvc repro` again") from None
+    if hashlib.sha256(content).hexdigest() != manifest.vocabulary.sha256:
+        raise InputError(f"{path} is damaged, its sha256 is not the one in the manifest: run `dvc repro` again")
+    words: list[str] = decode_json(content)["words"]
     return words

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +30,6 @@ class Architecture:
     fusion: str
     dropout: float
     classes: int
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Architecture":
-        """The inverse of `dataclasses.asdict`, through JSON."""
-        return cls(**{**value, "inputs": tuple(Input.from_json(part) for part in value["inputs"])})
 
 
 class Model(nn.Module):

@@ -54,7 +54,7 @@ def fit(model: Model, data: ShardDataset, val: ShardDataset | None, params: Trai
     """Train `model` in place on `data`; `val` says which epoch is the best and when to stop.
 
     Raises:
-        PipelineError: the loss is not a number; the message has the epoch and the keys of the batch.
+        PipelineError: the loss is not a number, in training or validation; the message has the keys of the batch.
     """
     steps = math.ceil(len(data) / params.batch_size)
     trainer = Trainer(model, params, steps * params.epochs)
@@ -102,11 +102,7 @@ class Trainer:
         """
         loss = self.compute_loss(batch, Draws(self.params.seed, epoch, batch["key"]))
         value = loss.item()
-        if not math.isfinite(value):
-            raise PipelineError(
-                f"the loss is {value} in epoch {epoch}, on the samples {', '.join(batch['key'])}: "
-                "lower train.learning_rate, or look at them with `shardwright show`"
-            )
+        check_loss(value, f"in epoch {epoch}", batch)
         self.rate = self.params.learning_rate * scale_rate(self.step, self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate
@@ -132,6 +128,19 @@ class Trainer:
         return functional.cross_entropy(logits, batch["label"], label_smoothing=self.params.label_smoothing)
 
 
+def check_loss(value: float, place: str, batch: Batch) -> None:
+    """See that a loss is a number.
+
+    Raises:
+        PipelineError: it is not; the message has the place and the keys of the batch.
+    """
+    if not math.isfinite(value):
+        raise PipelineError(
+            f"the loss is {value} {place}, on the samples {', '.join(batch['key'])}: "
+            "lower train.learning_rate, or look at them with `shardwright show`"
+        )
+
+
 def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Weight decay is for matrices: on biases and the gains of norms it pulls at what has no reason to be small."""
     parameters = list(model.parameters())
@@ -143,7 +152,11 @@ def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 
 @torch.inference_mode()
 def validate(model: Model, val: ShardDataset, params: TrainParams) -> tuple[float, float, float]:
-    """Mean cross-entropy, accuracy and macro F1 over the samples of `val` as they are."""
+    """Mean cross-entropy, accuracy and macro F1 over the samples of `val` as they are.
+
+    Raises:
+        PipelineError: the loss is not a number.
+    """
     device = next(model.parameters()).device
     losses, truths, guesses = [], [], []
     model.eval()
@@ -151,6 +164,7 @@ def validate(model: Model, val: ShardDataset, params: TrainParams) -> tuple[floa
         moved = move_batch(batch, device)
         logits = model(moved)
         losses.append(functional.cross_entropy(logits, moved["label"], reduction="sum").item())
+        check_loss(losses[-1], "in validation", batch)
         truths.append(batch["label"].numpy())
         guesses.append(logits.argmax(1).cpu().numpy())
     confusion = count_confusion(np.concatenate(truths), np.concatenate(guesses), model.classes)

@@ -28,7 +28,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
         InputError: the dataset is missing, damaged, without training samples or without labels, or lacks a modality.
         PipelineError: the loss is not a number; the message has the keys of the batch.
     """
-    from pipeline.models.batches import open_split
+    from pipeline.models.batches import check_splits, open_split
     from pipeline.models.determinism import choose_device, hold_deterministic
     from pipeline.models.model import Model
     from pipeline.train.fit import fit
@@ -37,6 +37,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     data, val = open_split(root, "train"), open_split(root, "val")
     if data is None:
         raise InputError(f"{root} has no samples in the split `train`: look at align.split and align.shares")
+    check_splits(root)
     architecture = plan_architecture(params, data)
     with hold_deterministic(params.seed, params.threads):
         device = choose_device(params.device)
