@@ -24,6 +24,7 @@ from pipeline.errors import PipelineError, RunningElsewhere
 from pipeline.params import Block, RunParams, check_block, read_params
 from pipeline.parent_death import end_with_parent
 from pipeline.records import Outcome
+from shardwright.terminal import escape_controls
 
 DVC_VARIABLE = "DVC_STAGE"
 """Which DVC sets for what it runs. A `dvc repro` that is killed leaves its stage running, unseen and with the lock; a
@@ -77,7 +78,7 @@ def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) 
         told = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
         said = "told to end" if told else "interrupted"
         return _say_end(name, f"{said}; `dvc repro` goes on from the last finished stage", 143 if told else 130)
-    sys.stdout.write(summary + "\n")
+    sys.stdout.write(_escape_lines(summary) + "\n")
     return 0
 
 
@@ -110,8 +111,13 @@ def _keep_dropped(workspace: Workspace, outs: Sequence[str], rows: Path) -> bool
 
 def _say_end(name: str, message: str, status: int) -> int:
     erase = "\r\x1b[K" if sys.stderr.isatty() else ""  # a progress bar is still there
-    sys.stderr.write(f"{erase}{name}: {message}\n")
+    sys.stderr.write(f"{erase}{name}: {_escape_lines(message)}\n")
     return status
+
+
+def _escape_lines(text: str) -> str:
+    """Labels, file names and column names are other people's: none may move the cursor or fake a line."""
+    return "\n".join(escape_controls(line) for line in text.split("\n"))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -216,4 +222,4 @@ def format_summary(name: str, outcome: Outcome, seconds: float) -> str:
     rate = f"{outcome.seen / max(seconds, 1e-9):,.0f} {outcome.unit}s/s"
     counts = f"in {outcome.seen} = kept {outcome.kept} + dropped {len(outcome.dropped)}{reasons}"
     line = f"{name:<9}{counts}; {seconds:.1f} s, {rate}"
-    return "\n".join([line, *(" " * 9 + note for note in outcome.notes)])
+    return "\n".join([line, *(" " * 9 + note.replace("\n", "\\n") for note in outcome.notes)])

@@ -56,7 +56,7 @@ class Checkout:
         """Run a stage that must end well and say nothing but its summary, which this gives."""
         with self.start_stage(name) as process:
             said, complaint = process.communicate(timeout=600)
-        assert (process.returncode, complaint) == (0, "")
+        assert (process.returncode, complaint) == (0, ""), f"{name}: {process.returncode}, {complaint}"
         return said
 
     def hash_outputs(self) -> dict[str, str]:

@@ -46,6 +46,8 @@ def step(stage):
     match sys.argv[1]:
         case "end":
             (folder / "half").rename(folder / "whole")
+        case "label":
+            return Outcome("item", 2, 2, notes=["labels: \\x1b[2Jbell\\nclean  in 9"])
         case "refuse":
             raise PipelineError("no items came in")
         case "fault":
@@ -134,6 +136,11 @@ def test_what_ended_well_is_published(checkout: Path) -> None:
     assert said.endswith(" items/s\n")
     assert list_data(checkout) == [".lock", "3_cleaned", "3_cleaned/whole"]
     assert list_work(checkout) == []
+
+
+def test_what_others_named_does_not_steer_the_terminal(checkout: Path) -> None:
+    _, said, _ = run_stage(checkout, "label")
+    assert said.splitlines()[1:] == [r"         labels: \x1b[2Jbell\nclean  in 9"]
 
 
 def test_what_cannot_be_done_is_one_line_and_changes_nothing(checkout: Path) -> None:
