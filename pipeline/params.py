@@ -55,6 +55,8 @@ def read_params(path: Path) -> dict[str, Any]:
         blocks = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing: run in the folder that has params.yaml") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
     except yaml.YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(blocks, dict):

@@ -114,6 +114,9 @@ def test_a_params_file_that_is_none(tmp_path: Path) -> None:
         (tmp_path / "params.yaml").write_text(content)
         with pytest.raises(ParamsError, match=r"params\.yaml"):
             check_all_blocks(read_params(tmp_path / "params.yaml"))
+    (tmp_path / "params.yaml").write_bytes("crawl: {agent: é}".encode("latin-1"))
+    with pytest.raises(ParamsError, match="not UTF-8 at byte 15"):
+        read_params(tmp_path / "params.yaml")
     with pytest.raises(ParamsError, match="is missing"):
         read_params(tmp_path / "none.yaml")
 
