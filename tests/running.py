@@ -3,6 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,19 @@ def edit_params(file: str = "params.yaml", **changes: Any) -> dict[str, Any]:
 
 
 def run_stages(blocks: dict[str, Any], folder: Path, until: str = "evaluate") -> dict[str, Outcome]:
-    """Run the stages up to `until` with their outputs under `folder / "data"`; their outcomes by name."""
+    """Run the stages up to `until` with their outputs under `folder / "data"`; their outcomes by name.
+
+    Each sees what its node says that it reads, and nothing else: what DVC does not watch is not there.
+    """
     outcomes: dict[str, Outcome] = {}
+    run = check_block(blocks, "run", RunParams).model_copy(update={"cache": str(folder / "cache")})
     for node in NODES:
-        run = check_block(blocks, "run", RunParams).model_copy(update={"cache": str(folder / "cache")})
         with open_workspace(node.name, folder / "data", run) as workspace:
-            outcome = STEPS[node.name](Stage(blocks, workspace))
+            inputs = folder / "inputs" / node.name
+            inputs.mkdir(parents=True)
+            for read in node.reads:
+                (inputs / read).symlink_to(workspace.data / read)
+            outcome = STEPS[node.name](Stage(blocks, replace(workspace, data=inputs)))
             outcome.check()
             publish(workspace, node.writes)
         outcomes[node.name] = outcome

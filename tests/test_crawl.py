@@ -72,13 +72,13 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         ),
         "/robots.txt": Reply(b"User-agent: *\nDisallow: /private/"),
         "/broken": Reply(b"half", length=100),
-        "/slow": Reply(delay=1.0),
+        "/slow": Reply(delay=4.0),
         "/moved": Reply(status=301, headers={"Location": "/0/1/"}),
         "/noai.png": Reply(PICTURE.body, headers={"X-Robots-Tag": "noai"}),
         "/large": Reply(bytes(5000)),
     }
     with serve(routes) as site:
-        params = make_params(place=site.place, timeout=0.5, max_bytes=4000)
+        params = make_params(place=site.place, timeout=2.0, max_bytes=4000)
         first = run_crawl(tmp_path, params)
         count = site.requests.total()
         second = run_crawl(tmp_path, params)
@@ -89,7 +89,7 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         }  # fmt: skip
         assert first.rows[f"{START}moved"]["final_url"] == f"{START}0/1/"
 
-        wider = run_crawl(tmp_path, make_params(place=site.place, timeout=5.0, max_bytes=6000))
+        wider = run_crawl(tmp_path, make_params(place=site.place, timeout=10.0, max_bytes=6000))
         assert site.requests.total() == count + 2  # what the limits had cut off, and nothing else
         assert f"{START}large" not in wider.reasons
         assert f"{START}slow" not in wider.reasons
@@ -98,7 +98,7 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         assert site.requests.total() == count + 2
         assert narrower.reasons[f"{START}large"] == "too_large"
 
-        run_crawl(tmp_path, make_params(place=site.place, timeout=5.0, max_bytes=6000, refresh=1))
+        run_crawl(tmp_path, make_params(place=site.place, timeout=10.0, max_bytes=6000, refresh=1))
         assert site.requests.total() > 2 * count - 10
 
 
@@ -208,7 +208,7 @@ def test_hosts_are_checked_before_any_work(hosts: dict[str, str]) -> None:
 
 
 def test_the_demo_is_served_once_and_never_again(tmp_path: Path) -> None:
-    params = make_params(start=["http://demo.test/"], timeout=1.0)
+    params = make_params(start=["http://demo.test/"])
     first = run_crawl(tmp_path, params)
     second = run_crawl(tmp_path, params)
     assert first.outcome.kept > 150

@@ -124,7 +124,7 @@ def test_a_page_may_ask_not_to_be_followed(tmp_path: Path) -> None:
 def test_the_deadline_is_for_the_whole_answer(tmp_path: Path) -> None:
     start = time.monotonic()
     result, requests = fetch(tmp_path, Reply(bytes(100), drip=0.1), timeout=0.5)
-    assert time.monotonic() - start < 2.5
+    assert time.monotonic() - start < 8  # the whole would take 10 s
     assert result.reasons == {START: "timeout"}
     assert requests == 1
 
@@ -179,7 +179,7 @@ def test_each_hop_is_asked_of_robots(tmp_path: Path) -> None:
         (Reply(b"User-agent: *\nDisallow: /"), "robots_forbid"),
         (Reply(status=403), None),
         (Reply(status=500), "robots_forbid"),
-        (Reply(delay=1.0), "robots_forbid"),
+        (Reply(delay=4.0), "robots_forbid"),
         (Reply(b"User-agent: *\nDisallow: /" + b"\n#" * (1 << 20)), "robots_forbid"),
         (Reply(status=301, headers={"Location": "/elsewhere"}), "robots_forbid"),
         (Reply(status=301, headers={"Location": "/robots.txt"}), None),
@@ -189,7 +189,7 @@ def test_each_hop_is_asked_of_robots(tmp_path: Path) -> None:
 def test_robots(tmp_path: Path, robots: Reply, reason: str | None) -> None:
     routes: dict[str, Route] = {"/": PICTURE, "/robots.txt": robots, "/elsewhere": Reply(b"User-agent: *\nDisallow: /")}
     with serve(routes) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place, timeout=0.5))
+        result = run_crawl(tmp_path, make_params(place=site.place, timeout=2.0))
         assert site.requests["/"] == (reason is None)
     assert result.reasons.get(START) == reason
 
