@@ -324,6 +324,8 @@ def test_a_table_that_is_wrong_stops_the_run(tmp_path: Path, rows: str, message:
 def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"crawl\.start"):
         run_ingest(tmp_path, make_params())
+    with pytest.raises(InputError, match=r"the crawl kept none of 2 URLs: 2 timeout; raise crawl\.refresh"):
+        run_ingest(tmp_path, make_params(), [Response(f"http://a.test/{name}", None) for name in "xy"])
     with pytest.raises(InputError, match=r"missing is not a folder"):
         run_ingest(tmp_path, make_params(root="missing"))
     with pytest.raises(ParamsError, match=r"ingest\.page_text"):

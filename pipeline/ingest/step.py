@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.contracts import INGESTED_FOLDER, ITEMS
+from pipeline.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
 from pipeline.errors import InputError
 from pipeline.formats.fault import FormatFault
 from pipeline.formats.sniff import find_media_type
@@ -23,7 +23,7 @@ from pipeline.progress import show_progress
 from pipeline.records import Drop, Outcome, Reason, Rejection, check_drop_share
 from pipeline.stage import Workspace
 from pipeline.store import Place, TarReader, TarStore
-from pipeline.tables import write_dropped, write_table
+from pipeline.tables import read_table, write_dropped, write_table
 
 
 def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
@@ -41,7 +41,7 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         files, drops = _gather(params, workspace, reader)
         seen = len(files) + len(drops)
         if not seen:
-            raise InputError(f"no input: list pages in crawl.start, or put files into {params.root}")
+            raise InputError(_explain_nothing(params, workspace))
         store = stack.enter_context(TarStore(folder, INGESTED_FOLDER, "items"))
         ingester = Ingester(params, store, _read_pages(files, params))
         rows = ingester.read_all(show_progress(files, len(files), "files", workspace.run))
@@ -68,6 +68,18 @@ def _apply_table(local: Sequence[Incoming], root: str, table: str) -> list[Incom
     others = [incoming for incoming in local if incoming.file != table]
     said = read_said(Path(root), table, {incoming.file for incoming in others})
     return [replace(incoming, said=said[incoming.file]) if incoming.file in said else incoming for incoming in others]
+
+
+def _explain_nothing(params: IngestParams, workspace: Workspace) -> str:
+    crawled = read_table(workspace.data / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
+    counts = Counter(str(row["reason"]) for row in crawled)
+    if not counts:
+        return f"no input: list pages in crawl.start, or put files into {params.root}"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return (
+        f"no input: {params.root} has no files, and the crawl kept none of {counts.total()} URLs: {reasons}; "
+        "raise crawl.refresh to ask for them again"
+    )
 
 
 def _read_pages(files: Sequence[Incoming], params: IngestParams) -> dict[str, PageFacts]:
