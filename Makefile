@@ -26,7 +26,7 @@ test: $(READY)  ## the tests that run all the time
 	@$(BIN)/python -m pytest -m "not sweep"
 
 sweep: $(READY)  ## the heavy tests; prints a table of them
-	@$(BIN)/python -m pytest -m sweep -v
+	@$(BIN)/python -m pytest -m sweep -s
 
 check: $(READY)  ## format, lint, types, import contracts
 	@ruff format --check .
