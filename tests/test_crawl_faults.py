@@ -124,7 +124,7 @@ def test_a_page_may_ask_not_to_be_followed(tmp_path: Path) -> None:
 def test_the_deadline_is_for_the_whole_answer(tmp_path: Path) -> None:
     start = time.monotonic()
     result, requests = fetch(tmp_path, Reply(bytes(100), drip=0.1), timeout=0.5)
-    assert time.monotonic() - start < 8  # the whole would take 10 s
+    assert time.monotonic() - start < 2.5
     assert result.reasons == {START: "timeout"}
     assert requests == 1
 

@@ -15,6 +15,7 @@ import pytest
 from pipeline.errors import InputError, PipelineError
 from pipeline.execute import ONE_THREAD, Workers, open_workers, run_tasks
 from pipeline.params import RunParams
+from tests.processes import is_alive
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and uses Linux's parent death signal")
 
@@ -255,13 +256,6 @@ def wait_for_workers(folder: Path, count: int) -> list[int]:
             return found
         time.sleep(0.05)
     raise AssertionError(f"{found} after 30 s")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @LINUX

@@ -21,6 +21,7 @@ from pipeline.item_cache import ItemCache
 from pipeline.params import RunParams
 from pipeline.stage import Workspace, open_workspace, publish
 from pipeline.tables import DROPPED, read_table
+from tests.processes import is_alive
 from tests.running import ROOT, hash_files
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="uses /proc and Linux's signals")
@@ -253,13 +254,6 @@ def test_a_background_job_can_be_told_to_end(checkout: Path) -> None:
         _, complaint = process.communicate(timeout=30)
     assert (process.returncode, list_work(checkout)) == (143, [])
     assert complaint.startswith("clean: told to end; ")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @LINUX

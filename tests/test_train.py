@@ -169,7 +169,15 @@ def test_a_sample_in_two_splits_is_refused(tmp_path: Path) -> None:
     shutil.rmtree(root / "test")
     shutil.copytree(root / "train", root / "test")
     write_manifest(root, replace(manifest, splits={**manifest.splits, "test": manifest.splits["train"]}))
-    with pytest.raises(InputError, match=r"'train-\d+' is in the splits test and train"):
+    with pytest.raises(InputError, match=r"'train-\d+' is in the splits train and test"):
+        run_train(tmp_path)
+
+
+def test_a_damaged_split_is_refused_by_name(tmp_path: Path) -> None:
+    root = make_shards(tmp_path / SHARDS_FOLDER, Toy())
+    shard = root / "test/test-000001.tar"
+    shard.write_bytes(shard.read_bytes()[:-512])
+    with pytest.raises(InputError, match=r"test-000001\.tar.*run `dvc repro` again"):
         run_train(tmp_path)
 
 

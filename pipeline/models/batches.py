@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pipeline.contracts import SPLITS
 from pipeline.errors import InputError
 from shardwright import Loader, ShardDataset, read_manifest
 from shardwright.errors import ShardwrightError
@@ -60,12 +61,14 @@ def check_splits(root: Path) -> None:
     """Hold that no sample is in two splits: else the model is asked for what it learned by heart.
 
     Raises:
-        InputError: a key is in two splits; the message names it and them.
+        InputError: a key is in two splits, and the message names it and them; or a split is damaged.
     """
     seen: dict[str, Any] = {}
-    for split in sorted(read_manifest(root).splits):
-        with ShardDataset(root, split) as data:
-            seen[split] = data.keys[:]
+    for split in SPLITS:
+        data = open_split(root, split)
+        if data is not None:
+            with data:
+                seen[split] = data.keys[:]
     for one, other in itertools.combinations(seen, 2):
         shared = np.intersect1d(seen[one], seen[other])
         if len(shared):
