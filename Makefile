@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PEERS ?= .venv-peers
+PEERS_READY := $(PEERS)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test sweep check format generated demo-site demo-table clean
+.PHONY: help repro test sweep check format generated demo-site demo-table bench-loader test-peers clean
 
 help:  ## what can be made
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
@@ -16,6 +18,13 @@ $(READY): pyproject.toml constraints.txt
 	@echo "installing into .venv (some minutes, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pipeline,dev]'
 	@touch $(READY)
+
+$(PEERS_READY): pyproject.toml constraints-peers.txt
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@echo '*' > $(PEERS)/.gitignore
+	@echo "installing other people's readers into $(PEERS) (2.3 GB, more with CUDA; some minutes, once)"
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-peers.txt --editable '.[peers]'
+	@touch $(PEERS_READY)
 
 repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder run it on your own data
 	@$(BIN)/python -m pipeline.choose_params $(if $(PARAMS),--params '$(PARAMS)') $(if $(DATA),--data '$(DATA)') $(if $(FORCE),--force)
@@ -47,6 +56,12 @@ demo-site: $(READY)  ## serve the demo web site on this machine, to look at it
 
 demo-table: $(READY)  ## every subset of the modalities, three seeds each, on the shards there are
 	@$(BIN)/python -m benchmarks.demo_table
+
+test-peers: $(PEERS_READY)  ## our shards in webdataset, HF datasets, Megatron-Energon and Lightning themselves
+	@$(PEERS)/bin/python -m pytest tests/peers
+
+bench-loader: $(PEERS_READY)  ## the loader beside its peers, half an hour; DATA=folder keeps the samples, ROUNDS=5, NOTE=line
+	@$(PEERS)/bin/python -m benchmarks.bench_loader $(if $(DATA),--data '$(DATA)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(NOTE),--note '$(NOTE)')
 
 clean:  ## remove what the pipeline made; the item cache stays
 	rm -rf data

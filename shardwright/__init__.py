@@ -7,10 +7,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shardwright.batches import Skip
     from shardwright.dataset import ShardDataset
+    from shardwright.decode import Sound
     from shardwright.encode import EncodedShard, Sample, WrittenShard, encode_shard, write_shard
     from shardwright.errors import DamageError, ExistsError, FormatError, ShardwrightError, StateError
     from shardwright.field import Field
+    from shardwright.foreign import ForeignDataset
+    from shardwright.foreign_build import Indexing, index_shards
+    from shardwright.foreign_limits import Limits
     from shardwright.loader import Loader
     from shardwright.manifest import (
         FileRecord,
@@ -22,14 +27,21 @@ if TYPE_CHECKING:
         read_manifest,
         write_manifest,
     )
+    from shardwright.mix import Mix
+    from shardwright.readwindows import Blocks
     from shardwright.verification import Problem, Report, verify
     from shardwright.writer import ShardWriter, write_split
 
 _HOMES = {
+    "batches": ("Skip",),
     "dataset": ("ShardDataset",),
+    "decode": ("Sound",),
     "encode": ("EncodedShard", "Sample", "WrittenShard", "encode_shard", "write_shard"),
     "errors": ("DamageError", "ExistsError", "FormatError", "ShardwrightError", "StateError"),
     "field": ("Field",),
+    "foreign": ("ForeignDataset",),
+    "foreign_build": ("Indexing", "index_shards"),
+    "foreign_limits": ("Limits",),
     "loader": ("Loader",),
     "manifest": (
         "FileRecord",
@@ -41,20 +53,27 @@ _HOMES = {
         "read_manifest",
         "write_manifest",
     ),
+    "mix": ("Mix",),
+    "readwindows": ("Blocks",),
     "verification": ("Problem", "Report", "verify"),
     "writer": ("ShardWriter", "write_split"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Blocks",
     "DamageError",
     "EncodedShard",
     "ExistsError",
     "Field",
     "FileRecord",
+    "ForeignDataset",
     "FormatError",
+    "Indexing",
+    "Limits",
     "Loader",
     "Manifest",
+    "Mix",
     "Problem",
     "Report",
     "Sample",
@@ -62,12 +81,15 @@ __all__ = [
     "ShardRecord",
     "ShardWriter",
     "ShardwrightError",
+    "Skip",
+    "Sound",
     "Source",
     "Split",
     "StateError",
     "Statistics",
     "WrittenShard",
     "encode_shard",
+    "index_shards",
     "read_manifest",
     "verify",
     "write_manifest",

@@ -17,6 +17,8 @@ from shardwright.dataset import ShardDataset
 from shardwright.errors import ShardwrightError
 from shardwright.index import decode_key
 from shardwright.manifest import MANIFEST_NAME, read_manifest
+from shardwright.png import encode_png
+from shardwright.publish import write_file
 from shardwright.terminal import escape_controls
 from shardwright.verification import verify
 
@@ -79,11 +81,22 @@ def _build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, summary in SUMMARIES.items():
         options = verbs.add_parser(verb, help=summary, description=summary)
+        if verb == "index":
+            options.add_argument("urls", metavar="SHARD", nargs="+", help="a folder, a file, or a pattern in quotes")
+            options.add_argument("--beside", action="store_true", help="keep the index in the folder of the shards")
+            options.add_argument("--cache", metavar="FOLDER", type=Path, help="keep it there")
+            options.add_argument("--reread", action="store_true", help="read shards that did not change too")
+            continue
         options.add_argument("root", metavar="ROOT", type=Path, help=f"the folder with {MANIFEST_NAME}")
         if verb == "ls":
             options.add_argument("--split", help="this split alone")
         if verb == "show":
             options.add_argument("key", metavar="KEY", help="of the sample, see `shardwright ls`")
+            options.add_argument("--png", metavar="FOLDER", type=Path, help="write its pictures there")
+        if verb == "bench":
+            options.add_argument("--split", help="by default the one with the most samples")
+            options.add_argument("--batch-size", type=int, default=64, help="samples a batch, by default 64")
+            options.add_argument("--seconds", type=float, default=2.0, help="for each way to read, by default 2")
     return parser
 
 
@@ -139,6 +152,8 @@ def _show(options: argparse.Namespace) -> int:
             except KeyError:
                 continue
             _show_sample(data, index)
+            if options.png:
+                _write_pictures(data, index, options.png)
             return OK
     return _refuse(f"{options.root}: no sample {options.key!r} in any split")
 
@@ -156,6 +171,47 @@ def _show_sample(data: ShardDataset, index: int) -> None:
         _write_line(line)
 
 
+def _write_pictures(data: ShardDataset, index: int, folder: Path) -> None:
+    sample = data[index]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, field in data.fields.items():
+        pixels = sample[name].transpose(1, 2, 0) if field.axes == "CHW" else sample[name]
+        if field.dtype == "uint8" and field.axes in ("HW", "HWC", "CHW"):
+            path = folder / f"{sample['key']}.{name}.png"
+            write_file(path, [encode_png(pixels)])
+            _write_line(f"wrote {path}")
+
+
+def _index(options: argparse.Namespace) -> int:
+    from shardwright.foreign_build import index_shards
+
+    index = index_shards(options.urls, cache=options.cache, beside=options.beside, reread=options.reread)
+    size = _say_size(sum(shard.bytes for shard in index.shards))
+    _write_line(f"{len(index.table.faults)} samples in {len(index.shards)} shards, {size}")
+    _write_line(f"members {', '.join(suffix.name for suffix in index.suffixes)}")
+    broken = int(np.count_nonzero(index.table.faults))
+    if broken:
+        _write_line(f"{broken} samples are not whole: see `incomplete` of ShardDataset.from_webdataset")
+    return PROBLEMS if broken else OK
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from shardwright.measure import measure  # with all that a loader needs
+
+    splits = read_manifest(options.root).splits
+    if not splits:
+        return _refuse(f"{options.root}: no split to read")
+    split = options.split or max(splits, key=lambda name: splits[name].samples)
+    measured = measure(options.root, split, options.batch_size, options.seconds, threads=(1, 2, 0))
+    _write_line(f"split {split}, batches of {options.batch_size}, {measured.sample_bytes / 1e3:,.1f} kB a sample")
+    for speed in measured.speeds:
+        rate = speed.rate * measured.sample_bytes
+        _write_line(f"  {speed.name:<22}{speed.rate:>12,.0f} samples/s {rate / 1e6:>9,.0f} MB/s")
+    for sentence in measured.explain():
+        _write_line(sentence)
+    return OK
+
+
 def _say_size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
@@ -165,10 +221,14 @@ VERBS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "info": _info,
     "ls": _ls,
     "show": _show,
+    "index": _index,
+    "bench": _bench,
 }
 SUMMARIES = {
     "verify": "Rehash everything and name what is not as it was written.",
     "info": "Say what a dataset holds.",
     "ls": "List the samples, one a line: split/shard/key.",
-    "show": "Show one sample.",
+    "show": "Show one sample; its pictures as PNG files too.",
+    "index": "Index WebDataset tars that others wrote, anew.",
+    "bench": "Say how fast a split is read here, and what holds it up.",
 }

@@ -1,11 +1,10 @@
-"""A split, read at random: any sample, any batch, in any order."""
+"""A split of a dataset, read at random: any sample, any batch, in any order."""
 
 import operator
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,47 +12,154 @@ from numpy.typing import NDArray
 from shardwright.canonical import decode_json
 from shardwright.errors import DamageError
 from shardwright.field import Field
+from shardwright.files import Files
 from shardwright.index import decode_key, read_index
 from shardwright.layout import plan_layout
-from shardwright.manifest import Manifest, read_manifest
-from shardwright.memory import MappedFiles
+from shardwright.manifest import Manifest
+from shardwright.place import Access, PlaceOptions, find_place
+from shardwright.remote_settings import Remote
+from shardwright.source import PLAIN, Batch, Indices, Reading, Source, number_rows
+
+if TYPE_CHECKING:
+    from shardwright.foreign import ForeignDataset
+    from shardwright.foreign_build import Indexing
+    from shardwright.foreign_columns import Decode, Members
+    from shardwright.foreign_shards import Urls
 
 
-class ShardDataset:
+class ShardDataset(Source):
     """One split of a dataset, open for reading; a context manager, and a map-style dataset to PyTorch.
 
     Opening checks the manifest's hash, the index's sha256, and that every shard is there in its full size.
     Each member's crc32 is checked when it is first delivered; what the operating system reads again later is
-    not checked again. Arrays are copies: they stay when the dataset closes, and may be written to. The shards
-    are memory-mapped: do not truncate them while they are open. Pickling opens the files anew.
+    not checked again. Arrays are copies: they stay when the dataset closes, and may be written to. Pickling opens
+    the files anew, and refuses another dataset that has taken their place.
+
+    At a URL, manifest and index are fetched when it is opened, shards when they are read, and whole. They are kept in
+    the cache, and a shard's sha256 is checked when it is fetched and each time that a process opens it there. Reading
+    at random is for a cache that holds the whole split; with less, read block by block, or the same shards are fetched
+    again and again. What the server is asked for, and how often, is `remote`'s to say.
 
     Args:
-        root: the folder with `dataset.json`.
+        root: the folder with `dataset.json`, or its URL, of any kind that fsspec knows.
         split: such as "train".
+        access: "map" reads through memory maps: the fastest, and a shard that somebody truncates while it is open ends
+            the process by a signal. "pread" reads with system calls: a shard that is truncated is a `DamageError`. What
+            was fetched from a URL is always read with system calls.
+        cache: the folder for what is fetched from a URL; processes may share it. None: `$XDG_CACHE_HOME/shardwright`
+            or `~/.cache/shardwright`.
+        cache_bytes: of all files in the cache; what was not used for longest goes first, and nothing that is open. None
+            for no limit.
+        remote: how to fetch from a URL.
 
     Raises:
         FileNotFoundError: there is no manifest.
         KeyError: it has no such split; the message names those it has.
         DamageError: manifest, index or a shard is not what was written; the message names it.
+        ConnectionError, TimeoutError, PermissionError: what is at the URL cannot be fetched; all are OSError, as is a
+            disk or cache without room. Reading a shard for the first time raises them too.
+        ValueError: `cache_bytes` is too little for the index and one shard.
+        ImportError: fsspec, or what it needs for this kind of URL, is not installed.
     """
 
-    def __init__(self, root: str | Path, split: str) -> None:
-        self.root = Path(root)
+    def __init__(  # noqa: PLR0913 (all but the first two by keyword)
+        self,
+        root: str | Path,
+        split: str,
+        *,
+        access: Access = "map",
+        cache: str | Path | None = None,
+        cache_bytes: int | None = None,
+        remote: Remote | None = None,
+    ) -> None:
         self.split = split
-        self.manifest: Manifest = read_manifest(root)
+        self.access = access
+        self._options = PlaceOptions(access, cache, cache_bytes, remote)
+        self._root, place = find_place(root, self._options)
+        self._place_name = place.name
+        self._name = f"{place.name}/{split}"
+        self.manifest: Manifest = place.read_manifest()
         if split not in self.manifest.splits:
-            raise KeyError(f"{self.root}: no split {split!r}, there are {sorted(self.manifest.splits)}")
+            raise KeyError(f"{place.name}: no split {split!r}, there are {sorted(self.manifest.splits)}")
         records = self.manifest.splits[split]
-        folder = self.root / split
-        self._index = read_index(folder / records.index.name, records.index.sha256, self.fields, records.samples)
+        index = place.find_index(split, records)
+        self._index = read_index(index, records.index.sha256, self.fields, records.samples)
+        self._keys: NDArray[np.bytes_] = np.asarray(self._index)["key"]  # each slice of a memmap is one, and costs
         self._shards = records.shards
         self._layout = plan_layout(self.fields, 0)  # the meta is last: all offsets hold in every shard
-        self._files = MappedFiles([folder / s.name for s in self._shards], [s.bytes for s in self._shards])
-        counts = np.array([shard.samples for shard in self._shards], np.int64)
-        self._firsts = np.cumsum(counts) - counts
+        self._files = place.open_files(split, records.shards)
+        self._counts = np.array([shard.samples for shard in self._shards], np.int64)
+        self._firsts = np.cumsum(self._counts) - self._counts
         self._strides = np.array([plan_layout(self.fields, s.meta_bytes).stride for s in self._shards], np.int64)
-        self._checked = np.zeros(len(self), np.bool_)
-        self._checked_meta = np.zeros(len(self), np.bool_)
+        self._checked = np.zeros((len(self._layout.sizes), len(self)), np.bool_)
+        self._whole = np.zeros(len(self), np.bool_)  # all fields checked: one look instead of one a field
+
+    @staticmethod
+    def from_webdataset(  # noqa: PLR0913 (all but the first by keyword)
+        urls: "Urls",
+        *,
+        decode: "Decode" = "auto",
+        members: "Members" = None,
+        incomplete: Literal["error", "drop"] = "error",
+        cache: str | Path | None = None,
+        access: Access = "map",
+        indexing: "Indexing | None" = None,
+    ) -> "ForeignDataset":
+        """WebDataset tars that anybody wrote, with order, resume and integrity as for our own.
+
+        The first opening reads each shard once and writes an index; later ones read the index alone. Members of one
+        key that stand together are a sample, as webdataset has it: the key is the folder and the name up to its first
+        dot, the suffix the rest in lower case. A batch has the members under their suffixes: whole numbers (`cls`) and
+        NPY arrays or pictures of one size in all samples as one array, everything else as a list.
+
+        Each member's crc32 is checked when it is first delivered. Nothing that a shard holds is run or unpickled.
+
+        Args:
+            urls: a folder, a file, a pattern such as `shards/train-{000000..000099}.tar` or `shards/*.tar`, or a list.
+            decode: "auto" decodes by suffix: jpg, jpeg, png, webp to uint8 RGB; wav, flac, ogg to `Sound`; txt to
+                str; json to its value; npy to an array; cls to int64; all else stays bytes. None gives bytes of all. A
+                dict has functions of your own, from bytes, by suffix (`{"mask.png": f}`) or by what follows its last
+                dot; the others are decoded as by "auto", and what they give is a list.
+            members: the suffixes that a sample must have and a batch has; or a dict from the name in a batch to a
+                suffix or to several of which a sample has one: `{"image": ("jpg", "png"), "label": "cls"}`. None: all
+                that the shards have.
+            incomplete: "error" refuses shards with samples that lack a member or have one twice, and shows the first;
+                "drop" leaves these samples out and lists them under `dropped`.
+            cache: the folder for the index. None: `.shardwright-index` beside the shards if `shardwright index` has put
+                it there, else the user's cache folder.
+            access: see `ShardDataset`.
+            indexing: threads and limits, see `Indexing`.
+
+        Raises:
+            FileNotFoundError: there is no such shard.
+            FormatError: a shard is no tar, or holds what is refused; samples are not whole.
+            DamageError: a shard is cut or damaged, or not the one that was indexed; the message names it and says how
+                to index it anew.
+            KeyError: no member has a suffix of `members`.
+        """
+        from shardwright.foreign import ForeignDataset
+        from shardwright.foreign_build import DEFAULT_INDEXING
+
+        return ForeignDataset(
+            urls,
+            decode=decode,
+            members=members,
+            incomplete=incomplete,
+            cache=cache,
+            access=access,
+            indexing=indexing or DEFAULT_INDEXING,
+        )
+
+    @property
+    def root(self) -> Path:
+        """The folder with `dataset.json`.
+
+        Raises:
+            FileNotFoundError: the dataset is at a URL.
+        """
+        if isinstance(self._root, str):
+            raise FileNotFoundError(f"{self._place_name}: not a folder of this machine")
+        return self._root
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -73,73 +179,47 @@ class ShardDataset:
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        """The sample: an array a field, and its `key`. Negative indices count from the end.
-
-        Raises:
-            IndexError: there is no such sample.
-            DamageError: a member is not what was written; the message names shard, sample, offset and field.
-        """
-        return self.__getitems__([operator.index(index)])[0]
-
-    def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[dict[str, Any]]:
-        """Several samples at once, as PyTorch's loader asks for them."""
-        batch = self.gather([operator.index(index) for index in indices])
-        return [
-            {name: np.asarray(values[row]) if name in self.fields else values[row] for name, values in batch.items()}
-            for row in range(len(batch["key"]))
-        ]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(len(self)))
-
-    def gather(self, indices: Sequence[int] | NDArray[np.int64]) -> dict[str, Any]:
+    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
         """A batch: for each field an array (batch, *shape), freshly allocated, and under `key` a list of str.
 
         Raises:
-            IndexError, DamageError: see `__getitem__`.
-            TypeError: the indices are no whole numbers; a mask is none either.
+            IndexError, TypeError, DamageError: see `Source.gather`.
         """
-        rows, starts = self._locate(indices)
-        members = list(zip(self.fields.values(), self._layout.offsets, strict=False))
-        blocks = [self._files.gather(starts + at + len(field.header), field.nbytes) for field, at in members]
-        self._check_blocks(rows, starts, blocks)
-        batch: dict[str, Any] = {"key": [decode_key(key) for key in self.keys[rows].tolist()]}
-        for (name, field), block in zip(self.fields.items(), blocks, strict=True):
-            batch[name] = block.view(field.storage).reshape(len(rows), *field.shape)
+        rows = number_rows(indices, len(self), self.split)
+        starts = self._locate(rows)
+        files = reading.files or self._files
+        known = bool(self._whole[rows].all())
+        batch: Batch = {"key": [decode_key(key) for key in self.keys[rows].tolist()]}
+        for member, (name, field) in enumerate(self.fields.items()):
+            if reading.fields is None or name in reading.fields:
+                at = starts + self._layout.offsets[member]
+                block = files.gather(at + len(field.header), field.nbytes, reading.allocate(len(rows), field.nbytes))
+                if not (known and files.checked_once):  # which a reading may have changed
+                    self._check_block(rows, member, block, at, files)
+                batch[name] = block.view(field.storage).reshape(len(rows), *field.shape)
+        if reading.fields is None and files.checked_once:
+            self._whole[rows] = True
         return batch
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
         """What was written beside the sample's arrays.
 
         Raises:
-            IndexError, DamageError: see `__getitem__`.
+            IndexError, DamageError: see `Source.gather`.
         """
-        rows, starts = self._locate([operator.index(index)])
-        row, start = int(rows[0]), int(starts[0]) + self._layout.offsets[-1]
+        rows = number_rows([operator.index(index)], len(self), self.split)
+        row, start = int(rows[0]), int(self._locate(rows)[0]) + self._layout.offsets[-1]
         content = self._files.read(start, self._shards[self._find_shards(row)].meta_bytes)
-        if not self._checked_meta[row]:
+        if not (self._files.checked_once and self._checked[-1, row]):
             self._check_member(row, -1, zlib.crc32(content))
-            self._checked_meta[row] = True
+            self._checked[-1, row] = True
         meta: dict[str, Any] = decode_json(content)
         return meta
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
         """The samples' keys in order, S64 (samples,), ASCII; read from disk when it is looked at."""
-        keys: NDArray[np.bytes_] = self._index["key"]
-        return keys
-
-    def find_sample(self, key: str) -> int:
-        """The number of the sample with this key; looks through all keys.
-
-        Raises:
-            KeyError: there is none.
-        """
-        found = np.flatnonzero(self.keys == key.encode("ascii", "replace"))  # no key has a question mark
-        if not len(found):
-            raise KeyError(f"{self.root / self.split}: no sample {key!r}")
-        return int(found[0])
+        return self._keys
 
     def find_shard(self, index: SupportsIndex) -> str:
         """The name of the shard that holds a sample.
@@ -147,55 +227,58 @@ class ShardDataset:
         Raises:
             IndexError: there is no such sample.
         """
-        rows, _ = self._locate([operator.index(index)])
+        rows = number_rows([operator.index(index)], len(self), self.split)
         return self._shards[int(self._find_shards(rows)[0])].name
+
+    def cut_blocks(self, size: int) -> NDArray[np.int64]:
+        """Blocks of nearly equal numbers of samples, `size` bytes or one sample at most, see `Source.cut_blocks`."""
+        starts = [np.zeros(0, np.int64)]
+        for first, count, stride in zip(self._firsts, self._counts, self._strides, strict=True):
+            blocks = -(-int(count) // max(1, size // int(stride)))
+            starts.append(first + np.arange(blocks) * count // max(1, blocks))
+        return np.concatenate(starts)
+
+    def open_window(self, rows: NDArray[np.int64]) -> Files:
+        """See `Source.open_window`; each delivery from it is checked."""
+        rows = np.sort(rows)
+        return self._files.load(self._locate(rows), self._strides[self._find_shards(rows)])
 
     def close(self) -> None:
         """Let go of the files. Arrays that were delivered stay; reading more is an error."""
         self._files.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __reduce__(self) -> tuple[type["ShardDataset"], tuple[Path, str]]:
-        return type(self), (self.root, self.split)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), self._root, self.split, self._options, self.hash)
 
     def __repr__(self) -> str:
-        return f"ShardDataset({str(self.root)!r}, {self.split!r}): {len(self)} samples, {', '.join(self.fields)}"
+        return f"ShardDataset({self._place_name!r}, {self.split!r}): {len(self)} samples, {', '.join(self.fields)}"
 
-    def _locate(self, indices: Sequence[int] | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Row numbers from 0, and where these samples start in the range of the files, in bytes."""
-        rows = np.asarray(indices)
-        if rows.size and (rows.dtype.kind not in "iu" or rows.ndim != 1):
-            raise TypeError(f"the numbers of samples are wanted, this is {rows.dtype} {rows.shape}")
-        rows = rows.astype(np.int64, copy=False)
-        outside = (rows < -len(self)) | (rows >= len(self))
-        if outside.any():
-            raise IndexError(f"no sample {rows[outside][0]} in split {self.split!r}, it has {len(self)}")
-        rows = np.where(rows < 0, rows + len(self), rows)
+    def _locate(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The addresses where these samples start."""
         shards = self._find_shards(rows)
-        return rows, self._files.starts[shards] + (rows - self._firsts[shards]) * self._strides[shards]
+        starts: NDArray[np.int64] = self._files.starts[shards] + (rows - self._firsts[shards]) * self._strides[shards]
+        return starts
 
     def _find_shards(self, rows: Any) -> Any:
         return np.searchsorted(self._firsts, rows, side="right") - 1
 
-    def _check_blocks(
-        self, rows: NDArray[np.int64], starts: NDArray[np.int64], blocks: Sequence[NDArray[np.uint8]]
+    def _check_block(
+        self, rows: NDArray[np.int64], member: int, block: NDArray[np.uint8], starts: NDArray[np.int64], files: Files
     ) -> None:
-        """Check what has just been copied, where it is delivered for the first time."""
-        for at in np.flatnonzero(~self._checked[rows]).tolist():
-            for member, block in enumerate(blocks):
-                wanted = self._layout.heads[member]
-                head = self._files.read(int(starts[at]) + self._layout.offsets[member], len(wanted))
+        """Check what has just been copied of one member, where it is delivered for the first time."""
+        pending = np.flatnonzero(~self._checked[member, rows]) if files.checked_once else np.arange(len(rows))
+        if not len(pending):
+            return
+        wanted = self._layout.heads[member]
+        heads = files.gather(starts[pending], len(wanted))
+        begun = zlib.crc32(wanted)
+        for at, head in zip(pending.tolist(), heads, strict=True):
+            if head.tobytes() != wanted:
                 self._check_member(int(rows[at]), member, zlib.crc32(block[at], zlib.crc32(head)))
-                if head != wanted:
-                    raise self._blame(int(rows[at]), member, "its NPY header is not that of the field in the manifest")
-            self._checked[rows[at]] = True
+                raise self._blame(int(rows[at]), member, "its NPY header is not that of the field in the manifest")
+            self._check_member(int(rows[at]), member, zlib.crc32(block[at], begun))
+        if files.checked_once:  # a window may have read another file by the same name
+            self._checked[member, rows[pending]] = True
 
     def _check_member(self, row: int, member: int, found: int) -> None:
         wanted = int(self._index["crc32"][row, member])
@@ -209,9 +292,17 @@ class ShardDataset:
         offset = (row - int(self._firsts[number])) * int(self._strides[number]) + self._layout.offsets[member]
         suffix = self._layout.suffixes[member]
         return DamageError(
-            f"{self.root / self.split / shard}: sample {key!r}, {suffix} at byte {offset}: {what}",
+            f"{self._name}/{shard}: sample {key!r}, {suffix} at byte {offset}: {what}",
             shard=shard,
             sample=key,
             field=suffix.removesuffix(".npy").removesuffix(".json"),
             offset=offset,
         )
+
+
+def _reopen(kind: type[ShardDataset], root: str | Path, split: str, options: PlaceOptions, wanted: str) -> ShardDataset:
+    data = kind(root, split, **vars(options))
+    if data.hash != wanted:
+        data.close()
+        raise DamageError(f"{data!r}: this is not the dataset that was open before, its hash is {data.hash}")
+    return data

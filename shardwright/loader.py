@@ -1,86 +1,118 @@
-"""Batches of a split as PyTorch tensors, in an order that can be left and taken up again anywhere."""
+"""Batches of samples as PyTorch tensors, in an order that can be left and taken up again anywhere."""
 
+import operator
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
+from shardwright.batches import OnError, Skip, Task, log_skips
+from shardwright.block_order import BlockOrder
+from shardwright.delivery import Cache, Courier, How
+from shardwright.errors import DamageError, ShardwrightError, StateError
+from shardwright.plan import Shares, Uneven
+from shardwright.readahead import start_threads
+from shardwright.readwindows import DEFAULT_BLOCKS, Blocks, WindowReader
+from shardwright.source import Source
 
-from shardwright.dataset import ShardDataset
-from shardwright.errors import StateError
-from shardwright.order import permute
-from shardwright.readahead import read_ahead
+if TYPE_CHECKING:
+    import torch
 
-STATE_VERSION = 1
-PLANNED_POSITIONS = 16_384
-"""Positions that are permuted at a time: one call costs some 100 microseconds however few they are."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One batch to come: row numbers (batch,) int64, and which of them are not repeats, (batch,) bool."""
-
-    rows: NDArray[np.int64]
-    valid: NDArray[np.bool_]
+STATE_VERSION = 2
+SHOWN_SHARDS = 5
+Order = Literal["global", "block", "none"]
+ORDERS: Mapping[bool | str, Order] = {
+    True: "global",
+    False: "none",
+    "global": "global",
+    "block": "block",
+    "none": "none",
+}
 
 
 class Loader:
-    """Iterates over a split in batches, each a dict: a tensor (batch, *shape) a field, `key` and `valid`.
+    """Iterates over samples in batches, each a dict: a tensor (batch, *shape) a field, `key` and `valid`.
 
     `key` is a list of str; `valid` is a bool tensor (batch,), False where a sample is a repeat that only
     fills up: every rank makes the same number of steps with the same batch sizes, and over all ranks each
-    sample is there exactly once that is valid. With `drop_last`, what does not fill a batch on every rank is
-    left out and nothing is repeated.
+    sample is there exactly once that is valid. What has no shape of its own is a list, one entry a sample.
 
-    The order is a function of (seed, epoch, number of samples), see `shardwright.order`, or that of the index
-    without `shuffle`. Rank r of w takes the positions p with p ≡ r modulo w. `threads` changes when batches are
-    read and nothing else: with 0 each is read when it is asked for, otherwise so many threads read ahead. A
-    batch's memory is its own: nothing ever writes to it again.
+    The order is a function of (seed, epoch, number of samples), see `shardwright.order`; or, with `shuffle="block"`,
+    of where the shards are cut into blocks as well. Rank r of w takes the positions p with p ≡ r modulo w. How batches
+    are read changes when, and never what. A batch's memory is its own: nothing writes to it as long as it, a view of
+    it or anything made of it without a copy is held.
 
-    An iteration to the end advances the epoch; one that is left begins the same epoch again.
+    An iteration to the end advances the epoch; one that is left begins the same epoch again. A context manager;
+    leaving it ends the processes, where there are any.
 
     Args:
-        data: the split.
+        data: a `ShardDataset`, a view of one, a mix.
         batch_size: samples a batch and rank.
-        shuffle: whether the order changes from epoch to epoch.
-        seed: of the order.
+        shuffle: True or "global": every order of all samples may come up, and changes from epoch to epoch. "block":
+            blocks of neighbours are shuffled, and the samples within some of them, so that a disk or a network is read
+            in long stretches; each sample is checked each time. False or "none": the order of the index.
+        seed: of the order, and of the draws of transforms.
         rank: of this process, 0 … world_size-1.
-        world_size: processes that share the split.
-        drop_last: leave out the last batch where it is not full.
-        threads: that read ahead, each batch after batch. One is enough to hide the reading behind a training
-            step; small samples are read fastest with 0.
+        world_size: processes that share the data.
+        uneven: where the ranks do not divide the samples: "pad" repeats the last ones, and marks them in `valid`;
+            "drop" leaves some out; "error" refuses.
+        drop_last: leave out the last batch where it is not full on every rank; nothing is repeated then.
+        threads: that read ahead, each batch after batch; with 0 each is read when it is asked for. One is enough to
+            hide the reading behind a training step; two read fastest, and small samples 0.
+        processes: read, and transform, in so many processes instead: for transforms in pure Python.
+        timeout: seconds that a batch may take in a process.
+        on_error: "raise" a `DamageError` before a damaged sample is delivered; or "skip" it: another sample stands in
+            its place with `valid` False, and `skipped` has a record.
+        skip_budget: damaged samples in an epoch of this rank that are skipped; one more is an error.
+        device: where the tensors are wanted. With CUDA they are copied from page-locked memory on a stream of their
+            own, beside the work.
+        cache: keep samples once they were read: on the "device"; in "memory", decoded; "auto" where they fit; or None.
+        blocks: how `shuffle="block"` cuts.
 
     Raises:
-        ValueError: a number is out of range.
+        ValueError: a number or word is out of range, or two do not go together.
     """
 
     def __init__(  # noqa: PLR0913  # the names are a contract
         self,
-        data: ShardDataset,
+        data: Source,
         batch_size: int,
         *,
-        shuffle: bool,
+        shuffle: bool | Order,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        uneven: Uneven = "pad",
         drop_last: bool = False,
         threads: int = 1,
+        processes: int = 0,
+        timeout: float | None = None,
+        on_error: OnError = "raise",
+        skip_budget: int = 100,
+        device: "str | torch.device" = "cpu",
+        cache: Cache | None = None,
+        blocks: Blocks = DEFAULT_BLOCKS,
     ) -> None:
-        if batch_size < 1 or threads < 0 or not 0 <= rank < world_size:
-            raise ValueError(
-                f"batch_size {batch_size} must be at least 1, threads {threads} at least 0, "
-                f"and rank {rank} one of the {world_size} of world_size"
-            )
+        if shuffle not in ORDERS:
+            raise ValueError(f"shuffle {shuffle!r} must be one of {', '.join(map(repr, ORDERS))}")
+        if skip_budget < 0:
+            raise ValueError(f"skip_budget {skip_budget} must be at least 0")
         self.data = data
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.drop_last = drop_last
-        self.threads = threads
+        self.seed = operator.index(seed)  # a saved state has Python's numbers, whatever the caller counts with
+        self.skip_budget = skip_budget
+        self._order = ORDERS[shuffle]
+        self._blocks = blocks
+        batch_size, rank, world_size = map(operator.index, (batch_size, rank, world_size))
+        self._shares = Shares(len(data), batch_size, rank, world_size, uneven, bool(drop_last))
+        how = How(threads, processes, timeout, on_error, device, cache)
+        self._windowed = self._order == "block" or (self._order == "none" and data.wants_windows)
+        if self._windowed and (processes or cache is not None):
+            raise ValueError("blocks are read into memory of this process: use threads, and no cache, with them")
+        self._threads = threads
+        self._starts = data.cut_blocks(blocks.size) if self._windowed else None
+        self._courier = Courier(data, how, seed)
+        self._skipped: list[Skip] = []
         self._epoch = 0
         self._position = 0  # batches delivered in this epoch
         self._resumed = False  # whether the next iteration begins at the position, not at the start
@@ -91,13 +123,24 @@ class Loader:
         """The epoch that the next batch belongs to."""
         return self._epoch
 
+    @property
+    def skipped(self) -> tuple[Skip, ...]:
+        """What the latest iteration left out because it is damaged."""
+        return tuple(self._skipped)
+
     def __len__(self) -> int:
         """Batches in an epoch, the same on every rank."""
-        global_batch = self.batch_size * self.world_size
-        return len(self.data) // global_batch if self.drop_last else -(-len(self.data) // global_batch)
+        return self._shares.steps
 
     def set_epoch(self, epoch: int) -> None:
-        """Make the next iteration that of `epoch`. A loaded position stays where this is its epoch."""
+        """Make the next iteration that of `epoch`. A loaded position stays where this is its epoch.
+
+        Raises:
+            ValueError: it is negative.
+        """
+        epoch = operator.index(epoch)
+        if epoch < 0:
+            raise ValueError(f"epoch {epoch} must be at least 0")
         if epoch != self._epoch or not self._resumed:
             self._epoch, self._position, self._resumed = epoch, 0, False
             self._current = object()
@@ -116,16 +159,23 @@ class Loader:
         next epoch: just what the interrupted loop would have seen.
 
         Raises:
-            StateError: the state is not one of this release, or belongs to another dataset, split, seed,
-                shuffle, drop_last or global batch (batch_size × world_size: how it is divided over ranks may
+            StateError: the state is not one of this release, or belongs to another dataset, split, seed, order,
+                drop_last, uneven or global batch (batch_size × world_size: how it is divided over ranks may
                 change); the message shows both values. The loader stays as it is.
         """
+        if not isinstance(state, Mapping):
+            raise StateError(f"a state is a dict, this is {state!r:.200}")
         for name, own in {"version": STATE_VERSION, **self._identity()}.items():
-            if state.get(name) != own:
-                raise StateError(f"the state was taken with {name} {state.get(name)!r}, the loader has {own!r}")
+            found = state.get(name)
+            if type(found) is not type(own) or found != own:
+                raise StateError(f"the state was taken with {name} {found!r:.200}, the loader has {own!r}")
         epoch, position = state.get("epoch"), state.get("position")
-        if type(epoch) is not int or type(position) is not int or not 0 <= position <= len(self):
-            raise StateError(f"epoch {epoch!r}, position {position!r}: no place in an epoch of {len(self)} batches")
+        if type(epoch) is not int or epoch < 0:
+            raise StateError(f"epoch {epoch!r:.200} of the state is none, they are numbers from 0")
+        # With uneven="drop" other numbers of ranks drop other samples: an epoch may have ended one batch later there.
+        most = -(-len(self.data) // self._shares.global_batch)
+        if type(position) is not int or not 0 <= position <= most:
+            raise StateError(f"position {position!r:.200} of the state: the loader has {len(self)} batches an epoch")
         self._epoch, self._position, self._resumed = epoch, position, True
         self._current = object()
 
@@ -138,43 +188,72 @@ class Loader:
         self._current = iteration = object()
         return self._deliver(iteration, self._epoch, self._position)
 
+    def close(self) -> None:
+        """End the processes, if there are any; a later iteration starts them anew."""
+        self._courier.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def _deliver(self, iteration: object, epoch: int, position: int) -> Iterator[dict[str, Any]]:
-        plans = self._plan(epoch, position)
-        with closing(read_ahead(self._read, plans, self.threads)) as batches:
+        skipped: list[Skip] = []
+        self._skipped = skipped
+        with ExitStack() as stack:
+            tasks = self._list_tasks(epoch, position, stack)
+            deliveries = stack.enter_context(closing(self._courier.deliver(tasks)))
             for delivered in range(position + 1, len(self) + 1):
-                batch = next(batches)
+                delivery = next(deliveries, None)
+                if delivery is None:
+                    raise ShardwrightError(f"epoch {epoch} ended after {delivered - 1} of {len(self)} batches")
+                self._record_skips(skipped, delivery.skips)
                 if self._current is iteration:
                     self._position = delivered
-                yield batch
+                yield delivery.batch
         if self._current is iteration:
             self._epoch, self._position = epoch + 1, 0
 
-    def _plan(self, epoch: int, position: int) -> Iterator[Plan]:
+    def _list_tasks(self, epoch: int, position: int, stack: ExitStack) -> Iterator[Task]:
         """The batches of an epoch from this position on; the rows depend on nothing but the arguments of the loader."""
-        count, size = len(self.data), self.batch_size
-        share = len(self) * size if self.drop_last else -(-count // self.world_size)
-        block = max(1, PLANNED_POSITIONS // size) * size
-        for start in range(position * size, share, block):
-            positions = self.rank + self.world_size * np.arange(start, min(start + block, share))
-            valid, rows = positions < count, positions % count
-            if self.shuffle:
-                rows = permute(rows, count, self.seed, epoch)
-            for at in range(0, len(rows), size):
-                yield Plan(rows[at : at + size], valid[at : at + size].copy())
+        if self._starts is None:
+            draw = partial(self.data.draw, seed=self.seed, epoch=epoch)
+            plans = self._shares.plan(draw if self._order == "global" else self.data.list_rows, position)
+            return (Task(epoch, plan) for plan in plans)
+        order = BlockOrder(
+            self._starts, len(self.data), self._blocks.per_window, self.seed, epoch, self._order == "block"
+        )
+        pool = None
+        if self._threads:
+            pool = stack.enter_context(start_threads(self._blocks.threads, "window"))
+        windows = WindowReader(self.data, order, self._shares, pool, self._blocks.ahead)
+        return windows.attach(self._shares.plan(order.draw, position), epoch)
 
-    def _read(self, plan: Plan) -> dict[str, Any]:
-        import torch
-
-        batch = self.data.gather(plan.rows) | {"valid": plan.valid}
-        return {name: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for name, v in batch.items()}
+    def _record_skips(self, skipped: list[Skip], skips: tuple[Skip, ...]) -> None:
+        log_skips(skips)
+        skipped += skips
+        if len(skipped) > self.skip_budget:
+            shards = Counter(skip.shard for skip in skipped).most_common(SHOWN_SHARDS)
+            raise DamageError(
+                f"{len(skipped)} damaged samples in epoch {skipped[0].epoch}, skip_budget allows {self.skip_budget}; "
+                f"most in {', '.join(f'{shard} ({count})' for shard, count in shards)}; the last: {skipped[-1].what}",
+                shard=skipped[-1].shard,
+                sample=skipped[-1].sample,
+                field=skipped[-1].field,
+                offset=skipped[-1].offset,
+            )
 
     def _identity(self) -> dict[str, Any]:
         """What a state and a loader must have in common, by the names that a user knows it by."""
+        shares = self._shares
+        blocks = {"blocks": [int(self._blocks.size), int(self._blocks.per_window)]} if self._order == "block" else {}
         return {
             "dataset": self.data.hash,
             "split": self.data.split,
             "seed": self.seed,
-            "shuffle": self.shuffle,
-            "drop_last": self.drop_last,
-            "global_batch": self.batch_size * self.world_size,
-        }
+            "shuffle": self._order,
+            "uneven": shares.uneven,
+            "drop_last": shares.drop_last,
+            "global_batch": shares.global_batch,
+        } | blocks

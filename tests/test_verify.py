@@ -349,3 +349,32 @@ def test_a_reader_that_stops_is_no_error(intact: Path) -> None:
     run = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=checkout)
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout == "train/train-000000.tar/train-000\n"
+
+
+def test_pictures_are_written_as_files_that_show_the_same_pixels(tmp_path: Path) -> None:
+    import cv2
+
+    samples = write_small(tmp_path, 3)
+    assert main(["show", str(tmp_path), samples[1].key, "--png", str(tmp_path / "pictures")]) == 0
+    (path,) = (tmp_path / "pictures").iterdir()
+    pixels = cv2.imread(str(path))
+    assert pixels is not None
+    np.testing.assert_array_equal(pixels[:, :, ::-1], samples[1].arrays["image"])
+
+
+def test_the_bench_names_each_way_to_read_and_what_holds_it_up(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_small(tmp_path, 20)
+    assert main(["bench", str(tmp_path), "--seconds", "0", "--batch-size", "4"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"threads={count}" in said for count in (0, 1, 2))
+    assert "read(), the limit" in said
+    assert "does not wait for data" in said
+
+
+def test_shards_of_others_are_indexed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_small(tmp_path / "own", 20)
+    assert main(["index", str(tmp_path / "own" / "train"), "--cache", str(tmp_path / "cache")]) == 0
+    assert capsys.readouterr().out.startswith("20 samples in 4 shards")
+    assert main(["index", str(tmp_path / "none"), "--cache", str(tmp_path / "cache")]) == 2

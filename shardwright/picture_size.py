@@ -1,0 +1,88 @@
+"""The size of a JPEG, PNG or WebP picture from its header alone, before anything makes room for its pixels.
+
+JPEG: ITU-T T.81, annex B. PNG: the W3C recommendation, chunk IHDR. WebP: RFC 9649, sections 2.5 to 2.7.
+"""
+
+from typing import NamedTuple
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+EXIF = b"Exif\0\0"
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables, not frame headers
+BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, restarts, start of image
+END_OR_SCAN = (0xD9, 0xDA)
+
+
+class PictureSize(NamedTuple):
+    """Pixels as stored; `may_turn` says that the file has, or may have, EXIF data that may ask to turn it."""
+
+    height: int
+    width: int
+    may_turn: bool
+
+
+def read_picture_size(data: bytes) -> PictureSize:
+    """The size that a picture's header says; of `data` only the beginning need be there.
+
+    Raises:
+        ValueError: these are none of the three formats, or end before the size.
+    """
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            return _read_jpeg(data)
+        if data.startswith(PNG_SIGNATURE) and data[12:16] == b"IHDR":
+            return _read_png(data)
+        if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            return _read_webp(data)
+    except IndexError as error:
+        raise ValueError("it ends before its size") from error
+    raise ValueError("neither JPEG nor PNG nor WebP")
+
+
+def _read_jpeg(data: bytes) -> PictureSize:
+    position, may_turn = 2, False
+    while True:
+        # Decoders skip what stands between segments, and any number of bytes 0xFF before a marker.
+        position = data.find(b"\xff", position)
+        if position < 0:
+            raise IndexError
+        code = data[position + 1]
+        if code in (0xFF, 0x00):
+            position += 1
+        elif code in BARE:
+            position += 2
+        elif code in END_OR_SCAN:
+            raise ValueError("no frame header before its first scan")
+        elif code in FRAMES:
+            return PictureSize(_read_big(data, position + 5), _read_big(data, position + 7), may_turn)
+        else:
+            may_turn |= code == 0xE1 and data[position + 4 : position + 10] == EXIF
+            position += 2 + max(2, _read_big(data, position + 2))
+
+
+def _read_big(data: bytes, position: int) -> int:
+    """A 16-bit number, the high byte first."""
+    return data[position] << 8 | data[position + 1]
+
+
+def _read_png(data: bytes) -> PictureSize:
+    if len(data) < 24:
+        raise IndexError
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    # The chunk may stand anywhere, so that nobody can tell without all of the file.
+    return PictureSize(height, width, b"eXIf" in data or data[-8:-4] != b"IEND")
+
+
+def _read_webp(data: bytes) -> PictureSize:
+    if len(data) < 30:
+        raise IndexError
+    kind = data[12:16]
+    if kind == b"VP8 ":
+        width, height = int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
+        return PictureSize(height, width, False)
+    if kind == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return PictureSize((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, False)
+    if kind == b"VP8X":
+        width, height = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+        return PictureSize(height, width, bool(data[20] & 0x08))
+    raise ValueError("a WebP file without a picture")

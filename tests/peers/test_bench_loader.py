@@ -1,0 +1,36 @@
+"""The loader's benchmark: every peer and limit delivers each sample once, and the page has all of them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.loader_report import OTHERS
+from benchmarks.peers import PEERS, find_peers
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def test_a_round_of_a_tiny_benchmark(tmp_path: Path) -> None:
+    sizes = ["--samples", "130", "--small-samples", "70", "--rounds", "1", "--seconds", "0"]
+    places = ["--data", str(tmp_path / "data"), "--result", str(tmp_path / "loader.md"), "--note", "a tiny set"]
+    command = [sys.executable, "-m", "benchmarks.bench_loader", *sizes, *places]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "loader.md").read_text(encoding="utf-8")
+    assert page == done.stdout
+    assert "\n- a tiny set\n" in page
+    for name, found in find_peers().items():
+        if "missing" in found:
+            assert f"- {name} is left out. {found['missing']}" in page
+        else:
+            assert all(f"| {name}, {workers} workers |" in page for workers in (0, 2)), done.stderr
+    for name in (
+        "read, our shards",
+        "memcpy, our shards",
+        *(f"shardwright, {threads} threads" for threads in (0, 1, 2)),
+    ):
+        assert f"| {name} |" in page
+
+
+def test_the_peers_of_the_report_are_those_that_run() -> None:
+    assert {"webdataset", *OTHERS} == set(PEERS)
