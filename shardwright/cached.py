@@ -35,6 +35,11 @@ class Cached(Source):
         return self._base.fields
 
     @property
+    def names(self) -> tuple[str, ...] | None:
+        """See `Source.names`."""
+        return self._base.names
+
+    @property
     def classes(self) -> tuple[str, ...] | None:
         """See `Source.classes`."""
         return self._base.classes
@@ -59,6 +64,10 @@ class Cached(Source):
     def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
         """See `Source.draw`."""
         return self._base.draw(positions, seed, epoch)
+
+    def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `Source.list_rows`."""
+        return self._base.list_rows(positions)
 
     def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
         """See `Source.gather`."""

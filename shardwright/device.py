@@ -146,13 +146,13 @@ def fits_device(data: Source, device: "torch.device") -> bool:
 
 def fits_memory(data: Source) -> bool:
     """Whether the samples take no more than half of the memory that is free here; what has no size does not fit."""
-    if not data.fields:
+    if data.names is None or not set(data.names) <= data.fields.keys():
         return False
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):  # not said here
         return False
-    return count_bytes(data) <= min(free, find_memory_limit()) // 2  # a container may have less than the machine
+    return count_bytes(data) <= min(free, find_memory_limit()) // 2
 
 
 def count_bytes(data: Source) -> int:

@@ -7,6 +7,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from shardwright.cache_folder import claim_folder, find_default_folder
 from shardwright.canonical import hash_canonical
 from shardwright.errors import DamageError, FormatError
 from shardwright.foreign_index import read_foreign_index, write_foreign_index
@@ -15,7 +16,6 @@ from shardwright.foreign_scan import scan_shard
 from shardwright.foreign_shards import ShardList, Urls, list_shards
 from shardwright.foreign_table import ForeignIndex, ForeignShard, join_foreign_indexes
 from shardwright.readahead import read_ahead
-from shardwright.shard_cache import claim_folder, find_default_folder
 
 BESIDE = ".shardwright-index"
 """The folder beside the shards in which an index may be kept."""

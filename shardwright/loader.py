@@ -106,9 +106,10 @@ class Loader:
         batch_size, rank, world_size = map(operator.index, (batch_size, rank, world_size))
         self._shares = Shares(len(data), batch_size, rank, world_size, uneven, bool(drop_last))
         how = How(threads, processes, timeout, on_error, device, cache)
-        self._windowed = self._order == "block" or (self._order == "none" and data.wants_windows)
-        if self._windowed and (processes or cache is not None):
+        here = not processes and cache is None
+        if self._order == "block" and not here:
             raise ValueError("blocks are read into memory of this process: use threads, and no cache, with them")
+        self._windowed = self._order == "block" or (self._order == "none" and here and data.wants_windows)
         self._threads = threads
         self._starts = data.cut_blocks(blocks.size) if self._windowed else None
         self._courier = Courier(data, how, seed)

@@ -39,6 +39,11 @@ FINAL_NAMES = {"TooManyRedirects", "NoCredentialsError", "PartialCredentialsErro
 EXTRAS = {"http": "remote", "https": "remote", "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 FRESH = {"Cache-Control": "no-cache", "Pragma": "no-cache"}
 
+SYSTEMS: dict[int, Any] = {}
+"""All filesystems that were made, by their id. They share connections, which end by themselves when nobody uses them.
+None is ever let go: closing its connections waits for fsspec's thread, wherever the garbage collector happens to run
+(found: with the lock held that this thread was waiting for), and a forked process would close those of its parent."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -82,7 +87,7 @@ class Fetcher:
         self.name = hide_secrets(url)
         self._url = url
         self._settings = settings
-        self._systems: dict[int, tuple[Any, str]] = {}  # by process; a parent's are kept, for closing them is its own
+        self._systems: dict[int, tuple[Any, str]] = {}  # by process
         self._connect()
 
     def fetch(self, wanted: Wanted, target: tuple[Path, int], pause: Pause) -> None:
@@ -129,10 +134,6 @@ class Fetcher:
             except (FormatError, DamageError) as error:
                 error.args = (str(error).replace(folder, self.name),)
                 raise
-
-    def close(self) -> None:
-        """Let go of the connections; a later call would make new ones."""
-        self._systems.pop(os.getpid(), None)
 
     def _try(self, wanted: Wanted, target: tuple[Path, int], bounds: Bounds, fresh: bool) -> None:
         system, base = self._connect()
@@ -200,7 +201,7 @@ class Fetcher:
 
 
 def connect(url: str, settings: Remote) -> tuple[Any, str]:
-    """A filesystem of fsspec of our own, and the place in it.
+    """A filesystem of fsspec, and the place in it.
 
     Raises:
         ImportError, ValueError: see `Fetcher`.
@@ -210,9 +211,7 @@ def connect(url: str, settings: Remote) -> tuple[Any, str]:
     try:
         from fsspec.core import url_to_fs
 
-        # An instance of our own, or closing this dataset would close the connections of others.
-        options = {**fill_options(scheme, settings.options), "skip_instance_cache": True}
-        system, path = url_to_fs(url, **options)
+        system, path = url_to_fs(url, **fill_options(scheme, settings.options))
     except ImportError as error:
         name = error.name or getattr(error.__cause__, "name", None) or f"fsspec's package for {scheme}"
         needed = name.partition(".")[0]
@@ -220,6 +219,7 @@ def connect(url: str, settings: Remote) -> tuple[Any, str]:
         raise ImportError(what, name=needed) from error
     except ValueError as error:
         raise ValueError(f"{hide_secrets(url)}: fsspec cannot open this kind of URL: {scheme!r}") from error
+    SYSTEMS[id(system)] = system
     return system, path if scheme not in HTTP else url
 
 

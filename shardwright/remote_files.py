@@ -61,10 +61,6 @@ class Shelf:
 
         return self.cache.open(item, fetch, Waiting(pause, self.settings.stall, self.settings.deadline))
 
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._fetcher.close()
-
     def reset(self) -> None:
         """Forget what threads of another process hold, which this one was forked from."""
         self._turns = threading.Semaphore(self.settings.threads)
@@ -170,7 +166,7 @@ class RemoteFiles:
     `checked_once` is True until a file in the cache is seen that was written to since its sha256 was right.
 
     Args:
-        shelf: where the shards come from; closed with the files.
+        shelf: where the shards come from.
         items: the shards, in order.
         index: what is to stay in the cache as long as the shards are in use.
         scarce: whether the cache may not hold the whole split.
@@ -251,7 +247,6 @@ class RemoteFiles:
         with self._idle:
             self._idle.wait_for(lambda: not self._readers, CLOSING_SECONDS)
         self._memory.clear()
-        self._shelf.close()
 
     def _run(self, work: Callable[[Task, Pause], None], tasks: Sequence[Task], numbers: NDArray[np.int64]) -> None:
         """Do the work for each task; in threads where files may have to be fetched."""

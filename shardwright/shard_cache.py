@@ -14,6 +14,7 @@ import fcntl
 import hashlib
 import logging
 import os
+import random
 import re
 import shutil
 import stat
@@ -25,10 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from shardwright.cache_folder import claim_folder, find_default_folder
+
 OBJECT_NAME = re.compile(r"[0-9a-f]{64}")
 PARTIAL_NAME = re.compile(r"[0-9a-f]{64}\.([0-9]{1,19})\.partial")
-POLL_SECONDS = 0.02
-"""Between two looks at what another process or thread is doing."""
+FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.005, 0.2
+"""Between two looks at what another process or thread is doing, at first and after a second of them."""
 CHUNK = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EBADF)
@@ -58,7 +61,7 @@ class Waiting:
 
     Attributes:
         pause: see `Pause`.
-        room_seconds: until waiting for room is given up while nothing is being downloaded.
+        room_seconds: until waiting for room is given up while no file comes, goes or is opened.
         seconds: until any waiting is.
     """
 
@@ -119,20 +122,24 @@ class ShardCache:
             OSError: there is no room, on the disk or within the limit; or what `fetch` and `pause` raise.
             TimeoutError: another process has held the file for too long.
         """
-        started = time.monotonic()
+        started = changed = time.monotonic()
+        seen, delay = 0, FIRST_POLL_SECONDS
         while (descriptor := self._open_whole(item, waiting.pause)) is None:
             claim = self._claim(item, waiting.pause)
             if isinstance(claim, int):
                 return self._download(item, claim, fetch, waiting.pause)
-            waited = time.monotonic() - started
+            now = time.monotonic()
             if isinstance(claim, Crowd):
-                if waited > waiting.seconds or (waited > waiting.room_seconds and not claim.under_way):
+                if claim.under_way or claim.state != seen:  # others get on, and so there will be room
+                    seen, changed = claim.state, now
+                if now - changed > waiting.room_seconds or now - started > waiting.seconds:
                     raise OSError(errno.ENOSPC, self._say_crowd(item, claim))
                 for keeper in list(KEEPERS):
                     keeper.release_idle()
-            elif waited > waiting.seconds:
-                raise TimeoutError(f"{item.name}: for {waited:.0f} s another process has kept {self.find(item)}")
-            waiting.pause(POLL_SECONDS)
+            elif now - started > waiting.seconds:
+                raise TimeoutError(f"{item.name}: for {now - started:.0f} s another process has kept {self.find(item)}")
+            waiting.pause(delay * random.uniform(0.5, 1.5))
+            delay = min(1.5 * delay, LAST_POLL_SECONDS)
         return descriptor
 
     def _open_whole(self, item: Item, pause: Pause) -> int | None:
@@ -231,7 +238,9 @@ class ShardCache:
                 break
             if self._evict(entry.path):
                 used -= entry.bytes
-        return None if used + size <= self.limit_bytes else Crowd(used - under_way, under_way)
+        if used + size <= self.limit_bytes:
+            return None
+        return Crowd(used - under_way, under_way, hash(tuple((entry.path, entry.used) for entry in objects)))
 
     def _measure(self) -> "tuple[list[Entry], int]":
         """The whole files, and the bytes that downloads under way will take; what dead ones left is removed."""
@@ -285,7 +294,7 @@ class ShardCache:
             descriptor = os.open(claim_folder(self.folder) / ".lock", flags, 0o600)
         try:
             while not self._lock(descriptor, fcntl.LOCK_EX):
-                pause(POLL_SECONDS / 4)
+                pause(FIRST_POLL_SECONDS)
             yield
         finally:
             os.close(descriptor)
@@ -316,10 +325,17 @@ class ShardCache:
 
 @dataclass(frozen=True)
 class Crowd:
-    """What cannot be removed, in bytes: files that readers have open, and downloads under way."""
+    """What is in the way.
+
+    Attributes:
+        open: bytes of files that readers have open.
+        under_way: bytes that downloads under way will take.
+        state: a number that changes when a file comes, goes or is opened.
+    """
 
     open: int
     under_way: int
+    state: int
 
 
 @dataclass(frozen=True, order=True)
@@ -329,53 +345,6 @@ class Entry:
     used: int
     bytes: int
     path: Path
-
-
-def find_default_folder() -> Path:
-    """`$XDG_CACHE_HOME/shardwright`, or `~/.cache/shardwright`.
-
-    Raises:
-        OSError: there is no home.
-    """
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():  # as the XDG specification has it
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError as error:
-            raise OSError(errno.ENOENT, "there is no home for a cache; name its folder with cache=") from error
-    return base / "shardwright"
-
-
-def claim_folder(folder: Path) -> Path:
-    """Make a folder of this user alone, or check that it is one; where it really is.
-
-    Raises:
-        PermissionError: it, or the link in its place, is another user's, or others may write to it.
-        NotADirectoryError: it is no folder.
-    """
-    user = os.geteuid()
-    folder = folder.absolute()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    found = folder.lstat()
-    if stat.S_ISLNK(found.st_mode):
-        if found.st_uid not in (user, 0):
-            raise PermissionError(errno.EPERM, "the cache is a link that another user made", str(folder))
-        folder = folder.resolve()
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except NotADirectoryError as error:
-        raise NotADirectoryError(errno.ENOTDIR, "the cache is no folder", str(folder)) from error
-    try:
-        found = os.fstat(descriptor)
-    finally:
-        os.close(descriptor)
-    if found.st_uid != user:
-        raise PermissionError(errno.EPERM, f"the cache belongs to user {found.st_uid}, not {user}", str(folder))
-    if found.st_mode & 0o022:
-        raise PermissionError(errno.EPERM, "others may write to the cache; chmod 700 it", str(folder))
-    return folder
 
 
 def hash_open(descriptor: int, pause: Pause) -> str:

@@ -9,6 +9,7 @@ import random
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "caches": [{"shuffle": True, "threads": 2, "cache": cache} for cache in ("memory", "device")],
     "processes": [{"shuffle": True, "processes": 1}],
 }
+OPTIONS["all but processes"] = [*OPTIONS["threads"], *OPTIONS["blocks"], *OPTIONS["caches"]]
 
 
 class Holder:
@@ -49,22 +51,25 @@ def leave_in_the_middle(root: Path, options: dict[str, Any], rng: random.Random)
         Holder((iteration, batches))
 
 
+def list_children() -> Iterator[str]:
+    """Processes that this one started, but for Python's resource tracker: that is one, and ends with this process."""
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has been waited for may end just now
+            for pid in (task / "children").read_text().split():
+                if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    yield pid
+
+
 def measure(root: Path) -> dict[str, int]:
     gc.collect()
     maps = Path("/proc/self/maps").read_text()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    children = [
-        pid
-        for task in Path("/proc/self/task").iterdir()
-        for pid in (task / "children").read_text().split()
-        if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()  # one, and it ends with this process
-    ]
     return {
         "threads": threading.active_count(),
         "descriptors": len(list(Path("/proc/self/fd").iterdir())),
         "shared memory": len(list(Path("/dev/shm").glob(f"*{MARK}*"))) + maps.count("/dev/shm/"),
         "maps of shards": maps.count(str(root)),
-        "children": len(children),
+        "children": len(list(list_children())),
         "resident kB": int(status["VmRSS"].split()[0]),
     }
 

@@ -53,3 +53,18 @@ class Act:
         if self.what == "unreadable":
             result.setdefault("value", [])
         return result
+
+
+def make_kinds(sample: Sample, rng: np.random.Generator) -> Sample:
+    """A transform that returns all kinds of numbers, also those that NumPy or PyTorch has not."""
+    import torch
+
+    n = int(sample["n"])
+    return {
+        "half": torch.full((3,), n, dtype=torch.bfloat16),
+        "complex": torch.full((2,), complex(n, 1)),
+        "array": np.full(2, n, np.complex64),
+        "unsigned": np.full(2, n, np.uint16),
+        "long": np.full(2, n, np.longdouble),
+        "ragged": [torch.full((n % 3,), n, dtype=torch.bfloat16)],
+    }

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from shardwright import DamageError, Loader, ShardDataset, ShardwrightError, processes
 from tests.loader_sets import write_numbers
-from tests.loader_transforms import Act
+from tests.loader_transforms import Act, make_kinds
 from tests.processes import is_alive
 
 COUNT, BATCH = 40, 4
@@ -195,3 +196,18 @@ def test_reading_processes_end_with_a_parent_that_is_killed(root: Path, tmp_path
         assert parent.wait() == -signal.SIGKILL
     assert pids <= {int(child) for child in children}
     wait_until_gone({int(child) for child in children})
+
+
+@pytest.mark.sweep
+def test_all_kinds_of_numbers_come_through_processes_as_through_threads(data: ShardDataset) -> None:
+    source = data.with_transform(make_kinds)
+    with Loader(source, BATCH, shuffle=True, processes=2) as loader:
+        for found, wanted in zip(loader, Loader(source, BATCH, shuffle=True), strict=True):
+            assert list(found) == list(wanted)
+            for name in ("half", "complex", "array", "unsigned"):
+                assert found[name].dtype == wanted[name].dtype
+                assert torch.equal(found[name], wanted[name])
+            assert isinstance(wanted["array"], torch.Tensor)
+            np.testing.assert_array_equal(found["long"], wanted["long"])
+            for one, other in zip(found["ragged"], wanted["ragged"], strict=True):
+                assert torch.equal(one[0], other[0])

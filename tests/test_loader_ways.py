@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
-from shardwright import Loader, ShardDataset
+from shardwright import Loader, ShardDataset, device
+from shardwright.device import count_bytes, fits_memory
+from shardwright.files import Files
 from shardwright.loader import Order
+from shardwright.mix import Mix
 from shardwright.place import Access
+from shardwright.readwindows import Blocks
 from shardwright.source import Reading, Source
 from tests.loader_sets import BLOCKS, ORDERS, Ragged, brighten, list_rows, write_pictures
 
@@ -178,3 +183,100 @@ def test_what_has_no_one_shape_is_a_value_of_the_batch_s_own(cache: Any, changed
                 (array,) = values if changed else [values]
                 np.testing.assert_array_equal(array, wanted)
                 array[:] = -1
+
+
+@pytest.mark.parametrize("threads", [0, 1, 3])
+@pytest.mark.parametrize("position", [0, 2])
+def test_a_window_is_read_once(
+    data: ShardDataset, monkeypatch: pytest.MonkeyPatch, position: int, threads: int
+) -> None:
+    """By each rank its own samples alone; from where it goes on; though batches reach over the ends of windows."""
+    opened: list[int] = []
+
+    def open_window(self: ShardDataset, rows: NDArray[np.int64]) -> Files:
+        opened.extend(rows.tolist())
+        return original(self, rows)
+
+    original = ShardDataset.open_window
+    monkeypatch.setattr(ShardDataset, "open_window", open_window)
+    blocks = Blocks(4 * 50_000, 2)
+    rows = list_rows(data, "block", 0, 0, blocks)
+    for rank in range(2):
+        loader = Loader(data, 5, shuffle="block", rank=rank, world_size=2, threads=threads, blocks=blocks)
+        loader.load_state_dict(loader.state_dict() | {"position": position})
+        seen = [int(key.removeprefix("picture-")) for batch in loader for key in batch["key"]]
+        assert len(opened) == len(set(opened))
+        assert set(seen) <= set(opened) <= set(rows[rank::2].tolist()) | {int(rows[-1])}
+        opened.clear()
+
+
+def test_auto_keeps_what_fits_and_has_a_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ShardDataset(root, "train") as data:
+        needed = count_bytes(data)
+        assert needed == COUNT * (128 * 128 * 3 + 8 + 7 * 4)
+        for limit, fits in ((2 * needed, True), (2 * needed - 2, False), (0, False)):
+            monkeypatch.setattr(device, "find_memory_limit", lambda limit=limit: limit)
+            assert fits_memory(data) == fits
+        monkeypatch.undo()
+        assert fits_memory(data)
+        assert not fits_memory(data.with_transform(brighten))  # nobody knows what it returns
+        assert not fits_memory(Ragged(3))
+
+
+@pytest.mark.parametrize("cache", [None, "memory", "device"])
+def test_a_mix_is_the_same_in_any_way(data: ShardDataset, cache: Any) -> None:
+    mix = Mix([data.take(range(40)), data.filter(lambda meta: meta["n"] % 7 == 0)], [1, 2], 50)
+    for threads in (0, 1, 3):
+        loader = Loader(mix, BATCH, shuffle=True, seed=SEED, threads=threads, cache=cache)
+        for epoch in EPOCHS:
+            rows = mix.draw(np.arange(50), SEED, epoch)
+            for start, batch in zip(range(0, 50, BATCH), loader, strict=True):
+                plain = mix.gather(rows[start : start + BATCH], Reading(seed=SEED, epoch=epoch))
+                assert_same(batch, plain | {"valid": torch.ones(len(plain["key"]), dtype=torch.bool)})
+
+
+@pytest.mark.parametrize("access", ACCESSES)
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("threads", [0, 2])
+def test_closing_the_data_in_the_middle_ends_in_an_error(
+    root: Path, access: Access, order: Order, threads: int
+) -> None:
+    """What was read before is delivered, and whole; a map that is still read stays."""
+    data = ShardDataset(root, "train", access=access)
+    wanted = data.gather(range(COUNT))
+    loader = Loader(data, 4, shuffle=order, threads=threads, blocks=Blocks(4 * 50_000, 2))
+    seen = []
+    iteration = iter(loader)
+    for _ in range(3):
+        seen.append(next(iteration))
+    data.close()
+    with pytest.raises(ValueError, match="closed"):
+        seen.extend(iteration)
+    for batch in seen:
+        rows = [wanted["key"].index(key) for key in batch["key"]]
+        np.testing.assert_array_equal(batch["image"].numpy(), wanted["image"][rows])
+
+
+class Windowed(ShardDataset):
+    """A dataset that is best read through windows, as one that is far away."""
+
+    @property
+    def wants_windows(self) -> bool:
+        return True
+
+
+def test_windows_in_order_are_a_way_to_read_and_nothing_else(root: Path) -> None:
+    """Where they cannot be had, the same is read without; a state fits both."""
+    with Windowed(root, "train") as data, ShardDataset(root, "train") as plain:
+        states = []
+        for options in ({"threads": 0}, {"threads": 2}, {"cache": "memory"}, {"processes": 1}):
+            with Loader(data, BATCH, shuffle=False, seed=SEED, blocks=BLOCKS, **options) as loader:
+                states.append(loader.state_dict())
+                assert_same_epochs(loader, plain, "none")
+        assert states == [Loader(plain, BATCH, shuffle=False, seed=SEED).state_dict()] * 4
+
+
+@pytest.mark.parametrize("option", [{"cache": "memory"}, {"cache": "device"}, {"processes": 1}])
+def test_blocks_go_with_threads_alone(data: ShardDataset, option: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="use threads"):
+        Loader(data, BATCH, shuffle="block", **option)

@@ -2,23 +2,30 @@
 
 import errno
 import logging
+import multiprocessing
 import os
 import re
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from shardwright import DamageError, FormatError, ShardDataset
 from shardwright.manifest import encode_manifest
 from shardwright.remote_fetch import MAX_MANIFEST_BYTES
 from shardwright.remote_settings import Remote
-from tests.loopback import Reply, Route, serve
+from shardwright.source import Reading
+from tests.loopback import Reply, Route, Site, serve
 from tests.remote_sets import (
     QUICK,
     Published,
+    count_shards,
     find_url,
     flip,
     list_objects,
@@ -224,3 +231,75 @@ def test_a_manifest_that_lies_about_a_shard_is_found_out(published: Published, c
         pytest.raises(DamageError, match="sha256"),
     ):
         data.gather([0])
+
+
+TROUBLES: dict[int, Callable[[bytes], Reply]] = {
+    0: PASSING["500"],
+    2: PASSING["cut"],
+    4: PASSING["one bit"],
+    7: PASSING["longer"],
+    9: lambda body: Reply(body, delay=0.02),
+}
+"""Of eleven answers these; two wrong files one after another would be an error."""
+
+
+def read_until_stopped(url: str, cache: Path, limit: int, root: Path, seed: int) -> None:
+    """Read windows and samples at random for ever, as in the folder; ends with 1 where a value differs."""
+    remote = replace(QUICK, tries=50, stall=5.0)
+    rng = np.random.default_rng(seed)
+    with ShardDataset(root, "train") as local:
+        while True:
+            with ShardDataset(url, "train", cache=cache, cache_bytes=limit, remote=remote) as data:
+                for first in rng.permutation(len(data) - 3)[:10].tolist():
+                    rows = [first, first + 3]
+                    files = data.open_window(np.array(rows)) if rng.random() < 0.5 else None
+                    batch, wanted = data.gather(rows, Reading(files=files)), local.gather(rows)
+                    if any((batch[name] != wanted[name]).any() for name in local.fields):
+                        sys.exit(1)
+
+
+@pytest.mark.sweep
+def test_readers_that_are_killed_at_random_beside_a_server_that_fails(published: Published, cache: Path) -> None:
+    """Four processes on a cache for two shards; again and again one is killed, and another takes its place."""
+    rng, limit = np.random.default_rng(0), published.room_for(2)
+
+    def fail_often(shard: str) -> Route:
+        body = published.read(shard)
+        return lambda before: TROUBLES.get(before % 11, Reply)(body)
+
+    spawn = multiprocessing.get_context("spawn")
+    readers: list[SpawnProcess] = []
+
+    with serve_set(published, {shard: fail_often(shard) for shard in published.shards}) as site:
+        try:
+            for seed in range(104):
+                if len(readers) == 4:
+                    # Not by the clock: a busy machine takes seconds to start a process.
+                    wait_for_requests(site, count_shards(site) + int(rng.integers(1, 20)))
+                    time.sleep(rng.uniform(0, 0.05))
+                    reader = readers.pop(int(rng.integers(4)))
+                    assert reader.exitcode is None
+                    reader.kill()
+                    reader.join()
+                job = (find_url(site), cache, limit, published.root, seed)
+                readers.append(spawn.Process(target=read_until_stopped, args=job))
+                readers[-1].start()
+            wait_for_requests(site, count_shards(site) + 100)
+            assert all(reader.exitcode is None for reader in readers)
+        finally:
+            for reader in readers:
+                reader.kill()
+                reader.join()
+        print(f"\n| readers killed | requests for shards | wrong samples |\n| {seed + 1} | {count_shards(site)} | 0 |")
+        site.routes |= {f"/ds/{shard}": Reply(published.read(shard)) for shard in published.shards}
+        with open_set(site, cache, cache_bytes=limit) as data:
+            published.check(data)
+        assert "partial" not in str(list_objects(cache))
+        assert sum(list_objects(cache).values()) <= limit
+
+
+def wait_for_requests(site: Site, count: int) -> None:
+    end = time.monotonic() + 120
+    while count_shards(site) < count:
+        assert time.monotonic() < end
+        time.sleep(0.005)

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardwright import shard_cache
-from shardwright.shard_cache import ClosedError, Item, ShardCache, Waiting, claim_folder, find_default_folder
+from shardwright.cache_folder import claim_folder, find_default_folder
+from shardwright.shard_cache import ClosedError, Item, ShardCache, Waiting
 from tests.remote_sets import count_descriptors, find_object, list_objects
 
 ROOT = Path(__file__).parent.parent
