@@ -5,6 +5,7 @@ PipelineError               one clear message for the person at the terminal; th
 ├── InputError              an input file is missing or cannot be used
 ├── LedgerError             in = kept + dropped does not hold: a fault of ours, never of the data
 ├── TooManyDrops            more was dropped than the params allow
+├── MachineDrops            items were dropped that a larger or faster machine would have kept
 └── RunningElsewhere        another run holds this folder
 
 Bad data is not an exception: it is a row of `dropped.parquet` (see `pipeline.records`).
@@ -29,6 +30,10 @@ class LedgerError(PipelineError):
 
 class TooManyDrops(PipelineError):  # noqa: N818 - it is a verdict, and reads as one
     """The share of dropped items is above the limit that the params set."""
+
+
+class MachineDrops(PipelineError):  # noqa: N818
+    """Items took more time or memory than this machine was told to give them."""
 
 
 class RunningElsewhere(PipelineError):  # noqa: N818

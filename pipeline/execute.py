@@ -1,63 +1,65 @@
 """Where work runs. The only importer of Dask: steps say what is to be done, this file says in which process.
 
 The same tasks give the same results on any number of workers: they are pure functions of small arguments, write their
-output by rename, and return records only. A task whose worker is lost runs again elsewhere.
+output by rename, and return records only. Dask hands tasks to threads, on this machine or on others; each thread gives
+its task to a process of its own (`pipeline.isolate`), so that an item can take nothing with it but that process.
 """
 
 import itertools
 import logging
-import multiprocessing.resource_tracker
-import os
-import signal
-import traceback
-from collections import deque
+import pickle
+import queue
+import secrets
+import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from pipeline.errors import PipelineError
+from pipeline.isolate.cell import Limits, Unwanted
+from pipeline.isolate.host import close_host, find_host
+from pipeline.isolate.this_process import ThisProcess
+from pipeline.isolate.triage import Answer, Call, make_call, name_task, read_limits, run_call
 from pipeline.params import RunParams
-from pipeline.parent_death import end_with_parent
+from pipeline.remote import check_address, check_workers
+from pipeline.source import hash_source
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+__all__ = ["Cluster", "ThisProcess", "Workers", "open_workers", "run_tasks"]
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
-ONE_THREAD = dict.fromkeys(
-    (
-        "BLIS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "NUMBA_NUM_THREADS",
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "RAYON_NUM_THREADS",
-    ),
-    "1",
-)
-"""One process a core, so one thread a library; and sums in BLAS are the same on every machine of a kind."""
-
-WORKER_LOSSES = 1
-"""How often a task may lose its worker and run again at once. A kill from outside hits a task once; what dies twice is
-suspect, with all that waited for the same worker, and runs alone."""
-
 SETTINGS = {
-    # Read in the driver, and put into os.environ there with the caller's values first: `_pin_threads` does it better.
-    "distributed.nanny.pre-spawn-environ": {"MALLOC_TRIM_THRESHOLD_": 65536},
-    "distributed.worker.multiprocessing-method": "spawn",
-    "distributed.scheduler.allowed-failures": WORKER_LOSSES,
-    # Results are small: what grows is a task. Nothing can be spilled, and a paused worker would wait for ever.
+    # On this machine the worker is a thread of the driver. The processes of the tasks are watched one by one.
     "distributed.worker.memory.target": False,
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": 0.95,
+    "distributed.worker.memory.terminate": False,
     # What nobody looks at: with these, the driver takes 2.5 instead of 6 % of a core beside the work of 2 workers.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "5s",
+    # To wait for a scheduler that does not answer, at the start and when it is gone.
+    "distributed.comm.timeouts.connect": "5s",
 }
+
+LOSSES = 5
+"""How often a task may lose its Dask worker. No item can kill one, so it is the machines that fail."""
+
+PATIENCE = 60.0
+"""Seconds to wait for a worker where there is none: one that was killed is started again in a few."""
+
+LOOK = 1.0
+"""Seconds without a result after which it is asked whether the cluster is still there."""
 
 
 class Workers(Protocol):
@@ -66,9 +68,13 @@ class Workers(Protocol):
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """`(number of the task, its result)` for every task, as they are finished; each number once.
 
+        A task that is `pipeline.isolate.items.Divisible` survives its items: one that kills its process, takes longer
+        than `run.item_seconds` or more memory than `run.memory` is lost, and the result is that of the task without it.
+        A task with a number `estimated_bytes` waits until what is under way leaves so much memory.
+
         Raises:
-            PipelineError: a task raised it; or, in a worker, anything else, or its worker was lost too often: the
-                message has the task's `name` (else its number), what was raised, and where.
+            PipelineError: a task raised it; or, in a worker, anything else, or its process died again and again: the
+                message has the task's `name` (else its number), what was raised, and where. Or the cluster is gone.
         """
         ...
 
@@ -82,198 +88,307 @@ def run_tasks(
 
 
 @contextmanager
-def open_workers(run: RunParams, tasks: int) -> Iterator[Workers]:
-    """`run.workers` processes, but no more than there are `tasks` at most; or this process if that is 0.
+def open_workers(run: RunParams, tasks: int, folders: Sequence[Path] = ()) -> Iterator[Workers]:
+    """The workers of the cluster `run.scheduler`; else `run.workers` processes, but no more than there are `tasks` at
+    most; or this process if that is 0.
 
-    Opening them costs some 2 s and each loads its libraries once, so kinds of tasks that follow each other share them.
+    Each process loads its libraries once, so kinds of tasks that follow each other share them.
+
+    Args:
+        run: how to run.
+        tasks: the most that there will be of one kind.
+        folders: which workers on other machines must see too, beside `run.cache`.
+
+    Raises:
+        PipelineError: the cluster cannot be reached or used; the message says what to do.
     """
-    count = min(run.workers, tasks)
-    if count == 0:
-        yield ThisProcess()
-        return
-    with _pin_threads(), _open_cluster(count, run.memory) as client:
-        yield Cluster(client, count)
-
-
-class ThisProcess:
-    """Runs tasks here, one after the other; an exception passes through with a note that names the task."""
-
-    def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        """See `Workers.run_tasks`."""
-        import numpy  # noqa: F401 - a pool that is not loaded yet cannot be limited
-        from threadpoolctl import threadpool_limits
-
-        for number, task in enumerate(tasks):
+    if tasks == 0 or (run.scheduler is None and run.workers == 0):
+        yield ThisProcess(run)
+    elif run.scheduler is not None:
+        with _join_cluster(run.scheduler, run) as client:
+            check_workers(run.scheduler, partial(client.run, on_error="return"), [Path(run.cache), *folders])
+            place = _Place(secrets.token_hex(8), read_limits(run), check_source=True)
             try:
-                with threadpool_limits(1):
-                    result = function(task)
-            except BaseException as error:
-                error.add_note(f"in {function.__name__} of {_name_task(task, number)}")
-                raise
-            yield number, result
+                yield Cluster(client, place, run.scheduler)
+            finally:
+                if client.status == "running":
+                    with suppress(OSError, TimeoutError):
+                        client.run(close_host, place.run, on_error="ignore")
+    else:
+        with _open_cluster(min(run.workers, tasks), run.dashboard) as client:
+            place = _Place(secrets.token_hex(8), read_limits(run), check_source=False)
+            try:
+                yield Cluster(client, place, "this machine")
+            finally:
+                close_host(place.run)
 
 
 class Cluster:
-    """Runs tasks on a Dask cluster, twice as many in flight as there are workers: memory does not grow with tasks."""
+    """Runs tasks on a Dask cluster, twice as many in flight as it has threads: memory does not grow with tasks.
 
-    def __init__(self, client: "Client", workers: int) -> None:
+    Args:
+        client: of the cluster.
+        place: where its workers run the tasks.
+        name: of the cluster, for messages.
+    """
+
+    def __init__(self, client: "Client", place: "_Place", name: str) -> None:
         self._client = client
-        self._in_flight = 2 * workers
+        self._place = place
+        self._name = name
         self._submissions = itertools.count()
+        self._runner = _make_runner()
 
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        """See `Workers.run_tasks`.
+        """See `Workers.run_tasks`."""
+        flight = _Flight(self, function, tasks)
+        try:
+            while flight.launch():
+                landed = flight.land()
+                if landed is not None:
+                    yield landed
+        finally:
+            flight.cancel()
 
-        Dask blames the loss of a worker on all tasks that it had. So where a task was lost with its worker, those in
-        flight are waited for, and then each that was blamed runs alone: only what dies alone is at fault.
+    def submit(self, function: Callable[[Task], object], task: Task) -> "Future":
+        """Have a task run on the cluster; its result is an `Answer`."""
+        source = hash_source(function.__module__) if self._place.check_source else None
+        job = pickle.dumps(_Job(self._place, make_call(function, task, source)))
+        key = f"{function.__name__}-{next(self._submissions)}"  # Dask gives the old result for an old key
+        return self._client.submit(self._runner, job, key=key, pure=False)
+
+    def cancel(self, futures: "list[Future]") -> None:
+        """Let go of tasks; the processes that are at work on them are ended within seconds."""
+        if futures and self._client.status == "running":
+            self._client.cancel(futures)
+
+    def count_threads(self) -> int:
+        """How many tasks the cluster can run at a time; a cluster may grow and shrink.
+
+        Raises:
+            PipelineError: the scheduler is gone.
         """
-        batch = _Batch(function, tasks)
-        waiting = deque(range(len(tasks)))
-        while waiting:
-            suspects: list[int] = []
-            yield from self._run_until_loss(batch, waiting, suspects)
-            for number in suspects:
-                yield number, batch.read_result(number, self._submit(batch, number))
+        if self._client.status != "running":
+            raise self.explain_loss()
+        return sum(self._client.nthreads().values())
 
-    def _run_until_loss(
-        self, batch: "_Batch[Task, Result]", waiting: deque[int], suspects: list[int]
-    ) -> Iterator[tuple[int, Result]]:
-        """Take tasks from `waiting` until one is lost with its worker; those that were go to `suspects`."""
-        from distributed import as_completed
+    def find_memory(self, threads: int) -> int:
+        """Bytes that tasks under way may take together."""
+        from distributed.system import MEMORY_LIMIT
 
-        numbers: dict[str, int] = {}
+        allowed = threads * self._place.limits.memory
+        return allowed if self._place.check_source else min(allowed, int(0.8 * MEMORY_LIMIT))
 
-        def submit_next() -> "Future":
-            future = self._submit(batch, waiting[0])
-            numbers[future.key] = waiting.popleft()
-            return future
+    def explain_loss(self) -> PipelineError:
+        """What to say where the scheduler is gone."""
+        return PipelineError(
+            f"the Dask scheduler at {self._name} is gone: start it and its workers again, then run this again; "
+            "what is finished is kept"
+        )
 
-        finished = as_completed([submit_next() for _ in range(min(self._in_flight, len(waiting)))])
-        for future in finished:
-            number = numbers.pop(future.key)
-            if _was_lost(future):
-                suspects.append(number)
-                continue
-            result = batch.read_result(number, future)
-            if waiting and not suspects:
-                finished.add(submit_next())
-            yield number, result
 
-    def _submit(self, batch: "_Batch[Task, Result]", number: int) -> "Future":
-        key = f"{batch.function.__name__}-{next(self._submissions)}"  # Dask gives the old result for an old key
-        return self._client.submit(_Call(batch.function, batch.tasks[number]), key=key, pure=False)
+class _Flight(Generic[Task, Result]):
+    """The tasks of one function, of which some are under way: twice as many as the cluster has threads, so that no
+    thread waits for its next one, and no more than memory allows."""
+
+    def __init__(self, cluster: Cluster, function: Callable[[Task], Result], tasks: Sequence[Task]) -> None:
+        self._cluster = cluster
+        self._function = function
+        self._tasks = tasks
+        self._waiting = deque[int]()  # were lost with their worker
+        self._unseen = 0  # the first that was never launched
+        self._under_way: dict[str, _UnderWay] = {}
+        self._landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
+        self._losses: Counter[int] = Counter()
+        self._threads = cluster.count_threads()
+        self._looked = self._worked = time.monotonic()
+
+    def launch(self) -> bool:
+        """Launch what there is room for; whether any task is under way."""
+        while len(self._under_way) < max(2 * self._threads, 1):
+            number = self._waiting[0] if self._waiting else self._unseen
+            if number == len(self._tasks) or not self._has_memory(number):
+                break
+            if self._waiting:
+                self._waiting.popleft()
+            else:
+                self._unseen += 1
+            future = self._cluster.submit(self._function, self._tasks[number])
+            self._under_way[future.key] = _UnderWay(number, future)
+            future.add_done_callback(self._landed.put)
+        return bool(self._under_way)
+
+    def _has_memory(self, number: int) -> bool:
+        """Whether a task fits beside those under way; one that fits nowhere goes alone."""
+        taken = sum(self._estimate(other.number) for other in self._under_way.values())
+        return not taken or taken + self._estimate(number) <= self._cluster.find_memory(self._threads)
+
+    def _estimate(self, number: int) -> int:
+        return int(getattr(self._tasks[number], "estimated_bytes", 0))
+
+    def land(self) -> tuple[int, Result] | None:
+        """Wait for a task to end: its number and its result; None if it was lost, or nothing happened for a while."""
+        self._look()
+        try:
+            future = self._landed.get(timeout=LOOK)
+        except queue.Empty:
+            return None
+        number = self._under_way.pop(future.key).number
+        what = name_task(self._function, self._tasks[number], number)
+        answer = self._read(future, number, what)
+        return None if answer is None else (number, answer.read(what))
+
+    def _read(self, future: "Future", number: int, what: str) -> Answer | None:
+        """What a task's process said of it; None if the task goes again, because its worker was lost."""
+        from distributed import KilledWorker
+
+        try:
+            answer: Answer = future.result(timeout=PATIENCE)
+        except PipelineError:
+            raise
+        except (CancelledError, TimeoutError, Unwanted, KilledWorker) as error:
+            self._cluster.count_threads()
+            self._losses[number] += 1
+            if self._losses[number] > LOSSES:
+                raise PipelineError(f"{what}: its Dask worker was lost {LOSSES} times; look at the workers") from error
+            self._waiting.append(number)
+            return None
+        except Exception as error:
+            raise PipelineError(f"{what}: a Dask worker could not run it: {type(error).__name__}: {error}") from error
+        return answer
+
+    def _look(self) -> None:
+        """Ask now and then how many threads there are, and give up where there are none for long."""
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return
+        self._looked = now
+        self._threads = self._cluster.count_threads()
+        if self._threads:
+            self._worked = now
+        elif now - self._worked > PATIENCE:
+            raise PipelineError(f"the cluster has had no workers for {PATIENCE:.0f} s: start some, then run this again")
+
+    def cancel(self) -> None:
+        """Nobody waits any more for what is under way."""
+        futures = [task.future for task in self._under_way.values()]
+        self._under_way.clear()
+        self._cluster.cancel(futures)
 
 
 @dataclass(frozen=True)
-class _Batch(Generic[Task, Result]):
-    """A function with its tasks."""
+class _UnderWay:
+    """A task that was handed to Dask, by its number."""
 
-    function: Callable[[Task], Result]
-    tasks: Sequence[Task]
-
-    def read_result(self, number: int, future: "Future") -> Result:
-        """Wait for the result of a task; raise what is to be said where there is none."""
-        error = future.exception()
-        if error is not None:
-            what = f"{self.function.__name__} of {_name_task(self.tasks[number], number)}"
-            raise _explain_failure(what, future, error)
-        result: Result = future.result()
-        return result
+    number: int
+    future: "Future"
 
 
-class _Call:
-    """A task with its function, as one thing: Dask would search lists and dicts in it for futures of its own."""
+@dataclass(frozen=True)
+class _Place:
+    """Where a run's tasks run: in processes of its own on every worker, within limits."""
 
-    def __init__(self, function: Callable[[Task], Result], task: Task) -> None:
-        self._function = function
-        self._task = task
-
-    def __call__(self) -> object:
-        # A Dask worker watches its parent in a thread of its own; that thread waits for ever while C code that hangs
-        # holds the interpreter's lock.
-        end_with_parent(signal.SIGKILL)
-        return self._function(self._task)
+    run: str
+    limits: Limits
+    check_source: bool
 
 
-def _name_task(task: object, number: int) -> str:
-    return str(getattr(task, "name", f"task {number}"))
+def _make_runner() -> Callable[[bytes], object]:
+    """The function that Dask gets, with a pickled `_Job`; it gives an `Answer`.
 
-
-def _was_lost(future: "Future") -> bool:
-    """Whether the task of a future that is done lost its worker too often."""
-    from distributed import KilledWorker
-
-    return future.status == "error" and isinstance(future.exception(), KilledWorker)
-
-
-def _explain_failure(what: str, future: "Future", error: BaseException) -> PipelineError:
-    """The error to raise: the task's own if that is for a person, else one about it."""
-    if isinstance(error, PipelineError):
-        return error
-    if _was_lost(future):
-        explained = PipelineError(
-            f"{what}: its process died again when it ran alone; either it needs more memory than run.memory allows, "
-            "or a decoder crashed on one of its items"
-        )
-    else:
-        trace = future.traceback()
-        place = traceback.extract_tb(trace)[-1] if trace else None
-        where = f" ({place.filename}:{place.lineno})" if place else ""
-        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-        explained = PipelineError(f"{what} failed: {type(error).__name__}: {error}{where}{notes}")
-    explained.__cause__ = error
-    return explained
-
-
-@contextmanager
-def _pin_threads() -> Iterator[None]:
-    """What processes started meanwhile find in their environment: one thread a library, whatever the caller had.
-
-    Dask would let the caller's values win, and would leave its own in this process.
+    It is nested, so that it goes by its code and not by its name, and names no type of ours: a scheduler unpickles it,
+    and need not have this project. The bytes it hands on as they are.
     """
-    before = {name: os.environ.get(name) for name in (*ONE_THREAD, "MALLOC_TRIM_THRESHOLD_", "PYTHONHASHSEED")}
-    os.environ.update(ONE_THREAD)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+
+    def run(job: bytes) -> object:
+        import pickle
+
+        return pickle.loads(job).run()
+
+    return run
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A call, and where it runs."""
+
+    place: _Place
+    call: Call
+
+    def run(self) -> Answer:
+        """In a worker: what a process there says of the call."""
+        return run_call(find_host(self.place.run, self.place.limits), self.call, _watch_caller())
+
+
+def _watch_caller() -> Callable[[], bool]:
+    """A function that says whether the task that this thread has from Dask is still wanted: its driver may be dead."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def is_wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is not None and task.state != "cancelled"
+
+    return is_wanted
 
 
 @contextmanager
-def _open_cluster(workers: int, memory: str) -> Iterator["Client"]:
-    """Processes on this machine, reachable from this machine only, without a dashboard."""
+def _open_cluster(threads: int, dashboard: bool) -> Iterator["Client"]:
+    """A scheduler and a worker in this process, which nobody else can reach; a dashboard for this machine on demand."""
     import dask
     from distributed import Client, LocalCluster
 
+    if dashboard and find_spec("bokeh") is None:
+        raise PipelineError("run.dashboard needs the package bokeh: `pip install bokeh`, or set it to false")
     with dask.config.set(SETTINGS):
-        with _delay_interrupts():
-            cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                memory_limit=memory,
-                host="127.0.0.1",
-                # Dask opens an HTTP port in any case: left to itself 8787, with a warning where that is taken.
-                dashboard_address="127.0.0.1:0",
-                scheduler_kwargs={"dashboard": False},
-                silence_logs=logging.CRITICAL,
-            )
+        cluster = LocalCluster(
+            processes=False,
+            n_workers=1,
+            threads_per_worker=threads,
+            memory_limit=0,
+            # Dask opens HTTP ports in any case: left to itself on all interfaces, with a warning if 8787 is taken.
+            dashboard_address="127.0.0.1:8787" if dashboard else "127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": dashboard},
+            silence_logs=logging.CRITICAL,
+        )
         with cluster, Client(cluster) as client:
             yield client
 
 
 @contextmanager
-def _delay_interrupts() -> Iterator[None]:
-    """Start threads and processes that Ctrl-C does not reach: the terminal sends it to all, and this one ends the rest.
+def _join_cluster(address: str, run: RunParams) -> Iterator["Client"]:
+    """A connection to a scheduler that somebody else started."""
+    import dask
+    from distributed import Client, Security
 
-    The mask is inherited by threads and by what they start, also later; an interrupt that comes meanwhile waits.
-    """
-    multiprocessing.resource_tracker.ensure_running()  # its start would lift the mask
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    check_address(run)
+    security = Security(
+        tls_ca_file=run.tls_ca,
+        tls_client_cert=run.tls_cert,
+        tls_client_key=run.tls_key,
+        require_encryption=address.startswith("tls:"),
+    )
+    with dask.config.set(SETTINGS), _silence_dask():
+        try:
+            client = Client(address, security=security, timeout=SETTINGS["distributed.comm.timeouts.connect"])
+        except (OSError, TimeoutError) as error:
+            raise PipelineError(f"no Dask scheduler answers at {address}: {error}") from error
+        with client:
+            yield client
+
+
+@contextmanager
+def _silence_dask() -> Iterator[None]:
+    """What goes wrong is one line of ours, without Dask's traces of its attempts to mend it."""
+    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for logger, level in levels.items():
+            logger.setLevel(level)

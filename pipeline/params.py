@@ -29,15 +29,42 @@ Strings = Annotated[tuple[str, ...], Field(strict=False)]
 """A YAML list of strings."""
 
 
+Size = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMG]i?B$")]
+"""Bytes for people: `512 MB`, `2 GiB`."""
+
+
+def parse_size(size: str) -> int:
+    """The number of bytes that a `Size` says."""
+    number, unit = size.rstrip("KMGiB"), size.lstrip("0123456789. ")
+    return int(float(number) * (1024 if "i" in unit else 1000) ** (1 + "KMG".index(unit[0])))
+
+
 class RunParams(Params):
     """How to run. Untracked: nothing here may change a byte of any output."""
 
     workers: Annotated[int, Field(ge=0, le=1024)]
-    """Processes; 0 works in the stage's own process, without Dask."""
-    memory: Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMG]i?B$")]
-    """Limit of one worker, for example `2 GiB`."""
+    """Processes here; 0 works in the stage's own process, without Dask. Not used with a `scheduler`."""
+    memory: Size
+    """Limit of one process, for example `2 GiB`; an item that takes more is dropped as `memory`."""
+    item_seconds: Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)] = 120
+    """Time for one item; one that takes more is dropped as `timeout`. Items take milliseconds."""
+    allow_machine_drops: bool = False
+    """Let a stage end well though it dropped items as `memory` or `timeout`: another machine may keep them."""
+    scheduler: str | None = None
+    """Address of a Dask scheduler, whose workers are used then: `tcp://127.0.0.1:8786`, `tls://` off this machine."""
+    tls_ca: str | None = None
+    """Certificate file of the authority, for `tls://`."""
+    tls_cert: str | None = None
+    """This side's certificate file, for `tls://`."""
+    tls_key: str | None = None
+    """This side's key file, for `tls://`."""
+    dashboard: bool = False
+    """Serve Dask's dashboard on this machine while a stage runs; needs the package `bokeh`."""
     cache: Annotated[str, Field(min_length=1)]
     """Folder of the item cache and the work folders; ignored by git and DVC."""
+    cache_bytes: Annotated[int, Field(ge=0)] = 100_000_000_000
+    """Of the item cache between runs; what was used longest ago goes first. Shards of the last run count, though they
+    take no space of their own where the file system has hard links."""
     progress: bool
     """Draw progress bars where the output is a terminal."""
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pipeline.errors import LedgerError, TooManyDrops
+from pipeline.errors import LedgerError, MachineDrops, TooManyDrops
 
 
 class Reason(StrEnum):
@@ -63,6 +63,10 @@ class Reason(StrEnum):
     # extract
     DECODER_CRASHED = "decoder_crashed"
     MEMORY = "memory"
+
+
+MACHINE_REASONS = frozenset({Reason.MEMORY, Reason.TIMEOUT})
+"""What was dropped for these another machine may keep, or this one on another day: never stored for a later run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,4 +145,20 @@ def check_drop_share(outcome: Outcome, limit: float, setting: str) -> None:
             f"{len(outcome.dropped)} of {outcome.seen} {outcome.unit}s ({share:.0%}) would be dropped, "
             f"{setting} allows {limit:.0%}: {outcome.count_reasons()}. "
             f"Look at the reasons; if they are right, raise {setting} in params.yaml"
+        )
+
+
+def check_machine_drops(outcome: Outcome, allowed: bool) -> None:
+    """Stop a run whose result another machine would not give, unless that is `allowed`.
+
+    Raises:
+        MachineDrops: something was dropped for one of `MACHINE_REASONS`; the message has the counts by reason and the
+            keys of `params.yaml` that would keep it, or let it pass.
+    """
+    drops = [drop for drop in outcome.dropped if drop.reason in MACHINE_REASONS]
+    if drops and not allowed:
+        named = Outcome(outcome.unit, len(drops), 0, drops).count_reasons()
+        raise MachineDrops(
+            f"{len(drops)} {outcome.unit}s were dropped because of this machine: {named}; raise run.memory or "
+            "run.item_seconds, or set run.allow_machine_drops in params.yaml to do without them"
         )

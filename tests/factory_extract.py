@@ -2,13 +2,15 @@
 
 import hashlib
 import io
+import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pipeline.cache.prune import Use
 from pipeline.contracts import (
     ALIGNED_FOLDER,
     CLEANED,
@@ -18,22 +20,22 @@ from pipeline.contracts import (
     SAMPLES,
     SHARDS_FOLDER,
 )
+from pipeline.execute import ThisProcess
 from pipeline.extract import extract
-from pipeline.extract.fields import plan_fields
+from pipeline.extract.corpus import plan_corpus
+from pipeline.extract.making import Making
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.plan import plan_shards
-from pipeline.extract.samples import find_classes, read_samples
-from pipeline.extract.shard import Recipe, ShardTask
-from pipeline.extract.step import plan_task
+from pipeline.extract.shard import ShardTask
 from pipeline.params import RunParams, check_block, read_params
 from pipeline.records import Outcome
-from pipeline.stage import open_workspace, publish
+from pipeline.stage import Workspace, open_workspace, publish
 from pipeline.store import TarStore
 from pipeline.tables import Row, write_table
 from shardwright.dataset import ShardDataset
 
 ROOT = Path(__file__).parent.parent
 MEDIA_TYPES = {"image": "image/png", "audio": "audio/wav", "text": "text/plain"}
+CACHE_BYTES = 1 << 30
 ENDINGS = {"image": "png", "audio": "wav", "text": "txt"}
 
 
@@ -122,10 +124,14 @@ def make_params(**changes: Any) -> ExtractParams:
     return check_block({"extract": block}, "extract", ExtractParams)
 
 
+def make_run(cache: Path, workers: int = 0) -> RunParams:
+    """The block `run` with a cache."""
+    return RunParams(workers=workers, memory="1 GiB", cache=str(cache), cache_bytes=CACHE_BYTES, progress=False)
+
+
 def run_extract(folder: Path, params: ExtractParams, workers: int = 0) -> Outcome:
     """Run the step on `folder / "data"` and publish what it made; gives its checked outcome."""
-    run = RunParams(workers=workers, memory="1 GiB", cache=str(folder / "cache"), progress=False)
-    with open_workspace("extract", folder / "data", run) as workspace:
+    with open_workspace("extract", folder / "data", make_run(folder / "cache", workers)) as workspace:
         outcome = extract(params, workspace)
         outcome.check()
         publish(workspace, sorted(out.name for out in workspace.work.iterdir()))
@@ -147,11 +153,14 @@ def read_all(root: Path, split: str = "train") -> dict[str, dict[str, Any]]:
     return {sample["key"]: sample for sample in (data[number] for number in range(len(data)))}
 
 
-def plan_tasks(data: Path, folder: Path, params: ExtractParams) -> list[ShardTask]:
-    """The tasks for what a corpus has of pictures and sounds; shards go under `folder`."""
-    samples = [
-        replace(sample, parts={name: part for name, part in sample.parts.items() if name != "text"})
-        for sample in read_samples(data)
-    ]
-    plan = plan_fields(samples, params, find_classes(samples, None))
-    return [plan_task(shard, folder, data, Recipe(plan, None)) for shard in plan_shards(samples, plan, params)]
+def plan_tasks(folder: Path, params: ExtractParams) -> list[ShardTask]:
+    """The tasks for what the corpus in `folder / "data"` has; shards, and the cache, go below `folder / "work"`."""
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    workspace = Workspace(folder / "data", work, work / "cache", make_run(work / "cache"))
+    corpus, workers = plan_corpus(params, workspace), ThisProcess()
+    making = Making(corpus, workspace.run, Use())
+    making.compute_missing(workers)
+    (work / SHARDS_FOLDER).mkdir()
+    return list(making.plan_shard_tasks(work / SHARDS_FOLDER, making.write_learned(work / SHARDS_FOLDER, workers)))

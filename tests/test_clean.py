@@ -1,28 +1,34 @@
 """clean: every item kept or dropped with its reason; changed bytes where the table says; duplicates marked."""
 
 import hashlib
+import random
+import re
+import shutil
+import tarfile
 from collections.abc import Mapping
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.cache.checks import hash_data
+from pipeline.cache.objects import Objects
 from pipeline.clean import clean
-from pipeline.clean.chunk_tar import ChunkTar
+from pipeline.clean.chunk_tar import Member, name_tar, plan_offsets, reuse_tar, write_tar
 from pipeline.clean.chunks import MAX_BYTES, MAX_ITEMS, plan_chunks
 from pipeline.clean.clusters import find_clusters
 from pipeline.clean.params import CleanParams, Nearness
 from pipeline.contracts import CLEANED, ITEMS, MODALITIES
 from pipeline.errors import InputError, ParamsError, TooManyDrops
-from pipeline.modalities.modality import Fingerprint
 from pipeline.params import RunParams, check_block, read_params
 from pipeline.records import Outcome
 from pipeline.stage import Workspace
-from pipeline.store import TarReader, TarStore, read_place
+from pipeline.store import Place, TarReader, TarStore, read_place
 from pipeline.tables import DROPPED, Row, read_table, write_table
 
 ROOT = Path(__file__).parent.parent
@@ -196,7 +202,7 @@ def test_workers_change_no_byte(tmp_path: Path) -> None:
     texts = {f"{n:04d}.txt": f"The {n}th  thing, from a{n}@example.org.".encode() for n in range(2 * MAX_ITEMS)}
     workspace = ingest_files(tmp_path, make_things(3) | texts)
     run_clean(workspace)
-    beside = open_workspace(tmp_path, "beside", workers=2)
+    beside = replace(open_workspace(tmp_path, "beside", workers=2), cache=tmp_path / "another cache")
     run_clean(beside)
     alone = hash_folder(workspace.work / "3_cleaned")
     assert alone == hash_folder(beside.work / "3_cleaned")
@@ -237,18 +243,19 @@ def test_every_modality_has_its_params() -> None:
 
 @given(st.lists(st.integers(0, MAX_BYTES + 10), max_size=20), st.integers(0, 600))
 def test_chunks_are_all_the_rows_in_order_and_bounded(sizes: list[int], small: int) -> None:
-    rows: list[Row] = [{"size": size} for size in [*sizes, *[1] * small]]
-    chunks = plan_chunks(rows)
-    assert [row for chunk in chunks for row in chunk] == rows
+    items = [*sizes, *[1] * small]
+    chunks = plan_chunks(items)
+    assert [number for chunk in chunks for number in range(chunk.start, chunk.stop)] == list(range(len(items)))
     for chunk in chunks:
-        assert 1 <= len(chunk) <= MAX_ITEMS
-        assert len(chunk) == 1 or sum(row["size"] for row in chunk) <= MAX_BYTES
+        assert 1 <= chunk.stop - chunk.start <= MAX_ITEMS
+        assert chunk.stop - chunk.start == 1 or sum(items[chunk]) <= MAX_BYTES
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=40))
 def test_exact_duplicates_are_near_whatever_their_fingerprints(items: list[tuple[int, int]]) -> None:
-    looks = [Fingerprint((2**20 - 1) << (21 * look)) for _, look in items]
-    clusters = find_clusters([str(content) for content, _ in items], looks, Nearness(3, 0.0))
+    bits = np.array([(2**20 - 1) << (21 * look) for _, look in items], np.uint64)
+    sha256s = np.array([hashlib.sha256(bytes([content])).digest() for content, _ in items], "S32")
+    clusters = find_clusters(sha256s, bits, np.empty((len(items), 0), np.uint8), Nearness(3, 0.0))
     contents = [content for content, _ in items]
     assert clusters.exact.tolist() == [contents.index(content) for content in contents]
     for one in range(len(items)):
@@ -258,13 +265,128 @@ def test_exact_duplicates_are_near_whatever_their_fingerprints(items: list[tuple
                 assert clusters.near[one] == clusters.near[other]
 
 
-def test_a_chunk_may_be_done_again(tmp_path: Path) -> None:
-    for content in (b"first", b"second"):
-        tar = ChunkTar(tmp_path / "cleaned-000000.tar")
-        places = [tar.add("a", content), tar.add("b", b"")]
-        tar.write()
-    (tmp_path / "3_cleaned").symlink_to(tmp_path)
+# Kept from run to run
+
+
+FILES = make_things(5) | {
+    "mail.txt": b"Ask owl@example.org.",
+    "phone.txt": b"Call +1 555 010 0199.",
+    "copy.txt": b"Ask owl@example.org.",
+    "photo.jpg": encode_picture(draw_picture(7), "jpg"),
+    "broken.png": b"\x89PNG but not really",
+}
+"""A few of each kind: some are rewritten, one is broken, two have the same bytes."""
+
+CONTENTS = [*FILES.values(), b"A new text from new@example.org.", encode_picture(draw_picture(8), "png")]
+NAMES = [*FILES, "new.txt", "first.txt"]
+CHANGES: list[dict[str, Any]] = [
+    {},
+    {"image": {"near_bits": 1}},
+    {"text": {"redact": ["phone"]}},
+    {"image": {"min_side": 40}},
+]
+
+Edit = tuple[str, bytes | None]
+EDITS = st.tuples(st.sampled_from(NAMES), st.one_of(st.none(), st.sampled_from(CONTENTS)))
+
+
+def read_counts(outcome: Outcome) -> tuple[int, int]:
+    """How many checks were kept, and how many computed."""
+    (line,) = (note for note in outcome.notes if note.startswith("checks: "))
+    kept, computed = re.findall(r"\d+", line)
+    return int(kept), int(computed)
+
+
+def clean_files(folder: Path, files: Mapping[str, bytes], change: Mapping[str, Any]) -> Outcome:
+    """Clean `files` in `folder`, in place of what was there; the cache stays."""
+    for place in ("data", "work"):
+        shutil.rmtree(folder / place, ignore_errors=True)
+    block = read_params(ROOT / "params.yaml")["clean"]
+    return run_clean(ingest_files(folder, files), max_dropped=1.0, **{k: block[k] | v for k, v in change.items()})
+
+
+@settings(max_examples=10)
+@given(steps=st.lists(st.tuples(st.lists(EDITS, max_size=4), st.sampled_from(CHANGES)), min_size=1, max_size=4))
+def test_whatever_is_edited_only_what_is_new_is_checked(
+    steps: list[tuple[list[Edit], dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder, files, seen = tmp_path_factory.mktemp("edits"), dict(FILES), set[tuple[str, bytes, str]]()
+    for number, (edits, change) in enumerate([([], {}), *steps]):
+        for name, content in edits:
+            if content is None:
+                files.pop(name, None)
+            else:
+                files[name] = content
+        # What decides: the params of the kind, but for those of the search for duplicates; the bytes; the type.
+        decisive = {kind: {k: v for k, v in values.items() if k != "near_bits"} for kind, values in change.items()}
+        wanted = {
+            (TYPES[name[-3:]][1], data, str(decisive.get(TYPES[name[-3:]][0]) or "")) for name, data in files.items()
+        }
+        outcome = clean_files(folder / "kept", files, change)
+        assert read_counts(outcome) == (len(wanted & seen), len(wanted - seen))
+        seen |= wanted
+        clean_files(folder / f"anew-{number}", files, change)
+        assert hash_folder(folder / "kept/work/3_cleaned") == hash_folder(folder / f"anew-{number}/work/3_cleaned")
+
+
+def test_a_run_with_nothing_new_writes_no_tar(tmp_path: Path) -> None:
+    clean_files(tmp_path, FILES, {})
+    before = (tmp_path / "work/3_cleaned/cleaned-000000.tar").stat().st_ino
+    assert read_counts(clean_files(tmp_path, FILES, {})) == (len(FILES) - 1, 0)
+    assert (tmp_path / "work/3_cleaned/cleaned-000000.tar").stat().st_ino == before
+    sizes = {path.suffix: path.stat().st_size for path in (tmp_path / "cache/objects").iterdir()}
+    assert set(sizes) == {"", ".tar", ".pack", ".rows"}, "one tar of bytes, one pack of verdicts"
+    assert len(list((tmp_path / "cache/objects").glob("*.pack"))) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_damaged_cache_is_mended(seed: int, tmp_path: Path) -> None:
+    clean_files(tmp_path, FILES, {})
+    expected, draw = hash_folder(tmp_path / "work/3_cleaned"), random.Random(seed)
+    objects = sorted(path for path in (tmp_path / "cache/objects").iterdir() if path.name != ".lock")
+    for path in draw.sample(objects, 2):
+        content = bytearray(path.read_bytes())
+        path.unlink()
+        if draw.random() < 0.7:
+            content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+            path.write_bytes(content)
+    files = dict(FILES)
+    if draw.random() < 0.5:
+        files["another.txt"] = b"Ask another@example.org."  # another tar, from the bytes that are kept
+        clean_files(tmp_path / "anew", files, {})
+        expected = hash_folder(tmp_path / "anew/work/3_cleaned")
+    clean_files(tmp_path, files, {})
+    assert hash_folder(tmp_path / "work/3_cleaned") == expected
+    assert read_counts(clean_files(tmp_path, files, {})) == (len(files) - 1, 0)
+
+
+def test_a_tar_is_kept_under_what_is_in_it_and_may_be_written_again(tmp_path: Path) -> None:
+    objects, path = Objects(tmp_path / "cache", tmp_path), tmp_path / "3_cleaned/cleaned-000000.tar"
+    path.parent.mkdir()
+    contents = [b"first", b"", b"first"]
+    members = [make_member(name, data) for name, data in zip("abc", contents, strict=True)]
+    for _ in range(2):
+        write_tar(objects, path, members, iter(contents))
     with TarReader(tmp_path) as reader:
-        assert [reader.read(place) for place in places] == [b"second", b""]
-    ChunkTar(tmp_path / "none.tar").write()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["3_cleaned", "cleaned-000000.tar"]
+        for member, offset, content in zip(members, plan_offsets(members), contents, strict=True):
+            assert reader.read(Place("3_cleaned/cleaned-000000.tar", offset, member.size)) == content
+    beside = path.with_name("beside.tar")
+    assert reuse_tar(objects, name_tar(members), beside)
+    assert beside.stat().st_ino == path.stat().st_ino
+    assert not reuse_tar(objects, name_tar(members[:2]), beside)
+    kept = objects.find_path(name_tar(members))
+    damaged = bytearray(kept.read_bytes())
+    damaged[5] ^= 1
+    kept.unlink()
+    kept.write_bytes(damaged)
+    assert not reuse_tar(objects, name_tar(members), path.with_name("damaged.tar"))
+    assert not path.with_name("damaged.tar").exists()
+    rows = objects.read_rows(name_tar(members))
+    assert len(rows.entries) == 2
+    with tarfile.open(path) as tar:
+        assert tar.getnames() == ["a", "b", "c"]
+
+
+def make_member(name: str, data: bytes) -> Member:
+    sha256 = hashlib.sha256(data).digest()
+    return Member(name, sha256, len(data), hash_data(sha256))

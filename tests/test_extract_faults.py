@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pipeline.cache.features import check_arrays
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.errors import InputError, LedgerError, ParamsError, PipelineError, TooManyDrops
-from pipeline.extract.shard import check_arrays, extract_shard
+from pipeline.extract.shard import check_file, make_shard
 from pipeline.extract.step import check_written
+from pipeline.modalities.modality import Item
+from pipeline.modalities.table import MODALITIES as TABLE
 from pipeline.records import Reason, Rejection
 from pipeline.tables import DROPPED, read_table
 from shardwright.field import Field
@@ -137,24 +140,52 @@ def test_a_missing_tokenizer_is_found_before_any_work(tmp_path: Path) -> None:
 
 def test_a_fault_of_ours_names_the_sample(tmp_path: Path) -> None:
     write_corpus(tmp_path / "data", make_things(4))
-    task = plan_tasks(tmp_path / "data", tmp_path, make_params())[0]
+    task = plan_tasks(tmp_path, make_params())[0]
     lost = replace(task.recipe.plan, classes=("neither",))
+    first = task.folders.tables.read_samples(task.rows)[0]
     with pytest.raises(ValueError, match="not in tuple") as caught:
-        extract_shard(replace(task, recipe=replace(task.recipe, plan=lost)))
-    assert caught.value.__notes__ == [f"at sample {task.samples[0].key}"]
+        make_shard(replace(task, recipe=replace(task.recipe, plan=lost)))
+    assert caught.value.__notes__ == [f"at sample {first.key}"]
+
+
+def test_a_fault_of_an_extractor_names_the_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(item: Item, params: Any, learned: Any) -> Any:
+        raise ZeroDivisionError
+
+    write_corpus(tmp_path / "data", make_things(4))
+    monkeypatch.setitem(TABLE, "image", replace(TABLE["image"], extract=fail))
+    with pytest.raises(ZeroDivisionError) as caught:
+        run_extract(tmp_path, make_params())
+    assert any(note.startswith("at folder:thing-0") for note in caught.value.__notes__)
 
 
 def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     root = extract_things(tmp_path, make_things(2, modalities=("image",)))
-    check_written(root, 2)
+    manifest = read_manifest(root)
+    check_written(root, manifest, 2)
     with pytest.raises(LedgerError, match="3 samples were kept, 2 are in the shards"):
-        check_written(root, 3)
-    shard = root / "train" / "train-000000.tar"
-    damaged = bytearray(shard.read_bytes())
-    damaged[700] ^= 1
-    shard.write_bytes(damaged)
-    with pytest.raises(PipelineError, match=r"not as they were written: train/train-000000\.tar: thing-"):
-        check_written(root, 2)
+        check_written(root, manifest, 3)
+    with pytest.raises(LedgerError, match="5_shards has another manifest"):
+        check_written(root, replace(manifest, extract=None), 2)
+    path = root / "train" / "train-000000.tar"
+    sha256 = manifest.splits["train"].shards[0].sha256
+    check_file(path, sha256)
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    with pytest.raises(PipelineError, match=r"train-000000\.tar is not as it was written"):
+        check_file(path, sha256)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(LedgerError, match=r"train/train-000000\.tar has another size"):
+        check_written(root, manifest, 2)
+
+
+def test_an_item_that_is_not_what_was_cleaned_is_named(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "data", make_things(2, modalities=("audio",)))
+    tar = tmp_path / "data/2_ingested/items-000000.tar"
+    content = bytearray(tar.read_bytes())
+    content[700] ^= 1
+    tar.write_bytes(content)
+    with pytest.raises(InputError, match=r"2_ingested/items-000000\.tar is damaged at folder:thing-000\.wav"):
+        run_extract(tmp_path, make_params())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Which sample goes into which shard, and means that do not depend on how the samples were dealt out."""
 
+import hashlib
 from collections.abc import Sequence
 from functools import cache, reduce
 from typing import Any
@@ -18,25 +19,21 @@ from pipeline.extract.plan import (
     PlannedShard,
     count_shards,
     estimate_sample_bytes,
-    find_shard,
-    hash_key,
+    find_shards,
     plan_shards,
 )
-from pipeline.extract.samples import AlignedSample
+from pipeline.extract.samples import SampleColumns, hash_key
 from shardwright.field import Field
 from tests.factory_extract import make_params
 
 KEYS = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True), unique=True, max_size=40)
 
 
-def deal_out(key: str) -> st.SearchStrategy[AlignedSample]:
-    return st.builds(
-        AlignedSample, st.just(key), st.sampled_from(["train", "val"]), st.none(), st.just(key), st.just({})
-    )
-
-
-SAMPLES = KEYS.flatmap(lambda keys: st.tuples(*map(deal_out, keys)))
+SPLITS = ("val", "train")
+SAMPLES = KEYS.flatmap(lambda keys: st.tuples(*(st.tuples(st.just(key), st.sampled_from((0, 1))) for key in keys)))
 FIELDS = {"image": Field("uint8", (16, 16, 3), axes="HWC")}
+
+Planned = list[tuple[str, int, list[str]]]
 
 
 @cache
@@ -44,19 +41,31 @@ def make_small_params(shards: int | None) -> ExtractParams:
     return make_params(shards=shards, shard_bytes=8192)
 
 
-def plan(samples: Sequence[AlignedSample], shards: int | None = None) -> list[PlannedShard]:
-    params = make_small_params(shards)
-    return plan_shards(samples, plan_fields(samples, params, ("some",)), params)
+def plan(samples: Sequence[tuple[str, int]], shards: int | None = None) -> Planned:
+    """Split, number and keys of each shard of samples that are given by key and split."""
+    keys = [key for key, _ in samples]
+    columns = SampleColumns(
+        np.array([hash_key(key) for key in keys], "S32"),
+        np.array([split for _, split in samples], np.int32),
+        np.full(len(keys), -1, np.int32),
+        SPLITS,
+        (),
+        {},
+        {},
+    )
+    fields = plan_fields((), (), make_small_params(shards), ("some",)).fields
+    planned = plan_shards(columns, np.ones(len(keys), bool), fields, make_small_params(shards))
+    return [(shard.split, shard.number, [keys[row] for row in shard.rows]) for shard in planned]
 
 
 @settings(max_examples=60)
 @given(SAMPLES, st.randoms(use_true_random=False))
-def test_every_sample_is_in_one_shard_whatever_the_order(samples: tuple[AlignedSample, ...], random: Any) -> None:
+def test_every_sample_is_in_one_shard_whatever_the_order(samples: tuple[tuple[str, int], ...], random: Any) -> None:
     shards = plan(samples)
-    dealt = [sample for shard in shards for sample in shard.samples]
-    assert sorted(sample.key for sample in dealt) == sorted(sample.key for sample in samples)
-    assert all(sample.split == shard.split for shard in shards for sample in shard.samples)
-    assert all(shard.samples for shard in shards)
+    dealt = [(key, split) for split, _, keys in shards for key in keys]
+    assert sorted(dealt) == sorted((key, SPLITS[split]) for key, split in samples)
+    assert all(keys for _, _, keys in shards)
+    assert shards == sorted(shards)
     shuffled = list(samples)
     random.shuffle(shuffled)
     assert plan(shuffled) == shards
@@ -64,19 +73,26 @@ def test_every_sample_is_in_one_shard_whatever_the_order(samples: tuple[AlignedS
 
 @settings(max_examples=60)
 @given(SAMPLES, st.integers(0, 5))
-def test_twice_as_many_shards_split_each_in_two(samples: tuple[AlignedSample, ...], bits: int) -> None:
-    coarse = {(s.split, s.number): s.samples for s in plan(samples, 2**bits)}
-    fine = {(s.split, s.number): s.samples for s in plan(samples, 2 ** (bits + 1))}
-    for (split, number), members in coarse.items():
-        assert members == fine.get((split, 2 * number), ()) + fine.get((split, 2 * number + 1), ())
+def test_twice_as_many_shards_split_each_in_two(samples: tuple[tuple[str, int], ...], bits: int) -> None:
+    coarse = {(split, number): keys for split, number, keys in plan(samples, 2**bits)}
+    fine = {(split, number): keys for split, number, keys in plan(samples, 2 ** (bits + 1))}
+    for (split, number), keys in coarse.items():
+        assert keys == fine.get((split, 2 * number), []) + fine.get((split, 2 * number + 1), [])
 
 
 @settings(max_examples=60)
 @given(SAMPLES, st.integers(0, 5))
-def test_order_is_that_of_the_hashes(samples: tuple[AlignedSample, ...], bits: int) -> None:
-    for split in ("train", "val"):
-        dealt = [s.key for shard in plan(samples, 2**bits) if shard.split == split for s in shard.samples]
+def test_order_is_that_of_the_hashes(samples: tuple[tuple[str, int], ...], bits: int) -> None:
+    for name in SPLITS:
+        dealt = [key for split, _, keys in plan(samples, 2**bits) if split == name for key in keys]
         assert dealt == sorted(dealt, key=hash_key)
+
+
+@given(KEYS, st.integers(0, 19))
+def test_a_shards_number_is_the_first_bits_of_the_hash(keys: list[str], bits: int) -> None:
+    hashes = [hashlib.sha256(key.encode()).digest() for key in keys]
+    expected = [int.from_bytes(digest, "big") >> (256 - bits) for digest in hashes]
+    assert find_shards(np.array(hashes, "S32"), 2**bits).tolist() == expected
 
 
 @given(st.integers(1, 10**7), st.integers(1, 10**8), st.integers(1, 10**9))
@@ -90,12 +106,8 @@ def test_the_number_of_shards_is_the_smallest_that_keeps_to_the_size(samples: in
         assert samples * size <= count * limit
 
 
-def test_one_shard_takes_all() -> None:
-    assert {find_shard(f"key-{number}", 1) for number in range(20)} == {0}
-
-
 def test_the_last_shard_can_be_named() -> None:
-    assert PlannedShard("train", MAX_SHARDS - 1, ()).name == "train-524287.tar"
+    assert PlannedShard("train", MAX_SHARDS - 1, np.empty(0)).name == "train-524287.tar"
 
 
 def test_the_estimate_is_that_of_a_real_sample() -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import typing
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,12 @@ def check(name: str, data: bytes, media_type: str) -> Checked | Rejection:
 
 
 def learn(modality: Modality[Any, Any], items: list[Item], params: Any) -> Any:
-    if modality.count is None or modality.learn is None:
+    if modality.learning is None:
         return None
-    counts: dict[str, int] = {}
+    counts: Counter[str] = Counter()
     for item in items:
-        for word, count in modality.count(item, params).items():
-            counts[word] = counts.get(word, 0) + count
-    return modality.learn(counts, params)
+        counts.update(modality.learning.count(modality.learning.parse(item, params), params))
+    return modality.learning.learn(counts, params)
 
 
 def test_table_is_in_the_order_of_the_contract() -> None:
@@ -140,7 +140,7 @@ def test_damaged_files_are_judged_and_never_crash(name: str, media_type: str, da
         damaged[at] ^= mask
     verdict = check(name, bytes(damaged), media_type)
     modality = MODALITIES[name]
-    if isinstance(verdict, Checked) and modality.learn is None:
+    if isinstance(verdict, Checked) and modality.learning is None:
         item = Item(verdict.data, media_type, verdict.facts.get("orientation", 1))
         modality.extract(item, find_params(modality.extract, "extract", name), None)
     if isinstance(verdict, Rejection):

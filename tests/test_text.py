@@ -23,6 +23,7 @@ from pipeline.modalities.text import (
     extract_text,
     learn_vocabulary,
     load_tokenizer,
+    parse_words,
     prepare_text,
     split_words,
 )
@@ -261,7 +262,7 @@ def test_vocabulary_does_not_depend_on_the_order_of_counting(counts: dict[str, i
 
 
 def test_ids_are_places_in_the_vocabulary() -> None:
-    learned = learn_vocabulary(count_words(item("the cat and the dog"), FEATURES), FEATURES)
+    learned = learn_vocabulary(count_words(parse_words(item("the cat and the dog"), FEATURES), FEATURES), FEATURES)
     assert learned["words"] == ["<pad>", "<unk>", "the", "and", "cat", "dog"]
     arrays = extract_text(item("The dog and the axolotl"), FEATURES, learned)
     assert not isinstance(arrays, Rejection)
@@ -271,7 +272,7 @@ def test_ids_are_places_in_the_vocabulary() -> None:
     assert not isinstance(long, Rejection)
     assert long["tokens"].tolist() == [4] * 8
     assert long["tokens_length"] == 8
-    assert count_words(item("cat " * 20), FEATURES) == {"cat": 8}
+    assert count_words(parse_words(item("cat " * 20), FEATURES), FEATURES) == {"cat": 8}
 
 
 def test_another_vocabulary_gives_other_ids() -> None:

@@ -1,30 +1,82 @@
-"""The tar of one chunk: held in memory and written at once, so that a task can be run again without harm."""
+"""The tar of one chunk's cleaned bytes: held in memory and written at once, or, where the cache has the same one, given
+a second name."""
 
+import hashlib
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.contracts import CLEANED_FOLDER
-from pipeline.store import Place
+import numpy as np
+
+from pipeline.cache.objects import Objects, copy_by_link
+from pipeline.cache.rows import ENTRY, PIECE, DamagedError, Rows
 from shardwright.publish import write_file
-from shardwright.tar import BLOCK, END, encode_member
+from shardwright.tar import BLOCK, END, count_padding, encode_member
 
 
-class ChunkTar:
-    """Collects members for `path`. A chunk is bounded in bytes, and so is this."""
+@dataclass(frozen=True)
+class Member:
+    """An item's cleaned bytes: its name in the tar, their sha256, their size, and their fingerprint in the cache."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._members: list[bytes] = []
-        self._size = 0
+    name: str
+    sha256: bytes
+    size: int
+    fingerprint: bytes
 
-    def add(self, name: str, data: bytes) -> Place:
-        """Append a member and say where its content will be."""
-        member = encode_member(name, data)
-        place = Place(f"{CLEANED_FOLDER}/{self._path.name}", self._size + BLOCK, len(data))
-        self._members.append(member)
-        self._size += len(member)
-        return place
 
-    def write(self) -> None:
-        """Write the tar under its name; none if nothing was added."""
-        if self._members:
-            write_file(self._path, [*self._members, END])
+def plan_offsets(members: Sequence[Member]) -> list[int]:
+    """Where the content of each member starts in the tar."""
+    offsets, position = [], 0
+    for member in members:
+        offsets.append(position + BLOCK)
+        position += BLOCK + member.size + count_padding(member.size)
+    return offsets
+
+
+def name_tar(members: Sequence[Member]) -> str:
+    """The name in the cache of the tar of these members."""
+    digest = hashlib.sha256(b"tar of cleaned bytes")
+    for member in members:
+        digest.update(f"{member.name} {member.sha256.hex()} {member.size} {member.fingerprint.hex()}\n".encode())
+    return f"{digest.hexdigest()[:32]}.tar"
+
+
+def reuse_tar(objects: Objects, name: str, path: Path) -> bool:
+    """Give the kept tar of that name the second name `path`, if there is one and it is whole."""
+    try:
+        rows = objects.read_rows(name)
+        path.unlink(missing_ok=True)  # of a task that runs again
+        copy_by_link(objects.find_path(name), path)
+    except (DamagedError, FileNotFoundError):
+        return False
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == rows.about["sha256"]:
+            return True
+    path.unlink()
+    return False
+
+
+def write_tar(objects: Objects, path: Path, members: Sequence[Member], contents: Iterator[bytes]) -> None:
+    """Write the tar, whole or not at all, and keep it in the cache."""
+    entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
+    pieces: list[tuple[int, int, int]] = []
+    chunks: list[bytes] = []
+    for member, offset, content in zip(members, plan_offsets(members), contents, strict=True):
+        chunks.append(encode_member(member.name, content))
+        if member.fingerprint not in entries:  # else another item has the same bytes
+            entries[member.fingerprint] = (member.fingerprint, False, len(pieces), 1)
+            pieces.append((offset, member.size, zlib.crc32(content)))
+    chunks.append(END)
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    write_file(path, chunks)
+    table = np.array(list(entries.values()), ENTRY)
+    rows = Rows(
+        sum(map(len, chunks)),
+        table[np.argsort(table["fingerprint"])],
+        np.array(pieces, PIECE),
+        {"sha256": digest.hexdigest()},
+    )
+    objects.adopt(name_tar(members), path, rows)

@@ -6,10 +6,11 @@ levelled, a limit of 2 finds 80 to 100 % of the copies of each kind, and 5 pairs
 they come, a limit of 8 finds 0 to 100 % of them, and joins 50 foggy pictures of three kinds.
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from pipeline.components import Indexes
 
 Thumbnails = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -17,24 +18,29 @@ MIDDLE = 128
 CONTRAST = 32  # standard deviation: four of them reach from the middle to the ends
 MIN_CONTRAST = 1.0  # below this a thumbnail is even, and stretching it would show its rounding
 
-BATCH = 16_384  # thumbnails at a time: 32 MiB of each array of float64
+BATCH = 4096  # thumbnails at a time: 8 MiB of each array of float64
 
 
-def level_thumbnails(thumbnails: Thumbnails) -> Thumbnails:
+def level_thumbnails(thumbnails: Thumbnails, places: Indexes | None = None) -> Thumbnails:
     """Thumbnails, uint8 (n, cells), with a mean of 128 and a standard deviation of 32 levels each, cut to 0 to 255.
 
-    Sums are whole numbers, so the result is the same on every machine. There may be no cells, and then nothing is done.
+    Those at `places`, if given: of a file that is larger than memory no more is read. Sums are whole numbers, so the
+    result is the same on every machine. There may be no cells, and then nothing is done.
     """
-    if thumbnails.size == 0:
-        return thumbnails
-    return np.concatenate(list(_level_batches(thumbnails)))
+    count = len(thumbnails) if places is None else len(places)
+    levelled = np.empty((count, thumbnails.shape[1]), np.uint8)
+    if levelled.size:
+        for start in range(0, count, BATCH):
+            part = slice(start, start + BATCH)
+            levelled[part] = _level(thumbnails[part if places is None else places[part]])
+    return levelled
 
 
-def _level_batches(thumbnails: Thumbnails) -> Iterator[Thumbnails]:
+def _level(thumbnails: Thumbnails) -> Thumbnails:
     cells = thumbnails.shape[1]
-    for start in range(0, len(thumbnails), BATCH):
-        levels = thumbnails[start : start + BATCH].astype(np.int64)
-        sums = levels.sum(axis=1, keepdims=True)
-        variances = (cells * (levels**2).sum(axis=1, keepdims=True) - sums**2) / cells**2
-        scale = CONTRAST / np.maximum(np.sqrt(variances), MIN_CONTRAST)
-        yield np.clip(np.rint((levels - sums / cells) * scale + MIDDLE), 0, 255).astype(np.uint8)
+    levels = thumbnails.astype(np.int64)
+    sums = levels.sum(axis=1, keepdims=True)
+    variances = (cells * (levels**2).sum(axis=1, keepdims=True) - sums**2) / cells**2
+    scale = CONTRAST / np.maximum(np.sqrt(variances), MIN_CONTRAST)
+    levelled: Thumbnails = np.clip(np.rint((levels - sums / cells) * scale + MIDDLE), 0, 255).astype(np.uint8)
+    return levelled

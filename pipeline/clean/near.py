@@ -9,9 +9,10 @@ with those that follow it while the band is the same and the sum within reach: f
 sixteens, then the cells.
 """
 
+import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,34 +37,47 @@ def find_near_clusters(bits: Bits, thumbnails: Thumbnails, near_bits: int, near_
     `near_difference` per cell on average. Exact: the same clusters as comparing all pairs.
     """
     first, looks = _find_looks(bits, thumbnails)
-    clusters = _join_near(bits[first], thumbnails[first], near_bits, near_difference)
+    clusters = _join_near(bits, thumbnails, first, Reach(near_bits, near_difference))
     return first[clusters][looks]
 
 
+class Reach(NamedTuple):
+    """How far near goes: bits of 64, and levels a cell on average."""
+
+    bits: int
+    difference: float
+
+
 def _find_looks(bits: Bits, thumbnails: Thumbnails) -> tuple[Indexes, Indexes]:
-    """The first thing of each look (fingerprint and thumbnail) in order of appearance, and the look of each thing."""
-    raw = np.ascontiguousarray(np.concatenate([bits[:, None].view(np.uint8), thumbnails], axis=1))
-    whole = raw.view(np.dtype((np.void, raw.shape[1])))[:, 0]
-    _, first, looks = np.unique(whole, return_index=True, return_inverse=True)
+    """The first thing of each look (fingerprint and thumbnail) in order of appearance, and the look of each thing.
+
+    By a hash of 128 bits: sorting the looks themselves would hold all thumbnails in memory, and twice.
+    """
+    prints = np.empty(len(bits), "S16")
+    for number, print_bits in enumerate(bits.tolist()):
+        look = print_bits.to_bytes(8, "little") + thumbnails[number].tobytes()
+        prints[number] = hashlib.blake2b(look, digest_size=16).digest()
+    _, first, looks = np.unique(prints, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return first[order], rank[looks]
 
 
-def _join_near(bits: Bits, thumbnails: Thumbnails, near_bits: int, near_difference: float) -> Indexes:
-    count = len(bits)
-    reach = int(near_difference * thumbnails.shape[1])  # sums are whole numbers, so cutting decides nothing
-    stripes, sums = _sum_stripes(thumbnails), _sum_widely(thumbnails)
+def _join_near(bits: Bits, thumbnails: Thumbnails, first: Indexes, near: Reach) -> Indexes:
+    """Clusters of the things `first`, as places in it."""
+    count, bits = len(first), bits[first]
+    reach = int(near.difference * thumbnails.shape[1])  # sums are whole numbers, so cutting decides nothing
+    stripes, sums = _sum_stripes(thumbnails)[first], _sum_widely(thumbnails)[first]
     root = np.arange(count, dtype=np.int64)
-    for band in _split_bands(bits, near_bits + 1):
+    for band in _split_bands(bits, near.bits + 1):
         order = np.lexsort((sums, band))
         for left, right in _walk_windows(band[order], sums[order], reach):
             pairs = order[left], order[right]
             pairs = _select(pairs, root[pairs[0]] != root[pairs[1]])
-            pairs = _select(pairs, np.bitwise_count(bits[pairs[0]] ^ bits[pairs[1]]) <= near_bits)
+            pairs = _select(pairs, np.bitwise_count(bits[pairs[0]] ^ bits[pairs[1]]) <= near.bits)
             pairs = _select(pairs, _sum_differences(stripes, *pairs) <= reach)
-            pairs = _select(pairs, _sum_differences(thumbnails, *pairs) <= reach)
+            pairs = _select(pairs, _sum_differences(thumbnails, first[pairs[0]], first[pairs[1]]) <= reach)
             if len(pairs[0]):
                 root = find_components(count, root[pairs[0]], root[pairs[1]])[root]
     return root
@@ -79,11 +93,12 @@ def _sum_widely(thumbnails: Thumbnails) -> Indexes:
     """A sum of each thumbnail's cells with the signs of a square wave: of a few waves the one that tells things apart
     best. (All signs alike tell nothing apart where thumbnails have one brightness.)"""
     cells = np.arange(thumbnails.shape[1])
-    odd = [cells * halves // max(len(cells), 1) % 2 == 1 for halves in HALF_WAVES]
-    sums = [
-        thumbnails[:, ~where].sum(axis=1, dtype=np.int64) - thumbnails[:, where].sum(axis=1, dtype=np.int64)
-        for where in odd
-    ]
+    odd = np.stack([cells * halves // max(len(cells), 1) % 2 == 1 for halves in HALF_WAVES])
+    signs = np.where(odd, -1, 1).T.astype(np.float32)  # sums of a few hundred bytes: exact
+    sums = np.empty((len(HALF_WAVES), len(thumbnails)), np.int64)
+    for start in range(0, len(thumbnails), BATCH):
+        part = thumbnails[start : start + BATCH].astype(np.float32)
+        sums[:, start : start + BATCH] = (part @ signs).T
     return max(sums, key=lambda each: float(each.std()) if len(each) else 0.0)
 
 

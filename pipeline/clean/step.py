@@ -1,34 +1,18 @@
-"""clean, from the ingested items to the cleaned table: check in parallel, cluster, write."""
+"""clean, from the ingested items to the cleaned table: check in parallel what is new, settle, cluster, write."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
-
-from pipeline.clean.check import Chunk, Finding, check_chunk
-from pipeline.clean.chunks import plan_chunks
-from pipeline.clean.clusters import Clusters, find_clusters
+from pipeline.cache.find import find_entries
+from pipeline.cache.prune import Use, prune
+from pipeline.clean.checking import Checking
+from pipeline.clean.items import Folders, Wanted, read_items
 from pipeline.clean.params import CleanParams
-from pipeline.contracts import CLEANED, CLEANED_FOLDER, INGESTED_FOLDER, ITEMS, MODALITIES
-from pipeline.execute import run_tasks
-from pipeline.item_name import name_item
-from pipeline.progress import show_progress
-from pipeline.records import Drop, Outcome, Rejection, check_drop_share
+from pipeline.clean.table import write_items
+from pipeline.contracts import CLEANED_FOLDER
+from pipeline.execute import open_workers
+from pipeline.records import Outcome, check_drop_share, check_machine_drops
 from pipeline.stage import Workspace
-from pipeline.tables import Row, read_table, write_dropped, write_table
-
-FACTS = [name for name in CLEANED if name not in ITEMS and name not in ("redactions", "exact_cluster", "near_cluster")]
-"""The columns that a modality's check fills; those of the other modalities stay null."""
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedItem:
-    """An ingested item and what its check found."""
-
-    row: Row
-    finding: Finding
+from pipeline.tables import write_dropped
 
 
 def clean(params: CleanParams, workspace: Workspace) -> Outcome:
@@ -36,85 +20,27 @@ def clean(params: CleanParams, workspace: Workspace) -> Outcome:
 
     Raises:
         TooManyDrops: more than `params.max_dropped` of the items are unfit.
+        MachineDrops: something was dropped because of this machine, and `run.allow_machine_drops` does not allow that.
         InputError: the ingested table or bytes are missing or damaged.
     """
-    rows = read_table(workspace.data / INGESTED_FOLDER / "items.parquet", ITEMS)
-    folder = workspace.work / CLEANED_FOLDER
+    work = workspace.work.resolve()
+    folders = Folders(workspace.data.resolve(), work / "items.arrow", workspace.cache.resolve(), work)
+    folder = work / CLEANED_FOLDER
     folder.mkdir(parents=True)
-    kept: dict[str, list[CheckedItem]] = defaultdict(list)
-    drops: list[Drop] = []
-    for row, verdict in zip(rows, _check_items(rows, params, folder, workspace), strict=True):
-        if isinstance(verdict, Rejection):
-            drops.append(verdict.drop(name_item(row)))
-        else:
-            kept[row["modality"]].append(CheckedItem(row, verdict))
+    items = read_items(folders, params)
+    wanted = Wanted(items)
+    with folders.objects.hold():
+        use = Use(damaged=set(find_entries(folders.objects, [wanted.verdicts, wanted.data])))
+        checking = Checking(items, wanted, folders, params, use)
+        with open_workers(workspace.run, checking.count_tasks(), [folders.data]) as workers:
+            checking.check_missing(workers, workspace.run)
+            findings, drops = checking.settle(folder, workers, workspace.run)
     write_dropped(folder / "dropped.parquet", "clean", "item", drops)
-    notes = _write_items(folder / "items.parquet", kept, params)
-    outcome = Outcome("item", len(rows), sum(map(len, kept.values())), drops, notes=notes)
+    described = write_items(folder / "items.parquet", folders.items, items, findings, params)
+    outcome = Outcome("item", len(items), len(items) - len(drops), drops)
+    check_machine_drops(outcome, workspace.run.allow_machine_drops)
     check_drop_share(outcome, params.max_dropped, "clean.max_dropped")
-    return outcome
-
-
-def _check_items(
-    rows: Sequence[Row], params: CleanParams, folder: Path, workspace: Workspace
-) -> list[Finding | Rejection]:
-    """The verdicts on `rows`, in their order; the workers leave changed bytes in tars in `folder`."""
-    tasks = [
-        Chunk(workspace.data, folder / f"cleaned-{number:06d}.tar", chunk, params)
-        for number, chunk in enumerate(plan_chunks(rows))
-    ]
-    verdicts = dict(
-        show_progress(run_tasks(check_chunk, tasks, workspace.run), len(tasks), "chunks of items", workspace.run)
-    )
-    return [verdict for number in range(len(tasks)) for verdict in verdicts[number]]
-
-
-def _write_items(path: Path, kept: Mapping[str, list[CheckedItem]], params: CleanParams) -> list[str]:
-    """Write the cleaned table in the order of ids; gives a line of counts for each modality."""
-    table: list[Row] = []
-    notes = []
-    for modality in (name for name in MODALITIES if name in kept):
-        items = sorted(kept[modality], key=lambda item: str(item.row["id"]))
-        clusters = find_clusters(
-            [item.finding.sha256 for item in items],
-            [item.finding.fingerprint for item in items],
-            params.nearness[modality],
-        )
-        table += _build_rows(items, clusters)
-        notes.append(f"{modality}: {_describe([item.finding for item in items], clusters)}")
-    write_table(path, sorted(table, key=lambda row: str(row["id"])), CLEANED)
-    return notes
-
-
-def _build_rows(items: Sequence[CheckedItem], clusters: Clusters) -> Iterator[Row]:
-    ids = [item.row["id"] for item in items]
-    for item, exact, near in zip(items, clusters.exact, clusters.near, strict=True):
-        found = item.finding
-        yield {
-            **item.row,
-            "sha256": found.sha256,
-            "tar": found.place.tar,
-            "offset": found.place.offset,
-            "size": found.place.size,
-            **dict.fromkeys(FACTS),
-            **found.facts,
-            "redactions": found.redactions,
-            "exact_cluster": ids[exact],
-            "near_cluster": ids[near],
-        }
-
-
-def _describe(findings: Sequence[Finding], clusters: Clusters) -> str:
-    """`741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4`."""
-    exact, _ = np.unique(clusters.exact, return_counts=True)
-    near, sizes = np.unique(clusters.near, return_counts=True)
-    redactions = sum(finding.redactions for finding in findings)
-    return ", ".join(
-        [
-            f"{len(findings)} kept",
-            f"{sum(finding.rewritten for finding in findings)} rewritten",
-            *([f"{redactions} passages redacted"] if redactions else []),
-            f"{len(findings) - len(exact)} exact and {len(findings) - len(near)} near duplicates marked",
-            f"largest near cluster {sizes.max()}",
-        ]
-    )
+    notes = [*described, *checking.describe()]
+    if forgotten := prune(folders.objects, use, workspace.run.cache_bytes):
+        notes.append(f"{forgotten / 1e9:.1f} GB that this run used had to leave the item cache: raise run.cache_bytes")
+    return replace(outcome, notes=notes)

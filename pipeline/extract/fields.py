@@ -1,10 +1,9 @@
 """What each sample of a dataset holds, known before any item is read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.samples import AlignedSample, find_modalities
 from pipeline.modalities.table import MODALITIES
 from pipeline.params import Params
 from shardwright.field import Field
@@ -27,19 +26,25 @@ class FieldPlan:
     optional: tuple[str, ...]
     classes: tuple[str, ...] | None
 
+    def own_fields(self, modality: str) -> dict[str, Field]:
+        """The fields of one modality."""
+        return {name: self.fields[name] for name in self.modalities[modality]}
 
-def plan_fields(samples: Sequence[AlignedSample], params: ExtractParams, classes: tuple[str, ...] | None) -> FieldPlan:
-    """The fields that these samples need."""
+
+def plan_fields(
+    used: Iterable[str], lacking: Iterable[str], params: ExtractParams, classes: tuple[str, ...] | None
+) -> FieldPlan:
+    """The fields of samples of which some have the modalities `used`, and some lack those in `lacking`."""
     fields: dict[str, Field] = {}
     blocks: dict[str, Params] = {}
     modalities = {}
-    for name in find_modalities(samples):
+    for name in (name for name in MODALITIES if name in set(used)):
         blocks[name] = getattr(params, name)
         own = MODALITIES[name].plan_fields(blocks[name])
         assert not own.keys() & fields.keys(), f"{name} has fields of another modality"
         fields.update(own)
         modalities[name] = tuple(own)
-    optional = tuple(name for name in modalities if any(name not in sample.parts for sample in samples))
+    optional = tuple(name for name in modalities if name in set(lacking))
     fields.update({f"{name}_present": PRESENT for name in optional})
     if classes is not None:
         fields["label"] = LABEL

@@ -4,13 +4,15 @@ The shard's number is the first bits of the hash, and samples are ordered by the
 power of two: when it doubles, each shard splits in two and no sample moves from one to another.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from pipeline.extract.fields import FieldPlan
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.extract.params import MAX_SHARDS, ExtractParams
-from pipeline.extract.samples import AlignedSample
+from pipeline.extract.samples import SampleColumns
 from shardwright.field import Field
 from shardwright.layout import plan_layout
 
@@ -18,14 +20,18 @@ META_BYTES = 1024
 """Assumed for a sample's meta when shards are counted. An average (stamps: 700 to 1,000 bytes): the true one would
 tie the number of shards, and so every shard, to each caption."""
 
+PREFIX_BITS = 64
+"""Of a hash, that are looked at for the shard's number: `MAX_SHARDS` needs 19."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class PlannedShard:
-    """A shard and its samples in order. Numbers may be missing in a split: a shard without samples is not written."""
+    """A shard and the row numbers of its samples in order. Numbers may be missing in a split: a shard without samples
+    is not written."""
 
     split: str
     number: int
-    samples: tuple[AlignedSample, ...]
+    rows: NDArray[Any]
 
     @property
     def name(self) -> str:
@@ -33,19 +39,24 @@ class PlannedShard:
         return f"{self.split}-{self.number:06d}.tar"
 
 
-def plan_shards(samples: Sequence[AlignedSample], plan: FieldPlan, params: ExtractParams) -> list[PlannedShard]:
-    """All shards, by split and number."""
-    splits: dict[str, list[AlignedSample]] = {}
-    for sample in samples:
-        splits.setdefault(sample.split, []).append(sample)
-    sample_bytes = estimate_sample_bytes(plan.fields)
+def plan_shards(
+    samples: SampleColumns, usable: NDArray[np.bool_], fields: Mapping[str, Field], params: ExtractParams
+) -> list[PlannedShard]:
+    """All shards of the usable samples, by split and number."""
+    sample_bytes = estimate_sample_bytes(fields)
     planned = []
-    for split, members in sorted(splits.items()):
-        count = params.shards or count_shards(len(members), sample_bytes, params.shard_bytes)
-        shards: dict[int, list[AlignedSample]] = {}
-        for sample in sorted(members, key=lambda sample: hash_key(sample.key)):
-            shards.setdefault(find_shard(sample.key, count), []).append(sample)
-        planned += [PlannedShard(split, number, tuple(shards[number])) for number in sorted(shards)]
+    for split, name in sorted(enumerate(samples.split_names), key=lambda numbered: numbered[1]):
+        rows = np.flatnonzero(usable & (samples.splits == split)).astype(np.int32)
+        if not len(rows):
+            continue
+        rows = rows[np.argsort(samples.hashes[rows])]
+        count = params.shards or count_shards(len(rows), sample_bytes, params.shard_bytes)
+        numbers = find_shards(samples.hashes[rows], count)
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        planned += [
+            PlannedShard(name, int(numbers[start]), part)
+            for start, part in zip(starts, np.split(rows, starts[1:]), strict=True)
+        ]
     return planned
 
 
@@ -62,12 +73,10 @@ def count_shards(samples: int, sample_bytes: int, shard_bytes: int) -> int:
     return min(count, MAX_SHARDS)
 
 
-def hash_key(key: str) -> bytes:
-    """What orders samples: the sha256 of the key."""
-    return hashlib.sha256(key.encode()).digest()
-
-
-def find_shard(key: str, count: int) -> int:
-    """The number of the key's shard among `count`, a power of two: as many first bits of its hash as count them."""
+def find_shards(hashes: NDArray[np.bytes_], count: int) -> NDArray[np.int64]:
+    """The number of each shard among `count`, a power of two: as many first bits of the hash as count them."""
     bits = count.bit_length() - 1
-    return int.from_bytes(hash_key(key)) >> (256 - bits)
+    if bits == 0:
+        return np.zeros(len(hashes), np.int64)
+    prefixes = np.ascontiguousarray(hashes.view(np.uint8).reshape(-1, 32)[:, :8]).view(">u8")[:, 0]
+    return (prefixes.astype(np.uint64) >> np.uint64(PREFIX_BITS - bits)).astype(np.int64)

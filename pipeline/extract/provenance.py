@@ -22,16 +22,25 @@ LIBRARIES = (
 """Distributions whose version can change a byte of a shard: what the modalities import."""
 
 
-def count_sources(samples: Iterable[AlignedSample]) -> tuple[Source, ...]:
-    """How many samples use something of each source, licence and attribution ("" where unknown), sorted."""
-    counts: Counter[tuple[str, str, str]] = Counter()
+Terms = tuple[str, str, str]
+"""Source, licence and attribution; "" where unknown."""
+
+
+def count_terms(samples: Iterable[AlignedSample]) -> Counter[Terms]:
+    """How many samples use something under each terms."""
+    counts: Counter[Terms] = Counter()
     for sample in samples:
-        counts.update({_name_terms(part.origin) for part in sample.parts.values()})
-    return tuple(Source(*terms, samples=count) for terms, count in sorted(counts.items()))
+        counts.update({_read_terms(part.origin) for part in sample.parts.values()})
+    return counts
 
 
-def _name_terms(origin: Mapping[str, str]) -> tuple[str, str, str]:
+def _read_terms(origin: Mapping[str, str]) -> Terms:
     return origin.get("source", ""), origin.get("licence", ""), origin.get("attribution", "")
+
+
+def list_sources(counts: Mapping[Terms, int]) -> tuple[Source, ...]:
+    """The same for the manifest, sorted."""
+    return tuple(Source(*terms, samples=count) for terms, count in sorted(counts.items()))
 
 
 def describe_making(params: ExtractParams, dataset: str) -> dict[str, Any]:

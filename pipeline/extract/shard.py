@@ -1,6 +1,12 @@
-"""Makes one shard: a task of its own, a pure function of the items' bytes and the recipe."""
+"""Makes one shard: a task of its own, a pure function of the features of its samples and of the recipe.
 
-from collections.abc import Iterator, Mapping
+A shard that the cache has whole gets a second name, once its sha256 was checked; else it is put together of features
+that the cache has, each held to its checksum, and stays in the cache.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,20 +16,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.cache.features import check_arrays, decode_array, decode_parsed, encode_arrays
+from pipeline.cache.find import Placed
+from pipeline.cache.rows import Entry
+from pipeline.errors import PipelineError
 from pipeline.extract.fields import FieldPlan
-from pipeline.extract.learn import read_item
+from pipeline.extract.keep import KeptShard, describe_shard, name_shard, reuse_shard
+from pipeline.extract.learn import find_learning
 from pipeline.extract.meta import describe_sample
-from pipeline.extract.moments import Moments, has_moments, measure, start_moments
+from pipeline.extract.moments import has_moments, measure, start_moments
+from pipeline.extract.plan import estimate_sample_bytes
+from pipeline.extract.provenance import Terms, count_terms
+from pipeline.extract.read import Extractor, FeatureReader, Folders
 from pipeline.extract.samples import AlignedSample
-from pipeline.modalities.modality import Item
 from pipeline.modalities.table import MODALITIES
-from pipeline.records import Drop, Reason, Rejection
-from pipeline.store import TarReader
-from shardwright.canonical import decode_json
-from shardwright.encode import EncodedSample, Sample, WrittenShard, encode_sample, join_samples, write_encoded
+from pipeline.records import Rejection
+from shardwright.canonical import decode_json, encode_canonical
+from shardwright.encode import EncodedSample, join_samples, write_encoded
 from shardwright.field import Field
 
 Array = NDArray[Any]
+Contents = Mapping[str, bytes]
+"""The contents of a sample's members by field."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +51,37 @@ class Learned:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is the same for all shards: the fields, and what was learned, if anything was."""
+    """What is the same for all shards: the fields, what was learned, if anything was, and a hash of both and of how
+    shards are put together."""
 
     plan: FieldPlan
     learned: Learned | None
+    assembly: bytes
+
+    @property
+    def extractors(self) -> dict[str, Extractor]:
+        """Of the modalities in use."""
+        plan = self.plan
+        return {name: Extractor(name, plan.params[name], plan.own_fields(name)) for name in plan.modalities}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ShardTask:
-    """One shard to make: `path` is its file, `data` the data folder; `moments` asks for sums for the statistics."""
+    """One shard to make.
+
+    Attributes:
+        path: its file.
+        rows: of its samples, in order.
+        features: where their features are, by modality.
+        lost: what is to be said of features that no worker can compute, by modality and place.
+        moments: asks for sums for the statistics.
+    """
 
     path: Path
-    data: Path
-    samples: tuple[AlignedSample, ...]
+    folders: Folders
+    rows: Sequence[int]
+    features: Mapping[str, Placed]
+    lost: Mapping[str, Mapping[int, Rejection]]
     recipe: Recipe
     moments: bool
 
@@ -58,38 +90,158 @@ class ShardTask:
         """The name of the shard's file."""
         return self.path.name
 
+    @property
+    def estimated_bytes(self) -> int:
+        """Of memory: the shard, twice while it is joined."""
+        return 2 * len(self.rows) * estimate_sample_bytes(self.recipe.plan.fields)
+
 
 @dataclass(frozen=True)
 class ShardResult:
-    """What became of a task: the shard, or None if no sample was left for it; what was dropped; the sums."""
+    """What became of a task.
 
-    written: WrittenShard | None
-    drops: tuple[Drop, ...]
-    moments: Mapping[str, Moments]
+    Attributes:
+        shard: the shard with its drops and sums; its record is None if no sample was left for it.
+        terms: how many of its samples use something of each source, licence and attribution.
+        kept: the shard's name in the cache, None if it is not there.
+        reused: whether it was there whole.
+        computed: how many features had to be computed, since the cache turned out to be damaged.
+        damaged: the objects that are.
+    """
+
+    shard: KeptShard
+    terms: Counter[Terms]
+    kept: str | None
+    reused: bool = False
+    computed: int = 0
+    damaged: frozenset[str] = frozenset()
 
 
-def extract_shard(task: ShardTask) -> ShardResult:
-    """Make the shard and write it, whole or not at all."""
-    fields = task.recipe.plan.fields
-    moments = {name: start_moments(field) for name, field in fields.items() if task.moments and has_moments(field)}
-    encoded: list[EncodedSample] = []
-    drops: list[Drop] = []
-    with TarReader(task.data) as reader:
-        for sample in task.samples:
+def make_shard(task: ShardTask) -> ShardResult:
+    """Make the shard, whole or not at all.
+
+    Raises:
+        InputError: an item's bytes are not those that were cleaned.
+        PipelineError: the shard is not as it was written: a fault of the disk or of ours.
+    """
+    samples = task.folders.tables.read_samples(task.rows)
+    name = None
+    if not any(task.lost.values()):  # what this machine cannot do says nothing of others
+        name = name_shard(task.recipe.assembly, samples, task.features, task.moments)
+        reused = reuse_shard(task.folders.objects, name, task.path, task.recipe.plan, samples)
+        if reused is not None:
+            return ShardResult(reused, _count_kept(samples, reused), name, reused=True)
+    with FeatureReader(task.folders, task.recipe.extractors) as reader:
+        assembly = Assembly(task, samples, reader)
+        shard = assembly.write()
+        reader.keep_computed()
+        if name is not None and shard.written is not None:
+            prints = [
+                {modality: task.features[modality].read_print(at) for modality in samples[at].parts}
+                for at in assembly.places
+            ]
+            task.folders.objects.adopt(name, task.path, describe_shard(task.recipe.plan, shard, prints))
+        kept = name if shard.written is not None else None
+        terms = _count_kept(samples, shard)
+        return ShardResult(shard, terms, kept, computed=reader.computed, damaged=frozenset(reader.damaged))
+
+
+def _count_kept(samples: Sequence[AlignedSample], shard: KeptShard) -> Counter[Terms]:
+    gone = {drop.key for drop in shard.drops}
+    return count_terms(sample for sample in samples if sample.key not in gone)
+
+
+class Assembly:
+    """A shard that is being put together. `places` are those, in the task, of the samples that are in it."""
+
+    def __init__(self, task: ShardTask, samples: Sequence[AlignedSample], reader: FeatureReader) -> None:
+        plan = task.recipe.plan
+        self._task = task
+        self._plan = plan
+        self._samples = samples
+        self._reader = reader
+        self._moments = {
+            name: start_moments(field) for name, field in plan.fields.items() if task.moments and has_moments(field)
+        }
+        self.places: list[int] = []
+
+    def write(self) -> KeptShard:
+        """Write the shard, if a sample is left for it, and read it back."""
+        encoded, drops = [], []
+        for at, sample in enumerate(self._samples):
             with _name_sample(sample.key):
-                items = {name: read_item(part, reader) for name, part in sample.parts.items()}
-                arrays = extract_sample(sample, items, task.recipe)
-                if isinstance(arrays, Rejection):
-                    drops.append(arrays.drop(sample.key))
+                contents = self._gather(at, sample)
+                if isinstance(contents, Rejection):
+                    drops.append(contents.drop(sample.key))
                     continue
-                meta = describe_sample(sample, read_caption(items))
-                encoded.append(encode_sample(fields, Sample(sample.key, arrays, meta)))
-                for name in find_present(sample, task.recipe.plan) & moments.keys():
-                    moments[name] = moments[name].add(measure(cut_padding(name, arrays)))
-    if not encoded:
-        return ShardResult(None, tuple(drops), moments)
-    task.path.parent.mkdir(parents=True, exist_ok=True)
-    return ShardResult(write_encoded(task.path, join_samples(fields, encoded)), tuple(drops), moments)
+                members = tuple(contents[name] for name in self._plan.fields)
+                meta = describe_sample(sample, self._read_caption(sample))
+                encoded.append(EncodedSample(sample.key, members, encode_canonical(meta)))
+                self._measure(sample, contents)
+                self.places.append(at)
+        if not encoded:
+            return KeptShard(None, tuple(drops), self._moments)
+        path = self._task.path
+        path.parent.mkdir(exist_ok=True)
+        written = write_encoded(path, join_samples(self._plan.fields, encoded))
+        check_file(path, written.record.sha256)
+        return KeptShard(written, tuple(drops), self._moments)
+
+    def _gather(self, at: int, sample: AlignedSample) -> Contents | Rejection:
+        """The contents of all members of a sample but its meta, or why there are none."""
+        plan = self._plan
+        contents: dict[str, bytes] = {}
+        for modality in plan.modalities:
+            found = self._read(at, sample, modality)
+            if isinstance(found, Rejection):
+                return replace(found, detail=f"{modality}: {found.detail}")
+            contents.update(found)
+        for modality in plan.optional:
+            name = f"{modality}_present"
+            contents[name] = _encode_scalar(plan.fields[name], np.array(modality in sample.parts, np.uint8))
+        if plan.classes is not None:
+            number = plan.classes.index(sample.label or "")
+            contents["label"] = _encode_scalar(plan.fields["label"], np.array(number, np.int64))
+        return contents
+
+    def _read(self, at: int, sample: AlignedSample, modality: str) -> Contents | Rejection:
+        """The contents of the members of one modality: zeros where the sample has no such item."""
+        fields = self._plan.own_fields(modality)
+        if modality not in sample.parts:
+            return {name: field.header + bytes(field.nbytes) for name, field in fields.items()}
+        lost = self._task.lost[modality].get(at)
+        entry = lost or self._reader.read(modality, self._task.features[modality], at, sample.parts[modality])
+        if isinstance(entry, Rejection):
+            return entry
+        if MODALITIES[modality].learning is None:
+            return dict(zip(fields, entry.pieces, strict=True))
+        return self._encode_parsed(modality, entry, fields)
+
+    def _encode_parsed(self, modality: str, entry: Entry, fields: Mapping[str, Field]) -> Contents | Rejection:
+        learned = self._task.recipe.learned
+        assert learned is not None
+        parsed = decode_parsed(entry.pieces)
+        arrays = find_learning(modality).encode(parsed, self._plan.params[modality], read_learned(learned))
+        checked = check_arrays(arrays, fields)
+        return (
+            checked
+            if isinstance(checked, Rejection)
+            else dict(zip(fields, encode_arrays(checked, fields), strict=True))
+        )
+
+    def _read_caption(self, sample: AlignedSample) -> str | None:
+        """The sample's text, for people; None where it has none."""
+        texts = (part for part in sample.parts.values() if part.media_type.startswith("text/"))
+        return next((self._reader.read_item(part).data.decode(errors="replace") for part in texts), None)
+
+    def _measure(self, sample: AlignedSample, contents: Contents) -> None:
+        fields = self._plan.fields
+        for name in find_present(sample, self._plan) & self._moments.keys():
+            array = decode_array(contents[name], fields[name])
+            length = f"{name}_length"
+            if length in contents:
+                array = array[: int(decode_array(contents[length], fields[length]))]
+            self._moments[name] = self._moments[name].add(measure(array))
 
 
 @contextmanager
@@ -102,39 +254,8 @@ def _name_sample(key: str) -> Iterator[None]:
         raise
 
 
-def extract_sample(sample: AlignedSample, items: Mapping[str, Item], recipe: Recipe) -> dict[str, Array] | Rejection:
-    """An array for every field of the plan, or why there is none."""
-    plan = recipe.plan
-    arrays: dict[str, Array] = {}
-    for name, own in plan.modalities.items():
-        fields = {field: plan.fields[field] for field in own}
-        if name not in items:
-            arrays.update({field: np.zeros(spec.shape, spec.dtype) for field, spec in fields.items()})
-            continue
-        learned = read_learned(recipe.learned) if recipe.learned and recipe.learned.modality == name else None
-        extracted = MODALITIES[name].extract(items[name], plan.params[name], learned)
-        checked = extracted if isinstance(extracted, Rejection) else check_arrays(extracted, fields)
-        if isinstance(checked, Rejection):
-            return replace(checked, detail=f"{name}: {checked.detail}")
-        arrays.update(checked)
-    for name in plan.optional:
-        arrays[f"{name}_present"] = np.array(name in items, np.uint8)
-    if plan.classes is not None:
-        arrays["label"] = np.array(plan.classes.index(sample.label or ""), np.int64)
-    return arrays
-
-
-def check_arrays(arrays: Mapping[str, Array], fields: Mapping[str, Field]) -> Mapping[str, Array] | Rejection:
-    """The arrays, if they are what their fields say and their floats are finite; else what is wrong with the first."""
-    if arrays.keys() != fields.keys():
-        return Rejection(Reason.BROKEN, "the extractor gave other fields", ", ".join(arrays), ", ".join(fields))
-    for name, field in fields.items():
-        found, wanted = f"{arrays[name].dtype} {arrays[name].shape}", f"{field.dtype} {field.shape}"
-        if found != wanted:
-            return Rejection(Reason.BROKEN, f"the extractor gave another dtype or shape of {name}", found, wanted)
-        if field.dtype.startswith("float") and not np.isfinite(arrays[name]).all():
-            return Rejection(Reason.NONFINITE, f"{name} has values that are NaN or infinite")
-    return arrays
+def _encode_scalar(field: Field, value: Array) -> bytes:
+    return field.header + field.encode(value)
 
 
 def find_present(sample: AlignedSample, plan: FieldPlan) -> set[str]:
@@ -142,16 +263,15 @@ def find_present(sample: AlignedSample, plan: FieldPlan) -> set[str]:
     return {field for modality in sample.parts for field in plan.modalities[modality]}
 
 
-def cut_padding(name: str, arrays: Mapping[str, Array]) -> Array:
-    """The array of a field; of a ragged one, what is there."""
-    length = arrays.get(f"{name}_length")
-    return arrays[name] if length is None else arrays[name][: int(length)]
+def check_file(path: Path, sha256: str) -> None:
+    """Read a file back and hold it to its sha256: some 1 GB/s, where making it takes hours.
 
-
-def read_caption(items: Mapping[str, Item]) -> str | None:
-    """The sample's text, for people; None where it has none."""
-    texts = (item.data.decode(errors="replace") for item in items.values() if item.media_type.startswith("text/"))
-    return next(texts, None)
+    Raises:
+        PipelineError: it has another.
+    """
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise PipelineError(f"{path.name} is not as it was written: a fault of the disk or of its driver")
 
 
 @lru_cache(maxsize=1)

@@ -1,33 +1,25 @@
-"""The step: plan everything, learn, make the shards in parallel, and write down what they are."""
+"""The step: plan everything, compute what the cache lacks, make the shards, and write down what they are."""
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from pipeline.cache.find import find_entries
+from pipeline.cache.prune import Use, prune
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER, SPLITS
-from pipeline.errors import InputError, LedgerError, PipelineError
-from pipeline.execute import Workers, open_workers
+from pipeline.errors import InputError, LedgerError
+from pipeline.execute import open_workers
+from pipeline.extract.corpus import plan_corpus
 from pipeline.extract.dataset import write_dataset
-from pipeline.extract.fields import FieldPlan, plan_fields
-from pipeline.extract.learn import TRAIN, find_learner, learn
+from pipeline.extract.making import Making
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.plan import PlannedShard, plan_shards
 from pipeline.extract.provenance import describe_making
-from pipeline.extract.samples import check_label, find_classes, read_samples
-from pipeline.extract.shard import Learned, Recipe, ShardResult, ShardTask, extract_shard
-from pipeline.modalities.table import MODALITIES
-from pipeline.params import Params, RunParams
-from pipeline.progress import show_progress
-from pipeline.records import Outcome, check_drop_share
+from pipeline.records import Outcome, check_drop_share, check_machine_drops
 from pipeline.stage import Workspace
 from pipeline.tables import write_dropped
 from shardwright.canonical import encode_canonical
-from shardwright.manifest import Manifest
+from shardwright.index import read_index
+from shardwright.manifest import Manifest, read_manifest
 from shardwright.publish import write_file
-from shardwright.verification import verify
-
-VOCABULARY = "vocabulary.json"
 
 
 def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
@@ -36,72 +28,34 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
     Raises:
         InputError: nothing was aligned, no sample is left, or something that a modality needs is missing here.
         TooManyDrops: more was dropped than `extract.max_dropped` allows.
+        MachineDrops: something was dropped because of this machine, and `run.allow_machine_drops` does not allow that.
         PipelineError: a task failed; the message names its shard, and the sample where it is known.
     """
-    data, root = workspace.data.resolve(), workspace.work.resolve() / SHARDS_FOLDER
-    samples = read_samples(data)
-    classes = find_classes(samples, params.classes)
-    unlabelled = {sample.key: drop for sample in samples if (drop := check_label(sample, classes))}
-    usable = [sample for sample in samples if sample.key not in unlabelled]
-    plan = plan_fields(usable, params, classes)
-    shards = plan_shards(usable, plan, params)
-    with open_workers(workspace.run, len(shards)) as workers:
-        prepare_modalities(plan, workers)
-        recipe = Recipe(plan, write_learned(root, plan, shards, data, workers))
-        tasks = [plan_task(shard, root, data, recipe) for shard in shards]
-        results = make_shards(tasks, workers, workspace.run)
-    dropped = unlabelled | {drop.key: drop for result in results for drop in result.drops}
-    kept = [sample for sample in samples if sample.key not in dropped]
-    outcome = Outcome("sample", len(samples), len(kept), list(dropped.values()))
+    root = workspace.work.resolve() / SHARDS_FOLDER
+    corpus = plan_corpus(params, workspace)
+    root.mkdir(parents=True)
+    with corpus.folders.objects.hold():
+        found = [wanted.found for wanted in corpus.wanted.values()]
+        use = Use(damaged=set(find_entries(corpus.folders.objects, found)))
+        making = Making(corpus, workspace.run, use)
+        with open_workers(workspace.run, making.count_tasks(), [corpus.folders.data]) as workers:
+            making.compute_missing(workers)
+            recipe = making.write_learned(root, workers)
+            results = making.make_shards(root, recipe, workers)
+    dropped = [*corpus.unlabelled, *(drop for result in results for drop in result.shard.drops)]
+    outcome = Outcome("sample", corpus.count, corpus.count - len(dropped), dropped)
     records = workspace.work / EXTRACT_FOLDER
     write_dropped(records / "dropped.parquet", "extract", "sample", outcome.dropped)
+    check_machine_drops(outcome, workspace.run.allow_machine_drops)
     check_kept(outcome, params)
-    manifest = write_dataset(root, recipe, list(zip(shards, results, strict=True)), kept)
-    making = encode_canonical(describe_making(params, manifest.hash), indent=1) + b"\n"
-    write_file(records / "extract_record.json", [making])
-    check_written(root, outcome.kept)
-    return replace(outcome, notes=describe_dataset(manifest))
-
-
-def prepare_modalities(plan: FieldPlan, workers: Workers) -> None:
-    """See, before any work, that every modality in use has what it needs.
-
-    In the workers: they have to load the tokenizer anyway, which takes 2 s that would pass twice here.
-    """
-    for _ in workers.run_tasks(prepare_modality, list(plan.params.items())):
-        pass
-
-
-def prepare_modality(task: tuple[str, Params]) -> None:
-    """The task of one modality and its params."""
-    name, params = task
-    MODALITIES[name].prepare(params)
-
-
-def write_learned(
-    root: Path, plan: FieldPlan, shards: Sequence[PlannedShard], data: Path, workers: Workers
-) -> Learned | None:
-    """Write what a modality learned from the training split beside where the shards will be."""
-    root.mkdir(parents=True)
-    modality = find_learner(plan)
-    if modality is None:
-        return None
-    content = encode_canonical(learn(modality, plan, shards, data, workers), indent=1) + b"\n"
-    write_file(root / VOCABULARY, [content])
-    return Learned(modality, root / VOCABULARY, hashlib.sha256(content).hexdigest())
-
-
-def plan_task(shard: PlannedShard, root: Path, data: Path, recipe: Recipe) -> ShardTask:
-    """The task that makes a shard; statistics are over the training split."""
-    return ShardTask(root / shard.split / shard.name, data, shard.samples, recipe, moments=shard.split == TRAIN)
-
-
-def make_shards(tasks: Sequence[ShardTask], workers: Workers, run: RunParams) -> list[ShardResult]:
-    """The results of the tasks, in their order. The largest go first: the last one to end should be short."""
-    order = sorted(range(len(tasks)), key=lambda number: -len(tasks[number].samples))
-    finished = workers.run_tasks(extract_shard, [tasks[number] for number in order])
-    results = dict(show_progress(finished, len(tasks), "shards", run))
-    return [results[place] for place in sorted(results, key=lambda place: order[place])]
+    manifest = write_dataset(root, recipe, list(zip(corpus.shards, results, strict=True)))
+    check_written(root, manifest, outcome.kept)
+    record = encode_canonical(describe_making(params, manifest.hash), indent=1) + b"\n"
+    write_file(records / "extract_record.json", [record])
+    notes = [*describe_dataset(manifest), *making.describe()]
+    if forgotten := prune(corpus.folders.objects, use, workspace.run.cache_bytes):
+        notes.append(f"{forgotten / 1e9:.1f} GB that this run used had to leave the item cache: raise run.cache_bytes")
+    return replace(outcome, notes=notes)
 
 
 def check_kept(outcome: Outcome, params: ExtractParams) -> None:
@@ -111,17 +65,24 @@ def check_kept(outcome: Outcome, params: ExtractParams) -> None:
         raise InputError(f"no sample is left to write: {outcome.count_reasons()}")
 
 
-def check_written(root: Path, samples: int) -> None:
-    """Read everything back and hold it to its hashes and to the count: some 1 GB/s, where making it takes hours.
+def check_written(root: Path, manifest: Manifest, samples: int) -> None:
+    """Hold what was written to the plan: the manifest, the indexes, the shards' sizes, the count.
+
+    The bytes of each shard were read back, or held to their sha256, by the task that made it.
 
     Raises:
-        PipelineError: something is not as it was written: a fault of the disk or of ours.
+        LedgerError: something differs: a fault of ours.
     """
-    report = verify(root)
-    if not report.ok:
-        raise PipelineError(f"the shards are not as they were written: {'; '.join(map(str, report.problems[:5]))}")
-    if report.samples != samples:
-        raise LedgerError(f"{samples} samples were kept, {report.samples} are in the shards")
+    if read_manifest(root).hash != manifest.hash:
+        raise LedgerError(f"{root.name} has another manifest than was written")
+    for name, split in manifest.splits.items():
+        read_index(root / name / split.index.name, split.index.sha256, manifest.fields, split.samples)
+        for shard in split.shards:
+            if (root / name / shard.name).stat().st_size != shard.bytes:
+                raise LedgerError(f"{name}/{shard.name} has another size than was written")
+    written = sum(split.samples for split in manifest.splits.values())
+    if written != samples:
+        raise LedgerError(f"{samples} samples were kept, {written} are in the shards")
 
 
 def describe_dataset(manifest: Manifest) -> list[str]:

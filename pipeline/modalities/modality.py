@@ -54,15 +54,39 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Learning(Generic[FeatureParams]):
+    """For a modality whose features depend on the whole training split, by way of a vocabulary or the like.
+
+    Its `extract` falls into two halves, and the first, which takes time and knows nothing of the other items, is kept
+    between runs:
+
+    `parse(item, params)`: what of an item its features are made of (the words of a text): JSON.
+    `count(parsed, params)`: what one item adds to the counts over the training split.
+    `learn(counts, params)`: what is learned from their sum: JSON, saved beside the shards.
+    `encode(parsed, params, learned)`: arrays for exactly the planned fields.
+    `read_frozen(params)`: what was learned before, where the params name it; then nothing is counted. Raises
+    `InputError` where it is not what they name.
+    `late`: the params that `parse` does not look at: another value of them parses nothing anew.
+    """
+
+    parse: "Callable[[Item, FeatureParams], Any | Rejection]"
+    count: "Callable[[Any, FeatureParams], Counter[str]]"
+    learn: "Callable[[Mapping[str, int], FeatureParams], Any]"
+    encode: "Callable[[Any, FeatureParams, Any], Mapping[str, np.ndarray[Any, Any]] | Rejection]"
+    read_frozen: "Callable[[FeatureParams], Any | None]"
+    late: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Modality(Generic[CheckParams, FeatureParams]):
     """A bundle of pure functions.
 
     `check(data, media_type, params)`: decode, judge, strip, describe.
     `plan_fields(params)`: the shard fields that the modality gives, known before any item is read.
-    `extract(item, params, learned)`: arrays for exactly those fields.
+    `extract(item, params, learned)`: arrays for exactly those fields; `learned` is None without `learning`.
     `prepare(params)`: raises `ParamsError` or `InputError` before any work if the params cannot be carried out here.
-    `count(item, params)` and `learn(counts, params)`: where a feature depends on the whole training split (a
-    vocabulary), what one item adds to the counts, and what is learned from their sum: JSON, saved beside the shards.
+    `learning`: only where features depend on the whole training split.
+    `libraries`: distributions that may change a feature though the modality's code does not import them.
     """
 
     name: str
@@ -70,5 +94,5 @@ class Modality(Generic[CheckParams, FeatureParams]):
     plan_fields: Callable[[FeatureParams], Mapping[str, Field]]
     extract: "Callable[[Item, FeatureParams, Any], Mapping[str, np.ndarray[Any, Any]] | Rejection]"
     prepare: Callable[[FeatureParams], None]
-    count: "Callable[[Item, FeatureParams], Counter[str]] | None" = None
-    learn: "Callable[[Mapping[str, int], FeatureParams], Any] | None" = None
+    learning: Learning[FeatureParams] | None = None
+    libraries: tuple[str, ...] = ()

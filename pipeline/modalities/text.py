@@ -8,8 +8,9 @@ import importlib.util
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 import numpy as np
@@ -18,10 +19,12 @@ from pydantic import Field as Limits
 
 from pipeline.errors import InputError
 from pipeline.modalities.characters import normalize_text
-from pipeline.modalities.modality import Checked, Fingerprint, Item, Modality
+from pipeline.modalities.modality import Checked, Fingerprint, Item, Learning, Modality
 from pipeline.modalities.redaction import PLACEHOLDERS, Kind, redact_text
 from pipeline.params import Params
 from pipeline.records import Reason, Rejection
+from shardwright.canonical import decode_json
+from shardwright.errors import FormatError
 from shardwright.field import Field
 
 if TYPE_CHECKING:
@@ -44,6 +47,15 @@ class TextCheck(Params):
     """What is replaced by [EMAIL] and [PHONE]."""
 
 
+class FrozenVocabulary(Params):
+    """A file that this stage once wrote as `5_shards/vocabulary.json`, kept somewhere else."""
+
+    path: Annotated[str, Limits(min_length=1)]
+    """Where it is."""
+    sha256: Annotated[str, Limits(pattern="^[0-9a-f]{64}$")]
+    """Of the file: it is refused with any other content."""
+
+
 class TextFeatures(Params):
     """What becomes of a text in the shards."""
 
@@ -59,6 +71,8 @@ class TextFeatures(Params):
     """Words at most, the most frequent ones; padding and unknown come on top."""
     min_count: Annotated[int, Limits(ge=1)]
     """Occurrences in the training split below which a word is unknown."""
+    frozen: FrozenVocabulary | None = None
+    """A vocabulary to use as it is instead of learning one: new texts then change no other text's ids."""
 
 
 class Vocabulary(TypedDict):
@@ -96,17 +110,26 @@ def plan_text_fields(params: TextFeatures) -> Mapping[str, Field]:
 
 def extract_text(item: Item, params: TextFeatures, learned: Vocabulary) -> dict[str, NDArray[Any]] | Rejection:
     """`tokens` and `tokens_length` by the vocabulary `learned`."""
+    return encode_words(parse_words(item, params), params, learned)
+
+
+def parse_words(item: Item, params: TextFeatures) -> list[str]:
+    """The words of an item that the shards will hold, as `split_words` finds them."""
+    return split_words(item.data.decode("utf-8"), params)[: params.length]
+
+
+def encode_words(words: Sequence[str], params: TextFeatures, learned: Vocabulary) -> dict[str, NDArray[Any]]:
+    """`tokens` and `tokens_length` of at most `params.length` words."""
     ids = _index_words(learned["words"])
     unknown = ids[UNKNOWN]
-    words = split_words(item.data.decode("utf-8"), params)[: params.length]
     tokens = np.zeros(params.length, np.int32)
     tokens[: len(words)] = [ids.get(word, unknown) for word in words]
     return {"tokens": tokens, "tokens_length": np.array(len(words), np.int32)}
 
 
-def count_words(item: Item, params: TextFeatures) -> Counter[str]:
-    """How often each word stands among the tokens that the shards will hold of this item."""
-    return Counter(split_words(item.data.decode("utf-8"), params)[: params.length])
+def count_words(words: Sequence[str], params: TextFeatures) -> Counter[str]:
+    """How often each of an item's words stands in it."""
+    return Counter(words)
 
 
 def learn_vocabulary(counts: Mapping[str, int], params: TextFeatures) -> Vocabulary:
@@ -114,6 +137,38 @@ def learn_vocabulary(counts: Mapping[str, int], params: TextFeatures) -> Vocabul
     known = [word for word, count in counts.items() if count >= params.min_count and word not in SPECIAL_WORDS]
     known.sort(key=lambda word: (-counts[word], word))
     return {"words": [*SPECIAL_WORDS, *known[: params.vocabulary]]}
+
+
+def read_vocabulary(params: TextFeatures) -> Vocabulary | None:
+    """The vocabulary that `params.frozen` names; None where it names none.
+
+    Raises:
+        InputError: the file is missing, has another sha256, or holds no vocabulary; the message names the setting.
+    """
+    if params.frozen is None:
+        return None
+    path = Path(params.frozen.path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"extract.text.frozen.path: {path} cannot be read: {error.strerror}") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != params.frozen.sha256:
+        raise InputError(f"extract.text.frozen.sha256: {path} has the sha256 {sha256}, not {params.frozen.sha256}")
+    try:
+        words = decode_json(content)["words"]
+    except (FormatError, KeyError, TypeError):
+        words = None
+    if not _is_vocabulary(words):
+        raise InputError(f"extract.text.frozen.path: {path} is no vocabulary.json of this stage")
+    return {"words": words}
+
+
+def _is_vocabulary(words: object) -> bool:
+    """Distinct words, with the special ones in front."""
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        return False
+    return tuple(words[:2]) == SPECIAL_WORDS and len(set(words)) == len(words)
 
 
 def prepare_text(params: TextFeatures) -> None:
@@ -194,4 +249,21 @@ def _hash_words(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "little")
 
 
-TEXT = Modality("text", check_text, plan_text_fields, extract_text, prepare_text, count_words, learn_vocabulary)
+LEARNING = Learning(
+    parse_words,
+    count_words,
+    learn_vocabulary,
+    encode_words,
+    read_vocabulary,
+    late=("vocabulary", "min_count", "frozen"),
+)
+
+TEXT = Modality(
+    "text",
+    check_text,
+    plan_text_fields,
+    extract_text,
+    prepare_text,
+    LEARNING,
+    libraries=("SudachiPy", "SudachiDict-core", "natto-py", "pythainlp", "pyvi"),
+)

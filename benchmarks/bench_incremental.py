@@ -1,0 +1,209 @@
+"""What 1 % of new samples costs: counted calls, time, and bytes, against a build from nothing.
+
+`python -m benchmarks.bench_incremental [SAMPLES]` (10,000 unless told otherwise) writes
+`benchmarks/results/incremental.md`. It builds a corpus of 99 % of the samples with `dvc repro extract`, adds the rest,
+and runs `dvc repro extract` again; a second copy of the checkout builds the whole from nothing.
+
+A stage's own time is what its summary line says, less what the same stage says on a corpus of eight samples: starting
+two workers and loading the libraries.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing import Pool
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.incremental_corpus import SIDE, write_sample
+
+CHECKOUT = Path(__file__).parents[1]
+RESULTS = CHECKOUT / "benchmarks/results/incremental.md"
+STAGES = ("crawl", "ingest", "clean", "align", "extract")
+NEW_SHARE = 0.01
+TINY = 8
+
+ITEM = r"(?P<key>(?P<label>class-[0-9]+)/[0-9]+)"
+CHANGES: Mapping[str, Mapping[str, Any]] = {
+    "crawl": {"start": [], "lists": []},
+    "ingest": {"root": "corpus", "text": "whole", "page_text": None, "page_label": None},
+    "align": {
+        "by": "pattern",
+        "label": "path",
+        "modalities": {
+            "image": {"required": True, "pattern": ITEM + r"\.jpg", "part": None},
+            "audio": {"required": True, "pattern": ITEM + r"\.wav", "part": None},
+            "text": {"required": True, "pattern": ITEM + r"\.txt", "part": None},
+        },
+        "duplicates": {"exact": "drop", "near": "keep", "share_split": "all"},
+    },
+    "run": {"workers": 2, "progress": False},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One `dvc repro extract`: its wall time, the seconds of each stage by its summary, and what they said."""
+
+    wall: float
+    seconds: Mapping[str, float]
+    said: str
+
+    def read_counts(self, what: str) -> tuple[int, int]:
+        """How many `features` or `checks` were kept, and how many computed."""
+        found = re.search(rf"{what}: ([\d,]+) kept, ([\d,]+) computed", self.said)
+        return tuple(int(number.replace(",", "")) for number in found.groups()) if found else (0, 0)  # type: ignore[return-value]
+
+
+@dataclass
+class Copy:
+    """A copy of the checkout with a corpus of its own."""
+
+    folder: Path
+    changes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def make(self) -> None:
+        """Copy the code and write the params."""
+        ignored = shutil.ignore_patterns(".*", "data", "__pycache__", "*.egg-info")
+        shutil.copytree(CHECKOUT, self.folder, ignore=ignored, symlinks=True)
+        shutil.copytree(CHECKOUT / ".dvc", self.folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
+        shutil.copy(CHECKOUT / ".dvcignore", self.folder)
+        (self.folder / ".gitignore").write_text("/data/\n.cache/\n__pycache__/\n")
+        (self.folder / "dvc.lock").unlink(missing_ok=True)
+        subprocess.run(["git", "init", "-q"], cwd=self.folder, check=True)
+        self.write_params({})
+
+    def write_params(self, text: Mapping[str, Any]) -> None:
+        """The params of the benchmark; `text` changes `extract.text`."""
+        blocks = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
+        for name, values in CHANGES.items():
+            blocks[name] |= values
+        blocks["extract"]["image"] |= {"height": SIDE, "width": SIDE}
+        blocks["extract"]["text"] |= text
+        (self.folder / "params.yaml").write_text(yaml.safe_dump(blocks, sort_keys=False))
+
+    def link_corpus(self, corpus: Path, numbers: range) -> None:
+        """Give the samples of these numbers to the copy: hard links, as if they had been there always."""
+        for number in numbers:
+            for path in corpus.glob(f"*/{number:07d}.*"):
+                place = self.folder / "corpus" / path.parent.name / path.name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.link(path, place)
+
+    def reproduce(self) -> Run:
+        """`dvc repro extract`."""
+        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        start = time.monotonic()
+        done = subprocess.run(
+            ["dvc", "repro", "extract"], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        wall = time.monotonic() - start
+        if done.returncode:
+            raise SystemExit(done.stdout + done.stderr)
+        found = re.findall(r"^(\w+) +in \d+ = .*?; ([\d.]+) s, ", done.stdout, re.M)
+        return Run(wall, {name: float(seconds) for name, seconds in found}, done.stdout)
+
+    def hash_shards(self) -> str:
+        """One hash of all that extract wrote."""
+        digest = hashlib.sha256()
+        for path in sorted((self.folder / "data").glob("5_*/**/*")):
+            if path.is_file():
+                digest.update(str(path.relative_to(self.folder)).encode() + path.read_bytes())
+        return digest.hexdigest()
+
+
+def make_corpus(folder: Path, samples: int) -> None:
+    """All samples, on two processes."""
+    with Pool(2) as pool:
+        pool.starmap(write_sample, ((folder, number) for number in range(samples)), chunksize=64)
+
+
+def bench(work: Path, samples: int) -> Iterator[str]:
+    """Run all and give the lines of the report."""
+    corpus, new = work / "corpus", max(1, round(samples * NEW_SHARE))
+    make_corpus(corpus, samples)
+    tiny, grown, anew = (Copy(work / name) for name in ("tiny", "grown", "anew"))
+    for copy, numbers in ((tiny, range(TINY)), (grown, range(samples - new)), (anew, range(samples))):
+        copy.make()
+        copy.link_corpus(corpus, numbers)
+    start_up, _ = tiny.reproduce(), grown.reproduce()
+    frozen = freeze_vocabulary(grown)
+    settled = grown.reproduce()
+    grown.link_corpus(corpus, range(samples - new, samples))
+    more = grown.reproduce()
+    anew.write_params(frozen)
+    shutil.copy(grown.folder / "frozen.json", anew.folder)
+    full = anew.reproduce()
+    same = grown.hash_shards() == anew.hash_shards()
+    idle = touch(grown)
+    grown.write_params({})
+    free = grown.reproduce()
+    yield from report(samples, new, {"start": start_up, "settled": settled, "more": more, "full": full, "free": free})
+    verdict = "the same" if same else "DIFFERENT"
+    yield f"\nThe shards of the incremental build and of the build from nothing are {verdict}."
+    yield f"After `touch` of all files of the corpus and nothing else, {idle} stages ran."
+
+
+def freeze_vocabulary(copy: Copy) -> dict[str, Any]:
+    """Keep what was learned, and let the params name it."""
+    content = (copy.folder / "data/5_shards/vocabulary.json").read_bytes()
+    (copy.folder / "frozen.json").write_bytes(content)
+    text = {"frozen": {"path": "frozen.json", "sha256": hashlib.sha256(content).hexdigest()}}
+    copy.write_params(text)
+    return text
+
+
+def touch(copy: Copy) -> int:
+    """How many stages run after every file of the corpus got a new time."""
+    for path in (copy.folder / "corpus").rglob("*.*"):
+        path.touch()
+    return len(copy.reproduce().seconds)
+
+
+def report(samples: int, new: int, runs: Mapping[str, Run]) -> Iterator[str]:
+    """The table, and the ratios that are promised."""
+    start, more, full, free = (runs[name] for name in ("start", "more", "full", "free"))
+    yield f"# {new} new of {samples:,} samples\n"
+    yield f"{samples:,} samples of a JPEG of {SIDE} × {SIDE}, 1 to 2 s of sound and a caption; 2 workers."
+    yield "`python -m benchmarks.bench_incremental` made this.\n"
+    yield "| | from nothing | 1 % new | 1 % new, vocabulary learned anew | start-up |"
+    yield "| --- | --- | --- | --- | --- |"
+    for stage in STAGES:
+        cells = (f"{run.seconds.get(stage, 0.0):.1f} s" for run in (full, more, free, start))
+        yield f"| {stage} | {' | '.join(cells)} |"
+    walls = (f"{run.wall:.1f} s" for run in (full, more, free, start))
+    yield f"| `dvc repro extract` | {' | '.join(walls)} |"
+    for what in ("checks", "features"):
+        counts = (f"{run.read_counts(what)[1]:,}" for run in (full, more, free, start))
+        yield f"| {what} computed | {' | '.join(counts)} |"
+    own = [max(0.0, run.seconds["extract"] - start.seconds["extract"]) for run in (more, full)]
+    yield f"\nextract's own time, start-up aside: {own[0]:.1f} s of {own[1]:.1f} s, {own[0] / own[1]:.1%}."
+    yield f"The whole `dvc repro extract`: {more.wall:.1f} s of {full.wall:.1f} s, {more.wall / full.wall:.1%}."
+
+
+def main() -> None:
+    """Run the benchmark and write the results."""
+    parser = argparse.ArgumentParser(description="What 1 %% of new samples costs.")
+    parser.add_argument("samples", type=int, nargs="?", default=10_000)
+    parser.add_argument("--keep", type=Path, help="work in this folder and leave it")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.keep or Path(temporary)
+        text = "\n".join(bench(work, options.samples)) + "\n"
+    options.out.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,25 @@
+"""A verdict on an item as the bytes of a cache entry."""
+
+from pipeline.cache.rows import DamagedError, Entry
+from pipeline.records import Reason, Rejection
+from shardwright.canonical import decode_json, encode_canonical
+from shardwright.errors import FormatError
+
+
+def encode_rejection(fingerprint: bytes, rejection: Rejection) -> Entry:
+    """The entry of an item that was rejected."""
+    verdict = [str(rejection.reason), rejection.detail, rejection.value, rejection.limit]
+    return Entry(fingerprint, [encode_canonical(verdict)], rejected=True)
+
+
+def decode_rejection(entry: Entry) -> Rejection:
+    """The verdict that such an entry holds.
+
+    Raises:
+        DamagedError: it holds none that this version knows.
+    """
+    try:
+        reason, detail, value, limit = decode_json(entry.pieces[0])
+        return Rejection(Reason(reason), detail, value, limit)
+    except (FormatError, ValueError, TypeError) as error:
+        raise DamagedError from error

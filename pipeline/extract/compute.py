@@ -1,0 +1,126 @@
+"""Computes the features that the cache does not have: chunks of items of one modality, each into a pack of its own.
+
+Chunks have nothing to do with shards, and no byte of the output depends on how they are cut.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cache.find import Fingerprints, Numbers, read_print
+from pipeline.columns import open_row_file
+from pipeline.extract.read import Extractor, Folders, read_item
+from pipeline.extract.samples import make_part
+from pipeline.extract.wanted import Spans, Wanted, read_span
+from pipeline.isolate.items import watch_items
+from pipeline.item_name import name_item
+from pipeline.records import Rejection
+from pipeline.store import TarReader
+
+MAX_ITEMS = 256
+"""Of a chunk: about a second of work where an item takes 3 ms."""
+
+MAX_BYTES = 16 << 20
+"""Of a chunk's features, which are in memory until all are there."""
+
+ITEM_BYTES = 256 << 20
+"""Taken for granted of a task: libraries, and the largest item that is likely."""
+
+MIN_CHUNKS = 64
+"""Of a modality, where it has as many items: what a kill takes is the chunks that were under way."""
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureTask:
+    """A chunk: the rows of its items in the cleaned table, the span of each, and the fingerprints of their features.
+
+    `lost` are items that cost a worker its life, by their place: they are left out.
+    """
+
+    name: str
+    folders: Folders
+    extractor: Extractor
+    items: Numbers
+    spans: Spans | None
+    prints: Fingerprints
+    lost: Mapping[int, Rejection] = field(default_factory=dict)
+
+    @property
+    def estimated_bytes(self) -> int:
+        """Of memory: an item decoded, the features, and what is imported to compute them."""
+        return ITEM_BYTES + len(self.items) * self.extractor.count_bytes()
+
+    def count_items(self) -> int:
+        """See `pipeline.isolate.items.Divisible`."""
+        return len(self.items)
+
+    def lose_items(self, lost: Mapping[int, Rejection]) -> Self:
+        """See `pipeline.isolate.items.Divisible`."""
+        return replace(self, lost=lost)
+
+
+@dataclass(frozen=True)
+class FeatureResult:
+    """The pack with a chunk's features, or None if it has none; and what was lost, by its place in the chunk."""
+
+    pack: str | None
+    lost: Mapping[int, Rejection]
+
+
+def compute_features(task: FeatureTask) -> FeatureResult:
+    """Compute the features of a chunk and store them in the cache.
+
+    Raises:
+        InputError: an item's bytes are not those that were cleaned.
+    """
+    rows = open_row_file(task.folders.tables.items).read(task.items)
+    entries = []
+    with TarReader(task.folders.data) as reader:
+        for number, row in enumerate(watch_items(rows)):
+            if number in task.lost:
+                continue
+            try:
+                item = read_item(make_part(row, *read_span(task.spans, number)), reader)
+                entries.append(task.extractor.compute(item, read_print(task.prints, number)))
+            except Exception as error:
+                error.add_note(f"at {name_item(row)}")
+                raise
+    return FeatureResult(task.folders.objects.write_pack(entries) if entries else None, task.lost)
+
+
+class Chunks:
+    """The missing features of one modality, cut into tasks."""
+
+    def __init__(self, wanted: Wanted, missing: NDArray[np.int64], extractor: Extractor, folders: Folders) -> None:
+        self.wanted = wanted
+        self._missing = missing
+        self._extractor = extractor
+        self._folders = folders
+        self._chunk = limit_chunk(len(missing), extractor.count_bytes())
+
+    def __len__(self) -> int:
+        return -(-len(self._missing) // self._chunk)
+
+    def find_places(self, number: int) -> NDArray[np.int64]:
+        """The places, among those wanted, of the features of a task."""
+        return self._missing[number * self._chunk : (number + 1) * self._chunk]
+
+    def make_task(self, number: int) -> FeatureTask:
+        """The task of that number."""
+        places, first = self.find_places(number), number * self._chunk
+        return FeatureTask(
+            f"{self._extractor.modality} {first} to {first + len(places) - 1} of {len(self._missing)}",
+            self._folders,
+            self._extractor,
+            self.wanted.items[places],
+            self.wanted.take_spans(places),
+            self.wanted.found.wanted[places],
+        )
+
+
+def limit_chunk(missing: int, feature_bytes: int) -> int:
+    """How many of so many items to compute in one task, for features of so many bytes each."""
+    return max(1, min(MAX_ITEMS, MAX_BYTES // max(feature_bytes, 1), missing // MIN_CHUNKS))

@@ -1,0 +1,143 @@
+"""Whole shards in the item cache, under the hash of all that they were made of."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.cache.features import encode_arrays
+from pipeline.cache.find import Placed
+from pipeline.cache.identity import hash_method
+from pipeline.cache.objects import Objects, copy_by_link
+from pipeline.cache.rows import ENTRY, PIECE, Array, DamagedError, Rows
+from pipeline.extract.fields import FieldPlan
+from pipeline.extract.meta import describe_sample
+from pipeline.extract.moments import Moments
+from pipeline.extract.samples import AlignedSample
+from pipeline.modalities.table import MODALITIES
+from pipeline.records import Drop, Reason
+from shardwright.canonical import encode_canonical
+from shardwright.encode import WrittenShard, encode_sample
+from shardwright.index import index_dtype
+from shardwright.layout import plan_layout
+from shardwright.manifest import ShardRecord
+
+NOTHING = bytes(32)
+"""In place of the fingerprint of a feature that a sample does not have."""
+
+
+@dataclass(frozen=True)
+class KeptShard:
+    """A shard, None if no sample was left for it; what was dropped, and the sums for the statistics."""
+
+    written: WrittenShard | None
+    drops: tuple[Drop, ...]
+    moments: Mapping[str, Moments]
+
+
+def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -> bytes:
+    """A hash of how shards are put together of features: the fields, the sha256 of what was learned, and the code."""
+    settings = {
+        "fields": [[name, field.dtype, list(field.shape)] for name, field in plan.fields.items()],
+        "modalities": {name: list(fields) for name, fields in plan.modalities.items()},
+        "optional": list(plan.optional),
+        "classes": plan.classes,
+        "learned": learned,
+        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
+    }
+    return hash_method("shard", (encode_sample, encode_arrays), settings)
+
+
+def list_code() -> list[Path]:
+    """The files that put shards together: all of this folder, since one too many costs copying alone."""
+    return sorted(Path(__file__).parent.glob("*.py"))
+
+
+def name_shard(assembly: bytes, samples: Sequence[AlignedSample], features: Mapping[str, Placed], moments: bool) -> str:
+    """The name in the cache of the shard of these samples with these features."""
+    digest = hashlib.sha256(assembly + bytes([moments]))
+    for at, sample in enumerate(samples):
+        described = encode_canonical(describe_sample(sample, None))  # its caption is one of the features' items
+        digest.update(len(described).to_bytes(4, "little") + described)
+        for modality, placed in features.items():
+            digest.update(placed.read_print(at) if modality in sample.parts else NOTHING)
+    return f"{digest.hexdigest()[:32]}.tar"
+
+
+def reuse_shard(
+    objects: Objects, name: str, path: Path, plan: FieldPlan, samples: Sequence[AlignedSample]
+) -> KeptShard | None:
+    """Give the kept shard of that name the second name `path`; None if there is none, or if it is damaged."""
+    try:
+        rows = objects.read_rows(name)
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)  # of a task that runs again
+        copy_by_link(objects.find_path(name), path)
+    except (DamagedError, FileNotFoundError):
+        return None
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != rows.about["sha256"]:
+        path.unlink()
+        return None
+    return _load_shard(rows, path.name, plan, samples)
+
+
+def _load_shard(rows: Rows, name: str, plan: FieldPlan, samples: Sequence[AlignedSample]) -> KeptShard:
+    about = rows.about
+    drops = tuple(Drop(key, Reason(reason), *rest) for key, reason, *rest in about["drops"])
+    gone = {drop.key for drop in drops}
+    keys = [sample.key.encode() for sample in samples if sample.key not in gone]
+    index = np.zeros(len(keys), index_dtype(plan.fields))
+    index["key"] = keys
+    index["crc32"] = np.frombuffer(rows.extra, "<u4").reshape(len(keys), -1)
+    record = ShardRecord(name, len(keys), rows.size, about["meta_bytes"], about["sha256"])
+    moments = {
+        field: Moments(count, np.array(mean), np.array(squares))
+        for field, (count, mean, squares) in about["moments"].items()
+    }
+    return KeptShard(WrittenShard(record, index), drops, moments)
+
+
+def describe_shard(plan: FieldPlan, shard: KeptShard, features: Sequence[Mapping[str, bytes]]) -> Rows:
+    """The rows of a finished shard; `features` are the fingerprints, by modality, of each sample that is in it."""
+    assert shard.written is not None
+    record, index = shard.written.record, shard.written.index
+    about: dict[str, Any] = {
+        "sha256": record.sha256,
+        "meta_bytes": record.meta_bytes,
+        "drops": [[drop.key, str(drop.reason), *astuple(drop)[2:]] for drop in shard.drops],
+        "moments": {
+            field: [moments.count, moments.mean.tolist(), moments.squares.tolist()]
+            for field, moments in shard.moments.items()
+        },
+    }
+    entries, pieces = _find_features(plan, shard.written, features)
+    crc32s = np.ascontiguousarray(index["crc32"], "<u4").tobytes()
+    return Rows(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, crc32s)
+
+
+def _find_features(
+    plan: FieldPlan, written: WrittenShard, features: Sequence[Mapping[str, bytes]]
+) -> tuple[Array, Array]:
+    """Where the features stand in the shard. Not those of what was learned: they are of one vocabulary alone."""
+    layout = plan_layout(plan.fields, written.record.meta_bytes)
+    members = {
+        modality: [list(plan.fields).index(field) for field in fields]
+        for modality, fields in plan.modalities.items()
+        if MODALITIES[modality].learning is None
+    }
+    entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
+    pieces: list[tuple[int, int, int]] = []
+    for place, (sample, crc32s) in enumerate(zip(features, written.index["crc32"].tolist(), strict=True)):
+        for modality in members.keys() & sample.keys():
+            if sample[modality] in entries:
+                continue  # two samples share the item
+            own = members[modality]
+            entries[sample[modality]] = (sample[modality], False, len(pieces), len(own))
+            start = place * layout.stride
+            pieces += [(start + layout.offsets[member], layout.sizes[member], crc32s[member]) for member in own]
+    return np.array(list(entries.values()), ENTRY), np.array(pieces, PIECE)

@@ -1,0 +1,123 @@
+"""Features from the item cache; and what the cache does not have, or what is damaged there, computed anew."""
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.cache.features import Fields, compute_entry
+from pipeline.cache.find import Placed
+from pipeline.cache.objects import Objects
+from pipeline.cache.reader import EntryReader
+from pipeline.cache.rows import DamagedError, Entry
+from pipeline.cache.verdicts import decode_rejection
+from pipeline.errors import InputError
+from pipeline.extract.samples import Part, Tables
+from pipeline.item_name import name_item
+from pipeline.modalities.modality import Item
+from pipeline.modalities.table import MODALITIES
+from pipeline.params import Params
+from pipeline.records import Rejection
+from pipeline.store import TarReader
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a task finds things: the data folder, the tables, the cache, and the work folder of the run."""
+
+    data: Path
+    tables: Tables
+    cache: Path
+    work: Path
+
+    @property
+    def objects(self) -> Objects:
+        """The objects of the item cache."""
+        return Objects(self.cache, self.work)
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """One modality with its params, and its fields in order."""
+
+    modality: str
+    params: Params
+    fields: Fields
+
+    def count_bytes(self) -> int:
+        """Of one feature's arrays with their headers."""
+        return sum(len(field.header) + field.nbytes for field in self.fields.values())
+
+    def compute(self, item: Item, fingerprint: bytes) -> Entry:
+        """The feature of an item, as it is kept."""
+        return compute_entry(MODALITIES[self.modality], item, self.params, self.fields, fingerprint)
+
+
+class FeatureReader:
+    """Reads features; a context manager. `computed` counts what was computed anew, `damaged` names objects to blame."""
+
+    def __init__(self, folders: Folders, extractors: Mapping[str, Extractor]) -> None:
+        self._extractors = extractors
+        self._stack = ExitStack()
+        self._items = self._stack.enter_context(TarReader(folders.data))
+        self._objects = folders.objects
+        self._entries = self._stack.enter_context(EntryReader(self._objects))
+        self._again: dict[bytes, Entry] = {}
+        self.computed = 0
+        self.damaged: set[str] = set()
+
+    def read(self, modality: str, placed: Placed, at: int, part: Part) -> Entry | Rejection:
+        """The feature at place `at`, which is that of `part`; or the verdict that there is none.
+
+        Raises:
+            InputError: it has to be computed, and the item's bytes are damaged.
+        """
+        try:
+            entry = self._entries.read_placed(placed, at)
+            if entry is not None:
+                return _open_verdict(entry)
+        except DamagedError:
+            self.damaged.add(placed.find_object(at) or "")
+        fingerprint = placed.read_print(at)
+        self.computed += 1
+        entry = self._extractors[modality].compute(self.read_item(part), fingerprint)
+        if entry.rejected or MODALITIES[modality].learning is not None:
+            self._again[fingerprint] = entry
+        return _open_verdict(entry)
+
+    def keep_computed(self) -> None:
+        """Store what was computed anew and will be in no shard."""
+        if self._again:
+            self._objects.write_pack(list(self._again.values()))
+
+    def read_item(self, part: Part) -> Item:
+        """The item of a part, see `read_item`."""
+        return read_item(part, self._items)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+def _open_verdict(entry: Entry) -> Entry | Rejection:
+    return decode_rejection(entry) if entry.rejected else entry
+
+
+def read_item(part: Part, reader: TarReader) -> Item:
+    """The item of a part, with its bytes.
+
+    Raises:
+        InputError: they are not those that were cleaned; the message names the tar and the item.
+    """
+    data = reader.read(part.place)
+    if hashlib.sha256(data).hexdigest() != part.sha256:
+        named = name_item({"source": "", "file": "", "part": "", **part.origin})
+        raise InputError(f"{part.place.tar} is damaged at {named}: remove it and run `dvc repro` again")
+    return Item(data, part.media_type, part.orientation, part.start, part.end)

@@ -1,0 +1,104 @@
+"""Which features the samples need, and where they are in the item cache: in arrays, some 60 bytes a feature."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cache.features import compute_entry
+from pipeline.cache.find import Fingerprints, Found, Numbers, Placed, place_entries
+from pipeline.cache.identity import hash_item, hash_method, hash_span
+from pipeline.extract.fields import FieldPlan
+from pipeline.extract.samples import ItemColumns, SampleColumns
+from pipeline.modalities.table import MODALITIES
+from pipeline.records import Rejection
+
+Spans = NDArray[np.float64]
+"""Of shape (n, 2), seconds; NaN for the start or the end of the item."""
+
+
+class Wanted:
+    """The different features of one modality that the samples need.
+
+    Attributes:
+        found: their fingerprints, sorted, and where they are.
+        of_sample: for each sample the place of its feature among them, -1 where it has no such item.
+        items: for each feature the row of its item in the cleaned table.
+        lost: what is to be said of features that no worker can compute, by their place.
+    """
+
+    def __init__(self, found: Found, of_sample: Numbers, items: Numbers, spans: Spans | None) -> None:
+        self.found = found
+        self.of_sample = of_sample
+        self.items = items
+        self._spans = spans
+        self.lost: dict[int, Rejection] = {}
+
+    def take_spans(self, places: NDArray[np.int64] | Numbers) -> Spans | None:
+        """The seconds of their items that these features are made of; None where all are made of the whole."""
+        return None if self._spans is None else self._spans[places]
+
+    def place_samples(self, rows: NDArray[np.int64]) -> Placed:
+        """Where the features of these samples are; what is said of a sample without one is of no use."""
+        return place_entries(self.found, self.of_sample[rows])
+
+    def find_lost(self, rows: NDArray[np.int64]) -> dict[int, Rejection]:
+        """What is to be said of those of these samples whose feature no worker can compute, by their place."""
+        if not self.lost:
+            return {}
+        places = enumerate(self.of_sample[rows].tolist())
+        return {at: self.lost[place] for at, place in places if place in self.lost}
+
+    def order_missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The places of the features that are in no object, as the samples in this order need them first."""
+        places = self.of_sample[rows]
+        places = places[places >= 0]
+        different, first = np.unique(places[self.found.objects[places] < 0], return_index=True)
+        missing: NDArray[np.int64] = different[np.argsort(first)].astype(np.int64)
+        return missing
+
+
+def find_wanted(
+    modality: str, plan: FieldPlan, samples: SampleColumns, items: ItemColumns, usable: NDArray[np.bool_]
+) -> Wanted:
+    """The features of one modality that the usable samples need, not looked up yet."""
+    rows = np.flatnonzero(usable & (samples.items[modality] >= 0))
+    prints = _hash_samples(hash_features(modality, plan), modality, rows, samples, items)
+    different, first, of_row = np.unique(prints, return_index=True, return_inverse=True)
+    of_sample = np.full(len(samples), -1, np.int32)
+    of_sample[rows] = of_row
+    chosen = rows[first]
+    spans = samples.spans[modality]
+    return Wanted(
+        Found(different), of_sample, samples.items[modality][chosen], None if spans is None else spans[chosen]
+    )
+
+
+def hash_features(modality: str, plan: FieldPlan) -> bytes:
+    """A hash of how the features of a modality are computed."""
+    known = MODALITIES[modality]
+    late = set(known.learning.late) if known.learning else set()
+    settings = {
+        "params": plan.params[modality].model_dump(mode="json", exclude=late),
+        "fields": [[name, field.dtype, list(field.shape)] for name, field in plan.own_fields(modality).items()],
+    }
+    return hash_method(f"features of {modality}", (known.extract, compute_entry), settings, known.libraries)
+
+
+def _hash_samples(
+    method: bytes, modality: str, rows: NDArray[np.int64], samples: SampleColumns, items: ItemColumns
+) -> Fingerprints:
+    """The fingerprint of the feature of each of these samples."""
+    spans = samples.spans[modality]
+    prints = np.empty(len(rows), "S32")
+    for place, (row, item) in enumerate(zip(rows.tolist(), samples.items[modality][rows].tolist(), strict=True)):
+        media_type = items.media_types[items.types[item]]
+        hashed = hash_item(method, items.sha256s[item].ljust(32, b"\0"), media_type, int(items.orientations[item]))
+        prints[place] = hash_span(hashed, *read_span(spans, row))
+    return prints
+
+
+def read_span(spans: Spans | None, row: int) -> tuple[float | None, float | None]:
+    """One of the spans: seconds, None for the start or the end of the item."""
+    if spans is None:
+        return None, None
+    start, end = spans[row].tolist()
+    return None if np.isnan(start) else start, None if np.isnan(end) else end
