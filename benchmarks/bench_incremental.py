@@ -11,23 +11,16 @@ two workers and loading the libraries.
 import argparse
 import hashlib
 import os
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from benchmarks.copies import CHECKOUT, Changes, Copy, Run
 from benchmarks.incremental_corpus import SIDE, write_sample
 
-CHECKOUT = Path(__file__).parents[1]
 RESULTS = CHECKOUT / "benchmarks/results/incremental.md"
 STAGES = ("crawl", "ingest", "clean", "align", "extract")
 NEW_SHARE = 0.01
@@ -51,75 +44,18 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class Run:
-    """One `dvc repro extract`: its wall time, the seconds of each stage by its summary, and what they said."""
-
-    wall: float
-    seconds: Mapping[str, float]
-    said: str
-
-    def read_counts(self, what: str) -> tuple[int, int]:
-        """How many `features` or `checks` were kept, and how many computed."""
-        found = re.search(rf"{what}: ([\d,]+) kept, ([\d,]+) computed", self.said)
-        return tuple(int(number.replace(",", "")) for number in found.groups()) if found else (0, 0)  # type: ignore[return-value]
+def find_changes(text: Mapping[str, Any]) -> Changes:
+    """The params of the benchmark; `text` changes `extract.text`."""
+    return {**CHANGES, "extract": {"image": {"height": SIDE, "width": SIDE}, "text": text}}
 
 
-@dataclass
-class Copy:
-    """A copy of the checkout with a corpus of its own."""
-
-    folder: Path
-    changes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def make(self) -> None:
-        """Copy the code and write the params."""
-        ignored = shutil.ignore_patterns(".*", "data", "__pycache__", "*.egg-info")
-        shutil.copytree(CHECKOUT, self.folder, ignore=ignored, symlinks=True)
-        shutil.copytree(CHECKOUT / ".dvc", self.folder / ".dvc", ignore=shutil.ignore_patterns("cache", "tmp"))
-        shutil.copy(CHECKOUT / ".dvcignore", self.folder)
-        (self.folder / ".gitignore").write_text("/data/\n.cache/\n__pycache__/\n")
-        (self.folder / "dvc.lock").unlink(missing_ok=True)
-        subprocess.run(["git", "init", "-q"], cwd=self.folder, check=True)
-        self.write_params({})
-
-    def write_params(self, text: Mapping[str, Any]) -> None:
-        """The params of the benchmark; `text` changes `extract.text`."""
-        blocks = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
-        for name, values in CHANGES.items():
-            blocks[name] |= values
-        blocks["extract"]["image"] |= {"height": SIDE, "width": SIDE}
-        blocks["extract"]["text"] |= text
-        (self.folder / "params.yaml").write_text(yaml.safe_dump(blocks, sort_keys=False))
-
-    def link_corpus(self, corpus: Path, numbers: range) -> None:
-        """Give the samples of these numbers to the copy: hard links, as if they had been there always."""
-        for number in numbers:
-            for path in corpus.glob(f"*/{number:07d}.*"):
-                place = self.folder / "corpus" / path.parent.name / path.name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                os.link(path, place)
-
-    def reproduce(self) -> Run:
-        """`dvc repro extract`."""
-        environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        start = time.monotonic()
-        done = subprocess.run(
-            ["dvc", "repro", "extract"], cwd=self.folder, env=environment, capture_output=True, text=True, check=False
-        )
-        wall = time.monotonic() - start
-        if done.returncode:
-            raise SystemExit(done.stdout + done.stderr)
-        found = re.findall(r"^(\w+) +in \d+ = .*?; ([\d.]+) s, ", done.stdout, re.M)
-        return Run(wall, {name: float(seconds) for name, seconds in found}, done.stdout)
-
-    def hash_shards(self) -> str:
-        """One hash of all that extract wrote."""
-        digest = hashlib.sha256()
-        for path in sorted((self.folder / "data").glob("5_*/**/*")):
-            if path.is_file():
-                digest.update(str(path.relative_to(self.folder)).encode() + path.read_bytes())
-        return digest.hexdigest()
+def link_corpus(copy: Copy, corpus: Path, numbers: range) -> None:
+    """Give the samples of these numbers to the copy: hard links, as if they had been there always."""
+    for number in numbers:
+        for path in corpus.glob(f"*/{number:07d}.*"):
+            place = copy.folder / "corpus" / path.parent.name / path.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, place)
 
 
 def make_corpus(folder: Path, samples: int) -> None:
@@ -134,19 +70,19 @@ def bench(work: Path, samples: int) -> Iterator[str]:
     make_corpus(corpus, samples)
     tiny, grown, anew = (Copy(work / name) for name in ("tiny", "grown", "anew"))
     for copy, numbers in ((tiny, range(TINY)), (grown, range(samples - new)), (anew, range(samples))):
-        copy.make()
-        copy.link_corpus(corpus, numbers)
+        copy.make(find_changes({}))
+        link_corpus(copy, corpus, numbers)
     start_up, _ = tiny.reproduce(), grown.reproduce()
     frozen = freeze_vocabulary(grown)
     settled = grown.reproduce()
-    grown.link_corpus(corpus, range(samples - new, samples))
+    link_corpus(grown, corpus, range(samples - new, samples))
     more = grown.reproduce()
-    anew.write_params(frozen)
+    anew.write_params(find_changes(frozen))
     shutil.copy(grown.folder / "frozen.json", anew.folder)
     full = anew.reproduce()
     same = grown.hash_shards() == anew.hash_shards()
     idle = touch(grown)
-    grown.write_params({})
+    grown.write_params(find_changes({}))
     free = grown.reproduce()
     yield from report(samples, new, {"start": start_up, "settled": settled, "more": more, "full": full, "free": free})
     verdict = "the same" if same else "DIFFERENT"
@@ -159,7 +95,7 @@ def freeze_vocabulary(copy: Copy) -> dict[str, Any]:
     content = (copy.folder / "data/5_shards/vocabulary.json").read_bytes()
     (copy.folder / "frozen.json").write_bytes(content)
     text = {"frozen": {"path": "frozen.json", "sha256": hashlib.sha256(content).hexdigest()}}
-    copy.write_params(text)
+    copy.write_params(find_changes(text))
     return text
 
 

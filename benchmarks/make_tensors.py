@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.apart import write_outcome
+from benchmarks.torchvision_stand_in import stand_in
 from shardwright import Field, ShardWriter
 
 CLASSES = 10
@@ -93,6 +94,7 @@ def write_webdataset(folder: Path, size: Size, samples: int) -> None:
 
 
 def write_mds(folder: Path, size: Size, samples: int) -> None:
+    stand_in()
     import streaming
 
     columns = {

@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.apart import write_outcome
 from benchmarks.limits import Epoch, list_tars
 from benchmarks.make_tensors import keep_litdata_in
+from benchmarks.torchvision_stand_in import stand_in
 
 BUFFERED = 1000
 """Samples in the shuffle buffers of webdataset and HF datasets: what their documentation uses."""
@@ -65,6 +66,7 @@ def open_webdataset(reading: Reading) -> Epoch:
 
 
 def open_mds(reading: Reading) -> Epoch:
+    stand_in()
     from streaming import StreamingDataset
     from torch.utils.data import DataLoader
 
@@ -131,6 +133,7 @@ PEERS = {
 
 def find_peers() -> dict[str, dict[str, str]]:
     """By name: `version` of each peer that can be imported, `missing` with the reason for the others."""
+    stand_in()
     found: dict[str, dict[str, str]] = {}
     for peer in PEERS.values():
         try:

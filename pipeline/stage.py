@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,6 +24,7 @@ from pipeline.errors import PipelineError, RunningElsewhere
 from pipeline.params import Block, RunParams, check_block, read_params
 from pipeline.parent_death import end_with_parent
 from pipeline.records import Outcome
+from pipeline.stopwatch import format_times, take_times
 from shardwright.terminal import escape_controls
 
 DVC_VARIABLE = "DVC_STAGE"
@@ -85,6 +86,7 @@ def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) 
 def _run_step(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome], stage: Stage) -> str:
     """The summary of a step that ended well and is published."""
     start = time.monotonic()
+    take_times()  # of what ran before in this process
     rows = stage.workspace.cache / "dropped" / f"{stage.workspace.work.name}.parquet"
     rows.unlink(missing_ok=True)
     try:
@@ -95,6 +97,9 @@ def _run_step(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome], 
         raise
     outcome.check()
     publish(stage.workspace, outs)
+    times = take_times()
+    if times:
+        outcome = replace(outcome, notes=[*outcome.notes, format_times(times)])
     return format_summary(name, outcome, time.monotonic() - start)
 
 

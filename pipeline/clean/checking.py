@@ -1,5 +1,7 @@
 """Carries the checks out: those that the cache does not have, then chunk by chunk what is to be said of each item."""
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.cache.find import read_print, split_prints
 from pipeline.cache.prune import Use
 from pipeline.cache.rows import Array, DamagedError
-from pipeline.clean.check import Checks, check_items
+from pipeline.clean.check import CheckResult, Checks, check_items
 from pipeline.clean.chunks import plan_chunks
 from pipeline.clean.items import Folders, ItemColumns, Wanted
 from pipeline.clean.params import CleanParams
@@ -76,7 +78,13 @@ class Checking:
         """Fill the cache with the verdicts that it does not have."""
         tasks = Tasks(len(self._checks), self._checks.make_task)
         finished = workers.run_tasks(check_items, tasks)
-        for number, result in show_progress(finished, len(tasks), "chunks of items", run):
+
+        def measure(finished: tuple[int, CheckResult]) -> tuple[int, Mapping[str, int]]:
+            number, result = finished
+            lost = Counter(str(rejection.reason) for rejection in result.lost.values())
+            return len(tasks[number].items), {"checked": len(tasks[number].items) - lost.total(), **lost}
+
+        for number, result in show_progress(finished, self._missing, "items", run, measure):
             self._lost |= {read_print(tasks[number].prints, at): rejection for at, rejection in result.lost.items()}
             if result.pack is not None:
                 try:
@@ -91,7 +99,7 @@ class Checking:
         findings, drops = Findings(self._folders.work, len(self._items)), list[Drop]()
         tasks = Tasks(len(self._chunks), lambda number: self._plan_settling(folder, number))
         finished = workers.run_tasks(settle_chunk, tasks)
-        for number, settled in show_progress(finished, len(tasks), "chunks of items", run):
+        for number, settled in show_progress(finished, len(self._items), "items", run, _measure_settled):
             findings.add(self._chunks[number], number, settled)
             drops += settled.drops
             self._again += settled.checked
@@ -124,6 +132,13 @@ class Checking:
             again = f"; {self._again:,} items checked again" if self._again else ""
             notes.append(f"the item cache had {len(self._use.damaged)} damaged objects{again}")
         return notes
+
+
+def _measure_settled(finished: tuple[int, Settled]) -> tuple[int, Mapping[str, int]]:
+    """See `show_progress`: the items of a chunk."""
+    settled = finished[1]
+    dropped = Counter(str(drop.reason) for drop in settled.drops)
+    return len(settled.findings), {"kept": len(settled.findings) - dropped.total(), **dropped}
 
 
 def name_tar_file(number: int) -> str:

@@ -104,6 +104,11 @@ class Chunks:
     def __len__(self) -> int:
         return -(-len(self._missing) // self._chunk)
 
+    @property
+    def modality(self) -> str:
+        """Its name."""
+        return self._extractor.modality
+
     def find_places(self, number: int) -> NDArray[np.int64]:
         """The places, among those wanted, of the features of a task."""
         return self._missing[number * self._chunk : (number + 1) * self._chunk]

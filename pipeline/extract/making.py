@@ -3,6 +3,7 @@
 import hashlib
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from pipeline.cache.prune import Use
 from pipeline.cache.rows import DamagedError
 from pipeline.execute import Workers
-from pipeline.extract.compute import Chunks, FeatureTask, compute_features
+from pipeline.extract.compute import Chunks, FeatureResult, FeatureTask, compute_features
 from pipeline.extract.corpus import Corpus, order_rows
 from pipeline.extract.keep import hash_assembly, list_code
 from pipeline.extract.learn import TRAIN, learn, plan_counting
@@ -72,10 +73,9 @@ class Making:
         needed = [(name, params) for name, params in self._corpus.plan.params.items() if self._computed[name]]
         for _ in workers.run_tasks(prepare_modality, needed):
             pass
-        tasks = Tasks(self._starts[-1], self._make_task)
-        for number, result in show_progress(
-            workers.run_tasks(compute_features, tasks), len(tasks), "chunks of items", self._run
-        ):
+        finished = workers.run_tasks(compute_features, Tasks(self._starts[-1], self._make_task))
+        total = sum(self._computed.values())
+        for number, result in show_progress(finished, total, "features", self._run, self._measure_chunk):
             chunks, own = self._find_chunk(number)
             places, wanted = chunks.find_places(own), chunks.wanted
             wanted.lost.update({int(places[at]): rejection for at, rejection in result.lost.items()})
@@ -84,6 +84,13 @@ class Making:
                     wanted.found.add(result.pack, self._corpus.folders.objects.read_rows(result.pack))
                 except DamagedError:
                     continue  # somebody removed it: the shards' tasks will compute what they need
+
+    def _measure_chunk(self, finished: tuple[int, FeatureResult]) -> tuple[int, Mapping[str, int]]:
+        number, result = finished
+        chunks, own = self._find_chunk(number)
+        size = len(chunks.find_places(own))
+        lost = Counter(str(rejection.reason) for rejection in result.lost.values())
+        return size, {chunks.modality: size - lost.total(), **lost}
 
     def write_learned(self, root: Path, workers: Workers) -> Recipe:
         """The recipe of the shards; what a modality learned from the training split is written to `root`."""
@@ -112,7 +119,8 @@ class Making:
         tasks, shards = self.plan_shard_tasks(root, recipe), self._corpus.shards
         order = sorted(range(len(tasks)), key=lambda number: -len(shards[number].rows))
         finished = workers.run_tasks(make_shard, Tasks(len(tasks), lambda place: tasks[order[place]]))
-        results = dict(show_progress(finished, len(tasks), "shards", self._run))
+        total = sum(len(shard.rows) for shard in shards)
+        results = dict(show_progress(finished, total, "samples", self._run, _measure_shard))
         made = [results[place] for place in sorted(results, key=lambda place: order[place])]
         for result in made:
             self._again += result.computed
@@ -153,6 +161,14 @@ class Making:
             again = f"; {self._again:,} features computed again" if self._again else ""
             notes.append(f"the item cache had {len(self._use.damaged)} damaged objects{again}")
         return notes
+
+
+def _measure_shard(finished: tuple[int, ShardResult]) -> tuple[int, Mapping[str, int]]:
+    """See `show_progress`: the samples of a shard."""
+    shard = finished[1].shard
+    kept = shard.written.record.samples if shard.written else 0
+    dropped = Counter(str(drop.reason) for drop in shard.drops)
+    return kept + dropped.total(), {"kept": kept, **dropped}
 
 
 def prepare_modality(task: tuple[str, Params]) -> None:

@@ -25,6 +25,7 @@ from pipeline.errors import PipelineError
 from pipeline.isolate.items import NOWHERE, Divisible, Mark, use_mark
 from pipeline.parent_death import end_with_parent
 from pipeline.records import Reason, Rejection
+from pipeline.stopwatch import OTHER, clock, take_times
 
 Request = tuple[bytes, str, str | None, Mapping[int, Rejection], int | None]
 """The pickled function and task; the folder to work in; the hash that the function's source must have, if any; the
@@ -34,8 +35,9 @@ UNTOUCHED = Rejection(Reason.TIMEOUT, "left out while another item runs alone")
 """For the others; by its reason it is one of those that no step may keep for another run."""
 
 RESULT, REFUSED, FAILED, NO_MEMORY = "result", "refused", "failed", "no memory"
-"""What a process says of a task: its pickled result; an error for a person with its cause; a description of any other
-error with the error itself; or that an allocation was refused. What cannot be pickled is left out."""
+"""What a process says of a task: its pickled result and the seconds that it took by part; an error for a person with
+its cause; a description of any other error with the error itself; or that an allocation was refused. What cannot be
+pickled is left out."""
 
 Reply = tuple[str, bytes, tuple[str, ...]]
 """One of the above, what belongs to it, and the modules that were loaded meanwhile."""
@@ -145,8 +147,11 @@ def _run(request: Request, mark: Mark) -> tuple[str, bytes]:
             mark.start(items if alone is None else 1)
             others = {} if alone is None else {item: UNTOUCHED for item in range(items) if item != alone}
             task = task.lose_items({**others, **lost}) if others or lost else task
-        result = function(task)
-        return RESULT, b"" if alone is not None else pickle.dumps(result, protocol=pickle.HIGHEST_PROTOCOL)
+        take_times()  # of a task that ended badly
+        with clock(OTHER):
+            result = function(task)
+        said = (result, take_times())
+        return RESULT, b"" if alone is not None else pickle.dumps(said, protocol=pickle.HIGHEST_PROTOCOL)
     except MemoryError:
         return NO_MEMORY, b""
     except PipelineError as error:

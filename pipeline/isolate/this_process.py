@@ -8,6 +8,7 @@ from pipeline.isolate.host import Host
 from pipeline.isolate.suspects import Suspects
 from pipeline.isolate.triage import make_call, name_task, read_limits, run_call
 from pipeline.params import RunParams
+from pipeline.stopwatch import OTHER, clock
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -44,7 +45,7 @@ def _run_warily(function: Callable[[Task], Result], task: Task, what: str, run: 
     suspects = Suspects(Path(run.cache) / "suspects")
     call = make_call(function, task)
     if not suspects.has(call):
-        with suspects.watch(call):
+        with suspects.watch(call), clock(OTHER):
             return function(task)
     host = Host(read_limits(run))
     try:

@@ -19,6 +19,7 @@ from pipeline.isolate.inside import FAILED, REFUSED, RESULT, Request
 from pipeline.isolate.items import NOWHERE
 from pipeline.params import RunParams, parse_size
 from pipeline.records import Reason, Rejection
+from pipeline.stopwatch import add_times
 
 Task = TypeVar("Task")
 
@@ -44,14 +45,16 @@ class Answer:
     content: bytes
 
     def read(self, what: str) -> Any:
-        """The result of the task that messages call `what`.
+        """The result of the task that messages call `what`; counts the time that it took by part.
 
         Raises:
             PipelineError: the task's own, if that is for a person, else one that says what was raised, and where.
         """
         content = pickle.loads(self.content)
         if self.kind == RESULT:
-            return content
+            result, times = content
+            add_times(times)
+            return result
         error, cause = content if self.kind == REFUSED else (PipelineError(f"{what} failed: {content[0]}"), content[1])
         raise error from cause
 
