@@ -11,9 +11,6 @@ EXTRACT_FOLDER = "5_extract"  # the record of how the shards were made; no later
 MODEL_FOLDER = "6_model"
 REPORT_FOLDER = "7_report"
 
-VOCABULARY_NAME, TOKENIZER_NAME = "vocabulary.json", "tokenizer.json"
-"""The file in `SHARDS_FOLDER` that token ids refer to: of words, or of parts of words."""
-
 MODALITIES = ("image", "audio", "text")
 """The names of `pipeline.modalities.MODALITIES`, in the order in which samples list them."""
 

@@ -19,7 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from pipeline.contracts import MODEL_FOLDER, SHARDS_FOLDER, TOKENIZER_NAME
+from pipeline.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.errors import InputError, ParamsError
 from pipeline.evaluate import evaluate
 from pipeline.evaluate.params import EvaluateParams
@@ -47,6 +47,7 @@ from tests.factory_extract import (
 from tests.test_documents import build_validator
 from tests.test_incremental import list_outputs, read_counts
 
+TOKENIZER_NAME = "tokenizer.json"
 FEATURES = TextFeatures(
     tokenizer="bpe", language="en", fallback=None, lowercase=False, length=400, vocabulary=300, min_count=1
 )

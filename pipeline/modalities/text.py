@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from numpy.typing import NDArray
 from pydantic import Field as Limits
 
-from pipeline.contracts import TOKENIZER_NAME, VOCABULARY_NAME
 from pipeline.modalities.byte_pairs import learn_byte_pairs
 from pipeline.modalities.characters import normalize_text
 from pipeline.modalities.modality import Checked, Fingerprint, Item, Learning, Modality
@@ -71,7 +70,7 @@ def extract_text(item: Item, params: TextFeatures, learned: Any) -> dict[str, ND
 
 def name_learned(params: TextFeatures) -> str:
     """The name of the file with what is learned."""
-    return TOKENIZER_NAME if params.tokenizer == "bpe" else VOCABULARY_NAME
+    return "tokenizer.json" if params.tokenizer == "bpe" else "vocabulary.json"
 
 
 def count_parsed(parsed: Any, params: TextFeatures) -> Counter[str]:

@@ -89,9 +89,14 @@ def read_vocabulary(root: Path, manifest: Manifest) -> list[str]:
     return list_tokens(decode_json(read_vocabulary_file(root, manifest.vocabulary)))
 
 
+def has_words(document: Mapping[str, Any]) -> bool:
+    """Whether it is a list of words, and no tokenizer that finds parts of words."""
+    return "words" in document
+
+
 def list_tokens(document: Mapping[str, Any]) -> list[str]:
     """The tokens of a `vocabulary.json` or a `tokenizer.json`, by id."""
-    if "words" in document:
+    if has_words(document):
         words: list[str] = document["words"]
         return words
     ids: dict[str, int] = document["model"]["vocab"]

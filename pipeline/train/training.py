@@ -5,11 +5,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.contracts import MODEL_FOLDER, SHARDS_FOLDER, TOKENIZER_NAME
+from pipeline.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.errors import InputError
 from pipeline.records import Outcome
 from pipeline.stage import Workspace
 from pipeline.train.params import TrainParams
+from shardwright.canonical import decode_json
 
 if TYPE_CHECKING:
     from pipeline.models.model import Architecture
@@ -103,12 +104,13 @@ def write_model(
 
 def copy_tokenizer(data: "ShardDataset", folder: Path) -> dict[str, str]:
     """Give the model the tokenizer of its dataset, and its sha256 by name, if it has one: words are in the record."""
-    from pipeline.models.inputs import read_vocabulary_file
+    from pipeline.models.inputs import has_words, read_vocabulary_file
 
     record = data.manifest.vocabulary
-    if record is None or record.name != TOKENIZER_NAME:
+    content = b"" if record is None else read_vocabulary_file(data.root, record)
+    if record is None or has_words(decode_json(content)):
         return {}
-    (folder / record.name).write_bytes(read_vocabulary_file(data.root, record))
+    (folder / record.name).write_bytes(content)
     return {record.name: record.sha256}
 
 
