@@ -36,6 +36,29 @@ class Vocabulary(Document):
     words: Annotated[list[str], Field(min_length=2)]
 
 
+class BytePairs(BaseModel):
+    """A BPE model of the package `tokenizers`, which knows what its other keys mean."""
+
+    type: Literal["BPE"]
+    vocab: dict[str, Count]
+    merges: list[tuple[str, str] | str]
+
+
+class TokenizerFile(Document):
+    """`5_shards/tokenizer.json`, in place of `vocabulary.json` where tokens are byte pairs: what
+    `tokenizers.Tokenizer.from_file` reads, see `pipeline.modalities.byte_pairs`."""
+
+    version: str
+    truncation: Any
+    padding: Any
+    added_tokens: list[dict[str, Any]]
+    normalizer: Any
+    pre_tokenizer: dict[str, Any]
+    post_processor: Any
+    decoder: dict[str, Any]
+    model: BytePairs
+
+
 class ClassScores(Document):
     """Of one class; null where a score is not defined."""
 
@@ -85,6 +108,7 @@ def build_document_schemas() -> dict[str, Schema]:
         "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
         "metrics": Metrics.model_json_schema(),
         "model": build_model_schema(),
+        "tokenizer": TokenizerFile.model_json_schema(),
         "vocabulary": Vocabulary.model_json_schema(),
     }
 

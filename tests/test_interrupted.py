@@ -294,6 +294,7 @@ HASH = """
 import sys
 from pathlib import Path
 from pipeline.extract.fields import plan_fields
+from pipeline.extract.keep import hash_assembly, list_code
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.wanted import hash_features
 from pipeline.contracts import MODALITIES
@@ -301,12 +302,18 @@ from pipeline.params import check_block, read_params
 from pipeline.source import _find_imports
 
 plan = plan_fields(MODALITIES, (), check_block(read_params(Path("params.yaml")), "extract", ExtractParams), None)
-before = {name: hash_features(name, plan) for name in MODALITIES}
+
+
+def hash_all():
+    return {name: hash_features(name, plan) for name in MODALITIES} | {"shards": hash_assembly(plan, None, list_code())}
+
+
+before = hash_all()
 for path in map(Path, sys.argv[1:]):
     text = path.read_text()
     path.write_text(text + "\\n# edited\\n")
     _find_imports.cache_clear()
-    print(path, *[name for name in MODALITIES if hash_features(name, plan) != before[name]])
+    print(path, *[name for name, hashed in hash_all().items() if hashed != before[name]])
     path.write_text(text)
 """
 
@@ -315,18 +322,23 @@ EDITS = {
     "pipeline/modalities/mfcc.py": "audio",
     "pipeline/modalities/sound.py": "audio",
     "pipeline/formats/jpeg.py": "image",
-    "pipeline/modalities/redaction.py": "text",
-    "pipeline/modalities/modality.py": "image audio text",
-    "pipeline/cache/features.py": "image audio text",
-    "shardwright/field.py": "image audio text",
+    "pipeline/modalities/words.py": "text shards",
+    "pipeline/modalities/placeholders.py": "text shards",
+    "pipeline/modalities/redaction.py": "shards",
+    "pipeline/modalities/vocabulary.py": "shards",
+    "pipeline/modalities/byte_pairs.py": "shards",
+    "pipeline/modalities/tokenizer_file.py": "shards",
+    "pipeline/modalities/modality.py": "image audio text shards",
+    "pipeline/cache/features.py": "image audio text shards",
+    "shardwright/field.py": "image audio text shards",
     "pipeline/execute.py": "",
-    "pipeline/extract/shard.py": "",
-    "pipeline/extract/meta.py": "",
+    "pipeline/extract/shard.py": "shards",
+    "pipeline/extract/meta.py": "shards",
     "pipeline/cache/prune.py": "",
     "pipeline/clean/near.py": "",
     "shardwright/loader.py": "",
 }
-"""Files, and the modalities whose features an edit computes anew."""
+"""Files, and the modalities whose features an edit computes anew, and whether shards are put together anew."""
 
 
 @pytest.fixture(scope="module")

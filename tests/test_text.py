@@ -14,19 +14,13 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.modalities.characters import normalize_text
 from pipeline.modalities.modality import Checked, Item
-from pipeline.modalities.redaction import EMAIL, PHONE, redact_text
-from pipeline.modalities.text import (
-    TextCheck,
-    TextFeatures,
-    check_text,
-    count_words,
-    extract_text,
-    learn_vocabulary,
-    load_tokenizer,
-    parse_words,
-    prepare_text,
-    split_words,
-)
+from pipeline.modalities.placeholders import EMAIL, PHONE, split_placeholders
+from pipeline.modalities.redaction import redact_text
+from pipeline.modalities.text import TextCheck, check_text, extract_text
+from pipeline.modalities.text_features import TextFeatures
+from pipeline.modalities.text_parsing import parse_text, prepare_text
+from pipeline.modalities.vocabulary import count_words, learn_vocabulary
+from pipeline.modalities.words import load_tokenizer, split_words
 from pipeline.records import Reason, Rejection
 
 CHECK = TextCheck(min_characters=2, max_characters=100_000, redact=("email", "phone"))
@@ -262,33 +256,47 @@ def test_vocabulary_does_not_depend_on_the_order_of_counting(counts: dict[str, i
 
 
 def test_ids_are_places_in_the_vocabulary() -> None:
-    learned = learn_vocabulary(count_words(parse_words(item("the cat and the dog"), FEATURES), FEATURES), FEATURES)
+    learned = learn_vocabulary(count_words(parse_text(item("the cat and the dog"), FEATURES), FEATURES), FEATURES)
     assert learned["words"] == ["<pad>", "<unk>", "the", "and", "cat", "dog"]
     arrays = extract_text(item("The dog and the axolotl"), FEATURES, learned)
-    assert not isinstance(arrays, Rejection)
     assert arrays["tokens"].tolist() == [2, 5, 3, 2, 1, 0, 0, 0]
     assert arrays["tokens_length"] == 5
     long = extract_text(item("cat " * 20), FEATURES, learned)
-    assert not isinstance(long, Rejection)
     assert long["tokens"].tolist() == [4] * 8
     assert long["tokens_length"] == 8
-    assert count_words(parse_words(item("cat " * 20), FEATURES), FEATURES) == {"cat": 8}
+    assert count_words(parse_text(item("cat " * 20), FEATURES), FEATURES) == {"cat": 8}
 
 
 def test_another_vocabulary_gives_other_ids() -> None:
     for words, ids in ((["<pad>", "<unk>", "cat"], [2, 1]), (["<pad>", "<unk>", "dog", "cat"], [3, 2])):
         arrays = extract_text(item("cat dog"), FEATURES, {"words": words})
-        assert not isinstance(arrays, Rejection)
         assert arrays["tokens"][:2].tolist() == ids
 
 
-def test_the_string_store_does_not_grow() -> None:
-    nlp = load_tokenizer("en", None)
-    split_words("warm up", FEATURES)
-    before = len(nlp.vocab.strings)
-    for number in range(50):
-        split_words(f"neverseen{number} wordnumber{number}", FEATURES)
-    assert len(nlp.vocab.strings) == before
+def test_the_string_store_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_tokenizer.cache_clear()
+    first = load_tokenizer("xx", None)
+    limit = len(first.vocab.strings) + 30
+    monkeypatch.setattr("pipeline.modalities.words.MAX_STRINGS", limit)
+    sizes = []
+    for number in range(100):
+        assert split_words(f"Neverseen{number}!", plan("xx")) == [f"neverseen{number}", "!"]
+        sizes.append(len(load_tokenizer("xx", None).vocab.strings))
+    assert max(sizes) <= limit
+    assert load_tokenizer("xx", None) is not first
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from([*"aA.,:;'()[]-/@#5é😀", "don't", "a.m.", ":)", "x)(", " ", "U.S.", "ing", EMAIL])))
+def test_words_that_were_seen_before_are_split_as_if_they_were_not(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    nlp, fresh = load_tokenizer("en", None), []
+    with nlp.memory_zone():  # nothing is kept in here
+        for part in split_placeholders(text):
+            tokens = [token.text for token in nlp.tokenizer(part) if not token.is_space]
+            fresh += [part] if part == EMAIL else tokens
+    for _ in range(2):
+        assert split_words(text, plan(lowercase=False)) == fresh
 
 
 @pytest.mark.parametrize("language", ["en", "xx", "de", "es", "ar", "zh"])
@@ -328,6 +336,7 @@ def test_an_unknown_language_is_an_error_even_with_a_fallback() -> None:
 def test_output_does_not_depend_on_the_hash_seed(seed: str) -> None:
     code = (
         "from pipeline.modalities.text import *\n"
+        "from pipeline.modalities.vocabulary import *\n"
         "c = TextCheck(min_characters=1, max_characters=99, redact=('email',))\n"
         "k = check_text(b'Two cats, a@b.org', 'text/plain', c)\n"
         "f = TextFeatures(language='xx', fallback=None, lowercase=True, length=4, vocabulary=9, min_count=1)\n"

@@ -39,7 +39,8 @@ class KeptShard:
 
 
 def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -> bytes:
-    """A hash of how shards are put together of features: the fields, the sha256 of what was learned, and the code."""
+    """A hash of how shards are put together of features: the fields, the sha256 of what was learned, and the code,
+    with that which encodes what was parsed."""
     settings = {
         "fields": [[name, field.dtype, list(field.shape)] for name, field in plan.fields.items()],
         "modalities": {name: list(fields) for name, fields in plan.modalities.items()},
@@ -48,7 +49,9 @@ def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -
         "learned": learned,
         "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
     }
-    return hash_method("shard", (encode_sample, encode_arrays), settings)
+    learnings = [MODALITIES[name].learning for name in plan.modalities]
+    encoders = [learning.encode for learning in learnings if learning is not None]
+    return hash_method("shard", (encode_sample, encode_arrays, *encoders), settings)
 
 
 def list_code() -> list[Path]:

@@ -14,7 +14,7 @@ from pipeline.execute import Workers
 from pipeline.extract.compute import Chunks, FeatureResult, FeatureTask, compute_features
 from pipeline.extract.corpus import Corpus, order_rows
 from pipeline.extract.keep import hash_assembly, list_code
-from pipeline.extract.learn import TRAIN, learn, plan_counting
+from pipeline.extract.learn import TRAIN, find_learning, learn, plan_counting
 from pipeline.extract.shard import Learned, Recipe, ShardResult, ShardTask, make_shard
 from pipeline.modalities.table import MODALITIES
 from pipeline.params import Params, RunParams
@@ -22,8 +22,6 @@ from pipeline.progress import show_progress
 from pipeline.tasks import Tasks
 from shardwright.canonical import encode_canonical
 from shardwright.publish import write_file
-
-VOCABULARY = "vocabulary.json"
 
 
 class Making:
@@ -97,8 +95,9 @@ class Making:
         corpus, learned = self._corpus, None
         if corpus.learner is not None:
             content = encode_canonical(self._find_learned(corpus.learner, workers), indent=1) + b"\n"
-            write_file(root / VOCABULARY, [content])
-            learned = Learned(corpus.learner, root / VOCABULARY, hashlib.sha256(content).hexdigest())
+            path = root / find_learning(corpus.learner).name(corpus.plan.params[corpus.learner])
+            write_file(path, [content])
+            learned = Learned(corpus.learner, path, hashlib.sha256(content).hexdigest())
         assembly = hash_assembly(corpus.plan, learned.sha256 if learned else None, list_code())
         return Recipe(corpus.plan, learned, assembly)
 

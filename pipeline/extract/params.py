@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 
 from pipeline.modalities.audio import AudioFeatures
 from pipeline.modalities.image import ImageFeatures
-from pipeline.modalities.text import TextFeatures
+from pipeline.modalities.text_features import TextFeatures
 from pipeline.params import Params, Share, Strings
 
 MAX_SHARDS = 2**19

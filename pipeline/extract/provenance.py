@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.samples import AlignedSample
+from pipeline.modalities.table import MODALITIES
 from pipeline.source import hash_source
 from shardwright.manifest import Source
 
@@ -18,6 +19,7 @@ LIBRARIES = (
     "soundfile",
     "soxr",
     "spacy",
+    "tokenizers",
 )
 """Distributions whose version can change a byte of a shard: what the modalities import."""
 
@@ -43,14 +45,18 @@ def list_sources(counts: Mapping[Terms, int]) -> tuple[Source, ...]:
     return tuple(Source(*terms, samples=count) for terms, count in sorted(counts.items()))
 
 
-def describe_making(params: ExtractParams, dataset: str) -> dict[str, Any]:
-    """`extract_record.json`: what made the dataset whose hash is given. No clock and no host: two runs say the same."""
+def describe_making(params: ExtractParams, dataset: str, used: Iterable[str]) -> dict[str, Any]:
+    """`extract_record.json`: what made the dataset whose hash is given, of the modalities `used`.
+
+    No clock and no host: two runs say the same.
+    """
+    models = [MODALITIES[name].describe(getattr(params, name)) for name in used]
     return {
         "dataset": dataset,
         "params": params.model_dump(mode="json"),
         "source": hash_source("stages.extract"),
         "python": platform.python_version(),
-        "libraries": read_versions(),
+        "libraries": read_versions() | {name: version for model in models for name, version in model.items()},
     }
 
 

@@ -50,7 +50,7 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
     check_kept(outcome, params)
     manifest = write_dataset(root, recipe, list(zip(corpus.shards, results, strict=True)))
     check_written(root, manifest, outcome.kept)
-    record = encode_canonical(describe_making(params, manifest.hash), indent=1) + b"\n"
+    record = encode_canonical(describe_making(params, manifest.hash, corpus.plan.modalities), indent=1) + b"\n"
     write_file(records / "extract_record.json", [record])
     notes = [*describe_dataset(manifest), *making.describe()]
     if forgotten := prune(corpus.folders.objects, use, workspace.run.cache_bytes):

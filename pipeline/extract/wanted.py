@@ -1,5 +1,8 @@
 """Which features the samples need, and where they are in the item cache: in arrays, some 60 bytes a feature."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -74,13 +77,16 @@ def find_wanted(
 
 def hash_features(modality: str, plan: FieldPlan) -> bytes:
     """A hash of how the features of a modality are computed."""
-    known = MODALITIES[modality]
-    late = set(known.learning.late) if known.learning else set()
+    known, params = MODALITIES[modality], plan.params[modality]
+    learning = known.learning
+    fields = [] if learning else list(plan.own_fields(modality).items())  # what is parsed is no array yet
     settings = {
-        "params": plan.params[modality].model_dump(mode="json", exclude=late),
-        "fields": [[name, field.dtype, list(field.shape)] for name, field in plan.own_fields(modality).items()],
+        "params": params.model_dump(mode="json", exclude=set(learning.late) if learning else None),
+        "fields": [[name, field.dtype, list(field.shape)] for name, field in fields],
+        "versions": dict(known.describe(params)),
     }
-    return hash_method(f"features of {modality}", (known.extract, compute_entry), settings, known.libraries)
+    compute: Callable[..., Any] = learning.parse if learning else known.extract
+    return hash_method(f"features of {modality}", (compute, compute_entry), settings, known.libraries)
 
 
 def _hash_samples(

@@ -60,6 +60,7 @@ class Learning(Generic[FeatureParams]):
     Its `extract` falls into two halves, and the first, which takes time and knows nothing of the other items, is kept
     between runs:
 
+    `name(params)`: the name of the file with what is learned.
     `parse(item, params)`: what of an item its features are made of (the words of a text): JSON.
     `count(parsed, params)`: what one item adds to the counts over the training split.
     `learn(counts, params)`: what is learned from their sum: JSON, saved beside the shards.
@@ -67,14 +68,22 @@ class Learning(Generic[FeatureParams]):
     `read_frozen(params)`: what was learned before, where the params name it; then nothing is counted. Raises
     `InputError` where it is not what they name.
     `late`: the params that `parse` does not look at: another value of them parses nothing anew.
+
+    What is parsed is known by the code of the module that `parse` is in, and of all that this one imports. So the other
+    functions belong elsewhere: else an edit in them parses everything anew.
     """
 
+    name: "Callable[[FeatureParams], str]"
     parse: "Callable[[Item, FeatureParams], Any | Rejection]"
     count: "Callable[[Any, FeatureParams], Counter[str]]"
     learn: "Callable[[Mapping[str, int], FeatureParams], Any]"
     encode: "Callable[[Any, FeatureParams, Any], Mapping[str, np.ndarray[Any, Any]] | Rejection]"
     read_frozen: "Callable[[FeatureParams], Any | None]"
     late: tuple[str, ...] = ()
+
+
+def _describe_nothing(params: Params) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -87,6 +96,8 @@ class Modality(Generic[CheckParams, FeatureParams]):
     `prepare(params)`: raises `ParamsError` or `InputError` before any work if the params cannot be carried out here.
     `learning`: only where features depend on the whole training split.
     `libraries`: distributions that may change a feature though the modality's code does not import them.
+    `describe(params)`: the versions, by name, of what else computes features, such as a model that the params name.
+    Raises `InputError` where it is missing.
     """
 
     name: str
@@ -96,3 +107,4 @@ class Modality(Generic[CheckParams, FeatureParams]):
     prepare: Callable[[FeatureParams], None]
     learning: Learning[FeatureParams] | None = None
     libraries: tuple[str, ...] = ()
+    describe: Callable[[FeatureParams], Mapping[str, str]] = _describe_nothing

@@ -8,10 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-Kind = Literal["email", "phone"]
+from pipeline.modalities.placeholders import EMAIL, PHONE
 
-EMAIL, PHONE = "[EMAIL]", "[PHONE]"
-PLACEHOLDERS = (EMAIL, PHONE)
+Kind = Literal["email", "phone"]
 
 _LOCAL = r"[\w.!#$%'*+^`{|}~-]"  # of RFC 5322's atoms all but those that stand around addresses in URLs and lists
 _EMAIL = re.compile(

@@ -33,11 +33,12 @@ class ModelRecord:
         dataset: hash of the dataset that it was trained on.
         fields: of that dataset.
         extract: how those were computed, to compute them the same way for a new sample.
-        vocabulary: the words that token ids count through.
+        vocabulary: the words that token ids count through, or parts of words; these are found by the `tokenizer.json`
+            beside the weights.
         params: the block `train` of `params.yaml`.
         best: the epoch whose weights are the best, counted from 1, and its scores.
         made_with: release of PyTorch and type of device, on which the bits of the weights depend.
-        weights: sha256 by file.
+        weights: sha256 by file, that of a `tokenizer.json` too.
     """
 
     architecture: Architecture

@@ -4,10 +4,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import InputError
 from shardwright.canonical import decode_json
-from shardwright.manifest import Manifest
+from shardwright.manifest import FileRecord, Manifest
 
 MIN_STD = 1e-3
 """Of a channel that hardly varies in training: dividing by less would blow noise up into a signal."""
@@ -77,20 +78,44 @@ def _read_input(manifest: Manifest, modality: str, names: Sequence[str], words: 
 
 
 def read_vocabulary(root: Path, manifest: Manifest) -> list[str]:
-    """The words that token ids count through: 0 is padding, 1 stands for every unknown word; empty where no field
-    holds token ids.
+    """The words that token ids count through, or the parts of words of a `tokenizer.json`: 0 is padding, 1 stands for
+    every unknown word; empty where no field holds token ids. An id that a foreign tokenizer leaves out is "".
 
     Raises:
         InputError: the vocabulary's file is missing, or is not the one that the dataset was made with.
     """
     if manifest.vocabulary is None:
         return []
-    path = root / manifest.vocabulary.name
+    return list_tokens(decode_json(read_vocabulary_file(root, manifest.vocabulary)))
+
+
+def has_words(document: Mapping[str, Any]) -> bool:
+    """Whether it is a list of words, and no tokenizer that finds parts of words."""
+    return "words" in document
+
+
+def list_tokens(document: Mapping[str, Any]) -> list[str]:
+    """The tokens of a `vocabulary.json` or a `tokenizer.json`, by id."""
+    if has_words(document):
+        words: list[str] = document["words"]
+        return words
+    ids: dict[str, int] = document["model"]["vocab"]
+    by_id = {number: token for token, number in ids.items()}
+    by_id |= {token["id"]: token["content"] for token in document.get("added_tokens") or []}
+    return [by_id.get(number, "") for number in range(max(by_id) + 1)]
+
+
+def read_vocabulary_file(root: Path, record: FileRecord) -> bytes:
+    """The content of the file that token ids refer to.
+
+    Raises:
+        InputError: it is missing, or is not the one that the dataset was made with.
+    """
+    path = root / record.name
     try:
         content = path.read_bytes()
     except OSError:
         raise InputError(f"{path} is missing: run `dvc repro` again") from None
-    if hashlib.sha256(content).hexdigest() != manifest.vocabulary.sha256:
+    if hashlib.sha256(content).hexdigest() != record.sha256:
         raise InputError(f"{path} is damaged, its sha256 is not the one in the manifest: run `dvc repro` again")
-    words: list[str] = decode_json(content)["words"]
-    return words
+    return content

@@ -1,5 +1,7 @@
-"""Encoders of texts: token ids (batch, tokens) int32 and the number of valid ones (batch,), to (batch, width of the
-embedding). What stands after the valid tokens does not matter.
+"""Encoders of texts: token ids (batch, tokens) int32 or uint16 and the number of valid ones (batch,), to (batch, width
+of the embedding). What stands after the valid tokens does not matter.
+
+PyTorch knows uint16 by name, and looks nothing up with it: so `int()`.
 """
 
 import torch
@@ -28,7 +30,7 @@ class TextGru(nn.Module):
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> Tensor:
         """(batch, tokens) and (batch,)."""
         valid = find_valid(tokens, length)
-        words = self.words(tokens.masked_fill(~valid, 0))
+        words = self.words(tokens.int().masked_fill(~valid, 0))
         states, _ = self.gru(words)
         embedding: Tensor = self.outlet(pool_valid(torch.cat([words, states], dim=2), valid))
         return embedding
@@ -53,7 +55,7 @@ class TextTransformer(nn.Module):
         # A text without a word attends to its first padding: attention over nothing at all is NaN. Pooling gives zeros.
         padding = ~valid
         padding[:, 0] = False
-        values = self.words(tokens.masked_fill(~valid, 0)) + self.places[: tokens.shape[1]]
+        values = self.words(tokens.int().masked_fill(~valid, 0)) + self.places[: tokens.shape[1]]
         for layer in self.layers:
             values = layer(values, src_key_padding_mask=padding)
         embedding: Tensor = self.outlet(pool_valid(values, valid))

@@ -16,7 +16,7 @@ MAX_SHIFT = 1 / 16  # of a picture's side, 4 of 64 pixels, as in the CIFAR recip
 MAX_ROLL = 1 / 8  # of a sound's length
 MAX_SPAN = 1 / 8  # of a sound's length, hidden; and of its coefficients (SpecAugment, Park et al. 2019)
 UNKNOWN_WORDS = 0.1  # share of words that become unknown: the unknown word's vector has to mean something
-UNKNOWN = 1  # its token id
+UNKNOWN = 1  # its token id; in a frozen tokenizer of others that of some token
 
 Augment = Callable[[Tensor, Tensor | None, Input, Draws], Tensor]
 
@@ -54,9 +54,9 @@ def _draw_span(name: str, places: Tensor, size: Tensor, draws: Draws) -> Tensor:
 
 
 def augment_text(tokens: Tensor, length: Tensor | None, source: Input, draws: Draws) -> Tensor:
-    """(batch, tokens): some words become the unknown word; padding stays."""
+    """(batch, tokens): some words become the unknown word; padding stays. uint16 becomes int32: it cannot be filled."""
     forgotten = (draws.draw("words", tokens.shape[1]) < UNKNOWN_WORDS) & (tokens != 0)
-    return tokens.masked_fill(forgotten, UNKNOWN)
+    return tokens.int().masked_fill(forgotten, UNKNOWN)
 
 
 AUGMENTATIONS: Mapping[str, Augment] = {"image": augment_image, "audio": augment_audio, "text": augment_text}

@@ -10,6 +10,7 @@ from pipeline.errors import InputError
 from pipeline.records import Outcome
 from pipeline.stage import Workspace
 from pipeline.train.params import TrainParams
+from shardwright.canonical import decode_json
 
 if TYPE_CHECKING:
     from pipeline.models.model import Architecture
@@ -73,7 +74,7 @@ def plan_architecture(params: TrainParams, data: "ShardDataset") -> "Architectur
 def write_model(
     folder: Path, architecture: "Architecture", data: "ShardDataset", params: TrainParams, result: "Fit"
 ) -> None:
-    """Write the model's four files into `folder`."""
+    """Write the model's four files into `folder`; and the tokenizer, where token ids stand for parts of words."""
     import torch
 
     from pipeline.models.checkpoint import BEST, LAST, ModelRecord, write_record, write_weights
@@ -94,10 +95,23 @@ def write_model(
         weights={
             BEST: write_weights(folder / BEST, result.best_state),
             LAST: write_weights(folder / LAST, result.last_state),
+            **copy_tokenizer(data, folder),
         },
     )
     write_record(folder, record)
     write_history(folder / HISTORY_NAME, result.history)
+
+
+def copy_tokenizer(data: "ShardDataset", folder: Path) -> dict[str, str]:
+    """Give the model the tokenizer of its dataset, and its sha256 by name, if it has one: words are in the record."""
+    from pipeline.models.inputs import has_words, read_vocabulary_file
+
+    record = data.manifest.vocabulary
+    content = b"" if record is None else read_vocabulary_file(data.root, record)
+    if record is None or has_words(decode_json(content)):
+        return {}
+    (folder / record.name).write_bytes(content)
+    return {record.name: record.sha256}
 
 
 def describe_fit(result: "Fit", classes: Sequence[str]) -> list[str]:
