@@ -290,7 +290,8 @@ def test_the_string_store_does_not_grow_without_end(monkeypatch: pytest.MonkeyPa
 @given(st.lists(st.sampled_from([*"aA.,:;'()[]-/@#5é😀", "don't", "a.m.", ":)", "x)(", " ", "U.S.", "ing", EMAIL])))
 def test_words_that_were_seen_before_are_split_as_if_they_were_not(pieces: list[str]) -> None:
     text = "".join(pieces)
-    nlp, fresh = load_tokenizer("en", None), []
+    nlp = load_tokenizer("en", None)
+    fresh: list[str] = []
     with nlp.memory_zone():  # nothing is kept in here
         for part in split_placeholders(text):
             tokens = [token.text for token in nlp.tokenizer(part) if not token.is_space]
@@ -347,3 +348,15 @@ def test_output_does_not_depend_on_the_hash_seed(seed: str) -> None:
     assert done.stdout == (
         "b'Two cats, [EMAIL]' 6231389569426202173 {'words': ['<pad>', '<unk>', 'Two', '[EMAIL]', 'cats,']}\n"
     )
+
+
+def test_a_tokenizer_needs_no_torch_and_hides_it_from_nobody() -> None:
+    code = """
+import sys
+from pipeline.modalities.words import load_tokenizer
+assert [token.text for token in load_tokenizer("en", None)("Don't!")] == ["Do", "n't", "!"]
+assert "torch" not in sys.modules
+import torch
+assert torch.ones(1).item() == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,8 +1,12 @@
 """The words of a text, by spaCy's tokenizer."""
 
 import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
 
 from pipeline.errors import InputError
 from pipeline.modalities.placeholders import PLACEHOLDERS, split_placeholders
@@ -47,7 +51,8 @@ def load_tokenizer(language: str, fallback: str | None) -> "Language":
         InputError: spaCy does not know the language, or its tokenizer needs a package that is not installed and there
             is no fallback; the message names the language and the settings.
     """
-    import spacy
+    with _keep_torch_out():
+        import spacy
 
     for setting, code in (("language", language), ("fallback", fallback)):
         if code is not None and importlib.util.find_spec(f"spacy.lang.{code}") is None:
@@ -62,6 +67,23 @@ def load_tokenizer(language: str, fallback: str | None) -> "Language":
             f"extract.text.language is {language!r}, whose tokenizer needs {missing}, which is not installed: "
             "install it, or name another language in extract.text.fallback (xx is the language-independent one)"
         ) from error
+
+
+@contextmanager
+def _keep_torch_out() -> Iterator[None]:
+    """Make `import torch` fail inside, unless it is there already.
+
+    spaCy's thinc imports it where it can: 2 s a process, more than all else in a small run, for what no tokenizer uses.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    blocked: dict[str, ModuleType | None] = cast("dict[str, ModuleType | None]", sys.modules)
+    blocked["torch"] = None  # as the import system has it
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 _TOKENIZER_PACKAGES = {
