@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from pipeline.modalities.audio import AudioCheck
 from pipeline.modalities.image import ImageCheck
-from pipeline.modalities.text import TextCheck
+from pipeline.modalities.text_check import TextCheck
 from pipeline.params import Params, Share
 
 

@@ -1,22 +1,19 @@
-"""Texts: UTF-8, in one normal form and free of e-mail addresses and phone numbers, and made into token ids.
+"""Texts: checked, and made into token ids.
 
 Token ids are int32 or uint16; 0 is padding, 1 a word that the vocabulary lacks, the others are places in what was
-learned. `text_parsing` takes texts apart; `vocabulary` has words, `byte_pairs` and `tokenizer_file` parts of them.
+learned. `text_check` checks and `text_parsing` takes texts apart; `vocabulary` has words, `byte_pairs` and
+`tokenizer_file` parts of words.
 """
 
-import hashlib
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from numpy.typing import NDArray
-from pydantic import Field as Limits
 
 from pipeline.modalities.byte_pairs import learn_byte_pairs
-from pipeline.modalities.characters import normalize_text
-from pipeline.modalities.modality import Checked, Fingerprint, Item, Learning, Modality
-from pipeline.modalities.redaction import Kind, redact_text
+from pipeline.modalities.modality import Item, Learning, Modality
+from pipeline.modalities.text_check import check_text
 from pipeline.modalities.text_features import TextFeatures
 from pipeline.modalities.text_parsing import describe_text, parse_text, prepare_text
 from pipeline.modalities.tokenizer_file import count_pieces, encode_text, read_tokenizer
@@ -29,38 +26,6 @@ from pipeline.modalities.vocabulary import (
     learn_vocabulary,
     read_vocabulary,
 )
-from pipeline.params import Params
-from pipeline.records import Reason, Rejection
-
-
-class TextCheck(Params):
-    """What a text must be to be kept, and what is taken out of it."""
-
-    min_characters: Annotated[int, Limits(ge=1)]
-    """Code points, of the cleaned text."""
-    max_characters: Annotated[int, Limits(ge=1, le=1_000_000)]
-    """Code points, of the text as it came."""
-    redact: Annotated[tuple[Kind, ...], Limits(strict=False)]
-    """What is replaced by [EMAIL] and [PHONE]."""
-
-
-def check_text(data: bytes, media_type: str, params: TextCheck) -> Checked | Rejection:
-    """Normalise and redact a text, and judge what is left. The fact is characters (code points)."""
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as fault:
-        return Rejection(Reason.NOT_UTF8, "first byte that is not UTF-8", str(fault.start))
-    if len(text) > params.max_characters:
-        return Rejection(Reason.TOO_LONG, "characters", str(len(text)), str(params.max_characters))
-    text, redactions = redact_text(normalize_text(text), params.redact)
-    if not text:
-        return Rejection(Reason.EMPTY, "no visible characters")
-    if len(text) < params.min_characters:
-        return Rejection(Reason.TOO_SHORT, "characters", str(len(text)), str(params.min_characters))
-    cleaned = text.encode()
-    return Checked(
-        data if cleaned == data else cleaned, {"characters": len(text)}, Fingerprint(_hash_words(text)), redactions
-    )
 
 
 def extract_text(item: Item, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
@@ -100,14 +65,6 @@ def read_frozen(params: TextFeatures) -> Any | None:
             setting.
     """
     return read_tokenizer(params) if params.tokenizer == "bpe" else read_vocabulary(params)
-
-
-def _hash_words(text: str) -> int:
-    """64 bits that texts share whose words are the same, whatever their case, punctuation and spacing."""
-    folded = unicodedata.normalize("NFKC", text.casefold())
-    spaced = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in folded)
-    words = " ".join(spaced.split()) or text
-    return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "little")
 
 
 LEARNING = Learning(
