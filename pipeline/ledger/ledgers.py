@@ -1,7 +1,8 @@
 """The tables of all stages under one data folder, of which some may be missing."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.columns import read_batches
 from pipeline.contracts import (
@@ -18,6 +19,9 @@ from pipeline.ledger.facts import Dropped
 from pipeline.ledger.scan import MAX_HITS, Hits, Look, find_rows, match_any
 from pipeline.ledger.settings import find_setting
 from pipeline.tables import DROPPED, Row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 PLACES = {
     "crawl": (CRAWLED_FOLDER, "crawl.parquet"),
@@ -75,17 +79,31 @@ class Ledgers:
         rows = self.find_dropped(stage, match_any({"key": [key]})).rows
         return next((make_dropped(row, modality) for row in rows if row["unit"] != "part"), None)
 
-    def read_names(self) -> "Iterator[Collection[object]]":
-        """All that can be asked for, but for ids and what only a later ledger names: batches of strings."""
-        columns = {"crawl": ("url",), "ingest": ("file",), "align": ("key",)}
-        for stage in self.stages:
+    def read(self, stage: str, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        """These columns of a stage's table, a batch at a time.
+
+        Raises:
+            InputError: as `find`.
+        """
+        if stage in self.stages:
             folder, name = PLACES[stage]
-            for column in columns.get(stage, ()):
-                for batch in read_batches(self.data / folder / name, TABLES[stage], [column]):
-                    yield batch.column(column)
-            if stage != "clean" and stage != "align":  # their drops are items, which ingest has
-                for batch in read_batches(self.data / folder / "dropped.parquet", DROPPED, ["key"]):
-                    yield batch.column("key")
+            yield from read_batches(self.data / folder / name, TABLES[stage], columns)
+
+    def read_dropped(self, stage: str, columns: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        """These columns of a stage's `dropped.parquet`, a batch at a time.
+
+        Raises:
+            InputError: as `find`.
+        """
+        if stage in self.stages:
+            yield from read_batches(self.data / PLACES[stage][0] / "dropped.parquet", DROPPED, columns)
+
+    def read_names(self) -> "Iterator[pa.Array]":
+        """All that can be asked for but ids: strings, a batch at a time. (What clean and align drop is in a file.)"""
+        for stage, column in (("crawl", "url"), ("ingest", "file"), ("align", "key")):
+            yield from (batch.column(column) for batch in self.read(stage, [column]))
+        for stage in ("crawl", "ingest", "extract"):
+            yield from (batch.column("key") for batch in self.read_dropped(stage, ["key"]))
 
 
 def make_dropped(row: Row, modality: str | None = None) -> Dropped:
