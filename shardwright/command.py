@@ -27,6 +27,9 @@ ENTRY_POINTS = "shardwright.commands"
 
 PIPELINE_HINT = "The verbs of the pipeline come with its checkout: pip install -e .[pipeline]"
 
+CHECKOUT = str(Path(__file__).resolve().parent.parent)
+"""Where the verbs of the pipeline are, if this is a checkout."""
+
 OK, PROBLEMS, UNUSABLE = 0, 1, 2
 
 
@@ -64,6 +67,8 @@ def carry_out(act: Callable[[], int]) -> int:
 
 
 def _run_added(entry: EntryPoint, words: list[str]) -> int:
+    if CHECKOUT not in sys.path:
+        sys.path.append(CHECKOUT)  # an editable installation finds `shardwright` there and nothing else
     try:
         run: Callable[[list[str]], int] = entry.load()
     except ModuleNotFoundError as error:

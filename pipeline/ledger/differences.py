@@ -10,7 +10,7 @@ from pipeline.ledger.causes import Causes, find_causes
 from pipeline.ledger.compare import Comparison, Mask, compare_samples
 from pipeline.ledger.ledgers import Ledgers
 from pipeline.ledger.making import Change, find_changes
-from pipeline.ledger.parts import read_contents, read_groups
+from pipeline.ledger.parts import read_contents, read_groups, read_parts
 from pipeline.ledger.sides import Numbers, Side
 from shardwright.index import decode_key
 from shardwright.layout import META
@@ -70,6 +70,15 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """Of some samples that are in both: by modality which have an item with other cleaned bytes (nothing without
+    ledgers), and which have any item with another id, that is with other bytes or of another name."""
+
+    contents: Mapping[str | None, Mask]
+    items: Mask
+
+
+@dataclass(frozen=True)
 class Differ:
     """Compares two sides; tells `most` samples of each group, or all where it is None."""
 
@@ -110,9 +119,9 @@ class Differ:
     def _explain_changed(self, found: Comparison, making: Sequence[Change]) -> Group:
         changed = np.flatnonzero(found.any_changed)
         masks = {name: mask[changed] for name, mask in found.changed.items()}
-        inputs = self._find_other_inputs(found, changed)
+        inputs = self._find_inputs(found, changed)
         reasons = {name: self._explain_field(name, mask, making, inputs) for name, mask in masks.items()}
-        reasons[META] = explain_meta(masks[META], found.split[changed], inputs)
+        reasons[META] = explain_meta(masks[META], found.split[changed], inputs.items)
         counted = [
             Counted(int(mask.sum()), f"{name}: {', '.join(reasons[name])}")
             for name, mask in masks.items()
@@ -122,20 +131,21 @@ class Differ:
             found.new[changed], self.new, counted, lambda at: ", ".join(n for n, mask in masks.items() if mask[at])
         )
 
-    def _find_other_inputs(self, found: Comparison, changed: NDArray[np.int64]) -> Mapping[str, Mask]:
-        """By modality which of the changed samples have an item with other cleaned bytes."""
+    def _find_inputs(self, found: Comparison, changed: NDArray[np.int64]) -> "Inputs":
+        """Which of the changed samples have other items."""
         if not len(changed) or not (self.old.data and self.new.data):
-            return {}
+            return Inputs({}, np.zeros(len(changed), bool))
         keys = self.new.samples.keys[found.new[changed]]
-        before, after = read_contents(Ledgers(self.old.data), keys), read_contents(Ledgers(self.new.data), keys)
-        return {name: before[name] != after[name] for name in before}
+        old, new = Ledgers(self.old.data), Ledgers(self.new.data)
+        before, after = read_parts(old, keys), read_parts(new, keys)
+        others = np.any([before[name] != after[name] for name in before], axis=0)
+        contents = read_contents(old, before), read_contents(new, after)
+        return Inputs({name: contents[0][name] != contents[1][name] for name in before}, others)
 
-    def _explain_field(
-        self, name: str, mask: Mask, making: Sequence[Change], inputs: Mapping[str, Mask]
-    ) -> Sequence[str]:
+    def _explain_field(self, name: str, mask: Mask, making: Sequence[Change], inputs: "Inputs") -> Sequence[str]:
         """Why a field changed, as far as anything tells. Code and libraries are blamed where nothing else is."""
         modality = find_modality(name, self.new)
-        other = int((inputs[modality] & mask).sum()) if modality and modality in inputs else 0
+        other = int((inputs.contents[modality] & mask).sum()) if modality in inputs.contents else 0
         causes = [f"other bytes of the {modality} in {other:,}"] if other else []
         causes += [str(change) for change in making if _concerns(change, name, modality)]
         blamed = [str(change) for change in making if change.kind in ("code", "library", "python")]
@@ -170,9 +180,11 @@ class Differ:
         return Group(len(rows), sorted(causes, key=lambda cause: (-cause.count, cause.what)), told)
 
 
-def explain_meta(mask: Mask, moved: Mask, inputs: Mapping[str, Mask]) -> list[str]:
-    """Why metas changed: they name the split and the items, and what is left is what is said of either."""
-    other = np.any([np.zeros(len(mask), bool), *inputs.values()], axis=0)
+def explain_meta(mask: Mask, moved: Mask, other: Mask) -> list[str]:
+    """Why metas changed: they name the split and the items, and what is left is what is said of either.
+
+    `moved` and `other` are samples in another split, and of other items.
+    """
     counts = {
         "another split": mask & moved,
         "other items": mask & other,

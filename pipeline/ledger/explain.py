@@ -14,7 +14,7 @@ def explain_answer(answer: Answer) -> Iterator[str]:
     """The lines."""
     if answer.matches.count:
         yield f"{answer.matches.count} things are called so, ask for one of them:"
-        yield from (f"  {name}" for name in answer.matches.names)
+        yield from (f"  {shorten(name)}" for name in answer.matches.names)
         if left := answer.matches.count - len(answer.matches.names):
             yield f"  and {left:,} more"
     for file in answer.files:
@@ -68,14 +68,14 @@ def explain_response(response: Response) -> Iterator[str]:
 def explain_item(item: Item) -> Iterator[str]:
     """An item, from ingest to align."""
     yield f"  item     {shorten(item.name)}"
-    yield f"    id     {item.id}"
-    said = [f"{item.media_type}, {item.size:,} bytes", item.language and f"language {item.language}"]
+    yield f"    id     {shorten(item.id)}"
+    said = [f"{shorten(item.media_type)}, {item.size:,} bytes", item.language and f"language {item.language}"]
     said += [
         item.licence and f"licence {shorten(item.licence)}",
         item.attribution and f"by {shorten(item.attribution)}",
     ]
     yield f"    ingest {', '.join(filter(None, said))}"
-    yield f"    sha256 {item.sha256}"
+    yield f"    sha256 {shorten(item.sha256)}"
     if isinstance(item.clean, Dropped):
         yield f"    clean  {explain_dropped(item.clean)}"
     elif item.clean is not None:

@@ -14,7 +14,7 @@ ABSENT = "nothing"
 @dataclass(frozen=True)
 class Change:
     """One thing that is another: a param by its full key, a library, `code`, `python`, a field, `classes`,
-    `vocabulary`; what it was and is, as text."""
+    `vocabulary`, sources; what it was and is, as text."""
 
     kind: str
     name: str
@@ -22,7 +22,12 @@ class Change:
     new: str
 
     def __str__(self) -> str:
-        if self.kind in ("code", "vocabulary", "classes"):  # two hashes, or two long lists, say nothing to people
+        if self.kind in (
+            "code",
+            "vocabulary",
+            "classes",
+            "sources",
+        ):  # two hashes, or two long lists, say nothing to people
             return f"another {self.name}" if self.kind == "vocabulary" else f"other {self.name}"
         return f"{'field ' if self.kind == 'field' else ''}{self.name}: {self.old} -> {self.new}"
 
@@ -34,6 +39,10 @@ def find_changes(old: Side, new: Side) -> list[Change]:
         *_compare("field", _list_fields(old.manifest), _list_fields(new.manifest)),
         *_compare("classes", *({"classes": _show(side.manifest.classes)} for side in (old, new))),
         *_compare("vocabulary", *({"vocabulary": _find_vocabulary(side.manifest)} for side in (old, new))),
+        *_compare(
+            "sources",
+            *({"sources or licences": side.manifest.hashes.get("sources_hash", ABSENT)} for side in (old, new)),
+        ),
         *_compare_records(old.record, new.record),
     ]
 

@@ -68,7 +68,7 @@ def _find_crawled(ledgers: Ledgers, query: Query, column: str) -> Iterator[Root]
 
 def _find_dropped(ledgers: Ledgers, query: Query) -> Iterator[Root]:
     """Files that gave no item, rows of lists, and what only a later stage's ledger names since the others are gone."""
-    for row in ledgers.find_dropped("ingest", match_any({"key": query.names})).rows:
+    for row in ledgers.find_dropped("ingest", match_any({"key": {*query.names, *query.urls}})).rows:
         yield _place_file(ledgers, row["key"])
     for row in ledgers.find_dropped("ingest", match_part("key", f":{query.text}", at_end=True)).rows:
         yield _place_file(ledgers, row["key"])

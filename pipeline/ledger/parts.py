@@ -61,19 +61,22 @@ def read_groups(ledgers: Ledgers, keys: NDArray[np.bytes_]) -> Prints:
     return groups
 
 
-def read_contents(ledgers: Ledgers, keys: NDArray[np.bytes_]) -> dict[str, Hashes]:
-    """By modality the sha256 of the cleaned bytes of the items of the samples `keys`, which are sorted.
+def read_contents(ledgers: Ledgers, parts: Mapping[str, Hashes]) -> dict[str, Hashes]:
+    """By modality the sha256 of the cleaned bytes of these items, given by their ids; empty where there is none.
 
     Raises:
-        InputError: a table is missing or damaged.
+        InputError: the cleaned table is missing or damaged.
     """
-    parts = read_parts(ledgers, keys)
-    ids = np.unique(np.concatenate(list(parts.values())))
+    ids = join_ids(parts)
     contents = np.zeros(len(ids), "S32")
     for batch in ledgers.read("clean", ["id", "sha256"]):
         places, rows = find_in(ids, pack_hex(batch, "id"))
         contents[places] = pack_hex(batch, "sha256")[rows]
-    return {name: contents[np.searchsorted(ids, own)] for name, own in parts.items()} if len(ids) else parts
+    found = {name: np.zeros(len(own), "S32") for name, own in parts.items()}
+    for name, own in parts.items():
+        places, rows = find_in(ids, own)
+        found[name][rows] = contents[places]
+    return found
 
 
 def pack_ids(ids: Sequence[str | None]) -> Hashes:

@@ -18,7 +18,7 @@ def tell_difference(found: Difference) -> Iterator[str]:
             f"{found.moved.count:,} in another split, {found.dealt:,} in another shard"
         )
     if found.making:
-        yield "made by other means"
+        yield "other than the samples"
         yield from (f"  {change}" for change in found.making)
     yield from tell_group("went, as the ledgers of the new one tell", found.went)
     yield from tell_group("came, as the ledgers of the old one tell", found.came)
