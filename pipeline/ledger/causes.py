@@ -153,7 +153,9 @@ def _find_fates(items: Items, lacking: Ledgers) -> Causes:
         fates.note_drops(lacking, stage, prints, items.modalities)
     for stage in ("clean", "align"):
         fates.note_drops(lacking, stage, items.names, items.modalities)
-    gone = (fates.numbers == 0) & ~_find_there(items, lacking)
+    gone = fates.numbers == 0
+    if gone.any():
+        gone &= ~_find_there(items, lacking)
     for number, name in enumerate(MODALITIES):
         fates.note(np.flatnonzero(gone & (items.modalities == number)), Cause("input", NOT_THERE, name))
     for batch in lacking.read("align", MODALITIES):

@@ -1,6 +1,6 @@
 """The tables of all stages under one data folder, of which some may be missing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from pipeline.contracts import (
 )
 from pipeline.errors import InputError
 from pipeline.ledger.facts import Dropped
-from pipeline.ledger.scan import MAX_HITS, Hits, Look, find_rows, match_any
+from pipeline.ledger.scan import MAX_HITS, Hits, Look, find_groups, find_rows, match_any
 from pipeline.ledger.settings import find_setting
 from pipeline.tables import DROPPED, Row
 
@@ -63,6 +63,17 @@ class Ledgers:
             return Hits()
         folder, name = PLACES[stage]
         return find_rows(self.data / folder / name, TABLES[stage], look, limit)
+
+    def find_groups(self, stage: str, column: str, values: Set[str]) -> dict[str, Hits]:
+        """Rows of a stage's table by the value that they have in a column, of these values.
+
+        Raises:
+            InputError: as `find`.
+        """
+        if stage not in self.stages:
+            return {}
+        folder, name = PLACES[stage]
+        return find_groups(self.data / folder / name, TABLES[stage], column, values)
 
     def find_dropped(self, stage: str, look: Look, limit: int = MAX_HITS) -> Hits:
         """Rows of a stage's `dropped.parquet`.

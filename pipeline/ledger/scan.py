@@ -1,6 +1,7 @@
 """Looks for rows in tables of any size: first in the columns that are asked about, then whole rows where they match."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,3 +95,24 @@ def find_rows(path: Path, columns: Columns, look: Look, limit: int = MAX_HITS) -
         count += len(found)
         start += batch.num_rows
     return Hits(read_rows(path, columns, places), count)
+
+
+def find_groups(path: Path, columns: Columns, column: str, values: Set[str]) -> dict[str, Hits]:
+    """The rows that have one of these values in a column, by the value; of each value the first `MAX_HITS`.
+
+    Raises:
+        InputError: the table is missing, damaged, or has other columns.
+    """
+    places: dict[str, list[int]] = {value: [] for value in values}
+    counts, start = Counter[str](), 0
+    look = match_any({column: values})
+    for batch in read_batches(path, columns, look.columns) if values else ():
+        names = batch.column(column)
+        for row in np.flatnonzero(look.mask(batch).to_numpy(zero_copy_only=False)).tolist():
+            value = names[row].as_py()
+            counts[value] += 1
+            if counts[value] <= MAX_HITS:
+                places[value].append(start + row)
+        start += batch.num_rows
+    rows = read_rows(path, columns, [place for each in places.values() for place in each])
+    return {value: Hits([row for row in rows if row[column] == value], counts[value]) for value in values}
