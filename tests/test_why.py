@@ -23,7 +23,7 @@ from pipeline.ledger.facts import Answer, Dropped, File, Item, Place
 from pipeline.ledger.ledgers import PLACES, Ledgers
 from pipeline.ledger.near import NearNames
 from pipeline.ledger.query import read_query
-from pipeline.ledger.settings import CLEAN_SETTINGS, SETTINGS, SHOWN, find_setting
+from pipeline.ledger.settings import CLEAN_SETTINGS, RULES, SETTINGS, find_setting
 from pipeline.ledger.trace import open_tracer
 from pipeline.ledger.why import run as why
 from pipeline.params import read_params
@@ -336,7 +336,7 @@ def test_the_command_says_what_it_cannot_do(
 def test_settings_are_keys_of_the_params() -> None:
     blocks = read_params(ROOT / "params.yaml")
     named = [*SETTINGS.values(), *(f"clean.{modality}.{key}" for (modality, _), key in CLEAN_SETTINGS.items())]
-    for setting in [*named, *(key.format(modality="image") for key in SHOWN.values())]:
+    for setting in [*named, *(f"align.modalities.image.{key}" for key in RULES.values())]:
         block: Any = blocks
         for key in setting.split("."):
             assert key in block, setting
@@ -361,6 +361,14 @@ def test_what_align_leaves_out_names_its_setting() -> None:
     assert "align.modalities.text.part" in settle(make_align_params(modalities__text__part="en"))
     other = {"required": True, "pattern": "(?P<key>no).such", "part": None}
     assert "align.modalities.image.pattern" in settle(make_align_params(modalities__image=other))
+
+
+def test_a_file_that_is_called_like_a_setting_is_none() -> None:
+    for reason in (Reason.EXTRA_ITEM, Reason.OPTED_OUT):
+        assert find_setting("align", reason, "its sample already has image: folder:clean.png", "image") is None
+    assert find_setting("align", Reason.DUPLICATE, "the same bytes as clean.x", "image") == "align.duplicates.exact"
+    assert find_setting("align", Reason.RARE_LABEL, "its label 'clean.x' (align.min_samples)") == "align.min_samples"
+    assert find_setting("clean", "a_reason_of_a_later_version", "", "image") is None
 
 
 def test_the_verbs_are_found_from_anywhere(

@@ -31,7 +31,7 @@ def explain_answer(answer: Answer) -> Iterator[str]:
     for stage, (folder, _) in PLACES.items():
         if stage not in answer.stages:
             yield f"{folder} is not there, so nothing is known of {stage}: `dvc repro {stage}` makes it"
-    if answer.dataset is None:
+    if answer.dataset is None and "extract" in answer.stages:
         yield f"{SHARDS_FOLDER} has no dataset: `dvc repro extract` makes it"
 
 

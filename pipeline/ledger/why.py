@@ -17,7 +17,10 @@ PARAMS = Path("params.yaml")
 
 def run(words: Sequence[str]) -> int:
     """Carry out `shardwright why`: 0 found, 1 nothing is called so, 2 it could not be looked for."""
-    options = _build_parser().parse_args(words)
+    parser = _build_parser()
+    options = parser.parse_args(words)
+    if options.most < 1:
+        parser.error(f"--most is {options.most}, at least 1 is wanted")
     return run_verb(lambda: _answer(options))
 
 
