@@ -27,10 +27,12 @@ BUFFER_BYTES = 1 << 16
 """Of a column, read at a time: without it whole row groups are in memory, 50,000 rows."""
 
 
-def read_batches(path: Path, columns: Columns, wanted: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
+def read_batches(
+    path: Path, columns: Columns, wanted: Sequence[str] | None = None, groups: Sequence[int] | None = None
+) -> "Iterator[pa.RecordBatch]":
     """A table that `pipeline.tables.write_table` wrote with the same columns, in its order, a batch at a time.
 
-    Of the columns those that are `wanted`, or all.
+    Of the columns those that are `wanted`, or all; of the rows those in these row groups, or all.
 
     Raises:
         InputError: the file is missing, damaged, or has other columns.
@@ -41,7 +43,8 @@ def read_batches(path: Path, columns: Columns, wanted: Sequence[str] | None = No
     with _explain_faults(path), pq.ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True) as file:
         if not file.schema_arrow.equals(build_schema(columns)):
             raise InputError(f"{path} has other columns than this version writes: run `dvc repro` again")
-        batches = file.iter_batches(BATCH_ROWS, columns=None if wanted is None else list(wanted), use_threads=False)
+        names = None if wanted is None else list(wanted)
+        batches = file.iter_batches(BATCH_ROWS, row_groups=groups, columns=names, use_threads=False)
         while True:
             try:
                 batch = next(batches, None)
@@ -59,10 +62,39 @@ def count_rows(path: Path) -> int:
     Raises:
         InputError: the file is missing or damaged.
     """
+    return sum(count_group_rows(path))
+
+
+def count_group_rows(path: Path) -> list[int]:
+    """Rows of each row group of a table, by its footer.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
     import pyarrow.parquet as pq
 
     with _explain_faults(path):
-        return int(pq.read_metadata(path).num_rows)
+        footer = pq.read_metadata(path)
+        return [int(footer.row_group(number).num_rows) for number in range(footer.num_row_groups)]
+
+
+def read_rows(path: Path, columns: Columns, numbers: Sequence[int]) -> list[Row]:
+    """The rows of these numbers, in the order of the table; of the rest no more than their row groups is read.
+
+    Raises:
+        InputError: the file is missing, damaged, or has other columns.
+    """
+    rows: list[Row] = []
+    edges = np.cumsum([0, *count_group_rows(path)])
+    wanted = np.unique(np.asarray(numbers, np.int64))
+    groups = np.searchsorted(edges, wanted, "right") - 1
+    for group in np.unique(groups).tolist():
+        start, places = edges[group], wanted[groups == group]
+        for batch in read_batches(path, columns, groups=[group]):
+            inside = places[(places >= start) & (places < start + batch.num_rows)] - start
+            rows += batch.take(inside).to_pylist() if len(inside) else []
+            start += batch.num_rows
+    return rows
 
 
 @contextmanager

@@ -1,10 +1,44 @@
-"""What an item is called in a ledger: by where it came from, so that a person finds it again."""
+"""What files and items are called in a ledger: by where they came from, so that a person finds them again."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote_to_bytes, urlsplit
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def name_item(row: Mapping[str, Any]) -> str:
     """`folder:animals/owl.png`, `demo.test:things/owl.html#page`: unique, as (source, file, part) is."""
     part = f"#{row['part']}" if row["part"] else ""
-    return f"{row['source']}:{row['file']}{part}"
+    return f"{name_file(row['source'], row['file'])}{part}"
+
+
+def name_file(source: str, file: str) -> str:
+    """`folder:animals/cat.png`."""
+    return f"{source}:{file}"
+
+
+def name_url(url: str) -> tuple[str, str]:
+    """Source and file of a canonical URL: its host (with a port that is not the default), and its path as a file's.
+
+    Escapes are undone but for those of a slash; a query stays. The root of a host is the file `/`.
+    """
+    parts = urlsplit(url)
+    segments = (unquote_to_bytes(segment).replace(b"/", b"%2F") for segment in parts.path[1:].split("/"))
+    file = escape_name(b"/".join(segments)) or "/"
+    return parts.netloc, f"{file}?{parts.query}" if parts.query else file
+
+
+def escape_name(name: bytes) -> str:
+    r"""A file's name as text that can be shown and stored: bytes that are not UTF-8, controls and backslashes escaped.
+
+    No two names give the same text: `\xff` is a byte, `\\xff` four characters.
+    """
+    text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"

@@ -27,6 +27,9 @@ ENTRY_POINTS = "shardwright.commands"
 
 PIPELINE_HINT = "The verbs of the pipeline come with its checkout: pip install -e .[pipeline]"
 
+CHECKOUT = str(Path(__file__).resolve().parent.parent)
+"""Where the verbs of the pipeline are, if this is a checkout."""
+
 OK, PROBLEMS, UNUSABLE = 0, 1, 2
 
 
@@ -40,38 +43,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb in added:
         return _run_added(added[verb], words[1:])
     known = ", ".join([*VERBS, *sorted(added)])
-    return _refuse(f"no verb {verb!r}, there are {known}. {PIPELINE_HINT}")
+    return refuse(f"no verb {verb!r}, there are {known}. {PIPELINE_HINT}")
 
 
 def _run_verb(words: Sequence[str]) -> int:
     options = _build_parser().parse_args(words)
+    return carry_out(lambda: VERBS[options.verb](options))
+
+
+def carry_out(act: Callable[[], int]) -> int:
+    """Do what a verb does, and give its exit code; what is in the way is one line on stderr, and the code 2."""
     try:
-        code: int = VERBS[options.verb](options)
+        code = act()
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as `head`, has seen enough; nothing may be flushed on the way out
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyError as error:  # its str() would be the repr of the message
-        return _refuse(error.args[0])
+        return refuse(error.args[0])
     except (ShardwrightError, OSError) as error:
-        return _refuse(str(error))
+        return refuse(str(error))
     return code
 
 
 def _run_added(entry: EntryPoint, words: list[str]) -> int:
+    if CHECKOUT not in sys.path:
+        sys.path.append(CHECKOUT)  # an editable installation finds `shardwright` there and nothing else
     try:
         run: Callable[[list[str]], int] = entry.load()
     except ModuleNotFoundError as error:
-        return _refuse(f"the verb {entry.name!r} needs {error.name}, which is not installed. {PIPELINE_HINT}")
+        return refuse(f"the verb {entry.name!r} needs {error.name}, which is not installed. {PIPELINE_HINT}")
     return run(words)
 
 
-def _refuse(message: str) -> int:
+def refuse(message: str) -> int:
+    """Say on stderr, in one line, why a verb cannot be carried out; gives the exit code of that."""
     sys.stderr.write(f"shardwright: {escape_controls(message)}\n")
     return UNUSABLE
 
 
-def _write_line(line: str = "") -> None:
+def write_line(line: str = "") -> None:
+    """Write a line to stdout; what a terminal would obey is escaped."""
     encoding = sys.stdout.encoding  # a terminal that has no such letter shows its escape
     sys.stdout.write(escape_controls(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
@@ -103,9 +115,9 @@ def _build_parser() -> argparse.ArgumentParser:
 def _verify(options: argparse.Namespace) -> int:
     report = verify(options.root)
     for problem in report.problems:
-        _write_line(str(problem))
+        write_line(str(problem))
     found = "ok" if report.ok else f"{len(report.problems)} problem{'s'[: len(report.problems) - 1]}"
-    _write_line(
+    write_line(
         f"{found}: {report.samples} samples in {report.shards} shards, {_say_size(report.bytes)} read; "
         f"dataset {report.hash or 'unknown'}"
     )
@@ -114,21 +126,21 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _info(options: argparse.Namespace) -> int:
     manifest = read_manifest(options.root)
-    _write_line(f"dataset {manifest.hash}")
+    write_line(f"dataset {manifest.hash}")
     for name, split in manifest.splits.items():
         size = _say_size(sum(shard.bytes for shard in split.shards))
-        _write_line(f"split   {name}: {split.samples} samples in {len(split.shards)} shards, {size}")
+        write_line(f"split   {name}: {split.samples} samples in {len(split.shards)} shards, {size}")
     for name, field in manifest.fields.items():
         notes = [note for note in (field.axes, field.unit) if note]
         if field.padding is not None:
             notes.append(f"padded with {field.padding}")
-        _write_line(f"field   {name}: {field.dtype} {field.shape}" + "".join(f", {note}" for note in notes))
+        write_line(f"field   {name}: {field.dtype} {field.shape}" + "".join(f", {note}" for note in notes))
     if manifest.classes is not None:
-        _write_line(f"classes {len(manifest.classes)}: {', '.join(manifest.classes)}")
+        write_line(f"classes {len(manifest.classes)}: {', '.join(manifest.classes)}")
     if manifest.vocabulary is not None:
-        _write_line(f"vocabulary {manifest.vocabulary.name}")
+        write_line(f"vocabulary {manifest.vocabulary.name}")
     for source in manifest.sources or ():
-        _write_line(f"source  {source.source}: {source.samples} samples, {source.licence}, {source.attribution}")
+        write_line(f"source  {source.source}: {source.samples} samples, {source.licence}, {source.attribution}")
     return OK
 
 
@@ -139,7 +151,7 @@ def _ls(options: argparse.Namespace) -> int:
             first = 0
             for shard in data.manifest.splits[split].shards:
                 for key in data.keys[first : first + shard.samples].tolist():
-                    _write_line(f"{split}/{shard.name}/{decode_key(key)}")
+                    write_line(f"{split}/{shard.name}/{decode_key(key)}")
                 first += shard.samples
     return OK
 
@@ -155,20 +167,20 @@ def _show(options: argparse.Namespace) -> int:
             if options.png:
                 _write_pictures(data, index, options.png)
             return OK
-    return _refuse(f"{options.root}: no sample {options.key!r} in any split")
+    return refuse(f"{options.root}: no sample {options.key!r} in any split")
 
 
 def _show_sample(data: ShardDataset, index: int) -> None:
     sample = data[index]
-    _write_line(f"{data.split}/{data.find_shard(index)}/{sample['key']}")
+    write_line(f"{data.split}/{data.find_shard(index)}/{sample['key']}")
     for name, field in data.fields.items():
         values = sample[name]
-        _write_line(
+        write_line(
             f"{name}: {field.dtype} {field.shape}, min {values.min()}, max {values.max()}, "
             f"mean {values.mean(dtype=np.float64):.6g}"
         )
     for line in encode_canonical(data.meta(index), indent=1).decode().split("\n"):
-        _write_line(line)
+        write_line(line)
 
 
 def _write_pictures(data: ShardDataset, index: int, folder: Path) -> None:
@@ -179,7 +191,7 @@ def _write_pictures(data: ShardDataset, index: int, folder: Path) -> None:
         if field.dtype == "uint8" and field.axes in ("HW", "HWC", "CHW"):
             path = folder / f"{sample['key']}.{name}.png"
             write_file(path, [encode_png(pixels)])
-            _write_line(f"wrote {path}")
+            write_line(f"wrote {path}")
 
 
 def _index(options: argparse.Namespace) -> int:
@@ -187,11 +199,11 @@ def _index(options: argparse.Namespace) -> int:
 
     index = index_shards(options.urls, cache=options.cache, beside=options.beside, reread=options.reread)
     size = _say_size(sum(shard.bytes for shard in index.shards))
-    _write_line(f"{len(index.table.faults)} samples in {len(index.shards)} shards, {size}")
-    _write_line(f"members {', '.join(suffix.name for suffix in index.suffixes)}")
+    write_line(f"{len(index.table.faults)} samples in {len(index.shards)} shards, {size}")
+    write_line(f"members {', '.join(suffix.name for suffix in index.suffixes)}")
     broken = int(np.count_nonzero(index.table.faults))
     if broken:
-        _write_line(f"{broken} samples are not whole: see `incomplete` of ShardDataset.from_webdataset")
+        write_line(f"{broken} samples are not whole: see `incomplete` of ShardDataset.from_webdataset")
     return PROBLEMS if broken else OK
 
 
@@ -200,15 +212,15 @@ def _bench(options: argparse.Namespace) -> int:
 
     splits = read_manifest(options.root).splits
     if not splits:
-        return _refuse(f"{options.root}: no split to read")
+        return refuse(f"{options.root}: no split to read")
     split = options.split or max(splits, key=lambda name: splits[name].samples)
     measured = measure(options.root, split, options.batch_size, options.seconds, threads=(1, 2, 0))
-    _write_line(f"split {split}, batches of {options.batch_size}, {measured.sample_bytes / 1e3:,.1f} kB a sample")
+    write_line(f"split {split}, batches of {options.batch_size}, {measured.sample_bytes / 1e3:,.1f} kB a sample")
     for speed in measured.speeds:
         rate = speed.rate * measured.sample_bytes
-        _write_line(f"  {speed.name:<22}{speed.rate:>12,.0f} samples/s {rate / 1e6:>9,.0f} MB/s")
+        write_line(f"  {speed.name:<22}{speed.rate:>12,.0f} samples/s {rate / 1e6:>9,.0f} MB/s")
     for sentence in measured.explain():
-        _write_line(sentence)
+        write_line(sentence)
     return OK
 
 

@@ -14,10 +14,10 @@ from pipeline.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
 from pipeline.ingest import ingest
 from pipeline.ingest.params import IngestParams
 from pipeline.params import RunParams, check_block
-from pipeline.records import Outcome
+from pipeline.records import Drop, Outcome, Reason
 from pipeline.stage import Workspace
 from pipeline.store import TarReader, TarStore, read_place
-from pipeline.tables import read_table, write_table
+from pipeline.tables import read_table, write_dropped, write_table
 
 BLOCK: Mapping[str, Any] = {
     "root": "inbox",
@@ -89,6 +89,8 @@ def write_crawl(data: Path, responses: Iterable[Response]) -> None:
                 row |= {"tar": place.tar, "offset": place.offset, "size": place.size}
             rows.append(row)
     write_table(folder / "crawl.parquet", rows, CRAWLED)
+    drops = [Drop(row["url"], Reason.TIMEOUT, row["detail"]) for row in rows if row["reason"]]
+    write_dropped(folder / "dropped.parquet", "crawl", "url", drops)
 
 
 @dataclass(frozen=True)

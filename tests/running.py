@@ -56,14 +56,17 @@ def edit_params(file: str = "params.yaml", **changes: Any) -> dict[str, Any]:
     return blocks
 
 
-def run_stages(blocks: dict[str, Any], folder: Path, until: str = "evaluate") -> dict[str, Outcome]:
-    """Run the stages up to `until` with their outputs under `folder / "data"`; their outcomes by name.
+def run_stages(
+    blocks: dict[str, Any], folder: Path, until: str = "evaluate", since: str = "crawl"
+) -> dict[str, Outcome]:
+    """Run the stages from `since` up to `until` with their outputs under `folder / "data"`; their outcomes by name.
 
     Each sees what its node says that it reads, and nothing else: what DVC does not watch is not there.
     """
     outcomes: dict[str, Outcome] = {}
     run = check_block(blocks, "run", RunParams).model_copy(update={"cache": str(folder / "cache")})
-    for node in NODES:
+    names = [node.name for node in NODES]
+    for node in NODES[names.index(since) : names.index(until) + 1]:
         with open_workspace(node.name, folder / "data", run) as workspace:
             inputs = folder / "inputs" / node.name
             inputs.mkdir(parents=True)
@@ -73,8 +76,6 @@ def run_stages(blocks: dict[str, Any], folder: Path, until: str = "evaluate") ->
             outcome.check()
             publish(workspace, node.writes)
         outcomes[node.name] = outcome
-        if node.name == until:
-            break
     return outcomes
 
 

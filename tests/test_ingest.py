@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError, ParamsError, TooManyDrops
-from pipeline.ingest.crawled import name_url
 from pipeline.ingest.folder import read_file
-from pipeline.ingest.incoming import escape_name
+from pipeline.item_name import escape_name, name_url
 from pipeline.records import Reason, Rejection
 from pipeline.store import TarReader, read_place
 from tests.ingesting import Response, make_params, make_picture, run_ingest, write_files

@@ -2,10 +2,10 @@
 
 from functools import partial
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline.contracts import CRAWLED, CRAWLED_FOLDER
-from pipeline.ingest.incoming import Incoming, Said, escape_name
+from pipeline.ingest.incoming import Incoming, Said
+from pipeline.item_name import name_url
 from pipeline.records import Drop, Reason
 from pipeline.stage import Workspace
 from pipeline.store import TarReader, read_place
@@ -46,14 +46,3 @@ def _read_row(row: dict[str, Any], reader: TarReader) -> Incoming:
         row["page"],
         row["content_type"],
     )
-
-
-def name_url(url: str) -> tuple[str, str]:
-    """Source and file of a canonical URL: its host (with a port that is not the default), and its path as a file's.
-
-    Escapes are undone but for those of a slash; a query stays. The root of a host is the file `/`.
-    """
-    parts = urlsplit(url)
-    segments = (unquote_to_bytes(segment).replace(b"/", b"%2F") for segment in parts.path[1:].split("/"))
-    file = escape_name(b"/".join(segments)) or "/"
-    return parts.netloc, f"{file}?{parts.query}" if parts.query else file

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.ingest.incoming import Incoming, escape_name, make_key
+from pipeline.ingest.incoming import Incoming
+from pipeline.item_name import escape_name, name_file
 from pipeline.records import Drop, Reason, Rejection
 
 SOURCE = "folder"
@@ -34,7 +35,7 @@ def list_folder(root: Path, ignore: Collection[str]) -> tuple[list[Incoming], li
         file = _name(path, root)
         target = _find_file(path, root)
         if isinstance(target, Rejection):
-            drops.append(target.drop(make_key(SOURCE, file)))
+            drops.append(target.drop(name_file(SOURCE, file)))
         else:
             files.append(Incoming(SOURCE, file, partial(read_file, target)))
     return files, drops
@@ -48,7 +49,7 @@ def _walk(root: Path, ignore: frozenset[str], drops: list[Drop]) -> Iterator[Pat
         try:
             entries = list(os.scandir(folder))
         except OSError:
-            key = make_key(SOURCE, _name(folder, root) + "/")
+            key = name_file(SOURCE, _name(folder, root) + "/")
             drops.append(Drop(key, Reason.UNREADABLE, "a folder that cannot be listed"))
             continue
         for entry in entries:

@@ -15,10 +15,11 @@ from pipeline.formats.sniff import find_media_type
 from pipeline.ingest.contents import Content, Contents, read_contents
 from pipeline.ingest.crawled import read_crawled
 from pipeline.ingest.folder import SOURCE, list_folder
-from pipeline.ingest.incoming import Incoming, make_key
+from pipeline.ingest.incoming import Incoming
 from pipeline.ingest.pages import PageFacts, check_selectors, read_page
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.table import read_said
+from pipeline.item_name import name_file
 from pipeline.progress import show_progress
 from pipeline.records import Drop, Outcome, Reason, Rejection, check_drop_share
 from pipeline.stage import Workspace
@@ -60,7 +61,7 @@ def _gather(params: IngestParams, workspace: Workspace, reader: TarReader) -> tu
     drops = [*repeated, *refused]
     if params.table is not None:
         local = _apply_table(local, params.root, params.table)
-        drops.append(Drop(make_key(SOURCE, params.table), Reason.USED_AS_TABLE, "the table that ingest.table names"))
+        drops.append(Drop(name_file(SOURCE, params.table), Reason.USED_AS_TABLE, "the table that ingest.table names"))
     return sorted([*crawled, *local], key=lambda incoming: (incoming.source, incoming.file)), drops
 
 
