@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipeline.cache.rows import DamagedError, Entry, Rows, decode_rows, encode_rows, lay_out
+from pipeline.stopwatch import clock
 
 PACK = ".pack"
 ROWS = ".rows"
@@ -68,7 +69,7 @@ class Objects:
         """
         prints = sorted(entry.fingerprint for entry in entries)
         name = hashlib.sha256(b"".join(prints)).hexdigest()[:32] + PACK
-        with self._make_file() as path:
+        with clock("write cache"), self._make_file() as path:
             with path.open("xb") as file:
                 for entry in entries:
                     file.writelines(entry.pieces)

@@ -23,6 +23,7 @@ from pipeline.isolate.items import watch_items
 from pipeline.item_name import name_item
 from pipeline.modalities.table import MODALITIES
 from pipeline.records import Rejection
+from pipeline.stopwatch import clock
 from pipeline.store import TarReader, read_place
 from pipeline.tables import Row
 
@@ -101,8 +102,10 @@ def check_item(row: Row, reader: TarReader, params: CleanParams, fingerprint: by
     Raises:
         InputError: its bytes are not those that were ingested.
     """
-    raw = reader.read(read_place(row))
-    if hashlib.sha256(raw).hexdigest() != row["sha256"]:
+    with clock("read"):
+        raw = reader.read(read_place(row))
+        sha256 = hashlib.sha256(raw).hexdigest()
+    if sha256 != row["sha256"]:
         raise InputError(f"{row['tar']} is damaged at {name_item(row)}: remove it and run `dvc repro` again")
     modality = MODALITIES[row["modality"]]
     return compute_check(modality, raw, row["media_type"], params.checks[modality.name], fingerprint)

@@ -21,6 +21,7 @@ from pipeline.modalities.modality import Item
 from pipeline.modalities.table import MODALITIES
 from pipeline.params import Params
 from pipeline.records import Rejection
+from pipeline.stopwatch import clock
 from pipeline.store import TarReader
 
 
@@ -76,7 +77,8 @@ class FeatureReader:
             InputError: it has to be computed, and the item's bytes are damaged.
         """
         try:
-            entry = self._entries.read_placed(placed, at)
+            with clock("read cache"):
+                entry = self._entries.read_placed(placed, at)
             if entry is not None:
                 return _open_verdict(entry)
         except DamagedError:
@@ -116,8 +118,10 @@ def read_item(part: Part, reader: TarReader) -> Item:
     Raises:
         InputError: they are not those that were cleaned; the message names the tar and the item.
     """
-    data = reader.read(part.place)
-    if hashlib.sha256(data).hexdigest() != part.sha256:
+    with clock("read"):
+        data = reader.read(part.place)
+        sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 != part.sha256:
         named = name_item({"source": "", "file": "", "part": "", **part.origin})
         raise InputError(f"{part.place.tar} is damaged at {named}: remove it and run `dvc repro` again")
     return Item(data, part.media_type, part.orientation, part.start, part.end)

@@ -31,6 +31,7 @@ from pipeline.extract.read import Extractor, FeatureReader, Folders
 from pipeline.extract.samples import AlignedSample
 from pipeline.modalities.table import MODALITIES
 from pipeline.records import Rejection
+from pipeline.stopwatch import clock
 from shardwright.canonical import decode_json, encode_canonical
 from shardwright.encode import EncodedSample, join_samples, write_encoded
 from shardwright.field import Field
@@ -183,8 +184,10 @@ class Assembly:
             return KeptShard(None, tuple(drops), self._moments)
         path = self._task.path
         path.parent.mkdir(exist_ok=True)
-        written = write_encoded(path, join_samples(self._plan.fields, encoded))
-        check_file(path, written.record.sha256)
+        with clock("write shard"):
+            written = write_encoded(path, join_samples(self._plan.fields, encoded))
+        with clock("verify shard"):
+            check_file(path, written.record.sha256)
         return KeptShard(written, tuple(drops), self._moments)
 
     def _gather(self, at: int, sample: AlignedSample) -> Contents | Rejection:

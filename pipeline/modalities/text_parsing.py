@@ -10,6 +10,7 @@ from pipeline.modalities.modality import Item
 from pipeline.modalities.placeholders import lower_text
 from pipeline.modalities.text_features import TextFeatures
 from pipeline.modalities.words import load_tokenizer, parse_words
+from pipeline.stopwatch import clock
 
 
 def parse_text(item: Item, params: TextFeatures) -> Any:
@@ -17,7 +18,11 @@ def parse_text(item: Item, params: TextFeatures) -> Any:
 
     Of that more is not known: a frozen tokenizer has its own way to take a text apart.
     """
-    text = item.data.decode("utf-8")
+    with clock("tokens"):
+        return _parse(item.data.decode("utf-8"), params)
+
+
+def _parse(text: str, params: TextFeatures) -> Any:
     if params.tokenizer == "bpe":
         return lower_text(text) if params.lowercase else text
     return parse_annotated(text, params) if params.annotate else parse_words(text, params)
