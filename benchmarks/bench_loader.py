@@ -50,7 +50,7 @@ def list_runs(readers: Collection[str]) -> list[Run]:
         Case("memcpy", "shardwright"),
         Case("memcpy", "webdataset"),
         *(Case("shardwright", "shardwright", threads) for threads in (0, 1, 2)),
-        *(Case(peer.name, peer.format, workers) for peer in PEERS.values() for workers in (0, 2)),
+        *(Case(peer.name, peer.format, workers) for peer in PEERS.values() for workers in peer.workers),
     ]
     wanted = [case for case in cases if case.reader in readers]
     large = [Run(case, "large", shuffle) for case in wanted for shuffle in (True, False)]

@@ -53,8 +53,8 @@ class TextFeatures(Params):
     frozen: FrozenVocabulary | None = None
     """A vocabulary to use as it is instead of learning one: new texts then change no other text's ids."""
     model: Annotated[str, Limits(min_length=1)] | None = None
-    """A trained pipeline of spaCy for `annotate`: the name of an installed package, or a folder, with a slash in it
-    (`./model`). Nothing is ever downloaded. Its tokenizer is used in place of that of `language`."""
+    """A trained pipeline of spaCy for `annotate`, never downloaded: the name of an installed package, or a folder, with
+    a slash in it (`./model`), which DVC does not watch. Its tokenizer is used in place of that of `language`."""
     annotate: Annotated[tuple[Annotation, ...], Limits(strict=False)] = ()
     """What `model` says of each word: `lemma` gives the field `lemmas`, `pos` the field `pos`."""
 

@@ -102,16 +102,16 @@ def find_fault(document: Any) -> str | None:
         return "it is no tokenizer.json"
     if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict) or "merges" not in model:
         return f"its model is of the type {model.get('type')!r:.40}"
+    try:
+        load_tokenizer_file(document)
+    except Exception as error:  # it has no other class
+        return f"tokenizers says: {error}"
     if not {"ByteLevel"} <= _list_types(document.get("pre_tokenizer")) & _list_types(document.get("decoder")):
         return "its pre_tokenizer and its decoder are not both ByteLevel"
     if model.get("dropout"):
         return f"it has a dropout of {model['dropout']!r:.40}, so that a text has other ids each time"
     if absent := [byte for byte, char in enumerate(map_bytes()) if char not in model["vocab"]]:
         return f"it has no token for the byte {absent[0]:#04x}"
-    try:
-        load_tokenizer_file(document)
-    except Exception as error:  # it has no other class
-        return f"tokenizers says: {error}"
     return None
 
 
