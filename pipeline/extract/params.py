@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from pipeline.modalities.audio import AudioFeatures
 from pipeline.modalities.image import ImageFeatures
+from pipeline.modalities.sound_features import AudioFeatures
 from pipeline.modalities.text import TextFeatures
 from pipeline.params import Params, Share, Strings
 
@@ -25,7 +25,7 @@ class ExtractParams(Params):
     image: ImageFeatures
     """Pictures to pixels."""
     audio: AudioFeatures
-    """Sounds to MFCC."""
+    """Sounds to MFCC, and more where it says so."""
     text: TextFeatures
     """Words to numbers."""
     max_dropped: Share

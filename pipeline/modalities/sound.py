@@ -16,6 +16,9 @@ from pipeline.modalities.mel import Samples
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
+MAX_PEAK = 1e12
+"""Full scale is 1; beyond this, energies of long frames come near the end of what float32 can hold."""
+
 _BLOCK = 1 << 16
 """Frames decoded at a time: what a header claims is never allocated at once."""
 
