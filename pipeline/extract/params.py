@@ -7,6 +7,7 @@ from pydantic import Field, field_validator
 from pipeline.modalities.image import ImageFeatures
 from pipeline.modalities.sound_features import AudioFeatures
 from pipeline.modalities.text import TextFeatures
+from pipeline.modalities.video import VideoFeatures
 from pipeline.params import Params, Share, Strings
 
 MAX_SHARDS = 2**19
@@ -28,6 +29,8 @@ class ExtractParams(Params):
     """Sounds to MFCC, and more where it says so."""
     text: TextFeatures
     """Words to numbers."""
+    video: VideoFeatures
+    """Videos to pictures and features of their sound."""
     max_dropped: Share
     """More than this share of the samples dropped stops the run."""
 
