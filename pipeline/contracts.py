@@ -11,7 +11,7 @@ EXTRACT_FOLDER = "5_extract"  # the record of how the shards were made; no later
 MODEL_FOLDER = "6_model"
 REPORT_FOLDER = "7_report"
 
-MODALITIES = ("image", "audio", "text")
+MODALITIES = ("image", "audio", "text", "video")
 """The names of `pipeline.modalities.MODALITIES`, in the order in which samples list them."""
 
 SPLITS = ("train", "val", "test")
@@ -70,7 +70,7 @@ CLEANED: Columns = {
     "orientation": "int64?",  # 1 to 8 as in EXIF; extract applies it, once
     "channels": "int64?",
     "sample_rate": "int64?",  # Hz
-    "frames": "int64?",  # samples per channel
+    "frames": "int64?",  # samples per channel; of a video, pictures
     "characters": "int64?",
     "redactions": "int64",
     "exact_cluster": "string",  # smallest id of the items of this modality with the same cleaned bytes

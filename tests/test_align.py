@@ -17,7 +17,7 @@ from pipeline.align.params import AlignParams, Shares
 from pipeline.align.plan import Plan, plan_samples
 from pipeline.align.span import check_span
 from pipeline.align.split import PlacedSample, deal_split
-from pipeline.contracts import CLEANED, MODALITIES, SAMPLES
+from pipeline.contracts import CLEANED, SAMPLES
 from pipeline.errors import InputError, PipelineError, TooManyDrops
 from pipeline.item_name import name_item
 from pipeline.params import RunParams
@@ -26,6 +26,7 @@ from pipeline.stage import Workspace
 from pipeline.tables import DROPPED, Row, read_table, write_table
 from tests.item_rows import ENDINGS, NO_PATTERNS, make_align_params, make_item, make_thing
 
+MODALITIES = tuple(ENDINGS)
 SUBSETS = [subset for n in (1, 2, 3) for subset in combinations(MODALITIES, n)]
 
 

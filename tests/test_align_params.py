@@ -43,7 +43,7 @@ def test_keys_are_readable(material: str, stem: str) -> None:
         ({"split": "path"}, r"`align.split` is 'path', .* a pattern of align.modalities has a group \(\?P<split>"),
         ({"shares__train": 0.5}, "add up to 1, not 0.8"),
         ({"duplicates__near": "drop", "duplicates__exact": "keep"}, "`exact` is at least as strict as `near`"),
-        ({"modalities": {"video": None}}, "`align.modalities.video` is not a known key"),
+        ({"modalities": {"smell": None}}, "`align.modalities.smell` is not a known key"),
         ({"modalities": {}}, "at least one modality"),
         ({"label": "none", "classes": ["a"]}, "null where align.label is none"),
         ({"by": "name"}, "'page', 'pattern' or 'table'"),

@@ -14,28 +14,27 @@ from librosa.feature import mfcc as compute_reference
 from librosa.filters import mel as make_reference
 from numpy.typing import NDArray
 
-from pipeline.modalities.audio import (
-    MAX_RATE,
-    MIN_RATE,
-    AudioCheck,
-    AudioFeatures,
-    check_audio,
-    extract_audio,
-    plan_audio_fields,
-)
+from pipeline.modalities.audio import AudioCheck, check_audio, extract_audio, plan_audio_fields
 from pipeline.modalities.mel import Framing, make_filters
-from pipeline.modalities.mfcc import compute_mfcc
+from pipeline.modalities.mfcc import compute_logmel, compute_mfcc
 from pipeline.modalities.modality import Checked, Item
 from pipeline.modalities.sound import mix_to_mono
+from pipeline.modalities.sound_features import MAX_RATE, MIN_RATE, AudioFeatures
 from pipeline.records import Reason, Rejection
 from tests.factory_media import encode_sound, make_tone
 
 CHECK = AudioCheck(max_seconds=20.0, min_seconds=0.1, max_channels=8, min_level=-60.0, near_bits=3, near_difference=8.0)
-FEATURES = AudioFeatures(rate=16000, seconds=2.5, coefficients=40, mels=64, fft=512, hop=256)
+FEATURES = AudioFeatures(
+    rate=16000, seconds=2.5, coefficients=40, mels=64, fft=512, hop=256, features=("mfcc",), dtype="float32"
+)
 
 
 def frame(rate: int = 16000, mels: int = 64, fft: int = 512, hop: int = 256) -> Framing:
     return Framing(rate, fft, hop, mels, 0.0, rate / 2)
+
+
+def compute(sound: NDArray[np.float32], framing: Framing, coefficients: int) -> NDArray[np.float32]:
+    return compute_mfcc(compute_logmel(sound, framing), coefficients)
 
 
 def compute_with_librosa(sound: NDArray[np.float32], framing: Framing, coefficients: int) -> NDArray[np.float32]:
@@ -80,7 +79,7 @@ def test_mfcc_are_librosas(rate: int, samples: int, fft: int, hop: int, mels: in
     sound = np.sin(2 * np.pi * rng.uniform(50, rate / 2) * time) + rng.normal(0, rng.uniform(0, 0.3), samples)
     sound[: rng.integers(0, samples)] *= rng.choice([0.0, 1e-4, 1.0])  # silence, then sound: the 80 dB clip
     clip = (level * sound).astype(np.float32)
-    ours = compute_mfcc(clip, frame(rate, mels, fft, hop), 20)
+    ours = compute(clip, frame(rate, mels, fft, hop), 20)
     theirs = compute_with_librosa(clip, frame(rate, mels, fft, hop), 20)
     assert ours.shape == theirs.shape
     assert ours.dtype == np.float32
@@ -90,14 +89,14 @@ def test_mfcc_are_librosas(rate: int, samples: int, fft: int, hop: int, mels: in
 @pytest.mark.parametrize("samples", [1, 2, 255, 256, 257, 511, 512, 513, 2048])
 def test_mfcc_of_very_short_clips_are_librosas(samples: int) -> None:
     clip = make_tone(16000, 1.0)[:samples, 0]
-    ours = compute_mfcc(clip, frame(), 40)
+    ours = compute(clip, frame(), 40)
     assert np.abs(ours - compute_with_librosa(clip, frame(), 40)).max() < 1e-3
     assert len(ours) == frame().count_frames(samples) == 1 + samples // 256
 
 
 def test_silence_is_finite() -> None:
     clip = np.zeros(4000, np.float32)
-    assert np.abs(compute_mfcc(clip, frame(), 40) - compute_with_librosa(clip, frame(), 40)).max() < 1e-3
+    assert np.abs(compute(clip, frame(), 40) - compute_with_librosa(clip, frame(), 40)).max() < 1e-3
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_mel_filters_are_librosas(rate: int, fft: int, mels: int) -> None:
 
 def test_long_clips_are_framed_in_parts_with_the_same_result() -> None:
     sound = make_tone(16000, 20.0)[:, 0]
-    ours = compute_mfcc(sound, frame(), 40)
+    ours = compute(sound, frame(), 40)
     assert len(ours) > 1024
     assert np.abs(ours - compute_with_librosa(sound, frame(), 40)).max() < 1e-3
 
@@ -247,4 +246,4 @@ def test_copies_are_near_and_other_sounds_are_not(seed: int) -> None:
 
 def test_more_coefficients_than_mels_are_refused() -> None:
     with pytest.raises(ValueError, match="mels"):
-        AudioFeatures(rate=16000, seconds=1.0, coefficients=65, mels=64, fft=512, hop=256)
+        AudioFeatures.model_validate({**FEATURES.model_dump(), "coefficients": 65})

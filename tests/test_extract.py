@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from pipeline.contracts import EXTRACT_FOLDER, MODALITIES, SHARDS_FOLDER
+from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.extract.meta import MAX_CAPTION
 from pipeline.extract.plan import find_shards
 from pipeline.extract.provenance import read_versions
@@ -35,6 +35,7 @@ from shardwright.verification import verify
 from tests.factory_extract import (
     MEDIA_TYPES,
     ROOT,
+    USUAL,
     Thing,
     draw_item,
     extract_things,
@@ -191,7 +192,7 @@ def test_one_long_text_does_not_make_every_sample_large(tmp_path: Path) -> None:
 # Any of the modalities
 
 
-@pytest.mark.parametrize("used", [c for n in (1, 2, 3) for c in itertools.combinations(MODALITIES, n)], ids="+".join)
+@pytest.mark.parametrize("used", [c for n in (1, 2, 3) for c in itertools.combinations(USUAL, n)], ids="+".join)
 def test_any_subset_of_the_modalities(used: tuple[str, ...], tmp_path: Path) -> None:
     root = extract_things(tmp_path, make_things(8, modalities=used))
     manifest = read_manifest(root)

@@ -14,11 +14,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.contracts import MODALITIES
 from pipeline.errors import InputError
 from pipeline.execute import Workers, open_workers
 from pipeline.records import Outcome
-from tests.factory_extract import Thing, draw_item, make_params, make_run, make_things, run_extract, write_corpus
+from tests.factory_extract import (
+    USUAL,
+    Thing,
+    draw_item,
+    make_params,
+    make_run,
+    make_things,
+    run_extract,
+    write_corpus,
+)
 from tests.running import hash_files
 
 Feature = tuple[str, int, bytes]
@@ -36,7 +44,7 @@ class Corpus:
     """What there is at one time: things, and the number of the settings of each modality."""
 
     things: dict[str, Thing] = field(default_factory=lambda: {thing.key: thing for thing in make_things(8)})
-    settings: dict[str, int] = field(default_factory=lambda: dict.fromkeys(MODALITIES, 0))
+    settings: dict[str, int] = field(default_factory=lambda: dict.fromkeys(USUAL, 0))
     vocabulary: int = 4000
 
     def list_features(self) -> set[Feature]:
@@ -104,12 +112,12 @@ EDITS = st.one_of(
     st.builds(add_thing, st.sampled_from(["new-1", "new-2", "thing-001"])),
     st.builds(remove_thing, NUMBERS),
     st.builds(change_content, NUMBERS, st.sampled_from(["image", "audio"]), st.just("broken")),
-    st.builds(change_content, NUMBERS, st.sampled_from(MODALITIES), st.sampled_from(["other", "thing-000"])),
+    st.builds(change_content, NUMBERS, st.sampled_from(USUAL), st.sampled_from(["other", "thing-000"])),
     st.builds(lambda n, label: change_thing(n, label=label), NUMBERS, st.sampled_from(["one", "two"])),
     st.builds(lambda n, split: change_thing(n, split=split), NUMBERS, st.sampled_from(["train", "test"])),
     st.builds(lambda n: change_thing(n, columns={"licence": "MIT"}), NUMBERS),
     st.builds(lambda n: change_thing(n, modalities=("image", "text")), NUMBERS),
-    st.builds(change_settings, st.sampled_from(MODALITIES), NUMBERS),
+    st.builds(change_settings, st.sampled_from(USUAL), NUMBERS),
     st.builds(change_vocabulary, st.sampled_from([3, 4000])),
 )
 

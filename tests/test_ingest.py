@@ -35,7 +35,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         "c/empty.png": b"",
         "c/blank.txt": " \n\t",
         "c/latin.txt": "café".encode("latin-1"),
-        "c/film.mp4": b"\x00\x00\x00\x20ftypisom",
+        "c/photo.heic": b"\x00\x00\x00\x20ftypheic",
         "c/noise": b"\x00\x01\x02\x03",
         ".gitignore": "*",
     }
@@ -48,7 +48,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
         "folder:c/empty.png": "empty",
         "folder:c/blank.txt": "empty",
         "folder:c/latin.txt": "not_utf8",
-        "folder:c/film.mp4": "unsupported_type",
+        "folder:c/photo.heic": "unsupported_type",
         "folder:c/noise": "unsupported_type",
     }
     assert result.outcome.seen == len(files) - 1

@@ -14,15 +14,20 @@ from pydantic import BaseModel
 
 from pipeline.contracts import CLEANED
 from pipeline.contracts import MODALITIES as NAMES
-from pipeline.modalities import audio, image
+from pipeline.modalities import audio, image, video
 from pipeline.modalities.modality import Checked, Item, Modality
 from pipeline.modalities.table import MODALITIES
 from pipeline.params import read_params
 from pipeline.records import Reason, Rejection
 from tests.factory_media import SECRET, encode_sound, make_dirty_files, make_tone
+from tests.factory_video import make_dirty_videos
 
 BLOCKS = read_params(Path(__file__).parent.parent / "params.yaml")
-FILES = {**make_dirty_files(), "text/plain": b"A tabby cat; ask jane.doe@example.org or +1 (555) 010-0199."}
+FILES = {
+    **make_dirty_files(),
+    **make_dirty_videos(),
+    "text/plain": b"A tabby cat; ask jane.doe@example.org or +1 (555) 010-0199.",
+}
 TYPES = {name: [kind for kind in FILES if kind.startswith(name)] for name in NAMES}
 CASES = [(name, kind) for name in NAMES for kind in TYPES[name]]
 CUTS = [(name, kind) for name, kind in CASES if name != "text"]
@@ -65,7 +70,7 @@ def test_params_have_exactly_the_keys_of_the_file(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_modules_load_nothing_heavy(name: str) -> None:
     source = inspect.getsource(inspect.getmodule(MODALITIES[name].check) or image)
-    heavy = ("cv2", "soundfile", "soxr", "spacy", "librosa", "torch", "scipy", "pyarrow")
+    heavy = ("cv2", "soundfile", "soxr", "spacy", "librosa", "torch", "scipy", "pyarrow", "av")
     assert not [
         line for line in source.splitlines() for lib in heavy if line in (f"import {lib}", f"from {lib} import")
     ]
@@ -157,6 +162,7 @@ def test_unknown_types_are_named() -> None:
 def test_types_that_are_taken_are_those_with_a_parser() -> None:
     assert TYPES["image"] == list(image.FORMATS)
     assert sorted(TYPES["audio"]) == sorted(audio.FORMATS)
+    assert sorted(TYPES["video"]) == sorted(video.FORMATS)
 
 
 def test_libraries_print_nothing_about_damaged_files(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from pipeline.contracts import MODALITIES
+from tests.factory_video import write_with_opencv
 from tests.running import edit_params, run_stages
 
-ENDINGS = {"image": "png", "audio": "wav", "text": "txt"}
-SUBSETS = [subset for n in (1, 2, 3) for subset in itertools.combinations(MODALITIES, n)]
+ENDINGS = {"image": "png", "audio": "wav", "text": "txt", "video": "avi"}
+STILL = ("image", "audio", "text")
+SUBSETS = [*(subset for n in (1, 2, 3) for subset in itertools.combinations(STILL, n)), ("video",), MODALITIES]
 THINGS = 48
 
 
@@ -38,7 +40,16 @@ def write_text(path: Path, label: int, draw: np.random.Generator) -> None:
     path.write_text(f"a {first} thing beside {second} number {draw.integers(10**6)}")
 
 
-WRITERS = {"image": write_image, "audio": write_audio, "text": write_text}
+def write_video(path: Path, label: int, draw: np.random.Generator) -> None:
+    frames = []
+    for _ in range(4):
+        frame = draw.integers(0, 120, (24, 24, 3), dtype=np.uint8)
+        frame[..., label] += 120
+        frames.append(frame)
+    write_with_opencv(path, frames, "MJPG")
+
+
+WRITERS = {"image": write_image, "audio": write_audio, "text": write_text, "video": write_video}
 
 
 def make_corpus(folder: Path, modalities: tuple[str, ...]) -> None:
@@ -57,6 +68,7 @@ def choose(modalities: tuple[str, ...], root: Path) -> dict[str, Any]:
     return edit_params(
         crawl__start=[], ingest__root=str(root), align__by="pattern", align__label="path", align__modalities=rules,
         extract__image__height=16, extract__image__width=16, extract__audio__seconds=0.5, extract__text__min_count=1,
+        extract__video__frames=2, extract__video__height=16, extract__video__width=16,
         train__modalities=list(modalities), train__epochs=2, train__batch_size=8, evaluate__worst=2,
     )  # fmt: skip
 

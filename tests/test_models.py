@@ -37,6 +37,7 @@ INPUTS = {
     "image": Input("image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
     "audio": Input("audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
     "text": Input("text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
+    "video": Input("video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
 }
 
 
@@ -52,14 +53,17 @@ def _one_thread() -> Iterator[None]:
 def make_batch(size: int, seed: int = 0) -> dict[str, Tensor]:
     """Samples with different lengths; each lacks a modality or none."""
     draw = torch.Generator().manual_seed(seed)
-    present = torch.ones(size, 3, dtype=torch.uint8)
-    present[torch.arange(size), torch.arange(size) % 4 % 3] = (torch.arange(size) % 4 == 3).to(torch.uint8)
+    present = torch.ones(size, len(MODALITIES), dtype=torch.uint8)
+    present[torch.arange(size), torch.arange(size) % 4 % len(MODALITIES)] = (torch.arange(size) % 4 == 3).to(
+        torch.uint8
+    )
     return {
         "image": torch.randint(0, 256, (size, 16, 16, 3), dtype=torch.uint8, generator=draw),
         "mfcc": torch.randn(size, 20, 8, generator=draw),
         "mfcc_length": torch.randint(1, 21, (size,), dtype=torch.int32, generator=draw),
         "tokens": torch.randint(0, len(WORDS), (size, 6), dtype=torch.int32, generator=draw),
         "tokens_length": torch.randint(1, 7, (size,), dtype=torch.int32, generator=draw),
+        "video": torch.randint(0, 256, (size, 3, 16, 16, 3), dtype=torch.uint8, generator=draw),
         **{f"{name}_present": present[:, number] for number, name in enumerate(MODALITIES)},
     }
 
@@ -114,16 +118,16 @@ def test_what_is_not_present_changes_no_bit(fusion: str, hidden: str) -> None:
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_present_can_be_narrowed(fusion: str) -> None:
     model, batch = make_model(fusion), make_batch(8)
-    only_image = torch.tensor([True, False, False])
+    only_image = torch.tensor([name == "image" for name in MODALITIES])
     narrowed = model(batch, model.find_present(batch) & only_image)
-    lacking = batch | {f"{name}_present": torch.zeros(8, dtype=torch.uint8) for name in ("audio", "text")}
+    lacking = batch | {f"{name}_present": torch.zeros(8, dtype=torch.uint8) for name in MODALITIES[1:]}
     assert torch.equal(narrowed, model(lacking))
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_a_sample_without_any_modality_is_told_something(fusion: str) -> None:
     model, batch = make_model(fusion), make_batch(4)
-    logits = model(batch, torch.zeros(4, 3, dtype=torch.bool))
+    logits = model(batch, torch.zeros(4, len(MODALITIES), dtype=torch.bool))
     assert logits.isfinite().all()
     assert torch.equal(logits, logits[:1].expand(4, 5))
 

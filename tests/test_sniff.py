@@ -86,7 +86,7 @@ def test_no_text_takes_long(content: bytes) -> None:
 
 
 def test_supported_types_have_modalities() -> None:
-    assert set(MODALITIES_BY_TYPE.values()) == {"image", "audio", "text"}
+    assert set(MODALITIES_BY_TYPE.values()) == {"image", "audio", "text", "video"}
 
 
 @pytest.mark.parametrize(

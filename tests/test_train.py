@@ -19,6 +19,7 @@ from torch import Tensor
 from pipeline.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.errors import InputError, ParamsError, PipelineError
 from pipeline.models.checkpoint import LAST, load_model
+from pipeline.models.encoders import ENCODERS
 from pipeline.models.inputs import Input
 from pipeline.params import RunParams, check_block, read_params
 from pipeline.records import Outcome
@@ -31,7 +32,7 @@ from pipeline.train.history import Epoch
 from pipeline.train.params import TrainParams
 from pipeline.train.schedule import scale_rate
 from shardwright import read_manifest, write_manifest
-from tests.factory_shards import FIELDS, Toy, make_shards, spoil_sample
+from tests.factory_shards import Toy, make_shards, spoil_sample
 
 RUN = RunParams(workers=0, memory="1 GiB", cache=".cache", progress=False)
 ROOT = Path(__file__).parent.parent
@@ -232,6 +233,7 @@ SOURCES = {
     "image": Input("image", "image", (16, 16, 3)),
     "audio": Input("audio", "mfcc", (20, 8), "mfcc_length", mean=(0.5,) * 8, std=(1.0,) * 8),
     "text": Input("text", "tokens", (6,), "tokens_length", words=12),
+    "video": Input("video", "video", (3, 16, 16, 3)),
 }
 KEYS = st.lists(st.text("abcdef", min_size=1, max_size=6), min_size=1, max_size=8, unique=True)
 
@@ -240,7 +242,7 @@ def make_values(modality: str, count: int) -> tuple[Tensor, Tensor | None]:
     draw = torch.Generator().manual_seed(count)
     source = SOURCES[modality]
     length = torch.randint(1, source.shape[0] + 1, (count,), generator=draw, dtype=torch.int32)
-    if modality == "image":
+    if modality in ("image", "video"):
         return torch.randint(0, 256, (count, *source.shape), generator=draw, dtype=torch.uint8), None
     if modality == "audio":
         values = torch.randn(count, *source.shape, generator=draw)
@@ -250,7 +252,7 @@ def make_values(modality: str, count: int) -> tuple[Tensor, Tensor | None]:
 
 
 def test_every_modality_has_a_variation() -> None:
-    assert set(AUGMENTATIONS) == set(FIELDS)
+    assert set(AUGMENTATIONS) == set(ENCODERS)
 
 
 @pytest.mark.parametrize("modality", AUGMENTATIONS)

@@ -55,11 +55,13 @@ class Rules(Params):
     """Sounds."""
     text: Rule | None = None
     """Texts."""
+    video: Rule | None = None
+    """Videos."""
 
     @property
     def selected(self) -> Mapping[str, Rule]:
         """The rules there are, in the order of the modalities."""
-        rules = {"image": self.image, "audio": self.audio, "text": self.text}
+        rules = {"image": self.image, "audio": self.audio, "text": self.text, "video": self.video}
         return {name: rule for name in MODALITIES if (rule := rules[name]) is not None}
 
     @property

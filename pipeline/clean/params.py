@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pipeline.modalities.audio import AudioCheck
 from pipeline.modalities.image import ImageCheck
 from pipeline.modalities.text_check import TextCheck
+from pipeline.modalities.video import VideoCheck
 from pipeline.params import Params, Share
 
 
@@ -26,13 +27,15 @@ class CleanParams(Params):
     """Sounds."""
     text: TextCheck
     """Texts."""
+    video: VideoCheck
+    """Videos."""
     max_dropped: Share
     """Share of the items that may be dropped; more stops the run."""
 
     @property
-    def checks(self) -> Mapping[str, ImageCheck | AudioCheck | TextCheck]:
+    def checks(self) -> Mapping[str, ImageCheck | AudioCheck | TextCheck | VideoCheck]:
         """The params of each modality's check, by its name."""
-        return {"image": self.image, "audio": self.audio, "text": self.text}
+        return {"image": self.image, "audio": self.audio, "text": self.text, "video": self.video}
 
     @property
     def nearness(self) -> Mapping[str, Nearness]:
@@ -41,4 +44,5 @@ class CleanParams(Params):
             "image": Nearness(self.image.near_bits, self.image.near_difference),
             "audio": Nearness(self.audio.near_bits, self.audio.near_difference),
             "text": Nearness(0, 0.0),
+            "video": Nearness(self.video.near_bits, self.video.near_difference),
         }

@@ -17,7 +17,7 @@ class FieldPlan:
     """The fields of a dataset, in order: those of each modality, then `<modality>_present`, then `label`.
 
     `modalities` has the fields of each modality in use; `optional` are those that some samples lack: their fields are
-    zero there, and only they have a `<modality>_present`. `params` has the block of each modality in use.
+    padding or zero there, and only they have a `<modality>_present`. `params` has the block of each modality in use.
     """
 
     fields: Mapping[str, Field]

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from pipeline.modalities.audio import AudioFeatures
 from pipeline.modalities.image import ImageFeatures
+from pipeline.modalities.sound_features import AudioFeatures
 from pipeline.modalities.text_features import TextFeatures
+from pipeline.modalities.video import VideoFeatures
 from pipeline.params import Params, Share, Strings
 
 MAX_SHARDS = 2**19
@@ -25,9 +26,11 @@ class ExtractParams(Params):
     image: ImageFeatures
     """Pictures to pixels."""
     audio: AudioFeatures
-    """Sounds to MFCC."""
+    """Sounds to MFCC, and more where it says so."""
     text: TextFeatures
     """Words to numbers."""
+    video: VideoFeatures
+    """Videos to pictures and features of their sound."""
     max_dropped: Share
     """More than this share of the samples dropped stops the run."""
 

@@ -13,6 +13,7 @@ from pipeline.source import hash_source
 from shardwright.manifest import Source
 
 LIBRARIES = (
+    "av",
     "numpy",
     "opencv-python",
     "opencv-python-headless",

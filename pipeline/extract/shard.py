@@ -201,17 +201,17 @@ class Assembly:
             contents.update(found)
         for modality in plan.optional:
             name = f"{modality}_present"
-            contents[name] = _encode_scalar(plan.fields[name], np.array(modality in sample.parts, np.uint8))
+            contents[name] = _encode_array(plan.fields[name], np.array(modality in sample.parts, np.uint8))
         if plan.classes is not None:
             number = plan.classes.index(sample.label or "")
-            contents["label"] = _encode_scalar(plan.fields["label"], np.array(number, np.int64))
+            contents["label"] = _encode_array(plan.fields["label"], np.array(number, np.int64))
         return contents
 
     def _read(self, at: int, sample: AlignedSample, modality: str) -> Contents | Rejection:
-        """The contents of the members of one modality: zeros where the sample has no such item."""
+        """The contents of the members of one modality: padding, or zeros, where the sample has no such item."""
         fields = self._plan.own_fields(modality)
         if modality not in sample.parts:
-            return {name: field.header + bytes(field.nbytes) for name, field in fields.items()}
+            return {name: _encode_nothing(field) for name, field in fields.items()}
         lost = self._task.lost[modality].get(at)
         entry = lost or self._reader.read(modality, self._task.features[modality], at, sample.parts[modality])
         if isinstance(entry, Rejection):
@@ -257,8 +257,12 @@ def _name_sample(key: str) -> Iterator[None]:
         raise
 
 
-def _encode_scalar(field: Field, value: Array) -> bytes:
+def _encode_array(field: Field, value: Array) -> bytes:
     return field.header + field.encode(value)
+
+
+def _encode_nothing(field: Field) -> bytes:
+    return _encode_array(field, np.full(field.shape, field.padding or 0, field.dtype))
 
 
 def find_present(sample: AlignedSample, plan: FieldPlan) -> set[str]:

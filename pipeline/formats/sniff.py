@@ -10,6 +10,10 @@ MODALITIES_BY_TYPE = {
     "audio/flac": "audio",
     "text/plain": "text",
     "text/html": "text",
+    "video/mp4": "video",
+    "video/webm": "video",
+    "video/x-matroska": "video",
+    "video/x-msvideo": "video",
 }
 """The media types that the pipeline can use, and the modality of each. `audio/ogg` is Vorbis."""
 
@@ -50,10 +54,12 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"PAR1", "application/vnd.apache.parquet"),
     (b"\x93NUMPY", "application/x-npy"),
     (b"\x7fELF", "application/x-elf"),
-    (b"\x1aE\xdf\xa3", "video/webm"),
 )
 """First bytes. Source: WHATWG MIME Sniffing Standard, section 6, and each format's own specification."""
 
+_EBML = b"\x1aE\xdf\xa3"
+_EBML_BYTES = 64
+"""Of a file's head, which takes some 40."""
 _RIFF_FORMS = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
 _AIFF_FORMS = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
 _OGG_CODECS = {
@@ -99,6 +105,8 @@ def _find_signature(content: bytes) -> tuple[bytes, str]:
         return container, _AIFF_FORMS[form]
     if container == b"OggS":
         return container, _find_ogg_type(content)
+    if container == _EBML:
+        return container, _find_ebml_type(content)
     if content[4:8] == b"ftyp":
         return content[4:8], _find_iso_type(content)
     return next(((sign, kind) for sign, kind in _SIGNATURES if content.startswith(sign)), (b"", UNKNOWN))
@@ -117,6 +125,11 @@ def _find_iso_type(content: bytes) -> str:
     if brand in (b"heic", b"heix", b"mif1", b"msf1"):
         return "image/heic"
     return "audio/mp4" if brand.startswith(b"M4A") else "video/mp4"
+
+
+def _find_ebml_type(content: bytes) -> str:
+    """By the type of document, a word in the head (RFC 8794, section 11.2.5)."""
+    return "video/webm" if b"\x42\x82\x84webm" in content[:_EBML_BYTES] else "video/x-matroska"
 
 
 def _find_text_type(content: bytes) -> str:

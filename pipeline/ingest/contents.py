@@ -1,4 +1,4 @@
-"""What a file holds, from its bytes: one picture or sound, or texts. Pure."""
+"""What a file holds, from its bytes: one picture, sound or video, or texts. Pure."""
 
 from collections import Counter
 from collections.abc import Sequence

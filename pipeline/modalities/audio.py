@@ -1,38 +1,36 @@
-"""Sounds: WAV, Ogg Vorbis and FLAC, checked and stripped without re-encoding, and made into MFCC of one length.
+"""Sounds: WAV, Ogg Vorbis and FLAC, checked and stripped without re-encoding, and made into features of one length.
 
 Samples are float32, full scale ±1.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Limits
-from pydantic import model_validator
 
 from pipeline.formats import flac, ogg, wav
 from pipeline.formats.fault import FormatFault, Truncated
 from pipeline.modalities.fingerprint import SIDE, make_fingerprint
 from pipeline.modalities.mel import Framing, compute_energies
-from pipeline.modalities.mfcc import compute_mfcc
 from pipeline.modalities.modality import Checked, Item, Modality
-from pipeline.modalities.sound import UndecodableError, mix_to_mono, read_blocks, read_clip
+from pipeline.modalities.sound import MAX_PEAK, UndecodableError, mix_to_mono, read_blocks, read_clip
+from pipeline.modalities.sound_features import (
+    MAX_RATE,
+    MIN_RATE,
+    REJECTED_PEAK,
+    AudioFeatures,
+    compute_features,
+    plan_features,
+)
 from pipeline.params import Params
 from pipeline.records import Reason, Rejection
 from shardwright.field import Field
 
 FORMATS = {"audio/wav": wav, "audio/ogg": ogg, "audio/flac": flac}
 """The parsers of what this modality takes, by media type."""
-
-MIN_RATE, MAX_RATE = 1_000, 768_000
-"""Hz. Below is no sound that anybody could recognise, above no converter that is sold: such headers are wrong."""
-
-MAX_PEAK = 1e12
-"""Full scale is 1; beyond this, energies of long frames come near the end of what float32 can hold."""
-
-_REJECTED_PEAK = Rejection(Reason.NONFINITE, "a sample is no number, or larger than any sound", limit=f"{MAX_PEAK:g}")
 
 _CELL_RATE = 8_000  # Hz up to half of which the fingerprint looks, so that a copy at a lower rate has the same
 _CELL_LOW = 60.0  # Hz
@@ -59,39 +57,6 @@ class AudioCheck(Params):
     near_difference: Annotated[float, Limits(ge=0, le=255)]
     """Levels of 255 by which near-duplicates may differ on average over 16 × 16 cells of time and pitch, brought to one
     mean and deviation."""
-
-
-class AudioFeatures(Params):
-    """What becomes of a sound in the shards."""
-
-    rate: Annotated[int, Limits(ge=MIN_RATE, le=MAX_RATE)]
-    """Hz, after resampling."""
-    seconds: Annotated[float, Limits(gt=0, le=3600)]
-    """Longer sounds are cut at their end, shorter ones padded with zero coefficients."""
-    coefficients: Annotated[int, Limits(ge=1, le=256)]
-    """MFCC a frame; at most `mels`."""
-    mels: Annotated[int, Limits(ge=1, le=256)]
-    """Mel bands that they are computed from."""
-    fft: Annotated[int, Limits(ge=16, le=65536)]
-    """Samples of a frame."""
-    hop: Annotated[int, Limits(ge=1, le=65536)]
-    """Samples from one frame to the next."""
-
-    @model_validator(mode="after")
-    def _check_coefficients(self) -> Self:
-        if self.coefficients > self.mels:
-            raise ValueError(f"no more than mels ({self.mels}) coefficients, they are {self.coefficients}")
-        return self
-
-    @property
-    def framing(self) -> Framing:
-        """How the sound is cut into frames."""
-        return Framing(self.rate, self.fft, self.hop, self.mels, 0.0, self.rate / 2)
-
-    @property
-    def samples(self) -> int:
-        """Samples of a clip, at most."""
-        return int(self.rate * self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,28 +99,19 @@ def check_audio(data: bytes, media_type: str, params: AudioCheck) -> Checked | R
 
 
 def plan_audio_fields(params: AudioFeatures) -> Mapping[str, Field]:
-    """`mfcc`: float32 (frames, coefficients), axes TC, padded with 0; `mfcc_length`: int32, frames of the sound."""
-    frames = params.framing.count_frames(params.samples)
-    return {
-        "mfcc": Field("float32", (frames, params.coefficients), axes="TC", padding=0.0),
-        "mfcc_length": Field("int32", (), unit="frames"),
-    }
+    """The fields of `plan_features`: of the default, `mfcc` and `mfcc_length`."""
+    return plan_features(params)
 
 
-def extract_audio(item: Item, params: AudioFeatures, learned: Any) -> dict[str, NDArray[Any]] | Rejection:
-    """`mfcc` and `mfcc_length` of the span of the item that is asked for, mono, at `params.rate`."""
+def extract_audio(item: Item, params: AudioFeatures, learned: Any) -> Mapping[str, NDArray[Any]] | Rejection:
+    """The features of the span of the item that is asked for, mono, at `params.rate`."""
     try:
         samples = read_clip(item.data, (item.start or 0.0, item.end), params.seconds, params.rate)
     except UndecodableError:
         return Rejection(Reason.BROKEN, "the decoder cannot read the samples")
     if not samples.size:
         return Rejection(Reason.TOO_SHORT, "the span lies beyond the end of the sound")
-    if not np.abs(samples).max() <= MAX_PEAK:  # which no NaN is
-        return _REJECTED_PEAK
-    clip = compute_mfcc(samples, params.framing, params.coefficients)
-    mfcc = np.zeros((params.framing.count_frames(params.samples), params.coefficients), np.float32)
-    mfcc[: len(clip)] = clip
-    return {"mfcc": mfcc, "mfcc_length": np.array(len(clip), np.int32)}
+    return compute_features(samples, params)
 
 
 def prepare_audio(params: AudioFeatures) -> None:
@@ -182,7 +138,7 @@ def _judge(heard: _Heard, facts: Mapping[str, int], params: AudioCheck) -> Rejec
     if heard.frames == 0 or heard.frames < params.min_seconds * rate:
         return Rejection(Reason.TOO_SHORT, "seconds", f"{heard.frames / rate:.3f}", f"{params.min_seconds:g}")
     if not heard.finite:
-        return _REJECTED_PEAK
+        return REJECTED_PEAK
     level = 20 * np.log10(max(heard.peak, 1e-12))
     if level < params.min_level:
         return Rejection(Reason.SILENT, "peak in dB", f"{level:.1f}", f"{params.min_level:g}")

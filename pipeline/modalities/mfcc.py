@@ -1,4 +1,5 @@
-"""Mel-frequency cepstral coefficients as `librosa.feature.mfcc` defines them. Tests hold them to it, to 1e-3."""
+"""Mel bands in decibels, and mel-frequency cepstral coefficients, as `librosa.power_to_db` and `librosa.feature.mfcc`
+define them. Tests hold them to it, to 1e-3."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,21 +7,30 @@ from numpy.typing import NDArray
 from pipeline.modalities.cosines import make_cosines
 from pipeline.modalities.mel import Framing, Samples, compute_energies
 
+FLOOR_DB = -100.0
+"""Decibels that quieter bands are taken for: the `amin` of librosa's `power_to_db`, an energy of 1e-10."""
+
 _FLOOR = np.float32(1e-10)
-"""Energies below are taken for this: the `amin` of librosa's `power_to_db`."""
+_DB_A_NEPER = np.float32(10 / np.log(10))
+"""Of powers: NumPy's natural logarithm of float32 takes a quarter of the time of its `log10`."""
 _RANGE_DB = np.float32(80)
 """Energies this far below the clip's loudest are taken for that: its `top_db`."""
 
 
-def compute_mfcc(samples: Samples, framing: Framing, coefficients: int) -> NDArray[np.float32]:
-    """MFCC of one clip: float32 (frames, coefficients), the transpose of librosa's.
+def compute_logmel(samples: Samples, framing: Framing) -> NDArray[np.float32]:
+    """Energies of the mel bands in decibels: float32 (frames, bands), the transpose of librosa's.
 
-    Decibels are clipped 80 below the clip's own loudest, so a clip must be whole: padding it first gives others. The
-    cosine transform is orthonormal.
+    They are clipped 80 below the clip's own loudest, so a clip must be whole: padding it first gives others.
     """
-    energies = compute_energies(samples, framing)
-    decibels = 10 * np.log10(np.maximum(energies, _FLOOR))
-    decibels = np.maximum(decibels, decibels.max() - _RANGE_DB)
+    decibels = _DB_A_NEPER * np.log(np.maximum(compute_energies(samples, framing), _FLOOR))
+    logmel: NDArray[np.float32] = np.maximum(decibels, decibels.max() - _RANGE_DB)
+    return logmel
+
+
+def compute_mfcc(logmel: NDArray[np.float32], coefficients: int) -> NDArray[np.float32]:
+    """MFCC of one clip of which `compute_logmel` has given the bands: float32 (frames, coefficients), the transpose of
+    librosa's. The cosine transform is orthonormal.
+    """
     # In single precision the sums of the transform alone are off by up to 1e-3, in double by the last digit kept.
-    mfcc: NDArray[np.float64] = decibels.astype(np.float64) @ make_cosines(framing.bands, coefficients).T
+    mfcc: NDArray[np.float64] = logmel.astype(np.float64) @ make_cosines(logmel.shape[1], coefficients).T
     return mfcc.astype(np.float32)

@@ -16,10 +16,13 @@ from pipeline.modalities.mel import Samples
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
+MAX_PEAK = 1e12
+"""Full scale is 1; beyond this, energies of long frames come near the end of what float32 can hold."""
+
 _BLOCK = 1 << 16
 """Frames decoded at a time: what a header claims is never allocated at once."""
 
-_LOOKAHEAD = 256
+LOOKAHEAD = 256
 """Samples of the lower rate that follow a cut and that soxr's filter still looks at; measured: after 256, what more
 there is changes no sample by more than 1e-6."""
 
@@ -57,7 +60,7 @@ def read_clip(data: bytes, span: tuple[float, float | None], seconds: float, rat
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             start, end = (file.frames if edge is None else round(edge * file.samplerate) for edge in span)
-            lookahead = _LOOKAHEAD * max(1.0, file.samplerate / rate)
+            lookahead = LOOKAHEAD * max(1.0, file.samplerate / rate)
             wanted = min(end - start, file.frames - start, math.ceil(seconds * file.samplerate + lookahead))
             if wanted <= 0:
                 return np.empty(0, np.float32)

@@ -8,6 +8,7 @@ from pipeline.models.audio import AudioCnn, AudioGru
 from pipeline.models.image import ImageCnn
 from pipeline.models.inputs import Input
 from pipeline.models.text import TextGru, TextTransformer
+from pipeline.models.video import VideoCnn
 
 BuildEncoder = Callable[[Input, int], nn.Module]
 """From an input and the width of the embedding to a module `(values, length or None) -> (batch, width)`."""
@@ -16,4 +17,5 @@ ENCODERS: Mapping[str, Mapping[str, BuildEncoder]] = {
     "image": {"cnn": ImageCnn},
     "audio": {"cnn": AudioCnn, "gru": AudioGru},
     "text": {"gru": TextGru, "transformer": TextTransformer},
+    "video": {"cnn": VideoCnn},
 }

@@ -22,7 +22,7 @@ class Input:
         modality: its name.
         field: the field that holds it.
         shape: of one sample of that field: image (height, width, channels), audio (frames, coefficients), text
-            (tokens,).
+            (tokens,), video (frames, height, width, channels).
         length: the field with the number of valid frames or tokens, or None.
         present: the field that says whether a sample has the modality at all, or None where every sample has it.
         mean: over the training split, one a channel or coefficient, in the field's unit; empty for token ids.

@@ -59,7 +59,19 @@ def augment_text(tokens: Tensor, length: Tensor | None, source: Input, draws: Dr
     return tokens.int().masked_fill(forgotten, UNKNOWN)
 
 
-AUGMENTATIONS: Mapping[str, Augment] = {"image": augment_image, "audio": augment_audio, "text": augment_text}
+def augment_video(pixels: Tensor, length: Tensor | None, source: Input, draws: Draws) -> Tensor:
+    """(batch, frames, height, width, channels): every frame of a video flipped and shifted alike, as a picture is."""
+    frames, channels = pixels.shape[1], pixels.shape[4]
+    stacked = augment_image(pixels.permute(0, 2, 3, 1, 4).flatten(3), length, source, draws)
+    return stacked.reshape(*stacked.shape[:3], frames, channels).permute(0, 3, 1, 2, 4)
+
+
+AUGMENTATIONS: Mapping[str, Augment] = {
+    "image": augment_image,
+    "audio": augment_audio,
+    "text": augment_text,
+    "video": augment_video,
+}
 """By modality."""
 
 

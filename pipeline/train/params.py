@@ -22,13 +22,15 @@ class EncoderParams(Params):
     """Of sounds."""
     text: Literal["gru", "transformer"]
     """Of texts."""
+    video: Literal["cnn"]
+    """Of videos."""
 
 
 class TrainParams(Params):
     """How the model is built and trained."""
 
     modalities: Annotated[
-        tuple[Literal["image", "audio", "text"], ...],
+        tuple[Literal["image", "audio", "text", "video"], ...],
         Field(strict=False, min_length=1),
         AfterValidator(_check_distinct),
     ]
