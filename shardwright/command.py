@@ -53,7 +53,7 @@ def _run_verb(words: Sequence[str]) -> int:
         return OK
     except KeyError as error:  # its str() would be the repr of the message
         return _refuse(error.args[0])
-    except (ShardwrightError, OSError) as error:
+    except (ShardwrightError, OSError, ModuleNotFoundError) as error:
         return _refuse(str(error))
     return code
 
@@ -122,6 +122,8 @@ def _info(options: argparse.Namespace) -> int:
         notes = [note for note in (field.axes, field.unit) if note]
         if field.padding is not None:
             notes.append(f"padded with {field.padding}")
+        if field.varies:
+            notes.append(f"kept as {field.encoding}")
         _write_line(f"field   {name}: {field.dtype} {field.shape}" + "".join(f", {note}" for note in notes))
     if manifest.classes is not None:
         _write_line(f"classes {len(manifest.classes)}: {', '.join(manifest.classes)}")

@@ -37,8 +37,11 @@ CHECK = ImageCheck(max_pixels=1_000_000, min_side=16, min_contrast=2.0, near_bit
 WHITE = (255, 255, 255)
 
 
-def plan(height: int, width: int, fit: Any = "stretch", background: tuple[int, int, int] = WHITE) -> ImageFeatures:
-    return ImageFeatures(height=height, width=width, fit=fit, background=background)
+def plan(
+    height: int, width: int, fit: Any = "stretch", background: tuple[int, int, int] = WHITE, **stored: Any
+) -> ImageFeatures:
+    kept: dict[str, Any] = {"store": "tensor", "quality": 90, "dtype": "uint8"} | stored
+    return ImageFeatures(height=height, width=width, fit=fit, background=background, **kept)
 
 
 def fit_pixels(pixels: NDArray[np.uint8], params: ImageFeatures) -> NDArray[np.uint8]:
@@ -48,6 +51,7 @@ def fit_pixels(pixels: NDArray[np.uint8], params: ImageFeatures) -> NDArray[np.u
 def extract(data: bytes, params: ImageFeatures, media_type: str = "image/png", orientation: int = 1) -> NDArray[Any]:
     arrays = extract_image(Item(data, media_type, orientation), params, None)
     assert not isinstance(arrays, Rejection)
+    assert isinstance(arrays["image"], np.ndarray)
     return arrays["image"]
 
 
