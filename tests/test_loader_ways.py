@@ -26,10 +26,10 @@ EPOCHS = range(3)
 ACCESSES: tuple[Access, ...] = ("map", "pread")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["npy", "jpeg"])
+def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
-    write_pictures(root, COUNT)
+    write_pictures(root, COUNT, encoding=request.param)
     return root
 
 
