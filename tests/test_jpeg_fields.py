@@ -74,7 +74,7 @@ def test_pixels_come_out_as_they_went_in_but_for_what_jpeg_loses() -> None:
     assert file == encode_jpeg(scene, 95)
     assert b"Exif" not in file
     assert b"\xff\xc0" in file, "a baseline frame"
-    assert np.abs(read_value(file).astype(int) - scene).mean() < 4
+    assert np.abs(read_value(file).astype(int) - scene).mean() < 8, "colours are sub-sampled; in another order it is 60"
     assert not read_value(encode_jpeg(np.zeros_like(scene), 100)).any()
 
 
@@ -291,7 +291,7 @@ def rewrite_index(root: Path, change: Callable[[NDArray[Any]], object]) -> None:
 
 def add(column: str, row: int, by: int) -> Callable[[NDArray[Any]], object]:
     def change(index: NDArray[Any]) -> None:
-        index[column][row] += np.array(by, index[column].dtype)
+        index[column][row] += np.array(by).astype(index[column].dtype)
 
     return change
 

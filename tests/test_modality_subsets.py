@@ -61,8 +61,10 @@ def choose(modalities: tuple[str, ...], root: Path) -> dict[str, Any]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("stored", [{"store": "jpeg"}, {"dtype": "float16"}], ids=str)
-@pytest.mark.parametrize("reader", ["shardwright", "webdataset"])
+JPEG, HALVES = {"store": "jpeg"}, {"dtype": "float16"}
+
+
+@pytest.mark.parametrize(("stored", "reader"), [(JPEG, "shardwright"), (JPEG, "webdataset"), (HALVES, "shardwright")])
 def test_pictures_in_any_form_go_the_whole_way(stored: dict[str, str], reader: str, tmp_path: Path) -> None:
     make_corpus(tmp_path / "files", ("image",))
     params = choose(("image",), tmp_path / "files")
