@@ -21,7 +21,8 @@ META_BYTES = 1024
 tie the number of shards, and so every shard, to each caption."""
 
 JPEG_SHARE = 8
-"""Of a picture's pixels, one byte in so many is assumed for its JPEG file, for the same reason."""
+"""Of a picture's pixels, one byte in so many is assumed for its JPEG file, for the same reason. Stamps of 224 × 224 at
+quality 90 take one in 14; shards are to keep to their size with pictures of more detail too."""
 
 PREFIX_BITS = 64
 """Of a hash, that are looked at for the shard's number: `MAX_SHARDS` needs 19."""
