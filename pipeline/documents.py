@@ -115,14 +115,14 @@ def build_document_schemas() -> dict[str, Schema]:
 
 def build_manifest_schema() -> Schema:
     """`5_shards/dataset.json`: the manifest, with what `to_json` adds to it."""
-    from shardwright.manifest import FORMAT, VERSION, Manifest
+    from shardwright.manifest import FORMAT, VERSIONS, Manifest
 
     schema = build_record_schema(Manifest)
     require(schema["$defs"]["Field"], name={"type": "string"})
     require(schema["$defs"]["Split"], samples={"type": "integer", "minimum": 0})
     schema["properties"]["fields"] = {"type": "array", "items": {"$ref": "#/$defs/Field"}, "minItems": 1}
     schema["properties"]["sources_hash"] = describe_sha256()
-    require(schema, format={"const": FORMAT}, version={"const": VERSION}, hash=describe_sha256())
+    require(schema, format={"const": FORMAT}, version={"enum": list(VERSIONS)}, hash=describe_sha256())
     return schema
 
 

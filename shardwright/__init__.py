@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from shardwright.foreign import ForeignDataset
     from shardwright.foreign_build import Indexing, index_shards
     from shardwright.foreign_limits import Limits
+    from shardwright.jpeg import encode_jpeg
     from shardwright.loader import Loader
     from shardwright.manifest import (
         FileRecord,
@@ -42,6 +43,7 @@ _HOMES = {
     "foreign": ("ForeignDataset",),
     "foreign_build": ("Indexing", "index_shards"),
     "foreign_limits": ("Limits",),
+    "jpeg": ("encode_jpeg",),
     "loader": ("Loader",),
     "manifest": (
         "FileRecord",
@@ -88,6 +90,7 @@ __all__ = [
     "StateError",
     "Statistics",
     "WrittenShard",
+    "encode_jpeg",
     "encode_shard",
     "index_shards",
     "read_manifest",

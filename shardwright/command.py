@@ -61,7 +61,7 @@ def carry_out(act: Callable[[], int]) -> int:
         return OK
     except KeyError as error:  # its str() would be the repr of the message
         return refuse(error.args[0])
-    except (ShardwrightError, OSError) as error:
+    except (ShardwrightError, OSError, ModuleNotFoundError) as error:
         return refuse(str(error))
     return code
 
@@ -134,6 +134,8 @@ def _info(options: argparse.Namespace) -> int:
         notes = [note for note in (field.axes, field.unit) if note]
         if field.padding is not None:
             notes.append(f"padded with {field.padding}")
+        if field.varies:
+            notes.append(f"kept as {field.encoding}")
         write_line(f"field   {name}: {field.dtype} {field.shape}" + "".join(f", {note}" for note in notes))
     if manifest.classes is not None:
         write_line(f"classes {len(manifest.classes)}: {', '.join(manifest.classes)}")

@@ -1,8 +1,9 @@
 """A split of a dataset, read at random: any sample, any batch, in any order."""
 
+import math
 import operator
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
@@ -14,9 +15,11 @@ from shardwright.errors import DamageError
 from shardwright.field import Field
 from shardwright.files import Files
 from shardwright.index import decode_key, read_index
-from shardwright.layout import plan_layout
+from shardwright.jpeg import decode_jpeg
 from shardwright.manifest import Manifest
+from shardwright.picture_size import check_jpeg
 from shardwright.place import Access, PlaceOptions, find_place
+from shardwright.places import find_places
 from shardwright.remote_settings import Remote
 from shardwright.source import PLAIN, Batch, Indices, Reading, Source, number_rows
 
@@ -83,14 +86,12 @@ class ShardDataset(Source):
             raise KeyError(f"{place.name}: no split {split!r}, there are {sorted(self.manifest.splits)}")
         records = self.manifest.splits[split]
         index = place.find_index(split, records)
-        self._index = read_index(index, records.index.sha256, self.fields, records.samples)
+        self._index = read_index(index, self.fields, records)
         self._keys: NDArray[np.bytes_] = np.asarray(self._index)["key"]  # each slice of a memmap is one, and costs
         self._shards = records.shards
-        self._layout = plan_layout(self.fields, 0)  # the meta is last: all offsets hold in every shard
         self._files = place.open_files(split, records.shards)
-        self._counts = np.array([shard.samples for shard in self._shards], np.int64)
-        self._firsts = np.cumsum(self._counts) - self._counts
-        self._strides = np.array([plan_layout(self.fields, s.meta_bytes).stride for s in self._shards], np.int64)
+        self._places = find_places(self.fields, self._shards, self._files.starts, np.asarray(self._index))
+        self._layout = self._places.layout
         self._checked = np.zeros((len(self._layout.sizes), len(self)), np.bool_)
         self._whole = np.zeros(len(self), np.bool_)  # all fields checked: one look instead of one a field
 
@@ -184,15 +185,20 @@ class ShardDataset(Source):
 
         Raises:
             IndexError, TypeError, DamageError: see `Source.gather`.
+            ModuleNotFoundError: a field has JPEG files, and OpenCV is not installed.
         """
         rows = number_rows(indices, len(self), self.split)
-        starts = self._locate(rows)
+        starts, offsets, sizes = self._places.locate(rows)
         files = reading.files or self._files
         known = bool(self._whole[rows].all())
         batch: Batch = {"key": [decode_key(key) for key in self.keys[rows].tolist()]}
         for member, (name, field) in enumerate(self.fields.items()):
             if reading.fields is None or name in reading.fields:
-                at = starts + self._layout.offsets[member]
+                at = starts + offsets[member]
+                if field.varies:
+                    contents = files.read_ranges(at, np.asarray(sizes[member]))
+                    batch[name] = self._decode_block(rows, member, contents, reading)
+                    continue
                 block = files.gather(at + len(field.header), field.nbytes, reading.allocate(len(rows), field.nbytes))
                 if not (known and files.checked_once):  # which a reading may have changed
                     self._check_block(rows, member, block, at, files)
@@ -208,8 +214,9 @@ class ShardDataset(Source):
             IndexError, DamageError: see `Source.gather`.
         """
         rows = number_rows([operator.index(index)], len(self), self.split)
-        row, start = int(rows[0]), int(self._locate(rows)[0]) + self._layout.offsets[-1]
-        content = self._files.read(start, self._shards[self._find_shards(row)].meta_bytes)
+        row, (starts, offsets, _) = int(rows[0]), self._places.locate(rows)
+        start = int((starts + offsets[-1])[0])
+        content = self._files.read(start, self._shards[self._places.find_shards(row)].meta_bytes)
         if not (self._files.checked_once and self._checked[-1, row]):
             self._check_member(row, -1, zlib.crc32(content))
             self._checked[-1, row] = True
@@ -228,20 +235,17 @@ class ShardDataset(Source):
             IndexError: there is no such sample.
         """
         rows = number_rows([operator.index(index)], len(self), self.split)
-        return self._shards[int(self._find_shards(rows)[0])].name
+        return self._shards[int(self._places.find_shards(rows)[0])].name
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """Blocks of nearly equal numbers of samples, `size` bytes or one sample at most, see `Source.cut_blocks`."""
-        starts = [np.zeros(0, np.int64)]
-        for first, count, stride in zip(self._firsts, self._counts, self._strides, strict=True):
-            blocks = -(-int(count) // max(1, size // int(stride)))
-            starts.append(first + np.arange(blocks) * count // max(1, blocks))
-        return np.concatenate(starts)
+        """See `Source.cut_blocks` and `Places.cut_blocks`."""
+        return self._places.cut_blocks(size)
 
     def open_window(self, rows: NDArray[np.int64]) -> Files:
         """See `Source.open_window`; each delivery from it is checked."""
         rows = np.sort(rows)
-        return self._files.load(self._locate(rows), self._strides[self._find_shards(rows)])
+        starts, *_ = self._places.locate(rows)
+        return self._files.load(starts, self._places.measure(rows))
 
     def close(self) -> None:
         """Let go of the files. Arrays that were delivered stay; reading more is an error."""
@@ -253,14 +257,28 @@ class ShardDataset(Source):
     def __repr__(self) -> str:
         return f"ShardDataset({self._place_name!r}, {self.split!r}): {len(self)} samples, {', '.join(self.fields)}"
 
-    def _locate(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The addresses where these samples start."""
-        shards = self._find_shards(rows)
-        starts: NDArray[np.int64] = self._files.starts[shards] + (rows - self._firsts[shards]) * self._strides[shards]
-        return starts
-
-    def _find_shards(self, rows: Any) -> Any:
-        return np.searchsorted(self._firsts, rows, side="right") - 1
+    def _decode_block(
+        self, rows: NDArray[np.int64], member: int, contents: Sequence[NDArray[np.uint8]], reading: Reading
+    ) -> NDArray[np.uint8]:
+        """The pictures in the contents of one member: uint8 (batch, *shape), checked where they are delivered for the
+        first time."""
+        shape, files = self._layout.pictures[member], reading.files or self._files
+        assert shape is not None
+        size = math.prod(shape)
+        block = reading.allocate(len(rows), size)
+        block = np.empty((len(rows), size), np.uint8) if block is None else block
+        pictures = block.reshape(len(rows), *shape)
+        for at, (row, content) in enumerate(zip(rows.tolist(), contents, strict=True)):
+            try:
+                if not (files.checked_once and self._checked[member, row]):
+                    self._check_member(row, member, zlib.crc32(content.data))
+                    check_jpeg(content.tobytes(), shape)
+                pictures[at] = decode_jpeg(content, shape)
+            except ValueError as error:
+                raise self._blame(row, member, str(error)) from error
+        if files.checked_once:
+            self._checked[member, rows] = True
+        return pictures
 
     def _check_block(
         self, rows: NDArray[np.int64], member: int, block: NDArray[np.uint8], starts: NDArray[np.int64], files: Files
@@ -287,15 +305,14 @@ class ShardDataset(Source):
 
     def _blame(self, row: int, member: int, what: str) -> DamageError:
         """The error that says what is wrong with a member."""
-        number = int(self._find_shards(row))
-        shard, key = self._shards[number].name, decode_key(self.keys[row])
-        offset = (row - int(self._firsts[number])) * int(self._strides[number]) + self._layout.offsets[member]
+        shard, key = self._shards[int(self._places.find_shards(row))].name, decode_key(self.keys[row])
+        offset = self._places.find_offset(row, member)
         suffix = self._layout.suffixes[member]
         return DamageError(
             f"{self._name}/{shard}: sample {key!r}, {suffix} at byte {offset}: {what}",
             shard=shard,
             sample=key,
-            field=suffix.removesuffix(".npy").removesuffix(".json"),
+            field=suffix.partition(".")[0],
             offset=offset,
         )
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from shardwright.foreign_limits import Limits
 from shardwright.foreign_npy import decode_npy
+from shardwright.opencv import decode_rgb, load_opencv
 from shardwright.picture_size import read_picture_size
 
 Decoder = Callable[[bytes], Any]
@@ -44,6 +45,7 @@ KINDS: Mapping[str, Kind] = {
 """By what follows the last dot of the suffix, as webdataset spells them; its types that unpickle are left out."""
 
 SOUND_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG")
+INSTEAD = "or give functions of your own as decode={...}, or decode=None for bytes"
 INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 
 
@@ -93,18 +95,11 @@ def decode_picture(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         ValueError: it is neither JPEG, PNG nor WebP, has more pixels than allowed, or cannot be decoded.
         ModuleNotFoundError: OpenCV is not installed.
     """
-    cv2 = _import("cv2", "opencv-python-headless", "pictures")
+    cv2 = load_opencv(INSTEAD)
     size = read_picture_size(data)
     if size.height * size.width > max_pixels:
         raise ValueError(f"{size.width} × {size.height} pixels, {max_pixels} are allowed (Limits.pixels)")
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error as error:
-        raise ValueError("OpenCV cannot decode it") from error
-    if pixels is None:
-        raise ValueError("OpenCV cannot decode it")
-    decoded: NDArray[np.uint8] = pixels
-    return decoded
+    return decode_rgb(cv2, np.frombuffer(data, np.uint8), upright=True)
 
 
 def decode_sound(data: bytes, max_values: int) -> Sound:
@@ -114,7 +109,7 @@ def decode_sound(data: bytes, max_values: int) -> Sound:
         ValueError: it is none of them, has more values than allowed, or cannot be decoded to its end.
         ModuleNotFoundError: soundfile is not installed.
     """
-    soundfile = _import("soundfile", "soundfile", "sounds")
+    soundfile = _load_soundfile()
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if file.format not in SOUND_FORMATS:
@@ -166,14 +161,12 @@ def decode_integer(data: bytes) -> np.int64:
     return np.int64(int(text))
 
 
-def _import(module: str, package: str, what: str) -> Any:
-    from importlib import import_module
-
+def _load_soundfile() -> Any:
     try:
-        return import_module(module)
+        import soundfile
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"{what} are decoded with {package}, which is not installed: pip install {package}, or give functions of "
-            "your own as decode={...}, or decode=None for bytes",
-            name=module,
+            f"sounds are decoded with soundfile, which is not installed: pip install soundfile, {INSTEAD}",
+            name="soundfile",
         ) from error
+    return soundfile

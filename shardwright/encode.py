@@ -24,7 +24,8 @@ KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample as given: its key, an array (or Python number) a field, and whatever JSON goes with it."""
+    """One sample as given: its key, an array (or Python number, or the bytes of a JPEG file) a field, and whatever JSON
+    goes with it."""
 
     key: str
     arrays: Mapping[str, object]
@@ -100,6 +101,7 @@ def join_samples(fields: Mapping[str, Field], samples: Sequence[EncodedSample]) 
     index = np.zeros(len(samples), index_dtype(fields))
     pieces: list[bytes] = []
     seen: set[str] = set()
+    position = 0
     for row, sample in enumerate(samples):
         if sample.key in seen:
             raise FormatError(f"key {sample.key!r} is there twice in the shard")
@@ -108,12 +110,15 @@ def join_samples(fields: Mapping[str, Field], samples: Sequence[EncodedSample]) 
         for suffix, content in zip(layout.suffixes, contents, strict=True):
             header = tar.encode_header(f"{sample.key}.{suffix}", len(content))
             pieces += (header, content, bytes(tar.count_padding(len(content))))
-        index[row] = (sample.key.encode(), [zlib.crc32(content) for content in contents])
+        checksums = [zlib.crc32(content) for content in contents]
+        sizes = [len(contents[member]) for member in layout.varying]
+        index[row] = (sample.key.encode(), checksums, *((position, sizes) if sizes else ()))
+        position += layout.fit(sizes).stride
     pieces.append(tar.END)
     digest = hashlib.sha256()
     for piece in pieces:
         digest.update(piece)
-    size = layout.count_shard_bytes(len(samples))
+    size = position + len(tar.END)
     return EncodedShard(tuple(pieces), index, size, meta_bytes, digest.hexdigest())
 
 

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shardwright import tar
 from shardwright.errors import FormatError
 from shardwright.npy import encode_npy_header
+from shardwright.picture_size import MAX_JPEG_SIDE, check_jpeg
 
 DTYPES = (
     "bool",
@@ -29,6 +30,12 @@ DTYPES = (
     "float64",
 )
 
+SUFFIXES = {"npy": "npy", "jpeg": "jpg"}
+"""By encoding, what follows the field in the names of its members: three letters."""
+
+MAX_FILE_BYTES = 2**32 - 1
+"""Of a member with a size of its own: the index has 32 bits for it."""
+
 # 31 letters and a key of 64 make `<key>.<field>.npy` exactly the 100 bytes that a USTAR name holds.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 RESERVED = {"meta": "the member with the sample's meta", "key": "the key in a batch", "valid": "a batch's mask"}
@@ -44,6 +51,8 @@ class Field:
         axes: a letter an axis, such as "HWC", or "" where that says nothing.
         unit: of the values, such as "Hz"; free text.
         padding: the value that fills what is beyond `<field>_length` in a ragged field, or None.
+        encoding: how a shard has the values: "npy", arrays that all have one size; or "jpeg", pictures as JPEG files,
+            each of a size of its own, which decode to `dtype` uint8 and `shape` (height, width, 3), RGB.
 
     Raises:
         FormatError: one of them is not as said above; the message shows it.
@@ -54,6 +63,7 @@ class Field:
     axes: str = ""
     unit: str = ""
     padding: int | float | bool | None = None
+    encoding: str = "npy"
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -63,6 +73,10 @@ class Field:
             raise FormatError(f"axes {self.axes!r} must have a letter for each of the axes of {self.shape}")
         if self.padding is not None:
             encode_scalar(self.dtype, self.padding)
+        if self.encoding not in SUFFIXES:
+            raise FormatError(f"encoding {self.encoding!r:.80} is not one of {', '.join(SUFFIXES)}")
+        if self.encoding == "jpeg":
+            _check_picture(self.dtype, self.shape)
         # The bytes first: a header cannot name sizes of thousands of digits.
         if self.nbytes > tar.MAX_MEMBER_BYTES or len(self.header) + self.nbytes > tar.MAX_MEMBER_BYTES:
             raise FormatError(f"an array {self.dtype} {self.shape!r:.80} is too large for a tar member")
@@ -78,18 +92,36 @@ class Field:
         return self.storage.itemsize * math.prod(self.shape)
 
     @cached_property
+    def varies(self) -> bool:
+        """Whether each member of this field has a size of its own."""
+        return self.encoding != "npy"
+
+    @cached_property
+    def suffix(self) -> str:
+        """What the names of its members end with, after the field's own."""
+        return SUFFIXES[self.encoding]
+
+    @cached_property
     def header(self) -> bytes:
-        """The NPY header that stands before each array of this field."""
-        return encode_npy_header(self.storage, self.shape)
+        """What all members of this field begin with: the NPY header; nothing, where they are files of their own."""
+        return b"" if self.varies else encode_npy_header(self.storage, self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """As the manifest has it: without `encoding` where that is "npy", which is all that version 1 knows."""
+        return {name: value for name, value in asdict(self).items() if name != "encoding" or self.varies}
 
     def encode(self, value: object) -> bytes:
-        """The array's bytes, after a check that it is what the field says.
+        """The bytes of a member after `header`, once it is seen that the value is what the field says.
 
-        A Python bool, int or float stands for an array of shape `()` where the dtype holds it exactly.
+        A Python bool, int or float stands for an array of shape `()` where the dtype holds it exactly. A field of
+        JPEG files takes the bytes of a file, as they are.
 
         Raises:
-            FormatError: another dtype or shape, or a float that is NaN or infinite.
+            FormatError: another dtype or shape, or a float that is NaN or infinite; no JPEG file, or one of another
+                size by its header.
         """
+        if self.varies:
+            return _check_file(value, self.shape)
         if isinstance(value, bool | int | float) and not isinstance(value, np.generic):
             array = encode_scalar(self.dtype, value)
         elif isinstance(value, np.ndarray | np.generic):
@@ -144,6 +176,25 @@ def encode_scalar(dtype: str, value: bool | int | float) -> NDArray[Any]:
     if kind == "f" and not np.isfinite(array):
         raise FormatError(f"{value!r} is not a finite {dtype}")
     return array
+
+
+def _check_file(value: object, shape: tuple[int, ...]) -> bytes:
+    if not isinstance(value, bytes):
+        raise FormatError(f"bytes of a JPEG file are wanted, see encode_jpeg; this is {type(value).__name__}")
+    if len(value) > MAX_FILE_BYTES:
+        raise FormatError(f"a file of {len(value)} bytes, {MAX_FILE_BYTES} are allowed")
+    try:
+        check_jpeg(value, shape)
+    except ValueError as error:
+        raise FormatError(str(error)) from error
+    return value
+
+
+def _check_picture(dtype: str, shape: tuple[int, ...]) -> None:
+    if dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or max(shape) > MAX_JPEG_SIDE:
+        raise FormatError(
+            f"JPEG files decode to uint8 (height, width, 3) with sides up to {MAX_JPEG_SIDE}, not {dtype} {shape!r:.80}"
+        )
 
 
 def _check_shape(shape: object) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ others may cut meanwhile, a local copy of what is far away, or a window that was
 at the same addresses.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +41,17 @@ class Files(Protocol):
             starts: int64 (rows,), any order; multiples of 64.
             size: bytes a row, at least 1.
             out: uint8 (rows, size), C-ordered; it becomes the result.
+
+        Raises:
+            DamageError: a file has become shorter.
+        """
+
+    def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
+        """The bytes of ranges of different sizes, each uint8 (size,), to be read only: from a map without a copy.
+
+        Args:
+            starts: int64 (ranges,), any order; multiples of 64.
+            sizes: int64 (ranges,), bytes.
 
         Raises:
             DamageError: a file has become shorter.

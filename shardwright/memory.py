@@ -70,8 +70,16 @@ class MappedFiles:
         """See `Files.gather`; `out` is for callers that have PyTorch."""
         mapped = self._find_mapped()
         if self._base is not None:
-            _announce(self._base, starts, size)
+            _announce(self._base, starts, np.full(len(starts), size))
         return pick_rows(mapped, starts, size, out)
+
+    def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
+        """See `Files.read_ranges`; views of the map, which hold it."""
+        mapped = self._find_mapped().view()
+        mapped.flags.writeable = False  # writing to it would end the process
+        if self._base is not None:
+            _announce(self._base, starts, sizes)
+        return [mapped[start : start + size] for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
 
     def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
         """See `Files.load`; read with system calls, not through the map."""
@@ -116,9 +124,9 @@ def _map_file(path: Path, size: int, address: int) -> None:
         os.close(descriptor)
 
 
-def _announce(base: int, starts: NDArray[np.int64], size: int) -> None:
-    """Have the operating system begin to read rows of a map."""
+def _announce(base: int, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
+    """Have the operating system begin to read ranges of a map."""
     page, advise = mmap.PAGESIZE, _load_libc().madvise
-    for start in (base + starts).tolist():
+    for start, size in zip((base + starts).tolist(), sizes.tolist(), strict=True):
         for at in range(start - start % page, start + size, STEP):
             advise(at, min(STEP, start + size - at), mmap.MADV_WILLNEED)

@@ -334,7 +334,7 @@ def _check_alike(name: str, source: Source, first: Source) -> None:
     hint = "select what they have in common, or bring them to one form with with_transform, before they are mixed"
     for field in dict.fromkeys([*first.fields, *source.fields]):
         own, wanted = source.fields.get(field), first.fields.get(field)
-        if own != wanted:
+        if _forget_encoding(own) != _forget_encoding(wanted):
             raise FormatError(f"{name}: field {field!r} is {own}, in source 0 it is {wanted}; {hint}")
     if source.names is not None and first.names is not None and set(source.names) != set(first.names):
         raise FormatError(f"{name}: it has {list(source.names)}, source 0 has {list(first.names)}; {hint}")
@@ -342,3 +342,8 @@ def _check_alike(name: str, source: Source, first: Source) -> None:
         raise FormatError(
             f"{name}: label counts through {source.classes!r:.200}, in source 0 through {first.classes!r:.200}; {hint}"
         )
+
+
+def _forget_encoding(field: Field | None) -> Field | None:
+    """The field as a batch has it: how a shard has it may differ."""
+    return None if field is None else replace(field, encoding="npy")

@@ -5,6 +5,9 @@ JPEG: ITU-T T.81, annex B. PNG: the W3C recommendation, chunk IHDR. WebP: RFC 96
 
 from typing import NamedTuple
 
+JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+MAX_JPEG_SIDE = 65_500
+"""Pixels: the most that libjpeg takes, of the 16 bits a side that a frame header has."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXIF = b"Exif\0\0"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables, not frame headers
@@ -27,7 +30,7 @@ def read_picture_size(data: bytes) -> PictureSize:
         ValueError: these are none of the three formats, or end before the size.
     """
     try:
-        if data.startswith(b"\xff\xd8\xff"):
+        if data.startswith(JPEG_START):
             return _read_jpeg(data)
         if data.startswith(PNG_SIGNATURE) and data[12:16] == b"IHDR":
             return _read_png(data)
@@ -36,6 +39,19 @@ def read_picture_size(data: bytes) -> PictureSize:
     except IndexError as error:
         raise ValueError("it ends before its size") from error
     raise ValueError("neither JPEG nor PNG nor WebP")
+
+
+def check_jpeg(data: bytes, shape: tuple[int, ...]) -> None:
+    """Hold a JPEG file to the `shape` (height, width, 3) of its field by its header and its end, without decoding it.
+
+    Raises:
+        ValueError: it is no whole JPEG file, or of other pixels than `shape` says.
+    """
+    if not data.startswith(JPEG_START) or not data.endswith(JPEG_END):
+        raise ValueError("not a JPEG file from its start to its end marker")
+    size = read_picture_size(data)
+    if (size.height, size.width) != shape[:2]:
+        raise ValueError(f"a picture of {size.height} × {size.width} pixels, the field says {shape[0]} × {shape[1]}")
 
 
 def _read_jpeg(data: bytes) -> PictureSize:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.descriptors import Descriptor, Descriptors, identify, open_whole_file
+from shardwright.descriptors import Descriptors, identify, open_whole_file
 from shardwright.files import Files
 from shardwright.window import load_window
 from shardwright.window_memory import WindowMemory
@@ -46,22 +46,15 @@ class PreadFiles:
     def gather(self, starts: NDArray[np.int64], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """See `Files.gather`."""
         rows = np.empty((len(starts), size), np.uint8) if out is None else out
-        numbers = self._descriptors.find_files(starts)
-        offsets = starts - self.starts[numbers]
-        order = np.argsort(starts)  # forwards, and one file at a time: it is let go before the next is opened
-        groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
-        if self._descriptors.exceed_memory:  # else a row that has to come from the disk waits for the one before
-            for group in groups:
-                file = self._descriptors.open(int(numbers[group[0]]))
-                for offset in offsets[group].tolist():
-                    file.announce(offset, size)
-        for group in groups:
-            file = self._descriptors.open(int(numbers[group[0]]))
-            _read_rows(file, offsets[group], rows, group)
-            # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
-            if file.identify() != self._known[file.number]:
-                self.checked_once = False
+        memory = rows.reshape(-1).data
+        self._fill([memory[at : at + size] for at in range(0, len(memory), size)], starts)
         return rows
+
+    def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
+        """See `Files.read_ranges`."""
+        contents = [np.empty(size, np.uint8) for size in sizes.tolist()]
+        self._fill([content.data for content in contents], starts)
+        return contents
 
     def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
         """See `Files.load`."""
@@ -72,18 +65,27 @@ class PreadFiles:
         self._descriptors.close()
         self._memory.clear()
 
+    def _fill(self, parts: Sequence[memoryview], starts: NDArray[np.int64]) -> None:
+        """Fill each part with the bytes from its address on."""
+        numbers = self._descriptors.find_files(starts)
+        offsets = starts - self.starts[numbers]
+        order = np.argsort(starts)  # forwards, and one file at a time: it is let go before the next is opened
+        groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
+        if self._descriptors.exceed_memory:  # else a row that has to come from the disk waits for the one before
+            for group in groups:
+                file = self._descriptors.open(int(numbers[group[0]]))
+                for number, offset in zip(group.tolist(), offsets[group].tolist(), strict=True):
+                    file.announce(offset, len(parts[number]))
+        for group in groups:
+            file = self._descriptors.open(int(numbers[group[0]]))
+            for number, offset in zip(group.tolist(), offsets[group].tolist(), strict=True):
+                file.read_into(parts[number], offset)
+            # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
+            if file.identify() != self._known[file.number]:
+                self.checked_once = False
+
 
 def _look_at(path: Path, size: int) -> tuple[int, int, int]:
     descriptor, found = open_whole_file(path, size)
     os.close(descriptor)
     return identify(found)
-
-
-def _read_rows(
-    file: Descriptor, offsets: NDArray[np.int64], rows: NDArray[np.uint8], numbers: NDArray[np.int64]
-) -> None:
-    """Fill the rows that have these numbers from these offsets of a file."""
-    size = rows.shape[1]
-    memory = rows.reshape(-1).data
-    for row, offset in zip(numbers.tolist(), offsets.tolist(), strict=True):
-        file.read_into(memory[row * size : (row + 1) * size], offset)

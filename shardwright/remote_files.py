@@ -196,21 +196,14 @@ class RemoteFiles:
         """
         rows = np.empty((len(starts), size), np.uint8) if out is None else out
         memory = rows.reshape(-1).data
-        numbers = self._files.find_files(starts)
-        order = np.argsort(starts)  # forwards, and one file at a time: it is let go before the next is opened
-        groups = [group for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(group)]
-
-        def read(group: NDArray[np.int64], pause: Pause) -> None:
-            file = self._files.open(int(numbers[group[0]]), pause)
-            offsets = starts[group] - self.starts[file.number]
-            for row, offset in zip(group.tolist(), offsets.tolist(), strict=True):
-                file.read_into(memory[row * size : (row + 1) * size], offset)
-            # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
-            if file.identify() != self._files.known[file.number]:
-                self.checked_once = False
-
-        self._run(read, groups, numbers)
+        self._fill([memory[at : at + size] for at in range(0, len(memory), size)], starts)
         return rows
+
+    def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
+        """See `Files.read_ranges` and `gather`."""
+        contents = [np.empty(size, np.uint8) for size in sizes.tolist()]
+        self._fill([content.data for content in contents], starts)
+        return contents
 
     def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
         """See `Files.load`; the shards are fetched by several threads. Those that are damaged are no error yet.
@@ -247,6 +240,23 @@ class RemoteFiles:
         with self._idle:
             self._idle.wait_for(lambda: not self._readers, CLOSING_SECONDS)
         self._memory.clear()
+
+    def _fill(self, parts: Sequence[memoryview], starts: NDArray[np.int64]) -> None:
+        """Fill each part with the bytes from its address on."""
+        numbers = self._files.find_files(starts)
+        order = np.argsort(starts)  # forwards, and one file at a time: it is let go before the next is opened
+        groups = [group for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(group)]
+
+        def read(group: NDArray[np.int64], pause: Pause) -> None:
+            file = self._files.open(int(numbers[group[0]]), pause)
+            offsets = starts[group] - self.starts[file.number]
+            for part, offset in zip(group.tolist(), offsets.tolist(), strict=True):
+                file.read_into(parts[part], offset)
+            # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
+            if file.identify() != self._files.known[file.number]:
+                self.checked_once = False
+
+        self._run(read, groups, numbers)
 
     def _run(self, work: Callable[[Task, Pause], None], tasks: Sequence[Task], numbers: NDArray[np.int64]) -> None:
         """Do the work for each task; in threads where files may have to be fetched."""

@@ -35,12 +35,12 @@ class Stretches:
     offsets: NDArray[np.int64]
     places: NDArray[np.int64]
 
-    def find(self, starts: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-        """Where `size` bytes from each address stand in the window's memory, or -1: int64 (rows,)."""
+    def find(self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where so many bytes from each address stand in the window's memory, or -1: int64 (rows,)."""
         if not len(self.starts):
             return np.full(len(starts), -1)
         numbers = np.searchsorted(self.starts, starts, side="right") - 1
-        inside = (numbers >= 0) & (starts + size <= self.stops[numbers])
+        inside = (numbers >= 0) & (starts + sizes <= self.stops[numbers])
         return np.where(inside, starts - self.starts[numbers] + self.places[numbers], -1)
 
 

@@ -125,7 +125,7 @@ class _Check:
         folder = self.root / name
         path, index = folder / split.index.name, None
         try:
-            index = read_index(path, split.index.sha256, self.manifest.fields, split.samples)
+            index = read_index(path, self.manifest.fields, split)
             self._check_keys(name, index)
         except DamageError as error:
             self._add(f"{name}/{path.name}", None, _say_without_path(error, path))

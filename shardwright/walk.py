@@ -17,6 +17,7 @@ from shardwright.field import Field
 from shardwright.index import Index, decode_key
 from shardwright.layout import Layout, plan_layout
 from shardwright.manifest import ShardRecord
+from shardwright.picture_size import check_jpeg
 
 READ_BYTES = 1 << 20
 MAX_DAMAGES = 100
@@ -76,7 +77,7 @@ def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], ind
     """Read a shard once, in the memory of one sample, and compare it with its rows of the index.
 
     Every byte is compared: tar and NPY headers with those that would be written, contents by their crc32, paddings
-    and the end with zeros.
+    and the end with zeros; the headers of JPEG files with their fields.
     """
     layout = plan_layout(fields, record.meta_bytes)
     damages: list[Damage] = []
@@ -95,14 +96,15 @@ def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], ind
 def _find_damages(file: _Hashed, layout: Layout, index: Index) -> Iterator[Damage]:
     for row in index:
         key = decode_key(row["key"])
-        sample = file.read(layout.stride)
-        if len(sample) < layout.stride:
+        fitted = layout.fit(row["size"].tolist()) if layout.varying else layout
+        sample = file.read(fitted.stride)
+        if len(sample) < fitted.stride:
             yield Damage(key, "the shard is cut here: this sample and those after it are missing")
             return
         if not KEY.fullmatch(key):
             yield Damage(key, "no sample may have this key")
             continue
-        yield from _compare_sample(sample, key, layout, row["crc32"].tolist())
+        yield from _compare_sample(sample, key, fitted, row["crc32"].tolist())
     end = file.read(len(tar.END))
     if end != tar.END:
         yield Damage(None, "the shard does not end with two zero blocks after its last sample")
@@ -112,8 +114,8 @@ def _find_damages(file: _Hashed, layout: Layout, index: Index) -> Iterator[Damag
 
 def _compare_sample(sample: bytes, key: str, layout: Layout, checksums: list[int]) -> Iterator[Damage]:
     view = memoryview(sample)  # slices of bytes are compared fast and copied, those of a view neither
-    members = zip(layout.suffixes, layout.heads, layout.sizes, layout.offsets, checksums, strict=True)
-    for suffix, head, size, start, wanted in members:
+    members = zip(layout.suffixes, layout.heads, layout.pictures, layout.sizes, layout.offsets, checksums, strict=True)
+    for suffix, head, picture, size, start, wanted in members:
         end = start + size
         if sample[start - tar.BLOCK : start] != tar.encode_header(f"{key}.{suffix}", size):
             yield Damage(key, f"{suffix}: its tar header is not the one that was written")
@@ -122,5 +124,16 @@ def _compare_sample(sample: bytes, key: str, layout: Layout, checksums: list[int
             yield Damage(key, f"{suffix}: its crc32 is {found:08x}, the index says {wanted:08x}")
         elif not sample.startswith(head, start):
             yield Damage(key, f"{suffix}: its NPY header is not that of the field in the manifest")
+        elif picture is not None and (fault := _find_fault(sample[start:end], picture)):
+            yield Damage(key, f"{suffix}: {fault}")
         if sample[end : end + tar.count_padding(size)].strip(b"\0"):
             yield Damage(key, f"{suffix}: the padding after it is not zero")
+
+
+def _find_fault(data: bytes, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with a JPEG file of a field of this shape, if anything is."""
+    try:
+        check_jpeg(data, shape)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -4,10 +4,10 @@ A map brings what is not in memory a few pages at a time, when they are touched.
 and in large reads, and keeps it until it is closed; the operating system's own copy may go.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,9 @@ class Window:
         self._memory: Memory | None = memory
         self._damaged = [(piece.place, piece.place + piece.size) for piece in damaged]
 
-    def find(self, starts: NDArray[np.int64], size: int) -> NDArray[np.bool_]:
-        """Whether it holds `size` bytes from each address: bool (rows,)."""
-        found: NDArray[np.bool_] = self._stretches.find(starts, size) >= 0
+    def find(self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether it holds so many bytes from each address: bool (rows,)."""
+        found: NDArray[np.bool_] = self._stretches.find(starts, sizes) >= 0
         return found
 
     def read(self, start: int, size: int) -> bytes:
@@ -59,16 +59,18 @@ class Window:
         Raises:
             IndexError: the window does not hold these bytes.
         """
-        memory = self._memory  # held until the end: whoever closes the window meanwhile gives it to nobody else
-        if memory is None:
-            raise ValueError("the window is closed")
-        places = self._stretches.find(starts, size)
-        if (places < 0).any():
-            raise IndexError(f"{size} bytes at address {starts[places < 0][0]} are not in this window")
-        for start, stop in self._damaged:
-            for row in np.flatnonzero((places < stop) & (places + size > start)).tolist():
-                self._read_again(int(starts[row]), memory.array[places[row] : places[row] + size])
+        memory, places = self._look_up(starts, size)
         return pick_rows(memory.array, places, size, out)
+
+    def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
+        """See `Files.read_ranges`.
+
+        Raises:
+            IndexError: see `gather`.
+        """
+        memory, places = self._look_up(starts, sizes)
+        ranges = zip(places.tolist(), sizes.tolist(), strict=True)
+        return [memory.array[place : place + size].copy() for place, size in ranges]
 
     def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
         """A window holds what it holds."""
@@ -77,6 +79,22 @@ class Window:
     def close(self) -> None:
         """Let go of the memory; reading is an error from now on."""
         self._memory = None
+
+    def _look_up(self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> tuple[Memory, NDArray[np.int64]]:
+        """Where ranges stand in the window's memory, which whoever closes it meanwhile gives to nobody else as long as
+        the result is held."""
+        memory = self._memory
+        if memory is None:
+            raise ValueError("the window is closed")
+        places = self._stretches.find(starts, sizes)
+        if (places < 0).any():
+            start, size = starts[places < 0][0], np.broadcast_to(sizes, places.shape)[places < 0][0]
+            raise IndexError(f"{size} bytes at address {start} are not in this window")
+        stops = places + sizes
+        for start, stop in self._damaged:
+            for row in np.flatnonzero((places < stop) & (stops > start)).tolist():
+                self._read_again(int(starts[row]), memory.array[places[row] : stops[row]])
+        return memory, places
 
     def _read_again(self, start: int, memory: NDArray[np.uint8]) -> None:
         """Read by itself what lies in a piece that could not be read: it may be whole, or its own error is raised."""
@@ -99,20 +117,17 @@ class JoinedWindows:
 
     def gather(self, starts: NDArray[np.int64], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """See `Window.gather`."""
-        holders = np.stack([window.find(starts, size) for window in self._windows])
-        if not holders.any(axis=0).all():
-            raise IndexError(f"{size} bytes at address {starts[~holders.any(axis=0)][0]} are in none of these windows")
-        owners = holders.argmax(axis=0)
         rows = np.empty((len(starts), size), np.uint8) if out is None else out
-        # A batch goes on where a window ends, so a window's rows are neighbours in it.
-        bounds = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(starts)]
-        for first, stop in pairwise(bounds):
-            if first < stop:
-                window, part = self._windows[owners[first]], rows[first:stop]
-                found = window.gather(starts[first:stop], size, None if out is None else part)
-                if out is None:
-                    part[...] = found
+        for window, part in self._divide(starts, size):
+            found = window.gather(starts[part], size, None if out is None else rows[part])
+            if out is None:
+                rows[part] = found
         return rows
+
+    def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
+        """See `Window.read_ranges`."""
+        parts = [window.read_ranges(starts[part], sizes[part]) for window, part in self._divide(starts, sizes)]
+        return list(chain.from_iterable(parts))
 
     def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
         """See `Window.load`."""
@@ -122,6 +137,20 @@ class JoinedWindows:
         """Close the windows."""
         for window in self._windows:
             window.close()
+
+    def _divide(self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> Iterator[tuple[Window, slice]]:
+        """The window that holds each range: for neighbours that are in one, all of them together."""
+        holders = np.stack([window.find(starts, sizes) for window in self._windows])
+        missing = ~holders.any(axis=0)
+        if missing.any():
+            size = np.broadcast_to(sizes, starts.shape)[missing][0]
+            raise IndexError(f"{size} bytes at address {starts[missing][0]} are in none of these windows")
+        owners = holders.argmax(axis=0)
+        # A batch goes on where a window ends, so a window's rows are neighbours in it.
+        bounds = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(starts)]
+        for first, stop in pairwise(bounds):
+            if first < stop:
+                yield self._windows[owners[first]], slice(first, stop)
 
 
 def join_windows(windows: Sequence[Files]) -> Files:

@@ -86,12 +86,15 @@ class ShardWriter:
     def write(self, key: str, arrays: Mapping[str, object], meta: Mapping[str, Any] | None = None) -> None:
         """Add a sample: an array (or for shape `()` a Python number) a field, and whatever JSON goes with it.
 
+        A field with the encoding "jpeg" takes the bytes of a JPEG file of its height and width, and keeps them as they
+        are, metadata included; `encode_jpeg` makes one from pixels.
+
         The arrays are copied and may change afterwards.
 
         Raises:
             FormatError: the key is not allowed or was there before; a field is missing, unknown, of another
-                dtype or shape, NaN or infinite; the meta is not JSON. The message names sample and field, and
-                the sample is not written.
+                dtype or shape, NaN or infinite, or no whole JPEG file of its size; the meta is not JSON. The message
+                names sample and field, and the sample is not written.
         """
         if self._lock is None:
             raise ShardwrightError("the writer is closed")

@@ -9,7 +9,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright import Field, ShardDataset, ShardWriter
+from shardwright import Field, ShardDataset, ShardWriter, encode_jpeg
 from shardwright.block_order import BlockOrder
 from shardwright.loader import Order
 from shardwright.order import permute
@@ -30,14 +30,18 @@ def write_numbers(root: Path, count: int, samples_per_shard: int, split: str = "
             writer.write(f"{n:05d}", {"n": n}, {"n": n})
 
 
-def write_pictures(root: Path, count: int, samples_per_shard: int = 16, split: str = "train") -> None:
-    """Samples that are large enough for batches in memory that is used again."""
+def write_pictures(
+    root: Path, count: int, samples_per_shard: int = 16, split: str = "train", encoding: str = "npy"
+) -> None:
+    """Samples that are large enough for batches in memory that is used again; their pictures as JPEG, if wanted."""
     rng = np.random.default_rng(count)
-    fields = {"image": Field("uint8", (128, 128, 3)), "label": Field("int64", ()), "wave": Field("float32", (7,))}
+    image = Field("uint8", (128, 128, 3), encoding=encoding)
+    fields = {"image": image, "label": Field("int64", ()), "wave": Field("float32", (7,))}
     with ShardWriter(root, split, fields, samples_per_shard) as writer:
         for n in range(count):
-            image, wave = rng.integers(0, 256, (128, 128, 3), np.uint8), rng.random(7, np.float32)
-            writer.write(f"picture-{n:03d}", {"image": image, "label": n, "wave": wave}, {"n": n})
+            pixels, wave = rng.integers(0, 256, (128, 128, 3), np.uint8), rng.random(7, np.float32)
+            value = encode_jpeg(pixels, 1 + n) if encoding == "jpeg" else pixels
+            writer.write(f"picture-{n:03d}", {"image": value, "label": n, "wave": wave}, {"n": n})
 
 
 def draw_numbers(sample: Sample, rng: np.random.Generator) -> Sample:

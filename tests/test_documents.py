@@ -14,6 +14,7 @@ from pipeline.evaluate.params import EvaluateParams
 from pipeline.stage import Workspace
 from pipeline.train import train
 from tests.factory_extract import ROOT, Thing, extract_things, make_things
+from tests.factory_extract import make_params as make_extract_params
 from tests.test_train import RUN, make_params
 
 FILES = {
@@ -59,6 +60,14 @@ def test_a_key_too_many_or_too_few_is_noticed(data: Path, name: str) -> None:
     )
     for key in document.keys() - set(optional):
         assert not validator.is_valid({k: v for k, v in document.items() if k != key}), key
+
+
+def test_a_dataset_with_jpeg_files_is_what_its_schema_says(tmp_path: Path) -> None:
+    root = extract_things(tmp_path, make_things(4, modalities=("image",)), make_extract_params(image__store="jpeg"))
+    document = json.loads((root / "dataset.json").read_bytes())
+    assert document["version"] == 2
+    build_validator("dataset").validate(document)
+    assert not build_validator("dataset").is_valid(document | {"version": 3})
 
 
 def test_wrong_values_are_noticed(data: Path) -> None:

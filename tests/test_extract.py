@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -30,6 +31,7 @@ from pipeline.modalities.table import MODALITIES as TABLE
 from pipeline.records import Rejection
 from pipeline.source import find_source_files
 from shardwright.dataset import ShardDataset
+from shardwright.jpeg import decode_jpeg
 from shardwright.manifest import Manifest, read_manifest
 from shardwright.verification import verify
 from tests.factory_extract import (
@@ -157,6 +159,38 @@ def test_stock_webdataset_reads_what_we_read(root: Path) -> None:
         for key, name in itertools.product(ours, read_manifest(root).fields):
             np.testing.assert_array_equal(theirs[key][f"{name}.npy"], ours[key][name])
     gc.collect()
+
+
+JPEG = {"image__store": "jpeg", "image__quality": 80}
+
+
+def test_pictures_kept_as_jpeg_are_those_that_the_modality_gives(tmp_path: Path) -> None:
+    """The same bytes from nothing and from a cache; the statistics are those of the pixels that come out."""
+    blind = [Thing(f"blind-{number}", modalities=("audio",)) for number in range(3)]
+    things, params = [*make_things(16, modalities=("image", "audio")), *blind], make_params(shards=2, **JPEG)
+    root = extract_things(tmp_path / "one", things, params)
+    made = hash_outputs(tmp_path / "one")
+    extract_things(tmp_path / "two", things[:9], params)
+    for folder in ("one", "two"):  # all shards are kept, or some samples are
+        shutil.rmtree(tmp_path / folder / "data")
+        extract_things(tmp_path / folder, things, params)
+        assert hash_outputs(tmp_path / folder) == made
+    manifest = read_manifest(root)
+    assert (manifest.version, manifest.fields["image"].encoding, verify(root).ok) == (2, "jpeg", True)
+    seen = []
+    for key, sample in read_all(root).items():
+        if key.startswith("blind"):
+            assert not sample["image"].any()
+            continue
+        extracted = TABLE["image"].extract(Item(draw_item(key, "image"), "image/png"), params.image, None)
+        assert not isinstance(extracted, Rejection)
+        wanted = decode_jpeg(np.frombuffer(extracted["image"], np.uint8), (12, 16, 3))
+        np.testing.assert_array_equal(sample["image"], wanted)
+        seen.append(wanted.reshape(-1, 3))
+    assert manifest.statistics is not None
+    values = np.concatenate(seen).astype(np.float64)
+    np.testing.assert_allclose(manifest.statistics["image"].mean, values.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(manifest.statistics["image"].std, values.std(axis=0), rtol=1e-12)
 
 
 def test_tar_lists_every_member(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""A stranger's reader, written from docs/shard_format.md with NumPy alone, reads what this package does."""
+"""A stranger's reader, written from docs/shard_format.md with NumPy and OpenCV, reads what this package does."""
 
 import hashlib
 import json
@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -33,14 +34,42 @@ def make_header(descr: object, shape: tuple[int, ...]) -> bytes:
     return b"\x93NUMPY\x01\x00" + (size - 10).to_bytes(2, "little") + text.ljust(size - 11) + b"\n"
 
 
+def measure_member(field: dict[str, Any], meta_bytes: int, sizes: Iterator[int]) -> tuple[bytes, int]:
+    """What a member begins with, and its size; those of pictures are in the index."""
+    if field["name"] == "meta":
+        return b"", meta_bytes
+    if field.get("encoding") == "jpeg":
+        return b"\xff\xd8\xff", next(sizes)
+    dtype = np.dtype(field["dtype"]).newbyteorder("<")
+    head = make_header(dtype.str, tuple(field["shape"]))
+    return head, len(head) + dtype.itemsize * int(np.prod(field["shape"]))
+
+
+def decode_as_a_stranger(member: bytes, head: bytes, field: dict[str, Any]) -> Any:
+    if field["name"] == "meta":
+        return json.loads(member)
+    if field.get("encoding") == "jpeg":
+        assert member.endswith(b"\xff\xd9")
+        pixels = cv2.imdecode(np.frombuffer(member, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        assert pixels is not None
+        assert (field["dtype"], list(pixels.shape)) == ("uint8", field["shape"])
+        return pixels[:, :, ::-1]
+    dtype = np.dtype(field["dtype"]).newbyteorder("<")
+    return np.frombuffer(member, dtype, offset=len(head)).reshape(field["shape"])
+
+
 def read_as_a_stranger(root: Path, split: str) -> Iterator[dict[str, Any]]:
     manifest = json.loads((root / "dataset.json").read_bytes())
     kept = {key: value for key, value in manifest.items() if key not in ("hash", "sources", "sources_hash")}
-    assert (manifest["format"], manifest["version"], manifest["hash"]) == ("shardwright", 1, hash_json(kept))
+    fields = manifest["fields"]
+    pictures = [field for field in fields if field.get("encoding") == "jpeg"]
+    version = 2 if pictures else 1
+    assert (manifest["format"], manifest["version"], manifest["hash"]) == ("shardwright", version, hash_json(kept))
     assert manifest.get("sources_hash") == (hash_json(manifest["sources"]) if "sources" in manifest else None)
-    fields = [(f["name"], np.dtype(f["dtype"]).newbyteorder("<"), tuple(f["shape"])) for f in manifest["fields"]]
     parts = manifest["splits"][split]
-    columns = [("key", "|S64"), ("crc32", "<u4", (len(fields) + 1,))]
+    columns: list[Any] = [("key", "|S64"), ("crc32", "<u4", (len(fields) + 1,))]
+    if pictures:
+        columns += [("offset", "<u8"), ("size", "<u4", (len(pictures),))]
     index = (root / split / parts["index"]["name"]).read_bytes()
     assert hashlib.sha256(index).hexdigest() == parts["index"]["sha256"]
     header = make_header(columns, (parts["samples"],))
@@ -52,15 +81,15 @@ def read_as_a_stranger(root: Path, split: str) -> Iterator[dict[str, Any]]:
         at = 0
         for _ in range(shard["samples"]):
             row = next(rows)
+            sizes = iter(row["size"].tolist() if pictures else [])
+            assert not pictures or row["offset"] == at
             sample: dict[str, Any] = {"key": row["key"].decode("ascii")}
-            for (name, dtype, shape), crc32 in zip([*fields, ("meta", None, ())], row["crc32"], strict=True):
-                head = b"" if dtype is None else make_header(dtype.str, shape)
-                nbytes = shard["meta_bytes"] if dtype is None else dtype.itemsize * int(np.prod(shape))
-                member = content[at + 512 : at + 512 + len(head) + nbytes]
+            for field, crc32 in zip([*fields, {"name": "meta"}], row["crc32"], strict=True):
+                head, size = measure_member(field, shard["meta_bytes"], sizes)
+                member = content[at + 512 : at + 512 + size]
                 assert (zlib.crc32(member), member[: len(head)]) == (crc32, head)
-                array = None if dtype is None else np.frombuffer(member, dtype, offset=len(head)).reshape(shape)
-                sample[name] = json.loads(member) if array is None else array
-                at += 512 + (len(member) + 511) // 512 * 512
+                sample[field["name"]] = decode_as_a_stranger(member, head, field)
+                at += 512 + (size + 511) // 512 * 512
             yield sample
         assert content[at:] == bytes(1024)
 

@@ -16,11 +16,13 @@ from pipeline.modalities.image import (
     ImageFeatures,
     check_image,
     extract_image,
+    plan_image_fields,
 )
 from pipeline.modalities.modality import Checked, Item
 from pipeline.modalities.pixels import blend_to_rgb, turn_upright
 from pipeline.modalities.pixels import fit_pixels as fit_by_values
 from pipeline.records import Reason, Rejection
+from shardwright.jpeg import decode_jpeg
 from tests.factory_media import (
     build_png,
     draw_scene,
@@ -37,8 +39,11 @@ CHECK = ImageCheck(max_pixels=1_000_000, min_side=16, min_contrast=2.0, near_bit
 WHITE = (255, 255, 255)
 
 
-def plan(height: int, width: int, fit: Any = "stretch", background: tuple[int, int, int] = WHITE) -> ImageFeatures:
-    return ImageFeatures(height=height, width=width, fit=fit, background=background)
+def plan(
+    height: int, width: int, fit: Any = "stretch", background: tuple[int, int, int] = WHITE, **stored: Any
+) -> ImageFeatures:
+    kept: dict[str, Any] = {"store": "tensor", "quality": 90, "dtype": "uint8"} | stored
+    return ImageFeatures(height=height, width=width, fit=fit, background=background, **kept)
 
 
 def fit_pixels(pixels: NDArray[np.uint8], params: ImageFeatures) -> NDArray[np.uint8]:
@@ -48,6 +53,7 @@ def fit_pixels(pixels: NDArray[np.uint8], params: ImageFeatures) -> NDArray[np.u
 def extract(data: bytes, params: ImageFeatures, media_type: str = "image/png", orientation: int = 1) -> NDArray[Any]:
     arrays = extract_image(Item(data, media_type, orientation), params, None)
     assert not isinstance(arrays, Rejection)
+    assert isinstance(arrays["image"], np.ndarray)
     return arrays["image"]
 
 
@@ -162,6 +168,42 @@ def test_any_size_fits_any_size(height: int, width: int, rows: int, columns: int
     assert colours <= {(77, 77, 77), (1, 2, 3)}
     if fit != "pad":
         assert colours == {(77, 77, 77)}
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_picture_is_kept_as_a_jpeg_of_its_pixels(fit: str) -> None:
+    data, size = encode_png(draw_scene(60, 90)), (32, 40)
+    params = plan(*size, fit, store="jpeg", quality=95)
+    arrays, again = (extract_image(Item(data, "image/png", 3), params, None) for _ in range(2))
+    assert not isinstance(arrays, Rejection)
+    assert arrays == again
+    file = arrays["image"]
+    assert isinstance(file, bytes)
+    assert plan_image_fields(params)["image"].encode(file) == file
+    assert b"\xff\xc0" in file, "baseline"
+    assert b"\xff\xe1" not in file, "no metadata"
+    pixels = decode_jpeg(np.frombuffer(file, np.uint8), (*size, 3))
+    assert np.abs(pixels.astype(int) - extract(data, plan(*size, fit), orientation=3)).mean() < 8
+    worse = extract_image(Item(data, "image/png", 3), plan(*size, fit, store="jpeg", quality=20), None)
+    assert not isinstance(worse, Rejection)
+    assert len(worse["image"]) < len(file)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_floats_are_parts_of_255(dtype: str) -> None:
+    data = encode_png(draw_scene(60, 90))
+    params = plan(32, 40, dtype=dtype)
+    pixels = extract(data, params)
+    field = plan_image_fields(params)["image"]
+    assert field.encode(pixels)
+    assert (field.dtype, field.unit) == (dtype, "RGB 0-1")
+    assert np.array_equal(np.rint(pixels.astype(np.float64) * 255), extract(data, plan(32, 40)))
+    assert 0 <= pixels.min() < pixels.max() <= 1
+
+
+def test_jpeg_files_have_no_floats() -> None:
+    with pytest.raises(ValueError, match="dtype: uint8"):
+        plan(32, 40, store="jpeg", dtype="float32")
 
 
 def test_crop_takes_the_middle_and_pad_keeps_all() -> None:

@@ -33,7 +33,7 @@ Feature = tuple[str, int, bytes]
 """A modality, the number of its settings, and the bytes of an item."""
 
 SETTINGS: Mapping[str, tuple[Mapping[str, Any], ...]] = {
-    "image": ({}, {"image__width": 20}),
+    "image": ({}, {"image__width": 20}, {"image__store": "jpeg"}),
     "audio": ({}, {"audio__hop": 64}, {"audio__coefficients": 6}),
     "text": ({}, {"text__length": 4}),
 }

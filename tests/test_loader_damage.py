@@ -20,7 +20,7 @@ from shardwright.loader import Order
 from shardwright.place import Access
 from shardwright.source import Source
 from tests.loader_sets import BLOCKS, ORDERS, draw_numbers, flip_bit, write_numbers
-from tests.shard_samples import SMALL_FIELDS, write_small
+from tests.shard_samples import KINDS, SMALL_FIELDS, find_member, write_small
 
 COUNT, BATCH, PER_SHARD = 26, 4, 6
 
@@ -41,10 +41,10 @@ WAYS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=KINDS)
+def intact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("intact")
-    write_small(root, COUNT, samples_per_shard=PER_SHARD)
+    write_small(root, COUNT, samples_per_shard=PER_SHARD, fields=KINDS[request.param])
     return root
 
 
@@ -57,11 +57,11 @@ def root(intact: Path, tmp_path: Path) -> Path:
 def damage(root: Path, row: int, member: int = 0, byte: int = 128) -> tuple[str, str, str, int]:
     """Turn a bit of a sample; where that is, as errors have it: shard, sample, field, offset."""
     with ShardDataset(root, "train") as data:
-        shard = data.manifest.splits["train"].shards[row // PER_SHARD]
-        layout, key = plan_layout(data.fields, shard.meta_bytes), data.keys[row].decode()
-    offset = row % PER_SHARD * layout.stride + layout.offsets[member]
-    flip_bit(root / "train" / shard.name, 8 * (offset + byte))
-    return shard.name, key, list(SMALL_FIELDS)[member], offset
+        shard, key = data.find_shard(row), data.keys[row].decode()
+        name, field = list(data.fields.items())[member]
+    offset, _ = find_member(root / "train" / shard, f"{key}.{name}.{field.suffix}")
+    flip_bit(root / "train" / shard, 8 * (offset + byte))
+    return shard, key, name, offset
 
 
 def place(error: DamageError | Skip) -> tuple[str | None, str | None, str | None, int | None]:
@@ -263,10 +263,10 @@ def test_a_shard_that_is_cut_while_it_is_open(root: Path, what: str, order: Orde
         loader = load(data, Way(order, threads, "pread"), on_error="skip")
         whole = list_valid(loader)
         shard = data.manifest.splits["train"].shards[1]
-        stride = plan_layout(data.fields, shard.meta_bytes).stride
-        CUTS[what](root / "train" / shard.name)
-        still = (root / "train" / shard.name).stat().st_size // stride
-        gone = set(range(PER_SHARD + still, 2 * PER_SHARD))
+        path, rows = root / "train" / shard.name, range(PER_SHARD, 2 * PER_SHARD)
+        ends = [sum(find_member(path, f"{data.keys[row].decode()}.label.npy")) for row in rows]
+        CUTS[what](path)
+        gone = {row for row, end in zip(rows, ends, strict=True) if end > path.stat().st_size}
         loader.set_epoch(0)
         kept = list_valid(loader)
         assert kept == [key for key in whole if data.find_sample(key) not in gone]

@@ -26,10 +26,10 @@ EPOCHS = range(3)
 ACCESSES: tuple[Access, ...] = ("map", "pread")
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["npy", "jpeg"])
+def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("pictures")
-    write_pictures(root, COUNT)
+    write_pictures(root, COUNT, encoding=request.param)
     return root
 
 
@@ -244,7 +244,8 @@ def test_closing_the_data_in_the_middle_ends_in_an_error(
     """What was read before is delivered, and whole; a map that is still read stays."""
     data = ShardDataset(root, "train", access=access)
     wanted = data.gather(range(COUNT))
-    loader = Loader(data, 4, shuffle=order, threads=threads, blocks=Blocks(4 * 50_000, 2))
+    sample_bytes = sum(shard.bytes for shard in data.manifest.splits["train"].shards) // COUNT
+    loader = Loader(data, 4, shuffle=order, threads=threads, blocks=Blocks(4 * sample_bytes, 2))
     seen = []
     iteration = iter(loader)
     for _ in range(3):

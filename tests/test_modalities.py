@@ -107,12 +107,11 @@ def test_extracted_arrays_are_the_planned_fields(name: str, media_type: str) -> 
     fields = modality.plan_fields(params)
     assert list(arrays) == list(fields)
     for field_name, field in fields.items():
-        array = arrays[field_name]
-        assert (str(array.dtype), array.shape) == (field.dtype, field.shape)
-        assert np.isfinite(array).all()
-        assert array.tobytes() == again[field_name].tobytes()
+        value = arrays[field_name]
+        assert field.encode(value) == field.encode(again[field_name])
         if field.padding is not None:
-            assert (array[int(arrays[f"{field_name}_length"]) :] == field.padding).all()
+            assert isinstance(value, np.ndarray)
+            assert np.all(value[int(arrays[f"{field_name}_length"]) :] == field.padding)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -73,6 +73,20 @@ def choose(modalities: tuple[str, ...], root: Path) -> dict[str, Any]:
     )  # fmt: skip
 
 
+JPEG, HALVES = {"store": "jpeg"}, {"dtype": "float16"}
+
+
+@pytest.mark.parametrize(("stored", "reader"), [(JPEG, "shardwright"), (JPEG, "webdataset"), (HALVES, "shardwright")])
+def test_pictures_in_any_form_go_the_whole_way(stored: dict[str, str], reader: str, tmp_path: Path) -> None:
+    make_corpus(tmp_path / "files", ("image",))
+    params = choose(("image",), tmp_path / "files")
+    params["extract"]["image"] |= stored
+    params["train"] |= {"reader": reader, "epochs": 1}
+    run_stages(params, tmp_path)
+    metrics = json.loads((tmp_path / "data/7_report/metrics.json").read_text())
+    assert 0 <= metrics["macro_f1"] <= 1
+
+
 @pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)
 def test_the_whole_way(modalities: tuple[str, ...], tmp_path: Path) -> None:
     make_corpus(tmp_path / "files", modalities)

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,18 +27,20 @@ from shardwright import (
     write_manifest,
 )
 from shardwright.command import main
-from shardwright.layout import plan_layout
 from shardwright.terminal import escape_controls
 from shardwright.walk import MAX_DAMAGES, hash_file
-from tests.shard_samples import SMALL_FIELDS, write_small
+from tests.shard_samples import KINDS, SMALL_FIELDS, find_member, write_small
 
 
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two splits of 6 samples a shard, with a vocabulary; for reading only."""
-    root = tmp_path_factory.mktemp("intact")
-    write_small(root, 20)
-    write_small(root, 6, split="val")
+    return write_set(tmp_path_factory.mktemp("intact"), SMALL_FIELDS)
+
+
+def write_set(root: Path, fields: Mapping[str, Field]) -> Path:
+    write_small(root, 20, fields=fields)
+    write_small(root, 6, split="val", fields=fields)
     (root / "vocabulary.txt").write_text("a\nb\n")
     record = FileRecord("vocabulary.txt", hash_file(root / "vocabulary.txt"))
     sources = (Source("demo", "CC0-1.0", "nobody", 26),)
@@ -67,10 +69,10 @@ def test_an_intact_dataset_is_ok(intact: Path) -> None:
     assert report.hash == read_manifest(intact).hash
 
 
-@pytest.fixture(scope="module")
-def scratch(intact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy to damage in one place and to mend again, many times."""
-    return Path(shutil.copytree(intact, tmp_path_factory.mktemp("scratch") / "copy"))
+@pytest.fixture(scope="module", params=KINDS)
+def scratch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of its own to damage in one place and to mend again, many times."""
+    return write_set(tmp_path_factory.mktemp("scratch"), KINDS[request.param])
 
 
 @given(data=st.data())
@@ -93,13 +95,14 @@ def test_one_flipped_bit_anywhere_is_found(scratch: Path, data: st.DataObject) -
 def test_a_flipped_bit_in_a_member_is_named_when_it_is_read(
     scratch: Path, sample: int, member: int, data: st.DataObject
 ) -> None:
-    shard = read_manifest(scratch).splits["train"].shards[1]
-    layout = plan_layout(SMALL_FIELDS, shard.meta_bytes)
-    start, key = sample * layout.stride + layout.offsets[member], f"train-{6 + sample:03d}"
+    manifest = read_manifest(scratch)
+    shard, key = manifest.splits["train"].shards[1], f"train-{6 + sample:03d}"
     path = scratch / "train" / shard.name
+    suffix = [*(f"{name}.{field.suffix}" for name, field in manifest.fields.items()), "meta.json"][member]
+    start, size = find_member(path, f"{key}.{suffix}")
     content = path.read_bytes()
     try:
-        position = start + data.draw(st.integers(0, layout.sizes[member] - 1))
+        position = start + data.draw(st.integers(0, size - 1))
         flip_bit(path, position, data.draw(st.integers(0, 7)))
         with ShardDataset(scratch, "train") as damaged, pytest.raises(DamageError) as caught:
             damaged.meta(6 + sample) if member == len(SMALL_FIELDS) else damaged.gather(range(20))

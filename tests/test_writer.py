@@ -231,7 +231,8 @@ def test_a_manifest_says_what_is_wrong_with_it(tmp_path: Path) -> None:
     write_small(tmp_path, 3)
     document = read_manifest(tmp_path).to_json()
     edits: dict[str, dict[str, Any]] = {
-        "version 2 is newer than 1": {"version": 2},
+        "version 3 is newer than 2": {"version": 3},
+        "version is 2, that of its fields is 1": {"version": 2},
         "not a manifest of the format": {"format": "other"},
         r"unknown keys \['extra'\]": {"extra": 1},
         "must match": {"splits": {"../x": document["splits"]["train"]}},

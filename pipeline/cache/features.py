@@ -1,4 +1,4 @@
-"""The features of one item as the bytes of a cache entry: a piece an array, as its member in the shard has it.
+"""The features of one item as the bytes of a cache entry: a piece a field, as its member in the shard has it.
 
 Of a modality that learns from the whole training split, the entry holds what its items were parsed to, in one piece.
 This module knows no single modality: an edit in one must not touch the fingerprints of another.
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.cache.rows import DamagedError, Entry
 from pipeline.cache.verdicts import encode_rejection
-from pipeline.modalities.modality import Item, Modality
+from pipeline.modalities.modality import Item, Modality, Value
 from pipeline.params import Params
 from pipeline.records import Reason, Rejection
 from shardwright.canonical import decode_json, encode_canonical
@@ -38,21 +38,9 @@ def compute_entry(
     return Entry(fingerprint, encode_arrays(checked, fields))
 
 
-def encode_arrays(arrays: Mapping[str, Array], fields: Fields) -> list[bytes]:
-    """The contents of the members of checked arrays, in the order of the fields."""
+def encode_arrays(arrays: Mapping[str, Value], fields: Fields) -> list[bytes]:
+    """The contents of the members of checked values, in the order of the fields."""
     return [field.header + field.encode(arrays[name]) for name, field in fields.items()]
-
-
-def decode_array(content: bytes, field: Field) -> Array:
-    """The array in the content of its member, read-only.
-
-    Raises:
-        DamagedError: it is no such content.
-    """
-    if len(content) != len(field.header) + field.nbytes or not content.startswith(field.header):
-        raise DamagedError
-    array: Array = np.frombuffer(content, field.storage, offset=len(field.header)).reshape(field.shape)
-    return array
 
 
 def decode_parsed(pieces: Sequence[bytes]) -> Any:
@@ -67,16 +55,28 @@ def decode_parsed(pieces: Sequence[bytes]) -> Any:
         raise DamagedError from error
 
 
-def check_arrays(arrays: Mapping[str, Array] | Rejection, fields: Fields) -> Mapping[str, Array] | Rejection:
-    """The arrays, if they are what their fields say and their floats are finite; else what is wrong with the first."""
+def check_arrays(arrays: Mapping[str, Value] | Rejection, fields: Fields) -> Mapping[str, Value] | Rejection:
+    """The values, if they are what their fields say and their floats are finite; else what is wrong with the first."""
     if isinstance(arrays, Rejection):
         return arrays
     if arrays.keys() != fields.keys():
         return Rejection(Reason.BROKEN, "the extractor gave other fields", ", ".join(arrays), ", ".join(fields))
     for name, field in fields.items():
-        found, wanted = f"{arrays[name].dtype} {arrays[name].shape}", f"{field.dtype} {field.shape}"
-        if found != wanted:
-            return Rejection(Reason.BROKEN, f"the extractor gave another dtype or shape of {name}", found, wanted)
-        if field.dtype.startswith("float") and not np.isfinite(arrays[name]).all():
-            return Rejection(Reason.NONFINITE, f"{name} has values that are NaN or infinite")
+        if rejection := _check_value(name, arrays[name], field):
+            return rejection
     return arrays
+
+
+def _check_value(name: str, value: Value, field: Field) -> Rejection | None:
+    if field.varies or isinstance(value, bytes):
+        try:
+            field.encode(value)
+        except FormatError as error:
+            return Rejection(Reason.BROKEN, f"the extractor gave no {field.encoding} of {name}", str(error))
+        return None
+    found, wanted = f"{value.dtype} {value.shape}", f"{field.dtype} {field.shape}"
+    if found != wanted:
+        return Rejection(Reason.BROKEN, f"the extractor gave another dtype or shape of {name}", found, wanted)
+    if field.dtype.startswith("float") and not np.isfinite(value).all():
+        return Rejection(Reason.NONFINITE, f"{name} has values that are NaN or infinite")
+    return None

@@ -57,9 +57,12 @@ def read_picture(data: ShardDataset, row: int) -> bytes | None:
 
 
 def encode_png(pixels: Any) -> bytes:
-    """A PNG of (height, width, 3) RGB uint8, `SIDE` pixels at most."""
+    """A PNG of (height, width, 3) RGB, `SIDE` pixels at most; uint8, or floats of 0 to 1."""
     import cv2
+    import numpy as np
 
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels.astype(np.float32) * 255).astype(np.uint8)
     height, width = pixels.shape[:2]
     scale = SIDE / max(height, width)
     if scale < 1:

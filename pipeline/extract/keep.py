@@ -42,7 +42,7 @@ def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -
     """A hash of how shards are put together of features: the fields, the sha256 of what was learned, and the code,
     with that which encodes what was parsed."""
     settings = {
-        "fields": [[name, field.dtype, list(field.shape)] for name, field in plan.fields.items()],
+        "fields": [[name, field.to_json()] for name, field in plan.fields.items()],
         "modalities": {name: list(fields) for name, fields in plan.modalities.items()},
         "optional": list(plan.optional),
         "classes": plan.classes,
@@ -70,9 +70,7 @@ def name_shard(assembly: bytes, samples: Sequence[AlignedSample], features: Mapp
     return f"{digest.hexdigest()[:32]}.tar"
 
 
-def reuse_shard(
-    objects: Objects, name: str, path: Path, plan: FieldPlan, samples: Sequence[AlignedSample]
-) -> KeptShard | None:
+def reuse_shard(objects: Objects, name: str, path: Path, plan: FieldPlan) -> KeptShard | None:
     """Give the kept shard of that name the second name `path`; None if there is none, or if it is damaged."""
     try:
         rows = objects.read_rows(name)
@@ -86,18 +84,14 @@ def reuse_shard(
     if found != rows.about["sha256"]:
         path.unlink()
         return None
-    return _load_shard(rows, path.name, plan, samples)
+    return _load_shard(rows, path.name, plan)
 
 
-def _load_shard(rows: Rows, name: str, plan: FieldPlan, samples: Sequence[AlignedSample]) -> KeptShard:
+def _load_shard(rows: Rows, name: str, plan: FieldPlan) -> KeptShard:
     about = rows.about
     drops = tuple(Drop(key, Reason(reason), *rest) for key, reason, *rest in about["drops"])
-    gone = {drop.key for drop in drops}
-    keys = [sample.key.encode() for sample in samples if sample.key not in gone]
-    index = np.zeros(len(keys), index_dtype(plan.fields))
-    index["key"] = keys
-    index["crc32"] = np.frombuffer(rows.extra, "<u4").reshape(len(keys), -1)
-    record = ShardRecord(name, len(keys), rows.size, about["meta_bytes"], about["sha256"])
+    index = np.frombuffer(rows.extra, index_dtype(plan.fields))
+    record = ShardRecord(name, len(index), rows.size, about["meta_bytes"], about["sha256"])
     moments = {
         field: Moments(count, np.array(mean), np.array(squares))
         for field, (count, mean, squares) in about["moments"].items()
@@ -119,8 +113,7 @@ def describe_shard(plan: FieldPlan, shard: KeptShard, features: Sequence[Mapping
         },
     }
     entries, pieces = _find_features(plan, shard.written, features)
-    crc32s = np.ascontiguousarray(index["crc32"], "<u4").tobytes()
-    return Rows(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, crc32s)
+    return Rows(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, index.tobytes())
 
 
 def _find_features(
@@ -135,12 +128,14 @@ def _find_features(
     }
     entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
     pieces: list[tuple[int, int, int]] = []
-    for place, (sample, crc32s) in enumerate(zip(features, written.index["crc32"].tolist(), strict=True)):
+    start = 0
+    for sample, row in zip(features, written.index, strict=True):
+        fitted = layout.fit(row["size"].tolist()) if layout.varying else layout
         for modality in members.keys() & sample.keys():
             if sample[modality] in entries:
                 continue  # two samples share the item
             own = members[modality]
             entries[sample[modality]] = (sample[modality], False, len(pieces), len(own))
-            start = place * layout.stride
-            pieces += [(start + layout.offsets[member], layout.sizes[member], crc32s[member]) for member in own]
+            pieces += [(start + fitted.offsets[n], fitted.sizes[n], int(row["crc32"][n])) for n in own]
+        start += fitted.stride
     return np.array(list(entries.values()), ENTRY), np.array(pieces, PIECE)

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.features import check_arrays, decode_array, decode_parsed, encode_arrays
+from pipeline.cache.features import check_arrays, decode_parsed, encode_arrays
 from pipeline.cache.find import Placed
 from pipeline.cache.rows import Entry
 from pipeline.errors import PipelineError
 from pipeline.extract.fields import FieldPlan
 from pipeline.extract.keep import KeptShard, describe_shard, name_shard, reuse_shard
 from pipeline.extract.learn import find_learning
+from pipeline.extract.members import decode_array, encode_array, encode_nothing
 from pipeline.extract.meta import describe_sample
 from pipeline.extract.moments import has_moments, measure, start_moments
 from pipeline.extract.plan import estimate_sample_bytes
@@ -129,7 +130,7 @@ def make_shard(task: ShardTask) -> ShardResult:
     name = None
     if not any(task.lost.values()):  # what this machine cannot do says nothing of others
         name = name_shard(task.recipe.assembly, samples, task.features, task.moments)
-        reused = reuse_shard(task.folders.objects, name, task.path, task.recipe.plan, samples)
+        reused = reuse_shard(task.folders.objects, name, task.path, task.recipe.plan)
         if reused is not None:
             return ShardResult(reused, _count_kept(samples, reused), name, reused=True)
     with FeatureReader(task.folders, task.recipe.extractors) as reader:
@@ -201,17 +202,17 @@ class Assembly:
             contents.update(found)
         for modality in plan.optional:
             name = f"{modality}_present"
-            contents[name] = _encode_array(plan.fields[name], np.array(modality in sample.parts, np.uint8))
+            contents[name] = encode_array(plan.fields[name], np.array(modality in sample.parts, np.uint8))
         if plan.classes is not None:
             number = plan.classes.index(sample.label or "")
-            contents["label"] = _encode_array(plan.fields["label"], np.array(number, np.int64))
+            contents["label"] = encode_array(plan.fields["label"], np.array(number, np.int64))
         return contents
 
     def _read(self, at: int, sample: AlignedSample, modality: str) -> Contents | Rejection:
         """The contents of the members of one modality: padding, or zeros, where the sample has no such item."""
         fields = self._plan.own_fields(modality)
         if modality not in sample.parts:
-            return {name: _encode_nothing(field) for name, field in fields.items()}
+            return dict(zip(fields, encode_nothing(fields), strict=True))
         lost = self._task.lost[modality].get(at)
         entry = lost or self._reader.read(modality, self._task.features[modality], at, sample.parts[modality])
         if isinstance(entry, Rejection):
@@ -255,14 +256,6 @@ def _name_sample(key: str) -> Iterator[None]:
     except BaseException as error:
         error.add_note(f"at sample {key}")
         raise
-
-
-def _encode_array(field: Field, value: Array) -> bytes:
-    return field.header + field.encode(value)
-
-
-def _encode_nothing(field: Field) -> bytes:
-    return _encode_array(field, np.full(field.shape, field.padding or 0, field.dtype))
 
 
 def find_present(sample: AlignedSample, plan: FieldPlan) -> set[str]:

@@ -76,7 +76,7 @@ def check_written(root: Path, manifest: Manifest, samples: int) -> None:
     if read_manifest(root).hash != manifest.hash:
         raise LedgerError(f"{root.name} has another manifest than was written")
     for name, split in manifest.splits.items():
-        read_index(root / name / split.index.name, split.index.sha256, manifest.fields, split.samples)
+        read_index(root / name / split.index.name, manifest.fields, split)
         for shard in split.shards:
             if (root / name / shard.name).stat().st_size != shard.bytes:
                 raise LedgerError(f"{name}/{shard.name} has another size than was written")

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.ledger.facts import Member, Place
-from shardwright.index import read_index
+from shardwright.index import Index, read_index
 from shardwright.layout import plan_layout
 from shardwright.manifest import MANIFEST_NAME, Manifest, Split, read_manifest
+from shardwright.places import find_places
 
 
 def read_dataset(root: Path) -> Manifest | None:
@@ -26,20 +27,24 @@ def find_place(root: Path, manifest: Manifest, key: str) -> Place | None:
         DamageError: an index is not what was written.
     """
     for name, split in manifest.splits.items():
-        index = read_index(root / name / split.index.name, split.index.sha256, manifest.fields, split.samples)
+        index = read_index(root / name / split.index.name, manifest.fields, split)
         rows = np.flatnonzero(index["key"] == key.encode("ascii", "replace"))
         if len(rows):
-            return _locate(manifest, name, split, int(rows[0]))
+            return _locate(manifest, name, split, index, int(rows[0]))
     return None
 
 
-def _locate(manifest: Manifest, name: str, split: Split, row: int) -> Place:
+def _locate(manifest: Manifest, name: str, split: Split, index: Index, row: int) -> Place:
     """The place of the sample of this row of the split's index."""
     counts = [shard.samples for shard in split.shards]
     ends = np.cumsum(counts)
     shard = split.shards[at := int(np.searchsorted(ends, row, "right"))]
     number = row - int(ends[at] - counts[at])
-    layout = plan_layout(manifest.fields, shard.meta_bytes)
-    start = number * layout.stride
-    members = zip(layout.suffixes, layout.offsets, layout.sizes, strict=True)
-    return Place(name, shard.name, number, shard.samples, [Member(s, start + at, size) for s, at, size in members])
+    places = find_places(manifest.fields, split.shards, np.zeros(len(counts), np.int64), index)
+    starts, offsets, sizes = places.locate(np.array([row]))
+    layout, start = plan_layout(manifest.fields, shard.meta_bytes), int(starts[0])
+    located = ((int(np.ravel(at)[0]), int(np.ravel(size)[0])) for at, size in zip(offsets, sizes, strict=True))
+    *fields, (meta_at, _) = located
+    found = [*fields, (meta_at, shard.meta_bytes)]
+    members = [Member(suffix, start + at, size) for suffix, (at, size) in zip(layout.suffixes, found, strict=True)]
+    return Place(name, shard.name, number, shard.samples, members)

@@ -87,8 +87,7 @@ def _read_samples(root: Path, manifest: Manifest) -> Samples:
     counts = [shard.samples for split in manifest.splits.values() for shard in split.shards]
     metas = [shard.meta_bytes for split in manifest.splits.values() for shard in split.shards]
     indexes = [
-        read_index(root / name / split.index.name, split.index.sha256, manifest.fields, split.samples)
-        for name, split in manifest.splits.items()
+        read_index(root / name / split.index.name, manifest.fields, split) for name, split in manifest.splits.items()
     ]
     keys = np.concatenate([np.empty(0, "S64"), *(index["key"] for index in indexes)])
     order = np.argsort(keys, kind="stable").astype(np.int32)

@@ -1,18 +1,19 @@
-"""Pictures: JPEG and PNG, checked and stripped without re-encoding, and made into RGB tensors of one size.
+"""Pictures: JPEG and PNG, checked and stripped without re-encoding, and made into RGB tensors or JPEGs of one size.
 
 Pixels are uint8 arrays (height, width, 3) with axes HWC in the order R, G, B, unless a docstring says otherwise.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field as Limits
+from pydantic import model_validator
 
 from pipeline.formats import jpeg, png
 from pipeline.formats.fault import FormatFault, Truncated
 from pipeline.modalities.fingerprint import SIDE, make_fingerprint
-from pipeline.modalities.modality import Checked, Item, Modality
+from pipeline.modalities.modality import Checked, Item, Modality, Value
 from pipeline.modalities.pixels import (
     Fit,
     Pixels,
@@ -29,6 +30,7 @@ from pipeline.modalities.pixels import (
 from pipeline.params import Params
 from pipeline.records import Reason, Rejection
 from shardwright.field import Field
+from shardwright.jpeg import encode_jpeg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +73,18 @@ class ImageFeatures(Params):
     """Cut to the shape about the centre, or fill up with background, or distort."""
     background: Annotated[tuple[Level, Level, Level], Limits(strict=False)]
     """R, G, B under transparency and around what `pad` fits."""
+    store: Literal["tensor", "jpeg"]
+    """Pixels, or a JPEG file of them: a tenth of the bytes, decoded when they are loaded."""
+    quality: Annotated[int, Limits(ge=1, le=100)]
+    """Of these JPEG files, as libjpeg counts it."""
+    dtype: Literal["uint8", "float16", "float32"]
+    """Of a tensor: levels of 0 to 255, or parts of 255 from 0 to 1."""
+
+    @model_validator(mode="after")
+    def _check_store(self) -> Self:
+        if self.store == "jpeg" and self.dtype != "uint8":
+            raise ValueError("with `dtype: uint8` where `store` is jpeg: JPEG files have levels of 0 to 255")
+        return self
 
 
 def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | Rejection:
@@ -118,17 +132,23 @@ def read_facts(data: bytes, media_type: str) -> "dict[str, int]":
 
 
 def plan_image_fields(params: ImageFeatures) -> "Mapping[str, Field]":
-    """`image`: uint8 (height, width, 3), axes HWC, RGB."""
-    return {"image": Field("uint8", (params.height, params.width, 3), axes="HWC", unit="RGB 0-255")}
+    """`image`: (height, width, 3), axes HWC, RGB, of the dtype in `params`; uint8 as JPEG files."""
+    unit = "RGB 0-255" if params.dtype == "uint8" else "RGB 0-1"
+    encoding = "jpeg" if params.store == "jpeg" else "npy"
+    return {"image": Field(params.dtype, (params.height, params.width, 3), "HWC", unit, encoding=encoding)}
 
 
-def extract_image(item: Item, params: ImageFeatures, learned: Any) -> "dict[str, Pixels] | Rejection":
-    """The picture upright, over the background, in the size and fit of `params`: `image`, uint8 (height, width, 3)."""
+def extract_image(item: Item, params: ImageFeatures, learned: Any) -> "dict[str, Value] | Rejection":
+    """The picture upright, over the background, in the size and fit of `params`: `image`, (height, width, 3) of the
+    dtype in `params`, or the bytes of a JPEG file of that size."""
     pixels = _decode_for(item, params)
     if pixels is None:
         return Rejection(Reason.BROKEN, "the decoder cannot read the pixels")
     upright = turn_upright(blend_to_rgb(pixels, params.background), item.orientation)
-    return {"image": fit_pixels(upright, (params.height, params.width), params.fit, params.background)}
+    fitted = fit_pixels(upright, (params.height, params.width), params.fit, params.background)
+    if params.store == "jpeg":
+        return {"image": encode_jpeg(fitted, params.quality)}
+    return {"image": fitted if params.dtype == "uint8" else (fitted / np.float32(255)).astype(params.dtype)}
 
 
 def prepare_image(params: ImageFeatures) -> None:

@@ -7,7 +7,7 @@ record or a `Rejection` out; they never see a file, a key or another item.
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from pipeline.params import Params
 from pipeline.records import Rejection
@@ -15,6 +15,9 @@ from shardwright.field import Field
 
 if TYPE_CHECKING:
     import numpy as np
+
+Value: TypeAlias = "np.ndarray[Any, Any] | bytes"
+"""Of one field of a sample: an array, or a whole file where the field has an encoding."""
 
 CheckParams = TypeVar("CheckParams", bound=Params)
 FeatureParams = TypeVar("FeatureParams", bound=Params)
@@ -77,7 +80,7 @@ class Learning(Generic[FeatureParams]):
     parse: "Callable[[Item, FeatureParams], Any | Rejection]"
     count: "Callable[[Any, FeatureParams], Counter[str]]"
     learn: "Callable[[Mapping[str, int], FeatureParams], Any]"
-    encode: "Callable[[Any, FeatureParams, Any], Mapping[str, np.ndarray[Any, Any]] | Rejection]"
+    encode: "Callable[[Any, FeatureParams, Any], Mapping[str, Value] | Rejection]"
     read_frozen: "Callable[[FeatureParams], Any | None]"
     late: tuple[str, ...] = ()
 
@@ -92,7 +95,7 @@ class Modality(Generic[CheckParams, FeatureParams]):
 
     `check(data, media_type, params)`: decode, judge, strip, describe.
     `plan_fields(params)`: the shard fields that the modality gives, known before any item is read.
-    `extract(item, params, learned)`: arrays for exactly those fields; `learned` is None without `learning`.
+    `extract(item, params, learned)`: values for exactly those fields; `learned` is None without `learning`.
     `prepare(params)`: raises `ParamsError` or `InputError` before any work if the params cannot be carried out here.
     `learning`: only where features depend on the whole training split.
     `libraries`: distributions that may change a feature though the modality's code does not import them.
@@ -103,7 +106,7 @@ class Modality(Generic[CheckParams, FeatureParams]):
     name: str
     check: "Callable[[bytes, str, CheckParams], Checked | Rejection]"
     plan_fields: Callable[[FeatureParams], Mapping[str, Field]]
-    extract: "Callable[[Item, FeatureParams, Any], Mapping[str, np.ndarray[Any, Any]] | Rejection]"
+    extract: "Callable[[Item, FeatureParams, Any], Mapping[str, Value] | Rejection]"
     prepare: Callable[[FeatureParams], None]
     learning: Learning[FeatureParams] | None = None
     libraries: tuple[str, ...] = ()

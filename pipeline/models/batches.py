@@ -17,8 +17,9 @@ import torch
 
 from pipeline.contracts import SPLITS
 from pipeline.errors import InputError
-from shardwright import Loader, ShardDataset, read_manifest
+from shardwright import Field, Loader, ShardDataset, read_manifest
 from shardwright.errors import ShardwrightError
+from shardwright.jpeg import decode_jpeg
 
 Batch = dict[str, Any]
 
@@ -149,14 +150,20 @@ def _open_files(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
             yield {"url": str(path), "stream": file}
 
 
-def _collate(samples: Sequence[Mapping[str, Any]], fields: Mapping[str, Any]) -> Batch:
+def _collate(samples: Sequence[Mapping[str, Any]], fields: Mapping[str, Field]) -> Batch:
     """A batch of the members as they stand in the shards; webdataset's own decoder would unpickle what says so."""
     batch: Batch = {"key": [sample["__key__"] for sample in samples]}
-    for name in fields:
-        arrays = [np.load(io.BytesIO(sample[f"{name}.npy"]), allow_pickle=False) for sample in samples]
+    for name, field in fields.items():
+        arrays = [_decode_member(sample[f"{name}.{field.suffix}"], field) for sample in samples]
         batch[name] = torch.from_numpy(np.stack(arrays))
     batch["valid"] = torch.ones(len(samples), dtype=torch.bool)
     return batch
+
+
+def _decode_member(content: bytes, field: Field) -> Any:
+    if field.varies:
+        return decode_jpeg(np.frombuffer(content, np.uint8), field.shape)
+    return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 READERS: Mapping[str, Callable[[ShardDataset, Order], Iterator[Batch]]] = {

@@ -86,7 +86,7 @@ def write_model(
         architecture=architecture,
         classes=tuple(data.classes or ()),
         dataset=data.hash,
-        fields={name: asdict(field) for name, field in data.fields.items()},
+        fields={name: field.to_json() for name, field in data.fields.items()},
         extract=dict(data.manifest.extract or {}),
         vocabulary=tuple(read_vocabulary(data.root, data.manifest)),
         params=params.model_dump(mode="json"),
