@@ -23,7 +23,7 @@ def encode_array(field: Field, value: Array) -> bytes:
 
 
 def encode_nothing(fields: Fields) -> list[bytes]:
-    """The contents of the members of a sample that lacks the item: padding, or zeros; of JPEG files, a black picture."""
+    """The contents of the members of a sample that lacks the item: padding or zeros; of JPEG files, a black picture."""
     # At quality 100 nothing is rounded: it decodes to zeros.
     return [
         encode_jpeg(np.zeros(field.shape, np.uint8), 100)
