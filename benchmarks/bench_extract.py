@@ -68,7 +68,8 @@ class Corpus:
                         "part": "en" if name == "text" and self.text == "tagged_lines" else None,
                     }
                     for name, end in ends.items()
-                },
+                }
+                | {"video": None},
                 "duplicates": {"exact": "keep", "near": "keep", "share_split": "all"},
                 "max_group": 1.0,
             },

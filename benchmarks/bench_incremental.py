@@ -37,6 +37,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
             "image": {"required": True, "pattern": ITEM + r"\.jpg", "part": None},
             "audio": {"required": True, "pattern": ITEM + r"\.wav", "part": None},
             "text": {"required": True, "pattern": ITEM + r"\.txt", "part": None},
+            "video": None,
         },
         "duplicates": {"exact": "drop", "near": "keep", "share_split": "all"},
     },

@@ -44,7 +44,8 @@ CHANGES: Changes = {
         "modalities": {
             name: {"required": True, "pattern": KEY + end, "part": None}
             for name, end in {"image": r"\.png", "audio": r"\.wav", "text": r"\.txt"}.items()
-        },
+        }
+        | {"video": None},
         "duplicates": {"exact": "drop", "near": "keep", "share_split": "all"},
     },
     "extract": {

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.modalities.silence import silence_stderr
+from pipeline.stopwatch import clock
 
 Pixels = NDArray[np.uint8]
 Size = tuple[int, int]
@@ -22,7 +23,8 @@ Colour = tuple[int, int, int]
 @cache
 def load_opencv() -> Any:
     """The module cv2, on the calling thread alone: its own pool does not survive a fork, and processes do that work."""
-    import cv2
+    with clock("load libraries"):
+        import cv2
 
     cv2.setNumThreads(0)
     return cv2
@@ -40,7 +42,7 @@ def decode_pixels(data: bytes, reduction: int = 1) -> NDArray[Any] | None:
         reduced = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
         flags = reduced[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        with silence_stderr():
+        with clock("decode picture"), silence_stderr():
             pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # a size beyond what OpenCV itself allows
         return None
@@ -84,6 +86,11 @@ def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
 
 def fit_pixels(pixels: Pixels, size: Size, fit: Fit, background: Colour) -> Pixels:
     """`pixels` in `size`: the middle of them, or all of them on `background`, or all of them distorted."""
+    with clock("fit picture"):
+        return _fit(pixels, size, fit, background)
+
+
+def _fit(pixels: Pixels, size: Size, fit: Fit, background: Colour) -> Pixels:
     if fit == "pad":
         return _pad(resize_pixels(pixels, find_padded_size(pixels.shape[:2], size)), size, background)
     if fit == "crop":

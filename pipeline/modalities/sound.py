@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.modalities.mel import Samples
+from pipeline.stopwatch import clock
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -58,7 +59,7 @@ def read_clip(data: bytes, span: tuple[float, float | None], seconds: float, rat
     import soundfile
 
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with clock("decode sound"), soundfile.SoundFile(io.BytesIO(data)) as file:
             start, end = (file.frames if edge is None else round(edge * file.samplerate) for edge in span)
             lookahead = LOOKAHEAD * max(1.0, file.samplerate / rate)
             wanted = min(end - start, file.frames - start, math.ceil(seconds * file.samplerate + lookahead))
@@ -92,13 +93,20 @@ def resample(samples: Samples, rate: int, to: int) -> Samples:
 
     if rate == to or not samples.size:
         return samples
-    resampled: Samples = soxr.resample(samples, rate, to, quality="HQ")
+    with clock("resample"):
+        resampled: Samples = soxr.resample(samples, rate, to, quality="HQ")
     return resampled
 
 
 def _read_frames(file: "SoundFile", frames: int | None) -> Iterator[NDArray[np.float32]]:
     """The next `frames`, or all."""
     left = math.inf if frames is None else frames
-    while left > 0 and len(block := file.read(int(min(left, _BLOCK)), dtype="float32", always_2d=True)):
+    while left > 0 and len(block := _read_block(file, int(min(left, _BLOCK)))):
         left -= len(block)
         yield block
+
+
+def _read_block(file: "SoundFile", frames: int) -> NDArray[np.float32]:
+    with clock("decode sound"):
+        block: NDArray[np.float32] = file.read(frames, dtype="float32", always_2d=True)
+    return block

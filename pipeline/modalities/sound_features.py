@@ -20,6 +20,7 @@ from pipeline.modalities.mfcc import compute_logmel, compute_mfcc
 from pipeline.modalities.sound import MAX_PEAK
 from pipeline.params import Params
 from pipeline.records import Reason, Rejection
+from pipeline.stopwatch import clock
 from shardwright.field import Field
 
 MIN_RATE, MAX_RATE = 1_000, 768_000
@@ -118,7 +119,8 @@ def compute_features(
     """
     if samples.size and not np.abs(samples).max() <= MAX_PEAK:  # which no NaN is
         return REJECTED_PEAK
-    clips = _compute_clips(samples, params) if samples.size else {}
+    with clock("sound features"):
+        clips = _compute_clips(samples, params) if samples.size else {}
     arrays: dict[str, NDArray[Any]] = {}
     for name, field in plan_features(params).items():
         if field.padding is None:

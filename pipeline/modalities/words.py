@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from pipeline.errors import InputError
 from pipeline.modalities.placeholders import PLACEHOLDERS, split_placeholders
 from pipeline.modalities.text_features import TextFeatures
+from pipeline.stopwatch import clock
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -51,7 +52,7 @@ def load_tokenizer(language: str, fallback: str | None) -> "Language":
         InputError: spaCy does not know the language, or its tokenizer needs a package that is not installed and there
             is no fallback; the message names the language and the settings.
     """
-    with _keep_torch_out():
+    with clock("load libraries"), _keep_torch_out():
         import spacy
 
     for setting, code in (("language", language), ("fallback", fallback)):
