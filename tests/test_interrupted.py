@@ -318,10 +318,11 @@ for path in map(Path, sys.argv[1:]):
 """
 
 EDITS = {
-    "pipeline/modalities/silence.py": "image",
-    "pipeline/modalities/mfcc.py": "audio",
-    "pipeline/modalities/sound.py": "audio",
+    "pipeline/modalities/silence.py": "image video",
+    "pipeline/modalities/mfcc.py": "audio video",
+    "pipeline/modalities/sound.py": "audio video",
     "pipeline/formats/jpeg.py": "image",
+<<<<<<< ours
     "pipeline/modalities/words.py": "text shards",
     "pipeline/modalities/placeholders.py": "text shards",
     "pipeline/modalities/redaction.py": "shards",
@@ -331,6 +332,15 @@ EDITS = {
     "pipeline/modalities/modality.py": "image audio text shards",
     "pipeline/cache/features.py": "image audio text shards",
     "shardwright/field.py": "image audio text shards",
+=======
+    "pipeline/modalities/redaction.py": "text",
+    "pipeline/modalities/video.py": "video",
+    "pipeline/modalities/soundtrack.py": "video",
+    "pipeline/formats/mp4.py": "video",
+    "pipeline/modalities/modality.py": "image audio text video",
+    "pipeline/cache/features.py": "image audio text video",
+    "shardwright/field.py": "image audio text video",
+>>>>>>> theirs
     "pipeline/execute.py": "",
     "pipeline/extract/shard.py": "shards",
     "pipeline/extract/meta.py": "shards",
