@@ -6,7 +6,7 @@ PEERS ?= .venv-peers
 PEERS_READY := $(PEERS)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test sweep check format generated demo-site demo-table bench-loader test-peers clean
+.PHONY: help repro test test-a-to-i test-j-to-z sweep check format generated demo-site demo-table bench-loader test-peers clean
 
 help:  ## what can be made
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -31,8 +31,14 @@ repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder ru
 	@dvc repro --quiet
 	@$(BIN)/python -m pipeline.closing
 
-test: $(READY)  ## the tests that run all the time
-	@$(BIN)/python -m pytest -m "not sweep"
+test: $(READY)  ## the tests that run all the time: half of them on each of two cores
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-a-to-i test-j-to-z
+
+test-a-to-i: $(READY)
+	@$(BIN)/python -m pytest -m "not sweep" tests/test_[a-i]*.py
+
+test-j-to-z: $(READY)
+	@$(BIN)/python -m pytest -m "not sweep" tests/test_[j-z]*.py
 
 sweep: $(READY)  ## the heavy tests; prints a table of them
 	@$(BIN)/python -m pytest -m sweep -s

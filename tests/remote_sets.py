@@ -98,8 +98,8 @@ def find_object(cache: Path, content: bytes) -> Path:
 
 
 def list_threads() -> set[str]:
-    """Threads but for those that fsspec, asyncio and Dask keep for the whole process, and the servers of tests."""
-    kept = ("MainThread", "fsspecIO", "asyncio_", "Thread-", "Dask-")
+    """Threads but for those that fsspec, asyncio, Dask and tqdm keep for the whole process, and the servers of tests."""
+    kept = ("MainThread", "fsspecIO", "asyncio_", "Thread-", "Dask-", "tqdm_")
     return {thread.name for thread in threading.enumerate() if not thread.name.startswith(kept)}
 
 
