@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ from shardwright.remote_settings import Remote
 from tests.loopback import Reply, Route, Site, serve
 from tests.shard_samples import assert_same_arrays, read_tree, write_small
 
-QUICK = Remote(backoff=0.01, stall=0.3, deadline=20.0)
-"""Settings under which a broken server is found out at once."""
+QUICK = Remote(backoff=0.01, stall=5.0, deadline=20.0)
+"""Settings under which a broken server is found out at once; on a busy machine a right answer may take a second."""
+IMPATIENT = replace(QUICK, stall=0.3)
+"""For servers that stall."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def find_object(cache: Path, content: bytes) -> Path:
 
 
 def list_threads() -> set[str]:
-    """Threads but for those that fsspec, asyncio, Dask and tqdm keep for the whole process, and the servers of tests."""
+    """Threads but for those that fsspec, asyncio, Dask and tqdm keep for good, and the servers of tests."""
     kept = ("MainThread", "fsspecIO", "asyncio_", "Thread-", "Dask-", "tqdm_")
     return {thread.name for thread in threading.enumerate() if not thread.name.startswith(kept)}
 

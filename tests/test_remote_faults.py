@@ -23,6 +23,7 @@ from shardwright.remote_settings import Remote
 from shardwright.source import Reading
 from tests.loopback import Reply, Route, Site, serve
 from tests.remote_sets import (
+    IMPATIENT,
     QUICK,
     Published,
     count_shards,
@@ -72,7 +73,7 @@ PASSING: dict[str, Callable[[bytes], Reply]] = {
 @pytest.mark.parametrize("file", [SHARD, "train/index.npy"])
 def test_what_passes_is_tried_again(published: Published, cache: Path, file: str, name: str) -> None:
     with serve_set(published, {file: once(PASSING[name])(published.read(file))}) as site:
-        with open_set(site, cache) as data:
+        with open_set(site, cache, IMPATIENT if name in ("stalled", "dripping") else QUICK) as data:
             published.check(data)
         assert site.requests[f"/ds/{file}"] == 2
         assert "partial" not in str(list_objects(cache))
@@ -122,7 +123,7 @@ def test_a_server_that_drips_meets_the_deadline(published: Published, cache: Pat
 
 @pytest.mark.parametrize("reply", [Reply(b"", delay=5.0), Reply(b"x" * 100, drip=0.2)], ids=["silent", "slow loris"])
 def test_a_server_that_stalls_is_left(published: Published, cache: Path, reply: Reply) -> None:
-    twice = replace(QUICK, tries=2)
+    twice = replace(IMPATIENT, tries=2)
     words = r"000002\.tar: \d+ bytes in 0\.3 s at try 2 of 2"
     with (
         serve_set(published, {SHARD: reply}) as site,
@@ -245,7 +246,7 @@ TROUBLES: dict[int, Callable[[bytes], Reply]] = {
 
 def read_until_stopped(url: str, cache: Path, limit: int, root: Path, seed: int) -> None:
     """Read windows and samples at random for ever, as in the folder; ends with 1 where a value differs."""
-    remote = replace(QUICK, tries=50, stall=5.0)
+    remote = replace(QUICK, tries=50)
     rng = np.random.default_rng(seed)
     with ShardDataset(root, "train") as local:
         while True:
