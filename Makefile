@@ -32,7 +32,7 @@ repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder ru
 	@$(BIN)/python -m pipeline.closing
 
 test: $(READY)  ## the tests that run all the time: half of them on each of two cores
-	@$(MAKE) --no-print-directory --jobs=2 --output-sync=line test-a-to-i test-j-to-z
+	@$(MAKE) --no-print-directory --jobs=2 test-a-to-i test-j-to-z
 
 test-a-to-i: $(READY)
 	@$(BIN)/python -m pytest -m "not sweep" tests/test_[a-i]*.py
