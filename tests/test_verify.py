@@ -297,7 +297,7 @@ def test_the_command_shows(intact: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["verify", "ROOT/nowhere"], "no such folder"),
         (["show", "ROOT", "nobody"], "no sample 'nobody'"),
         (["ls", "ROOT", "--split", "test"], "no split 'test'"),
-        (["why", "ROOT"], "no verb 'why'"),
+        (["weigh", "ROOT"], "no verb 'weigh'"),
     ],
 )
 def test_the_command_says_why_it_cannot(
