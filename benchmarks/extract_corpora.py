@@ -98,7 +98,7 @@ def write_speech(folder: Path, number: int) -> None:
     place.mkdir(parents=True, exist_ok=True)
     stem = f"{number:06d}"
     cv2.imwrite(str(place / f"{stem}.jpg"), draw_picture(draw), [cv2.IMWRITE_JPEG_QUALITY, 90])
-    soundfile.write(place / f"{stem}.wav", draw_voice(draw), RATE, subtype="PCM_16")
+    soundfile.write(place / f"{stem}.wav", draw_voice(draw, SECONDS), RATE, subtype="PCM_16")
     words = (draw.zipf(1.3, int(draw.integers(8, 20))) - 1) % WORDS
     (place / f"{stem}.txt").write_text(f"Number {number}: " + " ".join(f"word{word}" for word in words) + ".\n")
 
@@ -115,9 +115,9 @@ def draw_picture(draw: np.random.Generator) -> NDArray[np.uint8]:
     return levels
 
 
-def draw_voice(draw: np.random.Generator) -> NDArray[np.float32]:
-    """A hum whose pitch and loudness wander as in speech, with breath: (SECONDS * RATE,)."""
-    time = np.arange(SECONDS * RATE) / RATE
+def draw_voice(draw: np.random.Generator, seconds: float) -> NDArray[np.float32]:
+    """A hum whose pitch and loudness wander as in speech, with breath: float32 (seconds × RATE,)."""
+    time = np.arange(int(seconds * RATE)) / RATE
     pitch = 120 + 60 * np.sin(2 * np.pi * draw.uniform(0.5, 3) * time + draw.uniform(0, 6))
     phase = 2 * np.pi * np.cumsum(pitch) / RATE
     voice = sum(np.sin(harmonic * phase) * draw.uniform(0.2, 1) / harmonic for harmonic in range(1, 8))

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.extract_corpora import RATE, draw_voice
+
 SIDE = 224
-RATE = 16_000
 CLASSES = 20
 WORDS = 3_000
 
@@ -25,7 +26,7 @@ def write_sample(folder: Path, number: int) -> None:
     place.mkdir(parents=True, exist_ok=True)
     stem = f"{number:07d}"
     cv2.imwrite(str(place / f"{stem}.jpg"), draw_picture(draw), [cv2.IMWRITE_JPEG_QUALITY, 90])
-    soundfile.write(place / f"{stem}.wav", draw_sound(draw), RATE, subtype="PCM_16")
+    soundfile.write(place / f"{stem}.wav", draw_voice(draw, draw.uniform(1.0, 2.0)), RATE, subtype="PCM_16")
     words = (draw.zipf(1.3, int(draw.integers(6, 16))) - 1) % WORDS
     (place / f"{stem}.txt").write_text(f"Number {number}: " + " ".join(f"word{word}" for word in words) + ".\n")
 
@@ -38,15 +39,3 @@ def draw_picture(draw: np.random.Generator) -> NDArray[np.uint8]:
     grain = draw.normal(0, 6, (SIDE, SIDE, 1))
     picture: NDArray[np.uint8] = np.clip(coarse + grain, 0, 255).astype(np.uint8)
     return picture
-
-
-def draw_sound(draw: np.random.Generator) -> NDArray[np.float32]:
-    """A voice-like hum whose pitch and loudness wander, with breath."""
-    count = int(draw.uniform(1.0, 2.0) * RATE)
-    time = np.arange(count) / RATE
-    pitch = 120 + 60 * np.sin(2 * np.pi * draw.uniform(0.5, 3) * time + draw.uniform(0, 6))
-    phase = 2 * np.pi * np.cumsum(pitch) / RATE
-    voice = sum(np.sin(harmonic * phase) * draw.uniform(0.2, 1) / harmonic for harmonic in range(1, 8))
-    loudness = np.clip(np.sin(2 * np.pi * draw.uniform(1, 4) * time) + 0.3, 0, 1)
-    sound: NDArray[np.float32] = (0.2 * loudness * voice + draw.normal(0, 0.01, count)).astype(np.float32)
-    return sound
