@@ -117,12 +117,13 @@ class Loader:
         self._epoch = 0
         self._position = 0  # batches delivered in this epoch
         self._resumed = False  # whether the next iteration begins at the position, not at the start
+        self._named = False  # whether set_epoch asked for the epoch of that position
         self._current = object()  # the latest iteration: an older one that is still going counts no more
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next batch belongs to."""
-        return self._epoch
+        """The epoch that the next batch belongs to: after an epoch's last batch, the next one."""
+        return self._epoch + self._finished
 
     @property
     def skipped(self) -> tuple[Skip, ...]:
@@ -136,6 +137,8 @@ class Loader:
     def set_epoch(self, epoch: int) -> None:
         """Make the next iteration that of `epoch`. A loaded position stays where this is its epoch.
 
+        So for a state that was taken after an epoch's last batch, its own epoch has no batches any more.
+
         Raises:
             ValueError: it is negative.
         """
@@ -145,6 +148,7 @@ class Loader:
         if epoch != self._epoch or not self._resumed:
             self._epoch, self._position, self._resumed = epoch, 0, False
             self._current = object()
+        self._named = True
 
     def state_dict(self) -> dict[str, Any]:
         """Where the loader is, as JSON: the batches delivered, not those that were read ahead.
@@ -156,8 +160,8 @@ class Loader:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Make the next iteration go on after the batches that were delivered when the state was taken.
 
-        A state that was taken after an epoch's last batch gives an iteration without batches, and then the
-        next epoch: just what the interrupted loop would have seen.
+        A state that was taken after an epoch's last batch gives the next epoch, as a new iteration in the
+        interrupted process would have.
 
         Raises:
             StateError: the state is not one of this release, or belongs to another dataset, split, seed, order,
@@ -177,17 +181,21 @@ class Loader:
         most = -(-len(self.data) // self._shares.global_batch)
         if type(position) is not int or not 0 <= position <= most:
             raise StateError(f"position {position!r:.200} of the state: the loader has {len(self)} batches an epoch")
-        self._epoch, self._position, self._resumed = epoch, position, True
+        self._epoch, self._position, self._resumed, self._named = epoch, position, True, False
         self._current = object()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """The batches of the epoch, from the start or from a loaded position."""
-        if not self._resumed:
-            finished = 0 < len(self) == self._position  # delivered to the end, and the end not asked for
-            self._epoch, self._position = self._epoch + finished, 0
-        self._resumed = False
+        if self._finished or not self._resumed:
+            self._epoch, self._position = self.epoch, 0
+        self._resumed = self._named = False
         self._current = iteration = object()
         return self._deliver(iteration, self._epoch, self._position)
+
+    @property
+    def _finished(self) -> bool:
+        """Whether the epoch was delivered to its end, without anybody having asked for what is behind it."""
+        return 0 < len(self) <= self._position and not self._named
 
     def close(self) -> None:
         """End the processes, if there are any; a later iteration starts them anew."""

@@ -66,6 +66,7 @@ def go_on(root: str | Path, way: Way, states: Sequence[dict[str, Any]]) -> list[
     for state in states:
         for loader in loaders:
             loader.load_state_dict(state)
+            loader.set_epoch(state["epoch"])
         digests.append(digest([sample for step in read_steps(loaders) for sample in step]))
     return digests
 

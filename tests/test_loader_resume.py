@@ -151,12 +151,32 @@ def test_a_state_at_the_end_of_an_epoch_is_one_for_any_number_of_ranks(
             rest = []
             for loader in open_loaders(after):
                 loader.load_state_dict(state)
+                loader.set_epoch(state["epoch"])
                 rest += [key for b in loader for key, valid in zip(b["key"], b["valid"], strict=True) if valid]
                 assert loader.state_dict()["epoch"] == 1
             assert not seen & set(rest)
             assert len(set(rest)) == len(rest)
             if uneven == "pad" and not drop_last:
                 assert len(seen) + len(rest) == count
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_after_a_state_of_the_last_batch_comes_the_next_epoch(root: Path, order: Order) -> None:
+    """What asks for an iterator once, as Lightning does, gets it; who names the finished epoch gets nothing of it."""
+    (loader,) = open_ranks(root, Way(order))
+    first, second = ([sample for step in read_steps([loader]) for sample in step] for _ in range(2))
+    _, state = stop(root, Way(order), STEPS)
+    state |= {"epoch": 0}
+    loader.load_state_dict(state)
+    assert loader.state_dict() == state
+    assert loader.epoch == 1
+    assert [sample for step in read_steps([loader]) for sample in step] == second
+    loader.load_state_dict(state)
+    loader.set_epoch(0)
+    assert loader.epoch == 0
+    assert list(loader) == []
+    loader.set_epoch(0)
+    assert [sample for step in read_steps([loader]) for sample in step] == first
 
 
 def test_a_state_goes_to_another_dataset_s_name_in_no_case(root: Path, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class Sequences(RuleBasedStateMachine):
         self.order, self.world_size, self.on_error = order, world_size, on_error
         self.options = {"threads": threads, "on_error": on_error, "shuffle": order, "seed": SEED, "blocks": BLOCKS}
         self.open_loaders()
-        self.epoch, self.position, self.resumed = 0, 0, False
+        self.epoch, self.position, self.resumed, self.named = 0, 0, False, False
 
     def open_loaders(self) -> None:
         assert self.data is not None
@@ -125,9 +125,11 @@ class Sequences(RuleBasedStateMachine):
 
     def begin(self) -> None:
         self.iterations = [iter(loader) for loader in self.loaders]
-        if not self.resumed:
-            self.epoch, self.position = self.epoch + (self.position == STEPS), 0
-        self.resumed = False
+        if self.position == STEPS and not self.named:
+            self.epoch, self.position = self.epoch + 1, 0
+        elif not self.resumed:
+            self.position = 0
+        self.resumed = self.named = False
         self.skipped: list[list[int]] = [[] for _ in self.loaders]
 
     def take_step(self) -> bool:
@@ -168,7 +170,7 @@ class Sequences(RuleBasedStateMachine):
         self.iterations = None
         for loader in self.loaders:
             loader.load_state_dict(state)
-        self.resumed = True
+        self.resumed, self.named = True, False
 
     @precondition(lambda self: self.iterations is not None)
     @rule(collect=st.booleans())
@@ -195,7 +197,7 @@ class Sequences(RuleBasedStateMachine):
                     loader.load_state_dict(state)
         if order == self.order:
             self.iterations = None
-            self.epoch, self.position, self.resumed = state["epoch"], state["position"], True
+            self.epoch, self.position, self.resumed, self.named = state["epoch"], state["position"], True, False
 
     @rule(epoch=st.integers(0, 3))
     def set_epoch(self, epoch: int) -> None:
@@ -204,6 +206,7 @@ class Sequences(RuleBasedStateMachine):
         if epoch != self.epoch or not self.resumed:
             self.epoch, self.position, self.resumed = epoch, 0, False
             self.iterations = None
+        self.named = True
 
     @rule(row=st.integers(0, COUNT - 1), bit=st.integers(0, 8 * 132 - 1))
     def damage_or_mend(self, row: int, bit: int) -> None:
@@ -224,13 +227,14 @@ class Sequences(RuleBasedStateMachine):
         self.open_loaders()
         for loader in self.loaders:
             loader.load_state_dict(state)
-        self.resumed = True
+        self.resumed, self.named = True, False
 
     @invariant()
     def the_loaders_are_where_the_model_is(self) -> None:
         for loader in getattr(self, "loaders", ()):
             state = loader.state_dict()
             assert (state["epoch"], state["position"]) == (self.epoch, self.position)
+            assert loader.epoch == self.epoch + (self.position == STEPS and not self.named)
             assert len(loader) == STEPS
 
     @invariant()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.torchvision_stand_in import stand_in
 from shardwright import Field, ShardWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what other packages warn of is theirs
@@ -32,6 +33,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def example() -> ModuleType:
+    stand_in()
     spec = importlib.util.spec_from_file_location("train_lightning", EXAMPLE)
     assert spec is not None
     assert spec.loader is not None
