@@ -5,7 +5,8 @@ import os
 import resource
 import stat
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -84,6 +85,11 @@ class Descriptors:
             slots[number % len(slots)] = found = Descriptor(number, descriptor, path, size)
         return found
 
+    @contextmanager
+    def lease(self, number: int) -> "Iterator[Descriptor]":
+        """The file, open until the context ends: see `open`."""
+        yield self.open(number)
+
     def read_direct(self, number: int, memory: memoryview, offset: int) -> int:
         """Read past the operating system's memory, straight from the disk; gives the bytes that came.
 
@@ -112,7 +118,7 @@ class Descriptors:
 
 
 class Descriptor:
-    """A file that is open for reading; closed when it is held no more.
+    """A file that is open for reading; closed by `close`, or when it is held no more.
 
     Attributes:
         number: of the file in its set.
@@ -123,7 +129,8 @@ class Descriptor:
         self._descriptor = descriptor
         self._path = path
         self._size = size
-        weakref.finalize(self, os.close, descriptor).atexit = False
+        self._finalizer = weakref.finalize(self, os.close, descriptor)
+        self._finalizer.atexit = False
         if ADVICE:  # else the system reads on behind each read, up to some MB, and nobody wants that
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
@@ -146,6 +153,10 @@ class Descriptor:
             if not count:
                 raise self._blame(at, f"ends before byte {at}, the manifest says it has {self._size}")
             done += count
+
+    def close(self) -> None:
+        """Close it, whoever holds it."""
+        self._finalizer()
 
     def identify(self) -> tuple[int, int, int]:
         """See `identify`."""

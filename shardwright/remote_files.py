@@ -147,6 +147,20 @@ class LeasedFiles(Descriptors):
             slots[slot] = found
         return found
 
+    @contextmanager
+    def lease(self, number: int, pause: Pause | None = None) -> Iterator[Descriptor]:
+        """The file, open until the context ends, and then let go where shards do not stay open.
+
+        That is not left to whoever holds it last: an error that fsspec raised while the file was fetched, and that was
+        got over, may hold the frames of all its callers until the garbage collector runs.
+        """
+        file = self.open(number, pause)
+        try:
+            yield file
+        finally:
+            if not self._keep:
+                file.close()
+
     def read_direct(self, number: int, memory: memoryview, offset: int) -> int:
         """Never: only a file that is held is known to be the right one, and has just come through memory."""
         return 0
@@ -222,9 +236,9 @@ class RemoteFiles:
 
         def read(number: int, pause: Pause) -> None:
             try:
-                file = self._files.open(number, pause)
-                for piece in by_file[number]:
-                    file.read_into(taken.array[piece.place : piece.place + piece.needed].data, piece.offset)
+                with self._files.lease(number, pause) as file:
+                    for piece in by_file[number]:
+                        file.read_into(taken.array[piece.place : piece.place + piece.needed].data, piece.offset)
             except DamageError:
                 damaged.extend(by_file[number])
 
@@ -248,13 +262,13 @@ class RemoteFiles:
         groups = [group for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(group)]
 
         def read(group: NDArray[np.int64], pause: Pause) -> None:
-            file = self._files.open(int(numbers[group[0]]), pause)
-            offsets = starts[group] - self.starts[file.number]
-            for part, offset in zip(group.tolist(), offsets.tolist(), strict=True):
-                file.read_into(parts[part], offset)
-            # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
-            if file.identify() != self._files.known[file.number]:
-                self.checked_once = False
+            with self._files.lease(int(numbers[group[0]]), pause) as file:
+                offsets = starts[group] - self.starts[file.number]
+                for part, offset in zip(group.tolist(), offsets.tolist(), strict=True):
+                    file.read_into(parts[part], offset)
+                # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
+                if file.identify() != self._files.known[file.number]:
+                    self.checked_once = False
 
         self._run(read, groups, numbers)
 

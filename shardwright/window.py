@@ -99,7 +99,8 @@ class Window:
     def _read_again(self, start: int, memory: NDArray[np.uint8]) -> None:
         """Read by itself what lies in a piece that could not be read: it may be whole, or its own error is raised."""
         number = int(self._files.find_files(np.array([start]))[0])
-        self._files.open(number).read_into(memory.data, start - int(self.starts[number]))
+        with self._files.lease(number) as file:
+            file.read_into(memory.data, start - int(self.starts[number]))
 
 
 class JoinedWindows:

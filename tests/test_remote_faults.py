@@ -1,6 +1,7 @@
 """Servers that are slow, broken or hostile under a dataset at a URL: tried again, or one clear error."""
 
 import errno
+import gc
 import logging
 import multiprocessing
 import os
@@ -77,6 +78,27 @@ def test_what_passes_is_tried_again(published: Published, cache: Path, file: str
             published.check(data)
         assert site.requests[f"/ds/{file}"] == 2
         assert "partial" not in str(list_objects(cache))
+
+
+@pytest.mark.parametrize("name", ["500", "cut", "one bit"])
+def test_what_passed_holds_no_file(published: Published, cache: Path, name: str) -> None:
+    """The errors that were got over lie in cycles with the frames of all callers, until somebody collects them."""
+    routes = {shard: once(PASSING[name])(published.read(shard)) for shard in published.shards}
+    gc.disable()
+    try:
+        with serve_set(published, routes) as site, open_set(site, cache, cache_bytes=published.room_for(1)) as data:
+            published.check(data)
+            files = data.open_window(np.arange(len(data)))
+            data.gather([0, len(data) - 1], Reading(files=files))
+            held = {link for link in map(os.readlink, list_handles()) if str(cache) in link}
+            assert len(held) <= 1, "more than the index is open"
+    finally:
+        gc.enable()
+
+
+def list_handles() -> list[Path]:
+    """What this process has open; Linux alone says."""
+    return [path for path in Path("/proc/self/fd").glob("*") if path.is_symlink()]
 
 
 LASTING: dict[str, tuple[Callable[[bytes], Reply], type[Exception], str, int]] = {
