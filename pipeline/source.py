@@ -6,11 +6,14 @@ under their hash.
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pipeline", "shardwright", "stages")
+STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
+"""Nodes that are a statement or have some."""
 
 
 def find_source_files(module: str) -> list[str]:
@@ -26,7 +29,7 @@ def find_source_files(module: str) -> list[str]:
         if path is None or str(path) in found:
             continue
         found.add(str(path))
-        waiting += list(_find_imports(name, path)) + _find_parents(name)
+        waiting += [*find_imports(path), *_find_parents(name)]
     return sorted(found)
 
 
@@ -54,7 +57,8 @@ def _find_parents(module: str) -> list[str]:
 
 
 @cache
-def _find_imports(module: str, path: Path) -> tuple[str, ...]:
+def find_imports(path: Path) -> tuple[str, ...]:
+    """The names of all that the file at `path`, below the project's root, imports; of `from a import b` a and a.b."""
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     names: list[str] = []
     for node in _walk_running(tree):
@@ -66,11 +70,13 @@ def _find_imports(module: str, path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _walk_running(node: ast.AST) -> list[ast.AST]:
-    """All nodes below `node` but those that only type checkers see."""
-    nodes = [node]
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and isinstance(child.test, ast.Name) and child.test.id == "TYPE_CHECKING":
-            continue
-        nodes += _walk_running(child)
-    return nodes
+def _walk_running(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements of a file but those that only type checkers see."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            waiting += node.orelse
+        else:  # expressions are left out: nothing is imported in one
+            waiting += [child for child in ast.iter_child_nodes(node) if isinstance(child, STATEMENTS)]

@@ -3,6 +3,8 @@
 A `Place` says where an item's bytes are; tables carry it as three columns.
 """
 
+import os
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,7 @@ from pipeline.errors import InputError
 from shardwright.tar import END, count_padding, encode_header
 
 MAX_TAR_BYTES = 256 << 20  # of content; keeps a tar small enough to copy and large enough to be few
+MAX_OPEN = 64  # tars that a reader has open: 16 GB of content
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,11 @@ class TarStore:
 
 
 class TarReader:
-    """Reads bytes by their `Place`, below the data folder. Keeps the last tar open: items are read in stored order."""
+    """Reads bytes by their `Place`, below the data folder; keeps the tars open that were used last."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._name = ""
-        self._file: IO[bytes] | None = None
+        self._open: OrderedDict[str, int] = OrderedDict()
 
     def read(self, place: Place) -> bytes:
         """The bytes at `place`.
@@ -79,24 +81,31 @@ class TarReader:
         Raises:
             InputError: the tar is missing or ends before them.
         """
-        if self._file is None or place.tar != self._name:
-            self.close()
-            try:
-                self._file = (self._data / place.tar).open("rb")
-            except OSError:
-                raise InputError(f"{self._data / place.tar} cannot be opened: run `dvc repro` again") from None
-            self._name = place.tar
-        self._file.seek(place.offset)
-        content = self._file.read(place.size)
-        if len(content) != place.size:
-            raise InputError(f"{self._data / place.tar} ends before byte {place.offset + place.size}: it was cut")
+        descriptor = self._find(place.tar)
+        content = os.pread(descriptor, place.size, place.offset)
+        while len(content) < place.size:  # a call gives 2 GiB at most
+            more = os.pread(descriptor, place.size - len(content), place.offset + len(content))
+            if not more:
+                raise InputError(f"{self._data / place.tar} ends before byte {place.offset + place.size}: it was cut")
+            content += more
         return content
 
+    def _find(self, tar: str) -> int:
+        if tar in self._open:
+            self._open.move_to_end(tar)
+            return self._open[tar]
+        if len(self._open) == MAX_OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        try:
+            self._open[tar] = os.open(self._data / tar, os.O_RDONLY)
+        except OSError:
+            raise InputError(f"{self._data / tar} cannot be opened: run `dvc repro` again") from None
+        return self._open[tar]
+
     def close(self) -> None:
-        """Close the tar that is open, if any."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        """Close the tars that are open."""
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def __enter__(self) -> "TarReader":
         return self

@@ -142,8 +142,8 @@ def write_shard(path: Path, fields: Mapping[str, Field], samples: Iterable[Sampl
 
 
 def write_encoded(path: Path, shard: EncodedShard) -> WrittenShard:
-    """Write the shard, whole or not at all."""
-    write_file(path, shard.chunks())
+    """Write the shard, whole or not at all. It is safe from a power cut once `write_split` was there."""
+    write_file(path, shard.chunks(), sync=False)
     record = ShardRecord(path.name, shard.count, shard.size, shard.meta_bytes, shard.sha256)
     return WrittenShard(record, shard.index)
 

@@ -2,15 +2,21 @@
 
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+SYNCING = 8
+"""Files that are synced at a time: a disk takes them in the order that suits it."""
 
-def write_file(path: Path, chunks: Iterable[bytes]) -> None:
+
+def write_file(path: Path, chunks: Iterable[bytes], sync: bool = True) -> None:
     """Write the chunks to a neighbour of `path`, sync it to disk, and give it its name.
 
     A reader sees the old file or the new one, also after a crash. Two writers of the same path do not
-    disturb each other: the later one wins. The folder must be there.
+    disturb each other: the later one wins. The folder must be there. Without `sync` a power cut may take
+    it, or the end of it, until `sync_files` was there: to wait for the disk once for many files takes a
+    third of the time.
     """
     neighbour = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -18,16 +24,25 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> None:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         neighbour.replace(path)
     except BaseException:
         neighbour.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if sync:
+        _sync(path.parent)
 
 
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder as durable as the files that they name."""
+def sync_files(paths: Sequence[Path]) -> None:
+    """Make files durable, and their names in their folders."""
+    with ThreadPoolExecutor(SYNCING, "shardwright-sync") as pool:
+        list(pool.map(_sync, paths))
+        list(pool.map(_sync, {path.parent for path in paths}))
+
+
+def _sync(path: Path) -> None:
+    """Of a file its contents, of a folder the names in it."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

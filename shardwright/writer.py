@@ -23,15 +23,17 @@ from shardwright.manifest import (
     read_manifest,
     write_manifest,
 )
+from shardwright.publish import sync_files
 
 
 def write_split(folder: str | Path, fields: Mapping[str, Field], shards: Sequence[WrittenShard]) -> Split:
-    """Write the index of the shards that stand in `folder`, and give the split's part of the manifest.
+    """Sync the shards that stand in `folder`, write their index, and give the split's part of the manifest.
 
     Raises:
         FormatError: a key is there twice.
     """
     index = join_indexes(fields, [shard.index for shard in shards])
+    sync_files([Path(folder) / shard.record.name for shard in shards])
     sha256 = write_index(Path(folder) / INDEX_NAME, index)
     return Split(tuple(shard.record for shard in shards), FileRecord(INDEX_NAME, sha256))
 

@@ -299,7 +299,7 @@ from pipeline.extract.params import ExtractParams
 from pipeline.extract.wanted import hash_features
 from pipeline.contracts import MODALITIES
 from pipeline.params import check_block, read_params
-from pipeline.source import _find_imports
+from pipeline.source import find_imports
 
 plan = plan_fields(MODALITIES, (), check_block(read_params(Path("params.yaml")), "extract", ExtractParams), None)
 
@@ -312,7 +312,7 @@ before = hash_all()
 for path in map(Path, sys.argv[1:]):
     text = path.read_text()
     path.write_text(text + "\\n# edited\\n")
-    _find_imports.cache_clear()
+    find_imports.cache_clear()
     print(path, *[name for name, hashed in hash_all().items() if hashed != before[name]])
     path.write_text(text)
 """

@@ -74,8 +74,8 @@ def _check_value(name: str, value: Value, field: Field) -> Rejection | None:
         except FormatError as error:
             return Rejection(Reason.BROKEN, f"the extractor gave no {field.encoding} of {name}", str(error))
         return None
-    found, wanted = f"{value.dtype} {value.shape}", f"{field.dtype} {field.shape}"
-    if found != wanted:
+    if value.dtype != np.dtype(field.dtype) or value.shape != field.shape:
+        found, wanted = f"{value.dtype} {value.shape}", f"{field.dtype} {field.shape}"
         return Rejection(Reason.BROKEN, f"the extractor gave another dtype or shape of {name}", found, wanted)
     if field.dtype.startswith("float") and not np.isfinite(value).all():
         return Rejection(Reason.NONFINITE, f"{name} has values that are NaN or infinite")

@@ -1,6 +1,5 @@
 """The versions of what a module of ours stands on: a feature that another release computed is another feature."""
 
-import ast
 import platform
 import sys
 import unicodedata
@@ -9,7 +8,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.source import PACKAGES, ROOT, find_source_files
+from pipeline.source import PACKAGES, find_imports, find_source_files
 
 DISTRIBUTIONS = {
     "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),
@@ -41,18 +40,8 @@ def read_installed(names: Iterable[str]) -> dict[str, str]:
 
 def find_libraries(module: str) -> list[str]:
     """The packages, neither ours nor Python's own, that our code behind `module` imports anywhere, sorted."""
-    imported = {name for path in find_source_files(module) for name in _find_packages(ROOT / path)}
+    imported = {name.split(".")[0] for path in find_source_files(module) for name in find_imports(Path(path))}
     return sorted(imported - set(PACKAGES) - sys.stdlib_module_names)
-
-
-def _find_packages(path: Path) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names.add((node.module or "").split(".")[0])
-    return names
 
 
 @cache

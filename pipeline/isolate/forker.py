@@ -36,8 +36,9 @@ ONE_THREAD = dict.fromkeys(
 """One process a core, so one thread a library; and sums in BLAS are the same on every machine of a kind. The libraries
 read it when they are loaded, so it must be in the environment that a process starts with."""
 
-GIVE_BACK = {"MALLOC_TRIM_THRESHOLD_": "65536"}
-"""Memory that is freed goes back to the system, else a process keeps what its largest item took."""
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
+"""Memory that is freed goes back to the system where it is much, else a process keeps what its largest item took. Where
+it is little, it stays: asking for the memory of each picture anew made extraction take half as long again."""
 
 PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from pipeline.isolate.inside import serve; serve(int(sys.argv[1]))"
 

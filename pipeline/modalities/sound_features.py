@@ -5,6 +5,7 @@ padding, beside the number of frames that are the sound's own. All of a sound ha
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import numpy as np
@@ -99,13 +100,21 @@ def plan_features(params: AudioFeatures, prefix: str = "") -> dict[str, Field]:
     mels), dB, and `loudness`: (frames, 1), dBFS, padded with -100. Each has its `<name>_length`: int32, frames of the
     sound.
     """
-    frames = params.framing.count_frames(params.samples)
     fields = {}
+    for name, field in _plan_arrays(params).items():
+        fields[f"{prefix}{name}"] = field
+        fields[f"{prefix}{name}_length"] = Field("int32", (), unit="frames")
+    return fields
+
+
+@lru_cache(maxsize=8)  # of the two modalities with sound; it is asked for with every item
+def _plan_arrays(params: AudioFeatures) -> Mapping[Feature, Field]:
+    frames = params.framing.count_frames(params.samples)
+    fields: dict[Feature, Field] = {}
     for name in params.features:
         unit, padding = _KINDS[name]
         shape = (frames, {"logmel": params.mels, "loudness": 1}.get(name, params.coefficients))
-        fields[f"{prefix}{name}"] = Field(params.dtype, shape, axes="TC", unit=unit, padding=padding)
-        fields[f"{prefix}{name}_length"] = Field("int32", (), unit="frames")
+        fields[name] = Field(params.dtype, shape, axes="TC", unit=unit, padding=padding)
     return fields
 
 
@@ -122,11 +131,9 @@ def compute_features(
     with clock("sound features"):
         clips = _compute_clips(samples, params) if samples.size else {}
     arrays: dict[str, NDArray[Any]] = {}
-    for name, field in plan_features(params).items():
-        if field.padding is None:
-            continue
+    for name, field in _plan_arrays(params).items():
         clip = clips.get(name, np.empty((0, field.shape[1]), np.float32))
-        array = np.full(field.shape, field.padding, field.dtype)
+        array = np.full(field.shape, _KINDS[name].padding, field.dtype)
         with np.errstate(over="ignore"):
             array[: len(clip)] = clip
         if not np.isfinite(array).all():
