@@ -4,6 +4,7 @@ Chunks have nothing to do with shards, and no byte of the output depends on how 
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -12,11 +13,14 @@ from numpy.typing import NDArray
 
 from pipeline.cache.find import Fingerprints, Numbers, read_print
 from pipeline.columns import open_row_file
+from pipeline.errors import PipelineError
+from pipeline.extract.params import ExtractParams
 from pipeline.extract.read import Extractor, Folders, read_item
 from pipeline.extract.samples import make_part
 from pipeline.extract.wanted import Spans, Wanted, read_span
 from pipeline.isolate.items import watch_items
 from pipeline.item_name import name_item
+from pipeline.modalities.table import MODALITIES
 from pipeline.records import Rejection
 from pipeline.store import TarReader
 
@@ -70,12 +74,20 @@ class FeatureResult:
     lost: Mapping[int, Rejection]
 
 
+def load_libraries(params: ExtractParams) -> None:
+    """Load what the tasks of all modalities need, and this module."""
+    for name, modality in MODALITIES.items():
+        with suppress(PipelineError):  # whoever has a task of it meets the same, and says so
+            modality.prepare(getattr(params, name))
+
+
 def compute_features(task: FeatureTask) -> FeatureResult:
     """Compute the features of a chunk and store them in the cache.
 
     Raises:
-        InputError: an item's bytes are not those that were cleaned.
+        ParamsError, InputError: the modality lacks something; or an item's bytes are not those that were cleaned.
     """
+    task.extractor.prepare()
     rows = open_row_file(task.folders.tables.items).read(task.items)
     entries = []
     with TarReader(task.folders.data) as reader:

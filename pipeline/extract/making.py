@@ -16,8 +16,7 @@ from pipeline.extract.corpus import Corpus, order_rows
 from pipeline.extract.keep import hash_assembly, list_code
 from pipeline.extract.learn import TRAIN, find_learning, learn, plan_counting
 from pipeline.extract.shard import Learned, Recipe, ShardResult, ShardTask, make_shard
-from pipeline.modalities.table import MODALITIES
-from pipeline.params import Params, RunParams
+from pipeline.params import RunParams
 from pipeline.progress import show_progress
 from pipeline.tasks import Tasks
 from shardwright.canonical import encode_canonical
@@ -36,11 +35,14 @@ class Making:
         self._reused = 0
         self._chunks: list[Chunks] = []
         self._plan_missing()
-        self._starts: list[int] = np.cumsum([0, *map(len, self._chunks)]).tolist()
+        self._starts: list[int] = np.cumsum([0, *(len(chunks) - 1 for chunks in self._chunks)]).tolist()
 
     def count_tasks(self) -> int:
         """How many tasks there are at most at a time."""
-        return max(self._starts[-1], len(self._corpus.shards))
+        return max(self._count_chunks(), len(self._corpus.shards))
+
+    def _count_chunks(self) -> int:
+        return sum(map(len, self._chunks))
 
     def _plan_missing(self) -> None:
         """The tasks for what the cache does not have; what is learned from first, since all else waits for it."""
@@ -54,9 +56,15 @@ class Making:
                 self._chunks.append(Chunks(wanted, missing, extractor, self._corpus.folders))
 
     def _find_chunk(self, number: int) -> tuple[Chunks, int]:
-        """Which modality's task has this number among all, and which one of its tasks that is."""
-        place = bisect_right(self._starts, number) - 1
-        return self._chunks[place], number - self._starts[place]
+        """Which modality's task has this number among all, and which one of its tasks that is.
+
+        The first one of each modality comes first: what one of them lacks shows before there is much work to lose.
+        """
+        if number < len(self._chunks):
+            return self._chunks[number], 0
+        rest = number - len(self._chunks)
+        place = bisect_right(self._starts, rest) - 1
+        return self._chunks[place], rest - self._starts[place] + 1
 
     def _make_task(self, number: int) -> FeatureTask:
         chunks, own = self._find_chunk(number)
@@ -65,13 +73,10 @@ class Making:
     def compute_missing(self, workers: Workers) -> None:
         """Fill the cache with the features that it does not have.
 
-        Before any work, see that every modality that has work to do has what it needs. In the workers: they have to
-        load the tokenizer anyway, which takes 2 s that would pass twice here.
+        Raises:
+            ParamsError, InputError: a modality that has work to do lacks something.
         """
-        needed = [(name, params) for name, params in self._corpus.plan.params.items() if self._computed[name]]
-        for _ in workers.run_tasks(prepare_modality, needed):
-            pass
-        finished = workers.run_tasks(compute_features, Tasks(self._starts[-1], self._make_task))
+        finished = workers.run_tasks(compute_features, Tasks(self._count_chunks(), self._make_task))
         total = sum(self._computed.values())
         for number, result in show_progress(finished, total, "features", self._run, self._measure_chunk):
             chunks, own = self._find_chunk(number)
@@ -168,9 +173,3 @@ def _measure_shard(finished: tuple[int, ShardResult]) -> tuple[int, Mapping[str,
     kept = shard.written.record.samples if shard.written else 0
     dropped = Counter(str(drop.reason) for drop in shard.drops)
     return kept + dropped.total(), {"kept": kept, **dropped}
-
-
-def prepare_modality(task: tuple[str, Params]) -> None:
-    """The task of one modality and its params."""
-    name, params = task
-    MODALITIES[name].prepare(params)

@@ -15,6 +15,9 @@ from shardwright.manifest import Statistics
 
 Array = NDArray[Any]
 
+_EXACT_LINES = 2**24 // 255**2
+"""Squares of bytes whose sum a float32 holds exactly, in whatever order they are added."""
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -63,14 +66,20 @@ def measure(array: Array) -> Moments:
 
 
 def _measure_bytes(array: Array) -> Moments:
-    """Exact integer sums. Down the first axis first: 0.08 ms for 224 × 224 × 3, over both at once 2.2 ms."""
+    """Exact integer sums. Down the first axis first, by BLAS: 0.07 ms for 224 × 224 × 3, with `sum` 0.17 ms.
+
+    In single precision, for all that is ever added up there is a whole number that it holds.
+    """
     lines = array.reshape(len(array), -1)
-    sum_type = np.uint32 if len(lines) <= (2**32 - 1) // 255**2 else np.uint64
-    line = lines.sum(axis=0, dtype=sum_type)
-    line_of_squares = np.multiply(lines, lines, dtype=np.uint16).sum(axis=0, dtype=sum_type)
+    totals = np.zeros((2, lines.shape[1]), np.uint64)
+    for start in range(0, len(lines), _EXACT_LINES):
+        part = lines[start : start + _EXACT_LINES].astype(np.float32)
+        ones = np.ones(len(part), np.float32)
+        totals[0] += (ones @ part).astype(np.uint64)
+        np.square(part, out=part)
+        totals[1] += (ones @ part).astype(np.uint64)
     channels = array.shape[-1]
     count = array.size // channels
-    sums = line.reshape(-1, channels).sum(axis=0, dtype=np.uint64).tolist()
-    squares = line_of_squares.reshape(-1, channels).sum(axis=0, dtype=np.uint64).tolist()
+    sums, squares = totals.reshape(2, -1, channels).sum(axis=1).tolist()
     around = [(count * square - total * total) / count for total, square in zip(sums, squares, strict=True)]
     return Moments(count, np.array([total / count for total in sums]), np.array(around))

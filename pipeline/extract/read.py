@@ -52,6 +52,14 @@ class Extractor:
         """Of one feature's arrays with their headers."""
         return sum(len(field.header) + field.nbytes for field in self.fields.values())
 
+    def prepare(self) -> None:
+        """See that all is there that the features need.
+
+        Raises:
+            ParamsError, InputError: something is not.
+        """
+        MODALITIES[self.modality].prepare(self.params)
+
     def compute(self, item: Item, fingerprint: bytes) -> Entry:
         """The feature of an item, as it is kept."""
         return compute_entry(MODALITIES[self.modality], item, self.params, self.fields, fingerprint)

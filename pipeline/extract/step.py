@@ -1,6 +1,7 @@
 """The step: plan everything, compute what the cache lacks, make the shards, and write down what they are."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pipeline.cache.find import find_entries
@@ -8,11 +9,13 @@ from pipeline.cache.prune import Use, prune
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER, SPLITS
 from pipeline.errors import InputError, LedgerError
 from pipeline.execute import open_workers
+from pipeline.extract.compute import load_libraries
 from pipeline.extract.corpus import plan_corpus
 from pipeline.extract.dataset import write_dataset
 from pipeline.extract.making import Making
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.provenance import describe_making
+from pipeline.isolate.host import prepare_processes
 from pipeline.records import Outcome, check_drop_share, check_machine_drops
 from pipeline.stage import Workspace
 from pipeline.tables import write_dropped
@@ -31,6 +34,7 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
         MachineDrops: something was dropped because of this machine, and `run.allow_machine_drops` does not allow that.
         PipelineError: a task failed; the message names its shard, and the sample where it is known.
     """
+    prepare_processes(workspace.run, partial(load_libraries, params))
     root = workspace.work.resolve() / SHARDS_FOLDER
     corpus = plan_corpus(params, workspace)
     root.mkdir(parents=True)

@@ -47,10 +47,15 @@ class Forker:
     """A process with one thread that forks others on demand; they end with it, and it ends with this one.
 
     For any thread. It is started here anew, so nothing of this process's threads and locks is in it.
+
+    Args:
+        prepare: a pickled function without arguments that it runs first, while this process goes on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: bytes | None = None) -> None:
         self._lock = threading.Lock()
+        self._preparing = prepare is not None
+        self._threads = 1
         self._alive: set[int] = set()
         ours, theirs = socket.socketpair()
         with theirs:
@@ -67,6 +72,8 @@ class Forker:
                 signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._channel = ours
         self._orders = Connection(os.dup(ours.fileno()))
+        if prepare is not None:
+            self._orders.send(("prepare", prepare))
 
     def fork(self) -> Cell:
         """A new process, and its watch.
@@ -92,8 +99,14 @@ class Forker:
     def load(self, modules: Sequence[str]) -> bool:
         """Import modules here, so that new processes have them; whether it is safe to fork from it afterwards."""
         with self._lock:
-            threads = self._order("load", list(modules))
-        return bool(threads == 1)
+            self._threads = self._order("load", list(modules))
+        return bool(self._threads == 1)
+
+    def is_safe(self) -> bool:
+        """Whether it is safe to fork from it; waits for its preparation."""
+        with self._lock:
+            self._finish_preparing()
+        return self._threads == 1 and self.is_alive()
 
     def close(self) -> None:
         """End it and all its processes."""
@@ -120,12 +133,19 @@ class Forker:
 
     def _order(self, order: str, argument: object, handles: Sequence[int] = ()) -> Any:
         """Its answer; None if it is dead."""
+        self._finish_preparing()
         with suppress(EOFError, ConnectionError, OSError):
             self._orders.send((order, argument))
             if handles:
                 socket.send_fds(self._channel, [b"."], handles)
             return self._orders.recv()
         return None
+
+    def _finish_preparing(self) -> None:
+        if self._preparing:
+            self._preparing = False
+            with suppress(EOFError, ConnectionError, OSError):
+                self._threads = self._orders.recv()
 
 
 def _find_packages() -> list[str]:

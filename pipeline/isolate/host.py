@@ -1,5 +1,6 @@
 """Processes for tasks on this machine: made when they are needed, used again, replaced when they died."""
 
+import pickle
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from pipeline.isolate.cell import Cause, Cell, Death, Limits, Unwanted
 from pipeline.isolate.forker import Forker
 from pipeline.isolate.inside import Reply, Request
+from pipeline.params import RunParams
 
 REST = 60.0
 """Seconds without a task after which processes end."""
@@ -113,7 +115,9 @@ class Host:
                 if fresh:
                     break
             if not (self._forkers and self._forkers[-1].is_alive()):
-                self._forkers.append(Forker())
+                self._forkers.append(_early.pop() if _early else Forker())
+                if not self._forkers[-1].is_safe():  # of those that were started early: a library has threads
+                    self._forkers.append(Forker())
             return self._forkers[-1].fork()
 
     def _learn_from_death(self, death: Death) -> None:
@@ -124,6 +128,21 @@ class Host:
             self._may_load = False  # a library has started threads, or there is nothing any more to fork from
             self._forkers.append(Forker())
         self._loaded.clear()
+
+
+_early: list[Forker] = []  # for the hosts that come
+
+
+def prepare_processes(run: RunParams, prepare: Callable[[], None]) -> None:
+    """Have the processes that tasks will run in on this machine made ready while there is still something to plan.
+
+    Args:
+        run: how tasks will run.
+        prepare: a function of a module, or a partial of one, that loads what most tasks need. It runs in the process
+            that those are forked from, at the same time as this one goes on; what it raises is of no consequence.
+    """
+    if run.scheduler is None and run.workers > 0:
+        _early.append(Forker(pickle.dumps(prepare)))
 
 
 _hosts: dict[str, Host] = {}  # of the runs that this process works for

@@ -61,6 +61,11 @@ def serve(handle: int) -> NoReturn:
             case "load":
                 _load(argument)
                 orders.send(_count_threads())
+            case "prepare":
+                with suppress(Exception):  # whoever needs it meets the same, and says so
+                    pickle.loads(argument)()
+                _freeze()
+                orders.send(_count_threads())
 
 
 def _fork(orders: Connection) -> int:
@@ -93,8 +98,13 @@ def _load(modules: Sequence[str]) -> None:
         if name not in sys.modules:
             with suppress(Exception):
                 importlib.import_module(name)
+    _freeze()
+
+
+def _freeze() -> None:
+    """Keep the first collection in each child from copying all that it shares with this process."""
     gc.collect()
-    gc.freeze()  # else the first collection in each child would copy all that it shares with this process
+    gc.freeze()
 
 
 def _count_threads() -> int:

@@ -16,7 +16,7 @@ from pipeline.formats.fault import FormatFault, Truncated
 from pipeline.modalities.fingerprint import SIDE, make_fingerprint
 from pipeline.modalities.mel import Framing, compute_energies
 from pipeline.modalities.modality import Checked, Item, Modality
-from pipeline.modalities.sound import MAX_PEAK, UndecodableError, mix_to_mono, read_blocks, read_clip
+from pipeline.modalities.sound import MAX_PEAK, UndecodableError, load_decoder, mix_to_mono, read_blocks, read_clip
 from pipeline.modalities.sound_features import (
     MAX_RATE,
     MIN_RATE,
@@ -115,7 +115,8 @@ def extract_audio(item: Item, params: AudioFeatures, learned: Any) -> Mapping[st
 
 
 def prepare_audio(params: AudioFeatures) -> None:
-    """Nothing to prepare: every value that the type allows can be carried out."""
+    """Load the decoder; every value that the type allows can be carried out."""
+    load_decoder()
 
 
 def _check_header(facts: Mapping[str, int], params: AudioCheck) -> Rejection | None:

@@ -152,7 +152,8 @@ def extract_image(item: Item, params: ImageFeatures, learned: Any) -> "dict[str,
 
 
 def prepare_image(params: ImageFeatures) -> None:
-    """Nothing to prepare: every value that the type allows can be carried out."""
+    """Load the decoder; every value that the type allows can be carried out."""
+    load_opencv()
 
 
 def _decode_for(item: Item, params: ImageFeatures) -> NDArray[Any] | None:

@@ -32,6 +32,12 @@ class UndecodableError(ValueError):
     """The decoder gave up. Without its words, which hold addresses."""
 
 
+def load_decoder() -> None:
+    """Load what reads and resamples sounds, for the processes that are forked from this one."""
+    import soundfile  # noqa: F401
+    import soxr  # noqa: F401
+
+
 def read_blocks(data: bytes) -> Iterator[tuple[NDArray[np.float32], int]]:
     """The whole sound, a block (frames, channels) at a time, each with the rate in Hz.
 
