@@ -252,6 +252,33 @@ def test_a_picture_is_flat_only_if_its_shape_is_too() -> None:
     assert reject(encode_png(hidden)) is Reason.FLAT
 
 
+@pytest.mark.parametrize("side", [32, 127, 256, 300, 511, 640, 900])
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_jpeg_is_judged_as_its_pixels_are(side: int, grey: bool) -> None:
+    """Though it is looked at in a part of its size."""
+    scene = draw_scene(side, side + 50)
+    data = encode_jpeg(scene[:, :, 0] if grey else scene)
+    looked, whole = check_image(data, "image/jpeg", CHECK), check_image(reencode_as_png(data), "image/png", CHECK)
+    assert isinstance(looked, Checked)
+    assert isinstance(whole, Checked)
+    assert looked.fingerprint is not None
+    assert whole.fingerprint is not None
+    assert (looked.fingerprint.bits ^ whole.fingerprint.bits).bit_count() <= 1
+    cells = [np.frombuffer(each.fingerprint.thumbnail, np.uint8).astype(int) for each in (looked, whole)]
+    assert np.abs(cells[0] - cells[1]).mean() <= 1
+
+
+def reencode_as_png(data: bytes) -> bytes:
+    return encode_png(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+
+
+def test_what_is_fine_grained_is_not_flat() -> None:
+    """Its means over 8 × 8 pixels are all the same."""
+    checkers = np.indices((512, 512)).sum(axis=0) % 2 * 255
+    assert isinstance(check_image(encode_jpeg(checkers.astype(np.uint8)), "image/jpeg", CHECK), Checked)
+    assert reject(encode_jpeg(np.full((512, 512), 100, np.uint8)), "image/jpeg") is Reason.FLAT
+
+
 def test_facts_say_the_channels_of_the_file() -> None:
     scene = draw_scene(30, 40)
     for data, media_type, channels in (

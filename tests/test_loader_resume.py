@@ -188,20 +188,20 @@ def test_a_state_goes_to_another_dataset_s_name_in_no_case(root: Path, tmp_path:
 
 
 @pytest.mark.sweep
-def test_resume_after_every_batch_whatever_the_ways(root: Path, streams: dict[str, Stream]) -> None:
-    """Every batch, every order, threads and ranks before and after; then single states in single processes."""
+@pytest.mark.parametrize("order", ORDERS)
+def test_resume_after_every_batch_whatever_the_ways(root: Path, streams: dict[str, Stream], order: Order) -> None:
+    """Every batch, threads and ranks before and after; then single states in single processes."""
     rng = random.Random(0)
     print("\n| order | stopped after | in ways | gone on with in ways | new processes | resumptions |")
     print("| --- | --- | --- | --- | --- | --- |")
-    for order in ORDERS:
-        ways = [
-            Way(order, threads, world, access) for threads in THREADS for world in WORLDS for access in ("map", "pread")
-        ]
-        checked = 0
-        for going_on in (ways[n : n + 8] for n in range(0, len(ways), 8)):
-            checked += check_resumption(root, streams, rng.sample(ways, len(ways)), going_on, range(STEPS + 1))
-        print(f"| {order} | every batch, 0 … {STEPS} | {len(ways)} | {len(ways)} | {len(ways) // 8} | {checked} |")
-        alone = 40
-        for _ in range(alone):
-            check_resumption(root, streams, rng.sample(ways, 1), rng.sample(ways, 1), [rng.randrange(STEPS + 1)])
-        print(f"| {order} | one random batch | {len(ways)} | {len(ways)} | {alone} | {alone} |")
+    ways = [
+        Way(order, threads, world, access) for threads in THREADS for world in WORLDS for access in ("map", "pread")
+    ]
+    checked = 0
+    for going_on in (ways[n : n + 8] for n in range(0, len(ways), 8)):
+        checked += check_resumption(root, streams, rng.sample(ways, len(ways)), going_on, range(STEPS + 1))
+    print(f"| {order} | every batch, 0 … {STEPS} | {len(ways)} | {len(ways)} | {len(ways) // 8} | {checked} |")
+    alone = 40
+    for _ in range(alone):
+        check_resumption(root, streams, rng.sample(ways, 1), rng.sample(ways, 1), [rng.randrange(STEPS + 1)])
+    print(f"| {order} | one random batch | {len(ways)} | {len(ways)} | {alone} | {alone} |")

@@ -30,17 +30,17 @@ def load_opencv() -> Any:
     return cv2
 
 
-def decode_pixels(data: bytes, reduction: int = 1) -> NDArray[Any] | None:
+def decode_pixels(data: bytes, reduction: int = 1, grey: bool = False) -> NDArray[Any] | None:
     """What the file holds, as OpenCV gives it: grey, BGR or BGRA, of uint8 or uint16, not turned; None if it cannot.
 
-    `reduction` 2, 4 or 8 decodes a JPEG to that part of its size, in BGR: the decoder then skips frequencies that
-    shrinking would throw away (640 × 480 to 224: 725 a second instead of 434).
+    `reduction` 2, 4 or 8 decodes a JPEG to that part of its size, in BGR or in grey: the decoder then skips frequencies
+    that shrinking would throw away (640 × 480 to 224: 725 a second instead of 434).
     """
     cv2 = load_opencv()
     flags = cv2.IMREAD_UNCHANGED
     if reduction > 1:
-        reduced = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
-        flags = reduced[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+        kind = "GRAYSCALE" if grey else "COLOR"
+        flags = getattr(cv2, f"IMREAD_REDUCED_{kind}_{reduction}") | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         with clock("decode picture"), silence_stderr():
             pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
