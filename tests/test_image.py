@@ -269,7 +269,9 @@ def test_a_jpeg_is_judged_as_its_pixels_are(side: int, grey: bool) -> None:
 
 
 def reencode_as_png(data: bytes) -> bytes:
-    return encode_png(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR))
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return encode_png(pixels.astype(np.uint8))
 
 
 def test_what_is_fine_grained_is_not_flat() -> None:
