@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -99,6 +100,23 @@ def test_a_key_is_there_once_in_a_split(tmp_path: Path) -> None:
     shards = [write_shard(tmp_path / f"{n}.tar", SMALL_FIELDS, [sample]) for n in range(2)]
     with pytest.raises(FormatError, match="'sample-000' is there twice"):
         write_split(tmp_path, SMALL_FIELDS, shards)
+
+
+def test_all_is_on_the_disk_before_the_manifest_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are written without a sync, so somebody has to sync each of them, and before that."""
+    synced: list[int] = []
+
+    def note(handle: int) -> None:
+        synced.append(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", note)
+    with ShardWriter(tmp_path, "train", SMALL_FIELDS, samples_per_shard=2) as writer:
+        for sample in make_samples(5):
+            writer.write(sample.key, sample.arrays)
+    manifest = synced.index((tmp_path / "dataset.json").stat().st_ino)
+    files = list((tmp_path / "train").iterdir())
+    assert len(files) == 4
+    assert {path.stat().st_ino for path in files} <= set(synced[:manifest])
 
 
 def test_python_numbers_stand_for_scalars() -> None:
