@@ -155,12 +155,14 @@ class Cluster:
         source = hash_source(function.__module__) if self._place.check_source else None
         job = pickle.dumps(_Job(self._place, make_call(function, task, source)))
         key = f"{function.__name__}-{next(self._submissions)}"  # Dask gives the old result for an old key
-        return self._client.submit(self._runner, job, key=key, pure=False)
+        with self._notice_loss():
+            return self._client.submit(self._runner, job, key=key, pure=False)
 
     def cancel(self, futures: "list[Future]") -> None:
         """Let go of tasks; the processes that are at work on them are ended within seconds."""
-        if futures and self._client.status == "running":
-            self._client.cancel(futures)
+        if futures:
+            with suppress(PipelineError), self._notice_loss():
+                self._client.cancel(futures)
 
     def count_threads(self) -> int:
         """How many tasks the cluster can run at a time; a cluster may grow and shrink.
@@ -168,9 +170,8 @@ class Cluster:
         Raises:
             PipelineError: the scheduler is gone.
         """
-        if self._client.status != "running":
-            raise self.explain_loss()
-        return sum(self._client.nthreads().values())
+        with self._notice_loss():
+            return sum(self._client.nthreads().values())
 
     def find_memory(self, threads: int) -> int:
         """Bytes that tasks under way may take together."""
@@ -179,12 +180,20 @@ class Cluster:
         allowed = threads * self._place.limits.memory
         return allowed if self._place.check_source else min(allowed, int(0.8 * MEMORY_LIMIT))
 
-    def explain_loss(self) -> PipelineError:
-        """What to say where the scheduler is gone."""
-        return PipelineError(
-            f"the Dask scheduler at {self._name} is gone: start it and its workers again, then run this again; "
-            "what is finished is kept"
-        )
+    @contextmanager
+    def _notice_loss(self) -> Iterator[None]:
+        """Say what to do where the scheduler is gone; the client may know that already, or find out only now."""
+        from distributed.client import ClosedClientError
+
+        try:
+            if self._client.status != "running":
+                raise ClosedClientError
+            yield
+        except (OSError, TimeoutError, ClosedClientError) as error:
+            raise PipelineError(
+                f"the Dask scheduler at {self._name} is gone: start it and its workers again, then run this again; "
+                "what is finished is kept"
+            ) from error
 
 
 class _Flight(Generic[Task, Result]):
@@ -197,7 +206,7 @@ class _Flight(Generic[Task, Result]):
         self._tasks = tasks
         self._waiting = deque[int]()  # were lost with their worker
         self._unseen = 0  # the first that was never launched
-        self._under_way: dict[str, _UnderWay] = {}
+        self._under_way: dict[str, tuple[int, Future]] = {}  # the number of the task that Dask knows by this key
         self._landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._losses: Counter[int] = Counter()
         self._threads = cluster.count_threads()
@@ -214,13 +223,13 @@ class _Flight(Generic[Task, Result]):
             else:
                 self._unseen += 1
             future = self._cluster.submit(self._function, self._tasks[number])
-            self._under_way[future.key] = _UnderWay(number, future)
+            self._under_way[future.key] = number, future
             future.add_done_callback(self._landed.put)
         return bool(self._under_way)
 
     def _has_memory(self, number: int) -> bool:
         """Whether a task fits beside those under way; one that fits nowhere goes alone."""
-        taken = sum(self._estimate(other.number) for other in self._under_way.values())
+        taken = sum(self._estimate(other) for other, _ in self._under_way.values())
         return not taken or taken + self._estimate(number) <= self._cluster.find_memory(self._threads)
 
     def _estimate(self, number: int) -> int:
@@ -233,7 +242,7 @@ class _Flight(Generic[Task, Result]):
             future = self._landed.get(timeout=LOOK)
         except queue.Empty:
             return None
-        number = self._under_way.pop(future.key).number
+        number, _ = self._under_way.pop(future.key)
         what = name_task(self._function, self._tasks[number], number)
         answer = self._read(future, number, what)
         return None if answer is None else (number, answer.read(what))
@@ -271,17 +280,9 @@ class _Flight(Generic[Task, Result]):
 
     def cancel(self) -> None:
         """Nobody waits any more for what is under way."""
-        futures = [task.future for task in self._under_way.values()]
+        futures = [future for _, future in self._under_way.values()]
         self._under_way.clear()
         self._cluster.cancel(futures)
-
-
-@dataclass(frozen=True)
-class _UnderWay:
-    """A task that was handed to Dask, by its number."""
-
-    number: int
-    future: "Future"
 
 
 @dataclass(frozen=True)

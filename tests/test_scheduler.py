@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import remote
 from pipeline.errors import PipelineError
-from pipeline.execute import open_workers, run_tasks
+from pipeline.execute import Cluster, open_workers, run_tasks
 from pipeline.isolate.cell import Limits
 from pipeline.isolate.host import Host
 from pipeline.isolate.triage import Call, make_call, run_call
@@ -149,6 +149,22 @@ def test_a_scheduler_that_dies_is_one_clear_line_and_leaves_nothing(tmp_path: Pa
             "what is finished is kept\n"
         )
         wait_for(lambda: not any(map(is_alive, ours)))
+
+
+def test_a_scheduler_that_dies_while_it_is_asked(tmp_path: Path) -> None:
+    gone = "^the Dask scheduler at tcp://127.0.0.1:[0-9]+ is gone: start it"
+    with start_cluster(tmp_path, 1) as cluster, open_workers(make_run(cluster.address, tmp_path), 4) as workers:
+        results = workers.run_tasks(work_on, make_tasks(0.05))
+        next(results)
+        assert isinstance(workers, Cluster)
+        cluster.scheduler.kill()
+        for _ in range(2):  # the client finds out; it knows
+            with pytest.raises(PipelineError, match=gone):
+                workers.count_threads()
+        with pytest.raises(PipelineError, match=gone):
+            workers.submit(work_on, make_tasks()[0])
+        with pytest.raises(PipelineError, match=gone):
+            list(results)
 
 
 def test_a_driver_that_dies_leaves_nothing_at_work(tmp_path: Path) -> None:
