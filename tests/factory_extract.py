@@ -130,14 +130,15 @@ def make_params(**changes: Any) -> ExtractParams:
     return check_block({"extract": block}, "extract", ExtractParams)
 
 
-def make_run(cache: Path, workers: int = 0) -> RunParams:
+def make_run(cache: Path, workers: int = 0, **more: Any) -> RunParams:
     """The block `run` with a cache."""
-    return RunParams(workers=workers, memory="1 GiB", cache=str(cache), cache_bytes=CACHE_BYTES, progress=False)
+    given = {"memory": "1 GiB", "cache": str(cache), "cache_bytes": CACHE_BYTES, "progress": False}
+    return RunParams.model_validate({"workers": workers, **given, **more})
 
 
-def run_extract(folder: Path, params: ExtractParams, workers: int = 0) -> Outcome:
-    """Run the step on `folder / "data"` and publish what it made; gives its checked outcome."""
-    with open_workspace("extract", folder / "data", make_run(folder / "cache", workers)) as workspace:
+def run_extract(folder: Path, params: ExtractParams, workers: int = 0, **more: Any) -> Outcome:
+    """Run the step on `folder / "data"` and publish what it made; gives its checked outcome. `more` is for `run`."""
+    with open_workspace("extract", folder / "data", make_run(folder / "cache", workers, **more)) as workspace:
         outcome = extract(params, workspace)
         outcome.check()
         publish(workspace, sorted(out.name for out in workspace.work.iterdir()))

@@ -168,12 +168,13 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="5_shards has another manifest"):
         check_written(root, replace(manifest, extract=None), 2)
     path = root / "train" / "train-000000.tar"
-    sha256 = manifest.splits["train"].shards[0].sha256
-    check_file(path, sha256)
-    path.write_bytes(b"x" + path.read_bytes()[1:])
-    with pytest.raises(PipelineError, match=r"train-000000\.tar is not as it was written"):
-        check_file(path, sha256)
-    path.write_bytes(path.read_bytes()[:-1])
+    content = path.read_bytes()
+    chunks = [content[:700], b"", content[700:]]
+    check_file(path, chunks)
+    for spoilt in (b"x" + content[1:], content[:-1] + b"x", content + b"x", content[:-1]):
+        path.write_bytes(spoilt)
+        with pytest.raises(PipelineError, match=r"train-000000\.tar is not as it was written"):
+            check_file(path, chunks)
     with pytest.raises(LedgerError, match=r"train/train-000000\.tar has another size"):
         check_written(root, manifest, 2)
 

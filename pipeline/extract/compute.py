@@ -15,7 +15,7 @@ from pipeline.cache.find import Fingerprints, Numbers, read_print
 from pipeline.columns import open_row_file
 from pipeline.errors import PipelineError
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.read import Extractor, Folders, read_item
+from pipeline.extract.read import ITEM_BYTES, Extractor, Folders, read_item
 from pipeline.extract.samples import make_part
 from pipeline.extract.wanted import Spans, Wanted, read_span
 from pipeline.isolate.items import watch_items
@@ -29,9 +29,6 @@ MAX_ITEMS = 256
 
 MAX_BYTES = 16 << 20
 """Of a chunk's features, which are in memory until all are there."""
-
-ITEM_BYTES = 256 << 20
-"""Taken for granted of a task: libraries, and the largest item that is likely."""
 
 MIN_CHUNKS = 64
 """Of a modality, where it has as many items: what a kill takes is the chunks that were under way."""
@@ -115,6 +112,11 @@ class Chunks:
 
     def __len__(self) -> int:
         return -(-len(self._missing) // self._chunk)
+
+    @property
+    def features(self) -> int:
+        """How many there are."""
+        return len(self._missing)
 
     @property
     def modality(self) -> str:

@@ -15,6 +15,7 @@ from pipeline.extract.compute import Chunks, FeatureResult, FeatureTask, compute
 from pipeline.extract.corpus import Corpus, order_rows
 from pipeline.extract.keep import hash_assembly, list_code
 from pipeline.extract.learn import TRAIN, find_learning, learn, plan_counting
+from pipeline.extract.own import choose_own, list_own
 from pipeline.extract.shard import Learned, Recipe, ShardResult, ShardTask, make_shard
 from pipeline.params import RunParams
 from pipeline.progress import show_progress
@@ -46,12 +47,13 @@ class Making:
 
     def _plan_missing(self) -> None:
         """The tasks for what the cache does not have; what is learned from first, since all else waits for it."""
+        choose_own(self._corpus.shards, self._corpus.wanted)
         rows = order_rows(self._corpus.shards)
         learner = self._corpus.learner
         for name, extractor in sorted(self._corpus.extractors.items(), key=lambda named: named[0] != learner):
             wanted = self._corpus.wanted[name]
             missing = wanted.order_missing(rows)
-            self._computed[name] = len(missing)
+            self._computed[name] = len(missing) + (0 if wanted.own is None else int(wanted.own.sum()))
             if len(missing):
                 self._chunks.append(Chunks(wanted, missing, extractor, self._corpus.folders))
 
@@ -77,7 +79,7 @@ class Making:
             ParamsError, InputError: a modality that has work to do lacks something.
         """
         finished = workers.run_tasks(compute_features, Tasks(self._count_chunks(), self._make_task))
-        total = sum(self._computed.values())
+        total = sum(chunks.features for chunks in self._chunks)
         for number, result in show_progress(finished, total, "features", self._run, self._measure_chunk):
             chunks, own = self._find_chunk(number)
             places, wanted = chunks.find_places(own), chunks.wanted
@@ -147,6 +149,7 @@ class Making:
                 shard.rows.tolist(),
                 {name: features.place_samples(shard.rows) for name, features in wanted.items()},
                 {name: features.find_lost(shard.rows) for name, features in wanted.items()},
+                list_own(shard, wanted),
                 recipe,
                 moments=shard.split == TRAIN,
             )

@@ -1,7 +1,7 @@
 """Features from the item cache; and what the cache does not have, or what is damaged there, computed anew."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +15,16 @@ from pipeline.cache.reader import EntryReader
 from pipeline.cache.rows import DamagedError, Entry
 from pipeline.cache.verdicts import decode_rejection
 from pipeline.errors import InputError
-from pipeline.extract.samples import Part, Tables
-from pipeline.item_name import name_item
+from pipeline.extract.samples import Part, Tables, name_origin
 from pipeline.modalities.modality import Item
 from pipeline.modalities.table import MODALITIES
 from pipeline.params import Params
 from pipeline.records import Rejection
 from pipeline.stopwatch import clock
 from pipeline.store import TarReader
+
+ITEM_BYTES = 256 << 20
+"""Of memory, taken for granted of a task that computes: libraries, and the largest item that is likely."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Extractor:
 
 
 class FeatureReader:
-    """Reads features; a context manager. `computed` counts what was computed anew, `damaged` names objects to blame."""
+    """Reads features; a context manager. `computed` counts those that `read` had to compute, `damaged` names objects
+    that are."""
 
     def __init__(self, folders: Folders, extractors: Mapping[str, Extractor]) -> None:
         self._extractors = extractors
@@ -74,7 +77,7 @@ class FeatureReader:
         self._items = self._stack.enter_context(TarReader(folders.data))
         self._objects = folders.objects
         self._entries = self._stack.enter_context(EntryReader(self._objects))
-        self._again: dict[bytes, Entry] = {}
+        self._fresh: dict[bytes, Entry] = {}
         self.computed = 0
         self.damaged: set[str] = set()
 
@@ -84,6 +87,9 @@ class FeatureReader:
         Raises:
             InputError: it has to be computed, and the item's bytes are damaged.
         """
+        fingerprint = placed.read_print(at)
+        if fingerprint in self._fresh:
+            return _open_verdict(self._fresh[fingerprint])
         try:
             with clock("read cache"):
                 entry = self._entries.read_placed(placed, at)
@@ -91,17 +97,28 @@ class FeatureReader:
                 return _open_verdict(entry)
         except DamagedError:
             self.damaged.add(placed.find_object(at) or "")
-        fingerprint = placed.read_print(at)
         self.computed += 1
-        entry = self._extractors[modality].compute(self.read_item(part), fingerprint)
-        if entry.rejected or MODALITIES[modality].learning is not None:
-            self._again[fingerprint] = entry
-        return _open_verdict(entry)
+        return _open_verdict(self.compute(modality, fingerprint, part))
 
-    def keep_computed(self) -> None:
-        """Store what was computed anew and will be in no shard."""
-        if self._again:
-            self._objects.write_pack(list(self._again.values()))
+    def prepare(self, modality: str) -> None:
+        """See `Extractor.prepare`."""
+        self._extractors[modality].prepare()
+
+    def compute(self, modality: str, fingerprint: bytes, part: Part) -> Entry:
+        """Compute the feature of a part, which is that of this fingerprint, and remember it.
+
+        Raises:
+            InputError: the item's bytes are damaged.
+        """
+        entry = self._extractors[modality].compute(self.read_item(part), fingerprint)
+        self._fresh[fingerprint] = entry
+        return entry
+
+    def keep_computed(self, there: Container[bytes] = ()) -> None:
+        """Store what was computed here, but what is in the cache already: the features of the fingerprints `there`."""
+        entries = [entry for fingerprint, entry in self._fresh.items() if fingerprint not in there]
+        if entries:
+            self._objects.write_pack(entries)
 
     def read_item(self, part: Part) -> Item:
         """The item of a part, see `read_item`."""
@@ -130,6 +147,6 @@ def read_item(part: Part, reader: TarReader) -> Item:
         data = reader.read(part.place)
         sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != part.sha256:
-        named = name_item({"source": "", "file": "", "part": "", **part.origin})
+        named = name_origin(part.origin)
         raise InputError(f"{part.place.tar} is damaged at {named}: remove it and run `dvc repro` again")
     return Item(data, part.media_type, part.orientation, part.start, part.end)

@@ -25,6 +25,7 @@ from pipeline.columns import (
 )
 from pipeline.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES
 from pipeline.errors import InputError
+from pipeline.item_name import name_item
 from pipeline.records import Drop, Reason
 from pipeline.store import Place, read_place
 from pipeline.tables import Row
@@ -228,6 +229,11 @@ def make_part(item: Row, start: float | None, end: float | None) -> Part:
     """What a sample takes from the item of this row."""
     origin: dict[str, Any] = {column: item[column] for column in ORIGIN if item[column]}
     return Part(read_place(item), item["sha256"], item["media_type"], item["orientation"] or 1, start, end, origin)
+
+
+def name_origin(origin: Mapping[str, str]) -> str:
+    """What messages call the item of a `Part`."""
+    return name_item({"source": "", "file": "", "part": "", **origin})
 
 
 def find_classes(samples: SampleColumns, wanted: tuple[str, ...] | None) -> tuple[str, ...] | None:

@@ -25,6 +25,7 @@ class Wanted:
         found: their fingerprints, sorted, and where they are.
         of_sample: for each sample the place of its feature among them, -1 where it has no such item.
         items: for each feature the row of its item in the cleaned table.
+        own: for each whether the task of its shard computes it, see `pipeline.extract.own`; None where none does.
         lost: what is to be said of features that no worker can compute, by their place.
     """
 
@@ -33,6 +34,7 @@ class Wanted:
         self.of_sample = of_sample
         self.items = items
         self._spans = spans
+        self.own: NDArray[np.bool_] | None = None
         self.lost: dict[int, Rejection] = {}
 
     def take_spans(self, places: NDArray[np.int64] | Numbers) -> Spans | None:
@@ -50,11 +52,21 @@ class Wanted:
         places = enumerate(self.of_sample[rows].tolist())
         return {at: self.lost[place] for at, place in places if place in self.lost}
 
+    def find_own(self, rows: NDArray[np.int64]) -> list[int]:
+        """Those of these samples, by their place, whose feature the task of their shard computes."""
+        if self.own is None:
+            return []
+        places = self.of_sample[rows]
+        return np.flatnonzero((places >= 0) & self.own[places]).tolist()
+
     def order_missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The places of the features that are in no object, as the samples in this order need them first."""
+        """The places of the features that are in no object and not `own`, as the samples in this order need them."""
         places = self.of_sample[rows]
         places = places[places >= 0]
-        different, first = np.unique(places[self.found.objects[places] < 0], return_index=True)
+        waiting = self.found.objects[places] < 0
+        if self.own is not None:
+            waiting &= ~self.own[places]
+        different, first = np.unique(places[waiting], return_index=True)
         missing: NDArray[np.int64] = different[np.argsort(first)].astype(np.int64)
         return missing
 

@@ -22,17 +22,14 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError
-from pipeline.isolate.items import NOWHERE, Divisible, Mark, use_mark
+from pipeline.isolate.items import NOWHERE, UNTOUCHED, Divisible, Mark, use_mark
 from pipeline.parent_death import end_with_parent
-from pipeline.records import Reason, Rejection
+from pipeline.records import Rejection
 from pipeline.stopwatch import OTHER, clock, take_times
 
 Request = tuple[bytes, str, str | None, Mapping[int, Rejection], int | None]
 """The pickled function and task; the folder to work in; the hash that the function's source must have, if any; the
 items that are lost; and the only item to work on, if there is only one: its result is of no use, but it ends or not."""
-
-UNTOUCHED = Rejection(Reason.TIMEOUT, "left out while another item runs alone")
-"""For the others; by its reason it is one of those that no step may keep for another run."""
 
 RESULT, REFUSED, FAILED, NO_MEMORY = "result", "refused", "failed", "no memory"
 """What a process says of a task: its pickled result and the seconds that it took by part; an error for a person with
@@ -152,8 +149,7 @@ def _run(request: Request, mark: Mark) -> tuple[str, bytes]:
         _enter(folder)
         function, task = pickle.loads(payload)
         _check_source(function, source)
-        if isinstance(task, Divisible):
-            items = task.count_items()
+        if isinstance(task, Divisible) and (items := task.count_items()):
             mark.start(items if alone is None else 1)
             others = {} if alone is None else {item: UNTOUCHED for item in range(items) if item != alone}
             task = task.lose_items({**others, **lost}) if others or lost else task

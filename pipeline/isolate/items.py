@@ -4,9 +4,12 @@ import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol, Self, TypeVar, runtime_checkable
 
-from pipeline.records import Rejection
+from pipeline.records import Reason, Rejection
 
 Item = TypeVar("Item")
+
+UNTOUCHED = Rejection(Reason.TIMEOUT, "left out while another item runs alone")
+"""For the others; by its reason it is one of those that no step may keep for another run."""
 
 NOWHERE = -1
 """In place of an item's number: at none, or not known."""
@@ -18,7 +21,8 @@ class Divisible(Protocol):
 
     Its function goes through them with `watch_items`, in the order of their numbers, and gives for those that it was
     told are lost the rejection that it was told, without touching them. So what comes out is what would come out if
-    that item had been rejected in an ordinary way, whatever happened on the way there.
+    that item had been rejected in an ordinary way, whatever happened on the way there. Where it is told `UNTOUCHED`,
+    nobody reads the result: it may be left out.
     """
 
     def count_items(self) -> int:
@@ -65,6 +69,12 @@ def use_mark(mark: Mark) -> None:
     """Let `watch_items` say in `mark` where this process is."""
     global _mark
     _mark = mark
+
+
+def end_items() -> None:
+    """What the task does from here on is about no item: it has no limit of time, and no item answers for its end."""
+    if _mark is not None:
+        _mark.start(NOWHERE)
 
 
 def watch_items(items: Iterable[Item]) -> Iterator[Item]:

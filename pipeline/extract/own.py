@@ -1,0 +1,86 @@
+"""Features that one shard alone needs: computed by the task that makes it, they are written once, in the shard.
+
+Where there are few such shards, chunks are the better tasks (`pipeline.extract.compute`): smaller, for a kill takes
+what was under way, and spread over all workers. No byte of the output depends on which way a feature came.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cache.find import ABSENT, Placed
+from pipeline.extract.plan import PlannedShard
+from pipeline.extract.read import FeatureReader
+from pipeline.extract.samples import AlignedSample, name_origin
+from pipeline.extract.wanted import Wanted
+from pipeline.isolate.items import end_items, watch_items
+from pipeline.modalities.table import MODALITIES
+from pipeline.records import Rejection
+
+MIN_SHARDS = 64
+"""That have features of their own: what a kill takes is the shards that were under way."""
+
+MAX_FEATURES = 2048
+"""Of a shard: some seconds of work."""
+
+Own = Sequence[tuple[str, int]]
+"""Modality and place in the shard of each feature that its task computes, in that order."""
+
+
+def choose_own(shards: Sequence[PlannedShard], wanted: Mapping[str, Wanted]) -> None:
+    """Mark the features that are to be computed with their shards, if there are any: `Wanted.own`.
+
+    They are in no object of the cache, one sample alone needs them, and nothing is learned from them.
+    """
+    single = {name: _find_single(each) for name, each in wanted.items() if MODALITIES[name].learning is None}
+    counts = np.zeros(len(shards), np.int64)
+    for name, features in single.items():
+        of_sample = wanted[name].of_sample
+        counts += [int(features[_drop_absent(of_sample[shard.rows])].sum()) for shard in shards]
+    if np.count_nonzero(counts) >= MIN_SHARDS and counts.max() <= MAX_FEATURES:
+        for name, features in single.items():
+            wanted[name].own = features
+
+
+def _find_single(wanted: Wanted) -> NDArray[np.bool_]:
+    """Which features are missing and needed by one sample only."""
+    users = np.bincount(_drop_absent(wanted.of_sample), minlength=len(wanted.found.wanted))
+    single: NDArray[np.bool_] = (users == 1) & (wanted.found.objects == ABSENT)
+    return single
+
+
+def _drop_absent(places: NDArray[np.int32]) -> NDArray[np.int32]:
+    return places[places >= 0]
+
+
+def list_own(shard: PlannedShard, wanted: Mapping[str, Wanted]) -> Own:
+    """The features that the task of a shard computes: sample by sample."""
+    own = [(name, at) for name, each in wanted.items() for at in each.find_own(shard.rows)]
+    return sorted(own, key=lambda feature: feature[1])
+
+
+def compute_own(
+    own: Own,
+    samples: Sequence[AlignedSample],
+    features: Mapping[str, Placed],
+    lost: Mapping[str, Mapping[int, Rejection]],
+    reader: FeatureReader,
+) -> None:
+    """Compute them, but those that are lost; the reader has them from then on.
+
+    Raises:
+        ParamsError, InputError: a modality lacks something; or an item's bytes are not those that were cleaned.
+    """
+    for modality in sorted({modality for modality, _ in own}):
+        reader.prepare(modality)
+    for modality, at in watch_items(own):
+        if at in lost[modality]:
+            continue
+        part = samples[at].parts[modality]
+        try:
+            reader.compute(modality, features[modality].read_print(at), part)
+        except Exception as error:
+            error.add_note(f"at {name_origin(part.origin)}")
+            raise
+    end_items()

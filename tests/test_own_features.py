@@ -1,0 +1,105 @@
+"""Features that are computed with their shards: the same bytes as any other way, each of them once, and none lost."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
+from pipeline.errors import MachineDrops
+from pipeline.extract import own
+from pipeline.extract.shard import make_shard
+from pipeline.isolate.items import UNTOUCHED
+from pipeline.tables import DROPPED, read_table
+from tests.factory_extract import (
+    Thing,
+    draw_item,
+    make_params,
+    make_things,
+    plan_tasks,
+    run_extract,
+    write_corpus,
+)
+from tests.running import hash_files
+
+PARAMS = make_params(shards=8, max_dropped=0.9)
+
+
+@pytest.fixture
+def with_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few the shards are, their features are computed with them."""
+    monkeypatch.setattr(own, "MIN_SHARDS", 1)
+
+
+def count_features(notes: Sequence[str]) -> str:
+    return next(note for note in notes if note.startswith("features: "))
+
+
+def give_corpus(folder: Path, things: Sequence[Thing]) -> None:
+    """A corpus in place of the one that was there."""
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    write_corpus(folder / "data", things)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_bytes_as_from_chunks(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    things = [*make_things(40), Thing("broken", contents={"image": b"\x89PNG but not really"})]
+    things += [Thing(f"shared-{n}", contents={"image": draw_item("one", "image")}) for n in range(3)]
+    made = {}
+    for shards in (1, 10**6):
+        monkeypatch.setattr(own, "MIN_SHARDS", shards)
+        folder = tmp_path / str(shards)
+        write_corpus(folder / "data", things)
+        outcome = run_extract(folder, PARAMS, workers)
+        made[shards] = hash_files(folder / "data" / SHARDS_FOLDER), hash_files(folder / "data" / EXTRACT_FOLDER)
+        # 44 sounds, 44 texts, and 42 pictures: three samples share one.
+        assert count_features(outcome.notes) == "features: 0 kept, 130 computed (44 text, 42 image, 44 audio)"
+        again = run_extract(folder, PARAMS, workers)
+        assert count_features(again.notes) == "features: 130 kept, 0 computed"
+    assert made[1] == made[10**6]
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_what_is_in_no_shard_is_kept(tmp_path: Path) -> None:
+    """The sound of a sample that its picture drops, and the verdict on the picture."""
+    give_corpus(tmp_path, [*make_things(8), Thing("broken", contents={"image": b"no picture"})])
+    run_extract(tmp_path, PARAMS)
+    give_corpus(tmp_path, [*make_things(8), Thing("broken", "val", contents={"image": b"no picture"})])
+    outcome = run_extract(tmp_path, PARAMS)
+    assert count_features(outcome.notes) == "features: 27 kept, 0 computed"
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_a_new_sample_is_all_that_is_computed(tmp_path: Path) -> None:
+    give_corpus(tmp_path, make_things(40))
+    run_extract(tmp_path, PARAMS)
+    give_corpus(tmp_path, [*make_things(40), Thing("new")])
+    outcome = run_extract(tmp_path, PARAMS)
+    assert count_features(outcome.notes) == "features: 120 kept, 3 computed (1 text, 1 image, 1 audio)"
+
+
+@pytest.mark.usefixtures("with_shards")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at memory in /proc")
+def test_poison_is_lost_alone_and_all_else_is_kept(tmp_path: Path) -> None:
+    large = bytes(cv2.imencode(".png", np.zeros((10_000, 10_000), np.uint8))[1])
+    give_corpus(tmp_path, [*make_things(24), Thing("large", contents={"image": large})])
+    with pytest.raises(MachineDrops):
+        run_extract(tmp_path, PARAMS, 1, memory="250 MiB")
+    outcome = run_extract(tmp_path, PARAMS, 1, memory="250 MiB", allow_machine_drops=True)
+    assert count_features(outcome.notes) == "features: 74 kept, 1 computed (1 image)"
+    dropped = read_table(tmp_path / "data" / EXTRACT_FOLDER / "dropped.parquet", DROPPED)
+    assert [(row["key"], row["reason"]) for row in dropped] == [("large", "memory")]
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_an_item_that_runs_alone_writes_no_shard(tmp_path: Path) -> None:
+    give_corpus(tmp_path, make_things(40))
+    task = plan_tasks(tmp_path, PARAMS)[0]
+    alone = task.lose_items(dict.fromkeys(range(1, task.count_items()), UNTOUCHED))
+    assert make_shard(alone).shard.written is None
+    assert not task.path.exists()
+    assert make_shard(task).shard.written is not None
