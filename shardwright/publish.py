@@ -2,8 +2,9 @@
 
 import os
 import secrets
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 SYNCING = 8
@@ -39,6 +40,20 @@ def sync_files(paths: Sequence[Path]) -> None:
     with ThreadPoolExecutor(SYNCING, "shardwright-sync") as pool:
         list(pool.map(_sync, paths))
         list(pool.map(_sync, {path.parent for path in paths}))
+
+
+@contextmanager
+def sync_behind() -> Iterator[Callable[[Path], object]]:
+    """A function that has a file made durable while other work goes on; its name only `sync_files` does.
+
+    Raises:
+        OSError: at the end, if one of the files could not be: an error that a disk reports once.
+    """
+    with ThreadPoolExecutor(1, "shardwright-sync") as pool:
+        begun: list[Future[None]] = []
+        yield lambda path: begun.append(pool.submit(_sync, path))
+        for each in begun:
+            each.result()
 
 
 def _sync(path: Path) -> None:

@@ -5,8 +5,9 @@ import json
 import os
 import pickle
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from shardwright import (
     write_split,
 )
 from shardwright.canonical import encode_canonical
+from shardwright.publish import sync_behind
 from tests.shard_samples import (
     SMALL_FIELDS,
     Written,
@@ -117,6 +119,30 @@ def test_all_is_on_the_disk_before_the_manifest_says_so(tmp_path: Path, monkeypa
     files = list((tmp_path / "train").iterdir())
     assert len(files) == 4
     assert {path.stat().st_ino for path in files} <= set(synced[:manifest])
+
+
+def test_a_file_that_cannot_be_made_durable_behind_other_work_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    for path in paths:
+        path.touch()
+    with sync_behind() as sync:
+        sync(paths[0])
+    monkeypatch.setattr(os, "fsync", partial(fail_at, paths[1].stat().st_ino))
+    with pytest.raises(OSError, match="no room"):
+        sync_all(paths)
+
+
+def sync_all(paths: Sequence[Path]) -> None:
+    with sync_behind() as sync:
+        for path in paths:
+            sync(path)
+
+
+def fail_at(inode: int, handle: int) -> None:
+    if os.fstat(handle).st_ino == inode:
+        raise OSError("no room")
 
 
 def test_python_numbers_stand_for_scalars() -> None:

@@ -21,7 +21,7 @@ from pipeline.params import RunParams
 from pipeline.progress import show_progress
 from pipeline.tasks import Tasks
 from shardwright.canonical import encode_canonical
-from shardwright.publish import write_file
+from shardwright.publish import sync_behind, write_file
 
 
 class Making:
@@ -126,7 +126,13 @@ class Making:
         order = sorted(range(len(tasks)), key=lambda number: -len(shards[number].rows))
         finished = workers.run_tasks(make_shard, Tasks(len(tasks), lambda place: tasks[order[place]]))
         total = sum(len(shard.rows) for shard in shards)
-        results = dict(show_progress(finished, total, "samples", self._run, _measure_shard))
+        results: dict[int, ShardResult] = {}
+        with sync_behind() as sync:
+            for place, result in show_progress(finished, total, "samples", self._run, _measure_shard):
+                results[place] = result
+                shard = shards[order[place]]
+                if result.shard.written is not None:
+                    sync(root / shard.split / shard.name)
         made = [results[place] for place in sorted(results, key=lambda place: order[place])]
         for result in made:
             self._again += result.computed
