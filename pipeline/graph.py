@@ -42,9 +42,14 @@ class Node:
 NODES = (
     Node("crawl", ("crawl", "demo"), (), (CRAWLED_FOLDER,)),
     Node("ingest", ("ingest",), (CRAWLED_FOLDER,), (INGESTED_FOLDER,)),
-    Node("clean", ("clean",), (INGESTED_FOLDER,), (CLEANED_FOLDER,)),
+    Node("clean", ("clean",), (CRAWLED_FOLDER, INGESTED_FOLDER), (CLEANED_FOLDER,)),
     Node("align", ("align",), (CLEANED_FOLDER,), (ALIGNED_FOLDER,)),
-    Node("extract", ("extract",), (INGESTED_FOLDER, CLEANED_FOLDER, ALIGNED_FOLDER), (SHARDS_FOLDER, EXTRACT_FOLDER)),
+    Node(
+        "extract",
+        ("extract",),
+        (CRAWLED_FOLDER, INGESTED_FOLDER, CLEANED_FOLDER, ALIGNED_FOLDER),
+        (SHARDS_FOLDER, EXTRACT_FOLDER),
+    ),
     Node("train", ("train",), (SHARDS_FOLDER,), (MODEL_FOLDER,)),
     Node("evaluate", ("evaluate",), (SHARDS_FOLDER, MODEL_FOLDER), (REPORT_FOLDER,)),
 )

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,17 @@ class Ingest:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}
 
 
-def run_ingest(folder: Path, params: IngestParams, responses: Iterable[Response] = ()) -> Ingest:
-    """One run over `params.root`, relative to `folder`, and a crawl; the ledger's sum is checked."""
+def run_ingest(
+    folder: Path,
+    params: IngestParams,
+    responses: Iterable[Response] = (),
+    spoil: Callable[[Path], None] = lambda folder: None,
+) -> Ingest:
+    """One run over `params.root`, relative to `folder`, and a crawl; the ledger's sum is checked. `spoil` gets the data
+    folder before the run."""
     data = folder / f"run-{next(_runs)}"
     write_crawl(data, responses)
+    spoil(data)
     root = folder / params.root
     if params.root == "inbox":
         root.mkdir(exist_ok=True)

@@ -240,6 +240,37 @@ def test_a_listed_url_brings_its_caption(tmp_path: Path) -> None:
     assert result.read_texts() == {("a.png", "caption"): "a word"}
 
 
+def test_what_the_crawl_has_is_not_written_again(tmp_path: Path) -> None:
+    picture = make_picture()
+    responses = [
+        Response("http://a.test/1.png", picture),
+        Response("http://a.test/2.png", picture),
+        Response("http://a.test/3.txt", "A text becomes items of its own."),
+    ]
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox/4.png").write_bytes(picture)
+    found = run_ingest(tmp_path, make_params(), responses)
+    assert {row["file"]: row["tar"].split("/")[0] for row in found.rows} == {
+        "1.png": "1_crawled",
+        "2.png": "1_crawled",
+        "3.txt": "2_ingested",
+        "4.png": "1_crawled",
+    }
+    with TarReader(found.data) as reader:
+        assert {reader.read(read_place(row)) for row in found.rows if row["modality"] == "image"} == {picture}
+
+
+def test_a_damaged_response_is_named(tmp_path: Path) -> None:
+    def spoil(folder: Path) -> None:
+        tar = folder / "1_crawled/responses-000000.tar"
+        content = bytearray(tar.read_bytes())
+        content[520] ^= 1
+        tar.write_bytes(content)
+
+    with pytest.raises(InputError, match=r"1_crawled/responses-000000\.tar is damaged at http://a\.test/1\.png"):
+        run_ingest(tmp_path, make_params(), [Response("http://a.test/1.png", make_picture())], spoil)
+
+
 def test_a_caption_and_a_part_of_one_name_are_one_item(tmp_path: Path) -> None:
     said = {"caption": "from the list"}
     page = "<!doctype html><table><caption>from the page</caption></table>"

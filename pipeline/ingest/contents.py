@@ -26,13 +26,14 @@ CAPTION = "caption"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """One item's bytes, before it has an identity."""
+    """One item's bytes, before it has an identity; `whole` if they are those of the file."""
 
     part: str
     modality: str
     media_type: str
     data: bytes
     language: str | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def read_contents(data: bytes, incoming: Incoming, params: IngestParams) -> Cont
         parts = parts.merge(_read_page_text(page, params) if page else _split(data, incoming, params))
     items = [_build_text(part) for part in parts.kept]
     if modality != "text":
-        items.append(Content("", modality, media_type, data, incoming.said.language))
+        items.append(Content("", modality, media_type, data, incoming.said.language, whole=True))
     return Contents(items, parts.left_out, page) if items else _reject_empty(parts, page, params)
 
 

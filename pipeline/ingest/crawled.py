@@ -1,14 +1,16 @@
 """The files that a crawl brought: every response that it kept."""
 
+import hashlib
 from functools import partial
 from typing import Any
 
 from pipeline.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.errors import InputError
 from pipeline.ingest.incoming import Incoming, Said
 from pipeline.item_name import name_url
 from pipeline.records import Drop, Reason
 from pipeline.stage import Workspace
-from pipeline.store import TarReader, read_place
+from pipeline.store import Place, TarReader, read_place
 from pipeline.tables import read_table
 
 
@@ -19,7 +21,7 @@ def read_crawled(workspace: Workspace, reader: TarReader) -> tuple[list[Incoming
     is believed. (And where two paths differ in escapes of `%`, `/` and `?` alone.)
 
     Raises:
-        InputError: the crawl's table is missing or damaged.
+        InputError: the crawl's table is missing or damaged; or, from reading a file, its bytes are.
     """
     rows = read_table(workspace.data / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
     found: dict[tuple[str, str], Incoming] = {}
@@ -40,9 +42,17 @@ def _read_row(row: dict[str, Any], reader: TarReader) -> Incoming:
     return Incoming(
         source,
         file,
-        partial(reader.read, place),
+        partial(_read_response, reader, place, row),
         Said(row["caption"], row["label"], None, row["split"], row["licence"], row["attribution"]),
         row["url"],
         row["page"],
         row["content_type"],
+        place,
     )
+
+
+def _read_response(reader: TarReader, place: Place, row: dict[str, Any]) -> bytes:
+    data = reader.read(place)
+    if hashlib.sha256(data).hexdigest() != row["sha256"]:
+        raise InputError(f"{place.tar} is damaged at {row['url']}: remove it and run `dvc repro` again")
+    return data

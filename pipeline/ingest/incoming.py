@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.item_name import name_file
 from pipeline.records import Rejection
+from pipeline.store import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class Said:
 class Incoming:
     """One file. `read` gives its bytes, or why they cannot be had; it may be called more than once.
 
-    `url` and `page` are None for local files; `content_type` is the server's word, which nothing trusts.
+    `url` and `page` are None for local files; `content_type` is the server's word, which nothing trusts. `place` is
+    where its bytes are already, if an earlier stage has them.
     """
 
     source: str
@@ -37,6 +39,7 @@ class Incoming:
     url: str | None = None
     page: str | None = None
     content_type: str | None = None
+    place: Place | None = None
 
     @property
     def key(self) -> str:

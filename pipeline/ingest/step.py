@@ -96,7 +96,10 @@ def _read_pages(files: Sequence[Incoming], params: IngestParams) -> dict[str, Pa
 
 
 class Ingester:
-    """Turns files into rows; the items' bytes go to `store`, each once, and the ledger to `drops` and `parts`."""
+    """Turns files into rows; the items' bytes go to `store`, each once, and the ledger to `drops` and `parts`.
+
+    Crawled files that are items as they are stay where the crawl put them.
+    """
 
     def __init__(self, params: IngestParams, store: TarStore, pages: dict[str, PageFacts]) -> None:
         self.drops: list[Drop] = []
@@ -139,7 +142,8 @@ class Ingester:
         sha256 = hashlib.sha256(item.data).hexdigest()
         place = self._places.get(sha256)
         if place is None:
-            place = self._places[sha256] = self._store.write(sha256, item.data)
+            there = incoming.place if item.whole else None
+            place = self._places[sha256] = there or self._store.write(sha256, item.data)
         return {
             "id": make_id(sha256, incoming.source, incoming.file, item.part),
             "source": incoming.source,
