@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError, LedgerError, TooManyDrops
-from pipeline.item_cache import ItemCache
 from pipeline.records import Drop, Outcome, Reason, Rejection, check_drop_share
 from pipeline.store import TarReader, TarStore
 from pipeline.tables import DROPPED, Columns, read_table, write_dropped, write_table
@@ -105,13 +104,3 @@ def test_a_cut_tar_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(InputError, match="was cut"), TarReader(tmp_path) as reader:
         reader.read(place)
-
-
-def test_a_damaged_cache_entry_is_as_good_as_none(tmp_path: Path) -> None:
-    cache = ItemCache(tmp_path, "responses", tmp_path)
-    assert cache.read("http://demo.test/") is None
-    cache.write("http://demo.test/", b"hello")
-    assert cache.read("http://demo.test/") == b"hello"
-    (entry,) = (path for path in tmp_path.rglob("*") if path.is_file())
-    entry.write_bytes(entry.read_bytes()[:-1] + b"?")
-    assert cache.read("http://demo.test/") is None

@@ -17,7 +17,6 @@ import pytest
 
 from pipeline.disk_errors import explain_disk_errors
 from pipeline.errors import InputError, PipelineError
-from pipeline.item_cache import ItemCache
 from pipeline.params import RunParams
 from pipeline.stage import Workspace, open_workspace, publish
 from pipeline.tables import DROPPED, read_table
@@ -334,14 +333,3 @@ def test_all_outputs_are_published_or_none(workspace: Workspace) -> None:
     with pytest.raises(FileNotFoundError):
         publish(workspace, ["first", "second"])
     assert [path.name for path in workspace.data.iterdir()] == [".lock"]
-
-
-def test_a_cache_entry_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    cache = ItemCache(tmp_path / "cache", "responses", tmp_path)
-    cache.write("a", b"1")
-    (entry,) = (path for path in (tmp_path / "cache").rglob("*") if path.is_file())
-    entry.unlink()
-    entry.mkdir()
-    with pytest.raises(IsADirectoryError):
-        cache.write("a", b"2")
-    assert [path.name for path in tmp_path.iterdir()] == ["cache"]

@@ -1,4 +1,4 @@
-"""Fetches each URL once, ever: answers are kept in the item cache, final ones and failures alike.
+"""Fetches each URL once, ever: answers are kept in the journal, final ones and failures alike.
 
 A run that was killed goes on with what is missing, and a run that is repeated makes no request at all.
 """
@@ -18,13 +18,13 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from pipeline.crawl.addresses import ListedHost
-from pipeline.crawl.exchange import Exchange, Limit, decode_exchange, encode_exchange, reject_size, request
+from pipeline.crawl.exchange import Exchange, Limit, reject_size, request
+from pipeline.crawl.journal import Journal
 from pipeline.crawl.pace import Pace
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES
 from pipeline.crawl.urls import find_host, find_site
-from pipeline.item_cache import ItemCache
 from pipeline.records import Reason, Rejection
 
 MAX_CONNECTIONS = 256
@@ -35,20 +35,20 @@ MAX_RETRY_AFTER = 60.0
 
 
 class Client:
-    """Answers by URL, from the cache or else from the network. `requests` counts the latter."""
+    """Answers by URL, from the journal or else from the network. `requests` counts the latter."""
 
     def __init__(
         self,
         session: aiohttp.ClientSession,
         resolver: Resolver,
-        cache: ItemCache,
+        journal: Journal,
         params: CrawlParams,
         salts: Mapping[str, str],
     ) -> None:
         self.requests = 0
         self._session = session
         self._resolver = resolver
-        self._cache = cache
+        self._journal = journal
         self._params = params
         self._salts = salts
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(params.per_host, params.delay))
@@ -67,23 +67,22 @@ class Client:
         """Leave at least `delay` seconds between the starts of two requests to the site."""
         self._paces[site].delay = max(self._paces[site].delay, delay)
 
-    def read_body(self, url: str) -> bytes | None:
-        """The kept body of a URL that was fetched, or None where the cache has lost it."""
-        data = self._cache.read(self.make_key(url))
-        return decode_exchange(data).body if data is not None else None
+    def read_body(self, url: str) -> tuple[bytes, str] | None:
+        """The kept body of a URL that was fetched and its sha256, or None where the journal has lost it."""
+        answer = self._journal.read(self.make_key(url))
+        return None if answer is None else (answer.exchange.body, answer.sha256)
 
     def make_key(self, url: str) -> str:
-        """The cache's key of an answer: not where the host is, but whether the user says where."""
+        """The journal's key of an answer: not where the host is, but whether the user says where."""
         return f"{url}\n{self._params.refresh}\n{self._salts.get(find_host(url)[0], '')}"
 
     async def _fetch(self, key: str, url: str, limit: Limit, judge: Callable[[Exchange], Exchange]) -> Exchange:
         async with self._locks.setdefault(key, asyncio.Lock()):
-            data = self._cache.read(key)
-            known = decode_exchange(data) if data is not None else None
-            if known is not None and self._still_holds(known, limit):
-                return judge(self._apply_limits(known, limit))  # another agent may be meant now
+            known = self._journal.read(key)
+            if known is not None and self._still_holds(known.exchange, limit):
+                return judge(self._apply_limits(known.exchange, limit))  # another agent may be meant now
             exchange = judge(await self._try_repeatedly(url, limit))
-            self._cache.write(key, encode_exchange(exchange))
+            self._journal.write(key, exchange)
             return exchange
 
     def _still_holds(self, exchange: Exchange, limit: Limit) -> bool:
@@ -165,7 +164,7 @@ def read_retry_after(value: str | None, now: float) -> float:
 
 
 @asynccontextmanager
-async def open_client(params: CrawlParams, hosts: Mapping[str, ListedHost], cache: ItemCache) -> AsyncIterator[Client]:
+async def open_client(params: CrawlParams, hosts: Mapping[str, ListedHost], journal: Journal) -> AsyncIterator[Client]:
     """A client without cookies and proxies, that asks for plain bytes and trusts the system's certificates."""
     resolver = Resolver({name: host.open for name, host in hosts.items()})
     connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0, ssl=ssl.create_default_context())
@@ -178,6 +177,6 @@ async def open_client(params: CrawlParams, hosts: Mapping[str, ListedHost], cach
         trust_env=False,
     ) as session:
         try:
-            yield Client(session, resolver, cache, params, {name: host.salt for name, host in hosts.items()})
+            yield Client(session, resolver, journal, params, {name: host.salt for name, host in hosts.items()})
         finally:
             await resolver.close()

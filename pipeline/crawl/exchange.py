@@ -45,20 +45,19 @@ class Limit:
     cut: bool = False
 
 
-def encode_exchange(exchange: Exchange) -> bytes:
-    """One line of JSON, then the body."""
+def encode_head(exchange: Exchange) -> bytes:
+    """All but the body, as JSON."""
     head = {
         "status": exchange.status,
         "headers": {name: list(values) for name, values in sorted(exchange.headers.items())},
         "rejection": asdict(exchange.rejection) if exchange.rejection else None,
     }
-    return json.dumps(head).encode() + b"\n" + exchange.body
+    return json.dumps(head).encode()
 
 
-def decode_exchange(data: bytes) -> Exchange:
-    """What `encode_exchange` encoded."""
-    line, _, body = data.partition(b"\n")
-    head = json.loads(line)
+def decode_head(encoded: bytes, body: bytes) -> Exchange:
+    """The exchange of which `encode_head` encoded all but the body."""
+    head = json.loads(encoded)
     said = head["rejection"]
     rejection = Rejection(**{**said, "reason": Reason(said["reason"])}) if said else None
     return Exchange(head["status"], head["headers"], body, rejection)

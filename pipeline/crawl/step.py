@@ -15,7 +15,6 @@ from pipeline.crawl.lists import ListedUrl, read_lists
 from pipeline.crawl.params import CrawlParams
 from pipeline.demo.params import DemoParams
 from pipeline.errors import InputError
-from pipeline.item_cache import ItemCache
 from pipeline.records import Drop, Outcome
 from pipeline.source import ROOT, find_source_files
 from pipeline.stage import Workspace
@@ -23,6 +22,7 @@ from pipeline.store import Place, TarStore
 from pipeline.tables import write_dropped, write_table
 
 if TYPE_CHECKING:
+    from pipeline.crawl.journal import Journal
     from pipeline.crawl.walk import Tried
 
 DEMO_HOST = "demo.test"
@@ -31,21 +31,21 @@ DEMO_HOST = "demo.test"
 
 @dataclass
 class Haul:
-    """What a walk brought home: `read_body` gives the bytes that were kept for a final URL."""
+    """What a walk brought home: `read_body` gives the bytes that were kept for a final URL, and their sha256."""
 
     tried: "list[Tried]"
     repeated: list[Drop]
     passed_over: list[Drop]
     requests: int
-    read_body: Callable[[str], bytes | None]
+    read_body: Callable[[str], tuple[bytes, str] | None]
     bad_rows: list[Drop] = field(default_factory=list)
 
 
 def crawl(params: CrawlParams, demo: DemoParams, workspace: Workspace) -> Outcome:
     """Fetch what `params` names; writes `1_crawled/`. Unit: the URL, or the row of a list that gives none.
 
-    Answers are kept in the cache, so that a second run with another reason than `crawl.refresh` makes no request for
-    what is there and writes the same bytes.
+    Answers are kept in a journal in the cache, so that a second run with another reason than `crawl.refresh` makes no
+    request for what is there and writes the same bytes.
 
     Raises:
         InputError: a list is missing, or cannot be used.
@@ -57,9 +57,12 @@ def crawl(params: CrawlParams, demo: DemoParams, workspace: Workspace) -> Outcom
         hosts = {name: ListedHost(_give(parse_endpoint(place))) for name, place in params.hosts.items()}
         if any(DEMO_HOST in text.lower() for text in (*params.start, *(row.url for row in listed))):
             hosts.setdefault(DEMO_HOST, ListedHost(_open_demo(demo, stack), _describe_demo(demo)))
-        haul = asyncio.run(_walk(params, listed, hosts, workspace))
-    haul.bad_rows = bad_rows
-    return _write(haul, workspace.work / CRAWLED_FOLDER)
+        from pipeline.crawl.journal import Journal
+
+        journal = stack.enter_context(Journal(workspace.cache / "answers"))
+        haul = asyncio.run(_walk(params, listed, hosts, workspace, journal))
+        haul.bad_rows = bad_rows
+        return _write(haul, workspace.work / CRAWLED_FOLDER)
 
 
 def _give(endpoint: Endpoint) -> Callable[[], Endpoint]:
@@ -92,14 +95,18 @@ def _describe_demo(demo: DemoParams) -> str:
 
 
 async def _walk(
-    params: CrawlParams, listed: Sequence[ListedUrl], hosts: Mapping[str, ListedHost], workspace: Workspace
+    params: CrawlParams,
+    listed: Sequence[ListedUrl],
+    hosts: Mapping[str, ListedHost],
+    workspace: Workspace,
+    journal: "Journal",
 ) -> Haul:
     from pipeline.crawl.client import open_client
     from pipeline.crawl.visit import Visitor
     from pipeline.crawl.walk import Walk, visit_level
 
     walk = Walk(params)
-    async with open_client(params, hosts, ItemCache(workspace.cache, "responses", workspace.work)) as client:
+    async with open_client(params, hosts, journal) as client:
         visitor = Visitor(client, params.agent.split("/")[0].split()[0])
         level = walk.plan_first_level(params.start, listed)
         while level:
@@ -142,10 +149,10 @@ def _build_rows(haul: Haul, store: TarStore, drops: list[Drop]) -> Iterator[dict
             drops.append(rejection.drop(one.url))
             yield {**row, "reason": str(rejection.reason), "detail": rejection.detail}
             continue
-        body = haul.read_body(row["final_url"])
-        if body is None:
-            raise InputError(f"the item cache has lost the response of {one.url}: run the stage again")
-        sha256 = hashlib.sha256(body).hexdigest()
+        found = haul.read_body(row["final_url"])
+        if found is None:
+            raise InputError(f"the cache has lost the answer of {one.url}: run the stage again")
+        body, sha256 = found
         place = places.get(sha256) or places.setdefault(sha256, store.write(sha256, body))
         yield {**row, "sha256": sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
 

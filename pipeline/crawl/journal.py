@@ -1,0 +1,144 @@
+"""The answers of all crawls, in files that are only ever appended to, outside every output folder.
+
+A record is a header, the answer's head as JSON, and its body. Each run that learns something new writes a file of its
+own, so that any number of processes may do so; a killed one leaves whole records and at most one that is cut, which
+is as good as none. A crawl of a million URLs leaves one file, where a file an answer would leave a million.
+"""
+
+import hashlib
+import mmap
+import secrets
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from pipeline.crawl.exchange import Exchange, decode_head, encode_head
+from pipeline.errors import InputError
+from pipeline.store import Place, TarReader
+
+MAGIC = b"\xf1SWCRAWL"
+"""At the start of each record; found again behind one that is damaged."""
+
+HEADER = struct.Struct("<8s32s32sIQI")
+"""Magic; sha256 of the key and of the body; bytes of the head and of the body; crc32 of all that and of the head."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it was kept, and the sha256 of its body in hexadecimal."""
+
+    exchange: Exchange
+    sha256: str
+
+
+class Journal:
+    """The files `*.answers` of a folder; a context manager. Of two answers for one key the later counts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._reader = TarReader(folder)
+        self._places: dict[
+            bytes, tuple[int, int, int]
+        ] = {}  # by sha256 of the key: file, offset and size of the record
+        self._names = sorted(path.name for path in folder.glob("*.answers"))
+        self._file: IO[bytes] | None = None
+        self._end = 0
+        for number, name in enumerate(self._names):
+            for key, offset, size in _scan(folder / name):
+                self._places[key] = number, offset, size
+
+    def read(self, key: str) -> Answer | None:
+        """The answer for `key`, or None where there is none or it is damaged."""
+        found = self._places.get(_hash_key(key))
+        if found is None:
+            return None
+        number, offset, size = found
+        try:
+            record = self._reader.read(Place(self._names[number], offset, size))
+        except InputError:
+            return None
+        header = _read_header(record)
+        if header is None or header.key != _hash_key(key):
+            return None
+        start = HEADER.size + header.head_bytes
+        body = record[start:]
+        if hashlib.sha256(body).digest() != header.sha256:
+            return None
+        return Answer(decode_head(record[HEADER.size : start], body), header.sha256.hex())
+
+    def write(self, key: str, exchange: Exchange) -> None:
+        """Keep an answer, whole or not at all."""
+        head, hashed = encode_head(exchange), _hash_key(key)
+        front = HEADER.pack(MAGIC, hashed, hashlib.sha256(exchange.body).digest(), len(head), len(exchange.body), 0)[
+            :-4
+        ]
+        record = b"".join((front, zlib.crc32(head, zlib.crc32(front)).to_bytes(4, "little"), head, exchange.body))
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._names.append(f"{time.time_ns():020d}-{secrets.token_hex(4)}.answers")
+            self._file = (self._folder / self._names[-1]).open("xb", buffering=0)
+        view = memoryview(record)
+        while view:
+            view = view[self._file.write(view) :]
+        self._places[hashed] = len(self._names) - 1, self._end, len(record)
+        self._end += len(record)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.close()
+        if self._file is not None:
+            self._file.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    key: bytes
+    sha256: bytes
+    head_bytes: int
+    body_bytes: int
+
+    @property
+    def record_bytes(self) -> int:
+        return HEADER.size + self.head_bytes + self.body_bytes
+
+
+def _read_header(data: "bytes | mmap.mmap", at: int = 0) -> _Header | None:
+    """The header that stands there, None if it is none, or damaged, or the head after it is."""
+    if len(data) < at + HEADER.size:
+        return None
+    magic, key, sha256, head_bytes, body_bytes, crc32 = HEADER.unpack_from(data, at)
+    front = data[at : at + HEADER.size - 4]
+    head = data[at + HEADER.size : at + HEADER.size + head_bytes]
+    if magic != MAGIC or len(head) < head_bytes or zlib.crc32(head, zlib.crc32(front)) != crc32:
+        return None
+    return _Header(key, sha256, head_bytes, body_bytes)
+
+
+def _scan(path: Path) -> Iterator[tuple[bytes, int, int]]:
+    """Key, offset and size of each whole record of a file. Bodies are not read."""
+    if path.stat().st_size < HEADER.size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = 0
+        while at >= 0:
+            header = _read_header(data, at)
+            if header is not None and at + header.record_bytes <= len(data):
+                yield header.key, at, header.record_bytes
+                at += header.record_bytes
+            elif at < len(data):
+                at = data.find(MAGIC, at + 1)
+            else:
+                return
+
+
+def _hash_key(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
