@@ -19,18 +19,21 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pipeline.errors import PipelineError
 from pipeline.isolate.cell import Limits, Unwanted
 from pipeline.isolate.host import close_host, find_host
 from pipeline.isolate.this_process import ThisProcess
 from pipeline.isolate.triage import Answer, Call, make_call, name_task, read_limits, run_call
+from pipeline.isolate.workers import Workers
 from pipeline.params import RunParams
 from pipeline.remote import check_address, check_workers
 from pipeline.source import hash_source
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from distributed import Client, Future
 
 __all__ = ["Cluster", "ThisProcess", "Workers", "open_workers", "run_tasks"]
@@ -60,23 +63,6 @@ PATIENCE = 60.0
 
 LOOK = 1.0
 """Seconds without a result after which it is asked whether the cluster is still there."""
-
-
-class Workers(Protocol):
-    """Processes to run tasks in, or this one."""
-
-    def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        """`(number of the task, its result)` for every task, as they are finished; each number once.
-
-        A task that is `pipeline.isolate.items.Divisible` survives its items: one that kills its process, takes longer
-        than `run.item_seconds` or more memory than `run.memory` is lost, and the result is that of the task without it.
-        A task with a number `estimated_bytes` waits until what is under way leaves so much memory.
-
-        Raises:
-            PipelineError: a task raised it; or, in a worker, anything else, or its process died again and again: the
-                message has the task's `name` (else its number), what was raised, and where. Or the cluster is gone.
-        """
-        ...
 
 
 def run_tasks(
@@ -356,6 +342,7 @@ def _open_cluster(threads: int, dashboard: bool) -> Iterator["Client"]:
             silence_logs=logging.CRITICAL,
         )
         with cluster, Client(cluster) as client:
+            client.loop.asyncio_loop.set_exception_handler(_forgive_timeouts)
             yield client
 
 
@@ -378,7 +365,14 @@ def _join_cluster(address: str, run: RunParams) -> Iterator["Client"]:
         except (OSError, TimeoutError) as error:
             raise PipelineError(f"no Dask scheduler answers at {address}: {error}") from error
         with client:
+            client.loop.asyncio_loop.set_exception_handler(_forgive_timeouts)
             yield client
+
+
+def _forgive_timeouts(loop: "AbstractEventLoop", context: dict[str, Any]) -> None:
+    """That the time of a wait is up which Dask left when it closed is no news; it would be a trace on the terminal."""
+    if not isinstance(context.get("exception"), TimeoutError):
+        loop.default_exception_handler(context)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Where work runs: the same results anywhere, nothing open to the network, nothing left behind, one clear error."""
 
+import asyncio
+import gc
 import os
 import signal
 import socket
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError, PipelineError
-from pipeline.execute import Workers, open_workers, run_tasks
+from pipeline.execute import Cluster, Workers, open_workers, run_tasks
 from pipeline.isolate.forker import ONE_THREAD
 from pipeline.params import RunParams
 from tests.processes import is_alive
@@ -335,6 +337,18 @@ def test_work_says_nothing(tmp_path: Path) -> None:
     with start_script("report", tmp_path) as parent:
         assert parent.communicate(timeout=60) == ("", "")
         assert parent.returncode == 0
+
+
+@pytest.mark.parametrize(("error", "said"), [(TimeoutError("Timeout"), 0), (ValueError("a fault"), 1)])
+def test_a_wait_that_dask_left_is_no_news(error: Exception, said: int, caplog: pytest.LogCaptureFixture) -> None:
+    async def leave_future() -> None:
+        asyncio.get_running_loop().create_future().set_exception(error)
+        gc.collect()
+
+    with open_workers(make_run(2), 2) as workers:
+        assert isinstance(workers, Cluster)
+        workers._client.sync(leave_future)
+    assert len([record for record in caplog.records if record.name == "asyncio"]) == said
 
 
 @LINUX

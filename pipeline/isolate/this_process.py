@@ -25,7 +25,7 @@ class ThisProcess:
         self._run = run
 
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        """See `pipeline.execute.Workers.run_tasks`."""
+        """See `pipeline.isolate.workers.Workers.run_tasks`."""
         import numpy  # noqa: F401 - a pool that is not loaded yet cannot be limited
         from threadpoolctl import threadpool_limits
 
