@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.copies import CHECKOUT, Changes, Copy, Run
-from benchmarks.incremental_corpus import SIDE, write_sample
+from benchmarks.incremental_corpus import SIDE, list_files, write_sample
 
 RESULTS = CHECKOUT / "benchmarks/results/incremental.md"
 STAGES = ("crawl", "ingest", "clean", "align", "extract")
@@ -53,7 +53,7 @@ def find_changes(text: Mapping[str, Any]) -> Changes:
 def link_corpus(copy: Copy, corpus: Path, numbers: range) -> None:
     """Give the samples of these numbers to the copy: hard links, as if they had been there always."""
     for number in numbers:
-        for path in corpus.glob(f"*/{number:07d}.*"):
+        for path in list_files(corpus, number):
             place = copy.folder / "corpus" / path.parent.name / path.name
             place.parent.mkdir(parents=True, exist_ok=True)
             os.link(path, place)

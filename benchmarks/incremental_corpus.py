@@ -16,19 +16,24 @@ CLASSES = 20
 WORDS = 3_000
 
 
+def list_files(folder: Path, number: int) -> list[Path]:
+    """The files of one sample: `<class>/<number>.jpg`, `.wav` and `.txt`."""
+    stem = folder / f"class-{number % CLASSES:02d}" / f"{number:07d}"
+    return [stem.with_suffix(end) for end in (".jpg", ".wav", ".txt")]
+
+
 def write_sample(folder: Path, number: int) -> None:
-    """Write the files of one sample: `<class>/<number>.jpg`, `.wav` and `.txt`."""
+    """Write the files of one sample."""
     import cv2
     import soundfile
 
     draw = np.random.default_rng(number)
-    place = folder / f"class-{number % CLASSES:02d}"
-    place.mkdir(parents=True, exist_ok=True)
-    stem = f"{number:07d}"
-    cv2.imwrite(str(place / f"{stem}.jpg"), draw_picture(draw), [cv2.IMWRITE_JPEG_QUALITY, 90])
-    soundfile.write(place / f"{stem}.wav", draw_voice(draw, draw.uniform(1.0, 2.0)), RATE, subtype="PCM_16")
+    picture, sound, text = list_files(folder, number)
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(picture), draw_picture(draw), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    soundfile.write(sound, draw_voice(draw, draw.uniform(1.0, 2.0)), RATE, subtype="PCM_16")
     words = (draw.zipf(1.3, int(draw.integers(6, 16))) - 1) % WORDS
-    (place / f"{stem}.txt").write_text(f"Number {number}: " + " ".join(f"word{word}" for word in words) + ".\n")
+    text.write_text(f"Number {number}: " + " ".join(f"word{word}" for word in words) + ".\n")
 
 
 def draw_picture(draw: np.random.Generator) -> NDArray[np.uint8]:
