@@ -19,8 +19,8 @@ from pipeline.tables import Columns, Row, build_schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-BATCH_ROWS = 4096
-"""Some 2 MB of the cleaned table at a time."""
+BATCH_ROWS = 16384
+"""Some 8 MB of the cleaned table at a time. To take a shard's rows from few batches is twice as fast as from many."""
 
 
 BUFFER_BYTES = 1 << 16

@@ -34,11 +34,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class EncodedSample:
-    """One sample as bytes: the contents of its members, in the order of the fields; the meta not yet padded."""
+    """One sample as bytes: the contents of its members, in the order of the fields; the meta not yet padded.
+
+    `checksums` are the crc32 of the contents where they are known already.
+    """
 
     key: str
     contents: tuple[bytes, ...]
     meta: bytes
+    checksums: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def join_samples(fields: Mapping[str, Field], samples: Sequence[EncodedSample]) 
         for suffix, content in zip(layout.suffixes, contents, strict=True):
             header = tar.encode_header(f"{sample.key}.{suffix}", len(content))
             pieces += (header, content, bytes(tar.count_padding(len(content))))
-        checksums = [zlib.crc32(content) for content in contents]
+        checksums = (*(sample.checksums or map(zlib.crc32, sample.contents)), zlib.crc32(contents[-1]))
         sizes = [len(contents[member]) for member in layout.varying]
         index[row] = (sample.key.encode(), checksums, *((position, sizes) if sizes else ()))
         position += layout.fit(sizes).stride

@@ -13,6 +13,7 @@ from pipeline.cache.find import Placed
 from pipeline.cache.identity import hash_method
 from pipeline.cache.objects import Objects, copy_by_link
 from pipeline.cache.rows import ENTRY, PIECE, Array, DamagedError, Rows
+from pipeline.extract.again import SHARD, Measures, decode_samples, encode_samples
 from pipeline.extract.fields import FieldPlan
 from pipeline.extract.meta import describe_sample
 from pipeline.extract.moments import Moments
@@ -21,7 +22,6 @@ from pipeline.modalities.table import MODALITIES
 from pipeline.records import Drop, Reason
 from shardwright.canonical import encode_canonical
 from shardwright.encode import WrittenShard, encode_sample
-from shardwright.index import index_dtype
 from shardwright.layout import plan_layout
 from shardwright.manifest import ShardRecord
 
@@ -59,15 +59,23 @@ def list_code() -> list[Path]:
     return sorted(Path(__file__).parent.glob("*.py"))
 
 
-def name_shard(assembly: bytes, samples: Sequence[AlignedSample], features: Mapping[str, Placed], moments: bool) -> str:
-    """The name in the cache of the shard of these samples with these features."""
-    digest = hashlib.sha256(assembly + bytes([moments]))
+def hash_samples(
+    assembly: bytes, samples: Sequence[AlignedSample], features: Mapping[str, Placed], moments: bool
+) -> list[bytes]:
+    """The fingerprint of each of these samples, with these features, as its shard will have it."""
+    prints = []
     for at, sample in enumerate(samples):
-        described = encode_canonical(describe_sample(sample, None))  # its caption is one of the features' items
-        digest.update(len(described).to_bytes(4, "little") + described)
+        digest = hashlib.sha256(assembly + bytes([moments]))
+        digest.update(encode_canonical(describe_sample(sample, None)))  # its caption is one of the features' items
         for modality, placed in features.items():
             digest.update(placed.read_print(at) if modality in sample.parts else NOTHING)
-    return f"{digest.hexdigest()[:32]}.tar"
+        prints.append(digest.digest())
+    return prints
+
+
+def name_shard(prints: Sequence[bytes]) -> str:
+    """The name in the cache of the shard of the samples with these fingerprints."""
+    return f"{hashlib.sha256(b''.join(prints)).hexdigest()[:32]}{SHARD}"
 
 
 def reuse_shard(objects: Objects, name: str, path: Path, plan: FieldPlan) -> KeptShard | None:
@@ -90,7 +98,7 @@ def reuse_shard(objects: Objects, name: str, path: Path, plan: FieldPlan) -> Kep
 def _load_shard(rows: Rows, name: str, plan: FieldPlan) -> KeptShard:
     about = rows.about
     drops = tuple(Drop(key, Reason(reason), *rest) for key, reason, *rest in about["drops"])
-    index = np.frombuffer(rows.extra, index_dtype(plan.fields))
+    index, _ = decode_samples(rows, plan)
     record = ShardRecord(name, len(index), rows.size, about["meta_bytes"], about["sha256"])
     moments = {
         field: Moments(count, np.array(mean), np.array(squares))
@@ -99,11 +107,23 @@ def _load_shard(rows: Rows, name: str, plan: FieldPlan) -> KeptShard:
     return KeptShard(WrittenShard(record, index), drops, moments)
 
 
-def describe_shard(plan: FieldPlan, shard: KeptShard, features: Sequence[Mapping[str, bytes]]) -> Rows:
-    """The rows of a finished shard; `features` are the fingerprints, by modality, of each sample that is in it."""
+@dataclass(frozen=True)
+class Written:
+    """What is known of each sample that is in a shard, in its order: its fingerprint, those of its features by
+    modality, and what it adds to the statistics."""
+
+    prints: Sequence[bytes]
+    features: Sequence[Mapping[str, bytes]]
+    measures: Sequence[Measures]
+
+
+def describe_shard(plan: FieldPlan, assembly: bytes, shard: KeptShard, samples: Written) -> Rows:
+    """The rows of a finished shard."""
     assert shard.written is not None
     record, index = shard.written.record, shard.written.index
     about: dict[str, Any] = {
+        "assembly": assembly.hex(),
+        "samples": len(index),
         "sha256": record.sha256,
         "meta_bytes": record.meta_bytes,
         "drops": [[drop.key, str(drop.reason), *astuple(drop)[2:]] for drop in shard.drops],
@@ -112,8 +132,10 @@ def describe_shard(plan: FieldPlan, shard: KeptShard, features: Sequence[Mapping
             for field, moments in shard.moments.items()
         },
     }
-    entries, pieces = _find_features(plan, shard.written, features)
-    return Rows(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, index.tobytes())
+    entries, pieces = _find_features(plan, shard.written, samples.features)
+    measured = {name: plan.fields[name] for name in shard.moments}
+    extra = index.tobytes() + encode_samples(samples.prints, samples.measures, measured)
+    return Rows(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, extra)
 
 
 def _find_features(

@@ -19,8 +19,9 @@ from pipeline.cache.features import check_arrays, decode_parsed, encode_arrays
 from pipeline.cache.find import Placed, split_prints
 from pipeline.cache.rows import Entry
 from pipeline.errors import PipelineError
+from pipeline.extract.again import SHARD, Finished, FinishedSamples, Measures
 from pipeline.extract.fields import FieldPlan
-from pipeline.extract.keep import KeptShard, describe_shard, name_shard, reuse_shard
+from pipeline.extract.keep import KeptShard, Written, describe_shard, hash_samples, name_shard, reuse_shard
 from pipeline.extract.learn import find_learning
 from pipeline.extract.members import decode_array, encode_array, encode_nothing
 from pipeline.extract.meta import describe_sample
@@ -98,10 +99,21 @@ class ShardTask:
         return self.path.name
 
     @property
+    def lacks(self) -> bool:
+        """Whether there are features that no worker can compute."""
+        return any(self.lost.values())
+
+    @property
     def estimated_bytes(self) -> int:
         """Of memory: the shard, twice while it is joined; and an item, where any is computed."""
         shard = 2 * len(self.rows) * estimate_sample_bytes(self.recipe.plan.fields)
         return shard + ITEM_BYTES if self.own else shard
+
+    def open_finished(self) -> FinishedSamples:
+        """The samples of the shards in the cache that have features of these."""
+        names = {name for placed in self.features.values() for name in placed.names if name.endswith(SHARD)}
+        shards = [] if self.lacks else sorted(names)
+        return FinishedSamples(self.folders.objects, shards, self.recipe.plan, self.recipe.assembly)
 
     def count_items(self) -> int:
         """See `pipeline.isolate.items.Divisible`."""
@@ -145,27 +157,29 @@ def make_shard(task: ShardTask) -> ShardResult:
         PipelineError: the shard is not as it was written: a fault of the disk or of ours.
     """
     samples = task.folders.tables.read_samples(task.rows)
-    name = None
-    if not any(task.lost.values()):  # what this machine cannot do says nothing of others
-        name = name_shard(task.recipe.assembly, samples, task.features, task.moments)
+    prints, name = hash_samples(task.recipe.assembly, samples, task.features, task.moments), None
+    if not task.lacks:  # what this machine cannot do says nothing of others
+        name = name_shard(prints)
         reused = reuse_shard(task.folders.objects, name, task.path, task.recipe.plan)
         if reused is not None:
             return ShardResult(reused, _count_kept(samples, reused), name, reused=True)
-    with FeatureReader(task.folders, task.recipe.extractors) as reader:
+    with FeatureReader(task.folders, task.recipe.extractors) as reader, task.open_finished() as finished:
         compute_own(task.own, samples, task.features, task.lost, reader)
         if task.alone:
             return ShardResult(KeptShard(None, (), {}), Counter(), None)
         assembly = Assembly(task, samples, reader)
-        shard = assembly.write()
+        shard = assembly.write(prints, finished)
         kept = name if shard.written is not None else None
         there = set[bytes]()
         if kept is not None:
-            rows = describe_shard(task.recipe.plan, shard, assembly.list_prints())
+            rows = describe_shard(task.recipe.plan, task.recipe.assembly, shard, assembly.list_written(prints))
             task.folders.objects.adopt(kept, task.path, rows)
             there = set(split_prints(rows.entries["fingerprint"]))
         reader.keep_computed(there)
         terms = _count_kept(samples, shard)
-        return ShardResult(shard, terms, kept, computed=reader.computed, damaged=frozenset(reader.damaged))
+        return ShardResult(
+            shard, terms, kept, computed=reader.computed, damaged=frozenset(reader.damaged | finished.damaged)
+        )
 
 
 def _count_kept(samples: Sequence[AlignedSample], shard: KeptShard) -> Counter[Terms]:
@@ -186,28 +200,31 @@ class Assembly:
             name: start_moments(field) for name, field in plan.fields.items() if task.moments and has_moments(field)
         }
         self._places: list[int] = []
+        self._measures: list[Measures] = []
 
-    def list_prints(self) -> list[dict[str, bytes]]:
-        """The fingerprints of the features, by modality, of each sample that is in the shard."""
-        features = self._task.features
-        return [
-            {modality: features[modality].read_print(at) for modality in self._samples[at].parts} for at in self._places
+    def list_written(self, prints: Sequence[bytes]) -> Written:
+        """What is known of the samples that are in the shard; `prints` are the fingerprints of all of the task."""
+        features = [
+            {modality: self._task.features[modality].read_print(at) for modality in self._samples[at].parts}
+            for at in self._places
         ]
+        return Written([prints[at] for at in self._places], features, self._measures)
 
-    def write(self) -> KeptShard:
-        """Write the shard, if a sample is left for it, and read it back."""
+    def write(self, prints: Sequence[bytes], finished: FinishedSamples) -> KeptShard:
+        """Write the shard, if a sample is left for it, and read it back. Those of the samples with these fingerprints
+        that are `finished` are taken as they are."""
         encoded, drops = [], []
         for at, sample in enumerate(self._samples):
             with _name_sample(sample.key):
-                contents = self._gather(at, sample)
-                if isinstance(contents, Rejection):
-                    drops.append(contents.drop(sample.key))
-                    continue
-                members = tuple(contents[name] for name in self._plan.fields)
-                meta = describe_sample(sample, self._read_caption(sample))
-                encoded.append(EncodedSample(sample.key, members, encode_canonical(meta)))
-                self._measure(sample, contents)
-                self._places.append(at)
+                made = finished.read(prints[at]) or self._make(at, sample)
+            if isinstance(made, Rejection):
+                drops.append(made.drop(sample.key))
+                continue
+            encoded.append(made.encoded)
+            for name, measured in made.measures.items():
+                self._moments[name] = self._moments[name].add(measured)
+            self._places.append(at)
+            self._measures.append(made.measures)
         if not encoded:
             return KeptShard(None, tuple(drops), self._moments)
         path = self._task.path
@@ -218,6 +235,15 @@ class Assembly:
         with clock("verify shard"):
             check_file(path, joined.chunks())
         return KeptShard(written, tuple(drops), self._moments)
+
+    def _make(self, at: int, sample: AlignedSample) -> Finished | Rejection:
+        """A sample put together of its features."""
+        contents = self._gather(at, sample)
+        if isinstance(contents, Rejection):
+            return contents
+        members = tuple(contents[name] for name in self._plan.fields)
+        meta = encode_canonical(describe_sample(sample, self._read_caption(sample)))
+        return Finished(EncodedSample(sample.key, members, meta), self._measure(sample, contents))
 
     def _gather(self, at: int, sample: AlignedSample) -> Contents | Rejection:
         """The contents of all members of a sample but its meta, or why there are none."""
@@ -266,14 +292,15 @@ class Assembly:
         texts = (part for part in sample.parts.values() if part.media_type.startswith("text/"))
         return next((self._reader.read_item(part).data.decode(errors="replace") for part in texts), None)
 
-    def _measure(self, sample: AlignedSample, contents: Contents) -> None:
-        fields = self._plan.fields
-        for name in find_present(sample, self._plan) & self._moments.keys():
+    def _measure(self, sample: AlignedSample, contents: Contents) -> Measures:
+        fields, measures = self._plan.fields, {}
+        for name in sorted(find_present(sample, self._plan) & self._moments.keys()):
             array = decode_array(contents[name], fields[name])
             length = f"{name}_length"
             if length in contents:
                 array = array[: int(decode_array(contents[length], fields[length]))]
-            self._moments[name] = self._moments[name].add(measure(array))
+            measures[name] = measure(array)
+        return measures
 
 
 @contextmanager

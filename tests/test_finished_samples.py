@@ -1,0 +1,126 @@
+"""Samples that are taken whole from shards of the cache: only those, the same bytes, and never a damaged one."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cache.objects import ROWS, Objects
+from pipeline.cache.rows import encode_rows
+from pipeline.contracts import SHARDS_FOLDER
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.shard import Assembly
+from pipeline.records import Outcome
+from tests.factory_extract import Thing, make_params, make_things, run_extract, write_corpus
+from tests.running import hash_files
+
+LONG = "a caption that makes the meta of every sample in its shard longer " * 8
+
+
+class Made:
+    """The keys of the samples that were put together of their features since `clear`."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def clear(self) -> None:
+        self.keys.clear()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+    found, make = Made(), Assembly._make
+
+    def count(self: Assembly, at: int, sample: Any) -> Any:
+        found.keys.append(sample.key)
+        return make(self, at, sample)
+
+    monkeypatch.setattr(Assembly, "_make", count)
+    return found
+
+
+def give_corpus(folder: Path, things: Sequence[Thing], params: ExtractParams) -> Outcome:
+    """Extract a corpus in place of the one that was there."""
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    write_corpus(folder / "data", things)
+    return run_extract(folder, params)
+
+
+def check_as_from_nothing(folder: Path, things: Sequence[Thing], params: ExtractParams) -> None:
+    """The shards are those of a build without a cache."""
+    other = folder / "nothing"
+    shutil.rmtree(other, ignore_errors=True)
+    give_corpus(other, things, params)
+    assert hash_files(folder / "data" / SHARDS_FOLDER) == hash_files(other / "data" / SHARDS_FOLDER)
+
+
+@pytest.mark.parametrize("store", ["tensor", "jpeg"])
+@pytest.mark.parametrize("caption", ["red bird", LONG])
+def test_a_new_sample_is_put_together_alone(store: str, caption: str, made: Made, tmp_path: Path) -> None:
+    # Words as they are, without a count: what is learned stays as it was.
+    params = make_params(shards=2, image__store=store, text__min_count=100)
+    things, new = make_things(24), Thing("new", contents={"text": caption.encode()})
+    give_corpus(tmp_path, things, params)
+    assert len(made.keys) == 24
+    made.clear()
+    give_corpus(tmp_path, [*things, new], params)
+    assert made.keys == ["new"]
+    check_as_from_nothing(tmp_path, [*things, new], params)
+    made.clear()
+    give_corpus(tmp_path, things[3:], params)  # some are gone, and the long one
+    assert made.keys == []
+    check_as_from_nothing(tmp_path, things[3:], params)
+
+
+def test_shards_that_are_cut_anew(made: Made, tmp_path: Path) -> None:
+    things = make_things(24)
+    for shards, count in ((1, 24), (4, 0), (2, 0)):
+        made.clear()
+        params = make_params(shards=shards)
+        give_corpus(tmp_path, things, params)
+        assert len(made.keys) == count
+        check_as_from_nothing(tmp_path, things, params)
+
+
+def test_what_another_setting_makes_is_not_taken(made: Made, tmp_path: Path) -> None:
+    things = make_things(12)
+    give_corpus(tmp_path, things, make_params(shards=1))
+    made.clear()
+    params = make_params(shards=1, audio__coefficients=9)
+    give_corpus(tmp_path, things, params)
+    assert len(made.keys) == 12
+    check_as_from_nothing(tmp_path, things, params)
+
+
+@pytest.mark.parametrize("offset", [600, 2100, -3000])
+def test_a_damaged_one_is_put_together_again(offset: int, made: Made, tmp_path: Path) -> None:
+    params, things = make_params(shards=1, text__min_count=100), make_things(12)
+    give_corpus(tmp_path, things, params)
+    for path in (tmp_path / "cache/objects").glob("*.tar"):
+        content = bytearray(path.read_bytes())
+        content[offset] ^= 1
+        path.unlink()  # one inode is the published shard too
+        path.write_bytes(content)
+    made.clear()
+    outcome = give_corpus(tmp_path, [*things, Thing("new")], params)
+    assert 1 < len(made.keys) <= 4  # a sample of each split's shard at most, and the new one
+    assert any("damaged objects" in note for note in outcome.notes)
+    check_as_from_nothing(tmp_path, [*things, Thing("new")], params)
+
+
+def test_shards_that_another_version_kept_are_no_trouble(made: Made, tmp_path: Path) -> None:
+    params, things = make_params(shards=1), make_things(12)
+    give_corpus(tmp_path, things, params)
+    objects = Objects(tmp_path / "cache", tmp_path / "cache/work")
+    for name in objects.list_names():
+        if name.endswith(".tar"):
+            rows = replace(objects.read_rows(name), about={}, extra=b"")
+            (objects.folder / f"{name}{ROWS}").write_bytes(encode_rows(rows))
+    made.clear()
+    outcome = give_corpus(tmp_path, [*things, Thing("new")], params)
+    assert len(made.keys) == 13
+    assert any(note.startswith("features: 36 kept, 3 computed") for note in outcome.notes)
+    check_as_from_nothing(tmp_path, [*things, Thing("new")], params)
