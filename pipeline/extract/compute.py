@@ -73,6 +73,8 @@ class FeatureResult:
 
 def load_libraries(params: ExtractParams) -> None:
     """Load what the tasks of all modalities need, and this module."""
+    import pyarrow.compute  # noqa: F401 - each process would take half a second for it at its first table
+
     for name, modality in MODALITIES.items():
         with suppress(PipelineError):  # whoever has a task of it meets the same, and says so
             modality.prepare(getattr(params, name))
