@@ -243,7 +243,9 @@ class Assembly:
             return contents
         members = tuple(contents[name] for name in self._plan.fields)
         meta = encode_canonical(describe_sample(sample, self._read_caption(sample)))
-        return Finished(EncodedSample(sample.key, members, meta), self._measure(sample, contents))
+        with clock("statistics"):
+            measures = self._measure(sample, contents)
+        return Finished(EncodedSample(sample.key, members, meta), measures)
 
     def _gather(self, at: int, sample: AlignedSample) -> Contents | Rejection:
         """The contents of all members of a sample but its meta, or why there are none."""

@@ -29,6 +29,7 @@ from pipeline.modalities.pixels import (
 )
 from pipeline.params import Params
 from pipeline.records import Reason, Rejection
+from pipeline.stopwatch import clock
 from shardwright.field import Field
 from shardwright.jpeg import encode_jpeg
 
@@ -153,7 +154,8 @@ def extract_image(item: Item, params: ImageFeatures, learned: Any) -> "dict[str,
     upright = turn_upright(blend_to_rgb(pixels, params.background), item.orientation)
     fitted = fit_pixels(upright, (params.height, params.width), params.fit, params.background)
     if params.store == "jpeg":
-        return {"image": encode_jpeg(fitted, params.quality)}
+        with clock("encode picture"):
+            return {"image": encode_jpeg(fitted, params.quality)}
     return {"image": fitted if params.dtype == "uint8" else (fitted / np.float32(255)).astype(params.dtype)}
 
 
