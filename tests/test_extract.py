@@ -26,6 +26,7 @@ from pipeline.extract.meta import MAX_CAPTION
 from pipeline.extract.plan import find_shards
 from pipeline.extract.provenance import read_versions
 from pipeline.extract.samples import hash_key
+from pipeline.isolate.forker import ONE_THREAD
 from pipeline.modalities.modality import Item
 from pipeline.modalities.table import MODALITIES as TABLE
 from pipeline.records import Rejection
@@ -315,3 +316,16 @@ def test_sources_are_counted_a_sample_and_do_not_name_the_dataset(made: Path, tm
     assert manifest.sources is not None
     assert [(source.licence, source.samples) for source in manifest.sources] == [("CC0", 32)]
     assert replace(manifest, sources=None).hash == manifest.hash
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")
+def test_what_is_loaded_ahead_starts_no_thread() -> None:
+    code = (
+        "from pathlib import Path; from pipeline.extract.compute import load_libraries; "
+        "from pipeline.extract.params import ExtractParams; from pipeline.params import check_block, read_params; "
+        "load_libraries(check_block(read_params(Path('params.yaml')), 'extract', ExtractParams)); "
+        "import sys; print(len(list(Path('/proc/self/task').iterdir())), 'cv2' in sys.modules, 'spacy' in sys.modules)"
+    )
+    environment = {**os.environ, **ONE_THREAD}
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (said.stdout, said.stderr) == ("1 True True\n", "")

@@ -72,8 +72,8 @@ class FeatureResult:
 
 
 def load_libraries(params: ExtractParams) -> None:
-    """Load what the tasks of all modalities need, and this module."""
-    import pyarrow.compute  # noqa: F401 - each process would take half a second for it at its first table
+    """Load what the tasks of all modalities need, and this module; nothing that starts a thread, as pyarrow does: a
+    process with threads cannot be forked from."""
 
     for name, modality in MODALITIES.items():
         with suppress(PipelineError):  # whoever has a task of it meets the same, and says so
