@@ -66,7 +66,7 @@ class Case:
 
 CASES = {
     "extract": Case("extract", 40, under_way=2),
-    "extract with shards": Case("extract", 160, under_way=20, shards=64),  # features are computed with their shards
+    "extract with shards": Case("extract", 100, under_way=16, shards=64),  # features are computed with their shards
     "clean": Case("clean", 40, under_way=2),
 }
 
