@@ -146,6 +146,17 @@ def test_a_video_without_sound_has_no_frames_of_it(media_type: str) -> None:
     assert (arrays["video_loudness"] == -100).all()
 
 
+@pytest.mark.parametrize("codec", [(b"zzzz", b"\xfe\x15"), (b"mp4a", b"\xd0\x15")], ids=["unknown", "of pictures"])
+def test_sound_of_a_codec_that_cannot_be_is_broken(codec: tuple[bytes, bytes]) -> None:
+    data = encode_video(draw_frames(10), "video/mp4", make_tone(48000, 1.0))
+    for name, wrong in zip((b"mp4a", b"\x40\x15"), codec, strict=True):  # the tag, and the type in its descriptor
+        assert data.count(name) == 1
+        data = data.replace(name, wrong)
+    extracted = extract_video(Item(data, "video/mp4"), choose(), None)
+    assert isinstance(extracted, Rejection)
+    assert extracted.reason == Reason.BROKEN
+
+
 @pytest.mark.parametrize("media_type", TYPES)
 def test_facts_and_limits(media_type: str) -> None:
     data = encode_video(draw_frames(20), media_type, make_tone(48000, 2.0))

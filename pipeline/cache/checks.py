@@ -31,16 +31,23 @@ class Finding:
     redactions: int
 
 
-def compute_check(
-    modality: Modality[Any, Any], raw: bytes, media_type: str, params: Params, fingerprint: bytes
-) -> list[Entry]:
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """An item's bytes as they came in, with their sha256."""
+
+    data: bytes
+    sha256: str
+    media_type: str
+
+
+def compute_check(modality: Modality[Any, Any], raw: Raw, params: Params, fingerprint: bytes) -> list[Entry]:
     """Check an item: the entry of the verdict, and, where they changed, that of the cleaned bytes."""
-    checked = modality.check(raw, media_type, params)
+    checked = modality.check(raw.data, raw.media_type, params)
     if isinstance(checked, Rejection):
         return [encode_rejection(fingerprint, checked)]
-    rewritten = checked.data != raw
+    rewritten = checked.data != raw.data
     found = {
-        "sha256": hashlib.sha256(checked.data).hexdigest(),
+        "sha256": hashlib.sha256(checked.data).hexdigest() if rewritten else raw.sha256,
         "size": len(checked.data),
         "rewritten": rewritten,
         "facts": dict(checked.facts),

@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.checks import compute_check
+from pipeline.cache.checks import Raw, compute_check
 from pipeline.cache.find import Fingerprints, read_print
 from pipeline.cache.rows import Entry
 from pipeline.clean.chunks import find_starts
@@ -103,12 +103,13 @@ def check_item(row: Row, reader: TarReader, params: CleanParams, fingerprint: by
         InputError: its bytes are not those that were ingested.
     """
     with clock("read"):
-        raw = reader.read(read_place(row))
-        sha256 = hashlib.sha256(raw).hexdigest()
+        data = reader.read(read_place(row))
+        sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != row["sha256"]:
         raise InputError(f"{row['tar']} is damaged at {name_item(row)}: remove it and run `dvc repro` again")
     modality = MODALITIES[row["modality"]]
-    return compute_check(modality, raw, row["media_type"], params.checks[modality.name], fingerprint)
+    raw = Raw(data, sha256, row["media_type"])
+    return compute_check(modality, raw, params.checks[modality.name], fingerprint)
 
 
 class Checks:

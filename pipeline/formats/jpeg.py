@@ -58,7 +58,7 @@ def read_header(data: bytes) -> JpegHeader:
         FormatFault: it is no JPEG file, or has no frame header, or one that is not as the standard says.
         Truncated: the file ends before its frame header.
     """
-    for segment in _walk_segments(data):
+    for segment in _walk_segments(data, scans=False):
         if segment.code in _FRAMES:
             return _decode_frame(data[segment.start + 4 : segment.end])
         if segment.code in (_SCAN, _END):
@@ -68,7 +68,7 @@ def read_header(data: bytes) -> JpegHeader:
 
 def read_orientation(data: bytes) -> int:
     """EXIF orientation, 1 to 8; 1 where the file does not say before its first scan."""
-    for segment in _walk_segments(data):
+    for segment in _walk_segments(data, scans=False):
         content = data[segment.start + 4 : segment.start + 4 + len(_EXIF)]
         if segment.code == _APP1 and content == _EXIF:
             return read_exif_orientation(data[segment.start + 4 + len(_EXIF) : segment.end])
@@ -124,8 +124,10 @@ def _strip_segment(data: bytes, segment: _Segment) -> bytes:
     return content
 
 
-def _walk_segments(data: bytes) -> Iterator[_Segment]:
+def _walk_segments(data: bytes, scans: bool = True) -> Iterator[_Segment]:
     """The segments after the start marker up to the end marker, or as far as the bytes go. Linear in their number.
+
+    Without `scans` the first scan is the last segment, and its entropy-coded bytes, most of the file, are not read.
 
     Raises:
         FormatFault: the bytes do not begin as a JPEG file does, or a length is impossible.
@@ -141,16 +143,18 @@ def _walk_segments(data: bytes) -> Iterator[_Segment]:
         if code == _END or code in _BARE:
             at = found.end()
         else:
-            at = _find_segment_end(data, code, found.end())
+            at = _find_segment_end(data, found.end())
             if at == 0:
                 return
+        if code == _SCAN and scans:
+            at = _find_scan_end(data, at)
         if code not in _BARE:
             yield _Segment(code, start, at)
-        if code == _END:
+        if code == _END or (code == _SCAN and not scans):
             return
 
 
-def _find_segment_end(data: bytes, code: int, at: int) -> int:
+def _find_segment_end(data: bytes, at: int) -> int:
     """Where the segment ends whose length stands at `at`; 0 where that lies beyond the bytes."""
     if at + 2 > len(data):
         return 0
@@ -158,9 +162,10 @@ def _find_segment_end(data: bytes, code: int, at: int) -> int:
     if length < 2:
         raise FormatFault("a segment shorter than its own length")
     end = at + length
-    if end > len(data):
-        return 0
-    if code == _SCAN:
-        found = _SCAN_END.search(data, end)
-        return found.start() if found else len(data)
-    return end
+    return end if end <= len(data) else 0
+
+
+def _find_scan_end(data: bytes, at: int) -> int:
+    """Where the entropy-coded bytes end that begin at `at`."""
+    found = _SCAN_END.search(data, at)
+    return found.start() if found else len(data)

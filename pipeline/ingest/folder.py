@@ -31,17 +31,18 @@ def list_folder(root: Path, ignore: Collection[str]) -> tuple[list[Incoming], li
     root = root.resolve()
     files: list[Incoming] = []
     drops: list[Drop] = []
-    for path in _walk(root, frozenset(ignore), drops):
+    for entry in _walk(root, frozenset(ignore), drops):
+        path = Path(entry.path)
         file = _name(path, root)
-        target = _find_file(path, root)
+        target = path if entry.is_file(follow_symlinks=False) else _find_file(path, root)
         if isinstance(target, Rejection):
             drops.append(target.drop(name_file(SOURCE, file)))
         else:
-            files.append(Incoming(SOURCE, file, partial(read_file, target)))
+            files.append(Incoming(SOURCE, file, partial(read_file, target), size=_measure(target)))
     return files, drops
 
 
-def _walk(root: Path, ignore: frozenset[str], drops: list[Drop]) -> Iterator[Path]:
+def _walk(root: Path, ignore: frozenset[str], drops: list[Drop]) -> Iterator[os.DirEntry[str]]:
     """Everything below `root` but folders."""
     folders = [root]
     while folders:
@@ -58,7 +59,7 @@ def _walk(root: Path, ignore: frozenset[str], drops: list[Drop]) -> Iterator[Pat
             if entry.is_dir(follow_symlinks=False):
                 folders.append(Path(entry.path))
             else:
-                yield Path(entry.path)
+                yield entry
 
 
 def _name(path: Path, root: Path) -> str:
@@ -66,7 +67,7 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _find_file(path: Path, root: Path) -> Path | Rejection:
-    """The regular file that `path` is or leads to. Nothing is opened: opening a FIFO would wait for a writer."""
+    """The regular file that `path` leads to, or what it is instead. Nothing is opened: a FIFO waits for a writer."""
     try:
         target = path.resolve(strict=True)
         mode = target.lstat().st_mode
@@ -78,6 +79,14 @@ def _find_file(path: Path, root: Path) -> Path | Rejection:
         return target
     kinds = {stat.S_IFDIR: "a link to a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
     return Rejection(Reason.NOT_A_FILE, kinds.get(stat.S_IFMT(mode), "a device"))
+
+
+def _measure(path: Path) -> int | None:
+    """Its bytes; None if it is gone already, which reading it will find out."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
 
 
 def read_file(path: Path) -> bytes | Rejection:

@@ -48,9 +48,10 @@ def read_soundtrack(data: bytes, container: str, span: Span, seconds: float, rat
 
 def _read_span(file: "InputContainer", span: Span, seconds: float, rate: int) -> tuple[Samples, int]:
     """The samples of the span and as many after it as the resampler looks at, and their rate in Hz."""
-    native = file.streams.audio[0].codec_context.sample_rate
-    if not MIN_RATE <= native <= MAX_RATE:
+    context = file.streams.audio[0].codec_context
+    if context is None or not MIN_RATE <= context.sample_rate <= MAX_RATE:  # None: of a codec that FFmpeg does not know
         raise UndecodableError
+    native = context.sample_rate
     start = round(span[0] * native)
     end = start + math.ceil(seconds * native + LOOKAHEAD * max(1.0, native / rate))
     if span[1] is not None and span[1] * native < end:
