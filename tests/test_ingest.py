@@ -4,7 +4,6 @@ import hashlib
 import os
 import socket
 import threading
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from unicodedata import normalize
@@ -14,9 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError, ParamsError, TooManyDrops
-from pipeline.ingest.ahead import BATCH_BYTES, read_ahead
 from pipeline.ingest.folder import read_file
-from pipeline.ingest.incoming import Incoming
 from pipeline.item_name import escape_name, name_url
 from pipeline.records import Reason, Rejection
 from pipeline.store import TarReader, read_place
@@ -145,24 +142,6 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     assert all(verdict.reason is Reason.CHANGED_WHILE_READ for verdict in refused)
     assert read_file(path) == path.read_bytes()
     assert read_file(tmp_path / "gone") == Rejection(Reason.UNREADABLE, "the file cannot be opened")
-
-
-def test_files_are_read_ahead_in_order_and_large_ones_alone() -> None:
-    sizes: list[int | None] = [1, BATCH_BYTES + 1, None, 2, 3, *(7 << 20, 2 << 20), *range(40)]
-    reading, readers = threading.Lock(), set[str]()
-
-    def read(number: int) -> bytes:
-        with reading:
-            readers.add(threading.current_thread().name)
-        large = sizes[number] is None or (sizes[number] or 0) > BATCH_BYTES
-        assert large == (threading.current_thread() is threading.main_thread())
-        return b"%d" % number
-
-    files = [Incoming("s", str(number), partial(read, number), size=size) for number, size in enumerate(sizes)]
-    assert [(incoming.file, data) for incoming, data in read_ahead(files)] == [
-        (str(number), b"%d" % number) for number in range(len(sizes))
-    ]
-    assert len(readers) > 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

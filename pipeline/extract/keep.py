@@ -13,8 +13,8 @@ from pipeline.cache.find import Placed
 from pipeline.cache.identity import hash_method
 from pipeline.cache.objects import Objects, copy_by_link
 from pipeline.cache.rows import ENTRY, PIECE, Array, DamagedError, Rows
-from pipeline.extract.again import SHARD, Measures, decode_samples, encode_samples
 from pipeline.extract.fields import FieldPlan
+from pipeline.extract.finished import SHARD, Measures, decode_samples, encode_samples
 from pipeline.extract.meta import describe_sample
 from pipeline.extract.moments import Moments
 from pipeline.extract.samples import AlignedSample
@@ -59,7 +59,7 @@ def list_code() -> list[Path]:
     return sorted(Path(__file__).parent.glob("*.py"))
 
 
-def hash_samples(
+def fingerprint_samples(
     assembly: bytes, samples: Sequence[AlignedSample], features: Mapping[str, Placed], moments: bool
 ) -> list[bytes]:
     """The fingerprint of each of these samples, with these features, as its shard will have it."""

@@ -19,9 +19,9 @@ from pipeline.cache.features import check_arrays, decode_parsed, encode_arrays
 from pipeline.cache.find import Placed, split_prints
 from pipeline.cache.rows import Entry
 from pipeline.errors import PipelineError
-from pipeline.extract.again import SHARD, Finished, FinishedSamples, Measures
 from pipeline.extract.fields import FieldPlan
-from pipeline.extract.keep import KeptShard, Written, describe_shard, hash_samples, name_shard, reuse_shard
+from pipeline.extract.finished import SHARD, Finished, FinishedSamples, Measures
+from pipeline.extract.keep import KeptShard, Written, describe_shard, fingerprint_samples, name_shard, reuse_shard
 from pipeline.extract.learn import find_learning
 from pipeline.extract.members import decode_array, encode_array, encode_nothing
 from pipeline.extract.meta import describe_sample
@@ -157,7 +157,7 @@ def make_shard(task: ShardTask) -> ShardResult:
         PipelineError: the shard is not as it was written: a fault of the disk or of ours.
     """
     samples = task.folders.tables.read_samples(task.rows)
-    prints, name = hash_samples(task.recipe.assembly, samples, task.features, task.moments), None
+    prints, name = fingerprint_samples(task.recipe.assembly, samples, task.features, task.moments), None
     if not task.lacks:  # what this machine cannot do says nothing of others
         name = name_shard(prints)
         reused = reuse_shard(task.folders.objects, name, task.path, task.recipe.plan)

@@ -76,7 +76,7 @@ def find_wanted(
 ) -> Wanted:
     """The features of one modality that the usable samples need, not looked up yet."""
     rows = np.flatnonzero(usable & (samples.items[modality] >= 0))
-    prints = _hash_samples(hash_features(modality, plan), modality, rows, samples, items)
+    prints = _fingerprint_features(hash_features(modality, plan), modality, rows, samples, items)
     different, first, of_row = np.unique(prints, return_index=True, return_inverse=True)
     of_sample = np.full(len(samples), -1, np.int32)
     of_sample[rows] = of_row
@@ -101,7 +101,7 @@ def hash_features(modality: str, plan: FieldPlan) -> bytes:
     return hash_method(f"features of {modality}", (compute, compute_entry), settings, known.libraries)
 
 
-def _hash_samples(
+def _fingerprint_features(
     method: bytes, modality: str, rows: NDArray[np.int64], samples: SampleColumns, items: ItemColumns
 ) -> Fingerprints:
     """The fingerprint of the feature of each of these samples."""

@@ -38,7 +38,7 @@ def list_folder(root: Path, ignore: Collection[str]) -> tuple[list[Incoming], li
         if isinstance(target, Rejection):
             drops.append(target.drop(name_file(SOURCE, file)))
         else:
-            files.append(Incoming(SOURCE, file, partial(read_file, target), size=_measure(target)))
+            files.append(Incoming(SOURCE, file, partial(read_file, target)))
     return files, drops
 
 
@@ -81,14 +81,6 @@ def _find_file(path: Path, root: Path) -> Path | Rejection:
     return Rejection(Reason.NOT_A_FILE, kinds.get(stat.S_IFMT(mode), "a device"))
 
 
-def _measure(path: Path) -> int | None:
-    """Its bytes; None if it is gone already, which reading it will find out."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None
-
-
 def read_file(path: Path) -> bytes | Rejection:
     """The bytes of a regular file, the same from beginning to end: one that changes meanwhile is read once more."""
     for _ in range(2):
@@ -105,7 +97,7 @@ def _read_once(path: Path) -> bytes | Rejection | None:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return Rejection(Reason.UNREADABLE, "the file cannot be opened")
-    with os.fdopen(handle, "rb") as file:
+    try:
         before = os.fstat(handle)
         if not stat.S_ISREG(before.st_mode):
             return Rejection(Reason.NOT_A_FILE, "no regular file any more")
@@ -113,9 +105,19 @@ def _read_once(path: Path) -> bytes | Rejection | None:
             limit = str(MAX_FILE_BYTES)
             return Rejection(Reason.TOO_LARGE, "larger than a file may be", str(before.st_size), limit)
         try:
-            content = file.read(MAX_FILE_BYTES + 1)
+            content = _read_bytes(handle, before.st_size)
         except OSError:
             return Rejection(Reason.UNREADABLE, "the file cannot be read")
         after = os.fstat(handle)
+    finally:
+        os.close(handle)
     same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(content) == after.st_size
     return content if same else None
+
+
+def _read_bytes(handle: int, size: int) -> bytes:
+    """All of a file that had `size` bytes a moment ago, or a byte more; without a file object, which costs as much."""
+    content = os.read(handle, size + 1)
+    while 0 < len(content) < size and (more := os.read(handle, size + 1 - len(content))):
+        content += more
+    return content

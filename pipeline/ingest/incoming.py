@@ -29,8 +29,7 @@ class Incoming:
     """One file. `read` gives its bytes, or why they cannot be had; it may be called more than once.
 
     `url` and `page` are None for local files; `content_type` is the server's word, which nothing trusts. `place` is
-    where its bytes are already, if an earlier stage has them; `size` is that of a local file when it was listed, which
-    any thread may read.
+    where its bytes are already, if an earlier stage has them.
     """
 
     source: str
@@ -41,7 +40,6 @@ class Incoming:
     page: str | None = None
     content_type: str | None = None
     place: Place | None = None
-    size: int | None = None
 
     @property
     def key(self) -> str:

@@ -12,7 +12,6 @@ from pipeline.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
 from pipeline.errors import InputError
 from pipeline.formats.fault import FormatFault
 from pipeline.formats.sniff import find_media_type
-from pipeline.ingest.ahead import read_ahead
 from pipeline.ingest.contents import Content, Contents, read_contents
 from pipeline.ingest.crawled import read_crawled
 from pipeline.ingest.folder import SOURCE, list_folder
@@ -46,7 +45,7 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
             raise InputError(_explain_nothing(params, workspace))
         store = stack.enter_context(TarStore(folder, INGESTED_FOLDER, "items"))
         ingester = Ingester(params, store, _read_pages(files, params))
-        rows = ingester.read_all(show_progress(read_ahead(files), len(files), "files", workspace.run))
+        rows = ingester.read_all(show_progress(files, len(files), "files", workspace.run))
         write_table(folder / "items.parquet", rows, ITEMS)
     drops += ingester.drops
     outcome = Outcome("file", seen, seen - len(drops), drops, ingester.parts, ingester.describe())
@@ -111,10 +110,10 @@ class Ingester:
         self._places: dict[str, Place] = {}
         self._counts: Counter[str] = Counter()
 
-    def read_all(self, files: Iterator[tuple[Incoming, bytes | Rejection]]) -> Iterator[dict[str, Any]]:
+    def read_all(self, files: Iterator[Incoming]) -> Iterator[dict[str, Any]]:
         """A row for each item, in the order of (source, file, part) if the files come in that of (source, file)."""
-        for incoming, data in files:
-            verdict = data if isinstance(data, Rejection) else self._read(incoming, data)
+        for incoming in files:
+            verdict = self._read(incoming)
             if isinstance(verdict, Rejection):
                 self.drops.append(verdict.drop(incoming.key))
                 continue
@@ -125,7 +124,10 @@ class Ingester:
                 self._counts[item.modality] += 1
                 yield self._build_row(incoming, item, verdict, page or PageFacts())
 
-    def _read(self, incoming: Incoming, data: bytes) -> Contents | Rejection:
+    def _read(self, incoming: Incoming) -> Contents | Rejection:
+        data = incoming.read()
+        if isinstance(data, Rejection):
+            return data
         contents = read_contents(data, incoming, self._params)
         if isinstance(contents, Rejection) or self._params.licences is None:
             return contents
