@@ -69,7 +69,8 @@ def write_sample(number: int, folder: Path) -> None:
     sound = draw.normal(0, 0.1, int(RATE * SECONDS)) * np.sin(np.arange(RATE * SECONDS) * draw.uniform(0.01, 0.5))
     soundfile.write(place / f"{stem}.wav", sound.astype(np.float32), RATE, subtype="PCM_16")
     words = (draw.zipf(1.3, 8) - 1) % 3000
-    (place / f"{stem}.txt").write_text(f"Number {number}: " + " ".join(f"word{word}" for word in words) + ".\n")
+    digits = " ".join(f"digit{digit}" for digit in stem)  # each caption another, of few different words
+    (place / f"{stem}.txt").write_text(f"{digits}: " + " ".join(f"word{word}" for word in words) + ".\n")
 
 
 def make_corpus(folder: Path, samples: int) -> None:

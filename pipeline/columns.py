@@ -51,9 +51,16 @@ def read_batches(
             except (OSError, pa.ArrowException) as error:
                 raise InputError(_say_damaged(path)) from error
             if batch is None:
-                pa.default_memory_pool().release_unused()
+                give_memory_back()
                 return
             yield batch
+
+
+def give_memory_back() -> None:
+    """Return to the system what tables took that are no longer in use; Arrow keeps it otherwise."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def count_rows(path: Path) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.columns import give_memory_back
 from pipeline.extract.fields import FieldPlan, plan_fields
 from pipeline.extract.learn import find_learner, find_learning
 from pipeline.extract.params import ExtractParams
@@ -66,6 +67,7 @@ def plan_corpus(params: ExtractParams, workspace: Workspace) -> Corpus:
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
     shards = plan_shards(samples, usable, plan.fields, params)
     wanted = {name: find_wanted(name, plan, samples, items, usable) for name in plan.modalities}
+    give_memory_back()
     return Corpus(len(samples), unlabelled, folders, plan, shards, wanted, frozen)
 
 
