@@ -1,15 +1,22 @@
 """align, from the cleaned table to the table of samples."""
 
 from collections import Counter
+from pathlib import Path
 
 from pipeline.align.params import AlignParams
 from pipeline.align.plan import Plan, plan_samples
 from pipeline.align.split import PlacedSample, check_splits
+from pipeline.columns import read_batches
 from pipeline.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES, SPLITS
 from pipeline.errors import InputError
 from pipeline.records import Outcome, Reason, check_drop_share
 from pipeline.stage import Workspace
-from pipeline.tables import Row, read_table, write_dropped, write_table
+from pipeline.tables import Row, write_dropped, write_table
+
+CLUSTERS = ("id", "exact_cluster", "near_cluster")
+SHARED = (*CLUSTERS, "source", "part", "modality", "page", "label", "page_label", "sample", "group", "split")
+OWN = ("file", "url", "start", "end", "sample_rate", "frames")
+"""The columns in use: those in which many items have the same, and those in which each has its own."""
 
 
 def align(params: AlignParams, workspace: Workspace) -> Outcome:
@@ -20,7 +27,7 @@ def align(params: AlignParams, workspace: Workspace) -> Outcome:
         PipelineError: there is nothing to train on, or one group holds too many samples.
         InputError: the cleaned table is missing or damaged, or names a split that is not known.
     """
-    rows = read_table(workspace.data / CLEANED_FOLDER / "items.parquet", CLEANED)
+    rows = _read_items(workspace.data / CLEANED_FOLDER / "items.parquet")
     plan = plan_samples(rows, params)
     folder = workspace.work / ALIGNED_FOLDER
     write_table(folder / "samples.parquet", map(_build_row, plan.samples), SAMPLES)
@@ -31,6 +38,17 @@ def align(params: AlignParams, workspace: Workspace) -> Outcome:
         raise InputError(f"none of {len(plan.samples)} samples is in train; items dropped: {outcome.count_reasons()}")
     check_splits(plan.samples, params)
     return outcome
+
+
+def _read_items(path: Path) -> list[Row]:
+    """The columns of all items that samples are decided by; equal strings are one, as most clusters are one item."""
+    rows: list[Row] = []
+    strings: dict[str, str] = {}
+    for batch in read_batches(path, CLEANED, [*SHARED, *OWN]):
+        for row in batch.to_pylist():
+            row |= {name: strings.setdefault(text, text) for name in SHARED if (text := row[name]) is not None}
+            rows.append(row)
+    return rows
 
 
 def _check_drops(outcome: Outcome, params: AlignParams) -> None:
