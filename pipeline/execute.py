@@ -5,6 +5,7 @@ output by rename, and return records only. Dask hands tasks to threads, on this 
 its task to a process of its own (`pipeline.isolate`), so that an item can take nothing with it but that process.
 """
 
+import gc
 import itertools
 import logging
 import pickle
@@ -128,12 +129,17 @@ class Cluster:
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """See `Workers.run_tasks`."""
         flight = _Flight(self, function, tasks)
+        # Dask leaves cycles that hold what was sent and received; beside all that is loaded already, the collector
+        # would hardly ever look for them.
+        gc.freeze()
+        gc.collect()
         try:
             while flight.launch():
                 landed = flight.land()
                 if landed is not None:
                     yield landed
         finally:
+            gc.unfreeze()
             flight.cancel()
 
     def submit(self, function: Callable[[Task], object], task: Task) -> "Future":
@@ -192,7 +198,7 @@ class _Flight(Generic[Task, Result]):
         self._tasks = tasks
         self._waiting = deque[int]()  # were lost with their worker
         self._unseen = 0  # the first that was never launched
-        self._under_way: dict[str, tuple[int, Future]] = {}  # the number of the task that Dask knows by this key
+        self._under_way: dict[str, tuple[int, int, Future]] = {}  # by Dask's key: the task's number, and its memory
         self._landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._losses: Counter[int] = Counter()
         self._threads = cluster.count_threads()
@@ -209,13 +215,13 @@ class _Flight(Generic[Task, Result]):
             else:
                 self._unseen += 1
             future = self._cluster.submit(self._function, self._tasks[number])
-            self._under_way[future.key] = number, future
+            self._under_way[future.key] = number, self._estimate(number), future
             future.add_done_callback(self._landed.put)
         return bool(self._under_way)
 
     def _has_memory(self, number: int) -> bool:
         """Whether a task fits beside those under way; one that fits nowhere goes alone."""
-        taken = sum(self._estimate(other) for other, _ in self._under_way.values())
+        taken = sum(memory for _, memory, _ in self._under_way.values())
         return not taken or taken + self._estimate(number) <= self._cluster.find_memory(self._threads)
 
     def _estimate(self, number: int) -> int:
@@ -228,7 +234,7 @@ class _Flight(Generic[Task, Result]):
             future = self._landed.get(timeout=LOOK)
         except queue.Empty:
             return None
-        number, _ = self._under_way.pop(future.key)
+        number, *_ = self._under_way.pop(future.key)
         what = name_task(self._function, self._tasks[number], number)
         answer = self._read(future, number, what)
         return None if answer is None else (number, answer.read(what))
@@ -266,7 +272,7 @@ class _Flight(Generic[Task, Result]):
 
     def cancel(self) -> None:
         """Nobody waits any more for what is under way."""
-        futures = [future for _, future in self._under_way.values()]
+        futures = [future for *_, future in self._under_way.values()]
         self._under_way.clear()
         self._cluster.cancel(futures)
 

@@ -6,8 +6,9 @@ from typing import TypeVar, overload
 
 Task = TypeVar("Task")
 
-MAX_KEPT = 64
-"""Tasks made last, that are kept: whoever runs them asks several times for each that is under way."""
+MAX_KEPT = 16
+"""Tasks made last, that are kept: whoever runs them asks several times for each that is under way. That of a shard of
+1,000 samples takes some 400 kB."""
 
 
 class Tasks(Sequence[Task]):
