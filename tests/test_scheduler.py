@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 
 
 def make_run(scheduler: str, cache: Path, **more: object) -> RunParams:
-    given = {"workers": 0, "memory": "200 MiB", "item_seconds": 1, "cache": str(cache), "progress": False}
+    given = {"workers": 0, "memory": "200 MiB", "item_seconds": 3, "cache": str(cache), "progress": False}
     return RunParams.model_validate({**given, "scheduler": scheduler, **more})
 
 
@@ -50,7 +50,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedCluster
 
 def test_the_same_results_as_anywhere_with_poison_lost_alone(cluster: StartedCluster, tmp_path: Path) -> None:
     tasks = [*make_tasks(), Items("p", ["good", "falls", "loops", "grows", "good"])]
-    here = RunParams(workers=2, memory="200 MiB", item_seconds=1, cache=str(tmp_path), progress=False)
+    here = RunParams(workers=2, memory="200 MiB", item_seconds=3, cache=str(tmp_path), progress=False)
     assert list_results(make_run(cluster.address, tmp_path), tasks) == list_results(here, tasks)
     assert [path.name for path in tmp_path.iterdir()] == []
 
