@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from pipeline.components import Indexes
+from pipeline.modalities.fingerprint import MIN_CONTRAST, find_contrast
 
 Thumbnails = np.ndarray[Any, np.dtype[np.uint8]]
 
 MIDDLE = 128
 CONTRAST = 32  # standard deviation: four of them reach from the middle to the ends
-MIN_CONTRAST = 1.0  # below this a thumbnail is even, and stretching it would show its rounding
 
 BATCH = 4096  # thumbnails at a time: 8 MiB of each array of float64
 
@@ -37,10 +37,8 @@ def level_thumbnails(thumbnails: Thumbnails, places: Indexes | None = None) -> T
 
 
 def _level(thumbnails: Thumbnails) -> Thumbnails:
-    cells = thumbnails.shape[1]
     levels = thumbnails.astype(np.int64)
-    sums = levels.sum(axis=1, keepdims=True)
-    variances = (cells * (levels**2).sum(axis=1, keepdims=True) - sums**2) / cells**2
-    scale = CONTRAST / np.maximum(np.sqrt(variances), MIN_CONTRAST)
-    levelled: Thumbnails = np.clip(np.rint((levels - sums / cells) * scale + MIDDLE), 0, 255).astype(np.uint8)
+    means = levels.sum(axis=1, keepdims=True) / thumbnails.shape[1]
+    scale = CONTRAST / np.maximum(find_contrast(thumbnails), MIN_CONTRAST)
+    levelled: Thumbnails = np.clip(np.rint((levels - means) * scale[:, None] + MIDDLE), 0, 255).astype(np.uint8)
     return levelled
