@@ -65,6 +65,7 @@ def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) 
     `PipelineError` and not the disk's is a fault of ours, and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own keeps much of what is no longer in use
     if os.environ.get(DVC_VARIABLE):
         end_with_parent(signal.SIGTERM)
     try:

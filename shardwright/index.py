@@ -65,7 +65,10 @@ def write_index(path: Path, index: Index) -> str:
     """Write the index whole or not at all, and give the sha256 of the file as 64 hex digits."""
     chunks = [encode_npy_header(index.dtype, index.shape), index.tobytes()]
     write_file(path, chunks)
-    return hashlib.sha256(b"".join(chunks)).hexdigest()
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def read_index(path: Path, fields: Mapping[str, Field], split: Split) -> Index:

@@ -93,10 +93,12 @@ def _collect_prints(objects: Objects, names: Iterable[str]) -> Fingerprints:
     prints = [np.empty(0, "S32")]
     for name in sorted(names):
         try:
-            prints.append(objects.read_rows(name).entries["fingerprint"])
+            prints.append(np.ascontiguousarray(objects.read_rows(name).entries["fingerprint"]))  # without the rest
         except DamagedError:
             continue
-    return np.unique(np.concatenate(prints))
+    joined = np.concatenate(prints)
+    joined.sort()
+    return joined
 
 
 def _find_left(rows: Rows, have: Fingerprints) -> Fingerprints:
