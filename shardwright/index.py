@@ -51,9 +51,10 @@ def join_indexes(fields: Mapping[str, Field], indexes: Sequence[Index]) -> Index
 
 
 def find_repeats(indexes: Sequence[Index]) -> list[str]:
-    """The keys that several samples have, sorted. Takes some 200 bytes of memory a sample."""
-    keys, counts = np.unique(np.concatenate([np.empty(0, "S1"), *(i["key"] for i in indexes)]), return_counts=True)
-    return [decode_key(key) for key in keys[counts > 1].tolist()]
+    """The keys that several samples have, sorted. Takes some 70 bytes of memory a sample."""
+    keys = np.concatenate([np.empty(0, "S1"), *(index["key"] for index in indexes)])
+    keys.sort()
+    return [decode_key(key) for key in np.unique(keys[1:][keys[1:] == keys[:-1]]).tolist()]
 
 
 def decode_key(key: bytes) -> str:

@@ -90,13 +90,11 @@ def _merge_packs(objects: Objects, use: Use) -> set[str]:
 
 def _collect_prints(objects: Objects, names: Iterable[str]) -> Fingerprints:
     """The fingerprints of all entries of these objects, sorted."""
-    prints = [np.empty(0, "S32")]
+    prints = bytearray()
     for name in sorted(names):
-        try:
-            prints.append(np.ascontiguousarray(objects.read_rows(name).entries["fingerprint"]))  # without the rest
-        except DamagedError:
-            continue
-    joined = np.concatenate(prints)
+        with suppress(DamagedError):
+            prints += objects.read_rows(name).entries["fingerprint"].tobytes()
+    joined = np.frombuffer(prints, "S32")
     joined.sort()
     return joined
 
