@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,10 @@ def count_threads(number: int) -> set[int]:
     from threadpoolctl import threadpool_info
 
     return {pool["num_threads"] for pool in threadpool_info()}
+
+
+def count_bytes(data: bytes) -> int:
+    return len(data)
 
 
 def mark_start(task: Named) -> str:
@@ -359,3 +364,15 @@ def test_an_interrupt_ends_all_of_it_quietly(tmp_path: Path) -> None:
         assert parent.communicate(timeout=30) == ("", "")
         assert parent.returncode == 130
         assert not any(map(is_alive, pids))
+
+
+def test_the_driver_does_not_keep_what_it_sent() -> None:
+    tasks = [bytes([number]) * 500_000 for number in range(100)]
+    with open_workers(make_run(2), len(tasks)) as workers:
+        tracemalloc.start()
+        try:
+            assert {size for _, size in workers.run_tasks(count_bytes, tasks)} == {500_000}
+            kept, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert kept < 25_000_000, "of 50 MB, twice"
