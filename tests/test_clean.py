@@ -305,7 +305,7 @@ def clean_files(folder: Path, files: Mapping[str, bytes], change: Mapping[str, A
     return run_clean(ingest_files(folder, files), max_dropped=1.0, **{k: block[k] | v for k, v in change.items()})
 
 
-@settings(max_examples=6)
+@settings(max_examples=10)
 @given(steps=st.lists(st.tuples(st.lists(EDITS, max_size=4), st.sampled_from(CHANGES)), min_size=1, max_size=4))
 def test_whatever_is_edited_only_what_is_new_is_checked(
     steps: list[tuple[list[Edit], dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory

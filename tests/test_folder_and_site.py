@@ -76,9 +76,8 @@ def run_from(start: str | None, root: Path, folder: Path) -> dict[str, Outcome]:
     blocks["ingest"]["root"] = str(empty if start else root)
     if start:
         blocks["crawl"] |= {"start": ["http://stamps.test/"], "hosts": {"stamps.test": start}}
-    shared = folder.parent / "cache"  # of both: the verdicts on the same bytes are the same
-    run = RunParams(workers=0, memory="2 GiB", cache=str(shared), progress=False)
-    workspace = Workspace(folder, folder, shared, run)
+    run = RunParams(workers=0, memory="2 GiB", cache=str(folder / "cache"), progress=False)
+    workspace = Workspace(folder, folder, folder / "cache", run)
     demo = check_block(blocks, "demo", DemoParams)
     outcomes = {
         "crawl": crawl(check_block(blocks, "crawl", CrawlParams), demo, workspace),

@@ -149,7 +149,7 @@ def check_edits(edits: list[list[Edit]], folder: Path) -> None:
         assert list_outputs(folder / f"anew-{number}") == list_outputs(folder / "kept")
 
 
-@settings(max_examples=5)
+@settings(max_examples=8)
 @given(edits=st.lists(st.lists(EDITS, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_any_edits_give_the_bytes_of_a_build_from_nothing(
     edits: list[list[Edit]], tmp_path_factory: pytest.TempPathFactory
