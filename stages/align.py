@@ -2,8 +2,8 @@
 
 import sys
 
-from pipeline.align import align
 from pipeline.align.params import AlignParams
+from pipeline.align.step import align
 from pipeline.contracts import ALIGNED_FOLDER
 from pipeline.records import Outcome
 from pipeline.stage import Stage, run_stage

@@ -2,8 +2,8 @@
 
 import sys
 
-from pipeline.clean import clean
 from pipeline.clean.params import CleanParams
+from pipeline.clean.step import clean
 from pipeline.contracts import CLEANED_FOLDER
 from pipeline.records import Outcome
 from pipeline.stage import Stage, run_stage

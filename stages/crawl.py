@@ -3,8 +3,8 @@
 import sys
 
 from pipeline.contracts import CRAWLED_FOLDER
-from pipeline.crawl import crawl
 from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.step import crawl
 from pipeline.demo.params import DemoParams
 from pipeline.records import Outcome
 from pipeline.stage import Stage, run_stage

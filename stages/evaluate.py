@@ -3,7 +3,7 @@
 import sys
 
 from pipeline.contracts import REPORT_FOLDER
-from pipeline.evaluate import evaluate
+from pipeline.evaluate.evaluation import evaluate
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.records import Outcome
 from pipeline.stage import Stage, run_stage

@@ -3,8 +3,8 @@
 import sys
 
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
-from pipeline.extract import extract
 from pipeline.extract.params import ExtractParams
+from pipeline.extract.step import extract
 from pipeline.records import Outcome
 from pipeline.stage import Stage, run_stage
 

@@ -3,8 +3,8 @@
 import sys
 
 from pipeline.contracts import INGESTED_FOLDER
-from pipeline.ingest import ingest
 from pipeline.ingest.params import IngestParams
+from pipeline.ingest.step import ingest
 from pipeline.records import Outcome
 from pipeline.stage import Stage, run_stage
 

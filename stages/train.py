@@ -5,8 +5,8 @@ import sys
 from pipeline.contracts import MODEL_FOLDER
 from pipeline.records import Outcome
 from pipeline.stage import Stage, run_stage
-from pipeline.train import train
 from pipeline.train.params import TrainParams
+from pipeline.train.training import train
 
 
 def step(stage: Stage) -> Outcome:

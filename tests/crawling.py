@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.contracts import CRAWLED, CRAWLED_FOLDER
-from pipeline.crawl import crawl
 from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.step import crawl
 from pipeline.demo.params import DemoParams
 from pipeline.params import RunParams, check_block
 from pipeline.records import Outcome

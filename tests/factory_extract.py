@@ -20,11 +20,11 @@ from pipeline.contracts import (
     SHARDS_FOLDER,
 )
 from pipeline.execute import ThisProcess
-from pipeline.extract import extract
 from pipeline.extract.corpus import plan_corpus
 from pipeline.extract.making import Making
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.shard import ShardTask
+from pipeline.extract.step import extract
 from pipeline.params import RunParams, check_block, read_params
 from pipeline.records import Outcome
 from pipeline.stage import Workspace, open_workspace, publish

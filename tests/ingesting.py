@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
-from pipeline.ingest import ingest
 from pipeline.ingest.params import IngestParams
+from pipeline.ingest.step import ingest
 from pipeline.params import RunParams, check_block
 from pipeline.records import Drop, Outcome, Reason
 from pipeline.stage import Workspace

@@ -7,26 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.align import align
 from pipeline.align.params import AlignParams
+from pipeline.align.step import align
 from pipeline.check_params import check_all_blocks
-from pipeline.clean import clean
 from pipeline.clean.params import CleanParams
-from pipeline.crawl import crawl
+from pipeline.clean.step import clean
 from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.step import crawl
 from pipeline.demo.params import DemoParams
-from pipeline.evaluate import evaluate
+from pipeline.evaluate.evaluation import evaluate
 from pipeline.evaluate.params import EvaluateParams
-from pipeline.extract import extract
 from pipeline.extract.params import ExtractParams
+from pipeline.extract.step import extract
 from pipeline.graph import NODES
-from pipeline.ingest import ingest
 from pipeline.ingest.params import IngestParams
+from pipeline.ingest.step import ingest
 from pipeline.params import RunParams, check_block, read_params
 from pipeline.records import Outcome
 from pipeline.stage import Stage, open_workspace, publish
-from pipeline.train import train
 from pipeline.train.params import TrainParams
+from pipeline.train.training import train
 
 ROOT = Path(__file__).parent.parent
 

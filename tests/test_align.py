@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.align import align
 from pipeline.align.key import make_key
 from pipeline.align.params import AlignParams, Shares
 from pipeline.align.plan import Plan, plan_samples
 from pipeline.align.span import check_span
 from pipeline.align.split import PlacedSample, deal_split
+from pipeline.align.step import align
 from pipeline.contracts import CLEANED, SAMPLES
 from pipeline.errors import InputError, PipelineError, TooManyDrops
 from pipeline.item_name import name_item

@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from pipeline.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.errors import InputError, ParamsError
-from pipeline.evaluate import evaluate
+from pipeline.evaluate.evaluation import evaluate
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.modalities.byte_pairs import ALPHABET, join_pair, learn_byte_pairs, learn_merges
 from pipeline.modalities.modality import Item
@@ -31,7 +31,7 @@ from pipeline.modalities.text_features import TextFeatures
 from pipeline.modalities.tokenizer_file import MAX_PIECE, count_pieces, encode_text, load_tokenizer_file
 from pipeline.models.checkpoint import load_model
 from pipeline.stage import Workspace
-from pipeline.train import train
+from pipeline.train.training import train
 from shardwright.canonical import encode_canonical
 from tests import test_train
 from tests.factory_extract import (

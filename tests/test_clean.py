@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from pipeline.cache.checks import hash_data
 from pipeline.cache.objects import Objects
-from pipeline.clean import clean
 from pipeline.clean.chunk_tar import Member, name_tar, plan_offsets, reuse_tar, write_tar
 from pipeline.clean.chunks import MAX_BYTES, MAX_ITEMS, plan_chunks
 from pipeline.clean.clusters import find_clusters
 from pipeline.clean.params import CleanParams, Nearness
+from pipeline.clean.step import clean
 from pipeline.contracts import CLEANED, ITEMS, MODALITIES
 from pipeline.errors import InputError, ParamsError, TooManyDrops
 from pipeline.params import RunParams, check_block, read_params

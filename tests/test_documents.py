@@ -9,10 +9,10 @@ import jsonschema
 import pytest
 
 from pipeline.contracts import EXTRACT_FOLDER, MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
-from pipeline.evaluate import evaluate
+from pipeline.evaluate.evaluation import evaluate
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.stage import Workspace
-from pipeline.train import train
+from pipeline.train.training import train
 from tests.factory_extract import ROOT, Thing, extract_things, make_things
 from tests.factory_extract import make_params as make_extract_params
 from tests.test_train import RUN, make_params

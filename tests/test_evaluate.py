@@ -16,9 +16,9 @@ from hypothesis import example, given, settings
 from benchmarks.demo_table import Recipe, format_table, measure_all
 from pipeline.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.errors import InputError, PipelineError
-from pipeline.evaluate import evaluate
 from pipeline.evaluate.bootstrap import RESAMPLES, find_interval, resample_tally
 from pipeline.evaluate.csv_files import FORMULA_STARTS, write_csv
+from pipeline.evaluate.evaluation import evaluate
 from pipeline.evaluate.gallery import Card, clean_text
 from pipeline.evaluate.metrics import build_metrics
 from pipeline.evaluate.page import Report, build_page

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.align import align
 from pipeline.align.params import AlignParams
-from pipeline.clean import clean
+from pipeline.align.step import align
 from pipeline.clean.params import CleanParams
+from pipeline.clean.step import clean
 from pipeline.contracts import CLEANED, CRAWLED, CRAWLED_FOLDER, MODALITIES, SAMPLES
-from pipeline.crawl import crawl
 from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.step import crawl
 from pipeline.demo.params import DemoParams
-from pipeline.ingest import ingest
 from pipeline.ingest.params import IngestParams
+from pipeline.ingest.step import ingest
 from pipeline.params import RunParams, check_block, read_params
 from pipeline.records import Outcome
 from pipeline.stage import Workspace

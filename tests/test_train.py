@@ -24,13 +24,13 @@ from pipeline.models.inputs import Input
 from pipeline.params import RunParams, check_block, read_params
 from pipeline.records import Outcome
 from pipeline.stage import Workspace
-from pipeline.train import train
 from pipeline.train.augment import AUGMENTATIONS, hide_modalities
 from pipeline.train.draws import Draws
 from pipeline.train.fit import Fit
 from pipeline.train.history import Epoch
 from pipeline.train.params import TrainParams
 from pipeline.train.schedule import scale_rate
+from pipeline.train.training import train
 from shardwright import read_manifest, write_manifest
 from tests.factory_shards import Toy, make_shards, spoil_sample
 

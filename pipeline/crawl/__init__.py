@@ -3,7 +3,3 @@
 `walk` decides what is tried and in which order, `visit` what a URL gave, `exchange` makes one request; the rules are
 pure and in files of their own: `urls`, `addresses`, `robots`, `opt_outs`, `links`.
 """
-
-from pipeline.crawl.step import crawl
-
-__all__ = ["crawl"]

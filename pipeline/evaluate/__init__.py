@@ -1,3 +1,1 @@
 """The stage evaluate: how good the model is, with which modalities, and where it errs."""
-
-from pipeline.evaluate.evaluation import evaluate as evaluate

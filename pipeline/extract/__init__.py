@@ -6,7 +6,3 @@ samples out to shards, `wanted` says which features they need. `making` carries 
 `keep` knows the shards that the cache has. `meta` is what stands beside the arrays, `moments` are means and deviations,
 `provenance` is where it all came from, `dataset` the manifest.
 """
-
-from pipeline.extract.step import extract
-
-__all__ = ["extract"]

@@ -3,7 +3,3 @@
 `crawled` and `folder` say which files came in, `contents` what a file holds; `parts` and `pages` take texts and web
 pages apart, `table` reads what the user says about files.
 """
-
-from pipeline.ingest.step import ingest
-
-__all__ = ["ingest"]
