@@ -41,6 +41,7 @@ def hash_source(module: str) -> str:
     return digest.hexdigest()
 
 
+@cache
 def _find_path(module: str) -> Path | None:
     if module.split(".")[0] not in PACKAGES:
         return None

@@ -4,6 +4,8 @@ The layout is that of POSIX.1-1988 `ustar` (the `struct posix_header` in the GNU
 Format"): 512-byte header, the bytes, zeros up to the next multiple of 512; two zero blocks end the file.
 """
 
+from functools import lru_cache
+
 BLOCK = 512
 END = bytes(2 * BLOCK)
 MAX_NAME_BYTES = 100
@@ -22,17 +24,22 @@ def encode_header(name: str, size: int) -> bytes:
         raise ValueError(f"member name {name!r} must be 1 to {MAX_NAME_BYTES} bytes without NUL, it has {len(raw)}")
     if not 0 <= size <= MAX_MEMBER_BYTES:
         raise ValueError(f"member {name!r} has {size} bytes, a tar member holds 0 to {MAX_MEMBER_BYTES}")
+    head, tail, total = _encode_rest(size)
+    return b"".join((raw.ljust(MAX_NAME_BYTES, b"\0"), head, b"%06o\0 " % (total + sum(raw)), tail))
+
+
+@lru_cache(maxsize=4096)
+def _encode_rest(size: int) -> tuple[bytes, bytes, int]:
+    """What stands between the name and the checksum, and what after it; and what all but the name adds to that."""
     head = (
-        raw.ljust(100, b"\0")
-        + b"0000644\0"  # mode
+        b"0000644\0"  # mode
         + b"0000000\0" * 2  # uid, gid
         + b"%011o\0" % size
         + b"00000000000\0"  # mtime
     )
     tail = b"0" + bytes(100) + b"ustar\x0000" + bytes(64) + b"0000000\0" * 2  # type, link, magic, owners, device
-    tail = tail.ljust(BLOCK - len(head) - 8, b"\0")
-    checksum = sum(head) + sum(tail) + 8 * ord(" ")
-    return head + b"%06o\0 " % checksum + tail
+    tail = tail.ljust(BLOCK - MAX_NAME_BYTES - len(head) - 8, b"\0")
+    return head, tail, sum(head) + sum(tail) + 8 * ord(" ")
 
 
 def count_padding(size: int) -> int:

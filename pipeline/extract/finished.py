@@ -21,7 +21,7 @@ from pipeline.cache.rows import DamagedError, Rows
 from pipeline.extract.fields import FieldPlan
 from pipeline.extract.moments import Moments, start_moments
 from pipeline.stopwatch import clock
-from shardwright.encode import EncodedSample
+from shardwright.encode import EncodedSample, encode_members
 from shardwright.field import Field
 from shardwright.index import Index, index_dtype
 from shardwright.layout import Layout, plan_layout
@@ -73,6 +73,7 @@ class _Shard:
 
     def __init__(self, descriptor: int, rows: Rows, plan: FieldPlan) -> None:
         self._descriptor = descriptor
+        self._fields = plan.fields
         self._layout = plan_layout(plan.fields, rows.about["meta_bytes"])
         self._index, self._samples = decode_samples(rows, plan)
 
@@ -95,7 +96,7 @@ class _Shard:
             raise DamagedError
         *contents, meta = members
         key = known["key"].decode()
-        encoded = EncodedSample(key, tuple(contents), meta.rstrip(b" "), tuple(checksums[:-1]))
+        encoded = encode_members(self._fields, key, contents, meta.rstrip(b" "), checksums[:-1])
         return Finished(encoded, self._read_measures(row))
 
     def _find(self, row: int) -> tuple[int, Layout]:
