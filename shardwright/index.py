@@ -64,7 +64,7 @@ def decode_key(key: bytes) -> str:
 
 def write_index(path: Path, index: Index) -> str:
     """Write the index whole or not at all, and give the sha256 of the file as 64 hex digits."""
-    chunks = [encode_npy_header(index.dtype, index.shape), index.tobytes()]
+    chunks = (encode_npy_header(index.dtype, index.shape), index.view(np.uint8).data)
     write_file(path, chunks)
     digest = hashlib.sha256()
     for chunk in chunks:

@@ -11,7 +11,7 @@ SYNCING = 8
 """Files that are synced at a time: a disk takes them in the order that suits it."""
 
 
-def write_file(path: Path, chunks: Iterable[bytes], sync: bool = True) -> None:
+def write_file(path: Path, chunks: Iterable[bytes | memoryview], sync: bool = True) -> None:
     """Write the chunks to a neighbour of `path`, sync it to disk, and give it its name.
 
     A reader sees the old file or the new one, also after a crash. Two writers of the same path do not

@@ -30,7 +30,7 @@ MAX_ITEMS = 256
 MAX_BYTES = 16 << 20
 """Of a chunk's features, which are in memory until all are there."""
 
-MIN_CHUNKS = 64
+MIN_CHUNKS = 32
 """Of a modality, where it has as many items: what a kill takes is the chunks that were under way."""
 
 

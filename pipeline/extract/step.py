@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.cache.find import find_entries
+from pipeline.cache.objects import Objects
 from pipeline.cache.prune import Use, prune
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER, SPLITS
 from pipeline.errors import InputError, LedgerError
@@ -35,6 +36,15 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
         PipelineError: a task failed; the message names its shard, and the sample where it is known.
     """
     prepare_processes(workspace.run, partial(load_libraries, params))
+    outcome, objects, use = make_dataset(params, workspace)  # all that it planned by is let go of
+    if forgotten := prune(objects, use, workspace.run.cache_bytes):
+        note = f"{forgotten / 1e9:.1f} GB that this run used had to leave the item cache: raise run.cache_bytes"
+        return replace(outcome, notes=[*outcome.notes, note])
+    return outcome
+
+
+def make_dataset(params: ExtractParams, workspace: Workspace) -> tuple[Outcome, Objects, Use]:
+    """Make everything, and say what was done with the item cache; raises what `extract` does."""
     root = workspace.work.resolve() / SHARDS_FOLDER
     corpus = plan_corpus(params, workspace)
     root.mkdir(parents=True)
@@ -57,9 +67,7 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
     record = encode_canonical(describe_making(params, manifest.hash, corpus.plan.modalities), indent=1) + b"\n"
     write_file(records / "extract_record.json", [record])
     notes = [*describe_dataset(manifest), *making.describe()]
-    if forgotten := prune(corpus.folders.objects, use, workspace.run.cache_bytes):
-        notes.append(f"{forgotten / 1e9:.1f} GB that this run used had to leave the item cache: raise run.cache_bytes")
-    return replace(outcome, notes=notes)
+    return replace(outcome, notes=notes), corpus.folders.objects, use
 
 
 def check_kept(outcome: Outcome, params: ExtractParams) -> None:
