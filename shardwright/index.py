@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright import tar
-from shardwright.errors import DamageError, FormatError
+from shardwright.errors import DamageError
 from shardwright.field import Field
 from shardwright.layout import plan_layout
 from shardwright.manifest import Split
@@ -39,17 +39,6 @@ def index_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
     return np.dtype(columns)
 
 
-def join_indexes(fields: Mapping[str, Field], indexes: Sequence[Index]) -> Index:
-    """The index of a split from those of its shards, in their order.
-
-    Raises:
-        FormatError: two samples have the same key; the message names it.
-    """
-    if repeats := find_repeats(indexes):
-        raise FormatError(f"key {repeats[0]!r} is there twice in the split")
-    return np.concatenate([np.empty(0, index_dtype(fields)), *indexes])
-
-
 def find_repeats(indexes: Sequence[Index]) -> list[str]:
     """The keys that several samples have, sorted. Takes some 70 bytes of memory a sample."""
     keys = np.concatenate([np.empty(0, "S1"), *(index["key"] for index in indexes)])
@@ -62,9 +51,10 @@ def decode_key(key: bytes) -> str:
     return key.decode("ascii", "backslashreplace")
 
 
-def write_index(path: Path, index: Index) -> str:
-    """Write the index whole or not at all, and give the sha256 of the file as 64 hex digits."""
-    chunks = (encode_npy_header(index.dtype, index.shape), index.view(np.uint8).data)
+def write_index(path: Path, indexes: Sequence[Index]) -> str:
+    """Write the index of a split, given in at least one part, whole or not at all; the sha256 as 64 hex digits."""
+    header = encode_npy_header(indexes[0].dtype, (sum(map(len, indexes)),))
+    chunks: tuple[bytes | memoryview, ...] = (header, *(index.view(np.uint8).data for index in indexes))
     write_file(path, chunks)
     digest = hashlib.sha256()
     for chunk in chunks:

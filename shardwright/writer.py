@@ -10,10 +10,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import numpy as np
+
 from shardwright.encode import EncodedSample, Sample, WrittenShard, encode_sample, join_samples, write_encoded
 from shardwright.errors import ExistsError, FormatError, ShardwrightError
 from shardwright.field import Field, check_fields
-from shardwright.index import INDEX_NAME, join_indexes, write_index
+from shardwright.index import INDEX_NAME, find_repeats, index_dtype, write_index
 from shardwright.manifest import (
     MANIFEST_NAME,
     SPLIT_NAME,
@@ -30,11 +32,13 @@ def write_split(folder: str | Path, fields: Mapping[str, Field], shards: Sequenc
     """Sync the shards that stand in `folder`, write their index, and give the split's part of the manifest.
 
     Raises:
-        FormatError: a key is there twice.
+        FormatError: a key is there twice; the message names it.
     """
-    index = join_indexes(fields, [shard.index for shard in shards])
+    indexes = [np.empty(0, index_dtype(fields)), *(shard.index for shard in shards)]
+    if repeats := find_repeats(indexes):
+        raise FormatError(f"key {repeats[0]!r} is there twice in the split")
     sync_files([Path(folder) / shard.record.name for shard in shards])
-    sha256 = write_index(Path(folder) / INDEX_NAME, index)
+    sha256 = write_index(Path(folder) / INDEX_NAME, indexes)
     return Split(tuple(shard.record for shard in shards), FileRecord(INDEX_NAME, sha256))
 
 

@@ -285,7 +285,7 @@ def rewrite_index(root: Path, change: Callable[[NDArray[Any]], object]) -> None:
     index = np.load(path)
     assert index.dtype == index_dtype(manifest.fields)
     change(index)
-    record = FileRecord("index.npy", write_index(path, index))
+    record = FileRecord("index.npy", write_index(path, [index]))
     write_manifest(root, replace(manifest, splits={"train": replace(split, index=record)}))
 
 

@@ -5,7 +5,7 @@ that the cache has, each held to its checksum, and stays in the cache.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -40,9 +40,6 @@ from shardwright.encode import encode_members, join_samples, write_encoded
 from shardwright.field import Field
 
 Array = NDArray[Any]
-
-READ_BYTES = 1 << 20
-"""Of a file, read back at a time: what fits the processor's cache."""
 
 Contents = Mapping[str, bytes]
 """The contents of a sample's members by field."""
@@ -237,7 +234,7 @@ class Assembly:
             joined = join_samples(self._plan.fields, encoded)
             written = write_encoded(path, joined)
         with clock("verify shard"):
-            check_file(path, joined.data)
+            check_file(path, joined.chunks())
         return KeptShard(written, tuple(drops), self._moments)
 
     def _make(self, at: int, sample: AlignedSample) -> Finished | Rejection:
@@ -324,15 +321,14 @@ def find_present(sample: AlignedSample, plan: FieldPlan) -> set[str]:
     return {field for modality in sample.parts for field in plan.modalities[modality]}
 
 
-def check_file(path: Path, data: bytes) -> None:
+def check_file(path: Path, chunks: Iterable[bytes]) -> None:
     """Read a file back and hold it to what was written: some 5 GB/s, a quarter of the price of its sha256.
 
     Raises:
         PipelineError: it is something else.
     """
-    starts = range(0, len(data), READ_BYTES)
     with path.open("rb") as file:
-        if any(file.read(READ_BYTES) != data[start : start + READ_BYTES] for start in starts) or file.read(1):
+        if any(file.read(len(chunk)) != chunk for chunk in chunks) or file.read(1):
             raise PipelineError(f"{path.name} is not as it was written: a fault of the disk or of its driver")
 
 
