@@ -69,7 +69,7 @@ class EncodedShard:
         return len(self.index)
 
     def chunks(self) -> Iterator[bytes]:
-        """The shard's bytes, some 128 kB at a time."""
+        """The shard's bytes, at least `CHUNK_BYTES` at a time but for the last."""
         return join_pieces(self.pieces)
 
 
@@ -153,7 +153,7 @@ def join_samples(fields: Mapping[str, Field], samples: Sequence[EncodedSample]) 
 
 
 def join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in chunks of `CHUNK_BYTES`, or of one piece that has more."""
+    """The same bytes in chunks of at least `CHUNK_BYTES`, each of whole pieces; the last one has what is left."""
     chunk: list[bytes] = []
     size = 0
     for piece in pieces:

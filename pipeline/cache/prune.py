@@ -89,7 +89,7 @@ def _merge_packs(objects: Objects, use: Use) -> set[str]:
 
 
 def _collect_prints(objects: Objects, names: Iterable[str]) -> Fingerprints:
-    """The fingerprints of all entries of these objects, sorted."""
+    """The fingerprints of all entries of these objects, sorted; one that is in several is there several times."""
     prints = bytearray()
     for name in sorted(names):
         with suppress(DamagedError):
