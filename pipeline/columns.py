@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import InputError
-from pipeline.tables import Columns, Row, build_schema
+from pipeline.tables import PARQUET, Columns, Row, build_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,7 +146,7 @@ class TableWriter:
 
         self._schema = build_schema(columns)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", write_page_checksum=True)
+        self._writer = pq.ParquetWriter(path, self._schema, **PARQUET)
 
     def write(self, columns: "Mapping[str, pa.Array]") -> None:
         """Append rows: all columns, by name.

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pipeline.allocator import give_arrays_back
 from pipeline.check_params import check_all_blocks
 from pipeline.disk_errors import explain_disk_errors
 from pipeline.errors import PipelineError, RunningElsewhere
@@ -65,7 +66,7 @@ def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) 
     `PipelineError` and not the disk's is a fault of ours, and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")  # Arrow's own keeps much of what is no longer in use
+    give_arrays_back()
     if os.environ.get(DVC_VARIABLE):
         end_with_parent(signal.SIGTERM)
     try:

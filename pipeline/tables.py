@@ -20,6 +20,15 @@ ColumnType = Literal["string", "int64", "float64", "bool", "string?", "int64?", 
 Columns = Mapping[str, ColumnType]
 Row = dict[str, Any]
 
+PARQUET = {
+    "compression": "zstd",
+    "write_page_checksum": True,
+    "data_page_size": 1 << 17,
+    "dictionary_pagesize_limit": 1 << 17,
+}
+"""How tables are written. A reader has pages and dictionaries of all columns in memory: at Arrow's sizes, 1 MB each, 66
+MB for the cleaned table; so 57, and the file is smaller."""
+
 DROPPED: Columns = {
     "stage": "string",
     "unit": "string",
@@ -54,7 +63,7 @@ def write_table(path: Path, rows: Iterable[Row], columns: Columns) -> None:
 
     schema = build_schema(columns)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(path, schema, **PARQUET) as writer:
         for chunk in _split_chunks(rows, 50_000):
             for row in chunk:
                 _check_row(row, columns, path)

@@ -17,8 +17,10 @@ from pipeline.cache.objects import PACK, ROWS, Objects
 from pipeline.cache.reader import EntryReader
 from pipeline.cache.rows import DamagedError, Entry, Rows
 
-MAX_PACK_BYTES = 16 << 20
-MAX_PACK_ENTRIES = 1 << 14
+MAX_PACK_BYTES = 4 << 20
+MAX_PACK_ENTRIES = 1 << 13
+"""Of packs that are put together, which are in memory meanwhile: 4 MB and some 500 bytes an entry."""
+
 SMALL_BYTES = 1 << 20
 """Packs below this are put together with others, or each run of a few items would leave one more."""
 
@@ -108,8 +110,8 @@ def _find_left(rows: Rows, have: Fingerprints) -> Fingerprints:
 
 
 def _is_waste(rows: Rows, left: Fingerprints) -> bool:
-    """Whether a pack is small, or most of its bytes stand elsewhere."""
-    if rows.size < SMALL_BYTES:
+    """Whether a pack is small and has room, or most of its bytes stand elsewhere."""
+    if rows.size < SMALL_BYTES and len(rows.entries) < MAX_PACK_ENTRIES:
         return True
     places = [row for row, _ in _find_rows(rows, left)]
     sizes = [int(rows.pieces["size"][e["first"] : e["first"] + e["count"]].sum()) for e in rows.entries[places]]
