@@ -11,7 +11,6 @@ import pickle
 import queue
 import secrets
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
@@ -30,6 +29,7 @@ from pipeline.isolate.workers import Workers
 from pipeline.params import RunParams
 from pipeline.remote import check_address, check_workers
 from pipeline.source import hash_source
+from pipeline.stints import Stints
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -112,7 +112,7 @@ def open_workers(run: RunParams, tasks: int, folders: Sequence[Path] = ()) -> It
 
 
 class Cluster:
-    """Runs tasks on a Dask cluster, twice as many in flight as it has threads: memory does not grow with tasks.
+    """Runs tasks on a Dask cluster, a bounded number in flight: memory does not grow with tasks.
 
     Args:
         client: of the cluster.
@@ -132,16 +132,14 @@ class Cluster:
         flight = _Flight(self, function, tasks)
         try:
             while flight.launch():
-                landed = flight.land()
-                if landed is not None:
-                    yield landed
+                yield from flight.land()
         finally:
             flight.cancel()
 
-    def submit(self, function: Callable[[Task], object], task: Task) -> "Future":
-        """Have a task run on the cluster; its result is an `Answer`."""
+    def submit(self, function: Callable[[Task], object], tasks: Sequence[Task]) -> "Future":
+        """Have tasks run on the cluster, one after the other; the result is a `_Report`."""
         source = hash_source(function.__module__) if self._place.check_source else None
-        job = pickle.dumps(_Job(self._place, make_call(function, task, source)))
+        job = pickle.dumps(_Job(self._place, [make_call(function, task, source) for task in tasks]))
         key = f"{function.__name__}-{next(self._submissions)}"  # Dask gives the old result for an old key
         with self._notice_loss():
             return self._client.submit(self._runner, job, key=key, pure=False)
@@ -185,33 +183,27 @@ class Cluster:
 
 
 class _Flight(Generic[Task, Result]):
-    """The tasks of one function, of which some are under way: twice as many as the cluster has threads, so that no
-    thread waits for its next one, and no more than memory allows."""
+    """The tasks of one function, of which some are under way: two stints for each thread of the cluster, so that none
+    waits for its next one, and no more than memory allows. A stint is tasks that run one after the other."""
 
     def __init__(self, cluster: Cluster, function: Callable[[Task], Result], tasks: Sequence[Task]) -> None:
         self._cluster = cluster
         self._function = function
         self._tasks = tasks
-        self._waiting = deque[int]()  # were lost with their worker
-        self._unseen = 0  # the first that was never launched
-        self._under_way: dict[str, tuple[int, int, Future]] = {}  # by Dask's key: the task's number, and its memory
+        self._stints = Stints(len(tasks))
+        self._under_way: dict[str, tuple[list[int], int, Future]] = {}  # by Dask's key: the tasks, and their memory
         self._landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._losses: Counter[int] = Counter()
         self._threads = cluster.count_threads()
         self._looked = self._worked = time.monotonic()
 
     def launch(self) -> bool:
         """Launch what there is room for; whether any task is under way."""
         while len(self._under_way) < max(2 * self._threads, 1):
-            number = self._waiting[0] if self._waiting else self._unseen
-            if number == len(self._tasks) or not self._has_memory(number):
+            stint = self._stints.take(self._threads, self._has_memory)
+            if not stint:
                 break
-            if self._waiting:
-                self._waiting.popleft()
-            else:
-                self._unseen += 1
-            future = self._cluster.submit(self._function, self._tasks[number])
-            self._under_way[future.key] = number, self._estimate(number), future
+            future = self._cluster.submit(self._function, [self._tasks[number] for number in stint])
+            self._under_way[future.key] = stint, max(map(self._estimate, stint)), future
             future.add_done_callback(self._landed.put)
         return bool(self._under_way)
 
@@ -223,36 +215,39 @@ class _Flight(Generic[Task, Result]):
     def _estimate(self, number: int) -> int:
         return int(getattr(self._tasks[number], "estimated_bytes", 0))
 
-    def land(self) -> tuple[int, Result] | None:
-        """Wait for a task to end: its number and its result; None if it was lost, or nothing happened for a while."""
+    def land(self) -> Iterator[tuple[int, Result]]:
+        """Wait for a stint to end: its tasks' numbers and results; none if it was lost, or nothing happened."""
         self._look()
         try:
             future = self._landed.get(timeout=LOOK)
         except queue.Empty:
-            return None
-        number, *_ = self._under_way.pop(future.key)
-        what = name_task(self._function, self._tasks[number], number)
-        answer = self._read(future, number, what)
-        return None if answer is None else (number, answer.read(what))
+            return
+        stint, *_ = self._under_way.pop(future.key)
+        if (report := self._read(future, stint)) is not None:
+            self._stints.note_finished(len(report.answers), report.seconds)
+            for number, answer in zip(stint, report.answers, strict=False):  # after one that failed there are no more
+                yield number, answer.read(self._name(number))
 
-    def _read(self, future: "Future", number: int, what: str) -> Answer | None:
-        """What a task's process said of it; None if the task goes again, because its worker was lost."""
+    def _name(self, number: int) -> str:
+        return name_task(self._function, self._tasks[number], number)
+
+    def _read(self, future: "Future", stint: Sequence[int]) -> "_Report | None":
+        """What the tasks' process said of them; None if they go again, because their worker was lost."""
         from distributed import KilledWorker
 
+        what = self._name(stint[0])
         try:
-            answer: Answer = future.result(timeout=PATIENCE)
+            report: _Report = future.result(timeout=PATIENCE)
         except PipelineError:
             raise
         except (CancelledError, TimeoutError, Unwanted, KilledWorker) as error:
             self._cluster.count_threads()
-            self._losses[number] += 1
-            if self._losses[number] > LOSSES:
+            if self._stints.put_back(stint) > LOSSES:
                 raise PipelineError(f"{what}: its Dask worker was lost {LOSSES} times; look at the workers") from error
-            self._waiting.append(number)
             return None
         except Exception as error:
             raise PipelineError(f"{what}: a Dask worker could not run it: {type(error).__name__}: {error}") from error
-        return answer
+        return report
 
     def _look(self) -> None:
         """Ask now and then how many threads there are, and give up where there are none for long."""
@@ -283,7 +278,7 @@ class _Place:
 
 
 def _make_runner() -> Callable[[bytes], object]:
-    """The function that Dask gets, with a pickled `_Job`; it gives an `Answer`.
+    """The function that Dask gets, with a pickled `_Job`; it gives a `_Report`.
 
     It is nested, so that it goes by its code and not by its name, and names no type of ours: a scheduler unpickles it,
     and need not have this project. The bytes it hands on as they are.
@@ -298,15 +293,28 @@ def _make_runner() -> Callable[[bytes], object]:
 
 
 @dataclass(frozen=True)
+class _Report:
+    """What processes said of the calls of a job, in their order, up to the first that failed; and the time it took."""
+
+    answers: list[Answer]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class _Job:
-    """A call, and where it runs."""
+    """Calls, and where they run, one after the other."""
 
     place: _Place
-    call: Call
+    calls: list[Call]
 
-    def run(self) -> Answer:
-        """In a worker: what a process there says of the call."""
-        return run_call(find_host(self.place.run, self.place.limits), self.call, _watch_caller())
+    def run(self) -> _Report:
+        """In a worker: make the calls until one fails."""
+        start, answers, wanted = time.monotonic(), list[Answer](), _watch_caller()
+        for call in self.calls:
+            answers.append(run_call(find_host(self.place.run, self.place.limits), call, wanted))
+            if answers[-1].failed:
+                break
+        return _Report(answers, time.monotonic() - start)
 
 
 def _watch_caller() -> Callable[[], bool]:

@@ -162,7 +162,7 @@ def test_a_scheduler_that_dies_while_it_is_asked(tmp_path: Path) -> None:
             with pytest.raises(PipelineError, match=gone):
                 workers.count_threads()
         with pytest.raises(PipelineError, match=gone):
-            workers.submit(work_on, make_tasks()[0])
+            workers.submit(work_on, make_tasks()[:1])
         with pytest.raises(PipelineError, match=gone):
             list(results)
 

@@ -44,6 +44,11 @@ class Answer:
     kind: str
     content: bytes
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is no result."""
+        return self.kind != RESULT
+
     def read(self, what: str) -> Any:
         """The result of the task that messages call `what`; counts the time that it took by part.
 
