@@ -6,8 +6,9 @@ import logging
 import struct
 import subprocess
 import tarfile
+import tracemalloc
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 import soundfile
 from numpy.typing import NDArray
+
+from shardwright.decode import Sound
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 Sample = tuple[str, dict[str, bytes]]
@@ -155,3 +158,22 @@ def make_mixed(count: int, rng: np.random.Generator) -> list[Sample]:
 
 def list_notes(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def measure_peak(work: Callable[[], Any]) -> int:
+    """The most bytes that Python had during `work`."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Whether two values of a member are equal, with their types."""
+    if isinstance(wanted, Sound):
+        return found.rate == wanted.rate and same(found.samples, wanted.samples)
+    if isinstance(wanted, np.ndarray):
+        return bool(found.dtype == wanted.dtype and np.array_equal(found, wanted))
+    return bool(found == wanted)

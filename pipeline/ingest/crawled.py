@@ -48,6 +48,7 @@ def _read_row(row: dict[str, Any], reader: TarReader) -> Incoming:
         row["page"],
         row["content_type"],
         place,
+        row["sha256"],
     )
 
 

@@ -29,7 +29,7 @@ class Incoming:
     """One file. `read` gives its bytes, or why they cannot be had; it may be called more than once.
 
     `url` and `page` are None for local files; `content_type` is the server's word, which nothing trusts. `place` is
-    where its bytes are already, if an earlier stage has them.
+    where its bytes are already, if an earlier stage has them, and `sha256` what `read` holds them to then.
     """
 
     source: str
@@ -40,6 +40,7 @@ class Incoming:
     page: str | None = None
     content_type: str | None = None
     place: Place | None = None
+    sha256: str | None = None
 
     @property
     def key(self) -> str:

@@ -139,7 +139,7 @@ class Ingester:
 
     def _build_row(self, incoming: Incoming, item: Content, contents: Contents, page: PageFacts) -> dict[str, Any]:
         said = incoming.said
-        sha256 = hashlib.sha256(item.data).hexdigest()
+        sha256 = (incoming.sha256 if item.whole else None) or hashlib.sha256(item.data).hexdigest()
         place = self._places.get(sha256)
         if place is None:
             there = incoming.place if item.whole else None
