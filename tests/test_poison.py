@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -99,13 +100,23 @@ def test_twenty_of_each_kind_among_four_hundred(workers: Workers, capsys: pytest
 @pytest.mark.sweep
 def test_processes_killed_at_random_change_no_result(tmp_path: Path) -> None:
     tasks = [Items(str(number), ["good"] * 8, 0.01) for number in range(200)]
-    draw = random.Random(0)
+    draw, ended, kills = random.Random(0), threading.Event(), list[int]()
+
+    def kill_now_and_then() -> None:
+        while not ended.wait(draw.uniform(0.2, 0.6)):
+            if children := list_children(os.getpid()):
+                kills.append(draw.choice(children))
+                os.kill(kills[-1], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_now_and_then)
     with open_workers(make_run(2, item_seconds=5), len(tasks)) as opened:
-        results: dict[int, list[str | Rejection]] = {}
-        for number, found in opened.run_tasks(work_on, tasks):
-            results[number] = found
-            if draw.random() < 0.1:
-                os.kill(draw.choice(list_children(os.getpid())), signal.SIGKILL)
+        killer.start()
+        try:
+            results = dict(opened.run_tasks(work_on, tasks))
+        finally:
+            ended.set()
+            killer.join()
+    assert len(kills) >= 10
     check_results(tasks, [results[number] for number in range(len(tasks))])
 
 
