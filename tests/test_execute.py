@@ -66,12 +66,6 @@ def fail_with_value(task: Named) -> None:
     raise error
 
 
-def fail_at_the_twentieth(task: Named) -> str:
-    if task.name == "task-020":
-        raise ValueError(task.name)
-    return mark_start(task)
-
-
 def fail_with_input(task: Named) -> None:
     raise InputError("items-000003.tar was cut")
 
@@ -139,24 +133,6 @@ def test_long_tasks_in_flight_are_two_a_worker(
     tasks = [Named(f"task-{number:02d}", tmp_path) for number in range(30)]
     for done, _ in enumerate(workers.run_tasks(mark_start, tasks), start=1):
         assert len(list(tmp_path.iterdir())) <= done + 4
-
-
-def test_short_tasks_in_flight_are_half_of_what_is_left(workers: Workers, tmp_path: Path) -> None:
-    tasks = [Named(f"task-{number:03d}", tmp_path) for number in range(200)]
-    seen = 0
-    for done, _ in enumerate(workers.run_tasks(mark_start, tasks)):
-        seen = max(seen, len(list(tmp_path.iterdir())) - done)
-    assert seen <= 100
-    assert len(list(tmp_path.iterdir())) == 200
-
-
-def test_of_tasks_that_go_together_nobody_goes_on_after_one_that_failed(tmp_path: Path) -> None:
-    tasks = [Named(f"task-{number:03d}", tmp_path) for number in range(200)]
-    with pytest.raises(PipelineError, match="task-020 failed"), open_workers(make_run(1), len(tasks)) as workers:
-        assert len(list(workers.run_tasks(fail_at_the_twentieth, tasks))) == 20
-    started = {path.name for path in tmp_path.iterdir()}
-    assert "task-019" in started
-    assert "task-021" not in started
 
 
 def test_leaving_early_is_no_harm(workers: Workers) -> None:

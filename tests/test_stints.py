@@ -1,10 +1,38 @@
 """Which tasks go together: each once, and again where it was lost; long ones alone; less and less towards the end."""
 
 import random
+import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from pipeline.errors import PipelineError
+from pipeline.execute import open_workers
+from pipeline.params import RunParams
 from pipeline.stints import SHARE, STINT, Stints
+
+
+@dataclass(frozen=True)
+class Named:
+    name: str
+    folder: Path
+
+
+def make_run(workers: int) -> RunParams:
+    return RunParams(workers=workers, memory="1 GiB", cache=".cache", progress=False)
+
+
+def mark_start(task: Named) -> str:
+    (task.folder / task.name).touch()
+    time.sleep(0.01)
+    return task.name
+
+
+def fail_at_the_twentieth(task: Named) -> str:
+    if task.name == "task-020":
+        raise ValueError(task.name)
+    return mark_start(task)
 
 
 def never_full(number: int) -> bool:
@@ -57,3 +85,24 @@ def test_how_often_a_task_was_lost_is_counted() -> None:
     assert stints.put_back(stints.take(1, never_full)) == 2
     stints.note_finished(1, 0.0)
     assert stints.put_back(stints.take(1, never_full)) == 3
+
+
+def test_short_tasks_in_flight_are_half_of_what_is_left(tmp_path: Path) -> None:
+    tasks = [Named(f"task-{number:03d}", tmp_path) for number in range(200)]
+    seen = 0
+    with open_workers(make_run(2), len(tasks)) as workers:
+        for done, _ in enumerate(workers.run_tasks(mark_start, tasks)):
+            seen = max(seen, len(list(tmp_path.iterdir())) - done)
+    assert seen <= 100
+    assert len(list(tmp_path.iterdir())) == 200
+
+
+def test_of_tasks_that_go_together_nobody_goes_on_after_one_that_failed(tmp_path: Path) -> None:
+    tasks = [Named(f"task-{number:03d}", tmp_path) for number in range(200)]
+    finished = list[tuple[int, str]]()
+    with open_workers(make_run(1), len(tasks)) as workers, pytest.raises(PipelineError, match="task-020 failed"):
+        finished.extend(workers.run_tasks(fail_at_the_twentieth, tasks))
+    assert [number for number, _ in finished] == list(range(20))
+    started = {path.name for path in tmp_path.iterdir()}
+    assert "task-019" in started
+    assert "task-021" not in started
