@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import IO, Any
 
 from pipeline.errors import InputError
-from shardwright.tar import END, count_padding, encode_header
+from shardwright.tar import BLOCK, END, count_padding, encode_header
 
 MAX_TAR_BYTES = 256 << 20  # of content; keeps a tar small enough to copy and large enough to be few
 MAX_OPEN = 64  # tars that a reader has open: 16 GB of content
@@ -26,30 +26,44 @@ class Place:
     size: int
 
 
-class TarStore:
-    """Appends members to `<folder>/<prefix>-000000.tar`, `-000001.tar`, … in the order they come.
+class TarLayout:
+    """Says where members go that are appended to `<prefix>-000000.tar`, `-000001.tar`, … in the order they come.
 
-    `stage_folder` is the folder's name under the data folder once it is published; it goes into each `Place`.
+    `stage_folder` is the name of their folder under the data folder once it is published; it goes into each `Place`.
     """
+
+    def __init__(self, stage_folder: str, prefix: str) -> None:
+        self._start = f"{stage_folder}/{prefix}"
+        self._number = 0
+        self._end = 0
+
+    def add(self, size: int) -> Place:
+        """Where the content of the next member goes, behind its header."""
+        if self._end and self._end + size > MAX_TAR_BYTES:
+            self._number, self._end = self._number + 1, 0
+        place = Place(f"{self._start}-{self._number:06d}.tar", self._end + BLOCK, size)
+        self._end = place.offset + size + count_padding(size)
+        return place
+
+
+class TarStore:
+    """Appends members to tars in `folder`, see `TarLayout`."""
 
     def __init__(self, folder: Path, stage_folder: str, prefix: str) -> None:
         self._folder = folder
-        self._stage_folder = stage_folder
-        self._prefix = prefix
+        self._layout = TarLayout(stage_folder, prefix)
+        self._tar = ""
         self._file: IO[bytes] | None = None
-        self._count = 0
 
     def write(self, name: str, data: bytes) -> Place:
         """Append a member and say where its content went."""
-        if self._file is not None and self._file.tell() + len(data) > MAX_TAR_BYTES:
+        place = self._layout.add(len(data))
+        if self._file is None or place.tar != self._tar:
             self._finish()
-        if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / f"{self._prefix}-{self._count:06d}.tar").open("xb")
-        self._file.write(encode_header(name, len(data)))
-        place = Place(f"{self._stage_folder}/{self._prefix}-{self._count:06d}.tar", self._file.tell(), len(data))
-        self._file.write(data)
-        self._file.write(bytes(count_padding(len(data))))
+            self._file = (self._folder / place.tar.rpartition("/")[2]).open("xb")
+            self._tar = place.tar
+        write_member(self._file, name, data)
         return place
 
     def _finish(self) -> None:
@@ -57,7 +71,6 @@ class TarStore:
             self._file.write(END)
             self._file.close()
             self._file = None
-            self._count += 1
 
     def __enter__(self) -> "TarStore":
         return self
@@ -66,6 +79,13 @@ class TarStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._finish()
+
+
+def write_member(file: IO[bytes], name: str, data: bytes) -> None:
+    """Append a member to a tar."""
+    file.write(encode_header(name, len(data)))
+    file.write(data)
+    file.write(bytes(count_padding(len(data))))
 
 
 class TarReader:
@@ -89,6 +109,11 @@ class TarReader:
                 raise InputError(f"{self._data / place.tar} ends before byte {place.offset + place.size}: it was cut")
             content += more
         return content
+
+    def forget(self, place: Place) -> None:
+        """Tell the system that nobody will ask for these bytes again soon: their memory may serve something else."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._find(place.tar), place.offset, place.size, os.POSIX_FADV_DONTNEED)
 
     def _find(self, tar: str) -> int:
         if tar in self._open:

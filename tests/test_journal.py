@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.crawl.exchange import Exchange
 from pipeline.crawl.journal import MAGIC, Journal
+from pipeline.store import TarReader
 from tests.running import ROOT
 
 BODIES = st.binary(max_size=60) | st.binary(max_size=20).map(lambda tail: MAGIC + tail + MAGIC)
@@ -43,9 +44,13 @@ def read_keys(folder: Path, keys: Sequence[str] = tuple("abcdef")) -> dict[str, 
         for key in keys:
             answer = journal.read(key)
             if answer is not None:
-                assert answer.sha256 == hashlib.sha256(answer.exchange.body).hexdigest()
-                assert answer.exchange == make_exchange(answer.exchange.body)
-                found[key] = answer.exchange.body
+                assert answer == make_exchange(answer.body)
+                body = journal.find_body(key)
+                assert body is not None
+                assert body.sha256 == hashlib.sha256(answer.body).hexdigest()
+                with TarReader(folder) as reader:
+                    assert reader.read(body.place) == answer.body
+                found[key] = answer.body
     return found
 
 
@@ -63,7 +68,7 @@ def test_it_reads_what_it_has_just_written(tmp_path: Path) -> None:
             journal.write("a", make_exchange(body))
             answer = journal.read("a")
             assert answer is not None
-            assert answer.exchange.body == body
+            assert answer.body == body
 
 
 def test_a_run_that_learns_nothing_writes_nothing(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.formats.html import check_selector, decode_html, parse_html, read_text
-from pipeline.formats.sniff import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
+from pipeline.formats.sniff import HEAD_BYTES, MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type, is_binary
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,25 @@ def test_no_text_takes_long(content: bytes) -> None:
     start = time.perf_counter()
     find_media_type(content + b"\xff")
     assert time.perf_counter() - start < 0.5
+
+
+STARTS = st.sampled_from([b"", b"BM", b"ID3", b"\xff\xd8\xff", b"RIFF\0\0\0\0WAVE", b"<html>", b"OggS"])
+REST = st.sampled_from([b"", b"<p>", b"\x00", b"\xff", "é".encode() * 3000, b"x" + "é".encode() * 3000, b"a" * 5000])
+
+
+@given(STARTS, REST, st.binary(max_size=5) | st.just(b"<html>"))
+def test_what_begins_as_a_binary_format_is_no_page(start: bytes, rest: bytes, end: bytes) -> None:
+    content = start + rest + end
+    media_type = find_media_type(content)
+    if is_binary(content[:HEAD_BYTES]):
+        assert not media_type.startswith("text/")
+    elif len(content) <= HEAD_BYTES:
+        assert media_type.startswith("text/") or media_type == UNKNOWN
+
+
+def test_a_picture_begins_as_a_binary_format() -> None:
+    assert is_binary(b"\xff\xd8\xff\xe0" + bytes(100))
+    assert not is_binary(b"BMW " + "é".encode() * HEAD_BYTES)
 
 
 def test_supported_types_have_modalities() -> None:

@@ -19,7 +19,7 @@ import aiohttp
 
 from pipeline.crawl.addresses import ListedHost
 from pipeline.crawl.exchange import Exchange, Limit, reject_size, request
-from pipeline.crawl.journal import Journal
+from pipeline.crawl.journal import Body, Journal
 from pipeline.crawl.pace import Pace
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
@@ -67,10 +67,9 @@ class Client:
         """Leave at least `delay` seconds between the starts of two requests to the site."""
         self._paces[site].delay = max(self._paces[site].delay, delay)
 
-    def read_body(self, url: str) -> tuple[bytes, str] | None:
-        """The kept body of a URL that was fetched and its sha256, or None where the journal has lost it."""
-        answer = self._journal.read(self.make_key(url))
-        return None if answer is None else (answer.exchange.body, answer.sha256)
+    def find_body(self, url: str) -> Body | None:
+        """Where the kept body of a URL is, or None if it was never fetched."""
+        return self._journal.find_body(self.make_key(url))
 
     def make_key(self, url: str) -> str:
         """The journal's key of an answer: not where the host is, but whether the user says where."""
@@ -79,8 +78,8 @@ class Client:
     async def _fetch(self, key: str, url: str, limit: Limit, judge: Callable[[Exchange], Exchange]) -> Exchange:
         async with self._locks.setdefault(key, asyncio.Lock()):
             known = self._journal.read(key)
-            if known is not None and self._still_holds(known.exchange, limit):
-                return judge(self._apply_limits(known.exchange, limit))  # another agent may be meant now
+            if known is not None and self._still_holds(known, limit):
+                return judge(self._apply_limits(known, limit))  # another agent may be meant now
             exchange = judge(await self._try_repeatedly(url, limit))
             self._journal.write(key, exchange)
             return exchange

@@ -12,14 +12,16 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, NamedTuple, Self
 
 from pipeline.crawl.exchange import Exchange, decode_head, encode_head
 from pipeline.errors import InputError
 from pipeline.store import Place, TarReader
+from shardwright.publish import sync_behind
 
 MAGIC = b"\xf1SWCRAWL"
 """At the start of each record; found again behind one that is damaged."""
@@ -28,65 +30,88 @@ HEADER = struct.Struct("<8s32s32sIQI")
 """Magic; sha256 of the key and of the body; bytes of the head and of the body; crc32 of all that and of the head."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer as it was kept, and the sha256 of its body in hexadecimal."""
+SYNC_BYTES = 64 << 20
+"""Written before they are synced, while the crawl goes on: a power cut takes the last seconds of it."""
 
-    exchange: Exchange
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Where the body of an answer stands below the journal's folder, and its sha256 in hexadecimal."""
+
+    place: Place
     sha256: str
+
+
+class _Record(NamedTuple):
+    """Where a record is: the number of its file, its offset there, its size and that of its body, whose sha256."""
+
+    file: int
+    offset: int
+    size: int
+    body_bytes: int
+    sha256: bytes
 
 
 class Journal:
     """The files `*.answers` of a folder; a context manager. Of two answers for one key the later counts."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._reader = TarReader(folder)
-        self._places: dict[
-            bytes, tuple[int, int, int]
-        ] = {}  # by sha256 of the key: file, offset and size of the record
+        self.folder = folder
+        self._stack = ExitStack()
+        self._reader = self._stack.enter_context(TarReader(folder))
+        self._sync = self._stack.enter_context(sync_behind())
+        self._records: dict[bytes, _Record] = {}  # by sha256 of the key
         self._names = sorted(path.name for path in folder.glob("*.answers"))
         self._file: IO[bytes] | None = None
-        self._end = 0
+        self._end = self._synced = 0
         for number, name in enumerate(self._names):
-            for key, offset, size in _scan(folder / name):
-                self._places[key] = number, offset, size
+            self._records.update(_scan(folder / name, number))
 
-    def read(self, key: str) -> Answer | None:
+    def read(self, key: str) -> Exchange | None:
         """The answer for `key`, or None where there is none or it is damaged."""
-        found = self._places.get(_hash_key(key))
+        hashed = _hash_key(key)
+        found = self._records.get(hashed)
         if found is None:
             return None
-        number, offset, size = found
         try:
-            record = self._reader.read(Place(self._names[number], offset, size))
+            record = self._reader.read(Place(self._names[found.file], found.offset, found.size))
         except InputError:
             return None
         header = _read_header(record)
-        if header is None or header.key != _hash_key(key):
+        if header is None or header.key != hashed:
             return None
         start = HEADER.size + header.head_bytes
         body = record[start:]
         if hashlib.sha256(body).digest() != header.sha256:
             return None
-        return Answer(decode_head(record[HEADER.size : start], body), header.sha256.hex())
+        return decode_head(record[HEADER.size : start], body)
+
+    def find_body(self, key: str) -> Body | None:
+        """Where the body of the answer for `key` is, as far as is known: it is not read."""
+        found = self._records.get(_hash_key(key))
+        if found is None:
+            return None
+        start = found.offset + found.size - found.body_bytes
+        return Body(Place(self._names[found.file], start, found.body_bytes), found.sha256.hex())
 
     def write(self, key: str, exchange: Exchange) -> None:
         """Keep an answer, whole or not at all."""
-        head, hashed = encode_head(exchange), _hash_key(key)
-        front = HEADER.pack(MAGIC, hashed, hashlib.sha256(exchange.body).digest(), len(head), len(exchange.body), 0)[
-            :-4
-        ]
-        record = b"".join((front, zlib.crc32(head, zlib.crc32(front)).to_bytes(4, "little"), head, exchange.body))
+        head, hashed, body = encode_head(exchange), _hash_key(key), exchange.body
+        sha256 = hashlib.sha256(body).digest()
+        front = HEADER.pack(MAGIC, hashed, sha256, len(head), len(body), 0)[:-4]
+        record = b"".join((front, zlib.crc32(head, zlib.crc32(front)).to_bytes(4, "little"), head, body))
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             self._names.append(f"{time.time_ns():020d}-{secrets.token_hex(4)}.answers")
-            self._file = (self._folder / self._names[-1]).open("xb", buffering=0)
+            self._file = self._stack.enter_context((self.folder / self._names[-1]).open("xb", buffering=0))
         view = memoryview(record)
         while view:
             view = view[self._file.write(view) :]
-        self._places[hashed] = len(self._names) - 1, self._end, len(record)
+        self._records[hashed] = _Record(len(self._names) - 1, self._end, len(record), len(body), sha256)
         self._end += len(record)
+        if self._end - self._synced >= SYNC_BYTES:
+            self._sync(self.folder / self._names[-1])
+            self._synced = self._end
 
     def __enter__(self) -> Self:
         return self
@@ -94,9 +119,7 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._reader.close()
-        if self._file is not None:
-            self._file.close()
+        self._stack.__exit__(kind, error, trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +146,8 @@ def _read_header(data: "bytes | mmap.mmap", at: int = 0) -> _Header | None:
     return _Header(key, sha256, head_bytes, body_bytes)
 
 
-def _scan(path: Path) -> Iterator[tuple[bytes, int, int]]:
-    """Key, offset and size of each whole record of a file. Bodies are not read."""
+def _scan(path: Path, number: int) -> Iterator[tuple[bytes, _Record]]:
+    """The key, hashed, and the place of each whole record of a file with that number. Bodies are not read."""
     if path.stat().st_size < HEADER.size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -132,7 +155,7 @@ def _scan(path: Path) -> Iterator[tuple[bytes, int, int]]:
         while at >= 0:
             header = _read_header(data, at)
             if header is not None and at + header.record_bytes <= len(data):
-                yield header.key, at, header.record_bytes
+                yield header.key, _Record(number, at, header.record_bytes, header.body_bytes, header.sha256)
                 at += header.record_bytes
             elif at < len(data):
                 at = data.find(MAGIC, at + 1)

@@ -14,30 +14,33 @@ from pipeline.crawl.addresses import Endpoint, ListedHost, parse_endpoint
 from pipeline.crawl.lists import ListedUrl, read_lists
 from pipeline.crawl.params import CrawlParams
 from pipeline.demo.params import DemoParams
-from pipeline.errors import InputError
+from pipeline.progress import show_progress
 from pipeline.records import Drop, Outcome
 from pipeline.source import ROOT, find_source_files
 from pipeline.stage import Workspace
-from pipeline.store import Place, TarStore
 from pipeline.tables import write_dropped, write_table
 
 if TYPE_CHECKING:
-    from pipeline.crawl.journal import Journal
+    from pipeline.crawl.bodies import Bodies
+    from pipeline.crawl.journal import Body, Journal
     from pipeline.crawl.walk import Tried
 
 DEMO_HOST = "demo.test"
 """Where the demo is found; reserved for tests (RFC 2606), so that no real host is ever asked for it."""
 
 
-@dataclass
+@dataclass(repr=False)
 class Haul:
-    """What a walk brought home: `read_body` gives the bytes that were kept for a final URL, and their sha256."""
+    """What a walk brought home: `find_body` says where the bytes are that were kept for a final URL.
+
+    Without a repr, which asyncio makes of what a task gives: it takes a second for 100,000 URLs.
+    """
 
     tried: "list[Tried]"
     repeated: list[Drop]
     passed_over: list[Drop]
     requests: int
-    read_body: Callable[[str], tuple[bytes, str] | None]
+    find_body: "Callable[[str], Body | None]"
     bad_rows: list[Drop] = field(default_factory=list)
 
 
@@ -62,7 +65,7 @@ def crawl(params: CrawlParams, demo: DemoParams, workspace: Workspace) -> Outcom
         journal = stack.enter_context(Journal(workspace.cache / "answers"))
         haul = asyncio.run(_walk(params, listed, hosts, workspace, journal))
         haul.bad_rows = bad_rows
-        return _write(haul, workspace.work / CRAWLED_FOLDER)
+        return _write(haul, journal.folder, workspace)
 
 
 def _give(endpoint: Endpoint) -> Callable[[], Endpoint]:
@@ -113,13 +116,16 @@ async def _walk(
             await visit_level(level, visitor.visit, params.per_host, workspace.run)
             level = walk.plan_next_level(level)
     tried = [walk.tried[url] for url in sorted(walk.tried)]
-    return Haul(tried, walk.repeated, walk.passed_over, client.requests, client.read_body)
+    return Haul(tried, walk.repeated, walk.passed_over, client.requests, client.find_body)
 
 
-def _write(haul: Haul, folder: Path) -> Outcome:
-    drops = [*haul.bad_rows, *haul.repeated]
-    with TarStore(folder, CRAWLED_FOLDER, "responses") as store:
-        write_table(folder / "crawl.parquet", _build_rows(haul, store, drops), CRAWLED)
+def _write(haul: Haul, journal: Path, workspace: Workspace) -> Outcome:
+    from pipeline.crawl.bodies import Bodies
+
+    folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*haul.bad_rows, *haul.repeated], Bodies(journal)
+    write_table(folder / "crawl.parquet", _build_rows(haul, bodies, drops), CRAWLED)
+    for _ in show_progress(bodies.write(folder), len(bodies), "responses", workspace.run, lambda count: (count, {})):
+        pass
     seen = len(haul.tried) + len(haul.bad_rows) + len(haul.repeated)
     outcome = Outcome(
         unit="url",
@@ -139,9 +145,8 @@ def _describe_requests(count: int) -> str:
     return f"{count:,} request{'' if count == 1 else 's'}; all other answers were kept from before"
 
 
-def _build_rows(haul: Haul, store: TarStore, drops: list[Drop]) -> Iterator[dict[str, Any]]:
-    """The table's rows; bodies go to `store` on the way, each once, and rejected URLs to `drops`."""
-    places: dict[str, Place] = {}
+def _build_rows(haul: Haul, bodies: "Bodies", drops: list[Drop]) -> Iterator[dict[str, Any]]:
+    """The table's rows; bodies are planned on the way, each once, and rejected URLs go to `drops`."""
     for one in haul.tried:
         rejection = one.rejection or (one.visit.rejection if one.visit else None)
         row = _describe(one)
@@ -149,12 +154,10 @@ def _build_rows(haul: Haul, store: TarStore, drops: list[Drop]) -> Iterator[dict
             drops.append(rejection.drop(one.url))
             yield {**row, "reason": str(rejection.reason), "detail": rejection.detail}
             continue
-        found = haul.read_body(row["final_url"])
-        if found is None:
-            raise InputError(f"the cache has lost the answer of {one.url}: run the stage again")
-        body, sha256 = found
-        place = places.get(sha256) or places.setdefault(sha256, store.write(sha256, body))
-        yield {**row, "sha256": sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
+        body = haul.find_body(row["final_url"])
+        assert body is not None, row["final_url"]
+        place = bodies.plan(one.url, body)
+        yield {**row, "sha256": body.sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
 
 
 def _describe(one: "Tried") -> dict[str, Any]:

@@ -6,11 +6,15 @@ and a host's trailing dot. It is a fixed point: the canonical form of a canonica
 """
 
 import re
+from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import urljoin, urlsplit
 
 MAX_URL_CHARACTERS = 2000
 """Longer ones are refused. What servers and sitemaps commonly take (sitemaps.org: fewer than 2,048)."""
+
+CACHED = 1024
+"""URLs of which it is remembered what is in them: each is asked about some ten times while it is fetched."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -76,16 +80,25 @@ def redact_url(text: str) -> str:
     return text if len(text) <= 200 else text[:199] + "…"
 
 
+@lru_cache(CACHED)
 def find_site(url: str) -> str:
     """Host, and port where that is not the default one: whose limits and robots.txt a canonical URL obeys."""
     return urlsplit(url).netloc
 
 
+@lru_cache(CACHED)
 def find_host(url: str) -> tuple[str, int]:
     """Host and port of a canonical URL, an IPv6 address without its brackets."""
     parts = urlsplit(url)
     assert parts.hostname is not None, url
     return parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
+
+
+@lru_cache(CACHED)
+def find_origin(url: str) -> str:
+    """The canonical URL's scheme, host and port, as the URL of the root."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/"
 
 
 def _join(text: str, base: str | None) -> str:

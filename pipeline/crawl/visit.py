@@ -7,7 +7,7 @@ from pipeline.crawl.exchange import Exchange
 from pipeline.crawl.links import Links, extract_links
 from pipeline.crawl.opt_outs import read_header_signals, read_page_signals
 from pipeline.crawl.robots import MAX_CRAWL_DELAY, Robots, read_robots
-from pipeline.crawl.urls import BadUrl, canonicalize_url, find_site
+from pipeline.crawl.urls import BadUrl, canonicalize_url, find_origin, find_site
 from pipeline.formats.fault import FormatFault
 from pipeline.formats.html import parse_html
 from pipeline.formats.sniff import find_media_type
@@ -63,7 +63,7 @@ class Visitor:
         return Visit(passed[-1], exchange.status, rejection=too_many)
 
     async def _find_objection(self, url: str) -> Rejection | None:
-        origin = canonicalize_url("/", url)  # http and https of one host have a robots.txt each
+        origin = find_origin(url)  # http and https of one host have a robots.txt each
         robots = self._robots.get(origin)
         if robots is None:
             robots = self._robots[origin] = await self._fetch_robots(url)

@@ -1,6 +1,7 @@
 """What a file is, from its bytes: names and servers are often wrong about it."""
 
 import re
+from codecs import getincrementaldecoder
 
 MODALITIES_BY_TYPE = {
     "image/jpeg": "image",
@@ -21,7 +22,7 @@ UNKNOWN = "application/octet-stream"
 UNKNOWN_TEXT = "text/plain; charset=unknown"
 """Looks like text, but is not UTF-8."""
 
-_HEAD_BYTES = 4096
+HEAD_BYTES = 4096
 """Where the first element of a page or an SVG picture is looked for."""
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -96,6 +97,18 @@ def find_media_type(content: bytes) -> str:
     return media_type if signature else _find_text_type(content)
 
 
+def is_binary(head: bytes) -> bool:
+    """Whether a file that begins so is of a binary format, whatever follows; `head` has `HEAD_BYTES`, or all of it."""
+    signature, _ = _find_signature(head)
+    if len(signature) >= 4:
+        return True
+    try:
+        getincrementaldecoder("utf-8")().decode(head)  # a character that is cut off at the end is no fault
+    except UnicodeDecodeError:
+        return bool(signature)
+    return bool(signature) and _CONTROLS.search(head) is not None
+
+
 def _find_signature(content: bytes) -> tuple[bytes, str]:
     """The bytes that gave a binary format away, and its type; no bytes where none did."""
     container, form = content[:4], content[8:12]
@@ -133,7 +146,7 @@ def _find_ebml_type(content: bytes) -> str:
 
 
 def _find_text_type(content: bytes) -> str:
-    head = content[:_HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
+    head = content[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         return UNKNOWN_TEXT  # UTF-16 with its byte order mark
     if not content or _CONTROLS.search(content):

