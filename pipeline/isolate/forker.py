@@ -43,6 +43,10 @@ it is little, it stays: asking for the memory of each picture anew made extracti
 PROGRAM = "import sys; sys.path[:] = sys.argv[2:]; from pipeline.isolate.inside import serve; serve(int(sys.argv[1]))"
 
 
+class ForkerDied(PipelineError):  # noqa: N818 - a fact, which mostly ends in another try
+    """There is nothing any more to fork from; a new one may be tried."""
+
+
 class Forker:
     """A process with one thread that forks others on demand; they end with it, and it ends with this one.
 
@@ -79,7 +83,8 @@ class Forker:
         """A new process, and its watch.
 
         Raises:
-            PipelineError: the system allows no more processes, or the forker cannot be started or was killed.
+            ForkerDied: it was killed, before or meanwhile.
+            PipelineError: the system allows no more processes.
         """
         ours, theirs = socket.socketpair()
         with ExitStack() as handles, self._lock:
@@ -91,8 +96,9 @@ class Forker:
             pid = self._order("fork", None, [theirs.fileno(), mark])
             if not isinstance(pid, int):
                 ours.close()
-                reason = f": {os.strerror(pid.errno or 0)}" if isinstance(pid, OSError) else "; was it killed?"
-                raise PipelineError(f"no process can be started to work in{reason}")
+                if pid is None:
+                    raise ForkerDied("no process can be started to work in; was the one that starts them killed?")
+                raise PipelineError(f"no process can be started to work in: {os.strerror(pid.errno or 0)}")
             self._alive.add(pid)
             return Cell(pid, Connection(ours.detach()), watch, self._end)
 

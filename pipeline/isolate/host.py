@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pipeline.isolate.cell import Cause, Cell, Death, Limits, Unwanted
-from pipeline.isolate.forker import Forker
+from pipeline.isolate.forker import Forker, ForkerDied
 from pipeline.isolate.inside import Reply, Request
 from pipeline.params import RunParams
 
@@ -118,7 +118,11 @@ class Host:
                 self._forkers.append(_early.pop() if _early else Forker())
                 if not self._forkers[-1].is_safe():  # of those that were started early: a library has threads
                     self._forkers.append(Forker())
-            return self._forkers[-1].fork()
+            try:
+                return self._forkers[-1].fork()
+            except ForkerDied:  # while it forked
+                self._forkers.append(Forker())
+                return self._forkers[-1].fork()
 
     def _learn_from_death(self, death: Death) -> None:
         """Have the libraries loaded where the next process is forked: it is not the last one that is needed."""
