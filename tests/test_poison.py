@@ -99,11 +99,21 @@ def test_twenty_of_each_kind_among_four_hundred(workers: Workers, capsys: pytest
 
 @pytest.mark.sweep
 def test_processes_killed_at_random_change_no_result(tmp_path: Path) -> None:
-    tasks = [Items(str(number), ["good"] * 8, 0.01) for number in range(200)]
+    """No sooner than four tasks' items were begun since the last time: however busy the machine is, none dies of it."""
+    done = tmp_path / "done"
+    done.mkdir()
+    tasks = [Items(str(number), ["good"] * 8, 0.01, done) for number in range(200)]
     draw, ended, kills = random.Random(0), threading.Event(), list[int]()
 
+    def count_begun() -> int:
+        return sum(path.stat().st_size for path in done.iterdir())
+
     def kill_now_and_then() -> None:
+        begun = 0
         while not ended.wait(draw.uniform(0.2, 0.6)):
+            if count_begun() < begun + 4 * 8:
+                continue
+            begun = count_begun()
             if children := list_children(os.getpid()):
                 kills.append(draw.choice(children))
                 os.kill(kills[-1], signal.SIGKILL)
