@@ -67,7 +67,7 @@ class Case:
 CASES = {
     "extract": Case("extract", 40, under_way=2),
     "extract with shards": Case("extract", 100, under_way=16, shards=64),  # features are computed with their shards
-    "clean": Case("clean", 40, under_way=10),  # two tasks, each a part in 32 of 160 items
+    "clean": Case("clean", 40, under_way=2),
 }
 
 

@@ -36,8 +36,9 @@ MAX_BYTES = 16 << 20
 ITEM_BYTES = 256 << 20
 """Taken for granted of a task: libraries, and the largest item that is likely."""
 
-MIN_TASKS = 32
-"""Where there are as many items: what a kill takes is the tasks that were under way."""
+MIN_TASKS = 128
+"""Where there are as many items: what a kill takes is the tasks that were under way. Short ones cost little, since they
+go to the workers together."""
 
 
 @dataclass(frozen=True, eq=False)
