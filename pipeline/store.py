@@ -25,6 +25,11 @@ class Place:
     offset: int
     size: int
 
+    @property
+    def tar_name(self) -> str:
+        """The tar's name in its folder."""
+        return self.tar.rpartition("/")[2]
+
 
 class TarLayout:
     """Says where members go that are appended to `<prefix>-000000.tar`, `-000001.tar`, … in the order they come.
@@ -61,7 +66,7 @@ class TarStore:
         if self._file is None or place.tar != self._tar:
             self._finish()
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / place.tar.rpartition("/")[2]).open("xb")
+            self._file = (self._folder / place.tar_name).open("xb")
             self._tar = place.tar
         write_member(self._file, name, data)
         return place

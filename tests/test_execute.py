@@ -269,7 +269,7 @@ def test_what_a_process_takes_for_itself_is_given_back(workers: Workers) -> None
 
 def take_memory(number: int) -> int:
     """Bytes that this process has before it takes 50 MB more."""
-    from pipeline.isolate.cell import measure_memory
+    from pipeline.isolate.memory import measure_memory
 
     size = measure_memory(os.getpid())
     assert size

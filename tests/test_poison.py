@@ -74,12 +74,11 @@ def test_a_function_that_does_not_say_where_it_is(kind: str, workers: Workers) -
     check_results(tasks, run_all(workers, tasks))
 
 
-def test_good_items_are_worked_on_twice_at_most(workers: Workers, tmp_path: Path) -> None:
-    """Of a task with one poison: those before it again, those after it once."""
-    check_results(
-        [task := Items("a", ["good"] * 5 + ["falls"] + ["good"] * 5, folder=tmp_path)], run_all(workers, [task])
-    )
-    assert [(tmp_path / f"a-{n}").stat().st_size for n in range(11)] == [2] * 5 + [2] + [1] * 5
+@pytest.mark.parametrize(("kind", "times"), [("falls", 2), ("grows", 1), ("loops in C", 1)])
+def test_how_often_items_are_worked_on(kind: str, times: int, workers: Workers, tmp_path: Path) -> None:
+    """Of a task with one poison: those before it again, those after it once, itself until there is no doubt."""
+    check_results([task := Items("a", ["good"] * 5 + [kind] + ["good"] * 5, folder=tmp_path)], run_all(workers, [task]))
+    assert [(tmp_path / f"a-{n}").stat().st_size for n in range(11)] == [2] * 5 + [times] + [1] * 5
 
 
 @pytest.mark.sweep

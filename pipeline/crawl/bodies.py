@@ -38,7 +38,7 @@ class Bodies:
         place = self._places.get(body.sha256)
         if place is None:
             place = self._places[body.sha256] = self._layout.add(body.place.size)
-            self._tars.setdefault(place.tar.rpartition("/")[2], []).append((url, body))
+            self._tars.setdefault(place.tar_name, []).append((url, body))
         return place
 
     def write(self, folder: Path) -> Iterator[int]:

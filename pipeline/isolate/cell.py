@@ -2,23 +2,30 @@
 
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from pipeline.isolate.inside import NO_MEMORY, Reply, Request
-from pipeline.isolate.items import NOWHERE, Mark
+from pipeline.isolate.items import NOWHERE, UNKNOWN, Mark, Position
+from pipeline.isolate.memory import count_memory_kills, measure_memory
 
 TICK = 0.05
-"""Seconds between two looks at a process that works. A process that fills memory as fast as it can, some 2 GB/s, is 100
-MB beyond its limit when it is seen; 20 looks a second at one process cost 0.1 % of a core."""
+"""Seconds between two looks at a process that works: 20 looks a second cost 0.1 % of a core. One that is about to go
+over a limit is looked at when it should be there."""
 
-LOOKS_AT_CALLER = 20
-"""Every how many ticks is asked whether the result is still wanted."""
+LEAST_TICK = 0.005
+"""Seconds between two looks, at the least: a process that fills memory as fast as it can, some 2 GB/s, is 10 MB beyond
+its limit when it is seen, or 100 MB if it was far from it a tick before."""
+
+ALLOWANCE = 1 / 16
+"""A share of the limit that a process may take on top of it, so that an item answers for what it took itself: it is
+surely to blame if a new process would go over the limit with what it has taken since it began."""
+
+SECONDS_BETWEEN_CALLERS = 1.0
+"""How often it is asked whether the result is still wanted."""
 
 NEARLY = 0.8
 """A process that somebody else killed with this share of its limit in use is taken to be killed for that."""
@@ -41,13 +48,15 @@ class Death:
     """How a process died at a task.
 
     `item` is the number of the item that it was at, `items` the number of them that the task has; `NOWHERE` if it was
-    at none, or if the task is not divisible. `sign` is what the system says: `SIGSEGV`, `exit status 3`.
+    at none, or if the task is not divisible. `sign` is what the system says: `SIGSEGV`, `exit status 3`. `sure` is
+    whether that item would have been the end of any process.
     """
 
     cause: Cause
     item: int
     items: int
     sign: str = ""
+    sure: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +87,7 @@ class Cell:
         self._connection = connection
         self._mark = mark
         self._end = end
+        self._memory = measure_memory(pid) or 0
 
     def run(self, request: Request, limits: Limits, wanted: Callable[[], bool]) -> Reply | Death:
         """Run a task, and watch it; after a `Death` the cell is of no use any more.
@@ -89,45 +99,36 @@ class Cell:
             Unwanted: `wanted` said no; the process still runs.
         """
         killed_before = count_memory_kills()
+        death: Death | None = None
+        reply: Reply | None = None
         try:
             self._connection.send(request)
-            over = self._watch(limits, wanted)
-            reply: Reply | None = None if over else self._connection.recv()
+            death = self._watch(_Watch(self.pid, self._mark, limits, self._memory), wanted)
+            reply = None if death else self._connection.recv()
         except (EOFError, ConnectionError):
-            over = reply = None
+            pass
         if reply is not None and reply[0] != NO_MEMORY:
             return reply
-        _, item, items = self._mark.read()
+        _, item, items, *_ = self._mark.read()
         ended = self.close()
-        if over:
-            return Death(over, item, items)
+        if death:
+            return death
         if reply is not None:
             return Death(Cause.MEMORY, item, items)
         return _explain_end(ended, limits, count_memory_kills() > killed_before, Death(Cause.KILLED, item, items))
 
-    def _watch(self, limits: Limits, wanted: Callable[[], bool]) -> Cause | None:
-        """Wait until the process answers or dies; or give the limit that it went over."""
-        mark = self._mark.read()
-        seconds = 0.0
-        ticks = 0
-        before = time.monotonic()
-        while not self._connection.poll(TICK):
-            ticks += 1
-            memory = measure_memory(self.pid)
-            if memory is None:
+    def _watch(self, watch: "_Watch", wanted: Callable[[], bool]) -> Death | None:
+        """Wait until the process answers or dies by itself, or went over a limit."""
+        asked = time.monotonic()
+        while not self._connection.poll(watch.find_tick()):
+            if not watch.look():
                 return None  # it is dead; a process that it started keeps the connection open
-            if memory > limits.memory:
-                return Cause.MEMORY
-            # A gap between two ticks is no time that the item took: both processes were stopped, by Ctrl-Z, say.
-            now = time.monotonic()
-            seconds += min(now - before, 10 * TICK)
-            before = now
-            if self._mark.read() != mark:
-                mark, seconds = self._mark.read(), 0.0
-            elif seconds > _allow_seconds(mark, limits.item_seconds):
-                return Cause.TIMEOUT
-            if ticks % LOOKS_AT_CALLER == 0 and not wanted():
-                raise Unwanted
+            if watch.death:
+                return watch.death
+            if time.monotonic() - asked > SECONDS_BETWEEN_CALLERS:
+                asked = time.monotonic()
+                if not wanted():
+                    raise Unwanted
         return None
 
     def is_alive(self) -> bool:
@@ -141,11 +142,64 @@ class Cell:
         return ended
 
 
-def _allow_seconds(mark: tuple[int, int, int], item_seconds: float) -> float:
-    _, item, items = mark
-    if items == NOWHERE:
-        return float("inf")
-    return item_seconds if item != NOWHERE else item_seconds * max(items, 1)
+class _Watch:
+    """Looks at a process that runs a task; `death` is the limit that it went over.
+
+    Args:
+        base: bytes that the process had for itself when it was new, as any other will have.
+    """
+
+    def __init__(self, pid: int, mark: Mark, limits: Limits, base: int) -> None:
+        self.death: Death | None = None
+        self._pid = pid
+        self._mark = mark
+        self._limits = limits
+        self._base = base
+        self._position = mark.read()
+        self._seconds = 0.0  # that it was seen at this position
+        self._memory = base
+        self._grows = 0.0  # bytes a second
+        self._before = time.monotonic()
+
+    def look(self) -> bool:
+        """Look at it; whether it lives."""
+        position = self._mark.read()
+        memory = measure_memory(self._pid)
+        if memory is None:
+            return False
+        now = time.monotonic()
+        passed = max(now - self._before, LEAST_TICK)
+        self._grows, self._memory, self._before = (memory - self._memory) / passed, memory, now
+        # A gap between two ticks is no time that the item took: both processes were stopped, by Ctrl-Z, say.
+        passed = min(passed, 10 * TICK)
+        moved = position != self._position
+        self._seconds = min(now - position.since / 1e9, passed) if moved else self._seconds + passed
+        self._position = position
+        if memory > self._limits.memory:
+            self._judge_memory(position, memory)
+        if self.death is None and self._seconds >= self._find_allowed_seconds():
+            self.death = Death(Cause.TIMEOUT, position.item, position.items, sure=position.item != NOWHERE)
+        return True
+
+    def _judge_memory(self, position: Position, memory: int) -> None:
+        limit = self._limits.memory
+        known = position.item != NOWHERE and position.memory != UNKNOWN
+        sure = known and position == self._mark.read() and self._base + memory - position.memory > limit
+        if sure or memory > limit * (1 + ALLOWANCE * known):
+            self.death = Death(Cause.MEMORY, position.item, position.items, sure=sure)
+
+    def find_tick(self) -> float:
+        """Seconds until it should be looked at again: it may be over a limit then."""
+        seconds = self._find_allowed_seconds() - self._seconds
+        if self._grows > 0:
+            seconds = min(seconds, (self._limits.memory - self._memory) / self._grows)
+        return min(max(seconds, LEAST_TICK), TICK)
+
+    def _find_allowed_seconds(self) -> float:
+        _, item, items, *_ = self._position
+        if items == NOWHERE:
+            return float("inf")
+        return self._limits.item_seconds * (1 if item != NOWHERE else max(items, 1))
 
 
 def _explain_end(ended: Ended | None, limits: Limits, memory_ran_out: bool, death: Death) -> Death:
@@ -168,29 +222,3 @@ def _name_signal(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
-
-
-def count_memory_kills() -> int:
-    """How many processes the kernel has killed since it started because memory ran out; 0 where it does not say."""
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
-
-
-def measure_memory(pid: int) -> int | None:
-    """Bytes of memory that a process has for itself, mapped files left out; None if it is dead."""
-    if sys.platform == "linux":
-        try:
-            _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE") if int(resident) else None
-    else:
-        import psutil
-
-        try:
-            return int(psutil.Process(pid).memory_info().rss)
-        except psutil.Error:
-            return None

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError
 from pipeline.isolate.items import NOWHERE, UNTOUCHED, Divisible, Mark, use_mark
+from pipeline.isolate.memory import Meter
 from pipeline.parent_death import end_with_parent
 from pipeline.records import Rejection
 from pipeline.stopwatch import OTHER, clock, take_times
@@ -74,7 +75,7 @@ def _fork(orders: Connection) -> int:
     if process == 0:
         try:
             orders.close()
-            _work(parent, Connection(handles[0]), Mark(handles[1]))
+            _work(parent, Connection(handles[0]), Mark(handles[1], Meter()))
         finally:  # whatever it was: nothing of the forker's may be run by its child
             os._exit(1)
     for handle in handles:

@@ -1,9 +1,11 @@
 """What a task says of its items, so that one that kills, hangs or swallows its process can be told from the others."""
 
 import mmap
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol, Self, TypeVar, runtime_checkable
+from typing import NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
+from pipeline.isolate.memory import Meter
 from pipeline.records import Reason, Rejection
 
 Item = TypeVar("Item")
@@ -13,6 +15,9 @@ UNTOUCHED = Rejection(Reason.TIMEOUT, "left out while another item runs alone")
 
 NOWHERE = -1
 """In place of an item's number: at none, or not known."""
+
+UNKNOWN = -1
+"""In place of a number of bytes."""
 
 
 @runtime_checkable
@@ -34,17 +39,37 @@ class Divisible(Protocol):
         ...
 
 
-class Mark:
-    """Two numbers in memory that a process shares with the one that watches it: how often it moved on, and where it is.
+class Position(NamedTuple):
+    """Where a process is.
 
-    A third is the number of items of the task, or `NOWHERE` for a task that is not divisible.
+    Attributes:
+        moves: how often it moved on.
+        item: its number.
+        items: how many the task has, `NOWHERE` if it is not divisible.
+        memory: bytes that the process had for itself when it came there, `UNKNOWN` where none counts them.
+        since: when it came there, in nanoseconds of `time.monotonic_ns`.
     """
 
-    SIZE = 3 * 8
+    moves: int
+    item: int
+    items: int
+    memory: int
+    since: int
 
-    def __init__(self, handle: int) -> None:
-        """Map the open file `handle` of `SIZE` bytes; it may be closed afterwards."""
+
+class Mark:
+    """A `Position`, in memory that a process shares with the one that watches it.
+
+    Args:
+        handle: an open file of `SIZE` bytes; it may be closed afterwards.
+        meter: of the process that moves.
+    """
+
+    SIZE = 5 * 8
+
+    def __init__(self, handle: int, meter: Meter | None = None) -> None:
         self._view = memoryview(mmap.mmap(handle, self.SIZE)).cast("q")
+        self._meter = meter
 
     def start(self, items: int) -> None:
         """A task of so many items begins."""
@@ -53,13 +78,15 @@ class Mark:
 
     def move(self, item: int) -> None:
         """The work on another item begins; or, with `NOWHERE`, what comes before or after all of them."""
+        memory = self._meter.read() if self._meter else None
+        self._view[4] = time.monotonic_ns()
+        self._view[3] = UNKNOWN if memory is None else memory
         self._view[1] = item
         self._view[0] += 1
 
-    def read(self) -> tuple[int, int, int]:
-        """How often it moved, the item's number, the number of items."""
-        moves, item, items = self._view
-        return moves, item, items
+    def read(self) -> Position:
+        """Where it is."""
+        return Position(*self._view)
 
 
 _mark: Mark | None = None  # of this process, where somebody watches it
@@ -80,7 +107,7 @@ def end_items() -> None:
 def watch_items(items: Iterable[Item]) -> Iterator[Item]:
     """Hand the items of a task through, and let whoever watches this process know which one it is at.
 
-    0.3 µs an item. Take the next one only when the work on the last is done: what crashes is blamed on it, and
+    3 µs an item. Take the next one only when the work on the last is done: what crashes is blamed on it, and
     `run.item_seconds` run from one to the next.
     """
     for number, item in enumerate(items):

@@ -1,9 +1,10 @@
 """A task to its end, through the deaths of the processes that it runs in.
 
-A task whose process died runs again. Where an item is accused (the process died at it), it first runs alone in a new
-process: only if that dies too is it lost, and the task runs again without it. So one bad item costs the time of the
-items before it once more, and costs no other item anything. The accused is not always to blame: an earlier item may
-have left memory corrupt, or full, and people kill processes. Then every item of the task runs alone.
+A task whose process died runs again. An item that surely was the reason is lost: it had its time for itself, or took
+all that memory itself. One that is only accused (the process died at it) first runs alone in a new process: only if
+that dies too is it lost, and the task runs again without it. So one bad item costs the time of the items before it
+once more, and costs no other item anything. The accused is not always to blame: an earlier item may have left memory
+corrupt, or full, and people kill processes. Then every item of the task runs alone.
 """
 
 import pickle
@@ -117,12 +118,12 @@ class _Triage:
         """The items that answer for the death of a process that had the whole task; none, where none can be named."""
         if death.items == NOWHERE or (death.cause is Cause.KILLED and unexplained < 2):
             return {}
-        if death.cause is Cause.TIMEOUT and death.item != NOWHERE:
-            return {death.item: reject(death, self._host.limits)}  # it had its time for itself
-        if death.item == NOWHERE or unexplained:
+        sure = {death.item: reject(death, self._host.limits)} if death.sure else {}
+        if not sure and (death.item == NOWHERE or unexplained):
             return self._try_each(range(death.items))
         # The second one in this task: it may have many, and each that is found one by one costs all before it.
-        return self._try_each(range(death.item, death.items) if self._lost else [death.item])
+        rest = range(death.item + len(sure), death.items if self._lost else death.item + 1)
+        return sure | self._try_each(rest)
 
     def _try_each(self, items: Sequence[int]) -> dict[int, Rejection]:
         """Those of the items that a process dies of which has run nothing else."""
@@ -131,7 +132,7 @@ class _Triage:
             if item in self._lost:
                 continue
             death = self._try(item, fresh=len(items) == 1)
-            if isinstance(death, Death) and death.cause is not Cause.TIMEOUT and len(items) > 1:
+            if isinstance(death, Death) and not (death.sure or death.cause is Cause.TIMEOUT) and len(items) > 1:
                 death = self._try(item, fresh=True)  # it may have suffered for the one before
             if isinstance(death, Death) and death.cause is Cause.KILLED:
                 death = self._try(item, fresh=True)
