@@ -145,11 +145,10 @@ def join_samples(fields: Mapping[str, Field], samples: Sequence[EncodedSample]) 
         strides = layout.measure(index["size"])
         index["offset"] = np.cumsum(strides) - strides
     pieces.append(tar.END)
-    digest, size = hashlib.sha256(), 0
-    for chunk in join_pieces(pieces):
-        digest.update(chunk)
-        size += len(chunk)
-    return EncodedShard(tuple(pieces), index, size, meta_bytes, digest.hexdigest())
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return EncodedShard(tuple(pieces), index, sum(map(len, pieces)), meta_bytes, digest.hexdigest())
 
 
 def join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:

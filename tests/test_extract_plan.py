@@ -176,6 +176,16 @@ def test_sums_of_large_pictures_do_not_overflow() -> None:
     assert (statistics.mean, statistics.std, statistics.count) == ((255.0,), (0.0,), 132_104)
 
 
+@pytest.mark.parametrize("shape", [(301, 407, 3), (3, 224, 224, 3), (50, 60, 7)])
+def test_sums_of_pixels_are_exact(shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    columns = pixels.reshape(-1, shape[-1]).astype(object)
+    found, count, sums = measure(pixels), len(columns), columns.sum(axis=0)
+    assert found.mean.tolist() == [total / count for total in sums]
+    around = [(count * square - total**2) / count for square, total in zip((columns**2).sum(axis=0), sums, strict=True)]
+    assert found.squares.tolist() == around
+
+
 def test_moments_of_nothing() -> None:
     empty = measure(np.zeros((0, 3), np.float32))
     assert empty.count == 0

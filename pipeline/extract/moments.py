@@ -15,8 +15,8 @@ from shardwright.manifest import Statistics
 
 Array = NDArray[Any]
 
-_EXACT_LINES = 2**24 // 255**2
-"""Squares of bytes whose sum a float32 holds exactly, in whatever order they are added."""
+_MOST_PLANES = 4
+"""That OpenCV tells apart in every release."""
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,17 @@ def measure(array: Array) -> Moments:
 
 
 def _measure_bytes(array: Array) -> Moments:
-    """Exact integer sums. Down the first axis first, by BLAS: 0.07 ms for 224 × 224 × 3, with `sum` 0.17 ms.
+    """Exact integer sums, plane by plane, by OpenCV: 0.03 ms for 224 × 224 × 3, by BLAS 0.08, with `sum` 0.17.
 
-    In single precision, for all that is ever added up there is a whole number that it holds.
+    Its norm is rounded: it may come out of a root, which leaves it less than a tenth from the whole number that it is.
     """
-    lines = array.reshape(len(array), -1)
-    totals = np.zeros((2, lines.shape[1]), np.uint64)
-    for start in range(0, len(lines), _EXACT_LINES):
-        part = lines[start : start + _EXACT_LINES].astype(np.float32)
-        ones = np.ones(len(part), np.float32)
-        totals[0] += (ones @ part).astype(np.uint64)
-        np.square(part, out=part)
-        totals[1] += (ones @ part).astype(np.uint64)
-    channels = array.shape[-1]
-    count = array.size // channels
-    sums, squares = totals.reshape(2, -1, channels).sum(axis=1).tolist()
+    import cv2
+
+    columns = array.shape[-1]
+    count = array.size // columns
+    grid = array.reshape(-1, array.shape[-2], columns)
+    planes = cv2.split(grid) if columns <= _MOST_PLANES else np.ascontiguousarray(np.moveaxis(grid, -1, 0))
+    sums = [round(cv2.sumElems(plane)[0]) for plane in planes]
+    squares = [round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
     around = [(count * square - total * total) / count for total, square in zip(sums, squares, strict=True)]
     return Moments(count, np.array([total / count for total in sums]), np.array(around))
