@@ -1,6 +1,10 @@
-"""Tasks whose items kill, hang or swallow the process that works on them; for tests and benchmarks."""
+"""Tasks whose items kill, hang or swallow the process that works on them; for tests and benchmarks.
+
+`Items` is the least that a task can be; `PoisonChunk` stores what it computes, as the tasks of clean and extract do.
+"""
 
 import ctypes
+import hashlib
 import os
 import re
 import signal
@@ -10,6 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
+from pipeline.cache.objects import Objects
+from pipeline.cache.rows import Entry
+from pipeline.chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.isolate.items import watch_items
 from pipeline.records import Reason, Rejection
 
@@ -88,7 +97,35 @@ def work_on(task: Items) -> list[str | Rejection]:
     ]
 
 
-def _work(task: Items, number: int, kind: str) -> str:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PoisonChunk(Chunk):
+    """Items as of `Items`; what is computed of one is its name. Each leaves a line in `folder`, if there is one."""
+
+    kinds: Sequence[str]
+    cache: Path
+    work: Path
+    seconds: float = 0.0
+    folder: Path | None = None
+
+
+def make_chunk(name: str, kinds: Sequence[str], cache: Path, **more: object) -> PoisonChunk:
+    """A chunk of new items, on a cache of which there is the folder `work`."""
+    prints = [hashlib.sha256(f"{name}-{number}".encode()).digest() for number in range(len(kinds))]
+    given = {"kinds": kinds, "cache": cache, "work": cache / "work", **more}
+    return PoisonChunk(name=name, items=np.arange(len(kinds)), prints=np.array(prints, "S32"), **given)  # type: ignore[arg-type]
+
+
+def compute_poison(task: PoisonChunk) -> ChunkResult:
+    """Work on them, and store the names of those that end well."""
+    return compute_chunk(
+        task,
+        [{"kind": kind} for kind in task.kinds],
+        Objects(task.cache, task.work),
+        lambda number, row, fingerprint: [Entry(fingerprint, [_work(task, number, row["kind"]).encode()])],
+    )
+
+
+def _work(task: Items | PoisonChunk, number: int, kind: str) -> str:
     if task.folder:
         with (task.folder / f"{task.name}-{number}").open("a") as file:
             file.write("x")

@@ -12,8 +12,10 @@ import pytest
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.errors import MachineDrops
 from pipeline.extract import own
-from pipeline.extract.shard import make_shard
+from pipeline.extract.read import FeatureReader
+from pipeline.extract.shard import ShardTask, make_shard
 from pipeline.isolate.items import UNTOUCHED
+from pipeline.records import Reason, Rejection
 from pipeline.tables import DROPPED, read_table
 from tests.factory_extract import (
     Thing,
@@ -103,3 +105,18 @@ def test_an_item_that_runs_alone_writes_no_shard(tmp_path: Path) -> None:
     assert make_shard(alone).shard.written is None
     assert not task.path.exists()
     assert make_shard(task).shard.written is not None
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_what_a_task_computed_once_it_had_lost_an_item_its_next_try_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_corpus(tmp_path, make_things(40))
+    largest = max(plan_tasks(tmp_path, PARAMS), key=ShardTask.count_items)
+    task = largest.lose_items({1: Rejection(Reason.TIMEOUT, "it hangs")})
+    first, content = make_shard(task), task.path.read_bytes()
+    monkeypatch.setattr(FeatureReader, "compute", lambda *_: pytest.fail("it has this feature"))
+    again = make_shard(task)
+    assert task.path.read_bytes() == content
+    assert again.shard.drops == first.shard.drops
+    assert len(first.shard.drops) == 1

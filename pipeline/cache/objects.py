@@ -35,7 +35,7 @@ class Objects:
 
     def __init__(self, cache: Path, work: Path) -> None:
         self.folder = cache / "objects"
-        self._work = work
+        self.work = work
 
     def find_path(self, name: str) -> Path:
         """Where the object is, or would be."""
@@ -126,7 +126,7 @@ class Objects:
     @contextmanager
     def _make_file(self) -> Iterator[Path]:
         """The path for a new file in the work folder; removed if it is still there at the end."""
-        path = self._work / f"object-{secrets.token_hex(8)}"
+        path = self.work / f"object-{secrets.token_hex(8)}"
         try:
             yield path
         finally:

@@ -4,25 +4,21 @@ Chunks have nothing to do with the tars of cleaned bytes, and no byte of the out
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache.checks import Raw, compute_check
-from pipeline.cache.find import Fingerprints, read_print
 from pipeline.cache.rows import Entry
+from pipeline.chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.clean.chunks import find_starts
 from pipeline.clean.items import Folders, ItemColumns
 from pipeline.clean.params import CleanParams
 from pipeline.columns import open_row_file
 from pipeline.errors import InputError
-from pipeline.isolate.items import watch_items
 from pipeline.item_name import name_item
 from pipeline.modalities.table import MODALITIES
-from pipeline.records import Rejection
 from pipeline.stopwatch import clock
 from pipeline.store import TarReader, read_place
 from pipeline.tables import Row
@@ -41,60 +37,30 @@ MIN_TASKS = 128
 go to the workers together."""
 
 
-@dataclass(frozen=True, eq=False)
-class CheckTask:
-    """Items to check: their rows in the ingested table and the fingerprints of the checks.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CheckTask(Chunk):
+    """Items of the ingested table to check."""
 
-    `lost` are items that cost a worker its life, by their place: they are left out.
-    """
-
-    name: str
     folders: Folders
     params: CleanParams
-    items: NDArray[np.int64]
-    prints: Fingerprints
-    lost: Mapping[int, Rejection] = field(default_factory=dict)
 
     @property
     def estimated_bytes(self) -> int:
         """Of memory: an item decoded, the bytes that changed, and what is imported to check them."""
         return ITEM_BYTES + 2 * MAX_BYTES
 
-    def count_items(self) -> int:
-        """See `pipeline.isolate.items.Divisible`."""
-        return len(self.items)
 
-    def lose_items(self, lost: Mapping[int, Rejection]) -> Self:
-        """See `pipeline.isolate.items.Divisible`."""
-        return replace(self, lost=lost)
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """The pack of a task's verdicts, or None if it has none; and what was lost, by its place in the task."""
-
-    pack: str | None
-    lost: Mapping[int, Rejection]
-
-
-def check_items(task: CheckTask) -> CheckResult:
+def check_items(task: CheckTask) -> ChunkResult:
     """Check items and store the verdicts, and the bytes that changed, in the cache.
 
     Raises:
         InputError: stored bytes are not those that were ingested; the message names the tar and the item.
     """
     rows = open_row_file(task.folders.items).read(task.items)
-    entries: list[Entry] = []
     with TarReader(task.folders.data) as reader:
-        for number, row in enumerate(watch_items(rows)):
-            if number in task.lost:
-                continue
-            try:
-                entries += check_item(row, reader, task.params, read_print(task.prints, number))
-            except Exception as error:
-                error.add_note(f"at {name_item(row)}")
-                raise
-    return CheckResult(task.folders.objects.write_pack(entries) if entries else None, task.lost)
+        return compute_chunk(
+            task, rows, task.folders.objects, lambda _, row, wanted: check_item(row, reader, task.params, wanted)
+        )
 
 
 def check_item(row: Row, reader: TarReader, params: CleanParams, fingerprint: bytes) -> list[Entry]:
@@ -130,5 +96,10 @@ class Checks:
     def make_task(self, number: int) -> CheckTask:
         """The task of that number."""
         chosen = self._missing[self._edges[number] : self._edges[number + 1]]
-        name = f"items {chosen[0]} to {chosen[-1]}"
-        return CheckTask(name, self._folders, self._params, chosen, self._items.prints[chosen])
+        return CheckTask(
+            name=f"items {chosen[0]} to {chosen[-1]}",
+            items=chosen,
+            prints=self._items.prints[chosen],
+            folders=self._folders,
+            params=self._params,
+        )

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from pipeline.cache.find import read_print, split_prints
 from pipeline.cache.prune import Use
 from pipeline.cache.rows import Array, DamagedError
-from pipeline.clean.check import CheckResult, Checks, check_items
+from pipeline.chunk import ChunkResult
+from pipeline.clean.check import Checks, check_items
 from pipeline.clean.chunks import plan_chunks
 from pipeline.clean.items import Folders, ItemColumns, Wanted
 from pipeline.clean.params import CleanParams
@@ -79,20 +81,18 @@ class Checking:
         tasks = Tasks(len(self._checks), self._checks.make_task)
         finished = workers.run_tasks(check_items, tasks)
 
-        def measure(finished: tuple[int, CheckResult]) -> tuple[int, Mapping[str, int]]:
+        def measure(finished: tuple[int, ChunkResult]) -> tuple[int, Mapping[str, int]]:
             number, result = finished
             lost = Counter(str(rejection.reason) for rejection in result.lost.values())
             return len(tasks[number].items), {"checked": len(tasks[number].items) - lost.total(), **lost}
 
         for number, result in show_progress(finished, self._missing, "items", run, measure):
             self._lost |= {read_print(tasks[number].prints, at): rejection for at, rejection in result.lost.items()}
-            if result.pack is not None:
-                try:
-                    rows = self._folders.objects.read_rows(result.pack)
-                except DamagedError:
-                    continue  # somebody removed it: `settle` will check what it needs
-                self._wanted.verdicts.add(result.pack, rows)
-                self._wanted.data.add(result.pack, rows)
+            for pack in result.packs:
+                with suppress(DamagedError):  # somebody removed it: `settle` will check what it needs
+                    rows = self._folders.objects.read_rows(pack)
+                    self._wanted.verdicts.add(pack, rows)
+                    self._wanted.data.add(pack, rows)
 
     def settle(self, folder: Path, workers: Workers, run: RunParams) -> tuple[Findings, list[Drop]]:
         """What is known of all items, and the drops; the bytes that changed are in tars in `folder`."""

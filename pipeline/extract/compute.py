@@ -3,26 +3,23 @@
 Chunks have nothing to do with shards, and no byte of the output depends on how they are cut.
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Self
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.find import Fingerprints, Numbers, read_print
+from pipeline.cache.rows import Entry
+from pipeline.chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.columns import open_row_file
 from pipeline.errors import PipelineError
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.read import ITEM_BYTES, Extractor, Folders, read_item
 from pipeline.extract.samples import make_part
 from pipeline.extract.wanted import Spans, Wanted, read_span
-from pipeline.isolate.items import watch_items
-from pipeline.item_name import name_item
 from pipeline.modalities.table import MODALITIES
-from pipeline.records import Rejection
 from pipeline.store import TarReader
+from pipeline.tables import Row
 
 MAX_ITEMS = 256
 """Of a chunk: about a second of work where an item takes 3 ms."""
@@ -34,41 +31,18 @@ MIN_CHUNKS = 32
 """Of a modality, where it has as many items: what a kill takes is the chunks that were under way."""
 
 
-@dataclass(frozen=True, eq=False)
-class FeatureTask:
-    """A chunk: the rows of its items in the cleaned table, the span of each, and the fingerprints of their features.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FeatureTask(Chunk):
+    """Items of the cleaned table, and the span of each, whose features are to be computed."""
 
-    `lost` are items that cost a worker its life, by their place: they are left out.
-    """
-
-    name: str
     folders: Folders
     extractor: Extractor
-    items: Numbers
     spans: Spans | None
-    prints: Fingerprints
-    lost: Mapping[int, Rejection] = field(default_factory=dict)
 
     @property
     def estimated_bytes(self) -> int:
         """Of memory: an item decoded, the features, and what is imported to compute them."""
         return ITEM_BYTES + len(self.items) * self.extractor.count_bytes()
-
-    def count_items(self) -> int:
-        """See `pipeline.isolate.items.Divisible`."""
-        return len(self.items)
-
-    def lose_items(self, lost: Mapping[int, Rejection]) -> Self:
-        """See `pipeline.isolate.items.Divisible`."""
-        return replace(self, lost=lost)
-
-
-@dataclass(frozen=True)
-class FeatureResult:
-    """The pack with a chunk's features, or None if it has none; and what was lost, by its place in the chunk."""
-
-    pack: str | None
-    lost: Mapping[int, Rejection]
 
 
 def load_libraries(params: ExtractParams) -> None:
@@ -80,7 +54,7 @@ def load_libraries(params: ExtractParams) -> None:
             modality.prepare(getattr(params, name))
 
 
-def compute_features(task: FeatureTask) -> FeatureResult:
+def compute_features(task: FeatureTask) -> ChunkResult:
     """Compute the features of a chunk and store them in the cache.
 
     Raises:
@@ -88,18 +62,13 @@ def compute_features(task: FeatureTask) -> FeatureResult:
     """
     task.extractor.prepare()
     rows = open_row_file(task.folders.tables.items).read(task.items)
-    entries = []
     with TarReader(task.folders.data) as reader:
-        for number, row in enumerate(watch_items(rows)):
-            if number in task.lost:
-                continue
-            try:
-                item = read_item(make_part(row, *read_span(task.spans, number)), reader)
-                entries.append(task.extractor.compute(item, read_print(task.prints, number)))
-            except Exception as error:
-                error.add_note(f"at {name_item(row)}")
-                raise
-    return FeatureResult(task.folders.objects.write_pack(entries) if entries else None, task.lost)
+
+        def compute(number: int, row: Row, fingerprint: bytes) -> list[Entry]:
+            item = read_item(make_part(row, *read_span(task.spans, number)), reader)
+            return [task.extractor.compute(item, fingerprint)]
+
+        return compute_chunk(task, rows, task.folders.objects, compute)
 
 
 class Chunks:
@@ -133,12 +102,12 @@ class Chunks:
         """The task of that number."""
         places, first = self.find_places(number), number * self._chunk
         return FeatureTask(
-            f"{self._extractor.modality} {first} to {first + len(places) - 1} of {len(self._missing)}",
-            self._folders,
-            self._extractor,
-            self.wanted.items[places],
-            self.wanted.take_spans(places),
-            self.wanted.found.wanted[places],
+            name=f"{self._extractor.modality} {first} to {first + len(places) - 1} of {len(self._missing)}",
+            items=self.wanted.items[places],
+            prints=self.wanted.found.wanted[places],
+            folders=self._folders,
+            extractor=self._extractor,
+            spans=self.wanted.take_spans(places),
         )
 
 

@@ -4,14 +4,16 @@ import hashlib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.cache.prune import Use
 from pipeline.cache.rows import DamagedError
+from pipeline.chunk import ChunkResult
 from pipeline.execute import Workers
-from pipeline.extract.compute import Chunks, FeatureResult, FeatureTask, compute_features
+from pipeline.extract.compute import Chunks, FeatureTask, compute_features
 from pipeline.extract.corpus import Corpus, order_rows
 from pipeline.extract.keep import hash_assembly, list_code
 from pipeline.extract.learn import TRAIN, find_learning, learn, plan_counting
@@ -84,13 +86,11 @@ class Making:
             chunks, own = self._find_chunk(number)
             places, wanted = chunks.find_places(own), chunks.wanted
             wanted.lost.update({int(places[at]): rejection for at, rejection in result.lost.items()})
-            if result.pack is not None:
-                try:
-                    wanted.found.add(result.pack, self._corpus.folders.objects.read_rows(result.pack))
-                except DamagedError:
-                    continue  # somebody removed it: the shards' tasks will compute what they need
+            for pack in result.packs:
+                with suppress(DamagedError):  # somebody removed it: the shards' tasks will compute what they need
+                    wanted.found.add(pack, self._corpus.folders.objects.read_rows(pack))
 
-    def _measure_chunk(self, finished: tuple[int, FeatureResult]) -> tuple[int, Mapping[str, int]]:
+    def _measure_chunk(self, finished: tuple[int, ChunkResult]) -> tuple[int, Mapping[str, int]]:
         number, result = finished
         chunks, own = self._find_chunk(number)
         size = len(chunks.find_places(own))

@@ -67,20 +67,28 @@ def compute_own(
     lost: Mapping[str, Mapping[int, Rejection]],
     reader: FeatureReader,
 ) -> None:
-    """Compute them, but those that are lost; the reader has them from then on.
+    """Compute them, but those that are lost; the reader has them from then on. Where some are lost, they are in the
+    cache as well.
 
     Raises:
         ParamsError, InputError: a modality lacks something; or an item's bytes are not those that were cleaned.
     """
     for modality in sorted({modality for modality, _ in own}):
         reader.prepare(modality)
-    for modality, at in watch_items(own):
-        if at in lost[modality]:
+    prints = [features[modality].read_print(at) for modality, at in own]
+    remains = reader.take_remains(b"".join(prints), again=any(lost.values()))
+    for number, (modality, at) in enumerate(watch_items(own)):
+        if at in lost[modality] or prints[number] in remains:
             continue
         part = samples[at].parts[modality]
         try:
-            reader.compute(modality, features[modality].read_print(at), part)
+            entry = reader.compute(modality, prints[number], part)
         except Exception as error:
             error.add_note(f"at {name_origin(part.origin)}")
             raise
+        if remains.again:
+            remains.add([entry])
     end_items()
+    if remains.again:
+        remains.store()
+        reader.stored.update(prints)

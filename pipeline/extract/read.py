@@ -1,7 +1,7 @@
 """Features from the item cache; and what the cache does not have, or what is damaged there, computed anew."""
 
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from pipeline.cache.features import Fields, compute_entry
 from pipeline.cache.find import Placed
 from pipeline.cache.objects import Objects
 from pipeline.cache.reader import EntryReader
+from pipeline.cache.remains import Remains
 from pipeline.cache.rows import DamagedError, Entry
 from pipeline.cache.verdicts import decode_rejection
 from pipeline.errors import InputError
@@ -68,8 +69,13 @@ class Extractor:
 
 
 class FeatureReader:
-    """Reads features; a context manager. `computed` counts those that `read` had to compute, `damaged` names objects
-    that are."""
+    """Reads features; a context manager.
+
+    Attributes:
+        computed: how many `read` had to compute.
+        damaged: names of objects that are.
+        stored: the fingerprints of those that it was given or computed and that are in the cache already.
+    """
 
     def __init__(self, folders: Folders, extractors: Mapping[str, Extractor]) -> None:
         self._extractors = extractors
@@ -80,6 +86,7 @@ class FeatureReader:
         self._fresh: dict[bytes, Entry] = {}
         self.computed = 0
         self.damaged: set[str] = set()
+        self.stored: set[bytes] = set()
 
     def read(self, modality: str, placed: Placed, at: int, part: Part) -> Entry | Rejection:
         """The feature at place `at`, which is that of `part`; or the verdict that there is none.
@@ -114,9 +121,15 @@ class FeatureReader:
         self._fresh[fingerprint] = entry
         return entry
 
-    def keep_computed(self, there: Container[bytes] = ()) -> None:
-        """Store what was computed here, but what is in the cache already: the features of the fingerprints `there`."""
-        entries = [entry for fingerprint, entry in self._fresh.items() if fingerprint not in there]
+    def take_remains(self, prints: bytes, again: bool) -> Remains:
+        """What earlier tries of a task computed, see `Remains`: known here from then on."""
+        remains = Remains(self._objects, prints, again)
+        self._fresh |= {entry.fingerprint: entry for entry in remains.read()}
+        return remains
+
+    def keep_computed(self) -> None:
+        """Store what it has, but what is in the cache already."""
+        entries = [entry for fingerprint, entry in self._fresh.items() if fingerprint not in self.stored]
         if entries:
             self._objects.write_pack(entries)
 

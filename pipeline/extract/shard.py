@@ -171,12 +171,11 @@ def make_shard(task: ShardTask) -> ShardResult:
         assembly = Assembly(task, samples, reader)
         shard = assembly.write(prints, finished)
         kept = name if shard.written is not None else None
-        there = set[bytes]()
         if kept is not None:
             rows = describe_shard(task.recipe.plan, task.recipe.assembly, shard, assembly.list_written(prints))
             task.folders.objects.adopt(kept, task.path, rows)
-            there = set(split_prints(rows.entries["fingerprint"]))
-        reader.keep_computed(there)
+            reader.stored.update(split_prints(rows.entries["fingerprint"]))
+        reader.keep_computed()
         terms = _count_kept(samples, shard)
         return ShardResult(
             shard, terms, kept, computed=reader.computed, damaged=frozenset(reader.damaged | finished.damaged)
