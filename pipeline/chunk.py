@@ -50,9 +50,8 @@ def compute_chunk(
     chunk: Chunk, rows: Iterable[Row], objects: Objects, compute: Callable[[int, Row, bytes], Iterable[Entry]]
 ) -> ChunkResult:
     """Store what `compute` gives for each item, by its place, its row and its fingerprint. What an earlier try of the
-    chunk stored is taken as it is; what is raised says at which item.
-    """
-    remains = Remains(objects, chunk.prints.tobytes(), again=bool(chunk.lost))
+    chunk stored is taken as it is; what is raised says at which item."""
+    remains = Remains(objects, chunk.prints.tobytes(), chunk.lost.values())
     for number, row in enumerate(watch_items(rows)):
         fingerprint = read_print(chunk.prints, number)
         if number in chunk.lost or fingerprint in remains:

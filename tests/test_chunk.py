@@ -14,8 +14,12 @@ from pipeline.cache.remains import Remains
 from pipeline.cache.rows import Entry
 from pipeline.chunk import ChunkResult
 from pipeline.execute import Workers, open_workers
+from pipeline.isolate.items import UNTOUCHED
 from pipeline.params import RunParams
+from pipeline.records import Reason, Rejection
 from tests.poison import POISONS, PoisonChunk, compute_poison, make_chunk
+
+LOST = [Rejection(Reason.TIMEOUT, "it hangs")]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
 
@@ -86,7 +90,7 @@ def test_remains_that_are_damaged_are_computed_again(cache: Path) -> None:
     """One pack is gone, one has other bytes, and the list ends in the middle of a name."""
     objects = Objects(cache, cache / "work")
     first, second, third = (Entry(bytes([number]) * 32, [b"value %d" % number]) for number in (1, 2, 3))
-    before = Remains(objects, b"task", again=True)
+    before = Remains(objects, b"task", LOST)
     packs: list[str] = []
     for entry in (first, second, third):
         before.add([entry])
@@ -97,8 +101,9 @@ def test_remains_that_are_damaged_are_computed_again(cache: Path) -> None:
     (listed,) = (cache / "work").iterdir()
     with listed.open("a") as file:
         file.write("0123")
-    after = Remains(objects, b"task", again=True)
+    after = Remains(objects, b"task", LOST)
     assert first.fingerprint not in after
     assert [(entry.fingerprint, list(entry.pieces)) for entry in after.read()] == [(third.fingerprint, [b"value 3"])]
-    assert list(Remains(objects, b"other", again=True).read()) == []
-    assert list(Remains(objects, b"task", again=False).read()) == []
+    assert list(Remains(objects, b"other", LOST).read()) == []
+    assert list(Remains(objects, b"task", []).read()) == []
+    assert list(Remains(objects, b"task", [*LOST, UNTOUCHED]).read()) == []

@@ -6,13 +6,15 @@ of many bad items in it each costs little more than itself.
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
 from pipeline.cache.find import split_prints
 from pipeline.cache.objects import Objects
 from pipeline.cache.reader import EntryReader
 from pipeline.cache.rows import DamagedError, Entry
+from pipeline.isolate.items import UNTOUCHED
+from pipeline.records import Rejection
 
 LOSS = 0.05
 """Seconds of work that a death costs at most. To store a pack takes 1 ms."""
@@ -23,17 +25,20 @@ class Remains:
 
     Args:
         prints: the fingerprints of all of them: which task it is, over all its tries.
-        again: whether it was tried before.
+        lost: the items that are; a task that has none was not tried before.
+
+    Attributes:
+        again: whether it was.
     """
 
-    def __init__(self, objects: Objects, prints: bytes, again: bool) -> None:
-        self.again = again
+    def __init__(self, objects: Objects, prints: bytes, lost: Collection[Rejection]) -> None:
+        self.again = bool(lost)
         self._objects = objects
         self._list = objects.work / f"remains-{hashlib.sha256(prints).hexdigest()[:32]}"
         self._packs: dict[str, list[bytes]] = {}
         self._waiting: list[Entry] = []
         self._stored = time.monotonic()
-        if again:
+        if self.again and UNTOUCHED not in lost:
             self._find_packs()
         self._finished = {each for prints in self._packs.values() for each in prints}
 

@@ -76,7 +76,7 @@ def compute_own(
     for modality in sorted({modality for modality, _ in own}):
         reader.prepare(modality)
     prints = [features[modality].read_print(at) for modality, at in own]
-    remains = reader.take_remains(b"".join(prints), again=any(lost.values()))
+    remains = reader.take_remains(b"".join(prints), [each for places in lost.values() for each in places.values()])
     for number, (modality, at) in enumerate(watch_items(own)):
         if at in lost[modality] or prints[number] in remains:
             continue

@@ -1,7 +1,7 @@
 """Features from the item cache; and what the cache does not have, or what is damaged there, computed anew."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +121,9 @@ class FeatureReader:
         self._fresh[fingerprint] = entry
         return entry
 
-    def take_remains(self, prints: bytes, again: bool) -> Remains:
+    def take_remains(self, prints: bytes, lost: Collection[Rejection]) -> Remains:
         """What earlier tries of a task computed, see `Remains`: known here from then on."""
-        remains = Remains(self._objects, prints, again)
+        remains = Remains(self._objects, prints, lost)
         self._fresh |= {entry.fingerprint: entry for entry in remains.read()}
         return remains
 
