@@ -90,8 +90,8 @@ def bench(work: Path, samples: int) -> Iterator[str]:
     grown.write_params(find_changes({}))
     free = grown.reproduce()
     yield from report(samples, new, {"start": start_up, "settled": settled, "more": more, "full": full, "free": free})
-    own = full.seconds["extract"] - start_up.seconds["extract"]
-    yield f"\nTo hash all shards and write the {changed} that changed takes two processes {limit:.1f} s, {limit / own:.1%}."
+    share = limit / (full.seconds["extract"] - start_up.seconds["extract"])
+    yield f"\nTwo processes that only hash all shards and write the {changed} that changed: {limit:.1f} s, {share:.1%}."
     verdict = "the same" if same else "DIFFERENT"
     yield f"\nThe shards of the incremental build and of the build from nothing are {verdict}."
     yield f"After `touch` of all files of the corpus and nothing else, {idle} stages ran."
