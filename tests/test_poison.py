@@ -188,6 +188,31 @@ def test_who_is_killed_from_outside_is_not_to_blame(workers: Workers, tmp_path: 
     check_results([task], [found for _, found in workers.run_tasks(kill_once, [task])])
 
 
+def leave_a_child(task: Items) -> list[str | Rejection]:
+    """The process ends at the second item, one that it started does not, and has its connection."""
+    found: list[str | Rejection] = []
+    for number, _ in enumerate(watch_items(task.kinds)):
+        if number == 1 and number not in task.lost:
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+                os._exit(0)
+            assert task.folder
+            (task.folder / f"child-{child}").touch()
+            os._exit(3)
+        found.append(task.lost.get(number, f"{task.name}-{number}"))
+    return found
+
+
+def test_the_end_of_a_process_is_seen_though_one_that_it_started_goes_on(workers: Workers, tmp_path: Path) -> None:
+    started = time.monotonic()
+    [(_, found)] = workers.run_tasks(leave_a_child, [Items("a", ["good"] * 3, folder=tmp_path)])
+    assert time.monotonic() - started < 30
+    for path in tmp_path.glob("child-*"):
+        os.kill(int(path.name.removeprefix("child-")), signal.SIGKILL)
+    assert [getattr(each, "reason", each) for each in found] == ["a-0", Reason.DECODER_CRASHED, "a-2"]
+
+
 SCRIPT = """
 import sys
 from pipeline.execute import run_tasks

@@ -118,11 +118,15 @@ class Cell:
         return _explain_end(ended, limits, count_memory_kills() > killed_before, Death(Cause.KILLED, item, items))
 
     def _watch(self, watch: "_Watch", wanted: Callable[[], bool]) -> Death | None:
-        """Wait until the process answers or dies by itself, or went over a limit."""
+        """Wait until the process answers, or went over a limit.
+
+        Raises:
+            EOFError: it died by itself.
+        """
         asked = time.monotonic()
         while not self._connection.poll(watch.find_tick()):
             if not watch.look():
-                return None  # it is dead; a process that it started keeps the connection open
+                raise EOFError  # though a process that it started may keep the connection open
             if watch.death:
                 return watch.death
             if time.monotonic() - asked > SECONDS_BETWEEN_CALLERS:
