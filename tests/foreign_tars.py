@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import struct
 import subprocess
 import tarfile
@@ -19,6 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from shardwright.decode import Sound
+from shardwright.foreign import ForeignDataset
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 Sample = tuple[str, dict[str, bytes]]
@@ -177,3 +179,31 @@ def same(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, np.ndarray):
         return bool(found.dtype == wanted.dtype and np.array_equal(found, wanted))
     return bool(found == wanted)
+
+
+def make_small(count: int = 12) -> list[Sample]:
+    return [(f"k{n}", {"npy": make_npy(np.full(3, n, np.int32)), "txt": b"%d" % n * n}) for n in range(count)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    samples = make_small()
+    return write_shards(tmp_path / "set", [samples[:4], samples[4:8], samples[8:]])
+
+
+def read_all(data: ForeignDataset) -> list[Any]:
+    return [(sample["key"], sample["npy"].tolist(), sample["txt"]) for sample in data]
+
+
+def find_index(folder: Path) -> Path:
+    (path,) = folder.glob("*.index")
+    return path
+
+
+def overwrite(path: Path, offset: int, content: bytes) -> None:
+    """Change bytes and nothing that a look at the file's size, time and inode shows."""
+    found = path.stat()
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(content)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
