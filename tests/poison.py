@@ -108,11 +108,21 @@ class PoisonChunk(Chunk):
     folder: Path | None = None
 
 
-def make_chunk(name: str, kinds: Sequence[str], cache: Path, **more: object) -> PoisonChunk:
+def make_chunk(
+    name: str, kinds: Sequence[str], cache: Path, seconds: float = 0.0, folder: Path | None = None
+) -> PoisonChunk:
     """A chunk of new items, on a cache of which there is the folder `work`."""
     prints = [hashlib.sha256(f"{name}-{number}".encode()).digest() for number in range(len(kinds))]
-    given = {"kinds": kinds, "cache": cache, "work": cache / "work", **more}
-    return PoisonChunk(name=name, items=np.arange(len(kinds)), prints=np.array(prints, "S32"), **given)  # type: ignore[arg-type]
+    return PoisonChunk(
+        name=name,
+        items=np.arange(len(kinds)),
+        prints=np.array(prints, "S32"),
+        kinds=kinds,
+        cache=cache,
+        work=cache / "work",
+        seconds=seconds,
+        folder=folder,
+    )
 
 
 def compute_poison(task: PoisonChunk) -> ChunkResult:

@@ -21,7 +21,7 @@ from tests.poison import POISONS, PoisonChunk, compute_poison, make_chunk
 
 LOST = [Rejection(Reason.TIMEOUT, "it hangs")]
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
 
 @pytest.fixture(scope="module")

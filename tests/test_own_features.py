@@ -120,3 +120,20 @@ def test_what_a_task_computed_once_it_had_lost_an_item_its_next_try_has(
     assert task.path.read_bytes() == content
     assert again.shard.drops == first.shard.drops
     assert len(first.shard.drops) == 1
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_what_is_damaged_of_it_is_computed_and_stored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    give_corpus(tmp_path, make_things(40))
+    largest = max(plan_tasks(tmp_path, PARAMS), key=ShardTask.count_items)
+    task, objects = largest.lose_items({1: Rejection(Reason.TIMEOUT, "it hangs")}), largest.folders.objects
+    before = set(objects.list_names())
+    make_shard(task)
+    content = task.path.read_bytes()
+    for name in set(objects.list_names()) - before:
+        objects.find_path(name).write_bytes(bytes(objects.find_path(name).stat().st_size))
+    make_shard(task)
+    assert task.path.read_bytes() == content
+    monkeypatch.setattr(FeatureReader, "compute", lambda *_: pytest.fail("it has this feature"))
+    make_shard(task)
+    assert task.path.read_bytes() == content

@@ -17,7 +17,7 @@ from pipeline.isolate.items import UNTOUCHED
 from pipeline.records import Rejection
 
 LOSS = 0.05
-"""Seconds of work that a death costs at most. To store a pack takes 1 ms."""
+"""Seconds of work that a death costs at most, of a task that runs again. To store a pack takes 1 ms."""
 
 
 class Remains:

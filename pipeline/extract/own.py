@@ -78,7 +78,7 @@ def compute_own(
     prints = [features[modality].read_print(at) for modality, at in own]
     remains = reader.take_remains(b"".join(prints), [each for places in lost.values() for each in places.values()])
     for number, (modality, at) in enumerate(watch_items(own)):
-        if at in lost[modality] or prints[number] in remains:
+        if at in lost[modality] or prints[number] in reader.stored:
             continue
         part = samples[at].parts[modality]
         try:
@@ -88,7 +88,7 @@ def compute_own(
             raise
         if remains.again:
             remains.add([entry])
+            reader.stored.add(prints[number])
     end_items()
     if remains.again:
         remains.store()
-        reader.stored.update(prints)

@@ -124,7 +124,9 @@ class FeatureReader:
     def take_remains(self, prints: bytes, lost: Collection[Rejection]) -> Remains:
         """What earlier tries of a task computed, see `Remains`: known here from then on."""
         remains = Remains(self._objects, prints, lost)
-        self._fresh |= {entry.fingerprint: entry for entry in remains.read()}
+        found = {entry.fingerprint: entry for entry in remains.read()}
+        self._fresh |= found
+        self.stored |= found.keys()
         return remains
 
     def keep_computed(self) -> None:
