@@ -1,6 +1,6 @@
 """Tasks whose results go into the item cache: a chunk of items, each of which may be beyond help."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache.find import Fingerprints, read_print
+from pipeline.cache.growing import GrowingPack
 from pipeline.cache.objects import Objects
-from pipeline.cache.remains import Remains
 from pipeline.cache.rows import Entry
-from pipeline.isolate.items import watch_items
+from pipeline.isolate.items import UNTOUCHED, watch_items
 from pipeline.item_name import name_item
 from pipeline.records import Rejection
 from pipeline.tables import Row
@@ -40,25 +40,35 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """The packs with what was computed; and what was lost, by its place in the chunk."""
+    """The pack with what was computed, if anything was; and what was lost, by its place in the chunk."""
 
-    packs: Sequence[str]
+    pack: str | None
     lost: Mapping[int, Rejection]
 
 
 def compute_chunk(
     chunk: Chunk, rows: Iterable[Row], objects: Objects, compute: Callable[[int, Row, bytes], Iterable[Entry]]
 ) -> ChunkResult:
-    """Store what `compute` gives for each item, by its place, its row and its fingerprint. What an earlier try of the
-    chunk stored is taken as it is; what is raised says at which item."""
-    remains = Remains(objects, chunk.prints.tobytes(), chunk.lost.values())
-    for number, row in enumerate(watch_items(rows)):
-        fingerprint = read_print(chunk.prints, number)
-        if number in chunk.lost or fingerprint in remains:
-            continue
-        try:
-            remains.add(compute(number, row, fingerprint))
-        except Exception as error:
-            error.add_note(f"at {name_item(row)}")
-            raise
-    return ChunkResult(remains.store(), chunk.lost)
+    """Store what `compute` gives for each item, by its place, its row and its fingerprint. What earlier tries of the
+    chunk finished is taken as it is; what is raised says at which item.
+
+    An item that is accused of a process's death has a try for itself, in which nothing is stored. If it ends well, an
+    earlier one may have left that process's memory corrupt: what was finished before is not taken.
+    """
+    alone = UNTOUCHED in chunk.lost.values()
+    with GrowingPack(objects, chunk.prints.tobytes()) as pack:
+        for number, row in enumerate(watch_items(rows)):
+            fingerprint = read_print(chunk.prints, number)
+            if number in chunk.lost or (fingerprint in pack.remains and not alone):
+                continue
+            try:
+                entries = compute(number, row, fingerprint)
+            except Exception as error:
+                error.add_note(f"at {name_item(row)}")
+                raise
+            if not alone:
+                pack.add(entries)
+        if alone:
+            pack.discard()
+            return ChunkResult(None, chunk.lost)
+        return ChunkResult(pack.finish(), chunk.lost)

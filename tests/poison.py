@@ -146,6 +146,8 @@ def _work(task: Items | PoisonChunk, number: int, kind: str) -> str:
         Path("waits").mkdir()
         Path("waits/here").touch()
         time.sleep(0.5)
+    if kind == "first falls" and task.folder and (task.folder / f"{task.name}-{number}").stat().st_size == 1:
+        fall()
     if kind in POISONS:
         POISONS[kind][0]()
     return f"{task.name}-{number}"

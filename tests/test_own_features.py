@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.cache.find import Found, find_entries
+from pipeline.cache.objects import PACK
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.errors import MachineDrops
 from pipeline.extract import own
 from pipeline.extract.read import FeatureReader
-from pipeline.extract.shard import ShardTask, make_shard
+from pipeline.extract.shard import Assembly, ShardTask, make_shard
 from pipeline.isolate.items import UNTOUCHED
 from pipeline.records import Reason, Rejection
 from pipeline.tables import DROPPED, read_table
@@ -107,14 +109,28 @@ def test_an_item_that_runs_alone_writes_no_shard(tmp_path: Path) -> None:
     assert make_shard(task).shard.written is not None
 
 
+def end_before_it_is_written(task: ShardTask) -> None:
+    """Let a try of the task end where it has computed all features, and written none of the shard."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Assembly, "write", lambda *_: (_ for _ in ()).throw(InterruptedError))
+        with pytest.raises(InterruptedError):
+            make_shard(task)
+
+
+def plan_task_with_a_lost_item(folder: Path) -> ShardTask:
+    give_corpus(folder, make_things(40))
+    largest = max(plan_tasks(folder, PARAMS), key=ShardTask.count_items)
+    return largest.lose_items({1: Rejection(Reason.TIMEOUT, "it hangs")})
+
+
 @pytest.mark.usefixtures("with_shards")
 def test_what_a_task_computed_once_it_had_lost_an_item_its_next_try_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    give_corpus(tmp_path, make_things(40))
-    largest = max(plan_tasks(tmp_path, PARAMS), key=ShardTask.count_items)
-    task = largest.lose_items({1: Rejection(Reason.TIMEOUT, "it hangs")})
+    task = plan_task_with_a_lost_item(tmp_path)
     first, content = make_shard(task), task.path.read_bytes()
+    task = plan_task_with_a_lost_item(tmp_path)
+    end_before_it_is_written(task)
     monkeypatch.setattr(FeatureReader, "compute", lambda *_: pytest.fail("it has this feature"))
     again = make_shard(task)
     assert task.path.read_bytes() == content
@@ -123,17 +139,16 @@ def test_what_a_task_computed_once_it_had_lost_an_item_its_next_try_has(
 
 
 @pytest.mark.usefixtures("with_shards")
-def test_what_is_damaged_of_it_is_computed_and_stored_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    give_corpus(tmp_path, make_things(40))
-    largest = max(plan_tasks(tmp_path, PARAMS), key=ShardTask.count_items)
-    task, objects = largest.lose_items({1: Rejection(Reason.TIMEOUT, "it hangs")}), largest.folders.objects
-    before = set(objects.list_names())
+def test_what_is_damaged_of_it_is_computed_and_stored_again(tmp_path: Path) -> None:
+    task = plan_task_with_a_lost_item(tmp_path)
+    end_before_it_is_written(task)
+    (grown,) = task.folders.work.glob(f"*{PACK}")
+    grown.write_bytes(bytes(grown.stat().st_size))
     make_shard(task)
     content = task.path.read_bytes()
-    for name in set(objects.list_names()) - before:
-        objects.find_path(name).write_bytes(bytes(objects.find_path(name).stat().st_size))
-    make_shard(task)
-    assert task.path.read_bytes() == content
-    monkeypatch.setattr(FeatureReader, "compute", lambda *_: pytest.fail("it has this feature"))
+    wanted = Found(np.sort(np.array([task.features[name].read_print(at) for name, at in task.own], "S32")))
+    assert find_entries(task.folders.objects, [wanted]) == []
+    assert len(wanted.missing) == 1, "the lost item"
+    task = plan_task_with_a_lost_item(tmp_path)
     make_shard(task)
     assert task.path.read_bytes() == content

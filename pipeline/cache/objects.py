@@ -62,20 +62,23 @@ class Objects:
         return rows
 
     def write_pack(self, entries: Sequence[Entry]) -> str:
-        """Store entries of different fingerprints as one pack and give its name.
-
-        The name follows from the fingerprints: a task that runs twice writes one pack. Not synced to disk: what a power
-        cut takes from a pack its checksums show, and it is computed again.
-        """
-        prints = sorted(entry.fingerprint for entry in entries)
-        name = hashlib.sha256(b"".join(prints)).hexdigest()[:32] + PACK
+        """Store entries of different fingerprints as one pack and give its name."""
         with clock("write cache"), self._make_file() as path:
             with path.open("xb") as file:
                 for entry in entries:
                     file.writelines(entry.pieces)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path.rename(self.find_path(name))
-        self._write_rows(name, lay_out(entries))
+            return self.publish_pack(path, lay_out(entries))
+
+    def publish_pack(self, path: Path, rows: Rows) -> str:
+        """Give a finished file with these rows its place as a pack, and give its name.
+
+        The name follows from the fingerprints: a task that runs twice writes one pack. Not synced to disk: what a power
+        cut takes from a pack its checksums show, and it is computed again.
+        """
+        name = hashlib.sha256(rows.entries["fingerprint"].tobytes()).hexdigest()[:32] + PACK
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.rename(self.find_path(name))
+        self._write_rows(name, rows)
         return name
 
     def adopt(self, name: str, published: Path, rows: Rows) -> None:

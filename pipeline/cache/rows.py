@@ -10,7 +10,7 @@ of the object wants to keep, and the sha256 of all that. Numbers are little-endi
 import hashlib
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,17 +55,42 @@ class Rows:
     extra: bytes = b""
 
 
-def lay_out(entries: Sequence[Entry]) -> Rows:
-    """The rows of an object that is nothing but these entries' pieces, one after another. No fingerprint may repeat."""
-    table = np.zeros(len(entries), ENTRY)
-    pieces: list[tuple[int, int, int]] = []
-    offset = 0
-    for number, entry in enumerate(entries):
-        table[number] = (entry.fingerprint, entry.rejected, len(pieces), len(entry.pieces))
+class RowsBuilder:
+    """The rows of an object that is nothing but the pieces of entries, one after another. No fingerprint may repeat.
+
+    `size` is that of the object so far, in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._entries: list[tuple[bytes, bool, int, int]] = []
+        self._pieces: list[tuple[int, int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, entry: Entry) -> list[tuple[int, int, int]]:
+        """Put its pieces after those that there are; offset, size and crc32 of each."""
+        pieces = []
         for piece in entry.pieces:
-            pieces.append((offset, len(piece), zlib.crc32(piece)))
-            offset += len(piece)
-    return Rows(offset, table[np.argsort(table["fingerprint"])], np.array(pieces, PIECE))
+            pieces.append((self.size, len(piece), zlib.crc32(piece)))
+            self.size += len(piece)
+        self._entries.append((entry.fingerprint, entry.rejected, len(self._pieces), len(pieces)))
+        self._pieces += pieces
+        return pieces
+
+    def finish(self) -> Rows:
+        """The rows of all that was added."""
+        entries = np.array(self._entries, ENTRY)
+        return Rows(self.size, entries[np.argsort(entries["fingerprint"])], np.array(self._pieces, PIECE))
+
+
+def lay_out(entries: Iterable[Entry]) -> Rows:
+    """The rows of an object that is nothing but these entries' pieces, see `RowsBuilder`."""
+    builder = RowsBuilder()
+    for entry in entries:
+        builder.add(entry)
+    return builder.finish()
 
 
 def encode_rows(rows: Rows) -> bytes:

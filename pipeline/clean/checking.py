@@ -88,11 +88,11 @@ class Checking:
 
         for number, result in show_progress(finished, self._missing, "items", run, measure):
             self._lost |= {read_print(tasks[number].prints, at): rejection for at, rejection in result.lost.items()}
-            for pack in result.packs:
+            if result.pack is not None:
                 with suppress(DamagedError):  # somebody removed it: `settle` will check what it needs
-                    rows = self._folders.objects.read_rows(pack)
-                    self._wanted.verdicts.add(pack, rows)
-                    self._wanted.data.add(pack, rows)
+                    rows = self._folders.objects.read_rows(result.pack)
+                    self._wanted.verdicts.add(result.pack, rows)
+                    self._wanted.data.add(result.pack, rows)
 
     def settle(self, folder: Path, workers: Workers, run: RunParams) -> tuple[Findings, list[Drop]]:
         """What is known of all items, and the drops; the bytes that changed are in tars in `folder`."""

@@ -86,9 +86,9 @@ class Making:
             chunks, own = self._find_chunk(number)
             places, wanted = chunks.find_places(own), chunks.wanted
             wanted.lost.update({int(places[at]): rejection for at, rejection in result.lost.items()})
-            for pack in result.packs:
+            if result.pack is not None:
                 with suppress(DamagedError):  # somebody removed it: the shards' tasks will compute what they need
-                    wanted.found.add(pack, self._corpus.folders.objects.read_rows(pack))
+                    wanted.found.add(result.pack, self._corpus.folders.objects.read_rows(result.pack))
 
     def _measure_chunk(self, finished: tuple[int, ChunkResult]) -> tuple[int, Mapping[str, int]]:
         number, result = finished

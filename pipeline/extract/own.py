@@ -14,7 +14,7 @@ from pipeline.extract.plan import PlannedShard
 from pipeline.extract.read import FeatureReader
 from pipeline.extract.samples import AlignedSample, name_origin
 from pipeline.extract.wanted import Wanted
-from pipeline.isolate.items import end_items, watch_items
+from pipeline.isolate.items import UNTOUCHED, end_items, watch_items
 from pipeline.modalities.table import MODALITIES
 from pipeline.records import Rejection
 
@@ -67,8 +67,8 @@ def compute_own(
     lost: Mapping[str, Mapping[int, Rejection]],
     reader: FeatureReader,
 ) -> None:
-    """Compute them, but those that are lost; the reader has them from then on. Where some are lost, they are in the
-    cache as well.
+    """Compute them, but those that are lost; the reader has them from then on. Where some are lost, the reader keeps
+    them for the next try of the task, unless one feature runs alone: see `pipeline.chunk.compute_chunk`.
 
     Raises:
         ParamsError, InputError: a modality lacks something; or an item's bytes are not those that were cleaned.
@@ -76,19 +76,20 @@ def compute_own(
     for modality in sorted({modality for modality, _ in own}):
         reader.prepare(modality)
     prints = [features[modality].read_print(at) for modality, at in own]
-    remains = reader.take_remains(b"".join(prints), [each for places in lost.values() for each in places.values()])
+    verdicts = [each for places in lost.values() for each in places.values()]
+    alone = UNTOUCHED in verdicts
+    if verdicts and not alone:
+        reader.go_on(b"".join(prints))
     for number, (modality, at) in enumerate(watch_items(own)):
-        if at in lost[modality] or prints[number] in reader.stored:
+        if at in lost[modality] or prints[number] in reader:
             continue
         part = samples[at].parts[modality]
         try:
-            entry = reader.compute(modality, prints[number], part)
+            reader.compute(modality, prints[number], part)
         except Exception as error:
             error.add_note(f"at {name_origin(part.origin)}")
             raise
-        if remains.again:
-            remains.add([entry])
-            reader.stored.add(prints[number])
+    reader.flush()
     end_items()
-    if remains.again:
-        remains.store()
+    if alone:
+        reader.start_anew(b"".join(prints))

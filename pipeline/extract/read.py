@@ -1,7 +1,7 @@
 """Features from the item cache; and what the cache does not have, or what is damaged there, computed anew."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,9 @@ from typing import Self
 
 from pipeline.cache.features import Fields, compute_entry
 from pipeline.cache.find import Placed
+from pipeline.cache.growing import GrowingPack
 from pipeline.cache.objects import Objects
 from pipeline.cache.reader import EntryReader
-from pipeline.cache.remains import Remains
 from pipeline.cache.rows import DamagedError, Entry
 from pipeline.cache.verdicts import decode_rejection
 from pipeline.errors import InputError
@@ -74,7 +74,7 @@ class FeatureReader:
     Attributes:
         computed: how many `read` had to compute.
         damaged: names of objects that are.
-        stored: the fingerprints of those that it was given or computed and that are in the cache already.
+        stored: the fingerprints of those that it computed and that are in the cache already.
     """
 
     def __init__(self, folders: Folders, extractors: Mapping[str, Extractor]) -> None:
@@ -84,6 +84,7 @@ class FeatureReader:
         self._objects = folders.objects
         self._entries = self._stack.enter_context(EntryReader(self._objects))
         self._fresh: dict[bytes, Entry] = {}
+        self._pack: GrowingPack | None = None
         self.computed = 0
         self.damaged: set[str] = set()
         self.stored: set[bytes] = set()
@@ -119,18 +120,35 @@ class FeatureReader:
         """
         entry = self._extractors[modality].compute(self.read_item(part), fingerprint)
         self._fresh[fingerprint] = entry
+        if self._pack is not None:
+            self._pack.add([entry])
         return entry
 
-    def take_remains(self, prints: bytes, lost: Collection[Rejection]) -> Remains:
-        """What earlier tries of a task computed, see `Remains`: known here from then on."""
-        remains = Remains(self._objects, prints, lost)
-        found = {entry.fingerprint: entry for entry in remains.read()}
-        self._fresh |= found
-        self.stored |= found.keys()
-        return remains
+    def __contains__(self, fingerprint: bytes) -> bool:
+        """Whether it computed the feature, or an earlier try of its task did."""
+        return fingerprint in self._fresh
+
+    def go_on(self, prints: bytes) -> None:
+        """Take what earlier tries of the task with these fingerprints computed, and leave what this one does to the
+        next, should it not come to `keep_computed`."""
+        self._pack = self._stack.enter_context(GrowingPack(self._objects, prints))
+        self._fresh |= self._pack.remains
+
+    def flush(self) -> None:
+        """Have all that was computed so far outlive this process, where there may be a next try."""
+        if self._pack is not None:
+            self._pack.flush()
+
+    def start_anew(self, prints: bytes) -> None:
+        """Forget what earlier tries of that task computed."""
+        with GrowingPack(self._objects, prints) as pack:
+            pack.discard()
 
     def keep_computed(self) -> None:
         """Store what it has, but what is in the cache already."""
+        if self._pack is not None:
+            self._pack.finish()
+            return
         entries = [entry for fingerprint, entry in self._fresh.items() if fingerprint not in self.stored]
         if entries:
             self._objects.write_pack(entries)

@@ -2,9 +2,9 @@
 
 A task whose process died runs again. An item that surely was the reason is lost: it had its time for itself, or took
 all that memory itself. One that is only accused (the process died at it) first runs alone in a new process: only if
-that dies too is it lost, and the task runs again without it. So one bad item costs the time of the items before it
-once more, and costs no other item anything. The accused is not always to blame: an earlier item may have left memory
-corrupt, or full, and people kill processes. Then every item of the task runs alone.
+that dies too is it lost, and the task runs again without it; what it had finished before it may have kept. So a bad
+item costs no other item anything. The accused is not always to blame: an earlier item may have left memory corrupt, or
+full, and people kill processes. Then every item of the task runs alone.
 """
 
 import pickle
@@ -118,12 +118,11 @@ class _Triage:
         """The items that answer for the death of a process that had the whole task; none, where none can be named."""
         if death.items == NOWHERE or (death.cause is Cause.KILLED and unexplained < 2):
             return {}
-        sure = {death.item: reject(death, self._host.limits)} if death.sure else {}
-        if not sure and (death.item == NOWHERE or unexplained):
+        if death.sure:
+            return {death.item: reject(death, self._host.limits)}
+        if death.item == NOWHERE or unexplained:
             return self._try_each(range(death.items))
-        # The second one in this task: it may have many, and each that is found one by one costs all before it.
-        rest = range(death.item + len(sure), death.items if self._lost else death.item + 1)
-        return sure | self._try_each(rest)
+        return self._try_each([death.item])
 
     def _try_each(self, items: Sequence[int]) -> dict[int, Rejection]:
         """Those of the items that a process dies of which has run nothing else."""
