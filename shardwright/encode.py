@@ -120,35 +120,68 @@ def encode_members(
     return EncodedSample(key, tuple(pieces), tuple(checksums or map(zlib.crc32, contents)), tuple(sizes), meta)
 
 
-def join_samples(fields: Mapping[str, Field], samples: Sequence[EncodedSample]) -> EncodedShard:
-    """The shard of these samples, in their order; every meta is padded with spaces to the longest.
+class ShardBuilder:
+    """The bytes of a shard, a sample after another: no more than one is in memory.
 
-    Raises:
-        FormatError: two samples have the same key.
+    Args:
+        fields: of the samples.
+        meta_bytes: what every meta is padded to with spaces: the longest has so many.
+
+    Attributes:
+        size: bytes so far.
+        meta_bytes: see above.
     """
-    meta_bytes = max((len(sample.meta) for sample in samples), default=0)
-    layout = plan_layout(fields, meta_bytes)
-    padding = bytes(tar.count_padding(meta_bytes))
-    index = np.zeros(len(samples), index_dtype(fields))
-    pieces: list[bytes] = []
-    seen: set[str] = set()
-    for row, sample in enumerate(samples):
-        if sample.key in seen:
-            raise FormatError(f"key {sample.key!r} is there twice in the shard")
-        seen.add(sample.key)
-        meta = sample.meta.ljust(meta_bytes)
-        pieces += (*sample.pieces, tar.encode_header(f"{sample.key}.{layout.suffixes[-1]}", meta_bytes), meta, padding)
-        index["key"][row] = sample.key.encode()
-        index["crc32"][row] = (*sample.checksums, zlib.crc32(meta))
-    if layout.varying and samples:
-        index["size"] = [sample.sizes for sample in samples]
-        strides = layout.measure(index["size"])
-        index["offset"] = np.cumsum(strides) - strides
-    pieces.append(tar.END)
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return EncodedShard(tuple(pieces), index, sum(map(len, pieces)), meta_bytes, digest.hexdigest())
+
+    def __init__(self, fields: Mapping[str, Field], meta_bytes: int) -> None:
+        self.size = 0
+        self._fields = fields
+        self._layout = plan_layout(fields, meta_bytes)
+        self.meta_bytes = meta_bytes
+        self._padding = bytes(tar.count_padding(meta_bytes))
+        self._rows: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._digest = hashlib.sha256()
+
+    def build(self, samples: Iterable[EncodedSample]) -> Iterator[bytes]:
+        """The pieces of the shard of these samples, in their order; each sample is asked for when its turn comes.
+
+        Raises:
+            FormatError: two samples have the same key.
+        """
+        for sample in samples:
+            if sample.key in self._rows:
+                raise FormatError(f"key {sample.key!r} is there twice in the shard")
+            meta = sample.meta.ljust(self.meta_bytes)
+            self._rows[sample.key] = (*sample.checksums, zlib.crc32(meta)), sample.sizes
+            header = tar.encode_header(f"{sample.key}.{self._layout.suffixes[-1]}", self.meta_bytes)
+            yield from self._count((*sample.pieces, header, meta, self._padding))
+        yield from self._count((tar.END,))
+
+    def _count(self, pieces: Sequence[bytes]) -> Sequence[bytes]:
+        for piece in pieces:
+            self._digest.update(piece)
+            self.size += len(piece)
+        return pieces
+
+    def finish_index(self) -> Index:
+        """A row a sample, once all of the shard was built."""
+        index = np.zeros(len(self._rows), index_dtype(self._fields))
+        if len(index):
+            index["key"] = [key.encode() for key in self._rows]
+            index["crc32"] = [checksums for checksums, _ in self._rows.values()]
+        if self._layout.varying and len(index):
+            index["size"] = [sizes for _, sizes in self._rows.values()]
+            strides = self._layout.measure(index["size"])
+            index["offset"] = np.cumsum(strides) - strides
+        return index
+
+    def hash(self) -> str:
+        """The sha256 of the bytes so far, as 64 hex digits."""
+        return self._digest.hexdigest()
+
+
+def find_meta_bytes(samples: Iterable[EncodedSample]) -> int:
+    """The bytes of the longest meta."""
+    return max((len(sample.meta) for sample in samples), default=0)
 
 
 def join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -168,10 +201,13 @@ def encode_shard(fields: Mapping[str, Field], samples: Iterable[Sample]) -> Enco
     """The shard of these samples, in their order.
 
     Raises:
-        FormatError: see `encode_sample` and `join_samples`.
+        FormatError: see `encode_sample` and `ShardBuilder`.
     """
     fields = check_fields(fields)
-    return join_samples(fields, [encode_sample(fields, sample) for sample in samples])
+    encoded = [encode_sample(fields, sample) for sample in samples]
+    builder = ShardBuilder(fields, find_meta_bytes(encoded))
+    pieces = tuple(builder.build(encoded))
+    return EncodedShard(pieces, builder.finish_index(), builder.size, builder.meta_bytes, builder.hash())
 
 
 def write_shard(path: Path, fields: Mapping[str, Field], samples: Iterable[Sample]) -> WrittenShard:
@@ -180,14 +216,24 @@ def write_shard(path: Path, fields: Mapping[str, Field], samples: Iterable[Sampl
     Raises:
         FormatError: see `encode_shard`.
     """
-    return write_encoded(path, encode_shard(fields, samples))
+    fields = check_fields(fields)
+    encoded = [encode_sample(fields, sample) for sample in samples]
+    return write_encoded(path, ShardBuilder(fields, find_meta_bytes(encoded)), encoded)
 
 
-def write_encoded(path: Path, shard: EncodedShard) -> WrittenShard:
-    """Write the shard, whole or not at all. It is safe from a power cut once `write_split` was there."""
-    write_file(path, shard.chunks(), sync=False)
-    record = ShardRecord(path.name, shard.count, shard.size, shard.meta_bytes, shard.sha256)
-    return WrittenShard(record, shard.index)
+def write_encoded(
+    path: Path, builder: ShardBuilder, samples: Iterable[EncodedSample], read_back: bool = False
+) -> WrittenShard:
+    """Write the shard that a new builder makes of these samples, whole or not at all; each is asked for when those
+    before it are written. It is safe from a power cut once `write_split` was there.
+
+    Raises:
+        FormatError: see `ShardBuilder`.
+        DamageError: it was to be read back, and is not as it was written.
+    """
+    write_file(path, join_pieces(builder.build(samples)), sync=False, read_back=read_back)
+    index = builder.finish_index()
+    return WrittenShard(ShardRecord(path.name, len(index), builder.size, builder.meta_bytes, builder.hash()), index)
 
 
 def _encode_meta(sample: Sample) -> bytes:

@@ -7,24 +7,34 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from shardwright.errors import DamageError
+
 SYNCING = 8
 """Files that are synced at a time: a disk takes them in the order that suits it."""
 
 
-def write_file(path: Path, chunks: Iterable[bytes | memoryview], sync: bool = True) -> None:
+def write_file(path: Path, chunks: Iterable[bytes | memoryview], sync: bool = True, read_back: bool = False) -> None:
     """Write the chunks to a neighbour of `path`, sync it to disk, and give it its name.
 
     A reader sees the old file or the new one, also after a crash. Two writers of the same path do not
     disturb each other: the later one wins. The folder must be there. Without `sync` a power cut may take
     it, or the end of it, until `sync_files` was there: to wait for the disk once for many files takes a
-    third of the time.
+    third of the time. With `read_back` each chunk is read and compared once it is written: some 5 GB/s, a
+    quarter of the price of a sha256.
+
+    Raises:
+        DamageError: a chunk reads other than it was written, or more was read than was written.
     """
     neighbour = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with neighbour.open("xb") as file:
+        with neighbour.open("xb") as file, neighbour.open("rb") as back:
             for chunk in chunks:
                 file.write(chunk)
+                if read_back:
+                    file.flush()
+                    _check_written(path, back.read(len(chunk)) == chunk)
             file.flush()
+            _check_written(path, not (read_back and back.read(1)))
             if sync:
                 os.fsync(file.fileno())
         neighbour.replace(path)
@@ -33,6 +43,11 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview], sync: bool = Tr
         raise
     if sync:
         _sync(path.parent)
+
+
+def _check_written(path: Path, good: bool) -> None:
+    if not good:
+        raise DamageError(f"{path.name} is not as it was written: a fault of the disk or of its driver")
 
 
 def sync_files(paths: Sequence[Path]) -> None:

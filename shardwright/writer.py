@@ -12,7 +12,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from shardwright.encode import EncodedSample, Sample, WrittenShard, encode_sample, join_samples, write_encoded
+from shardwright.encode import (
+    EncodedSample,
+    Sample,
+    ShardBuilder,
+    WrittenShard,
+    encode_sample,
+    find_meta_bytes,
+    write_encoded,
+)
 from shardwright.errors import ExistsError, FormatError, ShardwrightError
 from shardwright.field import Field, check_fields
 from shardwright.index import INDEX_NAME, find_repeats, index_dtype, write_index
@@ -146,7 +154,8 @@ class ShardWriter:
 
     def _write_pending(self) -> None:
         path = self._folder / f"{self._split}-{len(self._shards):06d}.tar"
-        self._shards.append(write_encoded(path, join_samples(self._fields, self._pending)))
+        builder = ShardBuilder(self._fields, find_meta_bytes(self._pending))
+        self._shards.append(write_encoded(path, builder, self._pending))
         self._pending = []
 
     def _plan_manifest(self, split: Split) -> Manifest:

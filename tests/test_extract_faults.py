@@ -1,6 +1,8 @@
 """What extract drops, with its reason, and what stops it, with a message that says what to do."""
 
-from collections.abc import Mapping
+import io
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,8 @@ import pytest
 from pipeline.cache.features import check_arrays
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.errors import InputError, LedgerError, ParamsError, PipelineError, TooManyDrops
-from pipeline.extract.shard import check_file, make_shard
+from pipeline.extract.samples import hash_key
+from pipeline.extract.shard import make_shard
 from pipeline.extract.step import check_written
 from pipeline.modalities.modality import Item
 from pipeline.modalities.table import MODALITIES as TABLE
@@ -55,6 +58,29 @@ def test_a_shard_of_which_nothing_is_left_is_not_written(tmp_path: Path) -> None
     root = extract_things(tmp_path, [*make_things(2, modalities=("image",)), lost], make_params(max_dropped=0.5))
     assert list(read_manifest(root).splits) == ["train"]
     assert not (root / "val").exists()
+
+
+@pytest.mark.parametrize("broken", [0, 3, 5])
+def test_metas_are_as_long_as_the_longest_that_is_kept(broken: int, tmp_path: Path) -> None:
+    """The sample that has the longest is dropped, first, in between or last: the bytes are those without it."""
+    things = sorted(
+        (Thing(f"thing-{number}", modalities=("image", "audio")) for number in range(6)),
+        key=lambda thing: hash_key(thing.key),
+    )
+    lost = replace(things[broken], contents={"image": b"no picture"}, columns={"attribution": "somebody " * 80})
+    made = []
+    for name, corpus in (("with", [*things[:broken], lost, *things[broken + 1 :]]), ("without", things)):
+        folder = tmp_path / name
+        kept = [thing for thing in corpus if name == "with" or thing is not things[broken]]
+        write_corpus(folder / "data", kept)
+        (task,) = plan_tasks(folder, make_params(shards=1))
+        made.append((make_shard(task), task.path.read_bytes()))
+    (first, content), (second, other) = made
+    assert [drop.key for drop in first.shard.drops] == [lost.key]
+    assert first.shard.written is not None
+    assert second.shard.written is not None
+    assert first.shard.written.record == second.shard.written.record
+    assert content == other
 
 
 def test_too_many_drops_stop_the_run_before_there_is_a_dataset(tmp_path: Path) -> None:
@@ -168,15 +194,56 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="5_shards has another manifest"):
         check_written(root, replace(manifest, extract=None), 2)
     path = root / "train" / "train-000000.tar"
-    content = path.read_bytes()
-    chunks = [content[:700], b"", content[700:]]
-    check_file(path, chunks)
-    for spoilt in (b"x" + content[1:], content[:-1] + b"x", content + b"x", content[:-1]):
-        path.write_bytes(spoilt)
-        with pytest.raises(PipelineError, match=r"train-000000\.tar is not as it was written"):
-            check_file(path, chunks)
+    path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(LedgerError, match=r"train/train-000000\.tar has another size"):
         check_written(root, manifest, 2)
+
+
+class BadDisk:
+    """A file that holds something else than what is written to it."""
+
+    def __init__(self, file: Any, spoil: Callable[[bytes], bytes]) -> None:
+        self._file = file
+        self._spoil = spoil
+
+    def write(self, data: bytes) -> int:
+        return int(self._file.write(self._spoil(data)))
+
+    def __enter__(self) -> "BadDisk":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: b"x" + data[1:],
+        lambda data: data[:-1] + b"x",
+        lambda data: data + b"x",
+        lambda data: data[:-1],
+        lambda data: data[:700] + data[701:],
+        lambda data: b"",
+    ],
+)
+def test_a_shard_that_reads_other_than_it_was_written_is_refused(
+    spoil: Callable[[bytes], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_corpus(tmp_path / "data", make_things(2, modalities=("image",)))
+    task, opened = plan_tasks(tmp_path, make_params())[0], io.open
+
+    def open_file(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        handle = opened(file, mode, *arguments, **options)
+        return BadDisk(handle, spoil) if "x" in mode and task.name in str(file) else handle
+
+    monkeypatch.setattr(io, "open", open_file)
+    with pytest.raises(PipelineError, match=rf"^{re.escape(task.name)} is not as it was written: a fault of the disk"):
+        make_shard(task)
+    assert not task.path.exists()
 
 
 def test_an_item_that_is_not_what_was_cleaned_is_named(tmp_path: Path) -> None:

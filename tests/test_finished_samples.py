@@ -34,9 +34,9 @@ class Made:
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     found, make = Made(), Assembly._make
 
-    def count(self: Assembly, at: int, sample: Any) -> Any:
+    def count(self: Assembly, at: int, sample: Any, meta: bytes) -> Any:
         found.keys.append(sample.key)
-        return make(self, at, sample)
+        return make(self, at, sample, meta)
 
     monkeypatch.setattr(Assembly, "_make", count)
     return found

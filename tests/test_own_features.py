@@ -2,23 +2,25 @@
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from pipeline.cache import growing
 from pipeline.cache.find import Found, find_entries
 from pipeline.cache.objects import PACK
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.errors import MachineDrops
-from pipeline.extract import own
+from pipeline.extract import own, shard
 from pipeline.extract.read import FeatureReader
-from pipeline.extract.shard import Assembly, ShardTask, make_shard
+from pipeline.extract.shard import ShardTask, make_shard
 from pipeline.isolate.items import UNTOUCHED
 from pipeline.records import Reason, Rejection
 from pipeline.tables import DROPPED, read_table
+from shardwright.encode import EncodedSample, ShardBuilder
 from tests.factory_extract import (
     Thing,
     draw_item,
@@ -109,10 +111,16 @@ def test_an_item_that_runs_alone_writes_no_shard(tmp_path: Path) -> None:
     assert make_shard(task).shard.written is not None
 
 
-def end_before_it_is_written(task: ShardTask) -> None:
-    """Let a try of the task end where it has computed all features, and written none of the shard."""
+def end_before_it_is_whole(task: ShardTask) -> None:
+    """Let a try of the task end where it has computed all features, just before its shard has its name."""
+
+    def end(path: Path, builder: ShardBuilder, samples: Iterable[EncodedSample], read_back: bool) -> None:
+        assert len(list(samples)) > 1
+        raise InterruptedError
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Assembly, "write", lambda *_: (_ for _ in ()).throw(InterruptedError))
+        patch.setattr(growing, "LOSS", -1)  # a process that dies takes the last 10 ms with it
+        patch.setattr(shard, "write_encoded", end)
         with pytest.raises(InterruptedError):
             make_shard(task)
 
@@ -130,7 +138,7 @@ def test_what_a_task_computed_once_it_had_lost_an_item_its_next_try_has(
     task = plan_task_with_a_lost_item(tmp_path)
     first, content = make_shard(task), task.path.read_bytes()
     task = plan_task_with_a_lost_item(tmp_path)
-    end_before_it_is_written(task)
+    end_before_it_is_whole(task)
     monkeypatch.setattr(FeatureReader, "compute", lambda *_: pytest.fail("it has this feature"))
     again = make_shard(task)
     assert task.path.read_bytes() == content
@@ -141,7 +149,7 @@ def test_what_a_task_computed_once_it_had_lost_an_item_its_next_try_has(
 @pytest.mark.usefixtures("with_shards")
 def test_what_is_damaged_of_it_is_computed_and_stored_again(tmp_path: Path) -> None:
     task = plan_task_with_a_lost_item(tmp_path)
-    end_before_it_is_written(task)
+    end_before_it_is_whole(task)
     (grown,) = task.folders.work.glob(f"*{PACK}")
     grown.write_bytes(bytes(grown.stat().st_size))
     make_shard(task)

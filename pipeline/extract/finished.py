@@ -68,21 +68,17 @@ def _sample_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
     return np.dtype(columns)
 
 
-class _Shard:
-    """A kept shard that is open."""
+class ShardFile:
+    """Reads the samples of a shard that is open, each held to its checksums."""
 
-    def __init__(self, descriptor: int, rows: Rows, plan: FieldPlan) -> None:
+    def __init__(self, descriptor: int, fields: Mapping[str, Field], meta_bytes: int, index: Index) -> None:
         self._descriptor = descriptor
-        self._fields = plan.fields
-        self._layout = plan_layout(plan.fields, rows.about["meta_bytes"])
-        self._index, self._samples = decode_samples(rows, plan)
+        self._fields = fields
+        self._layout = plan_layout(fields, meta_bytes)
+        self._index = index
 
-    def list_prints(self) -> list[bytes]:
-        """The fingerprints of its samples, in their order."""
-        return [bytes(row) for row in self._samples["print"]]
-
-    def read(self, row: int) -> Finished:
-        """One of its samples.
+    def read(self, row: int) -> EncodedSample:
+        """One of the samples.
 
         Raises:
             DamagedError: its bytes are not as they were written.
@@ -95,15 +91,33 @@ class _Shard:
         if len(data) < layout.stride or checksums != known["crc32"].tolist():
             raise DamagedError
         *contents, meta = members
-        key = known["key"].decode()
-        encoded = encode_members(self._fields, key, contents, meta.rstrip(b" "), checksums[:-1])
-        return Finished(encoded, self._read_measures(row))
+        return encode_members(self._fields, known["key"].decode(), contents, meta.rstrip(b" "), checksums[:-1])
 
     def _find(self, row: int) -> tuple[int, Layout]:
         if not self._layout.varying:
             return row * self._layout.stride, self._layout
         known = self._index[row]
         return int(known["offset"]), self._layout.fit(known["size"].tolist())
+
+
+class _Shard:
+    """A kept shard that is open."""
+
+    def __init__(self, descriptor: int, rows: Rows, plan: FieldPlan) -> None:
+        index, self._samples = decode_samples(rows, plan)
+        self._file = ShardFile(descriptor, plan.fields, rows.about["meta_bytes"], index)
+
+    def list_prints(self) -> list[bytes]:
+        """The fingerprints of its samples, in their order."""
+        return [bytes(row) for row in self._samples["print"]]
+
+    def read(self, row: int) -> Finished:
+        """One of its samples.
+
+        Raises:
+            DamagedError: its bytes are not as they were written.
+        """
+        return Finished(self._file.read(row), self._read_measures(row))
 
     def _read_measures(self, row: int) -> Measures:
         found = {}

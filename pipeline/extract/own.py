@@ -14,7 +14,7 @@ from pipeline.extract.plan import PlannedShard
 from pipeline.extract.read import FeatureReader
 from pipeline.extract.samples import AlignedSample, name_origin
 from pipeline.extract.wanted import Wanted
-from pipeline.isolate.items import UNTOUCHED, end_items, watch_items
+from pipeline.isolate.items import enter_item, leave_items
 from pipeline.modalities.table import MODALITIES
 from pipeline.records import Rejection
 
@@ -60,36 +60,59 @@ def list_own(shard: PlannedShard, wanted: Mapping[str, Wanted]) -> Own:
     return sorted(own, key=lambda feature: feature[1])
 
 
-def compute_own(
-    own: Own,
-    samples: Sequence[AlignedSample],
-    features: Mapping[str, Placed],
-    lost: Mapping[str, Mapping[int, Rejection]],
-    reader: FeatureReader,
-) -> None:
-    """Compute them, but those that are lost; the reader has them from then on. Where some are lost, the reader keeps
-    them for the next try of the task, unless one feature runs alone: see `pipeline.chunk.compute_chunk`.
+class OwnFeatures:
+    """Computes the features of a shard's own, sample by sample, but those that are lost; the reader has them then.
+
+    Where some are lost, the reader keeps the others for the next try of the task.
 
     Raises:
-        ParamsError, InputError: a modality lacks something; or an item's bytes are not those that were cleaned.
+        ParamsError, InputError: a modality lacks something.
     """
-    for modality in sorted({modality for modality, _ in own}):
-        reader.prepare(modality)
-    prints = [features[modality].read_print(at) for modality, at in own]
-    verdicts = [each for places in lost.values() for each in places.values()]
-    alone = UNTOUCHED in verdicts
-    if verdicts and not alone:
-        reader.go_on(b"".join(prints))
-    for number, (modality, at) in enumerate(watch_items(own)):
-        if at in lost[modality] or prints[number] in reader:
-            continue
-        part = samples[at].parts[modality]
-        try:
-            reader.compute(modality, prints[number], part)
-        except Exception as error:
-            error.add_note(f"at {name_origin(part.origin)}")
-            raise
-    reader.flush()
-    end_items()
-    if alone:
-        reader.start_anew(b"".join(prints))
+
+    def __init__(
+        self, own: Own, samples: Sequence[AlignedSample], features: Mapping[str, Placed], reader: FeatureReader
+    ) -> None:
+        self._own = own
+        self._samples = samples
+        self._reader = reader
+        self._prints = [features[modality].read_print(at) for modality, at in own]
+        self._numbers: dict[int, list[int]] = {}
+        for number, (_, at) in enumerate(own):
+            self._numbers.setdefault(at, []).append(number)
+        for modality in sorted({modality for modality, _ in own}):
+            reader.prepare(modality)
+
+    def go_on(self) -> None:
+        """Take what an earlier try of the task computed, and leave what this one does to the next."""
+        self._reader.go_on(b"".join(self._prints))
+
+    def compute(self, at: int, lost: Mapping[str, Mapping[int, Rejection]]) -> None:
+        """Compute those of the sample at this place.
+
+        Raises:
+            InputError: an item's bytes are not those that were cleaned.
+        """
+        for number in self._numbers.get(at, ()):
+            modality, _ = self._own[number]
+            enter_item(number, len(self._own))
+            if at in lost[modality] or self._prints[number] in self._reader:
+                continue
+            part = self._samples[at].parts[modality]
+            try:
+                self._reader.compute(modality, self._prints[number], part)
+            except Exception as error:
+                error.add_note(f"at {name_origin(part.origin)}")
+                raise
+        leave_items()
+
+    def release(self, at: int) -> None:
+        """Let go of those of the sample at this place: it is in the shard."""
+        for number in self._numbers.get(at, ()):
+            self._reader.release(self._prints[number])
+
+    def compute_alone(self, lost: Mapping[str, Mapping[int, Rejection]]) -> None:
+        """Compute the one that is not lost, which ended a process or was there when one ended; if it does well, nothing
+        of an earlier try is taken: see `pipeline.chunk.compute_chunk`."""
+        for at in self._numbers:
+            self.compute(at, lost)
+        self._reader.start_anew(b"".join(self._prints))

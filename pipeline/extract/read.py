@@ -134,10 +134,9 @@ class FeatureReader:
         self._pack = self._stack.enter_context(GrowingPack(self._objects, prints))
         self._fresh |= self._pack.remains
 
-    def flush(self) -> None:
-        """Have all that was computed so far outlive this process, where there may be a next try."""
-        if self._pack is not None:
-            self._pack.flush()
+    def release(self, fingerprint: bytes) -> None:
+        """Forget a feature that is stored elsewhere, if it was computed here."""
+        self._fresh.pop(fingerprint, None)
 
     def start_anew(self, prints: bytes) -> None:
         """Forget what earlier tries of that task computed."""

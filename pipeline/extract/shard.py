@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,26 +21,30 @@ from pipeline.cache.find import Placed, split_prints
 from pipeline.cache.rows import Entry
 from pipeline.errors import PipelineError
 from pipeline.extract.fields import FieldPlan
-from pipeline.extract.finished import SHARD, Finished, FinishedSamples, Measures
+from pipeline.extract.finished import SHARD, Finished, FinishedSamples, Measures, ShardFile
 from pipeline.extract.keep import KeptShard, Written, describe_shard, fingerprint_samples, name_shard, reuse_shard
 from pipeline.extract.learn import find_learning
 from pipeline.extract.members import decode_array, encode_array, encode_nothing
 from pipeline.extract.meta import describe_sample
 from pipeline.extract.moments import has_moments, measure, start_moments
-from pipeline.extract.own import Own, compute_own
+from pipeline.extract.own import Own, OwnFeatures
 from pipeline.extract.plan import estimate_sample_bytes
 from pipeline.extract.provenance import Terms, count_terms
 from pipeline.extract.read import ITEM_BYTES, Extractor, FeatureReader, Folders
 from pipeline.extract.samples import AlignedSample
 from pipeline.isolate.items import UNTOUCHED
 from pipeline.modalities.table import MODALITIES
-from pipeline.records import Rejection
-from pipeline.stopwatch import clock
+from pipeline.records import Drop, Rejection
+from pipeline.stopwatch import OTHER, clock
 from shardwright.canonical import decode_json, encode_canonical
-from shardwright.encode import encode_members, join_samples, write_encoded
+from shardwright.encode import CHUNK_BYTES, EncodedSample, ShardBuilder, WrittenShard, encode_members, write_encoded
+from shardwright.errors import DamageError
 from shardwright.field import Field
 
 Array = NDArray[Any]
+
+ROW_BYTES = 16 << 10
+"""Of memory, for what is known of one sample while its shard is made."""
 
 Contents = Mapping[str, bytes]
 """The contents of a sample's members by field."""
@@ -106,9 +111,9 @@ class ShardTask:
 
     @property
     def estimated_bytes(self) -> int:
-        """Of memory: the shard, twice while it is joined; and an item, where any is computed."""
-        shard = 2 * len(self.rows) * estimate_sample_bytes(self.recipe.plan.fields)
-        return shard + ITEM_BYTES if self.own else shard
+        """Of memory: some samples and what is written at a time, the rows of all; and an item, where any is computed."""
+        written = 4 * (estimate_sample_bytes(self.recipe.plan.fields) + CHUNK_BYTES)
+        return written + len(self.rows) * ROW_BYTES + (ITEM_BYTES if self.own else 0)
 
     def open_finished(self) -> FinishedSamples:
         """The samples of the shards in the cache that have features of these."""
@@ -165,10 +170,13 @@ def make_shard(task: ShardTask) -> ShardResult:
         if reused is not None:
             return ShardResult(reused, _count_kept(samples, reused), name, reused=True)
     with FeatureReader(task.folders, task.recipe.extractors) as reader, task.open_finished() as finished:
-        compute_own(task.own, samples, task.features, task.lost, reader)
+        own = OwnFeatures(task.own, samples, task.features, reader)
         if task.alone:
+            own.compute_alone(task.lost)
             return ShardResult(KeptShard(None, (), {}), Counter(), None)
-        assembly = Assembly(task, samples, reader)
+        if task.own and task.lacks:
+            own.go_on()
+        assembly = Assembly(task, samples, reader, own)
         shard = assembly.write(prints, finished)
         kept = name if shard.written is not None else None
         if kept is not None:
@@ -190,12 +198,15 @@ def _count_kept(samples: Sequence[AlignedSample], shard: KeptShard) -> Counter[T
 class Assembly:
     """A shard that is being put together."""
 
-    def __init__(self, task: ShardTask, samples: Sequence[AlignedSample], reader: FeatureReader) -> None:
+    def __init__(
+        self, task: ShardTask, samples: Sequence[AlignedSample], reader: FeatureReader, own: OwnFeatures
+    ) -> None:
         plan = task.recipe.plan
         self._task = task
         self._plan = plan
         self._samples = samples
         self._reader = reader
+        self._own = own
         self._moments = {
             name: start_moments(field) for name, field in plan.fields.items() if task.moments and has_moments(field)
         }
@@ -211,41 +222,72 @@ class Assembly:
         return Written([prints[at] for at in self._places], features, self._measures)
 
     def write(self, prints: Sequence[bytes], finished: FinishedSamples) -> KeptShard:
-        """Write the shard, if a sample is left for it, and read it back. Those of the samples with these fingerprints
-        that are `finished` are taken as they are."""
-        encoded, drops = [], []
-        for at, sample in enumerate(self._samples):
-            with _name_sample(sample.key):
-                made = finished.read(prints[at]) or self._make(at, sample)
-            if isinstance(made, Rejection):
-                drops.append(made.drop(sample.key))
-                continue
-            encoded.append(made.encoded)
-            for name, measured in made.measures.items():
-                self._moments[name] = self._moments[name].add(measured)
-            self._places.append(at)
-            self._measures.append(made.measures)
-        if not encoded:
+        """Write the shard, if a sample is left for it, and read it back: each sample as soon as it is put together.
+        Those of the samples with these fingerprints that are `finished` are taken as they are.
+
+        Raises:
+            PipelineError: it is not as it was written.
+        """
+        fields, drops = self._plan.fields, list[Drop]()
+        metas = [self._encode_meta(sample) for sample in self._samples]
+        made = self._make_all(prints, metas, finished, drops)
+        first = next(made, None)
+        if first is None:
             return KeptShard(None, tuple(drops), self._moments)
-        path = self._task.path
-        path.parent.mkdir(exist_ok=True)
-        with clock("write shard"):
-            joined = join_samples(self._plan.fields, encoded)
-            written = write_encoded(path, joined)
-        with clock("verify shard"):
-            check_file(path, joined.chunks())
+        builder = ShardBuilder(fields, max(map(len, metas)))
+        written = self._write(builder, chain((first,), made))
+        needed = max(len(metas[at]) for at in self._places)
+        if needed < builder.meta_bytes:  # the sample with the longest meta was dropped
+            with self._task.path.open("rb") as file:
+                again = ShardFile(file.fileno(), fields, builder.meta_bytes, written.index)
+                written = self._write(ShardBuilder(fields, needed), map(again.read, range(len(written.index))))
         return KeptShard(written, tuple(drops), self._moments)
 
-    def _make(self, at: int, sample: AlignedSample) -> Finished | Rejection:
+    def _write(self, builder: ShardBuilder, samples: Iterable[EncodedSample]) -> WrittenShard:
+        """Write the file elsewhere: what a process that dies leaves of it must not be among the shards."""
+        path = self._task.path
+        elsewhere = self._task.folders.work / f"{path.parent.name}.making" / path.name
+        for folder in (elsewhere.parent, path.parent):
+            folder.mkdir(exist_ok=True)
+        with clock("write shard"):
+            try:
+                written = write_encoded(elsewhere, builder, samples, read_back=True)
+            except DamageError as error:
+                raise PipelineError(str(error)) from None
+            elsewhere.replace(path)
+        return written
+
+    def _make_all(
+        self, prints: Sequence[bytes], metas: Sequence[bytes], finished: FinishedSamples, drops: list[Drop]
+    ) -> Iterator[EncodedSample]:
+        """The samples that can be put together, one after another; `drops` gets the others."""
+        for at, sample in enumerate(self._samples):
+            with clock(OTHER), _name_sample(sample.key):
+                made = finished.read(prints[at]) or self._make(at, sample, metas[at])
+                if isinstance(made, Rejection):
+                    drops.append(made.drop(sample.key))
+                    continue
+                for name, measured in made.measures.items():
+                    self._moments[name] = self._moments[name].add(measured)
+                self._places.append(at)
+                self._measures.append(made.measures)
+            yield made.encoded
+            self._own.release(at)
+
+    def _make(self, at: int, sample: AlignedSample, meta: bytes) -> Finished | Rejection:
         """A sample put together of its features."""
+        self._own.compute(at, self._task.lost)
         contents = self._gather(at, sample)
         if isinstance(contents, Rejection):
             return contents
         members = [contents[name] for name in self._plan.fields]
-        meta = encode_canonical(describe_sample(sample, self._read_caption(sample)))
         with clock("statistics"):
             measures = self._measure(sample, contents)
         return Finished(encode_members(self._plan.fields, sample.key, members, meta), measures)
+
+    def _encode_meta(self, sample: AlignedSample) -> bytes:
+        with _name_sample(sample.key):
+            return encode_canonical(describe_sample(sample, self._read_caption(sample)))
 
     def _gather(self, at: int, sample: AlignedSample) -> Contents | Rejection:
         """The contents of all members of a sample but its meta, or why there are none."""
@@ -318,17 +360,6 @@ def _name_sample(key: str) -> Iterator[None]:
 def find_present(sample: AlignedSample, plan: FieldPlan) -> set[str]:
     """The fields of the modalities that the sample has."""
     return {field for modality in sample.parts for field in plan.modalities[modality]}
-
-
-def check_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Read a file back and hold it to what was written: some 5 GB/s, a quarter of the price of its sha256.
-
-    Raises:
-        PipelineError: it is something else.
-    """
-    with path.open("rb") as file:
-        if any(file.read(len(chunk)) != chunk for chunk in chunks) or file.read(1):
-            raise PipelineError(f"{path.name} is not as it was written: a fault of the disk or of its driver")
 
 
 @lru_cache(maxsize=1)

@@ -24,10 +24,10 @@ UNKNOWN = -1
 class Divisible(Protocol):
     """A task made of items, of which one may be beyond help.
 
-    Its function goes through them with `watch_items`, in the order of their numbers, and gives for those that it was
-    told are lost the rejection that it was told, without touching them. So what comes out is what would come out if
-    that item had been rejected in an ordinary way, whatever happened on the way there. Where it is told `UNTOUCHED`,
-    nobody reads the result: it may be left out.
+    Its function goes through them with `watch_items` or `enter_item`, in the order of their numbers, and gives for
+    those that it was told are lost the rejection that it was told, without touching them. So what comes out is what
+    would come out if that item had been rejected in an ordinary way, whatever happened on the way there. Where it is
+    told `UNTOUCHED`, nobody reads the result: it may be left out.
     """
 
     def count_items(self) -> int:
@@ -98,7 +98,15 @@ def use_mark(mark: Mark) -> None:
     _mark = mark
 
 
-def end_items() -> None:
+def enter_item(number: int, items: int) -> None:
+    """The work on an item of `items` begins, for tasks that do other things in between: see `leave_items`."""
+    if _mark is not None:
+        if _mark.read().items != items:
+            _mark.start(items)
+        _mark.move(number)
+
+
+def leave_items() -> None:
     """What the task does from here on is about no item: it has no limit of time, and no item answers for its end."""
     if _mark is not None:
         _mark.start(NOWHERE)
