@@ -99,7 +99,7 @@ def count_items(task: CountTask) -> CountResult:
     """What the task's items add to the counts."""
     extractor, total = task.extractor, Counter[str]()
     learning = find_learning(extractor.modality)
-    rows = open_row_file(task.folders.tables.items).read(task.items)
+    rows = open_row_file(task.folders.tables.items).walk(task.items)
     with FeatureReader(task.folders, {extractor.modality: extractor}) as reader:
         for at, row in enumerate(rows):
             entry = reader.read(extractor.modality, task.placed, at, make_part(row, *read_span(task.spans, at)))

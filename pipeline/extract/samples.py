@@ -4,9 +4,10 @@ The stage plans by arrays, a few tens of bytes a sample; workers read what they 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.cache.find import match
 from pipeline.columns import (
+    READ_ROWS,
     Names,
     RowFileWriter,
     count_rows,
@@ -32,6 +34,9 @@ from pipeline.tables import Row
 
 ORIGIN = ("id", "source", "file", "part", "url", "language", "licence", "attribution")
 """What a sample's meta says about each of its items: the columns of the cleaned table that say where it is from."""
+
+SHARED = ("source", "language", "licence", "attribution")
+"""Those of `ORIGIN` that many items have in common: one string for all of them."""
 
 ITEM_COLUMNS = (*ORIGIN, "media_type", "orientation", "sha256", "tar", "offset", "size")
 """What workers read of the cleaned table."""
@@ -119,10 +124,14 @@ class Tables:
 
     def read_samples(self, rows: Sequence[int]) -> list[AlignedSample]:
         """The samples of these rows, with their items."""
+        batches = (rows[start : start + READ_ROWS] for start in range(0, len(rows), READ_ROWS))
+        return [sample for batch in batches for sample in self._read_batch(batch)]
+
+    def _read_batch(self, rows: Sequence[int]) -> Iterator[AlignedSample]:
         found = open_row_file(self.samples).read(rows)
         wanted = sorted({row[name] for row in found for name in MODALITIES if row[name] is not None})
         items = dict(zip(wanted, open_row_file(self.items).read(wanted), strict=True))
-        return [join_sample(row, items) for row in found]
+        return (join_sample(row, items) for row in found)
 
 
 def read_corpus(data: Path, tables: Tables) -> tuple[SampleColumns, ItemColumns]:
@@ -228,7 +237,9 @@ def join_sample(row: Row, items: Mapping[int, Row]) -> AlignedSample:
 def make_part(item: Row, start: float | None, end: float | None) -> Part:
     """What a sample takes from the item of this row."""
     origin: dict[str, Any] = {column: item[column] for column in ORIGIN if item[column]}
-    return Part(read_place(item), item["sha256"], item["media_type"], item["orientation"] or 1, start, end, origin)
+    origin.update((column, intern(origin[column])) for column in SHARED if column in origin)
+    media_type, orientation = intern(item["media_type"]), item["orientation"] or 1
+    return Part(read_place(item), item["sha256"], media_type, orientation, start, end, origin)
 
 
 def name_origin(origin: Mapping[str, str]) -> str:

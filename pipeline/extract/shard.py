@@ -111,7 +111,7 @@ class ShardTask:
 
     @property
     def estimated_bytes(self) -> int:
-        """Of memory: some samples and what is written at a time, the rows of all; and an item, where any is computed."""
+        """Of memory: some samples and what is written at a time, the rows of all; an item, where any is computed."""
         written = 4 * (estimate_sample_bytes(self.recipe.plan.fields) + CHUNK_BYTES)
         return written + len(self.rows) * ROW_BYTES + (ITEM_BYTES if self.own else 0)
 
