@@ -56,7 +56,7 @@ def check_items(task: CheckTask) -> ChunkResult:
     Raises:
         InputError: stored bytes are not those that were ingested; the message names the tar and the item.
     """
-    rows = open_row_file(task.folders.items).read(task.items)
+    rows = open_row_file(task.folders.items).walk(task.items)
     with TarReader(task.folders.data) as reader:
         return compute_chunk(
             task, rows, task.folders.objects, lambda _, row, wanted: check_item(row, reader, task.params, wanted)

@@ -61,7 +61,7 @@ def compute_features(task: FeatureTask) -> ChunkResult:
         ParamsError, InputError: the modality lacks something; or an item's bytes are not those that were cleaned.
     """
     task.extractor.prepare()
-    rows = open_row_file(task.folders.tables.items).read(task.items)
+    rows = open_row_file(task.folders.tables.items).walk(task.items)
     with TarReader(task.folders.data) as reader:
 
         def compute(number: int, row: Row, fingerprint: bytes) -> list[Entry]:
