@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.cache.features import check_arrays, decode_parsed, encode_arrays
 from pipeline.cache.find import Placed, split_prints
-from pipeline.cache.rows import Entry
+from pipeline.cache.rows import DamagedError, Entry
 from pipeline.errors import PipelineError
 from pipeline.extract.fields import FieldPlan
 from pipeline.extract.finished import SHARD, Finished, FinishedSamples, Measures, ShardFile
@@ -252,8 +252,9 @@ class Assembly:
         with clock("write shard"):
             try:
                 written = write_encoded(elsewhere, builder, samples, read_back=True)
-            except DamageError as error:
-                raise PipelineError(str(error)) from None
+            except (DamageError, DamagedError):
+                message = f"{path.name} is not as it was written: a fault of the disk or of its driver"
+                raise PipelineError(message) from None
             elsewhere.replace(path)
         return written
 
