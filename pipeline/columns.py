@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 16384
 """Some 8 MB of the cleaned table at a time. To take a shard's rows from few batches is twice as fast as from many."""
 
+READ_ROWS = 128
+"""Rows that are read at a time, 2 kB each of the cleaned table; a batch costs 0.5 ms of its own."""
 
 BUFFER_BYTES = 1 << 16
 """Of a column, read at a time: without it whole row groups are in memory, 50,000 rows."""
@@ -208,10 +210,6 @@ class RowFileWriter:
     def __exit__(self, *error: object) -> None:
         if self._writer is not None:
             self._writer.close()
-
-
-READ_ROWS = 128
-"""Rows that are read at a time, 2 kB each of the cleaned table; a batch costs 0.5 ms of its own."""
 
 
 class RowFile:

@@ -4,7 +4,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from shardwright.errors import DamageError
@@ -27,14 +27,15 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview], sync: bool = Tr
     """
     neighbour = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        with neighbour.open("xb") as file, neighbour.open("rb") as back:
+        with neighbour.open("xb") as file, neighbour.open("rb") if read_back else nullcontext() as back:
             for chunk in chunks:
                 file.write(chunk)
-                if read_back:
+                if back is not None:
                     file.flush()
-                    _check_written(path, back.read(len(chunk)) == chunk)
+                    _check_same(path, back.read(len(chunk)), chunk)
             file.flush()
-            _check_written(path, not (read_back and back.read(1)))
+            if back is not None:
+                _check_same(path, back.read(1), b"")
             if sync:
                 os.fsync(file.fileno())
         neighbour.replace(path)
@@ -45,8 +46,8 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview], sync: bool = Tr
         _sync(path.parent)
 
 
-def _check_written(path: Path, good: bool) -> None:
-    if not good:
+def _check_same(path: Path, found: bytes, written: bytes | memoryview) -> None:
+    if found != written:
         raise DamageError(f"{path.name} is not as it was written: a fault of the disk or of its driver")
 
 

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from pipeline.cache.features import check_arrays
+from pipeline.cache.rows import DamagedError
 from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.errors import InputError, LedgerError, ParamsError, PipelineError, TooManyDrops
+from pipeline.extract.finished import ShardFile
 from pipeline.extract.samples import hash_key
 from pipeline.extract.shard import make_shard
 from pipeline.extract.step import check_written
@@ -32,6 +34,7 @@ from tests.factory_extract import (
     run_extract,
     write_corpus,
 )
+from tests.wrapped_files import WrappedFile
 
 
 def read_dropped(folder: Path) -> dict[str, tuple[str, str]]:
@@ -81,6 +84,20 @@ def test_metas_are_as_long_as_the_longest_that_is_kept(broken: int, tmp_path: Pa
     assert second.shard.written is not None
     assert first.shard.written.record == second.shard.written.record
     assert content == other
+
+
+def test_a_shard_that_spoils_before_its_metas_are_shortened_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(self: ShardFile, row: int) -> None:
+        raise DamagedError
+
+    broken = Thing("broken", contents={"image": b"no picture"}, columns={"attribution": "somebody " * 80})
+    write_corpus(tmp_path / "data", [Thing("whole"), broken])
+    (task,) = plan_tasks(tmp_path, make_params(shards=1))
+    monkeypatch.setattr(ShardFile, "read", spoil)
+    with pytest.raises(PipelineError, match=r"^train-000000\.tar is not as it was written a moment before"):
+        make_shard(task)
 
 
 def test_too_many_drops_stop_the_run_before_there_is_a_dataset(tmp_path: Path) -> None:
@@ -199,26 +216,6 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
         check_written(root, manifest, 2)
 
 
-class BadDisk:
-    """A file that holds something else than what is written to it."""
-
-    def __init__(self, file: Any, spoil: Callable[[bytes], bytes]) -> None:
-        self._file = file
-        self._spoil = spoil
-
-    def write(self, data: bytes) -> int:
-        return int(self._file.write(self._spoil(data)))
-
-    def __enter__(self) -> "BadDisk":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -238,7 +235,8 @@ def test_a_shard_that_reads_other_than_it_was_written_is_refused(
 
     def open_file(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
         handle = opened(file, mode, *arguments, **options)
-        return BadDisk(handle, spoil) if "x" in mode and task.name in str(file) else handle
+        bad = "x" in mode and task.name in str(file)
+        return WrappedFile(handle, lambda real, data: int(real.write(spoil(data)))) if bad else handle
 
     monkeypatch.setattr(io, "open", open_file)
     with pytest.raises(PipelineError, match=rf"^{re.escape(task.name)} is not as it was written: a fault of the disk"):

@@ -23,6 +23,7 @@ from tests.factory_extract import make_params, make_things, run_extract, write_c
 from tests.running import hash_files
 from tests.test_clean import ingest_files
 from tests.test_clean import make_things as make_files
+from tests.wrapped_files import WrappedFile
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
@@ -202,36 +203,6 @@ def test_killed_at_many_moments(name: str, kills: int, tmp_path: Path) -> None:
 # A disk that refuses
 
 
-class FailingFile:
-    """A file whose writes count as calls of the disk."""
-
-    def __init__(self, file: Any, call: Callable[[], None]) -> None:
-        self._file = file
-        self._call = call
-
-    def write(self, data: bytes) -> int:
-        try:
-            self._call()
-        except OSError:
-            self._file.write(data[: len(data) // 2])  # a short write, as a full disk makes it
-            raise
-        written: int = self._file.write(data)
-        return written
-
-    def writelines(self, lines: Any) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __enter__(self) -> "FailingFile":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-
 class Disk:
     """Fails at the call number `fail_at` of any that writes, renames, links, removes or syncs."""
 
@@ -245,7 +216,7 @@ class Disk:
 
         def open_file(file: Any, mode: str = "r", *arguments: Any, **options: Any) -> Any:
             handle = opened(file, mode, *arguments, **options)
-            return FailingFile(handle, self._call) if set(mode) & set("wxa") and "b" in mode else handle
+            return WrappedFile(handle, self._write) if set(mode) & set("wxa") and "b" in mode else handle
 
         patch.setattr(io, "open", open_file)
 
@@ -253,6 +224,14 @@ class Disk:
         self.calls += 1
         if self.calls == self._fail_at:
             raise OSError(self._number, os.strerror(self._number))
+
+    def _write(self, file: Any, data: bytes) -> int:
+        try:
+            self._call()
+        except OSError:
+            file.write(data[: len(data) // 2])  # a short write, as a full disk makes it
+            raise
+        return int(file.write(data))
 
     def _wrap(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:

@@ -238,10 +238,18 @@ class Assembly:
         written = self._write(builder, chain((first,), made))
         needed = max(len(metas[at]) for at in self._places)
         if needed < builder.meta_bytes:  # the sample with the longest meta was dropped
-            with self._task.path.open("rb") as file:
-                again = ShardFile(file.fileno(), fields, builder.meta_bytes, written.index)
-                written = self._write(ShardBuilder(fields, needed), map(again.read, range(len(written.index))))
+            written = self._write(ShardBuilder(fields, needed), self._read_written(written))
         return KeptShard(written, tuple(drops), self._moments)
+
+    def _read_written(self, written: WrittenShard) -> Iterator[EncodedSample]:
+        """The samples of the shard as it is now."""
+        with self._task.path.open("rb") as file:
+            shard = ShardFile(file.fileno(), self._plan.fields, written.record.meta_bytes, written.index)
+            for row in range(len(written.index)):
+                try:
+                    yield shard.read(row)
+                except DamagedError:
+                    raise PipelineError(f"{written.record.name} is not as it was written a moment before") from None
 
     def _write(self, builder: ShardBuilder, samples: Iterable[EncodedSample]) -> WrittenShard:
         """Write the file elsewhere: what a process that dies leaves of it must not be among the shards."""
@@ -252,9 +260,8 @@ class Assembly:
         with clock("write shard"):
             try:
                 written = write_encoded(elsewhere, builder, samples, read_back=True)
-            except (DamageError, DamagedError):
-                message = f"{path.name} is not as it was written: a fault of the disk or of its driver"
-                raise PipelineError(message) from None
+            except DamageError as error:
+                raise PipelineError(str(error)) from None
             elsewhere.replace(path)
         return written
 
