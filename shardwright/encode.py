@@ -54,6 +54,24 @@ class EncodedSample:
 
 
 @dataclass(frozen=True)
+class PlacedSample:
+    """One sample as the bytes that it has in every shard that pads its metas to the same size.
+
+    Attributes:
+        data: all of them, its meta last.
+        checksums: the crc32 of the contents of its members, that of the padded meta last.
+        sizes: of the contents of those that vary.
+        frame: the crc32 of the bytes that are no content, see `ShardBuilder`.
+    """
+
+    key: str
+    data: bytes
+    checksums: tuple[int, ...]
+    sizes: tuple[int, ...]
+    frame: int
+
+
+@dataclass(frozen=True)
 class EncodedShard:
     """A whole shard in memory, in pieces; `size` in bytes, `index` a row a sample (see `shardwright.index`)."""
 
@@ -130,6 +148,7 @@ class ShardBuilder:
     Attributes:
         size: bytes so far.
         meta_bytes: see above.
+        frames: of each sample so far, the crc32 of the bytes that are no member's content: headers and padding.
     """
 
     def __init__(self, fields: Mapping[str, Field], meta_bytes: int) -> None:
@@ -140,9 +159,11 @@ class ShardBuilder:
         self._padding = bytes(tar.count_padding(meta_bytes))
         self._rows: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
         self._digest = hashlib.sha256()
+        self.frames: list[int] = []
 
-    def build(self, samples: Iterable[EncodedSample]) -> Iterator[bytes]:
-        """The pieces of the shard of these samples, in their order; each sample is asked for when its turn comes.
+    def build(self, samples: Iterable[EncodedSample | PlacedSample]) -> Iterator[bytes]:
+        """The pieces of the shard of these samples, in their order; each sample is asked for when its turn comes. One
+        that is placed has its meta padded to `meta_bytes`.
 
         Raises:
             FormatError: two samples have the same key.
@@ -150,11 +171,22 @@ class ShardBuilder:
         for sample in samples:
             if sample.key in self._rows:
                 raise FormatError(f"key {sample.key!r} is there twice in the shard")
-            meta = sample.meta.ljust(self.meta_bytes)
-            self._rows[sample.key] = (*sample.checksums, zlib.crc32(meta)), sample.sizes
-            header = tar.encode_header(f"{sample.key}.{self._layout.suffixes[-1]}", self.meta_bytes)
-            yield from self._count((*sample.pieces, header, meta, self._padding))
+            if isinstance(sample, PlacedSample):
+                self._rows[sample.key] = sample.checksums, sample.sizes
+                self.frames.append(sample.frame)
+                yield from self._count((sample.data,))
+            else:
+                yield from self._count(self._place(sample))
         yield from self._count((tar.END,))
+
+    def _place(self, sample: EncodedSample) -> Sequence[bytes]:
+        """The pieces of a sample: of each member its header, its content, and padding."""
+        meta = sample.meta.ljust(self.meta_bytes)
+        header = tar.encode_header(f"{sample.key}.{self._layout.suffixes[-1]}", self.meta_bytes)
+        pieces = (*sample.pieces, header, meta, self._padding)
+        self._rows[sample.key] = (*sample.checksums, zlib.crc32(meta)), sample.sizes
+        self.frames.append(zlib.crc32(b"".join(piece for place, piece in enumerate(pieces) if place % 3 != 1)))
+        return pieces
 
     def _count(self, pieces: Sequence[bytes]) -> Sequence[bytes]:
         for piece in pieces:
@@ -222,7 +254,7 @@ def write_shard(path: Path, fields: Mapping[str, Field], samples: Iterable[Sampl
 
 
 def write_encoded(
-    path: Path, builder: ShardBuilder, samples: Iterable[EncodedSample], read_back: bool = False
+    path: Path, builder: ShardBuilder, samples: Iterable[EncodedSample | PlacedSample], read_back: bool = False
 ) -> WrittenShard:
     """Write the shard that a new builder makes of these samples, whole or not at all; each is asked for when those
     before it are written. It is safe from a power cut once `write_split` was there.

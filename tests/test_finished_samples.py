@@ -1,19 +1,27 @@
 """Samples that are taken whole from shards of the cache: only those, the same bytes, and never a damaged one."""
 
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.cache.objects import ROWS, Objects
-from pipeline.cache.rows import encode_rows
+from pipeline.cache.rows import DamagedError, encode_rows
 from pipeline.contracts import SHARDS_FOLDER
+from pipeline.extract.finished import ShardFile
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.shard import Assembly
 from pipeline.records import Outcome
+from shardwright.encode import PlacedSample, Sample, ShardBuilder, encode_sample
+from shardwright.field import Field
+from shardwright.jpeg import encode_jpeg
 from tests.factory_extract import Thing, make_params, make_things, run_extract, write_corpus
 from tests.running import hash_files
 
@@ -95,7 +103,7 @@ def test_what_another_setting_makes_is_not_taken(made: Made, tmp_path: Path) -> 
     check_as_from_nothing(tmp_path, things, params)
 
 
-@pytest.mark.parametrize("offset", [600, 2100, -3000])
+@pytest.mark.parametrize("offset", [5, 140, 600, 2100, -3000])
 def test_a_damaged_one_is_put_together_again(offset: int, made: Made, tmp_path: Path) -> None:
     params, things = make_params(shards=1, text__min_count=100), make_things(12)
     give_corpus(tmp_path, things, params)
@@ -124,3 +132,67 @@ def test_shards_that_another_version_kept_are_no_trouble(made: Made, tmp_path: P
     assert len(made.keys) == 13
     assert any(note.startswith("features: 36 kept, 3 computed") for note in outcome.notes)
     check_as_from_nothing(tmp_path, [*things, Thing("new")], params)
+
+
+TABLE = {"numbers": Field("float32", (3,)), "count": Field("int64", ())}
+ALBUM = {**TABLE, "picture": Field("uint8", (8, 8, 3), "HWC", encoding="jpeg")}
+FIELDS = st.sampled_from([TABLE, ALBUM])
+
+
+def build_shard(fields: dict[str, Field], meta_bytes: int) -> tuple[bytes, ShardBuilder]:
+    """A shard of three samples whose metas are padded to so many bytes, and what built it."""
+    builder, noise = ShardBuilder(fields, meta_bytes), np.random.default_rng(0)
+    samples = []
+    for key in ("one", "two", "three"):
+        arrays: dict[str, object] = {"numbers": np.ones(3, np.float32), "count": len(key)}
+        if "picture" in fields:
+            arrays["picture"] = encode_jpeg(noise.integers(0, 256, (8, 8, 3), np.uint8), 90)
+        samples.append(encode_sample(fields, Sample(key, arrays, {"name": key})))
+    return b"".join(builder.build(samples)), builder
+
+
+def read_shard(content: bytes, fields: dict[str, Field], builder: ShardBuilder) -> list[PlacedSample | None]:
+    """The samples of a shard with this content; None for one that is damaged."""
+
+    def read(file: ShardFile, row: int) -> PlacedSample | None:
+        try:
+            return file.read(row)
+        except DamagedError:
+            return None
+
+    with tempfile.TemporaryFile() as opened:
+        opened.write(content)
+        opened.flush()
+        file = ShardFile(opened.fileno(), fields, builder.meta_bytes, builder.finish_index(), builder.frames)
+        return [read(file, row) for row in range(3)]
+
+
+@given(fields=FIELDS, where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_no_byte_of_a_sample_changes_unseen(fields: dict[str, Field], where: float, bit: int, cut: bool) -> None:
+    content, builder = build_shard(fields, 40)
+    whole = read_shard(content, fields, builder)
+    ends = np.cumsum([len(sample.data) for sample in whole if sample is not None])
+    place = int(where * len(content))
+    spoiled = bytearray(content[:place] if cut else content)
+    if not cut:
+        spoiled[place] ^= 1 << bit
+    hit = int(np.searchsorted(ends, place, "right"))
+    lost = range(hit, 3) if cut else range(hit, min(hit + 1, 3))  # what follows the samples is not looked at
+    expected = [None if row in lost else sample for row, sample in enumerate(whole)]
+    assert read_shard(bytes(spoiled), fields, builder) == expected
+
+
+@given(fields=FIELDS, meta_bytes=st.integers(20, 700))
+def test_what_is_read_makes_the_same_shard(fields: dict[str, Field], meta_bytes: int) -> None:
+    content, builder = build_shard(fields, 40)
+    wanted, other = build_shard(fields, meta_bytes)
+    with tempfile.TemporaryFile() as opened:
+        opened.write(content)
+        opened.flush()
+        file = ShardFile(opened.fileno(), fields, 40, builder.finish_index(), builder.frames)
+        again, apart = ShardBuilder(fields, 40), ShardBuilder(fields, meta_bytes)
+        assert b"".join(again.build(map(file.read, range(3)))) == content
+        assert b"".join(apart.build(map(file.read_apart, range(3)))) == wanted
+    for made, first in ((again, builder), (apart, other)):
+        assert made.frames == first.frames
+        assert np.array_equal(made.finish_index(), first.finish_index())

@@ -8,7 +8,8 @@ from pipeline.extract.fields import FieldPlan
 from pipeline.extract.moments import Moments
 from pipeline.extract.plan import PlannedShard
 from pipeline.extract.provenance import Terms, list_sources
-from pipeline.extract.shard import Recipe, ShardResult
+from pipeline.extract.recipe import Recipe
+from pipeline.extract.shard import ShardResult
 from shardwright.manifest import FileRecord, Manifest, Split, Statistics, write_manifest
 from shardwright.writer import write_split
 

@@ -21,10 +21,10 @@ from pipeline.cache.rows import DamagedError, Rows
 from pipeline.extract.fields import FieldPlan
 from pipeline.extract.moments import Moments, start_moments
 from pipeline.stopwatch import clock
-from shardwright.encode import EncodedSample, encode_members
+from shardwright.encode import EncodedSample, PlacedSample, encode_members
 from shardwright.field import Field
 from shardwright.index import Index, index_dtype
-from shardwright.layout import Layout, plan_layout
+from shardwright.layout import plan_layout
 
 SHARD = ".tar"
 """The ending of kept shards, which tells them from packs."""
@@ -38,15 +38,35 @@ Measures = Mapping[str, Moments]
 class Finished:
     """A sample as its shard has it, and what it adds to the statistics."""
 
-    encoded: EncodedSample
+    encoded: EncodedSample | PlacedSample
     measures: Measures
 
 
-def encode_samples(prints: Sequence[bytes], measures: Sequence[Measures], fields: Mapping[str, Field]) -> bytes:
-    """What the rows of a kept shard say of each sample in it: its fingerprint, and its measures for these fields."""
-    table = np.zeros(len(prints), _sample_dtype(fields))
-    for row, (fingerprint, measured) in enumerate(zip(prints, measures, strict=True)):
-        table["print"][row] = np.frombuffer(fingerprint, np.uint8)
+@dataclass(frozen=True)
+class Written:
+    """What is known of each sample that is in a shard, in its order, beside what its index says.
+
+    Attributes:
+        prints: its fingerprint.
+        features: those of its features, by modality.
+        measures: what it adds to the statistics.
+        metas: the bytes of its meta without the padding.
+        frames: see `shardwright.encode.PlacedSample`.
+    """
+
+    prints: Sequence[bytes]
+    features: Sequence[Mapping[str, bytes]]
+    measures: Sequence[Measures]
+    metas: Sequence[int]
+    frames: Sequence[int]
+
+
+def encode_samples(written: Written, fields: Mapping[str, Field]) -> bytes:
+    """What the rows of a kept shard say of each sample in it, with its measures for these fields."""
+    table = np.zeros(len(written.prints), _sample_dtype(fields))
+    table["print"] = np.frombuffer(b"".join(written.prints), np.uint8).reshape(-1, 32)
+    table["meta"], table["frame"] = written.metas, written.frames
+    for row, measured in enumerate(written.measures):
         for name, moments in measured.items():
             table[name][row] = (True, moments.count, moments.mean, moments.squares)
     return table.tobytes()
@@ -61,7 +81,7 @@ def decode_samples(rows: Rows, plan: FieldPlan) -> tuple[Index, Array]:
 
 
 def _sample_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
-    columns: list[Any] = [("print", "u1", (32,))]
+    columns: list[Any] = [("print", "u1", (32,)), ("meta", "<u4"), ("frame", "<u4")]
     for name, field in fields.items():
         shape = start_moments(field).mean.shape
         columns.append((name, [("there", "?"), ("count", "<i8"), ("mean", "<f8", shape), ("squares", "<f8", shape)]))
@@ -69,35 +89,52 @@ def _sample_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
 
 
 class ShardFile:
-    """Reads the samples of a shard that is open, each held to its checksums."""
+    """Reads the samples of a shard that is open, each held to its checksums: those in the index, and that of its frame,
+    see `shardwright.encode.PlacedSample`."""
 
-    def __init__(self, descriptor: int, fields: Mapping[str, Field], meta_bytes: int, index: Index) -> None:
+    def __init__(
+        self, descriptor: int, fields: Mapping[str, Field], meta_bytes: int, index: Index, frames: Sequence[int]
+    ) -> None:
+        layout = plan_layout(fields, meta_bytes)
         self._descriptor = descriptor
         self._fields = fields
-        self._layout = plan_layout(fields, meta_bytes)
-        self._index = index
+        self._keys = [key.decode() for key in index["key"].tolist()]
+        self._checksums = list(map(tuple, index["crc32"].tolist()))
+        self._varying = list(map(tuple, index["size"].tolist())) if layout.varying else [()] * len(index)
+        self._frames = frames
+        sizes = np.array(self._varying, np.uint32).reshape(len(index), -1)
+        offsets, whole = layout.place(sizes)
+        self._places = [
+            list(zip(*each, strict=True)) for each in zip(offsets.T.tolist(), whole.T.tolist(), strict=True)
+        ]
+        strides = layout.measure(sizes)
+        self._spans = list(zip((np.cumsum(strides) - strides).tolist(), strides.tolist(), strict=True))
 
-    def read(self, row: int) -> EncodedSample:
+    def read(self, row: int) -> PlacedSample:
         """One of the samples.
 
         Raises:
             DamagedError: its bytes are not as they were written.
         """
-        known = self._index[row]
-        start, layout = self._find(row)
-        data = os.pread(self._descriptor, layout.stride, start)
-        members = [data[at : at + size] for at, size in zip(layout.offsets, layout.sizes, strict=True)]
-        checksums = [zlib.crc32(member) for member in members]
-        if len(data) < layout.stride or checksums != known["crc32"].tolist():
+        start, stride = self._spans[row]
+        data = os.pread(self._descriptor, stride, start)
+        view, frame, end = memoryview(data), [], 0
+        if len(data) < stride:
             raise DamagedError
-        *contents, meta = members
-        return encode_members(self._fields, known["key"].decode(), contents, meta.rstrip(b" "), checksums[:-1])
+        for (at, size), checksum in zip(self._places[row], self._checksums[row], strict=True):
+            if zlib.crc32(view[at : at + size]) != checksum:
+                raise DamagedError
+            frame.append(view[end:at])
+            end = at + size
+        if zlib.crc32(b"".join((*frame, view[end:]))) != self._frames[row]:
+            raise DamagedError
+        return PlacedSample(self._keys[row], data, self._checksums[row], self._varying[row], self._frames[row])
 
-    def _find(self, row: int) -> tuple[int, Layout]:
-        if not self._layout.varying:
-            return row * self._layout.stride, self._layout
-        known = self._index[row]
-        return int(known["offset"]), self._layout.fit(known["size"].tolist())
+    def read_apart(self, row: int) -> EncodedSample:
+        """The same, for a shard that pads its metas to another size."""
+        sample = self.read(row)
+        *contents, meta = (sample.data[at : at + size] for at, size in self._places[row])
+        return encode_members(self._fields, sample.key, contents, meta.rstrip(b" "), sample.checksums[:-1])
 
 
 class _Shard:
@@ -105,26 +142,32 @@ class _Shard:
 
     def __init__(self, descriptor: int, rows: Rows, plan: FieldPlan) -> None:
         index, self._samples = decode_samples(rows, plan)
-        self._file = ShardFile(descriptor, plan.fields, rows.about["meta_bytes"], index)
+        self._meta_bytes = rows.about["meta_bytes"]
+        self._file = ShardFile(descriptor, plan.fields, self._meta_bytes, index, self._samples["frame"].tolist())
 
     def list_prints(self) -> list[bytes]:
         """The fingerprints of its samples, in their order."""
         return [bytes(row) for row in self._samples["print"]]
 
-    def read(self, row: int) -> Finished:
-        """One of its samples.
+    def measure_meta(self, row: int) -> int:
+        """The bytes of a sample's meta without the padding."""
+        return int(self._samples["meta"][row])
+
+    def read(self, row: int, meta_bytes: int) -> Finished:
+        """One of its samples, for a shard that pads its metas to `meta_bytes`.
 
         Raises:
             DamagedError: its bytes are not as they were written.
         """
-        return Finished(self._file.read(row), self._read_measures(row))
+        read = self._file.read if meta_bytes == self._meta_bytes else self._file.read_apart
+        return Finished(read(row), self._read_measures(row))
 
     def _read_measures(self, row: int) -> Measures:
-        found = {}
-        for name in (self._samples.dtype.names or ())[1:]:
-            measured = self._samples[name][row]
-            if measured["there"]:
-                found[name] = Moments(int(measured["count"]), measured["mean"].copy(), measured["squares"].copy())
+        found, known = {}, self._samples[row]
+        for name in (self._samples.dtype.names or ())[3:]:
+            there, count, mean, squares = known[name]
+            if there:
+                found[name] = Moments(int(count), mean, squares)
         return found
 
 
@@ -150,14 +193,21 @@ class FinishedSamples:
             shard = _Shard(descriptor, rows, plan)
             self._found |= {each: (name, shard, row) for row, each in enumerate(shard.list_prints())}
 
-    def read(self, fingerprint: bytes) -> Finished | None:
-        """The sample of this fingerprint, if a shard has it whole."""
+    def measure_meta(self, fingerprint: bytes) -> int | None:
+        """The bytes of the meta of the sample of this fingerprint, without padding; None if no shard has it."""
+        if fingerprint not in self._found:
+            return None
+        _, shard, row = self._found[fingerprint]
+        return shard.measure_meta(row)
+
+    def read(self, fingerprint: bytes, meta_bytes: int) -> Finished | None:
+        """The sample of this fingerprint, if a shard has it whole, for one that pads its metas to `meta_bytes`."""
         if fingerprint not in self._found:
             return None
         name, shard, row = self._found[fingerprint]
         try:
             with clock("read cache"):
-                return shard.read(row)
+                return shard.read(row, meta_bytes)
         except DamagedError:
             self.damaged.add(name)
             return None

@@ -14,7 +14,7 @@ from pipeline.cache.identity import hash_method
 from pipeline.cache.objects import Objects, copy_by_link
 from pipeline.cache.rows import ENTRY, PIECE, Array, DamagedError, Rows
 from pipeline.extract.fields import FieldPlan
-from pipeline.extract.finished import SHARD, Measures, decode_samples, encode_samples
+from pipeline.extract.finished import SHARD, Written, decode_samples, encode_samples
 from pipeline.extract.meta import describe_sample
 from pipeline.extract.moments import Moments
 from pipeline.extract.samples import AlignedSample
@@ -107,16 +107,6 @@ def _load_shard(rows: Rows, name: str, plan: FieldPlan) -> KeptShard:
     return KeptShard(WrittenShard(record, index), drops, moments)
 
 
-@dataclass(frozen=True)
-class Written:
-    """What is known of each sample that is in a shard, in its order: its fingerprint, those of its features by
-    modality, and what it adds to the statistics."""
-
-    prints: Sequence[bytes]
-    features: Sequence[Mapping[str, bytes]]
-    measures: Sequence[Measures]
-
-
 def describe_shard(plan: FieldPlan, assembly: bytes, shard: KeptShard, samples: Written) -> Rows:
     """The rows of a finished shard."""
     assert shard.written is not None
@@ -134,7 +124,7 @@ def describe_shard(plan: FieldPlan, assembly: bytes, shard: KeptShard, samples: 
     }
     entries, pieces = _find_features(plan, shard.written, samples.features)
     measured = {name: plan.fields[name] for name in shard.moments}
-    extra = index.tobytes() + encode_samples(samples.prints, samples.measures, measured)
+    extra = index.tobytes() + encode_samples(samples, measured)
     return Rows(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, extra)
 
 
@@ -142,22 +132,25 @@ def _find_features(
     plan: FieldPlan, written: WrittenShard, features: Sequence[Mapping[str, bytes]]
 ) -> tuple[Array, Array]:
     """Where the features stand in the shard. Not those of what was learned: they are of one vocabulary alone."""
-    layout = plan_layout(plan.fields, written.record.meta_bytes)
-    members = {
-        modality: [list(plan.fields).index(field) for field in fields]
-        for modality, fields in plan.modalities.items()
-        if MODALITIES[modality].learning is None
-    }
+    layout, index = plan_layout(plan.fields, written.record.meta_bytes), written.index
+    sizes = index["size"] if layout.varying else np.empty((len(index), 0), np.uint32)
+    offsets, whole = layout.place(sizes)
+    strides = layout.measure(sizes)
+    places = np.empty(offsets.T.shape, PIECE)  # of all members of all samples
+    places["offset"] = offsets.T + (np.cumsum(strides) - strides)[:, None]
+    places["size"], places["crc32"] = whole.T, index["crc32"]
     entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
-    pieces: list[tuple[int, int, int]] = []
-    start = 0
-    for sample, row in zip(features, written.index, strict=True):
-        fitted = layout.fit(row["size"].tolist()) if layout.varying else layout
-        for modality in members.keys() & sample.keys():
-            if sample[modality] in entries:
-                continue  # two samples share the item
-            own = members[modality]
-            entries[sample[modality]] = (sample[modality], False, len(pieces), len(own))
-            pieces += [(start + fitted.offsets[n], fitted.sizes[n], int(row["crc32"][n])) for n in own]
-        start += fitted.stride
-    return np.array(list(entries.values()), ENTRY), np.array(pieces, PIECE)
+    pieces: list[Array] = []
+    count = 0
+    for modality, fields in plan.modalities.items():
+        if MODALITIES[modality].learning is not None:
+            continue
+        members = [list(plan.fields).index(field) for field in fields]
+        rows = []
+        for row, sample in enumerate(features):
+            if modality in sample and sample[modality] not in entries:  # two samples may share an item
+                entries[sample[modality]] = (sample[modality], False, count, len(members))
+                count += len(members)
+                rows.append(row)
+        pieces.append(places[rows][:, members].ravel())
+    return np.array(list(entries.values()), ENTRY), np.concatenate([np.empty(0, PIECE), *pieces])

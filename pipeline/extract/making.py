@@ -18,7 +18,8 @@ from pipeline.extract.corpus import Corpus, order_rows
 from pipeline.extract.keep import hash_assembly, list_code
 from pipeline.extract.learn import TRAIN, find_learning, learn, plan_counting
 from pipeline.extract.own import choose_own, list_own
-from pipeline.extract.shard import Learned, Recipe, ShardResult, ShardTask, make_shard
+from pipeline.extract.recipe import Learned, Recipe
+from pipeline.extract.shard import ShardResult, ShardTask, make_shard
 from pipeline.params import RunParams
 from pipeline.progress import show_progress
 from pipeline.tasks import Tasks

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -21,8 +20,8 @@ from pipeline.cache.find import Placed, split_prints
 from pipeline.cache.rows import DamagedError, Entry
 from pipeline.errors import PipelineError
 from pipeline.extract.fields import FieldPlan
-from pipeline.extract.finished import SHARD, Finished, FinishedSamples, Measures, ShardFile
-from pipeline.extract.keep import KeptShard, Written, describe_shard, fingerprint_samples, name_shard, reuse_shard
+from pipeline.extract.finished import SHARD, Finished, FinishedSamples, Measures, ShardFile, Written
+from pipeline.extract.keep import KeptShard, describe_shard, fingerprint_samples, name_shard, reuse_shard
 from pipeline.extract.learn import find_learning
 from pipeline.extract.members import decode_array, encode_array, encode_nothing
 from pipeline.extract.meta import describe_sample
@@ -30,14 +29,23 @@ from pipeline.extract.moments import has_moments, measure, start_moments
 from pipeline.extract.own import Own, OwnFeatures
 from pipeline.extract.plan import estimate_sample_bytes
 from pipeline.extract.provenance import Terms, count_terms
-from pipeline.extract.read import ITEM_BYTES, Extractor, FeatureReader, Folders
+from pipeline.extract.read import ITEM_BYTES, FeatureReader, Folders
+from pipeline.extract.recipe import Recipe, read_learned
 from pipeline.extract.samples import AlignedSample
 from pipeline.isolate.items import UNTOUCHED
 from pipeline.modalities.table import MODALITIES
 from pipeline.records import Drop, Rejection
 from pipeline.stopwatch import OTHER, clock
-from shardwright.canonical import decode_json, encode_canonical
-from shardwright.encode import CHUNK_BYTES, EncodedSample, ShardBuilder, WrittenShard, encode_members, write_encoded
+from shardwright.canonical import encode_canonical
+from shardwright.encode import (
+    CHUNK_BYTES,
+    EncodedSample,
+    PlacedSample,
+    ShardBuilder,
+    WrittenShard,
+    encode_members,
+    write_encoded,
+)
 from shardwright.errors import DamageError
 from shardwright.field import Field
 
@@ -50,29 +58,7 @@ Contents = Mapping[str, bytes]
 """The contents of a sample's members by field."""
 
 
-@dataclass(frozen=True)
-class Learned:
-    """A file with what a modality learned: too large to send with each task, read once a process."""
-
-    modality: str
-    path: Path
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What is the same for all shards: the fields, what was learned, if anything was, and a hash of both and of how
-    shards are put together."""
-
-    plan: FieldPlan
-    learned: Learned | None
-    assembly: bytes
-
-    @property
-    def extractors(self) -> dict[str, Extractor]:
-        """Of the modalities in use."""
-        plan = self.plan
-        return {name: Extractor(name, plan.params[name], plan.own_fields(name)) for name in plan.modalities}
+Encoded = EncodedSample | PlacedSample
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,11 +162,11 @@ def make_shard(task: ShardTask) -> ShardResult:
             return ShardResult(KeptShard(None, (), {}), Counter(), None)
         if task.own and task.lacks:
             own.go_on()
-        assembly = Assembly(task, samples, reader, own)
-        shard = assembly.write(prints, finished)
+        assembly = Assembly(task, samples, prints, Sources(reader, own, finished))
+        shard = assembly.write()
         kept = name if shard.written is not None else None
         if kept is not None:
-            rows = describe_shard(task.recipe.plan, task.recipe.assembly, shard, assembly.list_written(prints))
+            rows = describe_shard(task.recipe.plan, task.recipe.assembly, shard, assembly.list_written())
             task.folders.objects.adopt(kept, task.path, rows)
             reader.stored.update(split_prints(rows.entries["fingerprint"]))
         reader.keep_computed()
@@ -195,63 +181,82 @@ def _count_kept(samples: Sequence[AlignedSample], shard: KeptShard) -> Counter[T
     return count_terms(sample for sample in samples if sample.key not in gone)
 
 
+@dataclass(frozen=True)
+class Sources:
+    """Where samples come from: features, those of the shard's own, and samples that are finished."""
+
+    reader: FeatureReader
+    own: OwnFeatures
+    finished: FinishedSamples
+
+
 class Assembly:
-    """A shard that is being put together."""
+    """A shard that is being put together, of samples with these fingerprints."""
 
     def __init__(
-        self, task: ShardTask, samples: Sequence[AlignedSample], reader: FeatureReader, own: OwnFeatures
+        self, task: ShardTask, samples: Sequence[AlignedSample], prints: Sequence[bytes], sources: Sources
     ) -> None:
         plan = task.recipe.plan
         self._task = task
         self._plan = plan
         self._samples = samples
-        self._reader = reader
-        self._own = own
+        self._prints = prints
+        self._sources = sources
         self._moments = {
             name: start_moments(field) for name, field in plan.fields.items() if task.moments and has_moments(field)
         }
+        self._metas: dict[int, int] = {}
+        self._frames: Sequence[int] = ()
         self._places: list[int] = []
         self._measures: list[Measures] = []
 
-    def list_written(self, prints: Sequence[bytes]) -> Written:
-        """What is known of the samples that are in the shard; `prints` are the fingerprints of all of the task."""
+    def list_written(self) -> Written:
+        """What is known of the samples that are in the shard."""
         features = [
             {modality: self._task.features[modality].read_print(at) for modality in self._samples[at].parts}
             for at in self._places
         ]
-        return Written([prints[at] for at in self._places], features, self._measures)
+        metas = [self._metas[at] for at in self._places]
+        return Written([self._prints[at] for at in self._places], features, self._measures, metas, self._frames)
 
-    def write(self, prints: Sequence[bytes], finished: FinishedSamples) -> KeptShard:
+    def write(self) -> KeptShard:
         """Write the shard, if a sample is left for it, and read it back: each sample as soon as it is put together.
-        Those of the samples with these fingerprints that are `finished` are taken as they are.
+        What is finished is taken as it is.
 
         Raises:
             PipelineError: it is not as it was written.
         """
-        fields, drops = self._plan.fields, list[Drop]()
-        metas = [self._encode_meta(sample) for sample in self._samples]
-        made = self._make_all(prints, metas, finished, drops)
+        fields, drops, metas = self._plan.fields, list[Drop](), dict[int, bytes]()
+        for at, fingerprint in enumerate(self._prints):
+            known = self._sources.finished.measure_meta(fingerprint)
+            if known is None:
+                metas[at] = self._encode_meta(at)
+            self._metas[at] = len(metas[at]) if known is None else known
+        builder = ShardBuilder(fields, max(self._metas.values()))
+        made = self._make_all(metas, builder.meta_bytes, drops)
         first = next(made, None)
         if first is None:
             return KeptShard(None, tuple(drops), self._moments)
-        builder = ShardBuilder(fields, max(map(len, metas)))
         written = self._write(builder, chain((first,), made))
-        needed = max(len(metas[at]) for at in self._places)
+        needed = max(self._metas[at] for at in self._places)
         if needed < builder.meta_bytes:  # the sample with the longest meta was dropped
-            written = self._write(ShardBuilder(fields, needed), self._read_written(written))
+            shorter = ShardBuilder(fields, needed)
+            written, builder = self._write(shorter, self._read_written(written, builder.frames)), shorter
+        self._frames = builder.frames
         return KeptShard(written, tuple(drops), self._moments)
 
-    def _read_written(self, written: WrittenShard) -> Iterator[EncodedSample]:
+    def _read_written(self, written: WrittenShard, frames: Sequence[int]) -> Iterator[EncodedSample]:
         """The samples of the shard as it is now."""
+        record = written.record
         with self._task.path.open("rb") as file:
-            shard = ShardFile(file.fileno(), self._plan.fields, written.record.meta_bytes, written.index)
+            shard = ShardFile(file.fileno(), self._plan.fields, record.meta_bytes, written.index, frames)
             for row in range(len(written.index)):
                 try:
-                    yield shard.read(row)
+                    yield shard.read_apart(row)
                 except DamagedError:
-                    raise PipelineError(f"{written.record.name} is not as it was written a moment before") from None
+                    raise PipelineError(f"{record.name} is not as it was written a moment before") from None
 
-    def _write(self, builder: ShardBuilder, samples: Iterable[EncodedSample]) -> WrittenShard:
+    def _write(self, builder: ShardBuilder, samples: Iterable[Encoded]) -> WrittenShard:
         """Write the file elsewhere: what a process that dies leaves of it must not be among the shards."""
         path = self._task.path
         elsewhere = self._task.folders.work / f"{path.parent.name}.making" / path.name
@@ -265,13 +270,15 @@ class Assembly:
             elsewhere.replace(path)
         return written
 
-    def _make_all(
-        self, prints: Sequence[bytes], metas: Sequence[bytes], finished: FinishedSamples, drops: list[Drop]
-    ) -> Iterator[EncodedSample]:
-        """The samples that can be put together, one after another; `drops` gets the others."""
+    def _make_all(self, metas: Mapping[int, bytes], meta_bytes: int, drops: list[Drop]) -> Iterator[Encoded]:
+        """The samples that can be put together, one after another, for a shard that pads its metas to `meta_bytes`;
+        `drops` gets the others. `metas` are those of samples that are not finished."""
+        finished = self._sources.finished
         for at, sample in enumerate(self._samples):
             with clock(OTHER), _name_sample(sample.key):
-                made = finished.read(prints[at]) or self._make(at, sample, metas[at])
+                made: Finished | Rejection | None = finished.read(self._prints[at], meta_bytes)
+                if made is None:  # or what was finished is damaged
+                    made = self._make(at, sample, metas[at] if at in metas else self._encode_meta(at))
                 if isinstance(made, Rejection):
                     drops.append(made.drop(sample.key))
                     continue
@@ -280,11 +287,11 @@ class Assembly:
                 self._places.append(at)
                 self._measures.append(made.measures)
             yield made.encoded
-            self._own.release(at)
+            self._sources.own.release(at)
 
     def _make(self, at: int, sample: AlignedSample, meta: bytes) -> Finished | Rejection:
         """A sample put together of its features."""
-        self._own.compute(at, self._task.lost)
+        self._sources.own.compute(at, self._task.lost)
         contents = self._gather(at, sample)
         if isinstance(contents, Rejection):
             return contents
@@ -293,7 +300,8 @@ class Assembly:
             measures = self._measure(sample, contents)
         return Finished(encode_members(self._plan.fields, sample.key, members, meta), measures)
 
-    def _encode_meta(self, sample: AlignedSample) -> bytes:
+    def _encode_meta(self, at: int) -> bytes:
+        sample = self._samples[at]
         with _name_sample(sample.key):
             return encode_canonical(describe_sample(sample, self._read_caption(sample)))
 
@@ -320,7 +328,7 @@ class Assembly:
         if modality not in sample.parts:
             return dict(zip(fields, encode_nothing(fields), strict=True))
         lost = self._task.lost[modality].get(at)
-        entry = lost or self._reader.read(modality, self._task.features[modality], at, sample.parts[modality])
+        entry = lost or self._sources.reader.read(modality, self._task.features[modality], at, sample.parts[modality])
         if isinstance(entry, Rejection):
             return entry
         if MODALITIES[modality].learning is None:
@@ -342,7 +350,7 @@ class Assembly:
     def _read_caption(self, sample: AlignedSample) -> str | None:
         """The sample's text, for people; None where it has none."""
         texts = (part for part in sample.parts.values() if part.media_type.startswith("text/"))
-        return next((self._reader.read_item(part).data.decode(errors="replace") for part in texts), None)
+        return next((self._sources.reader.read_item(part).data.decode(errors="replace") for part in texts), None)
 
     def _measure(self, sample: AlignedSample, contents: Contents) -> Measures:
         fields, measures = self._plan.fields, {}
@@ -368,9 +376,3 @@ def _name_sample(key: str) -> Iterator[None]:
 def find_present(sample: AlignedSample, plan: FieldPlan) -> set[str]:
     """The fields of the modalities that the sample has."""
     return {field for modality in sample.parts for field in plan.modalities[modality]}
-
-
-@lru_cache(maxsize=1)
-def read_learned(learned: Learned) -> Any:
-    """What was learned: JSON."""
-    return decode_json(learned.path.read_bytes())
