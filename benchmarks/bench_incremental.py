@@ -2,7 +2,8 @@
 
 `python -m benchmarks.bench_incremental [SAMPLES]` (10,000 unless told otherwise) writes
 `benchmarks/results/incremental.md`. It builds a corpus of 99 % of the samples with `dvc repro extract`, adds the rest,
-and runs `dvc repro extract` again; a second copy of the checkout builds the whole from nothing.
+and runs `dvc repro extract` again; a second copy of the checkout builds the whole from nothing. All of that with
+pictures stored as tensors, and again with pictures stored as JPEG files.
 
 A stage's own time is what its summary line says, less what the same stage says on a corpus of eight samples: starting
 two workers and loading the libraries. What no build can do without that holds kept shards to their sha256 is measured
@@ -15,7 +16,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ RESULTS = CHECKOUT / "benchmarks/results/incremental.md"
 STAGES = ("crawl", "ingest", "clean", "align", "extract")
 NEW_SHARE = 0.01
 TINY = 8
+STORES = {"tensor": "tensors", "jpeg": "JPEG files"}
 
 ITEM = r"(?P<key>(?P<label>class-[0-9]+)/[0-9]+)"
 CHANGES: Mapping[str, Mapping[str, Any]] = {
@@ -47,9 +49,9 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def find_changes(text: Mapping[str, Any]) -> Changes:
-    """The params of the benchmark; `text` changes `extract.text`."""
-    return {**CHANGES, "extract": {"image": {"height": SIDE, "width": SIDE}, "text": text}}
+def find_changes(store: str, text: Mapping[str, Any]) -> Changes:
+    """The params of the benchmark: how pictures are stored; `text` changes `extract.text`."""
+    return {**CHANGES, "extract": {"image": {"height": SIDE, "width": SIDE, "store": store}, "text": text}}
 
 
 def link_corpus(copy: Copy, corpus: Path, numbers: range) -> None:
@@ -67,29 +69,47 @@ def make_corpus(folder: Path, samples: int) -> None:
         pool.starmap(write_sample, ((folder, number) for number in range(samples)), chunksize=64)
 
 
-def bench(work: Path, samples: int) -> Iterator[str]:
-    """Run all and give the lines of the report."""
-    corpus, new = work / "corpus", max(1, round(samples * NEW_SHARE))
-    make_corpus(corpus, samples)
+def count_new(samples: int) -> int:
+    """How many of the samples are new."""
+    return max(1, round(samples * NEW_SHARE))
+
+
+def bench(work: Path, samples: int, stores: Sequence[str]) -> Iterator[str]:
+    """Run all and give the lines of the page."""
+    yield f"# {count_new(samples)} new of {samples:,} samples\n"
+    yield f"{samples:,} samples of a JPEG of {SIDE} × {SIDE}, 1 to 2 s of sound and a caption; 2 workers."
+    yield "`python -m benchmarks.bench_incremental` made this."
+    make_corpus(work / "corpus", samples)
+    for store in stores:
+        folder = work / store
+        folder.mkdir()
+        yield f"\n## Pictures stored as {STORES[store]}\n"
+        yield from compare(folder, work / "corpus", samples, store)
+        shutil.rmtree(folder)
+
+
+def compare(work: Path, corpus: Path, samples: int, store: str) -> Iterator[str]:
+    """The section of one way to store pictures."""
+    new = count_new(samples)
     tiny, grown, anew = (Copy(work / name) for name in ("tiny", "grown", "anew"))
     for copy, numbers in ((tiny, range(TINY)), (grown, range(samples - new)), (anew, range(samples))):
-        copy.make(find_changes({}))
+        copy.make(find_changes(store, {}))
         link_corpus(copy, corpus, numbers)
     start_up, _ = tiny.reproduce(), grown.reproduce()
-    frozen = freeze_vocabulary(grown)
+    frozen = freeze_vocabulary(grown, store)
     settled = grown.reproduce()
     before = hash_each(grown)
     link_corpus(grown, corpus, range(samples - new, samples))
     more = grown.reproduce()
-    anew.write_params(find_changes(frozen))
+    anew.write_params(find_changes(store, frozen))
     shutil.copy(grown.folder / "frozen.json", anew.folder)
     full = anew.reproduce()
     limit, changed = measure_limit(grown, before, work / "limit")
     same = grown.hash_shards() == anew.hash_shards()
     idle = touch(grown)
-    grown.write_params(find_changes({}))
+    grown.write_params(find_changes(store, {}))
     free = grown.reproduce()
-    yield from report(samples, new, {"start": start_up, "settled": settled, "more": more, "full": full, "free": free})
+    yield from report({"start": start_up, "settled": settled, "more": more, "full": full, "free": free})
     share = limit / (full.seconds["extract"] - start_up.seconds["extract"])
     yield f"\nTwo processes that only hash all shards and write the {changed} that changed: {limit:.1f} s, {share:.1%}."
     verdict = "the same" if same else "DIFFERENT"
@@ -97,12 +117,12 @@ def bench(work: Path, samples: int) -> Iterator[str]:
     yield f"After `touch` of all files of the corpus and nothing else, {idle} stages ran."
 
 
-def freeze_vocabulary(copy: Copy) -> dict[str, Any]:
+def freeze_vocabulary(copy: Copy, store: str) -> dict[str, Any]:
     """Keep what was learned, and let the params name it."""
     content = (copy.folder / "data/5_shards/vocabulary.json").read_bytes()
     (copy.folder / "frozen.json").write_bytes(content)
     text = {"frozen": {"path": "frozen.json", "sha256": hashlib.sha256(content).hexdigest()}}
-    copy.write_params(find_changes(text))
+    copy.write_params(find_changes(store, text))
     return text
 
 
@@ -151,12 +171,9 @@ def touch(copy: Copy) -> int:
     return len(copy.reproduce().seconds)
 
 
-def report(samples: int, new: int, runs: Mapping[str, Run]) -> Iterator[str]:
+def report(runs: Mapping[str, Run]) -> Iterator[str]:
     """The table, and the ratios that are promised."""
     start, more, full, free = (runs[name] for name in ("start", "more", "full", "free"))
-    yield f"# {new} new of {samples:,} samples\n"
-    yield f"{samples:,} samples of a JPEG of {SIDE} × {SIDE}, 1 to 2 s of sound and a caption; 2 workers."
-    yield "`python -m benchmarks.bench_incremental` made this.\n"
     yield "| | from nothing | 1 % new | 1 % new, vocabulary learned anew | start-up |"
     yield "| --- | --- | --- | --- | --- |"
     for stage in STAGES:
@@ -176,12 +193,11 @@ def main() -> None:
     """Run the benchmark and write the results."""
     parser = argparse.ArgumentParser(description="What 1 %% of new samples costs.")
     parser.add_argument("samples", type=int, nargs="?", default=10_000)
-    parser.add_argument("--keep", type=Path, help="work in this folder and leave it")
+    parser.add_argument("--stores", default=",".join(STORES), help="of those, by commas")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        work = options.keep or Path(temporary)
-        text = "\n".join(bench(work, options.samples)) + "\n"
+    with tempfile.TemporaryDirectory() as work:
+        text = "\n".join(bench(Path(work), options.samples, options.stores.split(","))) + "\n"
     options.out.write_text(text, encoding="utf-8")
     print(text)
 

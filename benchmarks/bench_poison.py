@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.cache.objects import Objects
 from pipeline.clean.check import MAX_ITEMS, MIN_TASKS
 from pipeline.execute import run_tasks
 from pipeline.params import RunParams
@@ -49,7 +50,7 @@ def name_end(rejection: Rejection) -> str:
 
 
 def time_run(kinds: Sequence[str], count: int, cache: Path, options: argparse.Namespace) -> float:
-    """Seconds of a run; that exactly the poison was lost is checked."""
+    """Seconds of a run; that exactly the poison was lost, and all else is in the cache, is checked."""
     tasks = plan_tasks(kinds, count, cache, options)
     run = RunParams(
         workers=options.workers, memory="256 MiB", item_seconds=options.limit, cache=".cache", progress=False
@@ -65,6 +66,9 @@ def time_run(kinds: Sequence[str], count: int, cache: Path, options: argparse.Na
         if kind in POISONS
     }
     assert found == wanted, (found, wanted)
+    objects = Objects(cache, cache / "work")
+    kept = [len(objects.read_rows(result.pack).entries) for result in results.values() if result.pack is not None]
+    assert sum(kept) == count - len(wanted), (kept, count, len(wanted))
     return seconds
 
 

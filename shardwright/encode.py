@@ -114,7 +114,7 @@ def encode_sample(fields: Mapping[str, Field], sample: Sample) -> EncodedSample:
     contents = []
     for name, spec in fields.items():
         try:
-            contents.append(spec.header + spec.encode(sample.arrays[name]))
+            contents.append(spec.encode(sample.arrays[name]))
         except FormatError as error:
             raise FormatError(f"sample {sample.key!r}, field {name!r}: {error}") from error
     return encode_members(fields, sample.key, contents, _encode_meta(sample))

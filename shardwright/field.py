@@ -111,7 +111,7 @@ class Field:
         return {name: value for name, value in asdict(self).items() if name != "encoding" or self.varies}
 
     def encode(self, value: object) -> bytes:
-        """The bytes of a member after `header`, once it is seen that the value is what the field says.
+        """The content of a member, once it is seen that the value is what the field says: its `header` and its bytes.
 
         A Python bool, int or float stands for an array of shape `()` where the dtype holds it exactly. A field of
         JPEG files takes the bytes of a file, as they are.
@@ -134,7 +134,7 @@ class Field:
             raise FormatError(f"shape {array.shape}, the field says {self.shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise FormatError(f"{np.count_nonzero(~np.isfinite(array))} values are NaN or infinite")
-        return array.astype(self.storage, copy=False).tobytes()
+        return b"".join((self.header, np.ascontiguousarray(array, self.storage).data))  # in one copy
 
 
 def check_fields(fields: Mapping[str, Field]) -> dict[str, Field]:

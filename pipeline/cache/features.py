@@ -40,7 +40,7 @@ def compute_entry(
 
 def encode_arrays(arrays: Mapping[str, Value], fields: Fields) -> list[bytes]:
     """The contents of the members of checked values, in the order of the fields."""
-    return [field.header + field.encode(arrays[name]) for name, field in fields.items()]
+    return [field.encode(arrays[name]) for name, field in fields.items()]
 
 
 def decode_parsed(pieces: Sequence[bytes]) -> Any:

@@ -17,18 +17,13 @@ from shardwright.jpeg import decode_jpeg, encode_jpeg
 Array = NDArray[Any]
 
 
-def encode_array(field: Field, value: Array) -> bytes:
-    """The content of the member of an array of the field's own shape and dtype."""
-    return field.header + field.encode(value)
-
-
 def encode_nothing(fields: Fields) -> list[bytes]:
     """The contents of the members of a sample that lacks the item: padding or zeros; of JPEG files, a black picture."""
     # At quality 100 nothing is rounded: it decodes to zeros.
     return [
         encode_jpeg(np.zeros(field.shape, np.uint8), 100)
         if field.varies
-        else encode_array(field, np.full(field.shape, field.padding or 0, field.dtype))
+        else field.encode(np.full(field.shape, field.padding or 0, field.dtype))
         for field in fields.values()
     ]
 

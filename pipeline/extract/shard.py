@@ -23,7 +23,7 @@ from pipeline.extract.fields import FieldPlan
 from pipeline.extract.finished import SHARD, Finished, FinishedSamples, Measures, ShardFile, Written
 from pipeline.extract.keep import KeptShard, describe_shard, fingerprint_samples, name_shard, reuse_shard
 from pipeline.extract.learn import find_learning
-from pipeline.extract.members import decode_array, encode_array, encode_nothing
+from pipeline.extract.members import decode_array, encode_nothing
 from pipeline.extract.meta import describe_sample
 from pipeline.extract.moments import has_moments, measure, start_moments
 from pipeline.extract.own import Own, OwnFeatures
@@ -316,10 +316,10 @@ class Assembly:
             contents.update(found)
         for modality in plan.optional:
             name = f"{modality}_present"
-            contents[name] = encode_array(plan.fields[name], np.array(modality in sample.parts, np.uint8))
+            contents[name] = plan.fields[name].encode(np.array(modality in sample.parts, np.uint8))
         if plan.classes is not None:
             number = plan.classes.index(sample.label or "")
-            contents["label"] = encode_array(plan.fields["label"], np.array(number, np.int64))
+            contents["label"] = plan.fields["label"].encode(np.array(number, np.int64))
         return contents
 
     def _read(self, at: int, sample: AlignedSample, modality: str) -> Contents | Rejection:
