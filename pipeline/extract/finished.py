@@ -29,6 +29,9 @@ from shardwright.layout import plan_layout
 SHARD = ".tar"
 """The ending of kept shards, which tells them from packs."""
 
+COLUMNS = (("print", "u1", (32,)), ("meta", "<u4"), ("frame", "<u4"))
+"""Of the table of a kept shard's samples, before those of the fields' measures."""
+
 Array = NDArray[Any]
 Measures = Mapping[str, Moments]
 """What a sample adds to the statistics, by field; not of fields that it does not have."""
@@ -81,7 +84,7 @@ def decode_samples(rows: Rows, plan: FieldPlan) -> tuple[Index, Array]:
 
 
 def _sample_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
-    columns: list[Any] = [("print", "u1", (32,)), ("meta", "<u4"), ("frame", "<u4")]
+    columns: list[Any] = [*COLUMNS]
     for name, field in fields.items():
         shape = start_moments(field).mean.shape
         columns.append((name, [("there", "?"), ("count", "<i8"), ("mean", "<f8", shape), ("squares", "<f8", shape)]))
@@ -164,7 +167,7 @@ class _Shard:
 
     def _read_measures(self, row: int) -> Measures:
         found, known = {}, self._samples[row]
-        for name in (self._samples.dtype.names or ())[3:]:
+        for name in (self._samples.dtype.names or ())[len(COLUMNS) :]:
             there, count, mean, squares = known[name]
             if there:
                 found[name] = Moments(int(count), mean, squares)

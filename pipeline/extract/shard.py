@@ -57,8 +57,8 @@ ROW_BYTES = 16 << 10
 Contents = Mapping[str, bytes]
 """The contents of a sample's members by field."""
 
-
 Encoded = EncodedSample | PlacedSample
+"""A sample as bytes: put together, or as a kept shard has it."""
 
 
 @dataclass(frozen=True, eq=False)
