@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +91,24 @@ def _sample_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
     return np.dtype(columns)
 
 
+class Located(NamedTuple):
+    """Where a shard's samples stand and the contents of their members, in bytes: int64 `starts` and `strides`, both
+    (samples,); int64 `offsets` from there and `sizes`, both (members, samples), the meta last."""
+
+    starts: NDArray[np.int64]
+    strides: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
+def locate_samples(fields: Mapping[str, Field], meta_bytes: int, index: Index) -> Located:
+    """Of a shard with this index that pads its metas to so many bytes."""
+    layout = plan_layout(fields, meta_bytes)
+    varying = index["size"] if layout.varying else np.empty((len(index), 0), np.uint32)
+    strides = layout.measure(varying)
+    return Located(np.cumsum(strides) - strides, strides, *layout.place(varying))
+
+
 class ShardFile:
     """Reads the samples of a shard that is open, each held to its checksums: those in the index, and that of its frame,
     see `shardwright.encode.PlacedSample`."""
@@ -98,20 +116,17 @@ class ShardFile:
     def __init__(
         self, descriptor: int, fields: Mapping[str, Field], meta_bytes: int, index: Index, frames: Sequence[int]
     ) -> None:
-        layout = plan_layout(fields, meta_bytes)
+        located = locate_samples(fields, meta_bytes, index)
         self._descriptor = descriptor
         self._fields = fields
         self._keys = [key.decode() for key in index["key"].tolist()]
         self._checksums = list(map(tuple, index["crc32"].tolist()))
-        self._varying = list(map(tuple, index["size"].tolist())) if layout.varying else [()] * len(index)
+        varies = "size" in (index.dtype.names or ())
+        self._varying = list(map(tuple, index["size"].tolist())) if varies else [()] * len(index)
         self._frames = frames
-        sizes = np.array(self._varying, np.uint32).reshape(len(index), -1)
-        offsets, whole = layout.place(sizes)
-        self._places = [
-            list(zip(*each, strict=True)) for each in zip(offsets.T.tolist(), whole.T.tolist(), strict=True)
-        ]
-        strides = layout.measure(sizes)
-        self._spans = list(zip((np.cumsum(strides) - strides).tolist(), strides.tolist(), strict=True))
+        self._spans = list(zip(located.starts.tolist(), located.strides.tolist(), strict=True))
+        members = zip(located.offsets.T.tolist(), located.sizes.T.tolist(), strict=True)
+        self._places = [list(zip(offsets, sizes, strict=True)) for offsets, sizes in members]
 
     def read(self, row: int) -> PlacedSample:
         """One of the samples.

@@ -14,7 +14,7 @@ from pipeline.cache.identity import hash_method
 from pipeline.cache.objects import Objects, copy_by_link
 from pipeline.cache.rows import ENTRY, PIECE, Array, DamagedError, Rows
 from pipeline.extract.fields import FieldPlan
-from pipeline.extract.finished import SHARD, Written, decode_samples, encode_samples
+from pipeline.extract.finished import SHARD, Written, decode_samples, encode_samples, locate_samples
 from pipeline.extract.meta import describe_sample
 from pipeline.extract.moments import Moments
 from pipeline.extract.samples import AlignedSample
@@ -22,7 +22,6 @@ from pipeline.modalities.table import MODALITIES
 from pipeline.records import Drop, Reason
 from shardwright.canonical import encode_canonical
 from shardwright.encode import WrittenShard, encode_sample
-from shardwright.layout import plan_layout
 from shardwright.manifest import ShardRecord
 
 NOTHING = bytes(32)
@@ -132,13 +131,10 @@ def _find_features(
     plan: FieldPlan, written: WrittenShard, features: Sequence[Mapping[str, bytes]]
 ) -> tuple[Array, Array]:
     """Where the features stand in the shard. Not those of what was learned: they are of one vocabulary alone."""
-    layout, index = plan_layout(plan.fields, written.record.meta_bytes), written.index
-    sizes = index["size"] if layout.varying else np.empty((len(index), 0), np.uint32)
-    offsets, whole = layout.place(sizes)
-    strides = layout.measure(sizes)
-    places = np.empty(offsets.T.shape, PIECE)  # of all members of all samples
-    places["offset"] = offsets.T + (np.cumsum(strides) - strides)[:, None]
-    places["size"], places["crc32"] = whole.T, index["crc32"]
+    located = locate_samples(plan.fields, written.record.meta_bytes, written.index)
+    places = np.empty(located.offsets.T.shape, PIECE)  # of all members of all samples
+    places["offset"] = (located.starts + located.offsets).T
+    places["size"], places["crc32"] = located.sizes.T, written.index["crc32"]
     entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
     pieces: list[Array] = []
     count = 0
