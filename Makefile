@@ -27,9 +27,9 @@ $(PEERS_READY): pyproject.toml constraints-peers.txt
 	@touch $(PEERS_READY)
 
 repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder run it on your own data
-	@$(BIN)/python -m pipeline.choose_params $(if $(PARAMS),--params '$(PARAMS)') $(if $(DATA),--data '$(DATA)') $(if $(FORCE),--force)
+	@$(BIN)/python -m pipeline.config.choose_params $(if $(PARAMS),--params '$(PARAMS)') $(if $(DATA),--data '$(DATA)') $(if $(FORCE),--force)
 	@dvc repro --quiet
-	@$(BIN)/python -m pipeline.closing
+	@$(BIN)/python -m pipeline.runtime.closing
 
 test: $(READY)  ## the tests that run all the time: half of them on each of two cores
 	@$(MAKE) --no-print-directory --jobs=2 test-a-to-i test-j-to-z
@@ -54,11 +54,11 @@ format: $(READY)  ## put the code into the project's format
 	@ruff check --fix .
 
 generated: $(READY)  ## write dvc.yaml and schemas/ anew from the code
-	@$(BIN)/python -m pipeline.graph
-	@$(BIN)/python -m pipeline.schemas
+	@$(BIN)/python -m pipeline.codegen.dvc_yaml
+	@$(BIN)/python -m pipeline.codegen.json_schemas
 
 demo-site: $(READY)  ## serve the demo web site on this machine, to look at it
-	@$(BIN)/python -m pipeline.demo
+	@$(BIN)/python -m demo
 
 demo-table: $(READY)  ## every subset of the modalities, three seeds each, on the shards there are
 	@$(BIN)/python -m benchmarks.demo_table

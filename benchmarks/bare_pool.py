@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.apart import write_outcome
+from pipeline.config.params import check_block, read_params
+from pipeline.extract.aligned_samples import Tables, read_corpus
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.samples import Tables, read_corpus
 from pipeline.modalities.modality import Item
 from pipeline.modalities.table import MODALITIES
-from pipeline.params import check_block, read_params
-from pipeline.store import TarReader
+from pipeline.tables.blob_store import TarReader
 
 CHUNK = 32
 """Samples a task."""

@@ -17,7 +17,7 @@ from statistics import median
 from benchmarks.apart import MARK, SHOWN_LINES, FailedError
 from benchmarks.make_tensors import SIZES, write_shardwright
 from benchmarks.memory_group import NoGroupError, drop_caches, limit_memory
-from shardwright.readwindows import Blocks
+from shardwright.loading.window_reader import Blocks
 
 RESULT = Path("benchmarks/results/loader_cold.md")
 TARGET = 1.3

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from pipeline.execute import open_workers
-from pipeline.params import RunParams
-from tests.clusters import list_children
+from pipeline.config.params import RunParams
+from pipeline.runtime.executor import open_workers
+from tests.support.clusters import list_children
 
 Runner = Callable[[Sequence[float]], object]
 Opener = Callable[[int], AbstractContextManager[Runner]]

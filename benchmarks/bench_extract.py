@@ -25,7 +25,7 @@ from benchmarks.apart import run_apart
 from benchmarks.copies import BEFORE_EXTRACT, CHECKOUT, Changes, Copy
 from benchmarks.extract_corpora import SOUND, copy_stamps, make_speech
 from benchmarks.naive_prep import COEFFICIENTS, FFT, HOP, MELS, RATE, SIDE
-from pipeline.isolate.forker import ONE_THREAD
+from pipeline.runtime.sandbox.fork_server import ONE_THREAD
 
 RESULT = CHECKOUT / "benchmarks/results/extract.md"
 STAMPS = CHECKOUT.parent / "shared/data/stamps"

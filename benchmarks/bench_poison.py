@@ -16,12 +16,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cache.objects import Objects
-from pipeline.clean.check import MAX_ITEMS, MIN_TASKS
-from pipeline.execute import run_tasks
-from pipeline.params import RunParams
-from pipeline.records import MACHINE_REASONS, Rejection
-from tests.poison import POISONS, PoisonChunk, compute_poison, make_chunk
+from pipeline.cache.object_store import Objects
+from pipeline.clean.check_items import MAX_ITEMS, MIN_TASKS
+from pipeline.config.params import RunParams
+from pipeline.runtime.executor import run_tasks
+from pipeline.tables.drops import MACHINE_REASONS, Rejection
+from tests.support.poison import POISONS, PoisonChunk, compute_poison, make_chunk
 
 MIXES = {
     "clean": (),

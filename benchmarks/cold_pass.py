@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.apart import write_outcome
 from benchmarks.limits import open_raw
 from shardwright import Loader, ShardDataset
-from shardwright.readwindows import Blocks
+from shardwright.loading.window_reader import Blocks
 
 BATCH = 64
 RANDOM_BATCHES = 64

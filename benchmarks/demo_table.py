@@ -15,14 +15,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from pipeline.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
-from pipeline.evaluate.evaluation import evaluate
+from pipeline.config.params import RunParams, check_block, read_params
 from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.step import evaluate
 from pipeline.evaluate.subsets import Subset, list_subsets, name_subset
-from pipeline.params import RunParams, check_block, read_params
-from pipeline.stage import Workspace
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.train.params import TrainParams
-from pipeline.train.training import train
+from pipeline.train.step import train
 
 RESULT = Path("benchmarks/results/demo_table.md")
 

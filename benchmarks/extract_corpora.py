@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.demo.media import set_ogg_serial
+from demo.media import set_ogg_serial
 from pipeline.formats.png import SIGNATURE
 
 RATE = 16_000

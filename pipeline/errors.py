@@ -8,7 +8,7 @@ PipelineError               one clear message for the person at the terminal; th
 ├── MachineDrops            items were dropped that a larger or faster machine would have kept
 └── RunningElsewhere        another run holds this folder
 
-Bad data is not an exception: it is a row of `dropped.parquet` (see `pipeline.records`).
+Bad data is not an exception: it is a row of `dropped.parquet` (see `pipeline.tables.drops`).
 """
 
 

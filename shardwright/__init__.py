@@ -7,18 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shardwright.batches import Skip
-    from shardwright.dataset import ShardDataset
-    from shardwright.decode import Sound
-    from shardwright.encode import EncodedShard, Sample, WrittenShard, encode_shard, write_shard
+    from shardwright.datasets.mix import Mix
+    from shardwright.datasets.shard_dataset import ShardDataset
     from shardwright.errors import DamageError, ExistsError, FormatError, ShardwrightError, StateError
-    from shardwright.field import Field
-    from shardwright.foreign import ForeignDataset
-    from shardwright.foreign_build import Indexing, index_shards
-    from shardwright.foreign_limits import Limits
-    from shardwright.jpeg import encode_jpeg
-    from shardwright.loader import Loader
-    from shardwright.manifest import (
+    from shardwright.format.encode import EncodedShard, Sample, WrittenShard, encode_shard, write_shard
+    from shardwright.format.field import Field
+    from shardwright.format.jpeg import encode_jpeg
+    from shardwright.format.manifest import (
         FileRecord,
         Manifest,
         ShardRecord,
@@ -28,24 +23,29 @@ if TYPE_CHECKING:
         read_manifest,
         write_manifest,
     )
-    from shardwright.mix import Mix
-    from shardwright.readwindows import Blocks
-    from shardwright.verification import Problem, Report, verify
-    from shardwright.writer import ShardWriter, write_split
+    from shardwright.format.verify import Problem, Report, verify
+    from shardwright.format.writer import ShardWriter, write_split
+    from shardwright.loading.batch_reader import Skip
+    from shardwright.loading.loader import Loader
+    from shardwright.loading.window_reader import Blocks
+    from shardwright.webdataset.build_index import Indexing, index_shards
+    from shardwright.webdataset.dataset import ForeignDataset
+    from shardwright.webdataset.decode import Sound
+    from shardwright.webdataset.limits import Limits
 
 _HOMES = {
-    "batches": ("Skip",),
-    "dataset": ("ShardDataset",),
-    "decode": ("Sound",),
-    "encode": ("EncodedShard", "Sample", "WrittenShard", "encode_shard", "write_shard"),
+    "loading.batch_reader": ("Skip",),
+    "datasets.shard_dataset": ("ShardDataset",),
+    "webdataset.decode": ("Sound",),
+    "format.encode": ("EncodedShard", "Sample", "WrittenShard", "encode_shard", "write_shard"),
     "errors": ("DamageError", "ExistsError", "FormatError", "ShardwrightError", "StateError"),
-    "field": ("Field",),
-    "foreign": ("ForeignDataset",),
-    "foreign_build": ("Indexing", "index_shards"),
-    "foreign_limits": ("Limits",),
-    "jpeg": ("encode_jpeg",),
-    "loader": ("Loader",),
-    "manifest": (
+    "format.field": ("Field",),
+    "webdataset.dataset": ("ForeignDataset",),
+    "webdataset.build_index": ("Indexing", "index_shards"),
+    "webdataset.limits": ("Limits",),
+    "format.jpeg": ("encode_jpeg",),
+    "loading.loader": ("Loader",),
+    "format.manifest": (
         "FileRecord",
         "Manifest",
         "ShardRecord",
@@ -55,10 +55,10 @@ _HOMES = {
         "read_manifest",
         "write_manifest",
     ),
-    "mix": ("Mix",),
-    "readwindows": ("Blocks",),
-    "verification": ("Problem", "Report", "verify"),
-    "writer": ("ShardWriter", "write_split"),
+    "datasets.mix": ("Mix",),
+    "loading.window_reader": ("Blocks",),
+    "format.verify": ("Problem", "Report", "verify"),
+    "format.writer": ("ShardWriter", "write_split"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

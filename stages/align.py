@@ -4,9 +4,9 @@ import sys
 
 from pipeline.align.params import AlignParams
 from pipeline.align.step import align
-from pipeline.contracts import ALIGNED_FOLDER
-from pipeline.records import Outcome
-from pipeline.stage import Stage, run_stage
+from pipeline.runtime.run_stage import Stage, run_stage
+from pipeline.tables.contracts import ALIGNED_FOLDER
+from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:

@@ -4,9 +4,9 @@ import sys
 
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import clean
-from pipeline.contracts import CLEANED_FOLDER
-from pipeline.records import Outcome
-from pipeline.stage import Stage, run_stage
+from pipeline.runtime.run_stage import Stage, run_stage
+from pipeline.tables.contracts import CLEANED_FOLDER
+from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:

@@ -2,12 +2,12 @@
 
 import sys
 
-from pipeline.contracts import CRAWLED_FOLDER
+from demo.params import DemoParams
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
-from pipeline.demo.params import DemoParams
-from pipeline.records import Outcome
-from pipeline.stage import Stage, run_stage
+from pipeline.runtime.run_stage import Stage, run_stage
+from pipeline.tables.contracts import CRAWLED_FOLDER
+from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:

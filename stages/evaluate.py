@@ -2,11 +2,11 @@
 
 import sys
 
-from pipeline.contracts import REPORT_FOLDER
-from pipeline.evaluate.evaluation import evaluate
 from pipeline.evaluate.params import EvaluateParams
-from pipeline.records import Outcome
-from pipeline.stage import Stage, run_stage
+from pipeline.evaluate.step import evaluate
+from pipeline.runtime.run_stage import Stage, run_stage
+from pipeline.tables.contracts import REPORT_FOLDER
+from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:

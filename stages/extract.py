@@ -2,11 +2,11 @@
 
 import sys
 
-from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.step import extract
-from pipeline.records import Outcome
-from pipeline.stage import Stage, run_stage
+from pipeline.runtime.run_stage import Stage, run_stage
+from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
+from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:

@@ -2,11 +2,11 @@
 
 import sys
 
-from pipeline.contracts import INGESTED_FOLDER
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
-from pipeline.records import Outcome
-from pipeline.stage import Stage, run_stage
+from pipeline.runtime.run_stage import Stage, run_stage
+from pipeline.tables.contracts import INGESTED_FOLDER
+from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:

@@ -2,11 +2,11 @@
 
 import sys
 
-from pipeline.contracts import MODEL_FOLDER
-from pipeline.records import Outcome
-from pipeline.stage import Stage, run_stage
+from pipeline.runtime.run_stage import Stage, run_stage
+from pipeline.tables.contracts import MODEL_FOLDER
+from pipeline.tables.drops import Outcome
 from pipeline.train.params import TrainParams
-from pipeline.train.training import train
+from pipeline.train.step import train
 
 
 def step(stage: Stage) -> Outcome:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from tests.demo_run import Run
+    from tests.support.demo_run import Run
 
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
@@ -19,6 +19,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
     """The demo, run as far as the shards; for reading only."""
-    from tests.demo_run import Run  # with the whole pipeline, which tests of the shards do without
+    from tests.support.demo_run import Run  # with the whole pipeline, which tests of the shards do without
 
     return Run(tmp_path_factory.mktemp("demo"))

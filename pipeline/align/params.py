@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from pipeline.contracts import MODALITIES
-from pipeline.params import Params, Share, Strings
+from pipeline.config.params import Params, Share, Strings
+from pipeline.tables.contracts import MODALITIES
 
 Policy = Literal["drop", "group", "keep"]
 STRICTNESS: tuple[Policy, ...] = ("keep", "group", "drop")

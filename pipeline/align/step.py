@@ -3,15 +3,15 @@
 from collections import Counter
 from pathlib import Path
 
+from pipeline.align.assign_splits import PlacedSample, check_splits
 from pipeline.align.params import AlignParams
-from pipeline.align.plan import Plan, plan_samples
-from pipeline.align.split import PlacedSample, check_splits
-from pipeline.columns import read_batches
-from pipeline.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES, SPLITS
+from pipeline.align.plan_samples import Plan, plan_samples
 from pipeline.errors import InputError
-from pipeline.records import Outcome, Reason, check_drop_share
-from pipeline.stage import Workspace
-from pipeline.tables import Row, write_dropped, write_table
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES, SPLITS
+from pipeline.tables.drops import Outcome, Reason, check_drop_share
+from pipeline.tables.parquet import Row, write_dropped, write_table
+from pipeline.tables.row_files import read_batches
 
 CLUSTERS = ("id", "exact_cluster", "near_cluster")
 SHARED = (*CLUSTERS, "source", "part", "modality", "page", "label", "page_label", "sample", "group", "split")

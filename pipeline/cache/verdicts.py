@@ -1,9 +1,9 @@
 """A verdict on an item as the bytes of a cache entry."""
 
-from pipeline.cache.rows import DamagedError, Entry
-from pipeline.records import Reason, Rejection
-from shardwright.canonical import decode_json, encode_canonical
+from pipeline.cache.pack_index import DamagedError, Entry
+from pipeline.tables.drops import Reason, Rejection
 from shardwright.errors import FormatError
+from shardwright.format.canonical_json import decode_json, encode_canonical
 
 
 def encode_rejection(fingerprint: bytes, rejection: Rejection) -> Entry:

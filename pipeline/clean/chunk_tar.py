@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cache.objects import Objects, copy_by_link
-from pipeline.cache.rows import ENTRY, PIECE, DamagedError, Rows
-from shardwright.publish import write_file
-from shardwright.tar import BLOCK, END, count_padding, encode_member
+from pipeline.cache.object_store import Objects, copy_by_link
+from pipeline.cache.pack_index import ENTRY, PIECE, DamagedError, Rows
+from shardwright.format.atomic_write import write_file
+from shardwright.format.tar import BLOCK, END, count_padding, encode_member
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pipeline.modalities.audio import AudioCheck
-from pipeline.modalities.image import ImageCheck
-from pipeline.modalities.text_check import TextCheck
-from pipeline.modalities.video import VideoCheck
-from pipeline.params import Params, Share
+from pipeline.config.params import Params, Share
+from pipeline.modalities.audio.modality import AudioCheck
+from pipeline.modalities.image.modality import ImageCheck
+from pipeline.modalities.text.check import TextCheck
+from pipeline.modalities.video.modality import VideoCheck
 
 
 class Nearness(NamedTuple):
     """Two items are near if their fingerprints differ in at most `bits` of 64, and their thumbnails, brought to one
-    brightness and contrast (`pipeline.clean.level`), by at most `difference` levels of 256 on average."""
+    brightness and contrast (`pipeline.clean.near_duplicates`), by at most `difference` levels of 256 on average."""
 
     bits: int
     difference: float

@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 
-from pipeline.cache.find import find_entries
-from pipeline.cache.prune import Use, prune
-from pipeline.clean.checking import Checking
-from pipeline.clean.items import Folders, Wanted, read_items
+from pipeline.cache.evict import Use, prune
+from pipeline.cache.lookup import find_entries
+from pipeline.clean.cleaned_table import write_items
+from pipeline.clean.item_columns import Folders, Wanted, read_items
 from pipeline.clean.params import CleanParams
-from pipeline.clean.table import write_items
-from pipeline.contracts import CLEANED_FOLDER
-from pipeline.execute import open_workers
-from pipeline.records import Outcome, check_drop_share, check_machine_drops
-from pipeline.stage import Workspace
-from pipeline.tables import write_dropped
+from pipeline.clean.run_checks import Checking
+from pipeline.runtime.executor import open_workers
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.contracts import CLEANED_FOLDER
+from pipeline.tables.drops import Outcome, check_drop_share, check_machine_drops
+from pipeline.tables.parquet import write_dropped
 
 
 def clean(params: CleanParams, workspace: Workspace) -> Outcome:

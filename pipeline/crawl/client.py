@@ -18,14 +18,34 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from pipeline.crawl.addresses import ListedHost
-from pipeline.crawl.exchange import Exchange, Limit, reject_size, request
+from pipeline.crawl.http_request import Exchange, Limit, reject_size, request
 from pipeline.crawl.journal import Body, Journal
-from pipeline.crawl.pace import Pace
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES
 from pipeline.crawl.urls import find_host, find_site
-from pipeline.records import Reason, Rejection
+from pipeline.tables.drops import Reason, Rejection
+
+
+class Pace:
+    """`delay` may be raised while requests are waiting, when robots.txt asks for more."""
+
+    def __init__(self, at_a_time: int, delay: float) -> None:
+        self.delay = delay
+        self._slots = asyncio.Semaphore(at_a_time)
+        self._next_start = 0.0
+
+    @asynccontextmanager
+    async def take_turn(self) -> AsyncIterator[None]:
+        """Wait for a slot and for the time to start, and hold the slot."""
+        async with self._slots:
+            now = asyncio.get_running_loop().time()
+            start = max(now, self._next_start)
+            self._next_start = start + self.delay
+            if start > now:
+                await asyncio.sleep(start - now)
+            yield
+
 
 MAX_CONNECTIONS = 256
 """To all hosts together; leaves room under the usual limit of 1,024 open files."""

@@ -18,10 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-from pipeline.crawl.exchange import Exchange, decode_head, encode_head
+from pipeline.crawl.http_request import Exchange, decode_head, encode_head
 from pipeline.errors import InputError
-from pipeline.store import Place, TarReader
-from shardwright.publish import sync_behind
+from pipeline.tables.blob_store import Place, TarReader
+from shardwright.format.atomic_write import sync_behind
 
 MAGIC = b"\xf1SWCRAWL"
 """At the start of each record; found again behind one that is damaged."""

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from pipeline.config.params import Params, Strings
 from pipeline.crawl.addresses import parse_endpoint
-from pipeline.params import Params, Strings
 
 
 class UrlList(Params):

@@ -9,21 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.contracts import CRAWLED, CRAWLED_FOLDER
+from demo.params import DemoParams
+from pipeline.cache.module_sources import ROOT, find_source_files
 from pipeline.crawl.addresses import Endpoint, ListedHost, parse_endpoint
-from pipeline.crawl.lists import ListedUrl, read_lists
 from pipeline.crawl.params import CrawlParams
-from pipeline.demo.params import DemoParams
-from pipeline.progress import show_progress
-from pipeline.records import Drop, Outcome
-from pipeline.source import ROOT, find_source_files
-from pipeline.stage import Workspace
-from pipeline.tables import write_dropped, write_table
+from pipeline.crawl.url_lists import ListedUrl, read_lists
+from pipeline.runtime.progress import show_progress
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.tables.drops import Drop, Outcome
+from pipeline.tables.parquet import write_dropped, write_table
 
 if TYPE_CHECKING:
-    from pipeline.crawl.bodies import Bodies
+    from pipeline.crawl.breadth_first import Tried
     from pipeline.crawl.journal import Body, Journal
-    from pipeline.crawl.walk import Tried
+    from pipeline.crawl.write_bodies import Bodies
 
 DEMO_HOST = "demo.test"
 """Where the demo is found; reserved for tests (RFC 2606), so that no real host is ever asked for it."""
@@ -78,8 +78,8 @@ def _open_demo(demo: DemoParams, stack: ExitStack) -> Callable[[], Endpoint]:
 
     def open_demo() -> Endpoint:
         if not opened:
-            from pipeline.demo.plan import plan_site
-            from pipeline.demo.server import serve
+            from demo.plan import plan_site
+            from demo.server import serve
 
             server = stack.enter_context(serve(plan_site(demo)))
             opened.append(parse_endpoint(f"127.0.0.1:{server.port}"))
@@ -91,8 +91,8 @@ def _open_demo(demo: DemoParams, stack: ExitStack) -> Callable[[], Endpoint]:
 def _describe_demo(demo: DemoParams) -> str:
     """What decides the demo's content: its params and its code, but for comments."""
     digest = hashlib.sha256(demo.model_dump_json().encode())
-    for path in find_source_files("pipeline.demo.server"):
-        if path.startswith("pipeline/demo/"):
+    for path in find_source_files("demo.server"):
+        if path.startswith("demo/"):
             digest.update(ast.dump(ast.parse((ROOT / path).read_text(encoding="utf-8"))).encode())
     return digest.hexdigest()
 
@@ -104,9 +104,9 @@ async def _walk(
     workspace: Workspace,
     journal: "Journal",
 ) -> Haul:
+    from pipeline.crawl.breadth_first import Walk, visit_level
     from pipeline.crawl.client import open_client
-    from pipeline.crawl.visit import Visitor
-    from pipeline.crawl.walk import Walk, visit_level
+    from pipeline.crawl.visit_url import Visitor
 
     walk = Walk(params)
     async with open_client(params, hosts, journal) as client:
@@ -120,7 +120,7 @@ async def _walk(
 
 
 def _write(haul: Haul, journal: Path, workspace: Workspace) -> Outcome:
-    from pipeline.crawl.bodies import Bodies
+    from pipeline.crawl.write_bodies import Bodies
 
     folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*haul.bad_rows, *haul.repeated], Bodies(journal)
     write_table(folder / "crawl.parquet", _build_rows(haul, bodies, drops), CRAWLED)

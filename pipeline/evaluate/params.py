@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.params import Params
+from pipeline.config.params import Params
 
 
 class EvaluateParams(Params):

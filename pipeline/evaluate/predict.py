@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.evaluate.subsets import Subset, list_subsets
 from pipeline.models.batches import Batch, Order, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.models.scores import Counts, Floats
-from pipeline.params import RunParams
-from pipeline.progress import show_progress
+from pipeline.runtime.progress import show_progress
 from shardwright import ShardDataset
 
 

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from pipeline.modalities.image import ImageFeatures
-from pipeline.modalities.sound_features import AudioFeatures
-from pipeline.modalities.text_features import TextFeatures
-from pipeline.modalities.video import VideoFeatures
-from pipeline.params import Params, Share, Strings
+from pipeline.config.params import Params, Share, Strings
+from pipeline.modalities.audio.features import AudioFeatures
+from pipeline.modalities.image.modality import ImageFeatures
+from pipeline.modalities.text.params import TextFeatures
+from pipeline.modalities.video.modality import VideoFeatures
 
 MAX_SHARDS = 2**19
 """Of a split: the largest power of two that the six digits of a shard's name can count."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from typing import Any
 
+from pipeline.cache.module_sources import hash_source
+from pipeline.extract.aligned_samples import AlignedSample
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.samples import AlignedSample
 from pipeline.modalities.table import MODALITIES
-from pipeline.source import hash_source
-from shardwright.manifest import Source
+from shardwright.format.manifest import Source
 
 LIBRARIES = (
     "av",

@@ -1,29 +1,79 @@
 """The step: plan everything, compute what the cache lacks, make the shards, and write down what they are."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.cache.find import find_entries
-from pipeline.cache.objects import Objects
-from pipeline.cache.prune import Use, prune
-from pipeline.contracts import EXTRACT_FOLDER, SHARDS_FOLDER, SPLITS
+from pipeline.cache.evict import Use, prune
+from pipeline.cache.lookup import find_entries
+from pipeline.cache.object_store import Objects
 from pipeline.errors import InputError, LedgerError
-from pipeline.execute import open_workers
-from pipeline.extract.compute import load_libraries
-from pipeline.extract.corpus import plan_corpus
-from pipeline.extract.dataset import write_dataset
-from pipeline.extract.making import Making
+from pipeline.extract.build_dataset import Making
+from pipeline.extract.compute_features import load_libraries
+from pipeline.extract.field_statistics import Moments
+from pipeline.extract.make_shard import ShardResult
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.provenance import describe_making
-from pipeline.isolate.host import prepare_processes
-from pipeline.records import Outcome, check_drop_share, check_machine_drops
-from pipeline.stage import Workspace
-from pipeline.tables import write_dropped
-from shardwright.canonical import encode_canonical
-from shardwright.index import read_index
-from shardwright.manifest import Manifest, read_manifest
-from shardwright.publish import write_file
+from pipeline.extract.plan_corpus import plan_corpus
+from pipeline.extract.plan_fields import FieldPlan
+from pipeline.extract.plan_shards import PlannedShard
+from pipeline.extract.provenance import Terms, describe_making, list_sources
+from pipeline.extract.shard_recipe import Recipe
+from pipeline.runtime.executor import open_workers
+from pipeline.runtime.run_stage import Workspace
+from pipeline.runtime.sandbox.worker_pool import prepare_processes
+from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER, SPLITS
+from pipeline.tables.drops import Outcome, check_drop_share, check_machine_drops
+from pipeline.tables.parquet import write_dropped
+from shardwright.format.atomic_write import write_file
+from shardwright.format.canonical_json import encode_canonical
+from shardwright.format.index import read_index
+from shardwright.format.manifest import FileRecord, Manifest, Split, Statistics, read_manifest, write_manifest
+from shardwright.format.writer import write_split
+
+Made = Sequence[tuple[PlannedShard, ShardResult]]
+"""Every planned shard with what became of it, in order."""
+
+
+def write_dataset(root: Path, recipe: Recipe, made: Made) -> Manifest:
+    """Write the index of each split and `dataset.json`; the shards are there already."""
+    plan, learned = recipe.plan, recipe.learned
+    manifest = Manifest(
+        fields=plan.fields,
+        splits=write_splits(root, plan, made),
+        classes=plan.classes,
+        vocabulary=FileRecord(learned.path.name, learned.sha256) if learned else None,
+        statistics=join_statistics(result.shard.moments for _, result in made),
+        extract={
+            "modalities": {name: list(fields) for name, fields in plan.modalities.items()},
+            "params": {name: params.model_dump(mode="json") for name, params in plan.params.items()},
+        },
+        sources=list_sources(sum((result.terms for _, result in made), Counter[Terms]())),
+    )
+    write_manifest(root, manifest)
+    return manifest
+
+
+def write_splits(root: Path, plan: FieldPlan, made: Made) -> dict[str, Split]:
+    """Write an index for each split that has a shard, and give the manifest's part about them."""
+    splits = {}
+    for split in sorted({shard.split for shard, _ in made}):
+        written = [
+            result.shard.written for shard, result in made if shard.split == split and result.shard.written is not None
+        ]
+        if written:
+            splits[split] = write_split(root / split, plan.fields, written)
+    return splits
+
+
+def join_statistics(parts: Iterable[Mapping[str, Moments]]) -> dict[str, Statistics] | None:
+    """The statistics of each field that has any, from the moments of the training shards in their order."""
+    joined: dict[str, Moments] = {}
+    for part in parts:
+        for name, moments in part.items():
+            joined[name] = joined[name].add(moments) if name in joined else moments
+    return {name: moments.describe() for name, moments in joined.items() if moments.count} or None
 
 
 def extract(params: ExtractParams, workspace: Workspace) -> Outcome:

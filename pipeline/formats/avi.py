@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipeline.formats.fault import FormatFault, Truncated
+from pipeline.formats.format_errors import FormatFault, Truncated
 from pipeline.formats.video_header import NO_VIDEO, VideoHeader, overwrite
 
 _KEPT = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.fault import FormatFault, Truncated
+from pipeline.formats.format_errors import FormatFault, Truncated
 
 _MARKER = b"fLaC"
 _STREAMINFO, _SEEKTABLE, _INVALID = 0, 3, 127

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipeline.formats.fault import FormatFault, Truncated
+from pipeline.formats.format_errors import FormatFault, Truncated
 from pipeline.formats.video_header import NO_VIDEO, VideoHeader, overwrite
 
 _EBML, _SEGMENT, _VOID = 0x1A45DFA3, 0x18538067, 0xEC

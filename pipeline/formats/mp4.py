@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.fault import FormatFault, Truncated
+from pipeline.formats.format_errors import FormatFault, Truncated
 from pipeline.formats.video_header import NO_VIDEO, VideoHeader, overwrite
 
 _KEPT_AT_TOP = (b"ftyp", b"moov", b"mdat", b"wide")

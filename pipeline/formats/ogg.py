@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.fault import FormatFault, Truncated
+from pipeline.formats.format_errors import FormatFault, Truncated
 
 _HEAD = struct.Struct("<4sBBqIIIB")  # capture, version, flags, granule, serial, sequence, CRC, number of segments
 _CAPTURE = b"OggS"

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.exif import UPRIGHT
-from pipeline.formats.exif import read_orientation as read_exif_orientation
-from pipeline.formats.fault import FormatFault, Truncated
+from pipeline.formats.exif_orientation import UPRIGHT
+from pipeline.formats.exif_orientation import read_orientation as read_exif_orientation
+from pipeline.formats.format_errors import FormatFault, Truncated
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_SIDE = 2**31 - 1

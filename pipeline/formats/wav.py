@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.fault import FormatFault, Truncated
+from pipeline.formats.format_errors import FormatFault, Truncated
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _KEPT = (b"fmt ", b"fact", b"data")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.params import Params, Share, Strings
+from pipeline.config.params import Params, Share, Strings
 
 TextLayout = Literal["whole", "first_line", "lines", "tagged_lines"]
 

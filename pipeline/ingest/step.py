@@ -8,23 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
 from pipeline.errors import InputError
-from pipeline.formats.fault import FormatFault
-from pipeline.formats.sniff import HEAD_BYTES, find_media_type, is_binary
-from pipeline.ingest.contents import Content, Contents, read_contents
-from pipeline.ingest.crawled import read_crawled
-from pipeline.ingest.folder import SOURCE, list_folder
-from pipeline.ingest.incoming import Incoming
-from pipeline.ingest.pages import PageFacts, check_selectors, read_page
+from pipeline.formats.format_errors import FormatFault
+from pipeline.formats.media_type import HEAD_BYTES, find_media_type, is_binary
 from pipeline.ingest.params import IngestParams
-from pipeline.ingest.table import read_said
-from pipeline.item_name import name_file
-from pipeline.progress import show_progress
-from pipeline.records import Drop, Outcome, Reason, Rejection, check_drop_share
-from pipeline.stage import Workspace
-from pipeline.store import Place, TarReader, TarStore
-from pipeline.tables import read_table, write_dropped, write_table
+from pipeline.ingest.read_contents import Content, Contents, read_contents
+from pipeline.ingest.read_page import PageFacts, check_selectors, read_page
+from pipeline.ingest.source_file import Incoming
+from pipeline.ingest.sources.crawl import read_crawled
+from pipeline.ingest.sources.folder import SOURCE, list_folder
+from pipeline.ingest.user_table import read_said
+from pipeline.runtime.progress import show_progress
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.blob_store import Place, TarReader, TarStore
+from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
+from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_drop_share
+from pipeline.tables.item_names import name_file
+from pipeline.tables.parquet import read_table, write_dropped, write_table
 
 
 def ingest(params: IngestParams, workspace: Workspace) -> Outcome:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from pipeline.params import Params
-from pipeline.records import Rejection
-from shardwright.field import Field
+from pipeline.config.params import Params
+from pipeline.tables.drops import Rejection
+from shardwright.format.field import Field
 
 if TYPE_CHECKING:
     import numpy as np

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.contracts import SPLITS
 from pipeline.errors import InputError
+from pipeline.tables.contracts import SPLITS
 from shardwright import Field, Loader, ShardDataset, read_manifest
 from shardwright.errors import ShardwrightError
-from shardwright.jpeg import decode_jpeg
+from shardwright.format.jpeg import decode_jpeg
 
 Batch = dict[str, Any]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.models.model import Architecture, Model
-from shardwright.canonical import decode_json, encode_canonical, hash_canonical
 from shardwright.errors import FormatError
-from shardwright.record import load_value
+from shardwright.format.canonical_json import decode_json, encode_canonical, hash_canonical
+from shardwright.format.dataclass_json import load_value
 
 RECORD_NAME = "model.json"
 BEST = "best.safetensors"

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
-from shardwright.canonical import decode_json
-from shardwright.manifest import FileRecord, Manifest
+from shardwright.format.canonical_json import decode_json
+from shardwright.format.manifest import FileRecord, Manifest
 
 MIN_STD = 1e-3
 """Of a channel that hardly varies in training: dividing by less would blow noise up into a signal."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.encoders import ENCODERS
-from pipeline.models.fusion import FUSIONS
+from pipeline.models.encoders.table import ENCODERS
+from pipeline.models.fusions import FUSIONS
 from pipeline.models.inputs import Input
 
 

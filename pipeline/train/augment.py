@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.inputs import Input
-from pipeline.train.draws import Draws
+from pipeline.train.keyed_random import Draws
 
 MAX_SHIFT = 1 / 16  # of a picture's side, 4 of 64 pixels, as in the CIFAR recipe (He et al. 2015: 4 of 32)
 MAX_ROLL = 1 / 8  # of a sound's length

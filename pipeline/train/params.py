@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.params import Params, Share
+from pipeline.config.params import Params, Share
 
 
 def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:

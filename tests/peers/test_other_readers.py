@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 
 from shardwright import Field, Sample, verify
-from shardwright.field import DTYPES
-from tests.shard_samples import Written, assert_same_arrays, make_arrays, write_samples
+from shardwright.format.field import DTYPES
+from tests.support.shard_samples import Written, assert_same_arrays, make_arrays, write_samples
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what other packages warn of is theirs
 

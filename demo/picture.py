@@ -1,0 +1,70 @@
+"""A thing's picture: its place at some hour, the thing in it, and sometimes fog before it."""
+
+import cv2
+import numpy as np
+
+from demo.canvas import Colour, Pen, mix, ring
+from demo.kinds import Kind, Place
+from demo.media import Pixels
+from demo.motifs import MOTIFS
+from demo.plan import Picture
+from demo.scenery import LIGHTS, Light, draw_scenery
+
+FOG_THING = 0.07
+"""How much of the thing shows through the fog: a hint to an eye that knows, less than the noise of a camera."""
+DARK: Colour = (40, 38, 56)
+"""There is no fog in a room: the lamp is out."""
+
+
+def draw_picture(kind: Kind, picture: Picture, rng: np.random.Generator) -> Pixels:
+    """The upright picture, shape (height, width, 3), or 4 with alpha where it is framed."""
+    pixels: Pixels = np.zeros((picture.height, picture.width, 3), np.uint8)
+    light = LIGHTS[rng.integers(len(LIGHTS))]
+    draw_scenery(picture.fog or kind.place, Pen(pixels, (0, 0), picture.height), light, rng)
+    with_thing = pixels.copy()
+    MOTIFS[kind.name].draw(place_thing(kind, with_thing, rng), light, rng)
+    if picture.fog:
+        with_thing = draw_fog(picture.fog, pixels, with_thing, light)
+    shaded = darken_corners(with_thing)
+    return frame(shaded) if picture.framed else shaded
+
+
+def place_thing(kind: Kind, pixels: Pixels, rng: np.random.Generator) -> Pen:
+    """The pen for the thing: somewhere near the middle, somewhat larger or smaller, leaning, facing either way."""
+    height, width = pixels.shape[:2]
+    motif = MOTIFS[kind.name]
+    unit = min(height, width) * motif.size * rng.uniform(0.8, 1.2)
+    ground = height * (motif.level + rng.uniform(-0.03, 0.03))
+    return Pen(
+        pixels,
+        origin=(width * rng.uniform(0.38, 0.62), ground - motif.foot * unit),
+        unit=unit,
+        turn=rng.uniform(-motif.tilt, motif.tilt),
+        mirrored=bool(rng.random() < 0.5),
+    )
+
+
+def draw_fog(place: Place, empty: Pixels, with_thing: Pixels, light: Light) -> Pixels:
+    """The place in fog or in the dark, and the thing in it only for those who know."""
+    hinted = cv2.addWeighted(empty, 1 - FOG_THING, with_thing, FOG_THING, 0)
+    blurred = cv2.GaussianBlur(hinted, (0, 0), empty.shape[0] / 90)
+    foggy = np.asarray(blurred, np.uint8)
+    veil = DARK if place is Place.ROOM else mix(light.low, (200, 204, 208), 0.6)
+    Pen(foggy, (0, 0), 1).wash(veil, 0.55)
+    return foggy
+
+
+def darken_corners(pixels: Pixels) -> Pixels:
+    """The picture a little darker toward its corners, as an old lens gives it."""
+    height, width = pixels.shape[:2]
+    down, across = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    shaded: Pixels = (pixels * (1 - 0.1 * (down**2 + across**2))[..., None]).astype(np.uint8)
+    return shaded
+
+
+def frame(pixels: Pixels) -> Pixels:
+    """The picture cut to an oval, with nothing around it: shape (height, width, 4)."""
+    height, width = pixels.shape[:2]
+    alpha = np.zeros((height, width, 3), np.uint8)
+    Pen(alpha, (width / 2, height / 2), 1).fill(ring((0, 0), (width / 2 - 2, height / 2 - 2)), (255, 255, 255))
+    return np.dstack([pixels, alpha[..., 0]])

@@ -1,0 +1,123 @@
+"""The site on a loopback port: HTTP/1.1, connections kept open, a thread a connection."""
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import SHUT_RDWR, socket
+from typing import Any, cast
+
+from demo.plan import Site
+from demo.site import Response, render
+
+
+class DemoServer(ThreadingHTTPServer):
+    """Serves one site; `requests` counts what was asked for, by path."""
+
+    request_queue_size = 256
+    # Closing waits for the threads, and open connections are shut down first: nothing is left behind.
+    daemon_threads = False
+
+    def __init__(self, site: Site, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), DemoHandler)
+        self.site = site
+        self.requests: Counter[str] = Counter()
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._connections: set[socket] = set()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return self.server_port
+
+    def count_request(self, path: str) -> int:
+        """Count one more request for the path; how many there were before."""
+        with self._lock:
+            self.requests[path] += 1
+            return self.requests[path] - 1
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Remember the connection, so that stopping can end it."""
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget the connection and close it."""
+        with self._lock:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Be silent where a client hung up, as a crawl does on what is too slow; show anything else."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    def stop(self) -> None:
+        """End the loop, every connection and every thread."""
+        self.stopping.set()
+        self.shutdown()
+        with self._lock:
+            for connection in self._connections:
+                try:
+                    connection.shutdown(SHUT_RDWR)
+                except OSError:  # the client was faster
+                    continue
+        self.server_close()
+
+
+class DemoHandler(BaseHTTPRequestHandler):
+    """Answers GET and HEAD; says nothing on the terminal."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "cabinet"
+    # Header and body leave in one write at once: in two, Nagle's algorithm and a delayed ACK cost 40 ms a request.
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        """Send what the site renders for the path."""
+        server = cast(DemoServer, self.server)
+        path = self.path.partition("?")[0]
+        response = render(server.site, path, server.count_request(path))
+        if response.delay and server.stopping.wait(response.delay):
+            self.close_connection = True
+            return
+        self.send(response)
+
+    def do_HEAD(self) -> None:
+        """The same without the body."""
+        self.do_GET()
+
+    def send(self, response: Response) -> None:
+        """Write a response; without its body to a HEAD."""
+        self.send_response(response.status)
+        for name, value in response.headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(response.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """The same date always: no clock in anything that may be stored."""
+        return "Thu, 01 Jan 1970 00:00:00 GMT"
+
+    def log_message(self, *args: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def serve(site: Site, port: int = 0) -> Iterator[DemoServer]:
+    """The site on 127.0.0.1 for as long as the block runs, on a free port unless one is given."""
+    server = DemoServer(site, port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join()

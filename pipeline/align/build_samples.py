@@ -1,0 +1,116 @@
+"""Puts the items that belong together into samples."""
+
+import hashlib
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from pipeline.align.params import Rule
+from pipeline.align.select_items import Candidate
+from pipeline.errors import InputError
+from pipeline.tables.drops import Drop, Reason, Rejection
+from pipeline.tables.item_names import name_item
+from pipeline.tables.parquet import Row
+
+MAX_STEM = 51  # with a dash and the hash 64 characters, the longest key that a shard takes
+HASH_DIGITS = 12  # 48 bits: a million samples of one stem collide with a chance of 0.2 %
+
+
+def make_key(material: str, apart: str = "") -> str:
+    """The key, `[A-Za-z0-9_-]{1,64}`, of the sample that was aligned by `material`, a path or a name.
+
+    `apart` goes into the hash alone: it tells samples of the same material apart.
+
+    `animals/birds/owl` gives `animals-birds-owl-` and 12 hex digits: the last components that fit whole, their
+    accents dropped, other characters as dashes. A material with nothing to read gives the stem `sample`.
+    """
+    digest = hashlib.sha256(f"{material}{apart}".encode()).hexdigest()[:HASH_DIGITS]
+    return f"{_make_stem(material) or 'sample'}-{digest}"
+
+
+def _make_stem(material: str) -> str:
+    plain = unicodedata.normalize("NFKD", material).encode("ascii", "ignore").decode()
+    plain = re.sub(r"\.[A-Za-z][A-Za-z0-9]{0,4}$", "", plain)  # a file's ending
+    parts = [part for part in (re.sub(r"[^A-Za-z0-9_]+", "-", piece).strip("-") for piece in plain.split("/")) if part]
+    stem = ""
+    for part in reversed(parts):
+        longer = f"{part}-{stem}" if stem else part
+        if len(longer) > MAX_STEM:
+            break
+        stem = longer
+    return stem or (parts[-1][:MAX_STEM] if parts else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Items that belong together, one a modality, in the order of the modalities.
+
+    `label` and `split` are what its items agree on; the split is None where it is left to the hash.
+    """
+
+    key: str
+    parts: Mapping[str, Candidate]
+    label: str | None = None
+    split: str | None = None
+
+    def drop(self, rejection: Rejection) -> list[Drop]:
+        """A ledger row for each of its items."""
+        return [rejection.drop(name_item(part.row)) for part in self.parts.values()]
+
+
+def gather_samples(candidates: Sequence[Candidate], rules: Mapping[str, Rule]) -> tuple[list[Sample], list[Drop]]:
+    """Samples in the order of their keys, and drops for items that are one too many or whose partners are missing.
+
+    Of several items of a modality the first by source, file, part and id is used.
+
+    Raises:
+        InputError: two samples would have the same key; the message names what they were aligned by.
+    """
+    drops: list[Drop] = []
+    gathered: dict[str, dict[str, Candidate]] = defaultdict(dict)
+    for candidate in sorted(candidates, key=lambda candidate: _order(candidate.row)):
+        parts = gathered[candidate.together]
+        first = parts.setdefault(candidate.row["modality"], candidate)
+        if first is not candidate:
+            drops.append(_drop_extra(candidate.row, first.row))
+    whole = {}
+    for together, parts in gathered.items():
+        missing = [name for name, rule in rules.items() if rule.required and name not in parts]
+        if missing:
+            drops += [_reject_partial(missing).drop(name_item(part.row)) for part in parts.values()]
+        else:
+            whole[together] = {name: parts[name] for name in rules if name in parts}
+    return _name_samples(whole), drops
+
+
+def _order(row: Row) -> tuple[str, str, str, str]:
+    return row["source"], row["file"], row["part"], row["id"]
+
+
+def _drop_extra(row: Row, used: Row) -> Drop:
+    detail = f"its sample already has {used['modality']}: {name_item(used)}"
+    return Drop(name_item(row), Reason.EXTRA_ITEM, detail, limit="1")
+
+
+def _reject_partial(missing: Sequence[str]) -> Rejection:
+    return Rejection(Reason.MISSING_PARTNER, f"its sample has no {' and no '.join(missing)}")
+
+
+def _name_samples(whole: Mapping[str, Mapping[str, Candidate]]) -> list[Sample]:
+    """Samples with their keys, in the order of the keys.
+
+    Pages of several hosts may have the same path: the first of them by URL has the path's key, for the others the URL
+    goes into the hash.
+    """
+    samples: dict[str, Sample] = {}
+    taken: dict[str, str] = {}
+    for together, parts in sorted(whole.items()):
+        material = next(iter(parts.values())).material
+        first = taken.setdefault(material, together)
+        key = make_key(material, apart="" if first == together else together)
+        if key in samples:
+            raise InputError(f"two samples have the key {key}: rename {together!r}, or leave it out by align.within")
+        samples[key] = Sample(key, parts)
+    return sorted(samples.values(), key=lambda sample: sample.key)

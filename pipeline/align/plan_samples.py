@@ -1,0 +1,49 @@
+"""The whole plan, from cleaned items to samples in splits: one pure function after another, each with its drops."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.align.assign_splits import PlacedSample, find_groups, place_samples, read_splits
+from pipeline.align.build_samples import gather_samples
+from pipeline.align.drop_duplicates import drop_duplicates
+from pipeline.align.label_samples import find_rare, label_samples
+from pipeline.align.params import AlignParams
+from pipeline.align.select_items import select_items
+from pipeline.tables.drops import Drop
+from pipeline.tables.parquet import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The samples, in the order of their keys, and a drop for each item that is in none of them."""
+
+    samples: Sequence[PlacedSample]
+    drops: Sequence[Drop]
+
+    @property
+    def items(self) -> int:
+        """Items used."""
+        return sum(len(placed.sample.parts) for placed in self.samples)
+
+
+def plan_samples(rows: Sequence[Row], params: AlignParams) -> Plan:
+    """What becomes of the cleaned items `rows`: each is in one sample, or has one drop. Their order does not matter.
+
+    Labels and given splits come before duplicates, so that a sample that will be dropped never stands for a good one;
+    rare labels come last, when it is known how many samples each label has.
+    """
+    candidates, drops = select_items(rows, params)
+    samples, incomplete = gather_samples(candidates, params.modalities.selected)
+    samples, unlabelled = label_samples(samples, params)
+    samples, unsplit = read_splits(samples, params)
+    samples, repeated = drop_duplicates(samples, params)
+    placed, torn = place_samples(samples, find_groups(samples, params), params)
+    rare = find_rare([each.sample for each in placed], params.min_samples)
+    drops += incomplete + unlabelled + unsplit + repeated + torn
+    kept = []
+    for each in placed:
+        if each.sample.label in rare:
+            drops += each.sample.drop(rare[each.sample.label])
+        else:
+            kept.append(each)
+    return Plan(kept, drops)

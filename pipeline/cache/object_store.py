@@ -1,0 +1,146 @@
+"""The files of the cache: objects of some megabytes, each with its rows beside it, written elsewhere and renamed.
+
+An object is a *pack*, written by a task for the items it has finished, or a file that a stage published, under a second
+name on the same disk (a copy where there can be none). The rows get their name after the object does: what has rows is
+whole. Nothing is ever opened for writing under its final name.
+"""
+
+import errno
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipeline.cache.pack_index import DamagedError, Entry, Rows, decode_rows, encode_rows, lay_out
+from pipeline.runtime.stopwatch import clock
+
+PACK = ".pack"
+ROWS = ".rows"
+
+CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS)
+"""What `link` answers where a file can have no second name: another disk, a file system without hard links, a file of
+somebody else, too many names."""
+
+
+class Objects:
+    """The objects under `<cache>/objects/`. Safe for several processes at once.
+
+    `work` is a folder on the same file system for what is not finished yet; a stage empties its own when it starts, so
+    nothing of a killed run stays behind.
+    """
+
+    def __init__(self, cache: Path, work: Path) -> None:
+        self.folder = cache / "objects"
+        self.work = work
+
+    def find_path(self, name: str) -> Path:
+        """Where the object is, or would be."""
+        return self.folder / name
+
+    def list_names(self) -> list[str]:
+        """The objects that have rows, sorted; published files after packs."""
+        names = [path.name.removesuffix(ROWS) for path in self.folder.glob(f"*{ROWS}")]
+        return sorted(names, key=lambda name: (not name.endswith(PACK), name))
+
+    def read_rows(self, name: str) -> Rows:
+        """The rows of an object that is there in its full size.
+
+        Raises:
+            DamagedError: it is not, or its rows are missing or damaged.
+        """
+        try:
+            rows = decode_rows((self.folder / f"{name}{ROWS}").read_bytes())
+            size = self.find_path(name).stat().st_size
+        except FileNotFoundError as error:
+            raise DamagedError from error
+        if size != rows.size:
+            raise DamagedError
+        return rows
+
+    def write_pack(self, entries: Sequence[Entry]) -> str:
+        """Store entries of different fingerprints as one pack and give its name."""
+        with clock("write cache"), self._make_file() as path:
+            with path.open("xb") as file:
+                for entry in entries:
+                    file.writelines(entry.pieces)
+            return self.publish_pack(path, lay_out(entries))
+
+    def publish_pack(self, path: Path, rows: Rows) -> str:
+        """Give a finished file with these rows its place as a pack, and give its name.
+
+        The name follows from the fingerprints: a task that runs twice writes one pack. Not synced to disk: what a power
+        cut takes from a pack its checksums show, and it is computed again.
+        """
+        name = hashlib.sha256(rows.entries["fingerprint"].tobytes()).hexdigest()[:32] + PACK
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.rename(self.find_path(name))
+        self._write_rows(name, rows)
+        return name
+
+    def adopt(self, name: str, published: Path, rows: Rows) -> None:
+        """Keep a finished file as the object `name`, in place of one that was there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._make_file() as path:
+            copy_by_link(published, path)
+            path.rename(self.find_path(name))
+        self._write_rows(name, rows)
+
+    def remove(self, name: str) -> None:
+        """Forget an object. Its rows go first, so that there never are rows without it."""
+        (self.folder / f"{name}{ROWS}").unlink(missing_ok=True)
+        self.find_path(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep others from pruning the cache meanwhile."""
+        with self._open_lock() as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def claim(self) -> Iterator[bool]:
+        """Have the cache alone; False, at once, if others hold it."""
+        with self._open_lock() as descriptor:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+            except BlockingIOError:
+                alone = False
+            yield alone
+
+    @contextmanager
+    def _open_lock(self) -> Iterator[int]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _write_rows(self, name: str, rows: Rows) -> None:
+        with self._make_file() as path:
+            path.write_bytes(encode_rows(rows))
+            path.rename(self.folder / f"{name}{ROWS}")
+
+    @contextmanager
+    def _make_file(self) -> Iterator[Path]:
+        """The path for a new file in the work folder; removed if it is still there at the end."""
+        path = self.work / f"object-{secrets.token_hex(8)}"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)  # also after a rename to another name of the same file, which does nothing
+
+
+def copy_by_link(source: Path, place: Path) -> None:
+    """Give the file `source` a second name; where it can have none, copy it."""
+    try:
+        os.link(source, place)
+    except OSError as error:
+        if error.errno not in CANNOT_LINK:
+            raise
+        shutil.copyfile(source, place)

@@ -1,0 +1,123 @@
+"""What stands in an object of the cache, and where: the small file beside each object.
+
+An entry is what was computed from one item, found by its fingerprint. It consists of one or more pieces, each a run of
+bytes in the object: the members of a sample stand apart in a shard, with tar headers between them.
+
+The file: a magic, the length of a JSON header as uint32, the header, the entries, the pieces, whatever else the maker
+of the object wants to keep, and the sha256 of all that. Numbers are little-endian.
+"""
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.errors import FormatError
+from shardwright.format.canonical_json import decode_json, encode_canonical
+
+MAGIC = b"SWROWS1\n"
+
+ENTRY = np.dtype([("fingerprint", "S32"), ("rejected", "?"), ("first", "<u4"), ("count", "<u2")])
+"""The entries of an object, sorted by fingerprint: whether it is a verdict and not a value, and which pieces it has."""
+
+PIECE = np.dtype([("offset", "<u8"), ("size", "<u8"), ("crc32", "<u4")])
+"""Where the pieces stand in the object, in bytes."""
+
+Array = NDArray[Any]
+
+
+class DamagedError(Exception):
+    """Something in the cache is missing or not as it was written. Nobody sees it: it is computed again."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was computed from one item: its bytes in pieces, or, where `rejected`, a verdict in one."""
+
+    fingerprint: bytes
+    pieces: Sequence[bytes]
+    rejected: bool = False
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What an object of `size` bytes holds; `about` is JSON and `extra` bytes, both the maker's own."""
+
+    size: int
+    entries: Array
+    pieces: Array
+    about: Mapping[str, Any] = field(default_factory=dict)
+    extra: bytes = b""
+
+
+class RowsBuilder:
+    """The rows of an object that is nothing but the pieces of entries, one after another. No fingerprint may repeat.
+
+    `size` is that of the object so far, in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._entries: list[tuple[bytes, bool, int, int]] = []
+        self._pieces: list[tuple[int, int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, entry: Entry) -> list[tuple[int, int, int]]:
+        """Put its pieces after those that there are; offset, size and crc32 of each."""
+        pieces = []
+        for piece in entry.pieces:
+            pieces.append((self.size, len(piece), zlib.crc32(piece)))
+            self.size += len(piece)
+        self._entries.append((entry.fingerprint, entry.rejected, len(self._pieces), len(pieces)))
+        self._pieces += pieces
+        return pieces
+
+    def finish(self) -> Rows:
+        """The rows of all that was added."""
+        entries = np.array(self._entries, ENTRY)
+        return Rows(self.size, entries[np.argsort(entries["fingerprint"])], np.array(self._pieces, PIECE))
+
+
+def lay_out(entries: Iterable[Entry]) -> Rows:
+    """The rows of an object that is nothing but these entries' pieces, see `RowsBuilder`."""
+    builder = RowsBuilder()
+    for entry in entries:
+        builder.add(entry)
+    return builder.finish()
+
+
+def encode_rows(rows: Rows) -> bytes:
+    """The file beside the object."""
+    header = encode_canonical(
+        {"size": rows.size, "entries": len(rows.entries), "pieces": len(rows.pieces), "about": dict(rows.about)}
+    )
+    parts = (struct.pack("<I", len(header)), header, rows.entries.tobytes(), rows.pieces.tobytes(), rows.extra)
+    content = MAGIC + b"".join(parts)
+    return content + hashlib.sha256(content).digest()
+
+
+def decode_rows(content: bytes) -> Rows:
+    """The rows of such a file.
+
+    Raises:
+        DamagedError: it is not as it was written, or was written by another version.
+    """
+    if not content.startswith(MAGIC) or hashlib.sha256(content[:-32]).digest() != content[-32:]:
+        raise DamagedError
+    start = len(MAGIC) + 4
+    (length,) = struct.unpack_from("<I", content, len(MAGIC))
+    try:
+        header = decode_json(content[start : start + length])
+        entries = np.frombuffer(content, ENTRY, header["entries"], start + length)
+        pieces = np.frombuffer(content, PIECE, header["pieces"], start + length + entries.nbytes)
+    except (FormatError, KeyError, ValueError) as error:
+        raise DamagedError from error
+    end = start + length + entries.nbytes + pieces.nbytes
+    return Rows(header["size"], entries, pieces, header["about"], content[end:-32])

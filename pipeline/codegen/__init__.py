@@ -1,0 +1,1 @@
+"""Generate `dvc.yaml` and `schemas/` from the code."""

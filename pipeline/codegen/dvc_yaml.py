@@ -1,0 +1,95 @@
+"""The stages as DVC sees them: what each one runs, reads, depends on and writes. `dvc.yaml` is written from here.
+
+DVC notices only what `dvc.yaml` names. So each stage lists every file of ours that it runs (found by
+`pipeline.cache.module_sources`), the folders that it reads and the blocks of `params.yaml` that it uses. `make
+generated` writes the
+file anew, and a test holds it to the code.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.cache.module_sources import find_source_files
+from pipeline.tables.contracts import (
+    ALIGNED_FOLDER,
+    CLEANED_FOLDER,
+    CRAWLED_FOLDER,
+    EXTRACT_FOLDER,
+    INGESTED_FOLDER,
+    MODEL_FOLDER,
+    REPORT_FOLDER,
+    SHARDS_FOLDER,
+)
+
+HEADER = """\
+# The stages. Written by `make generated` from pipeline/codegen/dvc_yaml.py, which finds the code that each stage runs.
+# Edit params.yaml to change what a stage does.
+"""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage: its name, the blocks of `params.yaml` it uses, what it reads and what it writes."""
+
+    name: str
+    params: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+
+
+NODES = (
+    Node("crawl", ("crawl", "demo"), (), (CRAWLED_FOLDER,)),
+    Node("ingest", ("ingest",), (CRAWLED_FOLDER,), (INGESTED_FOLDER,)),
+    Node("clean", ("clean",), (CRAWLED_FOLDER, INGESTED_FOLDER), (CLEANED_FOLDER,)),
+    Node("align", ("align",), (CLEANED_FOLDER,), (ALIGNED_FOLDER,)),
+    Node(
+        "extract",
+        ("extract",),
+        (CRAWLED_FOLDER, INGESTED_FOLDER, CLEANED_FOLDER, ALIGNED_FOLDER),
+        (SHARDS_FOLDER, EXTRACT_FOLDER),
+    ),
+    Node("train", ("train",), (SHARDS_FOLDER,), (MODEL_FOLDER,)),
+    Node("evaluate", ("evaluate",), (SHARDS_FOLDER, MODEL_FOLDER), (REPORT_FOLDER,)),
+)
+
+EXTRA_INPUTS = {"crawl": ["${crawl.lists_folder}"], "ingest": ["${ingest.root}"]}
+"""Inputs whose place is a setting."""
+
+
+def build_stages() -> dict[str, Any]:
+    """The content of `dvc.yaml`."""
+    stages = {
+        node.name: {
+            "cmd": f"python -m stages.{node.name}",
+            "params": list(node.params),
+            "deps": [
+                *EXTRA_INPUTS.get(node.name, []),
+                *(f"data/{folder}" for folder in node.reads),
+                *find_source_files(f"stages.{node.name}"),
+            ],
+            "outs": [f"data/{folder}" for folder in node.writes],
+        }
+        for node in NODES
+    }
+    report = f"data/{REPORT_FOLDER}"
+    return {
+        "stages": stages,
+        "metrics": [f"{report}/metrics.json"],
+        "plots": [
+            {f"{report}/confusion.csv": {"template": "confusion", "x": "actual", "y": "predicted"}},
+            {f"{report}/subsets.csv": {"template": "bar_horizontal", "x": "macro_f1", "y": "subset"}},
+            {f"data/{MODEL_FOLDER}/history.tsv": {"x": "epoch", "y": ["train_loss", "val_loss"]}},
+        ],
+    }
+
+
+def render_stages() -> str:
+    """The text of `dvc.yaml`."""
+    return HEADER + yaml.safe_dump(build_stages(), sort_keys=False, width=120)
+
+
+if __name__ == "__main__":
+    Path("dvc.yaml").write_text(render_stages(), encoding="utf-8")

@@ -1,0 +1,203 @@
+"""JSON Schemas of `params.yaml` and of all that crosses a stage boundary, made from the types. `make generated`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+
+from pipeline.config.check_params import BLOCKS, load_block_type
+from pipeline.config.params import Params
+from pipeline.extract.params import ExtractParams
+from pipeline.tables.contracts import SPLITS, TABLES
+from pipeline.tables.parquet import Columns
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Score = Annotated[float, Field(ge=0, le=1)] | None
+Count = Annotated[int, Field(ge=0)]
+Schema = dict[str, Any]
+
+
+class Document(BaseModel):
+    """A JSON object with these keys and no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class ExtractRecord(Document):
+    """`5_extract/extract_record.json`: what made the dataset, see `pipeline.extract.provenance`."""
+
+    dataset: Sha256
+    params: ExtractParams
+    source: Sha256
+    python: str
+    libraries: dict[str, str]
+
+
+class Vocabulary(Document):
+    """`5_shards/vocabulary.json`: the words that token ids count through, see `pipeline.modalities.text.modality`."""
+
+    words: Annotated[list[str], Field(min_length=2)]
+
+
+class BytePairs(BaseModel):
+    """A BPE model of the package `tokenizers`, which knows what its other keys mean."""
+
+    type: Literal["BPE"]
+    vocab: dict[str, Count]
+    merges: list[tuple[str, str] | str]
+
+
+class TokenizerFile(Document):
+    """`5_shards/tokenizer.json`, in place of `vocabulary.json` where tokens are byte pairs: what
+    `tokenizers.Tokenizer.from_file` reads, see `pipeline.modalities.text.byte_pairs`."""
+
+    version: str
+    truncation: Any
+    padding: Any
+    added_tokens: list[dict[str, Any]]
+    normalizer: Any
+    pre_tokenizer: dict[str, Any]
+    post_processor: Any
+    decoder: dict[str, Any]
+    model: BytePairs
+
+
+class ClassScores(Document):
+    """Of one class; null where a score is not defined."""
+
+    precision: Score
+    recall: Score
+    f1: Score
+    support: Count
+    predicted: Count
+
+
+class SubsetScores(Document):
+    """With one subset of the modalities."""
+
+    accuracy: Score
+    macro_f1: Score
+
+
+class Metrics(Document):
+    """`7_report/metrics.json`, see `pipeline.evaluate.metrics.build_metrics`."""
+
+    split: Literal[SPLITS]  # type: ignore[valid-type]  # the names stand in one place
+    samples: Count
+    accuracy: Score
+    accuracy_low: Score
+    accuracy_high: Score
+    macro_precision: Score
+    macro_recall: Score
+    macro_f1: Score
+    macro_f1_low: Score
+    macro_f1_high: Score
+    weighted_precision: Score
+    weighted_recall: Score
+    weighted_f1: Score
+    micro_precision: Score
+    micro_recall: Score
+    micro_f1: Score
+    subsets: dict[str, SubsetScores]
+    per_class: dict[str, ClassScores]
+    absent: list[str]
+    undefined: dict[str, str]
+
+
+def build_document_schemas() -> dict[str, Schema]:
+    """The schema of each file, by the file's name without its ending."""
+    return {
+        "dataset": build_manifest_schema(),
+        "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
+        "metrics": Metrics.model_json_schema(),
+        "model": build_model_schema(),
+        "tokenizer": TokenizerFile.model_json_schema(),
+        "vocabulary": Vocabulary.model_json_schema(),
+    }
+
+
+def build_manifest_schema() -> Schema:
+    """`5_shards/dataset.json`: the manifest, with what `to_json` adds to it."""
+    from shardwright.format.manifest import FORMAT, VERSIONS, Manifest
+
+    schema = build_record_schema(Manifest)
+    require(schema["$defs"]["Field"], name={"type": "string"})
+    require(schema["$defs"]["Split"], samples={"type": "integer", "minimum": 0})
+    schema["properties"]["fields"] = {"type": "array", "items": {"$ref": "#/$defs/Field"}, "minItems": 1}
+    schema["properties"]["sources_hash"] = describe_sha256()
+    require(schema, format={"const": FORMAT}, version={"enum": list(VERSIONS)}, hash=describe_sha256())
+    return schema
+
+
+def build_model_schema() -> Schema:
+    """`6_model/model.json`: the record, with what `write_record` adds to it."""
+    from pipeline.models.checkpoint import FORMAT, VERSION, ModelRecord
+
+    schema = build_record_schema(ModelRecord)
+    require(schema, format={"const": FORMAT}, version={"const": VERSION}, hash=describe_sha256())
+    return schema
+
+
+def build_record_schema(kind: type) -> Schema:
+    """The schema of a dataclass as JSON: nothing unknown in it, and of each docstring the first paragraph."""
+    schema = TypeAdapter(kind).json_schema(mode="serialization")
+    for part in (schema, *schema["$defs"].values()):
+        part["additionalProperties"] = False
+        part["description"] = part["description"].split("\n\n")[0]
+    return schema
+
+
+def require(schema: Schema, **properties: Schema) -> None:
+    """Add keys that have to be there."""
+    schema["properties"] |= properties
+    schema["required"] += list(properties)
+
+
+def describe_sha256() -> Schema:
+    """64 hex digits."""
+    return TypeAdapter(Sha256).json_schema()
+
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+JSON_TYPES = {"string": "string", "int64": "integer", "float64": "number", "bool": "boolean"}
+
+
+def build_params_schema() -> dict[str, Any]:
+    """The schema of a whole params file."""
+    blocks: dict[str, Any] = {name: (load_block_type(name), ...) for name in BLOCKS}
+    whole = create_model("ParamsFile", __base__=Params, **blocks)
+    return {"$schema": DRAFT, **whole.model_json_schema()}
+
+
+def build_table_schema(name: str, columns: Columns) -> dict[str, Any]:
+    """The schema of one row of a table, as JSON."""
+    properties = {
+        column: {"type": [JSON_TYPES[kind[:-1]], "null"] if kind.endswith("?") else JSON_TYPES[kind]}
+        for column, kind in columns.items()
+    }
+    return {
+        "$schema": DRAFT,
+        "title": f"a row of the {name} table",
+        "type": "object",
+        "properties": properties,
+        "required": list(columns),
+        "additionalProperties": False,
+    }
+
+
+def build_schemas() -> dict[str, dict[str, Any]]:
+    """Every schema by its file's name."""
+    tables = {f"{name}.schema.json": build_table_schema(name, columns) for name, columns in TABLES.items()}
+    documents = {f"{name}.schema.json": {"$schema": DRAFT, **s} for name, s in build_document_schemas().items()}
+    return {"params.schema.json": build_params_schema(), **tables, **documents}
+
+
+def render_schema(schema: dict[str, Any]) -> str:
+    """The text of a schema's file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    for name, schema in build_schemas().items():
+        (Path("schemas") / name).write_text(render_schema(schema), encoding="utf-8")

@@ -1,0 +1,155 @@
+"""Breadth first, level by level: what is tried, in which order, and which page it belongs to.
+
+A level is planned when all of the one before it has come in, in the order of its pages and of their links; so nothing
+depends on which answer came first.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline.config.params import RunParams
+from pipeline.crawl.links import Link, Links
+from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.url_lists import ListedUrl
+from pipeline.crawl.urls import BadUrl, canonicalize_url, find_site, redact_url
+from pipeline.crawl.visit_url import Visit
+from pipeline.runtime.progress import show_progress
+from pipeline.tables.drops import Drop, Reason, Rejection
+
+
+@dataclass(slots=True)
+class Tried:
+    """One URL of the crawl. `page` is the first page that refers to it, `embedder` the first that embeds it."""
+
+    url: str
+    depth: int = 0
+    page: str | None = None
+    embedder: str | None = None
+    listed: ListedUrl | None = None
+    follow: bool = False
+    rejection: Rejection | None = None
+    visit: Visit | None = None
+
+
+class Walk:
+    """The state of a crawl: every URL that it has come across, in `tried`, and in `passed_over` the counted rest."""
+
+    def __init__(self, params: CrawlParams) -> None:
+        self.tried: dict[str, Tried] = {}
+        self.repeated: list[Drop] = []
+        self.passed_over: list[Drop] = []
+        self._params = params
+        self._sites: set[str] = set()
+        self._wanted = 0
+
+    def plan_first_level(self, start: Iterable[str], listed: Iterable[ListedUrl]) -> list[Tried]:
+        """Start pages, then listed URLs; of several rows with one URL the first counts."""
+        level = []
+        for text in start:
+            try:
+                url, rejection = canonicalize_url(text), None
+                self._sites.add(find_site(url))
+            except BadUrl as bad:
+                url, rejection = redact_url(text), Rejection(Reason.BAD_URL, str(bad))
+            if url not in self.tried:
+                level.append(self._add(Tried(url, follow=True, rejection=rejection)))
+        for row in listed:
+            known = self.tried.get(row.url)
+            if known is None:
+                level.append(self._add(Tried(row.url, listed=row)))
+            elif known.listed is None:
+                known.listed = row
+            else:
+                self.repeated.append(Drop(row.key, Reason.DUPLICATE, f"the same URL as {known.listed.key}"))
+        return [one for one in level if one.rejection is None]
+
+    def plan_next_level(self, level: Sequence[Tried]) -> list[Tried]:
+        """What the pages of a finished level refer to and nothing referred to before."""
+        for one in level:
+            # Many start pages redirect (to https, to www): their links are within the host that they arrive at.
+            if one.depth == 0 and one.follow and one.visit and not one.visit.rejection:
+                self._sites.add(find_site(one.visit.final_url or one.url))
+        planned = []
+        for one in level:
+            if one.visit and one.follow:
+                planned += [self._consider(link, one, one.visit) for link in one.visit.links.followed]
+                self._count_passed_over(one.url, one.visit.links)
+                one.visit = replace(one.visit, links=Links())  # they are many
+        return [one for one in planned if one is not None and one.rejection is None]
+
+    def _consider(self, link: Link, parent: Tried, visit: Visit) -> Tried | None:
+        """A new entry for a link, or None where its URL is known already."""
+        reserved = visit.no_pictures if link.picture else None
+        known = self.tried.get(link.url)
+        if known is None:
+            return self._add(
+                Tried(
+                    link.url,
+                    parent.depth if link.embedded else parent.depth + 1,
+                    page=parent.url,
+                    embedder=parent.url if link.embedded else None,
+                    follow=not link.embedded,
+                    rejection=_reject_link(link, reserved),
+                )
+            )
+        if link.embedded and known.embedder is None:
+            known.embedder = parent.url
+        if reserved:  # one page's word is enough, also where another page was faster
+            known.rejection = Rejection(Reason.OPTED_OUT, reserved)
+        return None
+
+    def _add(self, one: Tried) -> Tried:
+        if one.rejection is None:
+            one.rejection = self._find_bound(one)
+        self._wanted += one.rejection is None
+        self.tried[one.url] = one
+        return one
+
+    def _find_bound(self, one: Tried) -> Rejection | None:
+        if one.page is not None and find_site(one.url) not in self._sites:
+            return Rejection(Reason.OUT_OF_BOUNDS, "on another host than the start pages")
+        if one.depth > self._params.max_depth:
+            detail = "more links from a start page than crawl.max_depth allows"
+            return Rejection(Reason.OUT_OF_BOUNDS, detail, str(one.depth), str(self._params.max_depth))
+        if self._wanted >= self._params.max_urls:
+            return Rejection(Reason.OUT_OF_BOUNDS, "beyond crawl.max_urls", limit=str(self._params.max_urls))
+        return None
+
+    def _count_passed_over(self, page: str, links: Links) -> None:
+        if links.nofollow:
+            detail = "links that the page asks not to follow"
+            self.passed_over.append(Drop(page, Reason.ROBOTS_FORBID, detail, count=links.nofollow))
+        if links.other_schemes:
+            detail = "links with another scheme than http and https"
+            self.passed_over.append(Drop(page, Reason.BAD_URL, detail, count=links.other_schemes))
+
+
+def _reject_link(link: Link, reserved: str | None) -> Rejection | None:
+    if link.fault:
+        return Rejection(Reason.BAD_URL, link.fault)
+    return Rejection(Reason.OPTED_OUT, reserved) if reserved else None
+
+
+async def visit_level(
+    level: Sequence[Tried], visit: Callable[[str], Awaitable[Visit]], per_host: int, run: RunParams
+) -> None:
+    """Visit every URL of a level, `per_host` at a time of each site, and note what came of it."""
+    waiting: dict[str, deque[Tried]] = {}
+    for one in level:
+        waiting.setdefault(find_site(one.url), deque()).append(one)
+    done: asyncio.Queue[None] = asyncio.Queue()
+
+    async def work(queue: deque[Tried]) -> None:
+        while queue:
+            one = queue.popleft()
+            one.visit = await visit(one.url)
+            done.put_nowait(None)
+
+    async with asyncio.TaskGroup() as group:
+        for queue in waiting.values():
+            for _ in range(min(per_host, len(queue))):
+                group.create_task(work(queue))
+        for _ in show_progress(range(len(level)), len(level), "urls", run):
+            await done.get()

@@ -1,0 +1,133 @@
+"""One request to one URL and what came of it; no redirects, no retries, no opinion about the content."""
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from yarl import URL
+
+from pipeline.crawl.opt_outs import HEADERS as OPT_OUT_HEADERS
+from pipeline.tables.drops import Reason, Rejection
+
+if TYPE_CHECKING:
+    from aiohttp import ClientResponse, ClientSession
+
+KEPT_HEADERS = ("content-type", "location", "retry-after", *OPT_OUT_HEADERS)
+REDIRECTS = (301, 302, 303, 307, 308)
+CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An answer, or why there is none. `headers` are those of `KEPT_HEADERS`, names in lower case."""
+
+    status: int | None = None
+    headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    body: bytes = b""
+    rejection: Rejection | None = None
+
+    def read_header(self, name: str) -> str | None:
+        """The first value of a header, or None."""
+        return next(iter(self.headers.get(name, ())), None)
+
+    def find_redirect(self) -> str | None:
+        """Where a redirect leads, as the server spelled it, or None where this is none."""
+        return self.read_header("location") if self.status in REDIRECTS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much of a body is wanted, decompressed; longer ones are refused, or cut there."""
+
+    max_bytes: int
+    cut: bool = False
+
+
+def encode_head(exchange: Exchange) -> bytes:
+    """All but the body, as JSON."""
+    head = {
+        "status": exchange.status,
+        "headers": {name: list(values) for name, values in sorted(exchange.headers.items())},
+        "rejection": asdict(exchange.rejection) if exchange.rejection else None,
+    }
+    return json.dumps(head).encode()
+
+
+def decode_head(encoded: bytes, body: bytes) -> Exchange:
+    """The exchange of which `encode_head` encoded all but the body."""
+    head = json.loads(encoded)
+    said = head["rejection"]
+    rejection = Rejection(**{**said, "reason": Reason(said["reason"])}) if said else None
+    return Exchange(head["status"], head["headers"], body, rejection)
+
+
+async def request(session: "ClientSession", url: str, limit: Limit) -> Exchange:
+    """GET a canonical URL. The body is read where the status is 200 or 203, and not otherwise.
+
+    Raises:
+        aiohttp.ClientError: the connection failed or broke, or the answer is no HTTP.
+    """
+    async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
+        headers = {name: response.headers.getall(name) for name in KEPT_HEADERS if name in response.headers}
+        exchange = Exchange(response.status, headers)
+        if exchange.find_redirect() is not None:
+            return exchange
+        body = await _read_body(response, limit) if response.status in (200, 203) else _reject_status(response.status)
+    if isinstance(body, Rejection):
+        return Exchange(exchange.status, headers, rejection=body)
+    return Exchange(exchange.status, headers, body)
+
+
+def _reject_status(status: int) -> Rejection:
+    return Rejection(Reason.HTTP_ERROR, f"the server answered {status}", str(status))
+
+
+class _Decoder(Protocol):
+    """As `zlib.decompressobj` is typed."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, max_length: int = ..., /) -> bytes: ...
+
+
+class _Plain:
+    """Bytes as they are."""
+
+    eof = True
+
+    def decompress(self, data: bytes, max_length: int = 0, /) -> bytes:
+        return data[:max_length]
+
+
+def _find_decoder(encoding: str) -> _Decoder | None:
+    if encoding in ("", "identity"):
+        return _Plain()
+    # 32: gzip and zlib headers are told apart. Plain bytes were asked for; some servers compress all the same.
+    return zlib.decompressobj(32 + zlib.MAX_WBITS) if encoding in ("gzip", "x-gzip", "deflate") else None
+
+
+async def _read_body(response: "ClientResponse", limit: Limit) -> bytes | Rejection:
+    decoder = _find_decoder(response.headers.get("Content-Encoding", "").strip().lower())
+    if decoder is None:
+        return Rejection(Reason.HTTP_ERROR, "the body is encoded, though plain bytes were asked for")
+    body, received = bytearray(), 0
+    try:
+        async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            received += len(chunk)
+            body += decoder.decompress(chunk, limit.max_bytes + 1 - len(body))
+            # What comes in counts too: it may go on for ever and decompress to nothing.
+            if max(received, len(body)) > limit.max_bytes:
+                return bytes(body[: limit.max_bytes]) if limit.cut else reject_size(limit)
+    except zlib.error:
+        return Rejection(Reason.TRUNCATED_BODY, "the body's compression is damaged")
+    if received and not decoder.eof:
+        return Rejection(Reason.TRUNCATED_BODY, "the compressed body ends early")
+    return bytes(body)
+
+
+def reject_size(limit: Limit) -> Rejection:
+    """The verdict on a body beyond the limit."""
+    return Rejection(Reason.TOO_LARGE, "more bytes than crawl.max_bytes allows", limit=str(limit.max_bytes))

@@ -1,0 +1,270 @@
+"""Samples with all that is needed to make their arrays: the tables of align and clean, joined.
+
+The stage plans by arrays, a few tens of bytes a sample; workers read what they need of the tables by row numbers.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from sys import intern
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.cache.lookup import match
+from pipeline.errors import InputError
+from pipeline.tables.blob_store import Place, read_place
+from pipeline.tables.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES
+from pipeline.tables.drops import Drop, Reason
+from pipeline.tables.item_names import name_item
+from pipeline.tables.parquet import Row
+from pipeline.tables.row_files import (
+    READ_ROWS,
+    Names,
+    RowFileWriter,
+    count_rows,
+    open_row_file,
+    pack_hex,
+    read_batches,
+    read_floats,
+    read_strings,
+)
+
+ORIGIN = ("id", "source", "file", "part", "url", "language", "licence", "attribution")
+"""What a sample's meta says about each of its items: the columns of the cleaned table that say where it is from."""
+
+SHARED = ("source", "language", "licence", "attribution")
+"""Those of `ORIGIN` that many items have in common: one string for all of them."""
+
+ITEM_COLUMNS = (*ORIGIN, "media_type", "orientation", "sha256", "tar", "offset", "size")
+"""What workers read of the cleaned table."""
+
+Numbers = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a sample takes from one item.
+
+    `start` and `end` are seconds, None for the whole; `origin` has the columns of `ORIGIN` that are not empty; `sha256`
+    is that of the item's bytes.
+    """
+
+    place: Place
+    sha256: str
+    media_type: str
+    orientation: int
+    start: float | None
+    end: float | None
+    origin: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class AlignedSample:
+    """A row of `samples.parquet` with its items, by modality, in the order of `MODALITIES`."""
+
+    key: str
+    split: str
+    label: str | None
+    group: str
+    parts: Mapping[str, Part]
+
+
+@dataclass(frozen=True)
+class ItemColumns:
+    """The cleaned table, in its order: the sha256 of the bytes as S32, the EXIF orientation (1 where there is none),
+    and the number of the media type in `media_types`."""
+
+    sha256s: NDArray[np.bytes_]
+    orientations: NDArray[np.uint8]
+    types: Numbers
+    media_types: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SampleColumns:
+    """The samples, in the order of their keys.
+
+    Attributes:
+        hashes: sha256 of the keys, S32.
+        splits, labels: numbers in `split_names` and `label_names`; -1 is no label.
+        items: by modality, the number of the item's row in the cleaned table; -1 where the sample has none.
+        spans: by modality, seconds as float64 (n, 2), NaN for the item's start or end; None where all take the whole.
+    """
+
+    hashes: NDArray[np.bytes_]
+    splits: Numbers
+    labels: Numbers
+    split_names: Sequence[str]
+    label_names: Sequence[str]
+    items: Mapping[str, Numbers]
+    spans: Mapping[str, NDArray[np.float64] | None]
+
+    def __len__(self) -> int:
+        return len(self.hashes)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The row files that workers read: of samples and of items."""
+
+    folder: Path
+
+    @property
+    def samples(self) -> Path:
+        """Rows of `samples.parquet`."""
+        return self.folder / "samples.arrow"
+
+    @property
+    def items(self) -> Path:
+        """Rows of the cleaned table, with `ITEM_COLUMNS` alone."""
+        return self.folder / "items.arrow"
+
+    def read_samples(self, rows: Sequence[int]) -> list[AlignedSample]:
+        """The samples of these rows, with their items."""
+        batches = (rows[start : start + READ_ROWS] for start in range(0, len(rows), READ_ROWS))
+        return [sample for batch in batches for sample in self._read_batch(batch)]
+
+    def _read_batch(self, rows: Sequence[int]) -> Iterator[AlignedSample]:
+        found = open_row_file(self.samples).read(rows)
+        wanted = sorted({row[name] for row in found for name in MODALITIES if row[name] is not None})
+        items = dict(zip(wanted, open_row_file(self.items).read(wanted), strict=True))
+        return (join_sample(row, items) for row in found)
+
+
+def read_corpus(data: Path, tables: Tables) -> tuple[SampleColumns, ItemColumns]:
+    """All samples that `align` made, and all items; writes the row files to `tables`.
+
+    Raises:
+        InputError: there are no samples, or one names an item that the cleaned table does not have.
+    """
+    tables.folder.mkdir(parents=True)
+    items, ids = _read_items(data / CLEANED_FOLDER / "items.parquet", tables.items)
+    samples = _read_samples(data / ALIGNED_FOLDER / "samples.parquet", tables.samples, ids)
+    if not len(samples):
+        raise InputError(f"{data / ALIGNED_FOLDER} has no samples: its dropped.parquet says why")
+    return samples, items
+
+
+def _read_items(path: Path, rows: Path) -> tuple[ItemColumns, NDArray[np.bytes_]]:
+    """The items, and their ids as S32."""
+    count, start = count_rows(path), 0
+    ids, sha256s = np.empty(count, "S32"), np.empty(count, "S32")
+    orientations, types, media_types = np.empty(count, np.uint8), np.empty(count, np.int32), Names()
+    with RowFileWriter(rows, ITEM_COLUMNS) as writer:
+        for batch in read_batches(path, CLEANED, ITEM_COLUMNS):
+            writer.write(batch)
+            part = slice(start, start := start + batch.num_rows)
+            ids[part] = pack_hex(batch, "id")
+            sha256s[part] = pack_hex(batch, "sha256")
+            orientations[part] = batch.column("orientation").fill_null(1).to_numpy()
+            types[part] = media_types.number(read_strings(batch, "media_type"))
+    return ItemColumns(sha256s, orientations, types, media_types.names), ids
+
+
+def _read_samples(path: Path, rows: Path, ids: NDArray[np.bytes_]) -> SampleColumns:
+    """The samples, with the ids of their items replaced by row numbers; `ids` are those of the cleaned table."""
+    import pyarrow as pa
+
+    count, start = count_rows(path), 0
+    hashes, splits, labels = np.empty(count, "S32"), np.empty(count, np.int32), np.empty(count, np.int32)
+    items = {name: np.empty(count, np.int32) for name in MODALITIES}
+    spans = {name: Spans(count) for name in MODALITIES}
+    split_names, label_names = Names(), Names()
+    with RowFileWriter(rows, list(SAMPLES)) as writer:
+        for batch in read_batches(path, SAMPLES):
+            part = slice(start, start := start + batch.num_rows)
+            keys = read_strings(batch, "key")
+            hashes[part] = [hash_key(key) for key in keys]
+            splits[part] = split_names.number(read_strings(batch, "split"))
+            labels[part] = label_names.number(read_strings(batch, "label"))
+            for name in MODALITIES:
+                found = _find_items(read_strings(batch, name), keys, ids)
+                items[name][part] = found
+                spans[name].note(part, [read_floats(batch, f"{name}_{edge}") for edge in ("start", "end")])
+                place = batch.schema.names.index(name)
+                batch = batch.set_column(place, name, pa.array(found, mask=found < 0))
+            writer.write(batch)
+    seconds = {name: each.seconds for name, each in spans.items()}
+    return SampleColumns(hashes, splits, labels, split_names.names, label_names.names, items, seconds)
+
+
+class Spans:
+    """Seconds of `count` spans, NaN where there is none: `seconds` is float64 (count, 2), None as long as all are."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self.seconds: NDArray[np.float64] | None = None
+
+    def note(self, part: slice, edges: Sequence[NDArray[np.float64]]) -> None:
+        """The starts and the ends of some of them."""
+        if self.seconds is None and not np.isnan(edges).all():
+            self.seconds = np.full((self._count, 2), np.nan)
+        if self.seconds is not None:
+            self.seconds[part] = np.stack(edges, axis=1)
+
+
+def _find_items(wanted: Sequence[str | None], keys: Sequence[str], ids: NDArray[np.bytes_]) -> Numbers:
+    """The row of each item in the cleaned table, which is sorted by `ids`; -1 for None."""
+    rows = np.full(len(wanted), -1, np.int32)
+    there = [place for place, item in enumerate(wanted) if item is not None]
+    prints = np.array([bytes.fromhex(wanted[place] or "") for place in there], "S32")
+    at, present = match(ids, prints)
+    if len(present) < len(there):
+        place = there[int(np.setdiff1d(np.arange(len(there)), present)[0])]
+        raise InputError(f"sample {keys[place]!r} names an item {wanted[place]!r} that clean does not have")
+    rows[there] = at
+    return rows
+
+
+def hash_key(key: str) -> bytes:
+    """What orders samples: the sha256 of the key."""
+    return hashlib.sha256(key.encode()).digest()
+
+
+def join_sample(row: Row, items: Mapping[int, Row]) -> AlignedSample:
+    """The sample of one row; `items` are rows of the cleaned table by their number."""
+    parts = {
+        modality: make_part(items[row[modality]], row[f"{modality}_start"], row[f"{modality}_end"])
+        for modality in MODALITIES
+        if row[modality] is not None
+    }
+    return AlignedSample(row["key"], row["split"], row["label"], row["group"], parts)
+
+
+def make_part(item: Row, start: float | None, end: float | None) -> Part:
+    """What a sample takes from the item of this row."""
+    origin: dict[str, Any] = {column: item[column] for column in ORIGIN if item[column]}
+    origin.update((column, intern(origin[column])) for column in SHARED if column in origin)
+    media_type, orientation = intern(item["media_type"]), item["orientation"] or 1
+    return Part(read_place(item), item["sha256"], media_type, orientation, start, end, origin)
+
+
+def name_origin(origin: Mapping[str, str]) -> str:
+    """What messages call the item of a `Part`."""
+    return name_item({"source": "", "file": "", "part": "", **origin})
+
+
+def find_classes(samples: SampleColumns, wanted: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """The classes in the order of their numbers: `wanted`, else the labels found in code-point order; None if none."""
+    return wanted or tuple(sorted(samples.label_names)) or None
+
+
+def drop_labels(
+    samples: SampleColumns, classes: tuple[str, ...] | None, tables: Tables
+) -> tuple[NDArray[np.bool_], list[Drop]]:
+    """Which samples have a label with a number, and the drops of the others."""
+    if classes is None:
+        return np.ones(len(samples), bool), []
+    known = np.array([name in classes for name in samples.label_names] + [False])  # the last is that of no label
+    usable: NDArray[np.bool_] = known[samples.labels]
+    others = open_row_file(tables.samples).read(np.flatnonzero(~usable).tolist())
+    return usable, [_drop_label(row["key"], row["label"]) for row in others]
+
+
+def _drop_label(key: str, label: str | None) -> Drop:
+    if label is None:
+        return Drop(key, Reason.MISSING_LABEL, "other samples have a label, this one has none")
+    return Drop(key, Reason.UNKNOWN_LABEL, "its label is not in extract.classes", label)

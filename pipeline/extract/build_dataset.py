@@ -1,0 +1,185 @@
+"""Carries a plan out: computes what the cache lacks, learns, makes the shards, and counts what it did."""
+
+import hashlib
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.cache.evict import Use
+from pipeline.cache.pack_index import DamagedError
+from pipeline.config.params import RunParams
+from pipeline.extract.compute_features import Chunks, FeatureTask, compute_features
+from pipeline.extract.inline_features import choose_own, list_own
+from pipeline.extract.learn_vocabulary import TRAIN, find_learning, learn, plan_counting
+from pipeline.extract.make_shard import ShardResult, ShardTask, make_shard
+from pipeline.extract.plan_corpus import Corpus, order_rows
+from pipeline.extract.reuse_shards import hash_assembly, list_code
+from pipeline.extract.shard_recipe import Learned, Recipe
+from pipeline.runtime.compute_chunk import ChunkResult
+from pipeline.runtime.executor import Workers
+from pipeline.runtime.lazy_tasks import Tasks
+from pipeline.runtime.progress import show_progress
+from shardwright.format.atomic_write import sync_behind, write_file
+from shardwright.format.canonical_json import encode_canonical
+
+
+class Making:
+    """The work on one corpus; `use` takes note of what is used of the cache."""
+
+    def __init__(self, corpus: Corpus, run: RunParams, use: Use) -> None:
+        self._corpus = corpus
+        self._run = run
+        self._use = use
+        self._computed: Counter[str] = Counter()
+        self._again = 0
+        self._reused = 0
+        self._chunks: list[Chunks] = []
+        self._plan_missing()
+        self._starts: list[int] = np.cumsum([0, *(len(chunks) - 1 for chunks in self._chunks)]).tolist()
+
+    def count_tasks(self) -> int:
+        """How many tasks there are at most at a time."""
+        return max(self._count_chunks(), len(self._corpus.shards))
+
+    def _count_chunks(self) -> int:
+        return sum(map(len, self._chunks))
+
+    def _plan_missing(self) -> None:
+        """The tasks for what the cache does not have; what is learned from first, since all else waits for it."""
+        choose_own(self._corpus.shards, self._corpus.wanted)
+        rows = order_rows(self._corpus.shards)
+        learner = self._corpus.learner
+        for name, extractor in sorted(self._corpus.extractors.items(), key=lambda named: named[0] != learner):
+            wanted = self._corpus.wanted[name]
+            missing = wanted.order_missing(rows)
+            self._computed[name] = len(missing) + (0 if wanted.own is None else int(wanted.own.sum()))
+            if len(missing):
+                self._chunks.append(Chunks(wanted, missing, extractor, self._corpus.folders))
+
+    def _find_chunk(self, number: int) -> tuple[Chunks, int]:
+        """Which modality's task has this number among all, and which one of its tasks that is.
+
+        The first one of each modality comes first: what one of them lacks shows before there is much work to lose.
+        """
+        if number < len(self._chunks):
+            return self._chunks[number], 0
+        rest = number - len(self._chunks)
+        place = bisect_right(self._starts, rest) - 1
+        return self._chunks[place], rest - self._starts[place] + 1
+
+    def _make_task(self, number: int) -> FeatureTask:
+        chunks, own = self._find_chunk(number)
+        return chunks.make_task(own)
+
+    def compute_missing(self, workers: Workers) -> None:
+        """Fill the cache with the features that it does not have.
+
+        Raises:
+            ParamsError, InputError: a modality that has work to do lacks something.
+        """
+        finished = workers.run_tasks(compute_features, Tasks(self._count_chunks(), self._make_task))
+        total = sum(chunks.features for chunks in self._chunks)
+        for number, result in show_progress(finished, total, "features", self._run, self._measure_chunk):
+            chunks, own = self._find_chunk(number)
+            places, wanted = chunks.find_places(own), chunks.wanted
+            wanted.lost.update({int(places[at]): rejection for at, rejection in result.lost.items()})
+            if result.pack is not None:
+                with suppress(DamagedError):  # somebody removed it: the shards' tasks will compute what they need
+                    wanted.found.add(result.pack, self._corpus.folders.objects.read_rows(result.pack))
+
+    def _measure_chunk(self, finished: tuple[int, ChunkResult]) -> tuple[int, Mapping[str, int]]:
+        number, result = finished
+        chunks, own = self._find_chunk(number)
+        size = len(chunks.find_places(own))
+        lost = Counter(str(rejection.reason) for rejection in result.lost.values())
+        return size, {chunks.modality: size - lost.total(), **lost}
+
+    def write_learned(self, root: Path, workers: Workers) -> Recipe:
+        """The recipe of the shards; what a modality learned from the training split is written to `root`."""
+        corpus, learned = self._corpus, None
+        if corpus.learner is not None:
+            content = encode_canonical(self._find_learned(corpus.learner, workers), indent=1) + b"\n"
+            path = root / find_learning(corpus.learner).name(corpus.plan.params[corpus.learner])
+            write_file(path, [content])
+            learned = Learned(corpus.learner, path, hashlib.sha256(content).hexdigest())
+        assembly = hash_assembly(corpus.plan, learned.sha256 if learned else None, list_code())
+        return Recipe(corpus.plan, learned, assembly)
+
+    def _find_learned(self, learner: str, workers: Workers) -> object:
+        corpus = self._corpus
+        if corpus.frozen is not None:
+            return corpus.frozen
+        extractor = corpus.extractors[learner]
+        tasks = plan_counting(corpus.shards, corpus.wanted[learner], extractor, corpus.folders)
+        learned, results = learn(extractor, tasks, workers)
+        for result in results:
+            self._again += result.computed
+            self._use.damaged |= result.damaged
+        return learned
+
+    def make_shards(self, root: Path, recipe: Recipe, workers: Workers) -> list[ShardResult]:
+        """The shards, in their order. The largest go first: the last one to end should be short."""
+        tasks, shards = self.plan_shard_tasks(root, recipe), self._corpus.shards
+        order = sorted(range(len(tasks)), key=lambda number: -len(shards[number].rows))
+        finished = workers.run_tasks(make_shard, Tasks(len(tasks), lambda place: tasks[order[place]]))
+        total = sum(len(shard.rows) for shard in shards)
+        results: dict[int, ShardResult] = {}
+        with sync_behind() as sync:
+            for place, result in show_progress(finished, total, "samples", self._run, _measure_shard):
+                results[place] = result
+                shard = shards[order[place]]
+                if result.shard.written is not None:
+                    sync(root / shard.split / shard.name)
+        made = [results[place] for place in sorted(results, key=lambda place: order[place])]
+        for result in made:
+            self._again += result.computed
+            self._reused += result.reused
+            self._use.damaged |= result.damaged
+            if result.kept is not None:
+                self._use.published.add(result.kept)
+        for wanted in self._corpus.wanted.values():
+            self._use.touched |= set(wanted.found.names)
+        return made
+
+    def plan_shard_tasks(self, root: Path, recipe: Recipe) -> Tasks[ShardTask]:
+        """The tasks that make the shards; statistics are over the training split."""
+
+        def make(number: int) -> ShardTask:
+            shard, wanted = self._corpus.shards[number], self._corpus.wanted
+            return ShardTask(
+                root / shard.split / shard.name,
+                self._corpus.folders,
+                shard.rows.tolist(),
+                {name: features.place_samples(shard.rows) for name, features in wanted.items()},
+                {name: features.find_lost(shard.rows) for name, features in wanted.items()},
+                list_own(shard, wanted),
+                recipe,
+                moments=shard.split == TRAIN,
+            )
+
+        return Tasks(len(self._corpus.shards), make)
+
+    def describe(self) -> list[str]:
+        """What came from the cache, for the summary: `features: 29,700 kept, 300 computed (300 audio)`."""
+        computed = sum(self._computed.values())
+        total = sum(len(wanted.found.wanted) for wanted in self._corpus.wanted.values())
+        each = ", ".join(f"{count:,} {name}" for name, count in self._computed.items() if count)
+        notes = [f"features: {total - computed:,} kept, {computed:,} computed{f' ({each})' if each else ''}"]
+        if self._reused:
+            notes.append(f"shards: {self._reused} of {len(self._corpus.shards)} as they were")
+        if self._use.damaged:
+            again = f"; {self._again:,} features computed again" if self._again else ""
+            notes.append(f"the item cache had {len(self._use.damaged)} damaged objects{again}")
+        return notes
+
+
+def _measure_shard(finished: tuple[int, ShardResult]) -> tuple[int, Mapping[str, int]]:
+    """See `show_progress`: the samples of a shard."""
+    shard = finished[1].shard
+    kept = shard.written.record.samples if shard.written else 0
+    dropped = Counter(str(drop.reason) for drop in shard.drops)
+    return kept + dropped.total(), {"kept": kept, **dropped}

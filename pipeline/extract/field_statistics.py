@@ -1,0 +1,82 @@
+"""Mean and standard deviation of a field, a pass a shard, joined in the order of the shards: the same on any workers.
+
+Pixels are summed exactly, in integers; floats by the update of Chan, Golub and LeVeque ("Updating Formulae and a
+Pairwise Algorithm for Computing Sample Variances", 1979), which does not cancel where the mean is large.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.format.field import Field
+from shardwright.format.manifest import Statistics
+
+Array = NDArray[Any]
+
+_MOST_PLANES = 4
+"""That OpenCV tells apart in every release."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Of values in columns: how many rows, the mean of each column, and the sum of squares around it; float64."""
+
+    count: int
+    mean: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+    def add(self, other: "Moments") -> "Moments":
+        """The moments of both together."""
+        count = self.count + other.count
+        if count == 0:
+            return self
+        difference = other.mean - self.mean
+        mean = self.mean + difference * (other.count / count)
+        squares = self.squares + other.squares + difference**2 * (self.count * other.count / count)
+        return Moments(count, mean, squares)
+
+    def describe(self) -> Statistics:
+        """As the manifest has it; the deviation is that of the whole, not of a sample of it."""
+        deviation = np.sqrt(self.squares / max(self.count, 1))
+        return Statistics(tuple(self.mean.tolist()), tuple(deviation.tolist()), self.count)
+
+
+def has_moments(field: Field) -> bool:
+    """Whether the field has columns to be averaged: pixels and floats of two axes or more, never ids or lengths."""
+    return len(field.shape) > 1 and (field.dtype == "uint8" or field.dtype.startswith("float"))
+
+
+def start_moments(field: Field) -> Moments:
+    """Of nothing: a column for each index of the field's last axis."""
+    return Moments(0, np.zeros(field.shape[-1]), np.zeros(field.shape[-1]))
+
+
+def measure(array: Array) -> Moments:
+    """The moments of an array over all axes but its last."""
+    rows = array.reshape(-1, array.shape[-1])
+    if len(rows) == 0:
+        return Moments(0, np.zeros(array.shape[-1]), np.zeros(array.shape[-1]))
+    if array.dtype == np.uint8:
+        return _measure_bytes(array)
+    values = rows.astype(np.float64)
+    mean = values.mean(axis=0)
+    return Moments(len(rows), mean, np.square(values - mean).sum(axis=0))
+
+
+def _measure_bytes(array: Array) -> Moments:
+    """Exact integer sums, plane by plane, by OpenCV: 0.03 ms for 224 × 224 × 3, by BLAS 0.08, with `sum` 0.17.
+
+    Its norm is rounded: it may come out of a root, which leaves it less than a tenth from the whole number that it is.
+    """
+    import cv2
+
+    columns = array.shape[-1]
+    count = array.size // columns
+    grid = array.reshape(-1, array.shape[-2], columns)
+    planes = cv2.split(grid) if columns <= _MOST_PLANES else np.ascontiguousarray(np.moveaxis(grid, -1, 0))
+    sums = [round(cv2.sumElems(plane)[0]) for plane in planes]
+    squares = [round(cv2.norm(plane, cv2.NORM_L2SQR)) for plane in planes]
+    around = [(count * square - total * total) / count for total, square in zip(sums, squares, strict=True)]
+    return Moments(count, np.array([total / count for total in sums]), np.array(around))

@@ -1,0 +1,76 @@
+"""What is to be made of which samples: everything that is decided before any item is read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.extract.aligned_samples import Tables, drop_labels, find_classes, read_corpus
+from pipeline.extract.learn_vocabulary import find_learner, find_learning
+from pipeline.extract.needed_features import Wanted, find_wanted
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.plan_fields import FieldPlan, plan_fields
+from pipeline.extract.plan_shards import PlannedShard, plan_shards
+from pipeline.extract.read_features import Extractor, Folders
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.drops import Drop
+from pipeline.tables.row_files import give_memory_back
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A plan.
+
+    Attributes:
+        count: of the samples; `unlabelled` are the drops of those that are in no shard.
+        shards: by split and number.
+        wanted: the features that they need, by modality, not looked up yet.
+        frozen: what is to be used in place of what would be learned, None where that has to be learned.
+    """
+
+    count: int
+    unlabelled: Sequence[Drop]
+    folders: Folders
+    plan: FieldPlan
+    shards: Sequence[PlannedShard]
+    wanted: Mapping[str, Wanted]
+    frozen: Any | None
+
+    @property
+    def extractors(self) -> dict[str, Extractor]:
+        """Of the modalities in use."""
+        plan = self.plan
+        return {name: Extractor(name, plan.params[name], plan.own_fields(name)) for name in plan.modalities}
+
+    @property
+    def learner(self) -> str | None:
+        """The modality in use that learns, if any."""
+        return find_learner(self.plan)
+
+
+def plan_corpus(params: ExtractParams, workspace: Workspace) -> Corpus:
+    """Read the tables and plan.
+
+    Raises:
+        InputError: nothing was aligned, or the file with what was learned before is missing or another.
+    """
+    tables = Tables(workspace.work.resolve() / "tables")
+    folders = Folders(workspace.data.resolve(), tables, workspace.cache.resolve(), workspace.work.resolve())
+    samples, items = read_corpus(folders.data, tables)
+    classes = find_classes(samples, params.classes)
+    usable, unlabelled = drop_labels(samples, classes, tables)
+    used = [name for name, rows in samples.items.items() if (rows[usable] >= 0).any()]
+    lacking = [name for name, rows in samples.items.items() if (rows[usable] < 0).any()]
+    plan = plan_fields(used, lacking, params, classes)
+    learner = find_learner(plan)
+    frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
+    shards = plan_shards(samples, usable, plan.fields, params)
+    wanted = {name: find_wanted(name, plan, samples, items, usable) for name in plan.modalities}
+    give_memory_back()
+    return Corpus(len(samples), unlabelled, folders, plan, shards, wanted, frozen)
+
+
+def order_rows(shards: Sequence[PlannedShard]) -> "np.ndarray[Any, np.dtype[np.int64]]":
+    """The rows of all samples in the order of the shards."""
+    return np.concatenate([np.empty(0, np.int64), *(shard.rows for shard in shards)])

@@ -1,0 +1,152 @@
+"""Whole shards in the item cache, under the hash of all that they were made of."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.cache.cache_key import hash_method
+from pipeline.cache.feature_entries import encode_arrays
+from pipeline.cache.lookup import Placed
+from pipeline.cache.object_store import Objects, copy_by_link
+from pipeline.cache.pack_index import ENTRY, PIECE, Array, DamagedError, Rows
+from pipeline.extract.aligned_samples import AlignedSample
+from pipeline.extract.field_statistics import Moments
+from pipeline.extract.plan_fields import FieldPlan
+from pipeline.extract.reuse_samples import SHARD, Written, decode_samples, encode_samples, locate_samples
+from pipeline.extract.sample_meta import describe_sample
+from pipeline.modalities.table import MODALITIES
+from pipeline.tables.drops import Drop, Reason
+from shardwright.format.canonical_json import encode_canonical
+from shardwright.format.encode import WrittenShard, encode_sample
+from shardwright.format.manifest import ShardRecord
+
+NOTHING = bytes(32)
+"""In place of the fingerprint of a feature that a sample does not have."""
+
+
+@dataclass(frozen=True)
+class KeptShard:
+    """A shard, None if no sample was left for it; what was dropped, and the sums for the statistics."""
+
+    written: WrittenShard | None
+    drops: tuple[Drop, ...]
+    moments: Mapping[str, Moments]
+
+
+def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -> bytes:
+    """A hash of how shards are put together of features: the fields, the sha256 of what was learned, and the code,
+    with that which encodes what was parsed."""
+    settings = {
+        "fields": [[name, field.to_json()] for name, field in plan.fields.items()],
+        "modalities": {name: list(fields) for name, fields in plan.modalities.items()},
+        "optional": list(plan.optional),
+        "classes": plan.classes,
+        "learned": learned,
+        "code": [hashlib.sha256(path.read_bytes()).hexdigest() for path in files],
+    }
+    learnings = [MODALITIES[name].learning for name in plan.modalities]
+    encoders = [learning.encode for learning in learnings if learning is not None]
+    return hash_method("shard", (encode_sample, encode_arrays, *encoders), settings)
+
+
+def list_code() -> list[Path]:
+    """The files that put shards together: all of this folder, since one too many costs copying alone."""
+    return sorted(Path(__file__).parent.glob("*.py"))
+
+
+def fingerprint_samples(
+    assembly: bytes, samples: Sequence[AlignedSample], features: Mapping[str, Placed], moments: bool
+) -> list[bytes]:
+    """The fingerprint of each of these samples, with these features, as its shard will have it."""
+    prints = []
+    for at, sample in enumerate(samples):
+        digest = hashlib.sha256(assembly + bytes([moments]))
+        digest.update(encode_canonical(describe_sample(sample, None)))  # its caption is one of the features' items
+        for modality, placed in features.items():
+            digest.update(placed.read_print(at) if modality in sample.parts else NOTHING)
+        prints.append(digest.digest())
+    return prints
+
+
+def name_shard(prints: Sequence[bytes]) -> str:
+    """The name in the cache of the shard of the samples with these fingerprints."""
+    return f"{hashlib.sha256(b''.join(prints)).hexdigest()[:32]}{SHARD}"
+
+
+def reuse_shard(objects: Objects, name: str, path: Path, plan: FieldPlan) -> KeptShard | None:
+    """Give the kept shard of that name the second name `path`; None if there is none, or if it is damaged."""
+    try:
+        rows = objects.read_rows(name)
+        path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)  # of a task that runs again
+        copy_by_link(objects.find_path(name), path)
+    except (DamagedError, FileNotFoundError):
+        return None
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != rows.about["sha256"]:
+        path.unlink()
+        return None
+    return _load_shard(rows, path.name, plan)
+
+
+def _load_shard(rows: Rows, name: str, plan: FieldPlan) -> KeptShard:
+    about = rows.about
+    drops = tuple(Drop(key, Reason(reason), *rest) for key, reason, *rest in about["drops"])
+    index, _ = decode_samples(rows, plan)
+    record = ShardRecord(name, len(index), rows.size, about["meta_bytes"], about["sha256"])
+    moments = {
+        field: Moments(count, np.array(mean), np.array(squares))
+        for field, (count, mean, squares) in about["moments"].items()
+    }
+    return KeptShard(WrittenShard(record, index), drops, moments)
+
+
+def describe_shard(plan: FieldPlan, assembly: bytes, shard: KeptShard, samples: Written) -> Rows:
+    """The rows of a finished shard."""
+    assert shard.written is not None
+    record, index = shard.written.record, shard.written.index
+    about: dict[str, Any] = {
+        "assembly": assembly.hex(),
+        "samples": len(index),
+        "sha256": record.sha256,
+        "meta_bytes": record.meta_bytes,
+        "drops": [[drop.key, str(drop.reason), *astuple(drop)[2:]] for drop in shard.drops],
+        "moments": {
+            field: [moments.count, moments.mean.tolist(), moments.squares.tolist()]
+            for field, moments in shard.moments.items()
+        },
+    }
+    entries, pieces = _find_features(plan, shard.written, samples.features)
+    measured = {name: plan.fields[name] for name in shard.moments}
+    extra = index.tobytes() + encode_samples(samples, measured)
+    return Rows(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, extra)
+
+
+def _find_features(
+    plan: FieldPlan, written: WrittenShard, features: Sequence[Mapping[str, bytes]]
+) -> tuple[Array, Array]:
+    """Where the features stand in the shard. Not those of what was learned: they are of one vocabulary alone."""
+    located = locate_samples(plan.fields, written.record.meta_bytes, written.index)
+    places = np.empty(located.offsets.T.shape, PIECE)  # of all members of all samples
+    places["offset"] = (located.starts + located.offsets).T
+    places["size"], places["crc32"] = located.sizes.T, written.index["crc32"]
+    entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
+    pieces: list[Array] = []
+    count = 0
+    for modality, fields in plan.modalities.items():
+        if MODALITIES[modality].learning is not None:
+            continue
+        members = [list(plan.fields).index(field) for field in fields]
+        rows = []
+        for row, sample in enumerate(features):
+            if modality in sample and sample[modality] not in entries:  # two samples may share an item
+                entries[sample[modality]] = (sample[modality], False, count, len(members))
+                count += len(members)
+                rows.append(row)
+        pieces.append(places[rows][:, members].ravel())
+    return np.array(list(entries.values()), ENTRY), np.concatenate([np.empty(0, PIECE), *pieces])

@@ -1,0 +1,1 @@
+"""Sources of files: one module a source, listed in `table`."""

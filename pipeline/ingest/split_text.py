@@ -1,0 +1,111 @@
+"""Takes a text file apart: which captions it holds, and in which language. Pure."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pipeline.ingest.params import IngestParams
+from pipeline.tables.drops import Reason
+
+_TAGGED = re.compile(r"([A-Za-z]{2,8}(?:[_@-][A-Za-z0-9]+)*)(?:\.[Uu][Tt][Ff]-?8)?=(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A text of a file: `name` is "" for the whole, a language, a line's number, or a page's element."""
+
+    name: str
+    text: str
+    language: str
+
+
+LeftOut = tuple[Reason, str]
+"""Why a text was left out: reason and detail."""
+
+_REPEATED: LeftOut = (Reason.DUPLICATE, "a second text with the same tag")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The texts of a file that are kept, and how many were left out for which reason."""
+
+    kept: tuple[Part, ...]
+    left_out: Counter[LeftOut] = field(default_factory=Counter)
+
+    def merge(self, other: "Parts") -> "Parts":
+        """The texts of both; of two with one name the first."""
+        names = {part.name for part in self.kept}
+        kept = tuple(part for part in other.kept if part.name not in names)
+        repeated = Counter({_REPEATED: len(other.kept) - len(kept)})
+        return Parts(self.kept + kept, self.left_out + other.left_out + repeated)
+
+
+def split_text(text: str, params: IngestParams, language: str | None = None) -> Parts:
+    """The captions of a text file, as `params.text` lays it out; `language` is that of what has no tag, if known.
+
+    White space at both ends of a caption is dropped, and with it captions that have nothing else. Of two captions
+    with one tag the first is kept.
+    """
+    lines = _LAYOUTS[params.text](text.removeprefix("\ufeff"), language or params.default_language)
+    return select_parts(lines, params)
+
+
+def select_parts(parts: Iterator[Part], params: IngestParams) -> Parts:
+    """The parts that are not empty, in a language that is kept, and the first of their name."""
+    kept: dict[str, Part] = {}
+    left_out: Counter[LeftOut] = Counter()
+    for part in parts:
+        if part.name in kept:
+            left_out[_REPEATED] += 1
+        elif not part.text:
+            left_out[Reason.EMPTY, "a text without characters"] += 1
+        elif not part.language:
+            left_out[Reason.PART_NOT_SELECTED, "a line without a language, or after the first"] += 1
+        elif params.languages is not None and part.language not in params.languages:
+            left_out[Reason.PART_NOT_SELECTED, "a language that ingest.languages leaves out"] += 1
+        else:
+            kept[part.name] = part
+    return Parts(tuple(kept.values()), left_out)
+
+
+def _split_lines(text: str) -> list[str]:
+    """At line feeds alone: `str.splitlines` would also cut at form feeds and U+2028, which captions may hold."""
+    return [line.strip() for line in text.split("\n")]
+
+
+def _read_whole(text: str, language: str) -> Iterator[Part]:
+    yield Part("", text.strip(), language)
+
+
+def _read_first_line(text: str, language: str) -> Iterator[Part]:
+    first, *others = _split_lines(text)
+    yield Part("", first, language)
+    # No language, so not kept: what is left out is counted.
+    yield from (Part(str(number), line, "") for number, line in enumerate(others, start=2) if line)
+
+
+def _read_lines(text: str, language: str) -> Iterator[Part]:
+    for number, line in enumerate(_split_lines(text), start=1):
+        if line:
+            yield Part(str(number), line, language)
+
+
+def _read_tagged_lines(text: str, language: str) -> Iterator[Part]:
+    first, *others = _split_lines(text)
+    yield Part(language, first, language)
+    for number, line in enumerate(others, start=2):
+        tagged = _TAGGED.fullmatch(line)
+        if tagged:
+            yield Part(tagged[1], tagged[2].strip(), tagged[1])
+        elif line:
+            yield Part(str(number), line, "")
+
+
+_LAYOUTS = {
+    "whole": _read_whole,
+    "first_line": _read_first_line,
+    "lines": _read_lines,
+    "tagged_lines": _read_tagged_lines,
+}
+"""One for each `TextLayout`."""

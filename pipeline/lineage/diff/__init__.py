@@ -1,0 +1,1 @@
+"""`shardwright diff`: compare two datasets and explain the difference."""

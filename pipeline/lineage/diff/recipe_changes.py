@@ -1,0 +1,92 @@
+"""How two datasets were made: by which params, code, libraries, fields, classes and words they differ. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.lineage.diff.sides import Side
+from shardwright.format.canonical_json import encode_canonical
+from shardwright.format.manifest import Manifest
+
+ABSENT = "nothing"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is another: a param by its full key, a library, `code`, `python`, a field, `classes`,
+    `vocabulary`, sources; what it was and is, as text."""
+
+    kind: str
+    name: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        if self.kind in (
+            "code",
+            "vocabulary",
+            "classes",
+            "sources",
+        ):  # two hashes, or two long lists, say nothing to people
+            return f"another {self.name}" if self.kind == "vocabulary" else f"other {self.name}"
+        return f"{'field ' if self.kind == 'field' else ''}{self.name}: {self.old} -> {self.new}"
+
+
+def find_changes(old: Side, new: Side) -> list[Change]:
+    """All that is other about how the shards were made, in a fixed order."""
+    return [
+        *_compare("param", _list_params(old), _list_params(new)),
+        *_compare("field", _list_fields(old.manifest), _list_fields(new.manifest)),
+        *_compare("classes", *({"classes": _show(side.manifest.classes)} for side in (old, new))),
+        *_compare("vocabulary", *({"vocabulary": _find_vocabulary(side.manifest)} for side in (old, new))),
+        *_compare(
+            "sources",
+            *({"sources or licences": side.manifest.hashes.get("sources_hash", ABSENT)} for side in (old, new)),
+        ),
+        *_compare_records(old.record, new.record),
+    ]
+
+
+def _compare_records(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Iterator[Change]:
+    """What only the records of the making say; nothing where one of them is missing."""
+    if old is None or new is None:
+        return
+    yield from _compare("code", {"code": str(old.get("source"))}, {"code": str(new.get("source"))})
+    yield from _compare("python", {"python": str(old.get("python"))}, {"python": str(new.get("python"))})
+    libraries = (
+        {name: str(version) for name, version in dict(side.get("libraries", {})).items()} for side in (old, new)
+    )
+    yield from _compare("library", *libraries)
+
+
+def _compare(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Change]:
+    for name in sorted(old.keys() | new.keys()):
+        before, after = old.get(name, ABSENT), new.get(name, ABSENT)
+        if before != after:
+            yield Change(kind, name, before, after)
+
+
+def _list_params(side: Side) -> dict[str, str]:
+    """The block `extract` by full keys: as recorded, else as far as the manifest tells."""
+    known = side.record.get("params") if side.record else (side.manifest.extract or {}).get("params")
+    return dict(_flatten("extract", known)) if isinstance(known, Mapping) else {}
+
+
+def _flatten(name: str, value: object) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flatten(f"{name}.{key}", inner)
+    else:
+        yield name, _show(value)
+
+
+def _list_fields(manifest: Manifest) -> dict[str, str]:
+    return {name: f"{field.dtype} {list(field.shape)}" for name, field in manifest.fields.items()}
+
+
+def _find_vocabulary(manifest: Manifest) -> str:
+    return manifest.vocabulary.sha256 if manifest.vocabulary else ABSENT
+
+
+def _show(value: object) -> str:
+    return encode_canonical(value).decode()

@@ -1,0 +1,109 @@
+"""A dataset to compare, as arrays: a few tens of bytes a sample and member, whatever the samples hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.tables.contracts import ALIGNED_FOLDER, EXTRACT_FOLDER, SHARDS_FOLDER
+from shardwright.format.canonical_json import decode_json
+from shardwright.format.index import decode_key, read_index
+from shardwright.format.manifest import MANIFEST_NAME, Manifest, read_manifest
+
+Numbers = NDArray[np.int32]
+
+RECORD = "extract_record.json"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two datasets.
+
+    Attributes:
+        data: the data folder with the ledgers, None where there is none.
+        manifest: what the dataset is.
+        record: how its shards were made, None where that is not there.
+        samples: in the order of their keys.
+    """
+
+    data: Path | None
+    manifest: Manifest
+    record: Mapping[str, Any] | None
+    samples: "Samples"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All samples of a dataset, in the order of their keys.
+
+    Attributes:
+        keys: S64 (n,).
+        splits: numbers in `split_names`.
+        shards: numbers in `shard_names`, which have the split in front.
+        metas: bytes of the sample's meta, padding included.
+        crc32s: uint32 (n, members), in the order of the fields, then the meta.
+    """
+
+    keys: NDArray[np.bytes_]
+    splits: Numbers
+    shards: Numbers
+    metas: Numbers
+    crc32s: NDArray[np.uint32]
+    split_names: tuple[str, ...]
+    shard_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def open_side(path: Path) -> Side:
+    """The dataset in a data folder, in its folder of shards, or in any folder with a `dataset.json`.
+
+    Raises:
+        InputError: there is none, or two of its samples have one key; the message names the folder.
+        FormatError, DamageError: manifest or index is not what was written.
+    """
+    root = path if (path / MANIFEST_NAME).is_file() else path / SHARDS_FOLDER
+    if not (root / MANIFEST_NAME).is_file():
+        raise InputError(
+            f"{path} has no {MANIFEST_NAME}, and no {SHARDS_FOLDER} with one: name a data folder or a dataset"
+        )
+    parent = root.absolute().parent
+    data = parent if root.absolute().name == SHARDS_FOLDER and (parent / ALIGNED_FOLDER).is_dir() else None
+    record = parent / EXTRACT_FOLDER / RECORD
+    manifest = read_manifest(root)
+    known = decode_json(record.read_bytes()) if record.is_file() else None
+    # A record of another run says nothing of these shards.
+    mine = known if isinstance(known, dict) and known.get("dataset") == manifest.hash else None
+    return Side(data, manifest, mine, _read_samples(root, manifest))
+
+
+def _read_samples(root: Path, manifest: Manifest) -> Samples:
+    names = tuple(f"{name}/{shard.name}" for name, split in manifest.splits.items() for shard in split.shards)
+    counts = [shard.samples for split in manifest.splits.values() for shard in split.shards]
+    metas = [shard.meta_bytes for split in manifest.splits.values() for shard in split.shards]
+    indexes = [
+        read_index(root / name / split.index.name, manifest.fields, split) for name, split in manifest.splits.items()
+    ]
+    keys = np.concatenate([np.empty(0, "S64"), *(index["key"] for index in indexes)])
+    order = np.argsort(keys, kind="stable").astype(np.int32)
+    keys = keys[order]
+    if repeats := keys[1:][keys[1:] == keys[:-1]].tolist():
+        raise InputError(
+            f"{root}: the key {decode_key(repeats[0])!r} is there twice, so samples cannot be told by theirs"
+        )
+    splits = np.repeat(np.arange(len(indexes)), [len(index) for index in indexes])
+    empty = np.empty((0, len(manifest.fields) + 1), np.uint32)
+    return Samples(
+        keys=keys,
+        splits=splits[order].astype(np.int32),
+        shards=np.repeat(np.arange(len(names)), counts)[order].astype(np.int32),
+        metas=np.repeat(metas, counts)[order].astype(np.int32),
+        crc32s=np.concatenate([empty, *(index["crc32"] for index in indexes)])[order],
+        split_names=tuple(manifest.splits),
+        shard_names=names,
+    )

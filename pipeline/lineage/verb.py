@@ -1,0 +1,32 @@
+"""What the verbs of the ledgers have in common: their output, their exit codes, their excuses."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from pipeline.errors import PipelineError
+from shardwright.cli.main import carry_out, refuse, write_line
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def run_verb(act: Callable[[], int]) -> int:
+    """The exit code of what a verb does; what is in the way is one line on stderr, and the code 2."""
+    try:
+        return carry_out(act)
+    except PipelineError as error:
+        return refuse(str(error))
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Write lines for people."""
+    for line in lines:
+        write_line(line)
+
+
+def write_json(value: "DataclassInstance") -> None:
+    """Write a record for machines: one JSON object, in ASCII and without control characters."""
+    for line in json.dumps(asdict(value), indent=1).replace("\x7f", "\\u007f").split("\n"):
+        write_line(line)

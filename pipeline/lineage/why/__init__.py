@@ -1,0 +1,1 @@
+"""`shardwright why`: trace one item through all stages."""

@@ -1,0 +1,1 @@
+"""The modality audio: its checks, features and params."""

@@ -1,0 +1,1 @@
+"""The modality image: its checks, features and params."""

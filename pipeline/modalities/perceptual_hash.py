@@ -1,0 +1,49 @@
+"""How alike two pictures or two sounds are, from 16 × 16 cells of each.
+
+The cells are compared by their mean difference, once they are brought to one brightness and contrast
+(`pipeline.clean.near_duplicates`); 63 signs of their slowest cosine terms find the pairs that are worth comparing. It
+is the
+perceptual hash by DCT of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section
+3.2, over 16 cells a side instead of 32, and against a fixed threshold instead of the median: the terms of a symmetric
+or smooth thing lie at zero, where the least noise flips a sign.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.modalities.cosine_transform import make_cosines
+from pipeline.modalities.modality import Fingerprint
+
+SIDE = 16
+_TERMS = 8
+
+_SHARE = 0.6
+"""Of the contrast, which no threshold exceeds. On 796 pictures, 566 drawings and 956 narrations with copies of each, as
+many copies are found as with the thresholds alone, within 0.3 %, and no other pairs."""
+
+MIN_CONTRAST = 1.0
+"""Levels: below this the cells are even, and what there is of contrast is rounding."""
+
+
+def make_fingerprint(cells: NDArray[np.uint8], threshold: float) -> Fingerprint:
+    """The fingerprint of `cells`, uint8 (16, 16): grey levels, or energies over time and pitch.
+
+    Bit i is set where cosine term i + 1 exceeds `threshold` (of orthonormal terms over cells of 0 to 255), or the
+    `_SHARE` of the cells' standard deviation if that is less: things of little contrast would all have the same bits,
+    none, and every pair of them would have to be compared. The terms are those of the lowest 8 × 8 frequencies in row
+    order. The constant term is left out, so a brighter copy keeps its bits.
+    """
+    basis = make_cosines(SIDE, _TERMS)
+    terms = basis @ cells.astype(np.float64) @ basis.T
+    limit = min(threshold, _SHARE * max(find_contrast(cells.ravel()), MIN_CONTRAST))
+    signs = (terms.ravel()[1:] > limit).astype(np.uint8)
+    bits = int.from_bytes(np.packbits(signs, bitorder="little").tobytes(), "little")
+    return Fingerprint(bits, cells.tobytes())
+
+
+def find_contrast(levels: NDArray[np.uint8]) -> Any:
+    """Standard deviation over the last axis, float64 in levels; by sums of whole numbers, the same on every machine."""
+    whole, count = levels.astype(np.int64), levels.shape[-1]
+    return np.sqrt(count * (whole**2).sum(axis=-1) - whole.sum(axis=-1) ** 2) / count

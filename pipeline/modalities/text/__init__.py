@@ -1,0 +1,1 @@
+"""The modality text: its checks, features and params."""

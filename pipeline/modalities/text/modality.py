@@ -1,0 +1,89 @@
+"""Texts: checked, and made into token ids.
+
+Token ids are int32 or uint16; 0 is padding, 1 a word that the vocabulary lacks, the others are places in what was
+learned. `text_check` checks and `text_parsing` takes texts apart; `vocabulary` has words, `byte_pairs` and
+`tokenizer_file` parts of words.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pipeline.modalities.modality import Item, Learning, Modality
+from pipeline.modalities.text.byte_pairs import learn_byte_pairs
+from pipeline.modalities.text.check import check_text
+from pipeline.modalities.text.params import TextFeatures
+from pipeline.modalities.text.parse import describe_text, parse_text, prepare_text
+from pipeline.modalities.text.token_fields import plan_text_fields
+from pipeline.modalities.text.tokenizer_file import count_pieces, encode_text, read_tokenizer
+from pipeline.modalities.text.vocabulary import (
+    count_annotated,
+    count_words,
+    encode_annotated,
+    encode_words,
+    learn_vocabulary,
+    read_vocabulary,
+)
+
+
+def extract_text(item: Item, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
+    """The fields of `plan_text_fields` by what was learned."""
+    return encode_parsed(parse_text(item, params), params, learned)
+
+
+def name_learned(params: TextFeatures) -> str:
+    """The name of the file with what is learned."""
+    return "tokenizer.json" if params.tokenizer == "bpe" else "vocabulary.json"
+
+
+def count_parsed(parsed: Any, params: TextFeatures) -> Counter[str]:
+    """How often a text has each word, or each piece that byte pairs are learned of."""
+    if params.tokenizer == "bpe":
+        return count_pieces(parsed, params)
+    return count_annotated(parsed, params) if params.annotate else count_words(parsed, params)
+
+
+def learn_tokens(counts: Mapping[str, int], params: TextFeatures) -> Any:
+    """The vocabulary, or the byte pairs, of the training split."""
+    return learn_byte_pairs(counts, params) if params.tokenizer == "bpe" else learn_vocabulary(counts, params)
+
+
+def encode_parsed(parsed: Any, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
+    """The fields of a text that was parsed."""
+    if params.tokenizer == "bpe":
+        return encode_text(parsed, params, learned)
+    return encode_annotated(parsed, params, learned) if params.annotate else encode_words(parsed, params, learned)
+
+
+def read_frozen(params: TextFeatures) -> Any | None:
+    """What `params.frozen` names, if anything.
+
+    Raises:
+        InputError: the file is missing, has another sha256, or is not what the tokenizer needs; the message names the
+            setting.
+    """
+    return read_tokenizer(params) if params.tokenizer == "bpe" else read_vocabulary(params)
+
+
+LEARNING = Learning(
+    name_learned,
+    parse_text,
+    count_parsed,
+    learn_tokens,
+    encode_parsed,
+    read_frozen,
+    late=("dtype", "vocabulary", "min_count", "frozen"),
+)
+
+TEXT = Modality(
+    "text",
+    check_text,
+    plan_text_fields,
+    extract_text,
+    prepare_text,
+    LEARNING,
+    libraries=("SudachiPy", "SudachiDict-core", "natto-py", "pythainlp", "pyvi"),
+    describe=describe_text,
+)

@@ -1,0 +1,128 @@
+"""Texts by a `tokenizer.json` of the package `tokenizers`: their pieces counted, their ids, and a frozen file checked.
+
+Texts go through it one by one, which starts no thread.
+"""
+
+from collections import Counter
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from pipeline.modalities.text.byte_pairs import map_bytes
+from pipeline.modalities.text.frozen_file import check_room, read_frozen_file
+from pipeline.modalities.text.params import TextFeatures
+from pipeline.modalities.text.placeholders import PLACEHOLDERS, split_placeholders
+from pipeline.modalities.text.token_fields import fill_tokens
+from shardwright.format.canonical_json import decode_json, encode_canonical
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from tokenizers.pre_tokenizers import ByteLevel
+
+MAX_PIECE = 128
+"""Bytes. Longer pieces are cut for learning, which takes time by their length for each pair in them: no word is as
+long, but a line of base64 is."""
+
+
+def count_pieces(text: str, params: TextFeatures) -> Counter[str]:
+    """How often each piece stands in a text outside of placeholders; a character a byte, see `byte_pairs.map_bytes`."""
+    splitter = _make_splitter()
+    counts: Counter[str] = Counter()
+    for part in split_placeholders(text):
+        if part not in PLACEHOLDERS:
+            for piece, _ in splitter.pre_tokenize_str(part):
+                counts.update(piece[start : start + MAX_PIECE] for start in range(0, len(piece), MAX_PIECE))
+    return counts
+
+
+@cache
+def _make_splitter() -> "ByteLevel":
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    return ByteLevel(add_prefix_space=False, use_regex=True)
+
+
+def encode_text(text: str, params: TextFeatures, learned: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """`tokens` and `tokens_length`: the ids that the file's own tokenizer gives, without marks of start and end."""
+    return fill_tokens(_open_tokenizer(learned).encode(text, add_special_tokens=False).ids, params)
+
+
+_opened: "tuple[dict[str, Any], Tokenizer] | None" = None
+
+
+def _open_tokenizer(learned: dict[str, Any]) -> "Tokenizer":
+    """The tokenizer of a document. The last one is kept, with the document, so that `is` proves it to be that."""
+    global _opened
+    if _opened is None or _opened[0] is not learned:
+        _opened = (learned, load_tokenizer_file(learned))
+    return _opened[1]
+
+
+def load_tokenizer_file(document: dict[str, Any]) -> "Tokenizer":
+    """The tokenizer that a `tokenizer.json` describes; it cuts and pads nothing.
+
+    Raises:
+        Exception: it describes none; `tokenizers` has no error of its own.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_buffer(encode_canonical(document))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def read_tokenizer(params: TextFeatures) -> dict[str, Any] | None:
+    """The tokenizer that `params.frozen` names, written as `tokenizers` writes it today; None where it names none.
+
+    Its ids are taken as they are: 0 after the end of a text is padding, though it may be a token elsewhere.
+
+    Raises:
+        InputError: the file is missing, has another sha256, holds no byte-level BPE, or has ids too large for `dtype`;
+            the message names the setting and what is wrong.
+    """
+    if params.frozen is None:
+        return None
+    document = read_frozen_file(params.frozen)
+    if fault := find_fault(document):
+        raise InputError(
+            f"extract.text.frozen.path: {params.frozen.path} is no tokenizer.json with a byte-level BPE: {fault}"
+        )
+    found: dict[str, Any] = decode_json(load_tokenizer_file(document).to_str().encode())
+    check_room(max(list_ids(found)), params)
+    return found
+
+
+def find_fault(document: Any) -> str | None:
+    """Why a JSON value is no tokenizer of byte-level BPE that gives the same ids each time and knows any text; None if
+    it is one."""
+    if not isinstance(document, dict) or not isinstance(model := document.get("model"), dict):
+        return "it is no tokenizer.json"
+    if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict) or "merges" not in model:
+        return f"its model is of the type {model.get('type')!r:.40}"
+    try:
+        load_tokenizer_file(document)
+    except Exception as error:  # it has no other class
+        return f"tokenizers says: {error}"
+    if not {"ByteLevel"} <= _list_types(document.get("pre_tokenizer")) & _list_types(document.get("decoder")):
+        return "its pre_tokenizer and its decoder are not both ByteLevel"
+    if model.get("dropout"):
+        return f"it has a dropout of {model['dropout']!r:.40}, so that a text has other ids each time"
+    if absent := [byte for byte, char in enumerate(map_bytes()) if char not in model["vocab"]]:
+        return f"it has no token for the byte {absent[0]:#04x}"
+    return None
+
+
+def _list_types(part: Any) -> set[str]:
+    """The types of a part of a tokenizer, which may be a sequence of parts."""
+    if not isinstance(part, dict):
+        return set()
+    members = [*part.get("pretokenizers", []), *part.get("decoders", [])]
+    return {str(part.get("type"))}.union(*map(_list_types, members))
+
+
+def list_ids(document: dict[str, Any]) -> set[int]:
+    """The ids of all tokens."""
+    return {*document["model"]["vocab"].values(), *(token["id"] for token in document["added_tokens"])}

@@ -1,0 +1,96 @@
+"""The words of a text, by spaCy's tokenizer."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+from pipeline.errors import InputError
+from pipeline.modalities.text.params import TextFeatures
+from pipeline.modalities.text.placeholders import PLACEHOLDERS, split_placeholders
+from pipeline.runtime.stopwatch import clock
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+MAX_STRINGS = 100_000
+"""In spaCy's string store, some 50 MB with what hangs on them; then the tokenizer is made anew, in 0.4 s.
+
+It never forgets a word but in a `memory_zone`, where it keeps nothing at all and splits `the` anew each time: 460 µs a
+caption in place of 26.
+"""
+
+
+def parse_words(text: str, params: TextFeatures) -> list[str]:
+    """The words of a text that the shards will hold, as `split_words` finds them."""
+    return split_words(text, params)[: params.length]
+
+
+def split_words(text: str, params: TextFeatures) -> list[str]:
+    """The words and marks of `text` by spaCy's tokenizer, without white space. A placeholder is one word."""
+    nlp = load_tokenizer(params.language, params.fallback)
+    words: list[str] = []
+    for part in split_placeholders(text):
+        if part in PLACEHOLDERS:
+            words.append(part)
+        else:
+            found = [token.text for token in nlp.tokenizer(part) if not token.is_space]
+            words += [word.lower() for word in found] if params.lowercase else found
+    if len(nlp.vocab.strings) > MAX_STRINGS:
+        load_tokenizer.cache_clear()
+    return words
+
+
+@cache
+def load_tokenizer(language: str, fallback: str | None) -> "Language":
+    """spaCy's pipeline of the language with nothing in it but the tokenizer.
+
+    Raises:
+        InputError: spaCy does not know the language, or its tokenizer needs a package that is not installed and there
+            is no fallback; the message names the language and the settings.
+    """
+    with clock("load libraries"), _keep_torch_out():
+        import spacy
+
+    for setting, code in (("language", language), ("fallback", fallback)):
+        if code is not None and importlib.util.find_spec(f"spacy.lang.{code}") is None:
+            raise InputError(f"extract.text.{setting} is {code!r}, which is no language code of spaCy")
+    try:
+        return spacy.blank(language)
+    except ImportError as error:
+        if fallback is not None and fallback != language:
+            return load_tokenizer(fallback, None)
+        missing = _TOKENIZER_PACKAGES.get(language, "a package that spaCy does not name")
+        raise InputError(
+            f"extract.text.language is {language!r}, whose tokenizer needs {missing}, which is not installed: "
+            "install it, or name another language in extract.text.fallback (xx is the language-independent one)"
+        ) from error
+
+
+@contextmanager
+def _keep_torch_out() -> Iterator[None]:
+    """Make `import torch` fail inside, unless it is there already.
+
+    spaCy's thinc imports it where it can: 2 s a process, more than all else in a small run, for what no tokenizer uses.
+    """
+    if "torch" in sys.modules:
+        yield
+        return
+    blocked: dict[str, ModuleType | None] = cast("dict[str, ModuleType | None]", sys.modules)
+    blocked["torch"] = None  # as the import system has it
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
+
+
+_TOKENIZER_PACKAGES = {
+    "ja": "sudachipy and sudachidict_core",
+    "ko": "natto-py and mecab-ko",
+    "th": "pythainlp",
+    "vi": "pyvi",
+}
+"""What the tokenizers of spaCy 3.8 need that spaCy does not bring; its error says so in words alone."""

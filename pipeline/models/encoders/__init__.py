@@ -1,0 +1,1 @@
+"""Encoders: one module a modality, listed in `table`."""

@@ -1,0 +1,21 @@
+"""Encoders of videos: (batch, frames, height, width, channels) uint8 to (batch, width of the embedding)."""
+
+from dataclasses import replace
+
+from torch import Tensor, nn
+
+from pipeline.models.encoders.image import ImageCnn
+from pipeline.models.inputs import Input
+
+
+class VideoCnn(nn.Module):
+    """Each frame through the network of pictures, then the mean over the frames: what is seen, not how it moves."""
+
+    def __init__(self, source: Input, width: int) -> None:
+        super().__init__()
+        self.frames = ImageCnn(replace(source, shape=source.shape[1:]), width)
+
+    def forward(self, pixels: Tensor, length: Tensor | None = None) -> Tensor:
+        """(batch, frames, height, width, channels) uint8; videos have no length."""
+        embeddings: Tensor = self.frames(pixels.flatten(0, 1))
+        return embeddings.reshape(*pixels.shape[:2], -1).mean(1)

@@ -1,0 +1,1 @@
+"""Run a stage and its tasks: locks, progress, executors, isolation."""

@@ -1,0 +1,208 @@
+"""What runs in the processes that tasks run in, and in the one that they are forked from.
+
+The forker is started anew (never forked from a process with threads), has one thread and runs no task, so forking it is
+safe, and takes 5 to 15 ms where starting Python and loading the libraries takes a second: a process that died is
+replaced at that price. It ends when the process that started it ends, and the kernel ends its children then.
+"""
+
+import gc
+import importlib
+import os
+import pickle
+import resource
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipeline.errors import PipelineError
+from pipeline.runtime.sandbox.heartbeat import NOWHERE, UNTOUCHED, Divisible, Mark, use_mark
+from pipeline.runtime.sandbox.memory_usage import Meter
+from pipeline.runtime.sandbox.parent_death import end_with_parent
+from pipeline.runtime.stopwatch import OTHER, clock, take_times
+from pipeline.tables.drops import Rejection
+
+Request = tuple[bytes, str, str | None, Mapping[int, Rejection], int | None]
+"""The pickled function and task; the folder to work in; the hash that the function's source must have, if any; the
+items that are lost; and the only item to work on, if there is only one: its result is of no use, but it ends or not."""
+
+RESULT, REFUSED, FAILED, NO_MEMORY = "result", "refused", "failed", "no memory"
+"""What a process says of a task: its pickled result and the seconds that it took by part; an error for a person with
+its cause; a description of any other error with the error itself; or that an allocation was refused. What cannot be
+pickled is left out."""
+
+Reply = tuple[str, bytes, tuple[str, ...]]
+"""One of the above, what belongs to it, and the modules that were loaded meanwhile."""
+
+
+def serve(handle: int) -> NoReturn:
+    """Fork, end and wait for processes as the other end of the socket `handle` asks for it, until it is closed."""
+    # Ctrl-C reaches every process of a terminal; the one that started this one decides what to do about it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    orders = Connection(handle)
+    while True:
+        try:
+            order, argument = orders.recv()
+        except (EOFError, ConnectionError):
+            os._exit(0)
+        match order:
+            case "fork":
+                orders.send(_fork(orders))
+            case "end":
+                orders.send(_end(argument))
+            case "load":
+                _load(argument)
+                orders.send(_count_threads())
+            case "prepare":
+                with suppress(Exception):  # whoever needs it meets the same, and says so
+                    pickle.loads(argument)()
+                _freeze()
+                orders.send(_count_threads())
+
+
+def _fork(orders: Connection) -> int:
+    """A new process, which takes over the two files that come with the order: its connection, and its mark."""
+    with socket.socket(fileno=os.dup(orders.fileno())) as channel:
+        _, handles, _, _ = socket.recv_fds(channel, 1, 2)
+    parent = os.getpid()
+    process = os.fork()
+    if process == 0:
+        try:
+            orders.close()
+            _work(parent, Connection(handles[0]), Mark(handles[1], Meter()))
+        finally:  # whatever it was: nothing of the forker's may be run by its child
+            os._exit(1)
+    for handle in handles:
+        os.close(handle)
+    return process
+
+
+def _end(process: int) -> tuple[int, int]:
+    """End a process that is not waited for yet, if it did not by itself; its wait status and the most bytes it used."""
+    os.kill(process, signal.SIGKILL)
+    _, status, usage = os.wait4(process, 0)
+    return status, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _load(modules: Sequence[str]) -> None:
+    """Import what its children would import one by one; what cannot be imported by that name is theirs."""
+    for name in modules:
+        if name not in sys.modules:
+            with suppress(Exception):
+                importlib.import_module(name)
+    _freeze()
+
+
+def _freeze() -> None:
+    """Keep the first collection in each child from copying all that it shares with this process."""
+    gc.collect()
+    gc.freeze()
+
+
+def _count_threads() -> int:
+    """Threads of this process, those of libraries too, where that can be known; else those of Python."""
+    with suppress(FileNotFoundError):
+        return len(list(Path("/proc/self/task").iterdir()))
+    import threading
+
+    return threading.active_count()
+
+
+def _work(parent: int, connection: Connection, mark: Mark) -> None:
+    """Run tasks until the connection is closed."""
+    end_with_parent(signal.SIGKILL)
+    if os.getppid() != parent:
+        return
+    _prefer_to_be_killed()
+    use_mark(mark)
+    known = set(sys.modules)
+    while True:
+        try:
+            request: Request = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        kind, content = _run(request, mark)
+        if kind != NO_MEMORY:  # then it matters at which item
+            mark.start(NOWHERE)
+        loaded = [name for name in sys.modules if name not in known] if len(sys.modules) > len(known) else []
+        known.update(loaded)
+        reply: Reply = (kind, content, tuple(loaded))
+        connection.send(reply)
+        sys.stdout.flush()
+
+
+def _prefer_to_be_killed() -> None:
+    """No core files of 100 MB from a crash; and where memory runs out, the kernel takes this process first."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _run(request: Request, mark: Mark) -> tuple[str, bytes]:
+    try:
+        payload, folder, source, lost, alone = request
+        _enter(folder)
+        function, task = pickle.loads(payload)
+        _check_source(function, source)
+        if isinstance(task, Divisible) and (items := task.count_items()):
+            mark.start(items if alone is None else 1)
+            others = {} if alone is None else {item: UNTOUCHED for item in range(items) if item != alone}
+            task = task.lose_items({**others, **lost}) if others or lost else task
+        take_times()  # of a task that ended badly
+        with clock(OTHER):
+            result = function(task)
+        said = (result, take_times())
+        return RESULT, b"" if alone is not None else pickle.dumps(said, protocol=pickle.HIGHEST_PROTOCOL)
+    except MemoryError:
+        return NO_MEMORY, b""
+    except PipelineError as error:
+        return REFUSED, pickle.dumps((error, _keep_error(error.__cause__)))
+    except BaseException as error:
+        return FAILED, pickle.dumps((describe_error(error), _keep_error(error)))
+
+
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError:
+        raise PipelineError(
+            f"a worker on {socket.gethostname()} cannot enter {folder}: "
+            "data, cache and code must be under the same path on every machine"
+        ) from None
+
+
+def _check_source(function: Callable[[Any], Any], source: str | None) -> None:
+    if source is not None and _hash_source(function.__module__) != source:
+        raise PipelineError(
+            f"a worker on {socket.gethostname()} has another version of {function.__module__} or of what it imports: "
+            "bring its checkout to the same state"
+        )
+
+
+@cache
+def _hash_source(module: str) -> str:
+    from pipeline.cache.module_sources import hash_source
+
+    return hash_source(module)
+
+
+def describe_error(error: BaseException) -> str:
+    """`ValueError: not a number of mine (/…/near.py:31); at sample a-1`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}" + "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+
+
+def _keep_error(error: BaseException | None) -> BaseException | None:
+    """The error, if it comes out of pickle as it went in."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return None
+    return error

@@ -1,0 +1,1 @@
+"""Read and write what crosses a stage boundary: tables, dropped rows, tars of bytes."""

@@ -1,0 +1,151 @@
+"""The bytes of items, in tars: a hundred files between two stages instead of a hundred thousand.
+
+A `Place` says where an item's bytes are; tables carry it as three columns.
+"""
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from pipeline.errors import InputError
+from shardwright.format.tar import BLOCK, END, count_padding, encode_header
+
+MAX_TAR_BYTES = 256 << 20  # of content; keeps a tar small enough to copy and large enough to be few
+MAX_OPEN = 64  # tars that a reader has open: 16 GB of content
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where bytes lie: `tar` is below the data folder (`2_ingested/items-000000.tar`), offset and size in bytes."""
+
+    tar: str
+    offset: int
+    size: int
+
+    @property
+    def tar_name(self) -> str:
+        """The tar's name in its folder."""
+        return self.tar.rpartition("/")[2]
+
+
+class TarLayout:
+    """Says where members go that are appended to `<prefix>-000000.tar`, `-000001.tar`, … in the order they come.
+
+    `stage_folder` is the name of their folder under the data folder once it is published; it goes into each `Place`.
+    """
+
+    def __init__(self, stage_folder: str, prefix: str) -> None:
+        self._start = f"{stage_folder}/{prefix}"
+        self._number = 0
+        self._end = 0
+
+    def add(self, size: int) -> Place:
+        """Where the content of the next member goes, behind its header."""
+        if self._end and self._end + size > MAX_TAR_BYTES:
+            self._number, self._end = self._number + 1, 0
+        place = Place(f"{self._start}-{self._number:06d}.tar", self._end + BLOCK, size)
+        self._end = place.offset + size + count_padding(size)
+        return place
+
+
+class TarStore:
+    """Appends members to tars in `folder`, see `TarLayout`."""
+
+    def __init__(self, folder: Path, stage_folder: str, prefix: str) -> None:
+        self._folder = folder
+        self._layout = TarLayout(stage_folder, prefix)
+        self._tar = ""
+        self._file: IO[bytes] | None = None
+
+    def write(self, name: str, data: bytes) -> Place:
+        """Append a member and say where its content went."""
+        place = self._layout.add(len(data))
+        if self._file is None or place.tar != self._tar:
+            self._finish()
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self._folder / place.tar_name).open("xb")
+            self._tar = place.tar
+        write_member(self._file, name, data)
+        return place
+
+    def _finish(self) -> None:
+        if self._file is not None:
+            self._file.write(END)
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> "TarStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._finish()
+
+
+def write_member(file: IO[bytes], name: str, data: bytes) -> None:
+    """Append a member to a tar."""
+    file.write(encode_header(name, len(data)))
+    file.write(data)
+    file.write(bytes(count_padding(len(data))))
+
+
+class TarReader:
+    """Reads bytes by their `Place`, below the data folder; keeps the tars open that were used last."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._open: OrderedDict[str, int] = OrderedDict()
+
+    def read(self, place: Place) -> bytes:
+        """The bytes at `place`.
+
+        Raises:
+            InputError: the tar is missing or ends before them.
+        """
+        descriptor = self._find(place.tar)
+        content = os.pread(descriptor, place.size, place.offset)
+        while len(content) < place.size:  # a call gives 2 GiB at most
+            more = os.pread(descriptor, place.size - len(content), place.offset + len(content))
+            if not more:
+                raise InputError(f"{self._data / place.tar} ends before byte {place.offset + place.size}: it was cut")
+            content += more
+        return content
+
+    def forget(self, place: Place) -> None:
+        """Tell the system that nobody will ask for these bytes again soon: their memory may serve something else."""
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(self._find(place.tar), place.offset, place.size, os.POSIX_FADV_DONTNEED)
+
+    def _find(self, tar: str) -> int:
+        if tar in self._open:
+            self._open.move_to_end(tar)
+            return self._open[tar]
+        if len(self._open) == MAX_OPEN:
+            os.close(self._open.popitem(last=False)[1])
+        try:
+            self._open[tar] = os.open(self._data / tar, os.O_RDONLY)
+        except OSError:
+            raise InputError(f"{self._data / tar} cannot be opened: run `dvc repro` again") from None
+        return self._open[tar]
+
+    def close(self) -> None:
+        """Close the tars that are open."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __enter__(self) -> "TarReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_place(row: dict[str, Any]) -> Place:
+    """The `Place` in a table's columns `tar`, `offset`, `size`."""
+    return Place(row["tar"], row["offset"], row["size"])

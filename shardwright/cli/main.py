@@ -1,0 +1,278 @@
+"""The command `shardwright`: looks at shards, and finds the verbs that others add.
+
+Exit codes: 0 all is well, 1 problems were found, 2 the command could not be carried out.
+"""
+
+import argparse
+import os
+import struct
+import sys
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.cli.terminal import escape_controls
+from shardwright.datasets.shard_dataset import ShardDataset
+from shardwright.errors import ShardwrightError
+from shardwright.format.atomic_write import write_file
+from shardwright.format.canonical_json import encode_canonical
+from shardwright.format.index import decode_key
+from shardwright.format.manifest import MANIFEST_NAME, read_manifest
+from shardwright.format.verify import verify
+
+COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # grey, grey with alpha, RGB, RGBA, by the number of channels
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """The file's bytes.
+
+    Args:
+        pixels: uint8 (height, width) or (height, width, channels), channels 1 to 4: grey, grey and alpha, RGB, RGBA.
+
+    Raises:
+        ValueError: another dtype or shape.
+    """
+    if pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in COLOUR_TYPES:
+        raise ValueError(f"no picture: {pixels.dtype} {pixels.shape}")
+    height, width, channels = pixels.shape
+    rows = np.zeros((height, 1 + width * channels), np.uint8)
+    rows[:, 1:] = pixels.reshape(height, -1)
+    header = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_encode_chunk(kind, data) for kind, data in chunks)
+
+
+def _encode_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+ENTRY_POINTS = "shardwright.commands"
+"""The group in which other packages name their verbs: each a function from the arguments to the exit code."""
+
+PIPELINE_HINT = "The verbs of the pipeline come with its checkout: pip install -e .[pipeline]"
+
+CHECKOUT = str(Path(__file__).resolve().parents[2])
+"""Where the verbs of the pipeline are, if this is a checkout."""
+
+OK, PROBLEMS, UNUSABLE = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line, by default that of the process, and give the exit code."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    verb = words[0] if words else "--help"
+    if verb in VERBS or verb.startswith("-"):
+        return _run_verb(words or [verb])
+    added = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if verb in added:
+        return _run_added(added[verb], words[1:])
+    known = ", ".join([*VERBS, *sorted(added)])
+    return refuse(f"no verb {verb!r}, there are {known}. {PIPELINE_HINT}")
+
+
+def _run_verb(words: Sequence[str]) -> int:
+    options = _build_parser().parse_args(words)
+    return carry_out(lambda: VERBS[options.verb](options))
+
+
+def carry_out(act: Callable[[], int]) -> int:
+    """Do what a verb does, and give its exit code; what is in the way is one line on stderr, and the code 2."""
+    try:
+        code = act()
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough; nothing may be flushed on the way out
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except KeyError as error:  # its str() would be the repr of the message
+        return refuse(error.args[0])
+    except (ShardwrightError, OSError, ModuleNotFoundError) as error:
+        return refuse(str(error))
+    return code
+
+
+def _run_added(entry: EntryPoint, words: list[str]) -> int:
+    if CHECKOUT not in sys.path:
+        sys.path.append(CHECKOUT)  # an editable installation finds `shardwright` there and nothing else
+    try:
+        run: Callable[[list[str]], int] = entry.load()
+    except ModuleNotFoundError as error:
+        return refuse(f"the verb {entry.name!r} needs {error.name}, which is not installed. {PIPELINE_HINT}")
+    return run(words)
+
+
+def refuse(message: str) -> int:
+    """Say on stderr, in one line, why a verb cannot be carried out; gives the exit code of that."""
+    sys.stderr.write(f"shardwright: {escape_controls(message)}\n")
+    return UNUSABLE
+
+
+def write_line(line: str = "") -> None:
+    """Write a line to stdout; what a terminal would obey is escaped."""
+    encoding = sys.stdout.encoding  # a terminal that has no such letter shows its escape
+    sys.stdout.write(escape_controls(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("shardwright", description=f"Looks at shards. {PIPELINE_HINT}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for verb, summary in SUMMARIES.items():
+        options = verbs.add_parser(verb, help=summary, description=summary)
+        if verb == "index":
+            options.add_argument("urls", metavar="SHARD", nargs="+", help="a folder, a file, or a pattern in quotes")
+            options.add_argument("--beside", action="store_true", help="keep the index in the folder of the shards")
+            options.add_argument("--cache", metavar="FOLDER", type=Path, help="keep it there")
+            options.add_argument("--reread", action="store_true", help="read shards that did not change too")
+            continue
+        options.add_argument("root", metavar="ROOT", type=Path, help=f"the folder with {MANIFEST_NAME}")
+        if verb == "ls":
+            options.add_argument("--split", help="this split alone")
+        if verb == "show":
+            options.add_argument("key", metavar="KEY", help="of the sample, see `shardwright ls`")
+            options.add_argument("--png", metavar="FOLDER", type=Path, help="write its pictures there")
+        if verb == "bench":
+            options.add_argument("--split", help="by default the one with the most samples")
+            options.add_argument("--batch-size", type=int, default=64, help="samples a batch, by default 64")
+            options.add_argument("--seconds", type=float, default=2.0, help="for each way to read, by default 2")
+    return parser
+
+
+def _verify(options: argparse.Namespace) -> int:
+    report = verify(options.root)
+    for problem in report.problems:
+        write_line(str(problem))
+    found = "ok" if report.ok else f"{len(report.problems)} problem{'s'[: len(report.problems) - 1]}"
+    write_line(
+        f"{found}: {report.samples} samples in {report.shards} shards, {_say_size(report.bytes)} read; "
+        f"dataset {report.hash or 'unknown'}"
+    )
+    return OK if report.ok else PROBLEMS
+
+
+def _info(options: argparse.Namespace) -> int:
+    manifest = read_manifest(options.root)
+    write_line(f"dataset {manifest.hash}")
+    for name, split in manifest.splits.items():
+        size = _say_size(sum(shard.bytes for shard in split.shards))
+        write_line(f"split   {name}: {split.samples} samples in {len(split.shards)} shards, {size}")
+    for name, field in manifest.fields.items():
+        notes = [note for note in (field.axes, field.unit) if note]
+        if field.padding is not None:
+            notes.append(f"padded with {field.padding}")
+        if field.varies:
+            notes.append(f"kept as {field.encoding}")
+        write_line(f"field   {name}: {field.dtype} {field.shape}" + "".join(f", {note}" for note in notes))
+    if manifest.classes is not None:
+        write_line(f"classes {len(manifest.classes)}: {', '.join(manifest.classes)}")
+    if manifest.vocabulary is not None:
+        write_line(f"vocabulary {manifest.vocabulary.name}")
+    for source in manifest.sources or ():
+        write_line(f"source  {source.source}: {source.samples} samples, {source.licence}, {source.attribution}")
+    return OK
+
+
+def _ls(options: argparse.Namespace) -> int:
+    splits = [options.split] if options.split else list(read_manifest(options.root).splits)
+    for split in splits:
+        with ShardDataset(options.root, split) as data:
+            first = 0
+            for shard in data.manifest.splits[split].shards:
+                for key in data.keys[first : first + shard.samples].tolist():
+                    write_line(f"{split}/{shard.name}/{decode_key(key)}")
+                first += shard.samples
+    return OK
+
+
+def _show(options: argparse.Namespace) -> int:
+    for split in read_manifest(options.root).splits:
+        with ShardDataset(options.root, split) as data:
+            try:
+                index = data.find_sample(options.key)
+            except KeyError:
+                continue
+            _show_sample(data, index)
+            if options.png:
+                _write_pictures(data, index, options.png)
+            return OK
+    return refuse(f"{options.root}: no sample {options.key!r} in any split")
+
+
+def _show_sample(data: ShardDataset, index: int) -> None:
+    sample = data[index]
+    write_line(f"{data.split}/{data.find_shard(index)}/{sample['key']}")
+    for name, field in data.fields.items():
+        values = sample[name]
+        write_line(
+            f"{name}: {field.dtype} {field.shape}, min {values.min()}, max {values.max()}, "
+            f"mean {values.mean(dtype=np.float64):.6g}"
+        )
+    for line in encode_canonical(data.meta(index), indent=1).decode().split("\n"):
+        write_line(line)
+
+
+def _write_pictures(data: ShardDataset, index: int, folder: Path) -> None:
+    sample = data[index]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, field in data.fields.items():
+        pixels = sample[name].transpose(1, 2, 0) if field.axes == "CHW" else sample[name]
+        if field.dtype == "uint8" and field.axes in ("HW", "HWC", "CHW"):
+            path = folder / f"{sample['key']}.{name}.png"
+            write_file(path, [encode_png(pixels)])
+            write_line(f"wrote {path}")
+
+
+def _index(options: argparse.Namespace) -> int:
+    from shardwright.webdataset.build_index import index_shards
+
+    index = index_shards(options.urls, cache=options.cache, beside=options.beside, reread=options.reread)
+    size = _say_size(sum(shard.bytes for shard in index.shards))
+    write_line(f"{len(index.table.faults)} samples in {len(index.shards)} shards, {size}")
+    write_line(f"members {', '.join(suffix.name for suffix in index.suffixes)}")
+    broken = int(np.count_nonzero(index.table.faults))
+    if broken:
+        write_line(f"{broken} samples are not whole: see `incomplete` of ShardDataset.from_webdataset")
+    return PROBLEMS if broken else OK
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from shardwright.cli.bench import measure  # with all that a loader needs
+
+    splits = read_manifest(options.root).splits
+    if not splits:
+        return refuse(f"{options.root}: no split to read")
+    split = options.split or max(splits, key=lambda name: splits[name].samples)
+    measured = measure(options.root, split, options.batch_size, options.seconds, threads=(1, 2, 0))
+    write_line(f"split {split}, batches of {options.batch_size}, {measured.sample_bytes / 1e3:,.1f} kB a sample")
+    for speed in measured.speeds:
+        rate = speed.rate * measured.sample_bytes
+        write_line(f"  {speed.name:<22}{speed.rate:>12,.0f} samples/s {rate / 1e6:>9,.0f} MB/s")
+    for sentence in measured.explain():
+        write_line(sentence)
+    return OK
+
+
+def _say_size(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB"
+
+
+VERBS: Mapping[str, Callable[[argparse.Namespace], int]] = {
+    "verify": _verify,
+    "info": _info,
+    "ls": _ls,
+    "show": _show,
+    "index": _index,
+    "bench": _bench,
+}
+SUMMARIES = {
+    "verify": "Rehash everything and name what is not as it was written.",
+    "info": "Say what a dataset holds.",
+    "ls": "List the samples, one a line: split/shard/key.",
+    "show": "Show one sample; its pictures as PNG files too.",
+    "index": "Index WebDataset tars that others wrote, anew.",
+    "bench": "Say how fast a split is read here, and what holds it up.",
+}

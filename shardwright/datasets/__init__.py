@@ -1,0 +1,1 @@
+"""Datasets: random access to samples, views, mixes and caches."""

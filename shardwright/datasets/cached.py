@@ -1,0 +1,120 @@
+"""A source whose samples stay in memory once they were read."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.datasets.base import PLAIN, Batch, Indices, Reading, Source, number_rows
+from shardwright.format.field import Field
+
+
+class Cached(Source):
+    """Keeps what was read, as it was decoded, until it is closed; each sample is read and checked once.
+
+    Memory is taken as samples come in: at the end that of all fields, and of all decoded values without a shape of
+    their own. Several threads may read at once.
+
+    Args:
+        base: what is read.
+    """
+
+    def __init__(self, base: Source) -> None:
+        self._base = base
+        self.split = base.split
+        self._arrays: dict[str, NDArray[Any]] = {}
+        self._lists: dict[str, list[Any]] = {}
+        self._names: tuple[str, ...] = ()
+        self._filled = np.zeros(base.count_rows(), np.bool_)
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """See `Source.fields`."""
+        return self._base.fields
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """See `Source.names`."""
+        return self._base.names
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """See `Source.classes`."""
+        return self._base.classes
+
+    @property
+    def hash(self) -> str:
+        """That of the base."""
+        return self._base.hash
+
+    @property
+    def keys(self) -> NDArray[np.bytes_]:
+        """See `Source.keys`."""
+        return self._base.keys
+
+    def __len__(self) -> int:
+        return len(self._base)
+
+    def count_rows(self) -> int:
+        """See `Source.count_rows`."""
+        return self._base.count_rows()
+
+    def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `Source.draw`."""
+        return self._base.draw(positions, seed, epoch)
+
+    def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `Source.list_rows`."""
+        return self._base.list_rows(positions)
+
+    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
+        """See `Source.gather`."""
+        rows = number_rows(indices, self.count_rows(), self.split)
+        missing = np.unique(rows[~self._filled[rows]])
+        if len(missing):
+            self._keep(missing, self._base.gather(missing, Reading(seed=reading.seed, epoch=reading.epoch)))
+        wanted = self._names if reading.fields is None else ("key", *reading.fields)
+        return {
+            name: self._arrays[name][rows]
+            if name in self._arrays
+            else copy_values([self._lists[name][row] for row in rows.tolist()])
+            for name in self._names
+            if name in wanted
+        }
+
+    def meta(self, index: SupportsIndex) -> dict[str, Any]:
+        """See `Source.meta`; read from the base each time."""
+        return self._base.meta(index)
+
+    def find_shard(self, index: SupportsIndex) -> str | None:
+        """See `Source.find_shard`."""
+        return self._base.find_shard(index)
+
+    def close(self) -> None:
+        """Close the base and let go of the memory."""
+        self._base.close()
+        self._arrays, self._lists, self._filled[:] = {}, {}, False
+
+    def __repr__(self) -> str:
+        return f"Cached({self._base!r})"
+
+    def _keep(self, rows: NDArray[np.int64], batch: Batch) -> None:
+        """Store samples. Threads that read the same one write the same values."""
+        for name, values in batch.items():
+            if isinstance(values, np.ndarray):
+                if name not in self._arrays:
+                    self._arrays.setdefault(name, np.empty((len(self._filled), *values.shape[1:]), values.dtype))
+                self._arrays[name][rows] = values
+            else:
+                kept = self._lists.setdefault(name, [None] * len(self._filled))
+                for row, value in zip(rows.tolist(), values, strict=True):
+                    kept[row] = value
+        self._names = tuple(batch)
+        self._filled[rows] = True
+
+
+def copy_values(values: list[Any]) -> list[Any]:
+    """Values of a batch that are its own: what is done to them is not done to those that are kept."""
+    return [value if isinstance(value, str | bytes) else copy.deepcopy(value) for value in values]

@@ -1,0 +1,180 @@
+"""Samples of any kind made into a batch, and batches into one."""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.datasets.base import Batch, allocate
+from shardwright.errors import FormatError
+
+Allocate = Callable[[int, int], NDArray[np.uint8] | None]
+NUMERIC = "biufc"
+"""NumPy's kinds of dtype that become one array."""
+
+
+def collate(samples: Sequence[Mapping[str, Any]], allocate: Allocate = allocate) -> Batch:
+    """One batch of samples that have the same names, in the order of the first.
+
+    ==================================================  ==============================================================
+    in each sample                                      in the batch
+    ==================================================  ==============================================================
+    an array, a NumPy scalar                            an array (batch, *shape), its dtype kept, in native byte order
+    a Python bool, int or float                         an array (batch,) of bool, int64 or float64, as PyTorch's own
+                                                        collate makes of them
+    a PyTorch tensor                                    `torch.stack` of them
+    anything else: text, bytes, None, dicts, lists,     a list
+    arrays of text or of objects
+    ==================================================  ==============================================================
+
+    Nothing is converted to make it fit: what a value becomes depends on it alone, never on the others in its batch.
+
+    Args:
+        samples: dicts with `key`, by which errors name them. None gives a batch without names.
+        allocate: see `shardwright.datasets.base.Reading.allocate`; for arrays.
+
+    Raises:
+        FormatError: a sample lacks a name that another one has, or the values of a name differ in kind, dtype or shape;
+            the message has the name, two samples' keys and what differs. An int is outside of int64.
+    """
+    if not samples:
+        return {}
+    for sample in samples:
+        if sample.keys() != samples[0].keys():
+            raise _refuse_names(samples[0].get("key", "?"), samples[0], sample.get("key", "?"), sample)
+    return {name: _join(name, samples, allocate) for name in samples[0]}
+
+
+def merge(parts: Iterable[tuple[NDArray[np.int64], Batch]], rows: int, allocate: Allocate = allocate) -> Batch:
+    """One batch of several, which are copied: each is let go of before the next one is asked for.
+
+    Args:
+        parts: of each batch, which has samples, the places (samples,) of them in the whole; all places together are
+            0 … rows-1, each once.
+        rows: of the whole.
+        allocate: see `collate`.
+
+    Raises:
+        FormatError: the batches differ in names, or in the kind, dtype or shape of one; the message names it and two
+            samples' keys.
+    """
+    merged: Batch = {}
+    place = 0
+    for at, batch in parts:
+        if merged:
+            _check_alike(merged, place, batch)
+        else:
+            merged, place = {name: _make_room(values, rows, allocate) for name, values in batch.items()}, int(at[0])
+        for name, room in merged.items():
+            _fill(room, at, batch[name])
+        del batch
+    return merged
+
+
+def _check_alike(merged: Batch, place: int, batch: Batch) -> None:
+    """Whether a batch fits to one whose sample at `place` is filled in.
+
+    Raises:
+        FormatError: see `merge`.
+    """
+    if batch.keys() != merged.keys():
+        raise _refuse_names(merged["key"][place], merged, batch["key"][0], batch)
+    for name, values in batch.items():
+        if _describe_batch(values) != _describe_batch(merged[name]):
+            raise FormatError(
+                f"{name!r} is {_describe_batch(merged[name])} of sample {merged['key'][place]!r} and "
+                f"{_describe_batch(values)} of {batch['key'][0]!r}: a mix needs one dtype and shape of all sources"
+            )
+
+
+def _make_room(first: Any, rows: int, allocate: Allocate) -> Any:
+    """Room for the values of all parts, of the kind of `first`."""
+    if isinstance(first, list):
+        return [None] * rows
+    if is_tensor(first):
+        return first.new_empty((rows, *first.shape[1:]))
+    size = first.dtype.itemsize * math.prod(first.shape[1:])
+    memory = allocate(rows, size) if size else None
+    if memory is None:
+        return np.empty((rows, *first.shape[1:]), first.dtype)
+    return memory.view(first.dtype).reshape(rows, *first.shape[1:])
+
+
+def _fill(room: Any, at: NDArray[np.int64], values: Any) -> None:
+    if isinstance(room, list):
+        for place, value in zip(at.tolist(), values, strict=True):
+            room[place] = value
+    else:
+        room[at] = values
+
+
+def _describe_batch(values: Any) -> str:
+    """What the values of one name must share over all batches, in words."""
+    if isinstance(values, list):
+        return "a value in a list"
+    return f"{'a tensor' if is_tensor(values) else 'an array'} {values.dtype} {tuple(values.shape[1:])}"
+
+
+def _join(name: str, samples: Sequence[Mapping[str, Any]], allocate: Allocate) -> Any:
+    values = [_unify(name, sample) for sample in samples]
+    first = _describe(values[0])
+    for sample, value in zip(samples, values, strict=True):
+        if _describe(value) != first:
+            raise FormatError(
+                f"{name!r} is {first} in sample {samples[0].get('key')!r} and {_describe(value)} in "
+                f"{sample.get('key')!r}: pad, crop or convert it in the transform so that all are alike, "
+                "or wrap it in a list, and the batch has a list of them"
+            )
+    if is_tensor(values[0]):
+        import torch
+
+        return torch.stack(values)
+    if not isinstance(values[0], np.ndarray):
+        return [sample[name] for sample in samples]
+    memory = allocate(len(values), values[0].nbytes) if values[0].nbytes else None
+    if memory is None:
+        return np.stack(values)
+    return np.stack(values, out=memory.view(values[0].dtype).reshape(len(values), *values[0].shape))
+
+
+def _unify(name: str, sample: Mapping[str, Any]) -> Any:
+    """The value as a native array or a tensor where a batch of it is one, None where it is a list."""
+    value = sample[name]
+    if isinstance(value, np.ndarray | np.generic):
+        array = np.asarray(value)
+        return array.astype(array.dtype.newbyteorder("="), copy=False) if array.dtype.kind in NUMERIC else None
+    if isinstance(value, bool | float):
+        return np.array(value)
+    if isinstance(value, int):
+        try:
+            return np.array(value, np.int64)
+        except OverflowError as error:
+            raise FormatError(f"{name!r} of sample {sample.get('key')!r}: {value!r:.80} is outside of int64") from error
+    return value if is_tensor(value) else None
+
+
+def _describe(value: Any) -> str:
+    """What has to be the same in all samples, in words; of a tensor and an array that are alike, different words."""
+    if value is None:
+        return "neither a number nor an array"
+    return f"{'a tensor' if is_tensor(value) else 'an array'} {value.dtype} {tuple(value.shape)}"
+
+
+def is_tensor(value: object) -> bool:
+    """Whether it is a PyTorch tensor; PyTorch is not imported for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _refuse_names(key: str, names: Iterable[str], other_key: str, other_names: Iterable[str]) -> FormatError:
+    """The error for two samples of which one lacks what the other has."""
+    surplus, missing = set(names) - set(other_names), set(other_names) - set(names)
+    if not surplus:
+        key, other_key, surplus = other_key, key, missing
+    return FormatError(
+        f"sample {key!r} has {min(surplus, key=str)!r} and sample {other_key!r} has not: all need the same names; "
+        "None may stand for what is missing where the others are no numbers or arrays"
+    )

@@ -1,0 +1,289 @@
+"""`dataset.json`: what a dataset is, with a hash that names it by its content alone."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from shardwright.errors import DamageError, FormatError
+from shardwright.format import tar
+from shardwright.format.atomic_write import write_file
+from shardwright.format.canonical_json import decode_json, encode_canonical, hash_canonical
+from shardwright.format.dataclass_json import check_keys, load_value
+from shardwright.format.field import Field, check_fields
+from shardwright.format.layout import plan_layout
+
+MANIFEST_NAME = "dataset.json"
+FORMAT = "shardwright"
+VERSIONS = (1, 2)
+"""1 for fields of arrays alone, which all releases read; 2 where a field has another encoding."""
+HASHES = {"hash", "sources_hash"}
+
+SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,99}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class ShardRecord:
+    """One shard: its file name, its samples, the bytes of the file and of each meta member, its sha256."""
+
+    name: str
+    samples: int
+    bytes: int
+    meta_bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _check_file(self.name, self.sha256)
+        if self.samples < 0 or not 0 <= self.meta_bytes <= tar.MAX_MEMBER_BYTES:
+            raise FormatError(f"shard {self.name}: samples or meta_bytes is out of range")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One other file: its name, without folders, and its sha256."""
+
+    name: str
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _check_file(self.name, self.sha256)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shards of a split, in reading order, and its index; all of them stand in the folder `<split>/`."""
+
+    shards: tuple[ShardRecord, ...]
+    index: FileRecord
+
+    def __post_init__(self) -> None:
+        _check_distinct("file", [self.index.name, *(shard.name for shard in self.shards)])
+
+    @property
+    def samples(self) -> int:
+        """Samples in the split."""
+        return sum(shard.samples for shard in self.shards)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Of one field over the training split: mean and standard deviation a channel, of `count` values each."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where samples came from, and on what terms."""
+
+    source: str
+    licence: str
+    attribution: str
+    samples: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that `dataset.json` says.
+
+    Attributes:
+        fields: by name, in the order of the members.
+        splits: by name.
+        classes: the names that `label` counts through, or None.
+        vocabulary: the file beside the manifest that token ids refer to, or None.
+        statistics: by field, or None.
+        extract: how the fields were computed, free JSON, so that a prediction can compute them the same way.
+        sources: where the samples came from, or None; the hash leaves them out.
+
+    Raises:
+        FormatError: a name is not allowed or is there twice, or a shard's size does not follow from its samples and
+            fields.
+    """
+
+    fields: Mapping[str, Field]
+    splits: Mapping[str, Split]
+    classes: tuple[str, ...] | None = None
+    vocabulary: FileRecord | None = None
+    statistics: Mapping[str, Statistics] | None = None
+    extract: Mapping[str, Any] | None = None
+    sources: tuple[Source, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(self.fields)
+        _check_distinct("class", self.classes or ())
+        for name, split in self.splits.items():
+            if not SPLIT_NAME.fullmatch(name):
+                raise FormatError(f"split name {name!r} must match {SPLIT_NAME.pattern}")
+            for shard in split.shards:
+                _check_size(self.fields, shard, name)
+
+    @property
+    def version(self) -> int:
+        """Of the format; it follows from the fields, see `VERSIONS`."""
+        return VERSIONS[any(field.varies for field in self.fields.values())]
+
+    @cached_property
+    def hash(self) -> str:
+        """The dataset's name: the sha256 of the canonical JSON without `hash` and `sources`, 64 hex digits."""
+        document = self.to_json()
+        document.pop("sources", None)
+        return hash_canonical(document)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """What is stored to tell an edit: `hash`, and `sources_hash` for what that leaves out, where there is any."""
+        sources = self.to_json().get("sources")
+        return {"hash": self.hash} | ({} if sources is None else {"sources_hash": hash_canonical(sources)})
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as stored, but for its hashes; what is None is left out."""
+        splits = {name: {"samples": split.samples} | asdict(split) for name, split in self.splits.items()}
+        statistics = None
+        if self.statistics is not None:
+            statistics = {name: asdict(numbers) for name, numbers in self.statistics.items()}
+        document = {
+            "format": FORMAT,
+            "version": self.version,
+            # A list: the order of the members is the order of the fields, and objects are sorted by key.
+            "fields": [{"name": name} | field.to_json() for name, field in self.fields.items()],
+            "splits": splits,
+            "classes": self.classes,
+            "vocabulary": self.vocabulary and asdict(self.vocabulary),
+            "statistics": statistics,
+            "extract": self.extract,
+            "sources": self.sources and [asdict(source) for source in self.sources],
+        }
+        stored = {name: part for name, part in document.items() if part is not None}
+        value: dict[str, Any] = decode_json(encode_canonical(stored))  # tuples become arrays
+        return value
+
+    @classmethod
+    def from_json(cls, document: object) -> "Manifest":
+        """The manifest that a JSON value describes.
+
+        Raises:
+            FormatError: another format, a newer version or not that of its fields, a key missing or unknown, a value
+                out of place.
+        """
+        known = {"format", "version", "fields", "splits", "classes", "vocabulary", "statistics", "extract"}
+        version = _check_version(document)
+        parts = check_keys(document, {"fields", "splits"}, known | {"sources"}, "manifest")
+        manifest = cls(
+            fields=_load_fields(parts["fields"]),
+            splits=_load_splits(parts["splits"]),
+            **{name: load_value(hint, parts[name], name) for name, hint in OPTIONAL_PARTS.items() if name in parts},
+        )
+        if version != manifest.version:
+            raise FormatError(f"version is {version}, that of its fields is {manifest.version}")
+        return manifest
+
+
+OPTIONAL_PARTS: Mapping[str, Any] = {
+    "classes": tuple[str, ...],
+    "vocabulary": FileRecord,
+    "statistics": Mapping[str, Statistics],
+    "extract": Mapping[str, Any],
+    "sources": tuple[Source, ...],
+}
+
+
+def read_manifest(root: str | Path) -> Manifest:
+    """The manifest of the dataset in `root`, after a check that nobody edited it.
+
+    Raises:
+        FileNotFoundError: there is none; the message names the path.
+        FormatError: it is not a manifest, or one of a newer version.
+        DamageError: its hash is not that of its content; the message shows both.
+    """
+    path = Path(root) / MANIFEST_NAME
+    try:
+        document = decode_json(path.read_bytes())
+        names = HASHES & document.keys() if isinstance(document, dict) else set()
+        stored = {name: document.pop(name) for name in names}
+        manifest = Manifest.from_json(document)
+        wanted = manifest.hashes
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error
+    for name in sorted(wanted.keys() | stored.keys()):
+        if stored.get(name) != wanted.get(name):
+            found = f"its content has the {name} {wanted.get(name)}, it says {stored.get(name)!r:.80}"
+            raise DamageError(f"{path}: {found}", shard=path.name)
+    return manifest
+
+
+def write_manifest(root: str | Path, manifest: Manifest) -> None:
+    """Write the manifest of the dataset in `root`, whole or not at all, over the one that may be there."""
+    write_file(Path(root) / MANIFEST_NAME, [encode_manifest(manifest)])
+
+
+def encode_manifest(manifest: Manifest) -> bytes:
+    """The content of `dataset.json`."""
+    return encode_canonical(manifest.to_json() | manifest.hashes, indent=1) + b"\n"
+
+
+def _check_version(document: object) -> int:
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise FormatError(f"not a manifest of the format {FORMAT!r}")
+    version = document.get("version")
+    if type(version) is not int or version < 1:
+        raise FormatError(f"version is {version!r:.80}, a whole number from 1 is wanted")
+    if version > VERSIONS[-1]:
+        raise FormatError(f"version {version} is newer than {VERSIONS[-1]}, the newest that this release reads")
+    return version
+
+
+def _load_fields(value: object) -> dict[str, Field]:
+    if not isinstance(value, list):
+        raise FormatError(f"fields is {value!r:.80}, an array is wanted")
+    fields: dict[str, Field] = {}
+    for number, entry in enumerate(value):
+        where = f"fields[{number}]"
+        if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or entry["name"] in fields:
+            raise FormatError(f"{where} needs a name of its own")
+        fields[entry["name"]] = load_value(Field, {k: v for k, v in entry.items() if k != "name"}, where)
+    return fields
+
+
+def _load_splits(value: object) -> dict[str, Split]:
+    if not isinstance(value, dict):
+        raise FormatError(f"splits is {value!r:.80}, an object is wanted")
+    splits = {}
+    for name, entry in value.items():
+        where = f"splits.{name}"
+        keys = {"samples", "shards", "index"}
+        parts = dict(check_keys(entry, keys, keys, where))
+        samples = parts.pop("samples")
+        split = splits[name] = load_value(Split, parts, where)
+        if samples != split.samples:
+            raise FormatError(f"{where}.samples is {samples!r:.80}, its shards have {split.samples}")
+    return splits
+
+
+def _check_size(fields: Mapping[str, Field], shard: ShardRecord, split: str) -> None:
+    """Whether a shard's size follows from its samples; where they vary the index tells, and this is a bound."""
+    layout = plan_layout(fields, shard.meta_bytes)
+    wanted = layout.count_shard_bytes(shard.samples)
+    beyond = shard.bytes - wanted
+    if beyond and (not layout.varying or beyond < 0 or beyond % tar.BLOCK):
+        least = "at least " if layout.varying else ""
+        raise FormatError(f"shard {split}/{shard.name}: {shard.bytes} bytes, its samples take {least}{wanted}")
+
+
+def _check_distinct(kind: str, names: Sequence[str]) -> None:
+    repeats = [name for name, count in Counter(names).items() if count > 1]
+    if repeats:
+        raise FormatError(f"{kind} {repeats[0]!r} is there twice")
+
+
+def _check_file(name: str, sha256: str) -> None:
+    if not FILE_NAME.fullmatch(name):
+        raise FormatError(f"file name {name!r} must match {FILE_NAME.pattern}")
+    if not SHA256.fullmatch(sha256):
+        raise FormatError(f"{name}: sha256 {sha256!r:.80} must be 64 hex digits")

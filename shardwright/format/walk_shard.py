@@ -1,0 +1,139 @@
+"""A walk through a shard, byte by byte and in order, that compares it with what must be there."""
+
+import errno
+import hashlib
+import os
+import stat
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from io import BufferedReader, FileIO
+from pathlib import Path
+from typing import BinaryIO
+
+from shardwright.format import tar
+from shardwright.format.encode import KEY
+from shardwright.format.field import Field
+from shardwright.format.image_header import check_jpeg
+from shardwright.format.index import Index, decode_key
+from shardwright.format.layout import Layout, plan_layout
+from shardwright.format.manifest import ShardRecord
+
+READ_BYTES = 1 << 20
+MAX_DAMAGES = 100
+"""Damages that are kept a shard, so that memory does not grow with the damage; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One place where a shard is not as it was written; `sample` is a key, or None outside of samples."""
+
+    sample: str | None
+    what: str
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What a walk through a shard found: the sha256 of all its bytes, and the damages, the first of `count`."""
+
+    sha256: str
+    damages: tuple[Damage, ...]
+    count: int
+
+
+class _Hashed:
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self.digest.update(data)
+        return data
+
+
+def open_file(path: Path) -> BufferedReader:
+    """The file, open for reading.
+
+    Raises:
+        OSError: it is none: a pipe in its place would be waited for without end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file", str(path))
+    return BufferedReader(FileIO(descriptor), READ_BYTES)
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file as 64 hex digits."""
+    with open_file(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], index: Index) -> Walk:
+    """Read a shard once, in the memory of one sample, and compare it with its rows of the index.
+
+    Every byte is compared: tar and NPY headers with those that would be written, contents by their crc32, paddings
+    and the end with zeros; the headers of JPEG files with their fields.
+    """
+    layout = plan_layout(fields, record.meta_bytes)
+    damages: list[Damage] = []
+    count = 0
+    with open_file(path) as raw:
+        file = _Hashed(raw)
+        for damage in _find_damages(file, layout, index):
+            count += 1
+            if count <= MAX_DAMAGES:
+                damages.append(damage)
+        while file.read(READ_BYTES):
+            pass
+        return Walk(file.digest.hexdigest(), tuple(damages), count)
+
+
+def _find_damages(file: _Hashed, layout: Layout, index: Index) -> Iterator[Damage]:
+    for row in index:
+        key = decode_key(row["key"])
+        fitted = layout.fit(row["size"].tolist()) if layout.varying else layout
+        sample = file.read(fitted.stride)
+        if len(sample) < fitted.stride:
+            yield Damage(key, "the shard is cut here: this sample and those after it are missing")
+            return
+        if not KEY.fullmatch(key):
+            yield Damage(key, "no sample may have this key")
+            continue
+        yield from _compare_sample(sample, key, fitted, row["crc32"].tolist())
+    end = file.read(len(tar.END))
+    if end != tar.END:
+        yield Damage(None, "the shard does not end with two zero blocks after its last sample")
+    if file.read(1):
+        yield Damage(None, "there are bytes after the end of the shard")
+
+
+def _compare_sample(sample: bytes, key: str, layout: Layout, checksums: list[int]) -> Iterator[Damage]:
+    view = memoryview(sample)  # slices of bytes are compared fast and copied, those of a view neither
+    members = zip(layout.suffixes, layout.heads, layout.pictures, layout.sizes, layout.offsets, checksums, strict=True)
+    for suffix, head, picture, size, start, wanted in members:
+        end = start + size
+        if sample[start - tar.BLOCK : start] != tar.encode_header(f"{key}.{suffix}", size):
+            yield Damage(key, f"{suffix}: its tar header is not the one that was written")
+        found = zlib.crc32(view[start:end])
+        if found != wanted:
+            yield Damage(key, f"{suffix}: its crc32 is {found:08x}, the index says {wanted:08x}")
+        elif not sample.startswith(head, start):
+            yield Damage(key, f"{suffix}: its NPY header is not that of the field in the manifest")
+        elif picture is not None and (fault := _find_fault(sample[start:end], picture)):
+            yield Damage(key, f"{suffix}: {fault}")
+        if sample[end : end + tar.count_padding(size)].strip(b"\0"):
+            yield Damage(key, f"{suffix}: the padding after it is not zero")
+
+
+def _find_fault(data: bytes, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with a JPEG file of a field of this shape, if anything is."""
+    try:
+        check_jpeg(data, shape)
+    except ValueError as error:
+        return str(error)
+    return None

@@ -1,0 +1,1 @@
+"""The loader: plan, read and deliver batches."""

@@ -1,0 +1,96 @@
+"""The windows of an epoch in blocks, read ahead of the batches that need them."""
+
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.datasets.base import Source
+from shardwright.loading.batch_plan import Plan, Shares
+from shardwright.loading.batch_reader import Task
+from shardwright.loading.block_shuffle import BlockOrder
+from shardwright.storage.file_set import Files
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How an epoch in blocks is cut and read.
+
+    Attributes:
+        size: bytes of a block: what lies together on the disk and comes together. Part of the order.
+        per_window: blocks whose samples are mixed with each other. Part of the order.
+        ahead: windows that are read ahead of the one in use; each takes size × per_window bytes of memory.
+        threads: that read windows.
+
+    Raises:
+        ValueError: a number is less than 1.
+    """
+
+    size: int = 2 << 20
+    per_window: int = 32
+    ahead: int = 1
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if min(self.size, self.per_window, self.ahead, self.threads) < 1:
+            raise ValueError(f"{self} must have numbers of at least 1")
+
+
+DEFAULT_BLOCKS = Blocks()
+
+
+class WindowReader:
+    """Reads each window once, `ahead` before it is needed, and lets go of it after the last batch that needs it.
+
+    Args:
+        data: what is read.
+        order: of the epoch.
+        shares: which of the samples of a window are this rank's: the others are not read.
+        pool: to read in; None reads a window when its first batch is planned.
+        ahead: windows begun beyond those that are in use.
+    """
+
+    def __init__(
+        self, data: Source, order: BlockOrder, shares: Shares, pool: Executor | None = None, ahead: int = 1
+    ) -> None:
+        self._data = data
+        self._order = order
+        self._shares = shares
+        self._pool = pool
+        self._ahead = ahead if pool else 0
+        self._windows: dict[int, Future[Files]] = {}
+
+    def attach(self, plans: Iterator[Plan], epoch: int) -> Iterator[Task]:
+        """The plans, each with the windows that hold its samples; in the order of the epoch."""
+        for plan in plans:
+            needed = np.unique(self._order.find_windows(plan.positions)).tolist()
+            last = min(needed[-1] + self._ahead, self._order.windows - 1)
+            for number in (*needed, *range(needed[-1] + 1, last + 1)):
+                if number not in self._windows:
+                    self._windows[number] = self._begin(number)
+            yield Task(epoch, plan, tuple(self._windows[number] for number in needed))
+            for number in [number for number in self._windows if number < needed[-1]]:
+                del self._windows[number]  # the batches under way hold theirs
+
+    def _begin(self, number: int) -> "Future[Files]":
+        if self._pool:
+            return self._pool.submit(self._open, number)
+        opened: Future[Files] = Future()
+        opened.set_result(self._open(number))
+        return opened
+
+    def _open(self, number: int) -> Files:
+        start, stop = self._order.window_positions(number)
+        mine = self._list_own(start, stop)
+        return self._data.open_window(np.sort(self._order.draw(mine)))
+
+    def _list_own(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The positions of this rank from `start` to `stop`, with those that others leave to it as repeats."""
+        shares = self._shares
+        positions = np.arange(start, stop, dtype=np.int64)
+        last = shares.list_positions(max(0, shares.size - 1), shares.size)
+        repeats = shares.fold(last[last >= shares.count])
+        own = positions[positions % shares.world_size == shares.rank]
+        return np.union1d(own, repeats[(repeats >= start) & (repeats < stop)])

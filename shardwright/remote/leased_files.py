@@ -1,0 +1,325 @@
+"""The shards of a split at a URL as files to read from: fetched whole, leased from the cache, and let go."""
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.errors import DamageError
+from shardwright.remote.disk_cache import KEEPERS, ClosedError, Item, Pause, ShardCache, Waiting
+from shardwright.remote.fetch import Fetcher, Wanted
+from shardwright.remote.settings import Remote
+from shardwright.storage.descriptors import Descriptor, Descriptors
+from shardwright.storage.file_set import Files
+from shardwright.storage.read_plan import Piece, cut_pieces, merge_ranges
+from shardwright.storage.window_memory import WindowMemory
+from shardwright.storage.windows import Window
+
+BLOCK = 512
+CLOSING_SECONDS = 10.0
+"""Until `close` no longer waits for threads that read; they need a fraction of a second to notice."""
+
+Task = TypeVar("Task")
+
+
+class Shelf:
+    """Whole files, from the cache or from the server.
+
+    Args:
+        cache: where they are kept.
+        fetcher: where they come from.
+        settings: how many are fetched at once, and for how long somebody else is waited for.
+    """
+
+    def __init__(self, cache: ShardCache, fetcher: Fetcher, settings: Remote) -> None:
+        self.cache = cache
+        self.settings = settings
+        self._fetcher = fetcher
+        self._turns = threading.Semaphore(settings.threads)
+
+    def open(self, item: Item, pause: Pause) -> int:
+        """A descriptor of the file, see `ShardCache.open`.
+
+        Raises:
+            DamageError: the server does not have it, or what it sends is another file.
+            OSError: see `Fetcher.fetch` and `ShardCache.open`.
+        """
+
+        def fetch(path: Path, descriptor: int) -> None:
+            with self._take_turn(pause):
+                try:
+                    self._fetcher.fetch(Wanted(item.name, item.bytes, item.sha256), (path, descriptor), pause)
+                except FileNotFoundError as error:
+                    raise DamageError(f"{error.filename}: missing", shard=item.name.rpartition("/")[2]) from None
+
+        return self.cache.open(item, fetch, Waiting(pause, self.settings.stall, self.settings.deadline))
+
+    def reset(self) -> None:
+        """Forget what threads of another process hold, which this one was forked from."""
+        self._turns = threading.Semaphore(self.settings.threads)
+
+    @contextmanager
+    def _take_turn(self, pause: Pause) -> Iterator[None]:
+        turns = self._turns
+        while not turns.acquire(timeout=0.05):
+            pause(0)
+        try:
+            yield
+        finally:
+            turns.release()
+
+
+class Closing:
+    """Whether the files are closed, as the threads that wait for something see it."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def begin(self) -> None:
+        """End all waiting."""
+        self._event.set()
+
+    def pause(self, seconds: float) -> None:
+        """See `shardwright.remote.disk_cache.Pause`."""
+        if self._event.wait(seconds):
+            raise ClosedError("the dataset is closed")
+
+
+class LeasedFiles(Descriptors):
+    """The shards of a split by number, each fetched when it is opened and kept in the cache while it is open.
+
+    Args:
+        shelf: where they come from.
+        items: the shards, in the order of their addresses.
+        starts: see `Descriptors`.
+        keep: whether shards stay open that nobody reads at this moment.
+        pause: for those who bring none of their own.
+    """
+
+    def __init__(
+        self, shelf: Shelf, items: Sequence[Item], starts: NDArray[np.int64], keep: bool, pause: Pause
+    ) -> None:
+        super().__init__([shelf.cache.find(item) for item in items], [item.bytes for item in items], starts)
+        self.known: dict[int, tuple[int, int, int]] = {}  # what each file was when it was found whole
+        self._shelf = shelf
+        self._items = items
+        self._keep = keep
+        self._pause = pause
+        self._damaged: dict[int, DamageError] = {}  # the server is not asked for them again, sample by sample
+        KEEPERS.add(self)
+
+    def open(self, number: int, pause: Pause | None = None) -> Descriptor:
+        """See `Descriptors.open`.
+
+        Raises:
+            DamageError, OSError: see `Shelf.open`.
+        """
+        slots = self._slots
+        if slots is None:
+            raise ClosedError("the dataset is closed")
+        slot, found = number % len(slots), slots[number % len(slots)]
+        if found is not None and found.number == number:
+            return found
+        if number in self._damaged:
+            error = self._damaged[number]
+            raise DamageError(str(error), shard=error.shard)
+        item = self._items[number]
+        try:
+            descriptor = self._shelf.open(item, pause or self._pause)
+        except DamageError as error:
+            self._damaged[number] = error
+            raise
+        except OSError as error:
+            if error.errno != errno.EMFILE:
+                raise
+            self.release_idle()  # this process has no descriptor left: ours go first
+            descriptor = self._shelf.open(item, pause or self._pause)
+        found = Descriptor(number, descriptor, self._shelf.cache.find(item), item.bytes)
+        self.known[number] = found.identify()
+        if self._keep:
+            slots[slot] = found
+        return found
+
+    @contextmanager
+    def lease(self, number: int, pause: Pause | None = None) -> Iterator[Descriptor]:
+        """The file, open until the context ends, and then let go where shards do not stay open.
+
+        That is not left to whoever holds it last: an error that fsspec raised while the file was fetched, and that was
+        got over, may hold the frames of all its callers until the garbage collector runs.
+        """
+        file = self.open(number, pause)
+        try:
+            yield file
+        finally:
+            if not self._keep:
+                file.close()
+
+    def read_direct(self, number: int, memory: memoryview, offset: int) -> int:
+        """Never: only a file that is held is known to be the right one, and has just come through memory."""
+        return 0
+
+    def release_idle(self) -> None:
+        """See `Keeper`."""
+        if self._slots is not None:
+            self._slots[:] = [None] * len(self._slots)
+
+
+class RemoteFiles:
+    """The shards of a split at a URL, fetched whole when they are read.
+
+    See `shardwright.storage.file_set.Files` for what it does. Where the cache may hold the whole split, shards stay in
+    it for as
+    long as they are open here. Where it may not, each is let go as soon as it was read, so that any number of
+    processes can share the room for a few; reading at random then fetches the same shards again and again.
+    `checked_once` is True until a file in the cache is seen that was written to since its sha256 was right.
+
+    Args:
+        shelf: where the shards come from.
+        items: the shards, in order.
+        index: what is to stay in the cache as long as the shards are in use.
+        scarce: whether the cache may not hold the whole split.
+    """
+
+    def __init__(self, shelf: Shelf, items: Sequence[Item], index: Descriptor | None, scarce: bool) -> None:
+        self.checked_once = True
+        room = np.array([item.bytes + -item.bytes % BLOCK for item in items], np.int64)
+        self.starts: NDArray[np.int64] = np.cumsum(room) - room
+        self.scarce = scarce
+        self._shelf = shelf
+        self._index = index
+        self._closing = Closing()
+        self._files = LeasedFiles(shelf, items, self.starts, not scarce, self._closing.pause)
+        self._memory = WindowMemory()
+        self._reset()
+
+    def read(self, start: int, size: int) -> bytes:
+        """See `Files.read`."""
+        return self.gather(np.array([start], np.int64), size).tobytes()
+
+    def gather(self, starts: NDArray[np.int64], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+        """See `Files.gather`.
+
+        Raises:
+            DamageError, OSError: see `Shelf.open`.
+        """
+        rows = np.empty((len(starts), size), np.uint8) if out is None else out
+        memory = rows.reshape(-1).data
+        self._fill([memory[at : at + size] for at in range(0, len(memory), size)], starts)
+        return rows
+
+    def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
+        """See `Files.read_ranges` and `gather`."""
+        contents = [np.empty(size, np.uint8) for size in sizes.tolist()]
+        self._fill([content.data for content in contents], starts)
+        return contents
+
+    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
+        """See `Files.load`; the shards are fetched by several threads. Those that are damaged are no error yet.
+
+        Raises:
+            OSError: see `Shelf.open`.
+        """
+        numbers = self._files.find_files(starts)
+        stretches = merge_ranges(numbers, starts - self.starts[numbers], starts, sizes)
+        by_file: dict[int, list[Piece]] = {}
+        pieces = cut_pieces(stretches)
+        for piece in pieces:
+            by_file.setdefault(piece.file, []).append(piece)
+        taken = self._memory.take(pieces[-1].place + pieces[-1].size if pieces else 0)
+        damaged: list[Piece] = []
+
+        def read(number: int, pause: Pause) -> None:
+            try:
+                with self._files.lease(number, pause) as file:
+                    for piece in by_file[number]:
+                        file.read_into(taken.array[piece.place : piece.place + piece.needed].data, piece.offset)
+            except DamageError:
+                damaged.extend(by_file[number])
+
+        self._run(read, list(by_file), numbers)
+        return Window(self._files, stretches, taken, damaged)
+
+    def close(self) -> None:
+        """Let go of the files and break off what is being fetched; reading is an error from now on."""
+        self._enter_process()
+        self._closing.begin()
+        self._files.close()
+        self._index = None
+        with self._idle:
+            self._idle.wait_for(lambda: not self._readers, CLOSING_SECONDS)
+        self._memory.clear()
+
+    def _fill(self, parts: Sequence[memoryview], starts: NDArray[np.int64]) -> None:
+        """Fill each part with the bytes from its address on."""
+        numbers = self._files.find_files(starts)
+        order = np.argsort(starts)  # forwards, and one file at a time: it is let go before the next is opened
+        groups = [group for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(group)]
+
+        def read(group: NDArray[np.int64], pause: Pause) -> None:
+            with self._files.lease(int(numbers[group[0]]), pause) as file:
+                offsets = starts[group] - self.starts[file.number]
+                for part, offset in zip(group.tolist(), offsets.tolist(), strict=True):
+                    file.read_into(parts[part], offset)
+                # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
+                if file.identify() != self._files.known[file.number]:
+                    self.checked_once = False
+
+        self._run(read, groups, numbers)
+
+    def _run(self, work: Callable[[Task, Pause], None], tasks: Sequence[Task], numbers: NDArray[np.int64]) -> None:
+        """Do the work for each task; in threads where files may have to be fetched."""
+        with self._reading():
+            if len(tasks) < 2 or not (self.scarce or set(numbers.tolist()) - self._files.known.keys()):
+                for task in tasks:
+                    work(task, self._closing.pause)
+                return
+            stop = threading.Event()
+
+            def pause(seconds: float) -> None:
+                if stop.is_set():
+                    raise ClosedError("another file cannot be had")
+                self._closing.pause(seconds)
+
+            count = min(self._shelf.settings.threads, len(tasks))
+            with ThreadPoolExecutor(count, thread_name_prefix="shardwright-fetch") as pool:
+                futures = [pool.submit(work, task, pause) for task in tasks]
+                try:
+                    for future in as_completed(futures):
+                        future.result()
+                except BaseException:
+                    stop.set()
+                    for future in futures:
+                        future.cancel()
+                    raise
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What `close` waits for."""
+        self._enter_process()
+        with self._idle:
+            self._readers += 1
+        try:
+            self._closing.pause(0)
+            yield
+        finally:
+            with self._idle:
+                self._readers -= 1
+                self._idle.notify_all()
+
+    def _enter_process(self) -> None:
+        """Forget the threads of another process, which this one was forked from."""
+        if self._process != os.getpid():
+            self._reset()
+
+    def _reset(self) -> None:
+        self._idle = threading.Condition()
+        self._readers = 0
+        self._shelf.reset()
+        self._process = os.getpid()

@@ -1,0 +1,1 @@
+"""Byte sources: maps, reads and windows over shard files."""

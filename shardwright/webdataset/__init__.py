@@ -1,0 +1,1 @@
+"""Ordinary WebDataset tars written by others: index, check and read them."""

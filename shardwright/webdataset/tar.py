@@ -1,0 +1,364 @@
+"""Tar files that others wrote, member by member and in order: nothing a header says is believed before it is checked.
+
+USTAR, GNU and PAX headers, as POSIX.1-2001 (`pax`) and the GNU tar manual ("Basic Tar Format") lay them out. A reader
+of its own instead of `tarfile`: that takes a damaged header for the end of the archive, a cut at a member boundary for
+a shorter archive, and reads sparse members, which turn five kilobytes into sixty gigabytes.
+"""
+
+import hashlib
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import BinaryIO, NamedTuple
+
+from shardwright.errors import DamageError, FormatError
+from shardwright.format.tar import BLOCK, count_padding
+from shardwright.webdataset.limits import DEFAULT_LIMITS, Limits
+
+CHUNK_BYTES = 1 << 20
+ZEROS = bytes(BLOCK)
+CHECKSUM = slice(148, 156)
+PREFIX = slice(345, 500)
+OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
+PAX_LENGTH = re.compile(rb"([1-9][0-9]{0,9}) ")
+DECIMAL = re.compile(rb"[0-9]{1,19}")
+
+FILE_TYPES = (b"0", b"\0", b"7")  # 7 was to be a contiguous file; everybody reads it as a file
+REFUSED_TYPES = {
+    b"1": "a hard link; write the tar with --hard-dereference",
+    b"2": "a symbolic link; write the tar with --dereference",
+    b"3": "a character device",
+    b"4": "a block device",
+    b"6": "a pipe",
+    b"S": "a sparse file; write the tar without --sparse",
+    b"M": "the rest of a file that begins in another volume",
+    b"V": "a volume label",
+    b"D": "a list of a folder, as incremental archives have",
+}
+COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+    b"PK\x03\x04": "zip",
+}
+
+
+class Member(NamedTuple):
+    """A regular file in a tar.
+
+    Attributes:
+        name: as stored, without a change.
+        offset: of its content, bytes from the start of the tar.
+        size: of its content, bytes.
+        crc32: of its content.
+        head: the first `CHUNK_BYTES` of its content, or all: enough for a look at the header of a picture or an array.
+    """
+
+    name: bytes
+    offset: int
+    size: int
+    crc32: int
+    head: bytes
+
+
+class TarReader:
+    """Reads a tar once, from its first byte to its last.
+
+    Args:
+        file: open at its start; it is read in order and never sought.
+        size: of the file, bytes.
+        shard: its path, for messages.
+        limits: see `Limits`.
+        unterminated: whether the two blocks of zeros that end a tar may be missing. Without them nobody can tell a
+            whole shard from one that was cut between two members.
+    """
+
+    def __init__(
+        self, file: BinaryIO, size: int, shard: str, limits: Limits = DEFAULT_LIMITS, unterminated: bool = False
+    ) -> None:
+        self._hashed = _HashedFile(file)
+        self._file = io.BufferedReader(self._hashed, CHUNK_BYTES)
+        self._size = size
+        self._shard = shard
+        self._limits = limits
+        self._unterminated = unterminated
+        self._position = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of all that was read: of the whole file after `read_members` has ended. 64 hex digits."""
+        return self._hashed.digest.hexdigest()
+
+    def read_members(self) -> Iterator[Member]:
+        """The regular files in their order, up to the end of the file.
+
+        Raises:
+            DamageError: a checksum is wrong, or the file is cut; the message names shard, member and offset.
+            FormatError: what stands there is no tar, or holds something that no dataset needs: links, devices, sparse
+                files, names that lead out of a folder, more than the limits allow.
+        """
+        count = 0
+        while (header := self._read_header()) is not None:
+            if header.is_folder:
+                continue
+            count += 1
+            if count > self._limits.members:
+                raise self._refuse(f"more than {self._limits.members} members", header.start, header.name)
+            offset = self._position
+            crc32, head = self._read_content(header.size)
+            yield Member(header.name, offset, header.size, crc32, head)
+
+    def _read_header(self) -> "_Header | None":
+        """The next file's or folder's header, with what stands before it of long names; None at the end."""
+        extension = _Extension()
+        while True:
+            start = self._position
+            block = self._read_block(start)
+            if block is None or block == ZEROS:
+                if extension.kinds:
+                    raise self._damage("the shard ends after an extended header", start)
+                self._check_end(block)
+                return None
+            kind, size = self._check_block(block, start)
+            if kind in (b"x", b"L", b"K", b"g"):
+                self._read_extension(extension, kind, size, start)
+                continue
+            return self._finish_header(block, kind, size, extension)
+
+    def _read_block(self, start: int) -> bytes | None:
+        block = self._file.read(BLOCK)
+        self._position += len(block)
+        if 0 < len(block) < BLOCK:
+            if start == 0:
+                raise self._refuse(_name_format(block), start)
+            raise self._damage("the shard is cut here, inside a header", start)
+        return block or None
+
+    def _check_block(self, block: bytes, start: int) -> tuple[bytes, int]:
+        """The type and the size that a header says, after a check of its checksum."""
+        stored = _decode_number(block[CHECKSUM])
+        summed = block[: CHECKSUM.start] + b" " * 8 + block[CHECKSUM.stop :]
+        # Some old writers summed signed bytes.
+        if stored != sum(summed) and stored != sum(summed) - 256 * sum(byte > 127 for byte in summed):
+            if start == 0:
+                raise self._refuse(_name_format(block), start)
+            raise self._damage("the checksum of this header is wrong", start, _cut_name(block[:100]))
+        size = _decode_number(block[124:136])
+        if size is None:
+            raise self._refuse("its size is no number from 0 on", start, _cut_name(block[:100]))
+        return block[156:157], size
+
+    def _read_extension(self, extension: "_Extension", kind: bytes, size: int, start: int) -> None:
+        """Read what a PAX header or a long name says of the member after it."""
+        if size > self._limits.extension_bytes:
+            raise self._refuse(f"an extended header of {size} bytes, {self._limits.extension_bytes} are allowed", start)
+        if kind in extension.kinds and kind != b"g":
+            raise self._refuse("two extended headers of one kind", start)
+        content = self._read_exactly(size + count_padding(size))
+        if content[size:].strip(b"\0"):  # some readers would take it for more of the name, or for another record
+            raise self._refuse("an extended header with bytes after its end", start)
+        try:
+            extension.add(kind, content[:size])
+        except ValueError as error:
+            raise self._refuse(str(error), start) from error
+
+    def _finish_header(self, block: bytes, kind: bytes, size: int, extension: "_Extension") -> "_Header":
+        """The header of a file or folder, after a check of everything it says."""
+        start = self._position - BLOCK
+        name = _join_name(block) if extension.name is None else extension.name
+        if block[PREFIX.start] and block[257:263] != b"ustar\0":
+            # GNU tar has times there in an incremental archive; `tarfile` takes them for folders.
+            raise self._refuse("not USTAR, and bytes where that has the folders of a name", start, name)
+        size = size if extension.size is None else extension.size
+        if kind in REFUSED_TYPES or kind not in (*FILE_TYPES, b"5"):
+            what = REFUSED_TYPES.get(kind, f"of type {kind.decode('latin-1')!r}, which is none of a file")
+            raise self._refuse(what, start, name)
+        if fault := _find_name_fault(name, self._limits.name_bytes):
+            raise self._refuse(fault, start, name)
+        is_folder = kind == b"5" or (kind == b"\0" and name.endswith(b"/"))  # before USTAR folders had no type
+        if is_folder and size:
+            raise self._refuse(f"a folder of {size} bytes", start, name)
+        if not is_folder and name.endswith(b"/"):
+            raise self._refuse("a file with the name of a folder", start, name)
+        if size > self._limits.member_bytes:
+            raise self._refuse(f"{size} bytes, {self._limits.member_bytes} are allowed", start, name)
+        if size > self._size - self._position:
+            rest = max(0, self._size - self._position)
+            raise self._damage(f"its header says {size} bytes, the shard ends after {rest}", start, name)
+        return _Header(name, size, start, is_folder)
+
+    def _read_content(self, size: int) -> tuple[int, bytes]:
+        """The crc32 of a content, and how it begins; also reads the padding after it."""
+        first = self._read_exactly(min(size, CHUNK_BYTES))
+        crc32, rest = zlib.crc32(first), size - len(first)
+        while rest:
+            chunk = self._read_exactly(min(rest, CHUNK_BYTES))
+            crc32, rest = zlib.crc32(chunk, crc32), rest - len(chunk)
+        self._read_exactly(count_padding(size))
+        return crc32, first
+
+    def _read_exactly(self, size: int) -> bytes:
+        content = self._file.read(size)
+        self._position += len(content)
+        if len(content) < size:
+            raise self._damage("the shard is cut here", self._position)
+        return content
+
+    def _check_end(self, block: bytes | None) -> None:
+        """Read on to the end of the file: a second block of zeros, and zeros that fill up the last record."""
+        end = self._position - len(block or b"")
+        second = self._file.read(BLOCK) if block else b""
+        if len(second) < BLOCK and not self._unterminated:
+            raise self._damage(
+                "the shard ends without the two blocks of zeros that end a tar: it was probably cut; if its writer "
+                "leaves them out, unterminated=True reads it",
+                end,
+            )
+        while second:
+            if second.strip(b"\0"):
+                raise self._damage(
+                    "bytes after the end of the archive: a damaged header, or several tars written one after another",
+                    end,
+                )
+            second = self._file.read(CHUNK_BYTES)
+
+    def _damage(self, what: str, offset: int, name: bytes | None = None) -> DamageError:
+        return DamageError(self._describe(what, offset, name), shard=PurePath(self._shard).name, offset=offset)
+
+    def _refuse(self, what: str, offset: int, name: bytes | None = None) -> FormatError:
+        return FormatError(self._describe(what, offset, name))
+
+    def _describe(self, what: str, offset: int, name: bytes | None) -> str:
+        member = "" if name is None else f"member {decode_name(name)!r} "
+        return f"{self._shard}: {member}at byte {offset}: {what}"
+
+
+class _Header(NamedTuple):
+    """What the headers before a content say; `start` is where the last of them begins."""
+
+    name: bytes
+    size: int
+    start: int
+    is_folder: bool
+
+
+class _Extension:
+    """What extended headers say of the member that follows."""
+
+    def __init__(self) -> None:
+        self.kinds: set[bytes] = set()
+        self.name: bytes | None = None
+        self.size: int | None = None
+
+    def add(self, kind: bytes, content: bytes) -> None:
+        """Take in one extended header.
+
+        Raises:
+            ValueError: it is not as its format says, or says what is refused.
+        """
+        if kind == b"g":
+            # Global headers carry notes, such as the commit of a `git archive`.
+            if refused := sorted({b"path", b"size"} & _parse_pax(content).keys()):
+                raise ValueError(f"a PAX header that gives all members one {refused[0].decode()}")
+            return
+        self.kinds.add(kind)
+        name = None
+        if kind == b"L":
+            name = content.split(b"\0", 1)[0]
+        elif kind == b"x":
+            records = _parse_pax(content)
+            name = records.get(b"path")
+            if b"size" in records:
+                if not DECIMAL.fullmatch(records[b"size"]):
+                    raise ValueError("a PAX header whose size is no number from 0 on")
+                self.size = int(records[b"size"])
+        if name is not None:
+            if self.name is not None:
+                raise ValueError("two extended headers that each give a name")
+            self.name = name
+
+
+class _HashedFile(io.RawIOBase):
+    """A file whose bytes are hashed as they are read."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.digest = hashlib.sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        chunk = self._file.read(len(buffer))
+        buffer[: len(chunk)] = chunk
+        self.digest.update(chunk)
+        return len(chunk)
+
+
+def decode_name(name: bytes) -> str:
+    """A name as text: what is not UTF-8 becomes escapes."""
+    return name.decode("utf-8", "backslashreplace")
+
+
+def _decode_number(field: bytes) -> int | None:
+    """A number of a header: octal digits, or binary where GNU tar had no room for them; None where it is none."""
+    if field[0] == 0x80:
+        return int.from_bytes(field[1:], "big")
+    found = OCTAL.fullmatch(field)
+    return int(found[1] or b"0", 8) if found else None
+
+
+def _parse_pax(content: bytes) -> dict[bytes, bytes]:
+    """The records of a PAX header, each `<length> <keyword>=<value>` and a newline.
+
+    Raises:
+        ValueError: they are not so, or speak of a sparse file.
+    """
+    records, start = {}, 0
+    while start < len(content):
+        found = PAX_LENGTH.match(content, start)
+        end = start + int(found[1]) if found else 0
+        keyword, equals, value = content[found.end() if found else 0 : max(end - 1, 0)].partition(b"=")
+        if not found or end > len(content) or content[end - 1 : end] != b"\n" or not equals or not keyword:
+            raise ValueError("a PAX header that is not as PAX headers are")
+        if keyword.startswith(b"GNU.sparse."):
+            raise ValueError("a sparse file; write the tar without --sparse")
+        records[keyword] = value
+        start = end
+    return records
+
+
+def _cut_name(field: bytes) -> bytes:
+    return field.split(b"\0", 1)[0]
+
+
+def _join_name(block: bytes) -> bytes:
+    """The name in a header; where it is long, USTAR has its folders apart."""
+    name, prefix = _cut_name(block[:100]), _cut_name(block[PREFIX])
+    return prefix + b"/" + name if prefix else name
+
+
+def _find_name_fault(name: bytes, limit: int) -> str | None:
+    if not name:
+        return "it has no name"
+    if len(name) > limit:
+        return f"a name of {len(name)} bytes, {limit} are allowed"
+    if b"\0" in name:
+        return "a name with a zero byte"
+    if name.startswith(b"/"):
+        return "an absolute name"
+    if b".." in name.split(b"/"):
+        return 'a name that leads out of its folder by ".."'
+    return None
+
+
+def _name_format(block: bytes) -> str:
+    """What a file is that does not begin like a tar."""
+    for magic, name in COMPRESSED.items():
+        if block.startswith(magic):
+            return f"compressed with {name}: samples cannot be read at random; decompress it to a plain .tar"
+    return "this is no tar file, or its first header is damaged"

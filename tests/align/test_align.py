@@ -1,0 +1,378 @@
+"""align: every item in one sample or one drop; duplicates decided a sample at a time; splits that stay."""
+
+import random
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from unicodedata import normalize
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.align.assign_splits import PlacedSample, deal_split
+from pipeline.align.build_samples import make_key
+from pipeline.align.params import AlignParams, Shares
+from pipeline.align.plan_samples import Plan, plan_samples
+from pipeline.align.select_items import check_span
+from pipeline.align.step import align
+from pipeline.config.params import RunParams
+from pipeline.errors import InputError, PipelineError, TooManyDrops
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.contracts import CLEANED, SAMPLES
+from pipeline.tables.drops import Outcome
+from pipeline.tables.item_names import name_item
+from pipeline.tables.parquet import DROPPED, Row, read_table, write_table
+from tests.support.item_rows import ENDINGS, NO_PATTERNS, make_align_params, make_item, make_thing
+
+MODALITIES = tuple(ENDINGS)
+SUBSETS = [subset for n in (1, 2, 3) for subset in combinations(MODALITIES, n)]
+
+
+def find_reasons(plan: Plan) -> dict[str, str]:
+    return {drop.key: str(drop.reason) for drop in plan.drops}
+
+
+def find_sample(plan: Plan, stem: str) -> PlacedSample:
+    (placed,) = (p for p in plan.samples if p.sample.key.startswith(stem.replace("/", "-") + "-"))
+    return placed
+
+
+def name_stems(plan: Plan) -> list[str]:
+    return sorted(placed.sample.key.rpartition("-")[0] for placed in plan.samples)
+
+
+def draw_rows(draw: random.Random, count: int) -> list[Row]:
+    """Items of few things: partners missing or too many, duplicates, groups, labels and splits that disagree."""
+    rows = {}
+    for _ in range(count):
+        row = make_item(
+            draw.choice(MODALITIES),
+            f"{draw.choice(['cat', 'dog', ''])}/{draw.randrange(4)}",
+            source=draw.choice(["folder", "a.test", "b.test"]),
+            part=draw.choice(["", "", "en"]),
+            group=draw.choice([None, None, None, "g1", "g2"]),
+            split=draw.choice([None, "train", "train", "dev", "test"]),
+            label=draw.choice([None, "cat", "dog"]),
+            page_label=draw.choice([None, "cat", "cow"]),
+            sample=draw.choice([None, "s1", "s2", "s3"]),
+            page=draw.choice([None, "http://a.test/1", "http://b.test/1", "http://b.test/2?x=1"]),
+        )
+        rows[row["id"]] = row
+    return mark_clusters(sorted(rows.values(), key=lambda row: str(row["id"])), draw)
+
+
+def mark_clusters(rows: list[Row], draw: random.Random, of: int = 4) -> list[Row]:
+    """Exact clusters within near clusters, named by their smallest id, within a modality."""
+    marked = {}
+    for modality in MODALITIES:
+        items = [row for row in rows if row["modality"] == modality]
+        exact = {row["id"]: draw.randrange(of) for row in items}
+        for row in items:
+            same = [r["id"] for r in items if exact[r["id"]] == exact[row["id"]]]
+            near = [r["id"] for r in items if exact[r["id"]] // 2 == exact[row["id"]] // 2]
+            marked[row["id"]] = {**row, "exact_cluster": min(same), "near_cluster": min(near)}
+    return [marked[row["id"]] for row in rows]
+
+
+POLICIES = [
+    ("drop", "drop"),
+    ("drop", "group"),
+    ("drop", "keep"),
+    ("group", "group"),
+    ("group", "keep"),
+    ("keep", "keep"),
+]
+
+CHANGES = st.fixed_dictionaries(
+    {
+        "by": st.sampled_from(["page", "pattern", "table"]),
+        "label": st.sampled_from(["none", "path", "column", "page"]),
+        "split": st.sampled_from(["hash", "column"]),
+        "min_samples": st.integers(1, 3),
+        "within": st.sampled_from([None, ["folder", "a.test"]]),
+        "modalities__audio__required": st.booleans(),
+        "modalities__image__part": st.sampled_from([None, "en"]),
+        "duplicates": st.builds(
+            lambda policies, share: {"exact": policies[0], "near": policies[1], "share_split": share},
+            st.sampled_from(POLICIES),
+            st.sampled_from(["any", "all"]),
+        ),
+    }
+)
+
+
+@given(st.randoms(use_true_random=False), st.integers(0, 120), CHANGES)
+@settings(max_examples=150)
+def test_every_item_is_in_one_sample_or_has_one_drop(draw: random.Random, count: int, changes: dict[str, Any]) -> None:
+    params = make_align_params(**changes)
+    rows = draw_rows(draw, count)
+    plan = plan_samples(rows, params)
+    Outcome("item", len(rows), plan.items, plan.drops).check()
+    used = [name_item(part.row) for placed in plan.samples for part in placed.sample.parts.values()]
+    assert sorted(used + [drop.key for drop in plan.drops]) == sorted(map(name_item, rows))
+    for placed in plan.samples:
+        assert set(params.modalities.required) <= set(placed.sample.parts)
+    for one, other in combinations(plan.samples, 2):
+        check_pair(one, other, params)
+
+
+def check_pair(one: PlacedSample, other: PlacedSample, params: AlignParams) -> None:
+    """Whole duplicates under `drop` are gone; what is tied is in one group and one split."""
+    names = [{part.group for part in placed.sample.parts.values()} - {None} for placed in (one, other)]
+    tied = bool(names[0] & names[1])
+    policies = params.duplicates
+    for policy, column in ((policies.exact, "exact_cluster"), (policies.near, "near_cluster")):
+        clusters = [{m: part.row[column] for m, part in each.sample.parts.items()} for each in (one, other)]
+        shared = [m for m in MODALITIES if m in clusters[0] and clusters[0][m] == clusters[1].get(m)]
+        whole = set(params.modalities.required) <= set(shared)
+        assert not (whole and policy == "drop")
+        tied |= policy != "keep" and (whole if policies.share_split == "all" else bool(shared))
+    if tied:
+        assert (one.group, one.split) == (other.group, other.split)
+
+
+@given(st.randoms(use_true_random=False), CHANGES)
+@settings(max_examples=30)
+def test_the_order_of_the_items_does_not_matter(draw: random.Random, changes: dict[str, Any]) -> None:
+    params = make_align_params(**changes)
+    rows = draw_rows(draw, 60)
+    shuffled = draw.sample(rows, len(rows))
+    one, other = plan_samples(rows, params), plan_samples(shuffled, params)
+    assert one.samples == other.samples
+    assert sorted(map(repr, one.drops)) == sorted(map(repr, other.drops))
+
+
+@given(st.randoms(use_true_random=False), st.integers(1, 40), st.sampled_from(["any", "all"]))
+@settings(max_examples=40)
+def test_new_samples_move_none_that_they_are_not_tied_to(draw: random.Random, added: int, share_split: str) -> None:
+    params = make_align_params(duplicates__share_split=share_split)
+    old = mark_clusters([row for n in range(20) for row in make_thing(f"cat/{n}")], random.Random(1), of=40)
+    new = [row for n in range(added) for row in make_thing(f"cat/new{n}", group=draw.choice([None, "new"]))]
+    before, after = plan_samples(old, params), plan_samples(draw.sample(old + new, len(old + new)), params)
+    kept = {placed.sample.key: placed for placed in after.samples}
+    assert all(kept[placed.sample.key] == placed for placed in before.samples)
+    assert len(after.samples) == len(before.samples) + added
+
+
+def test_shares_are_met_and_another_salt_deals_anew() -> None:
+    shares = Shares(train=0.7, val=0.1, test=0.2)
+    groups = [f"group-{n}" for n in range(20_000)]
+    dealt = [deal_split(group, shares, "0") for group in groups]
+    counts = Counter(dealt)
+    assert all(abs(counts[split] / len(groups) - share) < 0.01 for split, share in shares)
+    again = [deal_split(group, shares, "1") for group in groups]
+    assert sum(a != b for a, b in zip(dealt, again, strict=True)) > 0.4 * len(groups)
+    assert {deal_split(group, Shares(train=1.0, val=0.0, test=0.0), "0") for group in groups} == {"train"}
+    assert {deal_split(group, Shares(train=0.5, val=0.5, test=0.0), "0") for group in groups} == {"train", "val"}
+
+
+@pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
+def test_any_subset_of_the_modalities_aligns(subset: tuple[str, ...]) -> None:
+    full = make_align_params()
+    rules = {name: rule.model_dump() for name, rule in full.modalities.selected.items() if name in subset}
+    rows = [row for n in range(30) for row in make_thing(f"cat/{n}")]
+    plan = plan_samples(rows, make_align_params(modalities=rules))
+    assert [tuple(placed.sample.parts) for placed in plan.samples] == [subset] * 30
+    assert {str(drop.reason) for drop in plan.drops} == ({"not_selected"} if len(subset) < 3 else set())
+    assert len(plan.drops) == 30 * (3 - len(subset))
+
+
+def test_a_folder_and_a_crawl_give_the_same_keys_and_splits() -> None:
+    params = make_align_params()
+    folder = plan_samples([row for n in range(30) for row in make_thing(f"cat/{n}")], params)
+    crawl = plan_samples([row for n in range(30) for row in make_thing(f"cat/{n}", source="media.test")], params)
+    assert [(p.sample.key, p.group, p.split) for p in folder.samples] == [
+        (p.sample.key, p.group, p.split) for p in crawl.samples
+    ]
+    page = [make_item(m, "x", page="https://a.test/things/1.html", source="a.test") for m in MODALITIES]
+    assert [
+        p.sample.key
+        for p in plan_samples(page, make_align_params(by="page", label="none", modalities=NO_PATTERNS)).samples
+    ] == [make_key("things/1.html")]
+
+
+def test_a_pattern_matches_a_name_in_either_form_of_unicode() -> None:
+    pattern = {"required": True, "pattern": r"(?P<key>café/[^/]+)\.png", "part": None}
+    params = make_align_params(modalities={"image": pattern}, label="none")
+    rows = [make_item("image", normalize(form, f"café/{form}")) for form in ("NFC", "NFD")]
+    plan = plan_samples(rows, params)
+    assert len(plan.samples) == 2
+    assert not plan.drops
+
+
+def test_pages_of_one_path_on_two_hosts_are_two_samples() -> None:
+    rows = [
+        make_item(m, "x", page=f"http://{host}/1", source=host) for m in MODALITIES for host in ("b.test", "a.test")
+    ]
+    plan = plan_samples(rows, make_align_params(by="page", label="none", modalities=NO_PATTERNS))
+    assert len({placed.sample.key for placed in plan.samples}) == 2
+    alone = plan_samples(
+        [row for row in rows if row["source"] == "a.test"],
+        make_align_params(by="page", label="none", modalities=NO_PATTERNS),
+    )
+    assert alone.samples[0].sample.key in {placed.sample.key for placed in plan.samples}
+
+
+def test_a_table_says_what_belongs_together_and_which_seconds() -> None:
+    rows = [make_item("image", "a", sample="one"), make_item("audio", "b", sample="one", start=1.5, end=2.0)]
+    rows += [make_item("text", "c", sample="one"), make_item("text", "d")]
+    plan = plan_samples(rows, make_align_params(by="table", label="none", modalities=NO_PATTERNS))
+    assert name_stems(plan) == ["one"]
+    assert find_reasons(plan) == {"folder:d.txt": "not_selected"}
+
+
+def test_partners_that_are_missing_or_too_many_are_named() -> None:
+    rows = [*make_thing("cat/whole"), make_item("image", "cat/lone"), make_item("text", "cat/whole", part="es")]
+    plan = plan_samples(rows, make_align_params())
+    details = {drop.key: (str(drop.reason), drop.detail) for drop in plan.drops}
+    assert details == {
+        "folder:cat/lone.png": ("missing_partner", "its sample has no audio and no text"),
+        "folder:cat/whole.txt#es": ("extra_item", "its sample already has text: folder:cat/whole.txt"),
+    }
+    optional = make_align_params(modalities__audio__required=False, modalities__text__required=False)
+    assert name_stems(plan_samples(rows, optional)) == ["cat-lone", "cat-whole"]
+
+
+def test_labels_must_be_clear() -> None:
+    rows = [
+        *make_thing("a/1", label="cat"),
+        *make_thing("a/2"),
+        *(make_item(m, "a/3", label=label) for m, label in zip(MODALITIES, ("cat", None, "dog"), strict=True)),
+        *(make_item(m, "a/4", label=label) for m, label in zip(MODALITIES, (None, None, " cat "), strict=True)),
+        *make_thing("a/5", label="cow"),
+        *make_thing("a/6", label="dog"),
+    ]
+    plan = plan_samples(rows, make_align_params(label="column", classes=["cat", "dog"], min_samples=2))
+    assert {placed.sample.label for placed in plan.samples} == {"cat"}
+    assert name_stems(plan) == ["a-1", "a-4"]
+    reasons = Counter(find_reasons(plan).values())
+    assert reasons == {"missing_label": 3, "ambiguous_label": 3, "unknown_label": 3, "rare_label": 3}
+
+
+def test_a_sample_repeats_another_only_if_all_its_required_parts_do() -> None:
+    whole = make_thing("a/first")
+    copy = [{**row, "exact_cluster": first["id"], "near_cluster": first["id"]}
+            for row, first in zip(make_thing("a/second"), whole, strict=True)]  # fmt: skip
+    partly = [{**row, "exact_cluster": first["id"], "near_cluster": first["id"]} if row["modality"] == "text" else row
+              for row, first in zip(make_thing("a/third"), whole, strict=True)]  # fmt: skip
+    plan = plan_samples(whole + copy + partly, make_align_params())
+    assert name_stems(plan) == ["a-first", "a-third"]
+    assert set(find_reasons(plan).values()) == {"duplicate"}
+    assert find_sample(plan, "a/first").sample.key in plan.drops[0].detail
+    assert find_sample(plan, "a/third").group == find_sample(plan, "a/first").group
+    apart = plan_samples(whole + copy + partly, make_align_params(duplicates__share_split="all"))
+    assert find_sample(apart, "a/third").group != find_sample(apart, "a/first").group
+    near = [{**row, "exact_cluster": row["id"]} for row in copy]
+    assert name_stems(plan_samples(whole + near, make_align_params())) == ["a-first", "a-second"]
+    dropped = plan_samples(whole + near, make_align_params(duplicates__near="drop"))
+    assert set(find_reasons(dropped).values()) == {"near_duplicate"}
+
+
+def test_splits_may_come_from_the_data_and_never_tear_a_group() -> None:
+    rows = [
+        *make_thing("a/1", split="Train"),
+        *make_thing("a/2", split="validation"),
+        *make_thing("a/3", split="train", group="speaker"),
+        *make_thing("a/4", split="test", group="speaker"),
+        *make_thing("a/5"),
+        *(make_item(m, "a/6", split=split) for m, split in zip(MODALITIES, ("train", "test", None), strict=True)),
+    ]
+    plan = plan_samples(rows, make_align_params(split="column"))
+    placed = {p.sample.key.rpartition("-")[0]: (p.split, p.group == "speaker") for p in plan.samples}
+    assert placed == {"a-1": ("train", False), "a-2": ("val", False), "a-4": ("test", True)}
+    assert Counter(find_reasons(plan).values()) == {"ambiguous_split": 6, "missing_split": 3}
+    with pytest.raises(InputError, match=r"folder:a/1\.png: the split 'tset' is not known; known are train"):
+        plan_samples(make_thing("a/1", split="tset"), make_align_params(split="column"))
+
+
+def test_a_duplicate_is_kept_in_the_tests_and_not_for_a_sample_that_is_dropped() -> None:
+    first = make_thing("a/1", split="train")
+    copies = [
+        [
+            {**row, "exact_cluster": same["id"], "near_cluster": same["id"]}
+            for row, same in zip(copy, first, strict=True)
+        ]
+        for copy in (make_thing("a/0"), make_thing("a/2", split="test"))
+    ]
+    plan = plan_samples([*first, *copies[0], *copies[1]], make_align_params(split="column"))
+    assert [(p.sample.key.rpartition("-")[0], p.split) for p in plan.samples] == [("a-2", "test")]
+    assert Counter(find_reasons(plan).values()) == {"missing_split": 3, "duplicate": 3}
+
+
+def test_label_group_and_split_may_stand_in_the_path() -> None:
+    pattern = r"(?P<split>[a-z]+)/(?P<key>(?P<label>\w+)_(?P<group>\w+)_\d)\.{}"
+    rules = {m: {"required": True, "pattern": pattern.format(e), "part": None} for m, e in ENDINGS.items()}
+    rows = [row for stem in ("train/owl_ann_1", "train/owl_ann_2", "test/cat_bob_1") for row in make_thing(stem)]
+    plan = plan_samples(rows, make_align_params(modalities=rules, split="path"))
+    found = [(placed.sample.label, placed.group, placed.split) for placed in plan.samples]
+    assert sorted(found) == [("cat", "bob", "test"), ("owl", "ann", "train"), ("owl", "ann", "train")]
+
+
+def open_aligned(folder: Path, rows: list[Row]) -> Workspace:
+    write_table(folder / "data/3_cleaned/items.parquet", rows, CLEANED)
+    run = RunParams(workers=0, memory="1 GiB", cache=str(folder), progress=False)
+    return Workspace(folder / "data", folder / "work", folder, run)
+
+
+def test_the_step_writes_samples_and_ledger(tmp_path: Path) -> None:
+    rows = [row for n in range(30) for row in make_thing(f"cat/{n}")]
+    rows += [make_item("audio", "cat/31", start=0.5, end=1.0), *make_thing("cat/32")[::2]]
+    workspace = open_aligned(tmp_path, rows)
+    outcome = align(make_align_params(modalities__audio__required=False), workspace)
+    outcome.check()
+    assert (outcome.seen, outcome.kept, len(outcome.dropped)) == (93, 92, 1)
+    assert outcome.notes[0].startswith("31 samples: train ")
+    samples = read_table(workspace.work / "4_aligned/samples.parquet", SAMPLES)
+    assert [row["key"] for row in samples] == sorted(row["key"] for row in samples)
+    assert [row["key"] for row in samples if row["audio"] is None] == [make_key("cat/32")]
+    assert {row["label"] for row in samples} == {"cat"}
+    (dropped,) = read_table(workspace.work / "4_aligned/dropped.parquet", DROPPED)
+    assert (dropped["key"], dropped["reason"], dropped["unit"]) == ("folder:cat/31.ogg", "missing_partner", "item")
+
+
+def test_time_spans_reach_the_samples(tmp_path: Path) -> None:
+    rows = [row for n in range(9) for row in make_thing(f"cat/{n}", sample=str(n), start=n / 2, end=n + 1.0)]
+    workspace = open_aligned(tmp_path, rows)
+    align(make_align_params(by="table"), workspace)
+    spans = {
+        (row["audio_start"], row["audio_end"])
+        for row in read_table(workspace.work / "4_aligned/samples.parquet", SAMPLES)
+    }
+    assert spans == {(n / 2, n + 1.0) for n in range(9)}
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "fits"),
+    [(None, None, True), (0.0, 2.0, True), (1.5, None, True), (None, 2.05, True), (-0.1, 1.0, False), (1.0, 1.0, False),
+     (2.0, None, False), (0.0, 2.2, False), (float("nan"), 1.0, False), (0.0, float("nan"), False)],
+)  # fmt: skip
+def test_a_time_span_lies_within_its_sound(start: float | None, end: float | None, fits: bool) -> None:
+    item = make_item("audio", "cat/1", start=start, end=end, frames=16000, sample_rate=8000)
+    rejection = check_span(item)
+    assert (rejection is None) == fits
+    assert rejection is None or rejection.reason == "out_of_bounds"
+
+
+def test_what_is_left_out_on_purpose_is_no_loss(tmp_path: Path) -> None:
+    rows = [row for n in range(30) for row in make_thing(f"cat/{n}")]
+    texts = {"text": make_align_params().modalities.selected["text"].model_dump()}
+    align(make_align_params(modalities=texts, max_dropped=0.0), open_aligned(tmp_path, rows))
+    workspace = open_aligned(tmp_path / "b", [*rows, *make_thing("cat/31")[:2]])
+    with pytest.raises(TooManyDrops, match=r"2 of 92 items .*align\.max_dropped allows 1%: 2 missing_partner"):
+        align(make_align_params(max_dropped=0.01), workspace)
+
+
+def test_a_group_that_swallows_the_rest_is_refused(tmp_path: Path) -> None:
+    rows = [row for n in range(30) for row in make_thing(f"cat/{n}", group="all" if n < 10 else None)]
+    with pytest.raises(
+        PipelineError, match=r"the group 'all' holds 10 of 30 samples \(33%\), align\.max_group allows 20%"
+    ):
+        align(make_align_params(), open_aligned(tmp_path, rows))
+    align(make_align_params(max_group=0.4), open_aligned(tmp_path / "b", rows))
+
+
+def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none of 0 samples is in train; items dropped: 3 not_selected"):
+        align(make_align_params(), open_aligned(tmp_path, make_thing("no-folder")))

@@ -1,0 +1,217 @@
+"""The crawl as a whole: what it finds, in which order, and that it never asks twice."""
+
+import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import ParamsError
+from pipeline.tables.parquet import DROPPED, read_table
+from tests.support.crawling import HOST, START, make_params, run_crawl
+from tests.support.loopback import Reply, Route, page, serve
+
+ROOT = Path(__file__).parents[2]
+PICTURE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
+
+
+def build_site(width: int = 3, seed: int = 0) -> dict[str, Route]:
+    """A tree of pages; each page shows two pictures, of which its sibling shows one too. Answers take random times."""
+    rng = random.Random(seed)
+    routes: dict[str, Route] = {}
+
+    def add(path: str, depth: int) -> None:
+        children = [f"{path}{number}/" for number in range(width)] if depth else []
+        links = "".join(f'<a href="{child}">child</a>' for child in children)
+        shown = f'<img src="{path}own.png"><img src="{path}../shared.png">'
+        reply = page(shown + links)
+        routes[path] = Reply(reply.body, headers=reply.headers, delay=rng.random() / 50)
+        routes[f"{path}own.png"] = Reply(PICTURE.body + path.encode(), delay=rng.random() / 50)
+        routes[f"{path}shared.png"] = Reply(PICTURE.body + b"shared" + path.encode())
+        for child in children:
+            add(child, depth - 1)
+
+    add("/", 2)
+    return routes
+
+
+def test_a_site_is_walked_breadth_first(tmp_path: Path) -> None:
+    with serve(build_site()) as site:
+        result = run_crawl(tmp_path, make_params(place=site.place))
+        user_agent = site.headers["/"]["User-Agent"]
+    rows = result.rows
+    assert not result.outcome.dropped
+    assert list(rows) == sorted(rows)
+    assert rows[START]["page"] is None
+    assert rows[START]["depth"] == 0
+    assert rows[f"{START}2/1/"]["depth"] == 2
+    assert rows[f"{START}2/1/own.png"]["depth"] == 2
+    assert rows[f"{START}2/1/own.png"]["page"] == f"{START}2/1/"
+    assert rows[f"{START}2/shared.png"]["page"] == f"{START}2/0/"  # its first child in document order
+    assert result.read_body(f"{START}1/own.png") == PICTURE.body + b"/1/"
+    assert user_agent == "shardwright/0.1 (+https://example.org/shardwright)"
+
+
+def test_the_same_bytes_however_the_answers_arrive(tmp_path: Path) -> None:
+    hashes = []
+    for seed, per_host in ((0, 8), (1, 8), (2, 1)):
+        with serve(build_site(seed=seed)) as site:
+            params = make_params(place=site.place, per_host=per_host)
+            hashes.append(run_crawl(tmp_path / str(seed), params).hash_files())
+    assert hashes[0] == hashes[1] == hashes[2]
+
+
+def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path) -> None:
+    routes = {
+        **build_site(),
+        "/": page(
+            '<a href="/0/">a</a><a href="/gone">b</a><a href="/broken">c</a><a href="/slow">d</a><a href="/moved">e</a>'
+            '<a href="/private/">f</a><img src="/noai.png"><a href="/large">g</a>'
+        ),
+        "/robots.txt": Reply(b"User-agent: *\nDisallow: /private/"),
+        "/broken": Reply(b"half", length=100),
+        "/slow": Reply(delay=4.0),
+        "/moved": Reply(status=301, headers={"Location": "/0/1/"}),
+        "/noai.png": Reply(PICTURE.body, headers={"X-Robots-Tag": "noai"}),
+        "/large": Reply(bytes(5000)),
+    }
+    with serve(routes) as site:
+        params = make_params(place=site.place, timeout=2.0, max_bytes=4000)
+        first = run_crawl(tmp_path, params)
+        count = site.requests.total()
+        second = run_crawl(tmp_path, params)
+        assert site.requests.total() == count
+        assert second.hash_files() == first.hash_files()
+        assert set(first.reasons.values()) == {
+            "http_error", "truncated_body", "timeout", "robots_forbid", "opted_out", "too_large",
+        }  # fmt: skip
+        assert first.rows[f"{START}moved"]["final_url"] == f"{START}0/1/"
+
+        wider = run_crawl(tmp_path, make_params(place=site.place, timeout=10.0, max_bytes=6000))
+        assert site.requests.total() == count + 2  # what the limits had cut off, and nothing else
+        assert f"{START}large" not in wider.reasons
+        assert f"{START}slow" not in wider.reasons
+
+        narrower = run_crawl(tmp_path, make_params(place=site.place, max_bytes=4500))
+        assert site.requests.total() == count + 2
+        assert narrower.reasons[f"{START}large"] == "too_large"
+
+        run_crawl(tmp_path, make_params(place=site.place, timeout=10.0, max_bytes=6000, refresh=1))
+        assert site.requests.total() > 2 * count - 10
+
+
+def test_a_killed_crawl_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+    reached, gate = threading.Event(), threading.Event()
+    pictures = [f"/{number:02d}.png" for number in range(20)]
+
+    def wait(before: int) -> Reply:
+        reached.set()
+        if before == 0:
+            gate.wait(10)
+        return PICTURE
+
+    routes: dict[str, Route] = {
+        "/": page("".join(f'<img src="{path}">' for path in pictures)),
+        **dict.fromkeys(pictures, PICTURE),
+        pictures[12]: wait,
+    }
+    with serve(routes) as site:
+        code = (
+            "from pathlib import Path; from tests.support.crawling import *;"
+            f"run_crawl(Path({str(tmp_path)!r}), make_params(place={site.place!r}, per_host=1, timeout=20.0))"
+        )
+        with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
+            assert reached.wait(20)
+            process.kill()
+        gate.set()
+        done = [path for path in pictures if site.requests[path]]
+        assert done == pictures[:13]
+        result = run_crawl(tmp_path, make_params(place=site.place, per_host=1))
+        assert not result.outcome.dropped
+        assert {path: site.requests[path] for path in pictures} == {
+            path: 2 if path == pictures[12] else 1 for path in pictures
+        }
+        undisturbed = run_crawl(tmp_path / "other", make_params(place=site.place))
+    assert result.hash_files() == undisturbed.hash_files()
+
+
+def test_bounds_leave_rows(tmp_path: Path) -> None:
+    routes: dict[str, Route] = {
+        "/": page('<a href="/1">1</a><a href="http://other.test/x">x</a><img src="http://cdn.test/y.png">'),
+        "/1": page('<a href="/2">2</a><img src="/1.png">'),
+        "/1.png": PICTURE,
+        "/2": page('<a href="/3">3</a>'),
+    }
+    with serve(routes) as site:
+        shallow = run_crawl(tmp_path / "a", make_params(place=site.place, max_depth=1))
+        assert shallow.reasons == {
+            "http://other.test/x": "out_of_bounds",
+            "http://cdn.test/y.png": "out_of_bounds",
+            f"{START}2": "out_of_bounds",
+        }
+        assert shallow.rows[f"{START}1.png"]["depth"] == 1  # what a page embeds belongs to it
+        few = run_crawl(tmp_path / "b", make_params(place=site.place, max_urls=2))
+        assert few.outcome.kept == 2
+        assert few.reasons[f"{START}2"] == few.reasons[f"{START}1.png"] == "out_of_bounds"
+
+
+def test_a_start_page_that_moves_to_another_host_takes_its_bounds_along(tmp_path: Path) -> None:
+    routes: dict[str, Route] = {"/": page('<a href="/next">n</a>'), "/next": page("")}
+    with serve(routes) as site, serve({"/": Reply(status=302, headers={"Location": f"http://www.{HOST}/"})}) as old:
+        hosts = {HOST: old.place, f"www.{HOST}": site.place}
+        result = run_crawl(tmp_path, make_params(hosts=hosts))
+    assert not result.outcome.dropped
+    assert result.rows[START]["final_url"] == f"http://www.{HOST}/"
+    assert result.rows[f"http://www.{HOST}/next"]["page"] == START
+
+
+def test_links_passed_over_are_counted(tmp_path: Path) -> None:
+    body = '<a href="mailto:a@b.test">m</a><a href="data:,x">d</a><a rel=nofollow href="/n">n</a><img src="/i.png">'
+    routes: dict[str, Route] = {"/": page(body), "/i.png": PICTURE, "/n": page("")}
+    with serve(routes) as site:
+        result = run_crawl(tmp_path, make_params(place=site.place))
+        assert "/n" not in site.requests
+    assert sorted((part.key, str(part.reason), part.count) for part in result.outcome.parts) == [
+        (START, "bad_url", 2),
+        (START, "robots_forbid", 1),
+    ]
+    rows = read_table(result.folder / "dropped.parquet", DROPPED)
+    assert not any("@" in row["key"] for row in rows)
+
+
+def test_a_bad_start_page_is_a_row(tmp_path: Path) -> None:
+    result = run_crawl(tmp_path, make_params(start=["http://me:secret@site.test/", "ftp://x/", "ftp://x/"]))
+    assert result.reasons == {"http://[…]@site.test/": "bad_url", "ftp://x/": "bad_url"}
+    assert all(b"secret" not in path.read_bytes() for path in result.folder.iterdir())
+
+
+def test_nothing_to_crawl(tmp_path: Path) -> None:
+    result = run_crawl(tmp_path, make_params(start=[]))
+    assert (result.outcome.seen, result.rows) == (0, {})
+    assert result.outcome.notes == ["nothing to crawl: crawl.start and crawl.lists are empty"]
+
+
+def test_a_link_with_credentials_does_not_stand_for_the_one_without(tmp_path: Path) -> None:
+    links = '<a href="http://me:secret@site.test/b.html">x</a><a href="/b.html">y</a>'
+    with serve({"/robots.txt": Reply(status=404), "/": page(links), "/b.html": page("here")}) as site:
+        result = run_crawl(tmp_path, make_params(place=site.place))
+    assert result.rows["http://site.test/b.html"]["status"] == 200
+    assert result.reasons == {"http://[…]@site.test/b.html": "bad_url"}
+
+
+@pytest.mark.parametrize("hosts", [{"a.test": "127.0.0.1"}, {"a.test": "999.0.0.1:80"}, {"A.test": "127.0.0.1:80"}])
+def test_hosts_are_checked_before_any_work(hosts: dict[str, str]) -> None:
+    with pytest.raises(ParamsError, match=r"crawl\.hosts"):
+        make_params(hosts=hosts)
+
+
+def test_the_demo_is_served_once_and_never_again(tmp_path: Path) -> None:
+    params = make_params(start=["http://demo.test/"])
+    first = run_crawl(tmp_path, params)
+    second = run_crawl(tmp_path, params)
+    assert first.outcome.kept > 150
+    assert first.outcome.notes[0].startswith("1")
+    assert second.outcome.notes[0].startswith("0 requests")
+    assert first.hash_files() == second.hash_files()

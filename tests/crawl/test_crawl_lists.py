@@ -1,0 +1,181 @@
+"""URL lists: three formats, and rows as bad as people write them."""
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.crawl.params import UrlList
+from pipeline.crawl.url_lists import ListedUrl, read_lists
+from pipeline.errors import InputError
+from pipeline.formats.tabular import BadRow, TextRow, read_rows
+from pipeline.tables.drops import Drop, Reason
+from tests.support.crawling import START, make_params, run_crawl
+from tests.support.loopback import Reply, Route, page, serve
+
+PICTURE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_lists(tmp_path: Path, ending: str) -> None:
+    rows: list[dict[str, str | None]] = [
+        {"link": f"{START}a.png", "text": "a picture", "kind": "one", "by": "Ann"},
+        {"link": f"{START}b.png", "text": None, "kind": "two", "by": None},
+        {"link": f"{START}page", "text": "pages in lists are not followed", "kind": None, "by": None},
+    ]
+    write_list(tmp_path / f"list.{ending}", rows)
+    list_ = {"file": f"list.{ending}", "url": "link", "caption": "text", "label": "kind", "attribution": "by"}
+    routes: dict[str, Route] = {"/a.png": PICTURE, "/b.png": PICTURE, "/page": page('<a href="/c">c</a>')}
+    with serve(routes) as site:
+        params = make_params(place=site.place, start=[], lists=[list_], lists_folder=str(tmp_path))
+        result = run_crawl(tmp_path, params)
+    assert not result.outcome.dropped
+    columns = ("page", "caption", "label", "attribution", "depth")
+    named = {url: tuple(row[name] for name in columns) for url, row in result.rows.items()}
+    assert named == {row["link"]: (row["link"], row["text"], row["kind"], row["by"], 0) for row in rows}
+    assert result.rows[f"{START}a.png"]["offset"] == result.rows[f"{START}b.png"]["offset"]  # equal bytes lie once
+
+
+def write_list(path: Path, rows: list[dict[str, str | None]]) -> None:
+    if path.suffix == ".csv":
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0].keys())
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def test_bad_rows_of_a_list_are_dropped_by_file_and_line(tmp_path: Path) -> None:
+    lines = [
+        b"\xef\xbb\xbfurl,caption",
+        f"{START}a.png,fine".encode(),
+        b"ftp://host/x,no web",
+        b",no url",
+        f"{START}a.png,again".encode(),
+        f"{START}b.png,too,many".encode(),
+        f'{START}b.png,"open quote'.encode(),
+        f"{START}b.png,caf\xe9".encode("latin-1"),
+        f'{START}b.png,"fine, with a comma\nand a line feed"'.encode(),
+        b"http://me:secret@site.test/,credentials",
+    ]
+    (tmp_path / "bad.csv").write_bytes(b"\n".join(lines) + b"\n")
+    with serve({"/a.png": PICTURE, "/b.png": PICTURE}) as site:
+        list_ = {"file": "bad.csv", "caption": "caption"}
+        params = make_params(place=site.place, start=[], lists=[list_], lists_folder=str(tmp_path))
+        result = run_crawl(tmp_path, params)
+    assert result.reasons == {
+        "bad.csv:3": "bad_url",
+        "bad.csv:4": "empty",
+        "bad.csv:5": "duplicate",
+        "bad.csv:6": "unreadable",
+        "bad.csv:7": "unreadable",
+        "bad.csv:8": "not_utf8",
+        "bad.csv:11": "bad_url",
+    }
+    assert result.rows[f"{START}b.png"]["caption"] == "fine, with a comma\nand a line feed"
+    assert b"secret" not in (result.folder / "dropped.parquet").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("missing.csv", None, "is missing"),
+        ("list.csv", b"link,caption\n", "no column 'url'.*it has link, caption"),
+        ("list.csv", b"urll\n", "did you mean 'urll'"),
+        ("list.csv", b"url,url\n", "two columns 'url'"),
+        ("list.csv", b"", "must name the columns"),
+        ("list.parquet", b"PAR1 and nothing else", "damaged"),
+    ],
+)
+def test_a_list_that_cannot_be_used_stops_the_run(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        run_crawl(tmp_path, make_params(start=[], lists=[{"file": name}], lists_folder=str(tmp_path)))
+
+
+JSON_LINES = [
+    (b'{"url": "http://a.test/"}', None),
+    (b'{"url": "http://a.test/", "n": 1e999}', None),
+    (b"", "no row"),
+    (b"   ", "no row"),
+    (b"{", Reason.UNREADABLE),
+    (b"[1, 2]", Reason.UNREADABLE),
+    (b'"http://a.test/"', Reason.UNREADABLE),
+    (b'{"url": "http://a.test/", "url": "http://b.test/"}', Reason.UNREADABLE),
+    (b'{"url": ["http://a.test/"]}', Reason.UNREADABLE),
+    (b'{"url": "http://a.test/\\u0000"}', Reason.UNREADABLE),
+    (b'{"url": "http://a.test/\\ud800"}', Reason.NOT_UTF8),
+    (b'{"url": NaN}', Reason.UNREADABLE),
+    (b'{"url": "caf\xe9"}', Reason.NOT_UTF8),
+    (b"[" * 100_000, Reason.UNREADABLE),
+    (b'{"url": ' + b"9" * 5000 + b"}", Reason.UNREADABLE),
+    (b'{"caption": "no url"}', Reason.EMPTY),
+    (b'{"url": 7}', Reason.BAD_URL),
+]
+
+
+def test_bad_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "list.jsonl").write_bytes(b"\n".join(line for line, _ in JSON_LINES))
+    rows = list(read_lists(tmp_path, [UrlList(file="list.jsonl")]))
+    expected = [(number, verdict) for number, (_, verdict) in enumerate(JSON_LINES, 1) if verdict != "no row"]
+    assert [(row.key, row.reason if isinstance(row, Drop) else None) for row in rows] == [
+        (f"list.jsonl:{number}", verdict) for number, verdict in expected
+    ]
+
+
+def test_one_file_with_two_url_columns(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("picture,sound\nhttp://a.test/1,\n")
+    lists = [UrlList(file="list.csv", url="picture"), UrlList(file="list.csv", url="sound")]
+    picture, sound = read_lists(tmp_path, lists)
+    assert picture == ListedUrl("list.csv[picture]:2", "http://a.test/1")
+    assert isinstance(sound, Drop)
+    assert sound.key == "list.csv[sound]:2"
+
+
+def test_values_that_python_has_not_cost_their_own_row(tmp_path: Path) -> None:
+    ends, text = pa.array([0, 1, 3, 4], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff\xfec")
+    bad = pa.Array.from_buffers(pa.string(), 3, [None, ends, text])
+    pq.write_table(pa.table({"url": bad, "label": [1.5, 2.5, float("nan")]}), tmp_path / "list.parquet")
+    first, second, third = read_rows(tmp_path / "list.parquet", ["url", "label"])
+    assert first == TextRow(1, {"url": "a", "label": "1.5"})
+    assert isinstance(second, BadRow)
+    assert third == TextRow(3, {"url": "c", "label": None})
+    pq.write_table(pa.table({"url": pa.array([1, None], pa.timestamp("ns"))}), tmp_path / "list.parquet")
+    assert isinstance(next(iter(read_rows(tmp_path / "list.parquet", ["url"]))), BadRow)
+
+
+def test_a_quote_that_never_closes_costs_its_own_line(tmp_path: Path) -> None:
+    lines = ["url", 'http://a.test/,"', *(f"http://a.test/{number}" for number in range(500))]
+    (tmp_path / "list.csv").write_text("\r\n".join(lines))
+    first, *others = read_rows(tmp_path / "list.csv", ["url"])
+    assert isinstance(first, BadRow)
+    assert first.line == 2
+    assert [row.line for row in others if isinstance(row, TextRow)] == list(range(3, 503))
+
+
+def test_a_huge_field_costs_its_own_line(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("url\n" + "a" * (10 << 20) + "\nhttp://a.test/\n")
+    huge, fine = read_rows(tmp_path / "list.csv", ["url"])
+    assert isinstance(huge, BadRow)
+    assert fine == TextRow(3, {"url": "http://a.test/"})
+
+
+@given(content=st.binary(max_size=200), ending=st.sampled_from(["csv", "jsonl"]))
+def test_any_bytes_give_rows_or_a_clear_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / f"list.{ending}"
+    path.write_bytes(b"url,b\n" + content)
+    lines = [row.line for row in read_rows(path, ["url"])]
+    assert lines == sorted(set(lines))

@@ -1,0 +1,95 @@
+"""The demo's server: what is rendered is what is served, and it ends without a trace."""
+
+import http.client
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from demo.flaws import Flaw
+from demo.params import DemoParams
+from demo.plan import Site, plan_site
+from demo.server import serve
+from demo.site import render
+
+
+@pytest.fixture(scope="module")
+def site() -> Site:
+    return plan_site(DemoParams(things=60, seed=0, slow_seconds=3600.0))
+
+
+def find_picture(site: Site, flaw: Flaw) -> str:
+    picture = site.find_flawed(flaw)[0].picture
+    assert picture is not None
+    return picture.path
+
+
+def fetch(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request(method, path)
+    response = connection.getresponse()
+    status, body = response.status, response.read()
+    connection.close()
+    return status, body
+
+
+def test_what_is_served_is_what_is_rendered(site: Site) -> None:
+    paths = [thing.page for thing in site.things] + [find_picture(site, Flaw.ORIENTATION_6), "/nowhere"]
+    with serve(site) as server, ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda path: fetch(server.port, path), paths))
+        for path, (status, body) in zip(paths, answers, strict=True):
+            expected = render(site, path)
+            assert (status, body) == (expected.status, expected.body)
+            assert server.requests[path] == 1
+        assert fetch(server.port, "/", "HEAD") == (200, b"")
+
+
+def test_a_kept_connection_serves_many_and_the_flaky_url_recovers(site: Site) -> None:
+    flaky = find_picture(site, Flaw.FLAKY_PICTURE)
+    with serve(site) as server:
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        statuses = []
+        for path in (flaky, flaky, "/robots.txt", find_picture(site, Flaw.FAILING_PICTURE), flaky):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            response.read()
+            statuses.append(response.status)
+        connection.close()
+    assert statuses == [503, 200, 200, 500, 200]
+
+
+def test_stopping_leaves_no_thread_and_waits_for_nobody(site: Site) -> None:
+    before = set(threading.enumerate())
+    with serve(site) as server:
+        idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        idle.request("GET", "/robots.txt")
+        idle.getresponse().read()
+        slow = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        slow.request("GET", find_picture(site, Flaw.SLOW_PICTURE))
+        while not server.requests[find_picture(site, Flaw.SLOW_PICTURE)]:
+            time.sleep(0.01)
+    assert set(threading.enumerate()) == before
+    idle.close()
+    slow.close()
+
+
+def test_the_command_serves_until_interrupted() -> None:
+    command = [sys.executable, "-m", "demo", "--things", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        match = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
+        assert match
+        assert fetch(int(match[1]), "/")[0] == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
+
+
+def test_the_command_refuses_what_the_params_refuse() -> None:
+    run = subprocess.run([sys.executable, "-m", "demo", "--things", "5"], capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "demo.things" in run.stderr

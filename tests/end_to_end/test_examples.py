@@ -1,0 +1,49 @@
+"""The examples of training code: they run, and go on where they were stopped."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shardwright import Field, ShardWriter
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+FIELDS = {"image": Field("uint8", (4, 4, 3), axes="HWC"), "label": Field("int64", ())}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    with ShardWriter(tmp_path / "shards", "train", FIELDS, 20) as writer:
+        for number in range(51):
+            image = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            writer.write(f"sample-{number}", {"image": image, "label": number % 10})
+    return tmp_path / "shards"
+
+
+def run(*arguments: object) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_plain_loop_that_was_stopped_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
+    program, options = EXAMPLES / "train_plain.py", ("--epochs", 2, "--batch-size", 16)
+    run(program, root, tmp_path / "whole.pt", *options)
+    run(program, root, tmp_path / "parts.pt", *options, "--stop-after", 3)
+    run(program, root, tmp_path / "parts.pt", *options)
+    whole, parts = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("whole", "parts"))
+    assert whole["loader"] == parts["loader"]
+    assert all(torch.equal(whole["model"][name], parts["model"][name]) for name in whole["model"])
+
+
+def test_two_processes_see_each_sample_once_in_equal_steps(root: Path) -> None:
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2)
+    said = run(*torchrun, EXAMPLES / "train_ddp.py", root)
+    assert said.splitlines() == [f"epoch {epoch}: 2 steps, 51 samples of 51" for epoch in range(2)]

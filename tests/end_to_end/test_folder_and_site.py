@@ -1,0 +1,130 @@
+"""A folder, and the same folder crawled from a web server that lists its files: the samples are the same."""
+
+import os
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from demo.params import DemoParams
+from pipeline.align.params import AlignParams
+from pipeline.align.step import align
+from pipeline.clean.params import CleanParams
+from pipeline.clean.step import clean
+from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.step import crawl
+from pipeline.ingest.params import IngestParams
+from pipeline.ingest.step import ingest
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.contracts import CLEANED, CRAWLED, CRAWLED_FOLDER, MODALITIES, SAMPLES
+from pipeline.tables.drops import Outcome
+from pipeline.tables.parquet import Row, read_table
+from tests.support import factory_media, ingesting
+
+ROOT = Path(__file__).parents[2]
+STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", ROOT / "../shared/data/stamps"))
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def serve_folder(root: Path) -> Iterator[str]:
+    """As `python -m http.server` does."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root))) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def make_picture(seed: int) -> bytes:
+    return factory_media.encode_png(factory_media.draw_scene(40, 50, seed))
+
+
+@cache  # its stream numbers are random
+def make_sound(seed: int) -> bytes:
+    return factory_media.encode_sound(factory_media.make_tone(8000, 0.3, seed=seed), 8000, "OGG")
+
+
+def make_files() -> dict[str, bytes | str]:
+    """Names that URLs must escape, a thing that is there twice, broken and lonely files."""
+    names = ["animals/cat", "animals/big cats/lion #1 (50%)", "animals/big cats/löwe?", "food/a&b+c;d=e", "food/%41"]
+    names += ["animals/cat again", unicodedata.normalize("NFD", "food/crème"), "food/[x]@y", "food/.hidden"]
+    files: dict[str, bytes | str] = {}
+    for number, name in enumerate(names):
+        shown = 0 if name == "animals/cat again" else number
+        files[f"{name}.png"] = make_picture(shown)
+        files[f"{name}_desc_es.ogg"] = make_sound(shown)
+        files[f"{name}.txt"] = f"Thing {shown}.\nde.utf8=Ding {shown}.\n"
+    return {**files, "broken.png": b"", "lonely/one.png": make_picture(99), "lonely/two.txt": "alone"}
+
+
+def run_from(start: str | None, root: Path, folder: Path) -> dict[str, Outcome]:
+    """crawl to align with the params of `examples/stamps.yaml`, from the server at `start` or else from `root`."""
+    blocks = read_params(ROOT / "examples/stamps.yaml")
+    empty = folder / "empty"
+    empty.mkdir(parents=True)
+    blocks["ingest"]["root"] = str(empty if start else root)
+    if start:
+        blocks["crawl"] |= {"start": ["http://stamps.test/"], "hosts": {"stamps.test": start}}
+    run = RunParams(workers=0, memory="2 GiB", cache=str(folder / "cache"), progress=False)
+    workspace = Workspace(folder, folder, folder / "cache", run)
+    demo = check_block(blocks, "demo", DemoParams)
+    outcomes = {
+        "crawl": crawl(check_block(blocks, "crawl", CrawlParams), demo, workspace),
+        "ingest": ingest(check_block(blocks, "ingest", IngestParams), workspace),
+        "clean": clean(check_block(blocks, "clean", CleanParams), workspace),
+        "align": align(check_block(blocks, "align", AlignParams), workspace),
+    }
+    for outcome in outcomes.values():
+        outcome.check()
+    return outcomes
+
+
+def describe_samples(folder: Path) -> list[Row]:
+    """The samples, with the bytes and the file of each part instead of its id, in which the host has a say."""
+    items = {row["id"]: row for row in read_table(folder / "3_cleaned/items.parquet", CLEANED)}
+    samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
+    return [
+        sample
+        | {name: (items[sample[name]]["file"], items[sample[name]]["sha256"]) for name in MODALITIES if sample[name]}
+        for sample in samples
+    ]
+
+
+def compare(root: Path, tmp_path: Path) -> list[Row]:
+    local = run_from(None, root, tmp_path / "local")
+    with serve_folder(root) as place:
+        remote = run_from(place, root, tmp_path / "remote")
+    samples = describe_samples(tmp_path / "local")
+    assert samples == describe_samples(tmp_path / "remote")
+    assert local["align"].kept == remote["align"].kept
+    crawled = read_table(tmp_path / "remote" / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
+    pages = sum(row["url"].endswith("/") for row in crawled)
+    assert remote["crawl"].seen == local["ingest"].seen + pages
+    listings = [drop for drop in remote["ingest"].dropped if drop.key.endswith("/")]
+    assert {str(drop.reason) for drop in listings} == {"no_items"}
+    assert remote["ingest"].kept == local["ingest"].kept
+    assert [part.count for part in local["ingest"].parts] == [part.count for part in remote["ingest"].parts]
+    return samples
+
+
+def test_the_same_samples(tmp_path: Path) -> None:
+    root = ingesting.write_files(tmp_path / "inbox", make_files())
+    samples = compare(root, tmp_path)
+    assert len(samples) == 8  # of nine, one being there twice
+    assert {sample["label"] for sample in samples} == {"animals", "food"}
+
+
+@pytest.mark.skipif(not STAMPS.is_dir(), reason=f"the stamps are not in {STAMPS} (SHARDWRIGHT_STAMPS)")
+def test_the_same_samples_of_stamps(tmp_path: Path) -> None:
+    assert 700 <= len(compare(STAMPS, tmp_path)) <= 741

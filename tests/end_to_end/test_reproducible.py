@@ -1,0 +1,180 @@
+"""The same inputs and params give the same bytes, wherever and however they run, and however often they are killed."""
+
+import random
+import re
+import shutil
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.support.checkouts import UP_TO_EXTRACT, Checkout, Surroundings, make_checkout
+
+PLAIN = Surroundings("here", 0, environment={"LC_ALL": "C", "TZ": "UTC", "PYTHONHASHSEED": "0"})
+
+STRANGE = Surroundings(
+    "somewhere else/ü b",
+    2,
+    0o077,
+    {
+        "HOME": "/nonexistent",
+        "LC_ALL": "tr_TR.UTF-8",
+        "OMP_NUM_THREADS": "3",
+        "PYTHONHASHSEED": "4242",
+        "TZ": "Pacific/Kiritimati",
+    },
+)
+
+PRIMITIVE = Surroundings(
+    "a",
+    1,
+    0o002,
+    {
+        "LC_ALL": "C",
+        "PYTHONCOERCECLOCALE": "0",
+        "PYTHONHASHSEED": "1",
+        "PYTHONUTF8": "0",
+        "TZ": "America/St_Johns",
+    },
+)
+
+SHARD_BYTES = 1 << 20
+"""Several shards a split, also of the small demo."""
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+
+KILLED = ("crawl", "clean", "extract")
+
+
+def make_small_checkout(parent: Path, surroundings: Surroundings) -> Checkout:
+    return make_checkout(parent, surroundings, extract__shard_bytes=SHARD_BYTES)
+
+
+def run_until_extract(checkout: Checkout) -> Checkout:
+    """All stages up to the shards."""
+    for stage in UP_TO_EXTRACT:
+        checkout.run_stage(stage)
+    return checkout
+
+
+def list_differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    return sorted(path for path in one.keys() | other.keys() if one.get(path) != other.get(path))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """What an undisturbed run gives."""
+    return run_until_extract(make_small_checkout(tmp_path_factory.mktemp("plain"), PLAIN))
+
+
+def test_other_surroundings_give_the_same_bytes(plain: Checkout, tmp_path: Path) -> None:
+    expected = plain.hash_outputs()
+    assert {path.split("/")[0] for path in expected} >= {
+        "1_crawled",
+        "2_ingested",
+        "3_cleaned",
+        "4_aligned",
+        "5_shards",
+    }
+    checkouts = [make_small_checkout(tmp_path, surroundings) for surroundings in (STRANGE, PRIMITIVE)]
+    with ThreadPoolExecutor(2) as pool:
+        for checkout in pool.map(run_until_extract, checkouts):
+            assert list_differences(expected, checkout.hash_outputs()) == []
+
+
+def copy_before(plain: Checkout, stage: str, parent: Path) -> Checkout:
+    """A copy of the checkout, with one worker, in which all stages before `stage` have run and no others."""
+    copied = Checkout(parent / "copy", plain.surroundings)
+    shutil.copytree(plain.folder, copied.folder, ignore=shutil.ignore_patterns("__pycache__", ".cache", "tmp"))
+    for out in copied.data.glob("[0-9]_*"):
+        if int(out.name[0]) > UP_TO_EXTRACT.index(stage):
+            shutil.rmtree(out)
+    params = (copied.folder / "params.yaml").read_text(encoding="utf-8")
+    assert "workers: 0" in params
+    (copied.folder / "params.yaml").write_text(params.replace("workers: 0", "workers: 1"), encoding="utf-8")
+    return copied
+
+
+def find_processes(checkout: Checkout) -> list[int]:
+    """The processes whose current folder is the checkout's."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.joinpath("cwd").readlink().is_relative_to(checkout.folder):
+                found.append(int(process.name))
+        except OSError:
+            pass  # it has ended, or is somebody else's
+    return found
+
+
+def kill_at_work(checkout: Checkout, stage: str, seconds: float) -> bool:
+    """Kill the stage, as nothing can prevent, so long after it began its work; says if it was still at it then."""
+    with checkout.start_stage(stage) as process:
+        while process.poll() is None and not any(checkout.folder.glob(".cache/work/*")):
+            time.sleep(0.01)
+        time.sleep(seconds)
+        caught = process.poll() is None
+        process.kill()
+        deadline = time.monotonic() + 5
+        while (left := find_processes(checkout)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert left == []
+    return caught
+
+
+def check_killed(plain: Checkout, stage: str, parent: Path, seconds: float) -> bool:
+    """Kill the stage and let it run again: the bytes are those of an undisturbed run, and nothing else is left."""
+    checkout = copy_before(plain, stage, parent)
+    caught = kill_at_work(checkout, stage, seconds)
+    checkout.run_stage(stage)
+    number = UP_TO_EXTRACT.index(stage) + 1
+    expected = {path: digest for path, digest in plain.hash_outputs().items() if int(path[0]) <= number}
+    assert list_differences(expected, checkout.hash_outputs()) == []
+    assert list((checkout.folder / ".cache/work").iterdir()) == []
+    kept = [path.name for path in (checkout.folder / ".cache").rglob("*") if path.is_file()]
+    whole = re.compile(r"[0-9a-f]{32}\.(pack|tar)(\.rows)?|[0-9]{20}-[0-9a-f]{8}\.answers|\.lock")
+    assert [name for name in kept if not whole.fullmatch(name)] == []
+    temporary = [path.name for path in (checkout.folder / "tmp").rglob("*") if path.is_file()]
+    assert sorted(name for name in temporary if not name.endswith(".lock")) == []  # Dask keeps two locks
+    return caught
+
+
+@LINUX
+@pytest.mark.parametrize("stage", KILLED)
+def test_a_killed_stage_gives_the_same_bytes_when_it_runs_again(plain: Checkout, stage: str, tmp_path: Path) -> None:
+    assert check_killed(plain, stage, tmp_path, 0.7)
+
+
+@LINUX
+@pytest.mark.sweep
+@pytest.mark.parametrize("stage", KILLED)
+def test_killed_at_twenty_moments(plain: Checkout, stage: str, tmp_path: Path) -> None:
+    draw = random.Random(stage)
+    moments = sorted(draw.uniform(0, 4) for _ in range(20))
+    caught = [check_killed(plain, stage, tmp_path / str(number), moment) for number, moment in enumerate(moments)]
+    print(
+        f"\n{stage}: killed at work {sum(caught)} of {len(moments)} times, {moments[0]:.2f} to {moments[-1]:.2f} s in"
+    )
+
+
+@pytest.mark.sweep
+def test_the_whole_demo_on_any_number_of_workers(tmp_path: Path) -> None:
+    everywhere = [replace(here, workers=workers) for here in (PLAIN, STRANGE, PRIMITIVE) for workers in (0, 1, 2, 4)]
+    checkouts = [
+        make_checkout(tmp_path / str(number), surroundings, demo__things=600)
+        for number, surroundings in enumerate(everywhere)
+    ]
+    expected: dict[str, str] = {}
+    print("\nworkers  folder               umask  seconds  files")
+    for checkout in checkouts:
+        start = time.monotonic()
+        found = run_until_extract(checkout).hash_outputs()
+        expected = expected or found
+        assert list_differences(expected, found) == []
+        used = checkout.surroundings
+        seconds = time.monotonic() - start
+        print(f"{used.workers:>7}  {used.folder:<19}  {used.umask:05o}  {seconds:7.1f}  {len(found)}")
+        shutil.rmtree(checkout.folder)

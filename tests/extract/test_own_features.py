@@ -1,0 +1,163 @@
+"""Features that are computed with their shards: the same bytes as any other way, each of them once, and none lost."""
+
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.cache import growing_pack
+from pipeline.cache.lookup import Found, find_entries
+from pipeline.cache.object_store import PACK
+from pipeline.errors import MachineDrops
+from pipeline.extract import inline_features
+from pipeline.extract import make_shard as make_shard_module
+from pipeline.extract.make_shard import ShardTask, make_shard
+from pipeline.extract.read_features import FeatureReader
+from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
+from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
+from pipeline.tables.drops import Reason, Rejection
+from pipeline.tables.parquet import DROPPED, read_table
+from shardwright.format.encode import EncodedSample, ShardBuilder
+from tests.support.factory_extract import (
+    Thing,
+    draw_item,
+    make_params,
+    make_things,
+    plan_tasks,
+    run_extract,
+    write_corpus,
+)
+from tests.support.running import hash_files
+
+PARAMS = make_params(shards=8, max_dropped=0.9)
+
+
+@pytest.fixture
+def with_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few the shards are, their features are computed with them."""
+    monkeypatch.setattr(inline_features, "MIN_SHARDS", 1)
+
+
+def count_features(notes: Sequence[str]) -> str:
+    return next(note for note in notes if note.startswith("features: "))
+
+
+def give_corpus(folder: Path, things: Sequence[Thing]) -> None:
+    """A corpus in place of the one that was there."""
+    shutil.rmtree(folder / "data", ignore_errors=True)
+    write_corpus(folder / "data", things)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_same_bytes_as_from_chunks(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    things = [*make_things(40), Thing("broken", contents={"image": b"\x89PNG but not really"})]
+    things += [Thing(f"shared-{n}", contents={"image": draw_item("one", "image")}) for n in range(3)]
+    made = {}
+    for shards in (1, 10**6):
+        monkeypatch.setattr(inline_features, "MIN_SHARDS", shards)
+        folder = tmp_path / str(shards)
+        write_corpus(folder / "data", things)
+        outcome = run_extract(folder, PARAMS, workers)
+        made[shards] = hash_files(folder / "data" / SHARDS_FOLDER), hash_files(folder / "data" / EXTRACT_FOLDER)
+        # 44 sounds, 44 texts, and 42 pictures: three samples share one.
+        assert count_features(outcome.notes) == "features: 0 kept, 130 computed (44 text, 42 image, 44 audio)"
+        again = run_extract(folder, PARAMS, workers)
+        assert count_features(again.notes) == "features: 130 kept, 0 computed"
+    assert made[1] == made[10**6]
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_what_is_in_no_shard_is_kept(tmp_path: Path) -> None:
+    """The sound of a sample that its picture drops, and the verdict on the picture."""
+    give_corpus(tmp_path, [*make_things(8), Thing("broken", contents={"image": b"no picture"})])
+    run_extract(tmp_path, PARAMS)
+    give_corpus(tmp_path, [*make_things(8), Thing("broken", "val", contents={"image": b"no picture"})])
+    outcome = run_extract(tmp_path, PARAMS)
+    assert count_features(outcome.notes) == "features: 27 kept, 0 computed"
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_a_new_sample_is_all_that_is_computed(tmp_path: Path) -> None:
+    give_corpus(tmp_path, make_things(40))
+    run_extract(tmp_path, PARAMS)
+    give_corpus(tmp_path, [*make_things(40), Thing("new")])
+    outcome = run_extract(tmp_path, PARAMS)
+    assert count_features(outcome.notes) == "features: 120 kept, 3 computed (1 text, 1 image, 1 audio)"
+
+
+@pytest.mark.usefixtures("with_shards")
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at memory in /proc")
+def test_poison_is_lost_alone_and_all_else_is_kept(tmp_path: Path) -> None:
+    large = bytes(cv2.imencode(".png", np.zeros((10_000, 10_000), np.uint8))[1])
+    give_corpus(tmp_path, [*make_things(24), Thing("large", contents={"image": large})])
+    with pytest.raises(MachineDrops):
+        run_extract(tmp_path, PARAMS, 1, memory="250 MiB")
+    outcome = run_extract(tmp_path, PARAMS, 1, memory="250 MiB", allow_machine_drops=True)
+    assert count_features(outcome.notes) == "features: 74 kept, 1 computed (1 image)"
+    dropped = read_table(tmp_path / "data" / EXTRACT_FOLDER / "dropped.parquet", DROPPED)
+    assert [(row["key"], row["reason"]) for row in dropped] == [("large", "memory")]
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_an_item_that_runs_alone_writes_no_shard(tmp_path: Path) -> None:
+    give_corpus(tmp_path, make_things(40))
+    task = plan_tasks(tmp_path, PARAMS)[0]
+    alone = task.lose_items(dict.fromkeys(range(1, task.count_items()), UNTOUCHED))
+    assert make_shard(alone).shard.written is None
+    assert not task.path.exists()
+    assert make_shard(task).shard.written is not None
+
+
+def end_before_it_is_whole(task: ShardTask) -> None:
+    """Let a try of the task end where it has computed all features, just before its shard has its name."""
+
+    def end(path: Path, builder: ShardBuilder, samples: Iterable[EncodedSample], read_back: bool) -> None:
+        assert len(list(samples)) > 1
+        raise InterruptedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(growing_pack, "LOSS", -1)  # a process that dies takes the last 10 ms with it
+        patch.setattr(make_shard_module, "write_encoded", end)
+        with pytest.raises(InterruptedError):
+            make_shard(task)
+
+
+def plan_task_with_a_lost_item(folder: Path) -> ShardTask:
+    give_corpus(folder, make_things(40))
+    largest = max(plan_tasks(folder, PARAMS), key=ShardTask.count_items)
+    return largest.lose_items({1: Rejection(Reason.TIMEOUT, "it hangs")})
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_what_a_task_computed_once_it_had_lost_an_item_its_next_try_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = plan_task_with_a_lost_item(tmp_path)
+    first, content = make_shard(task), task.path.read_bytes()
+    task = plan_task_with_a_lost_item(tmp_path)
+    end_before_it_is_whole(task)
+    monkeypatch.setattr(FeatureReader, "compute", lambda *_: pytest.fail("it has this feature"))
+    again = make_shard(task)
+    assert task.path.read_bytes() == content
+    assert again.shard.drops == first.shard.drops
+    assert len(first.shard.drops) == 1
+
+
+@pytest.mark.usefixtures("with_shards")
+def test_what_is_damaged_of_it_is_computed_and_stored_again(tmp_path: Path) -> None:
+    task = plan_task_with_a_lost_item(tmp_path)
+    end_before_it_is_whole(task)
+    (grown,) = task.folders.work.glob(f"*{PACK}")
+    grown.write_bytes(bytes(grown.stat().st_size))
+    make_shard(task)
+    content = task.path.read_bytes()
+    wanted = Found(np.sort(np.array([task.features[name].read_print(at) for name, at in task.own], "S32")))
+    assert find_entries(task.folders.objects, [wanted]) == []
+    assert len(wanted.missing) == 1, "the lost item"
+    task = plan_task_with_a_lost_item(tmp_path)
+    make_shard(task)
+    assert task.path.read_bytes() == content

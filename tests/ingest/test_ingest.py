@@ -1,0 +1,376 @@
+"""Files become items with an identity, or a row that says why not."""
+
+import hashlib
+import os
+import socket
+import threading
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from unicodedata import normalize
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError, ParamsError, TooManyDrops
+from pipeline.ingest.sources.folder import read_file
+from pipeline.tables.blob_store import TarReader, read_place
+from pipeline.tables.drops import Reason, Rejection
+from pipeline.tables.item_names import escape_name, name_url
+from tests.support.ingesting import Response, make_params, make_picture, run_ingest, write_files
+
+STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", Path(__file__).parents[3] / "shared" / "data" / "stamps"))
+
+
+def test_a_folder_of_everything(tmp_path: Path) -> None:
+    picture = make_picture()
+    files: dict[str, bytes | str] = {
+        "a/cat.png": picture,
+        "a/cat.txt": "A cat.\n",
+        "a/really a png.jpg": picture,
+        "b/page.html": '<html lang="fr-CA"><head><meta name=kind content=dog></head><figcaption>un  chien</figcaption>',
+        "b/bare.html": "<!doctype html><p>nothing marked",
+        "b/error.jpg": "<html><body>404 not found</body></html>",
+        "b/sorry.wav": "no such sound",
+        "c/empty.png": b"",
+        "c/blank.txt": " \n\t",
+        "c/latin.txt": "café".encode("latin-1"),
+        "c/photo.heic": b"\x00\x00\x00\x20ftypheic",
+        "c/noise": b"\x00\x01\x02\x03",
+        ".gitignore": "*",
+    }
+    write_files(tmp_path / "inbox", files)
+    result = run_ingest(tmp_path, make_params())
+    assert result.reasons == {
+        "folder:b/bare.html": "no_items",
+        "folder:b/error.jpg": "type_mismatch",
+        "folder:b/sorry.wav": "type_mismatch",
+        "folder:c/empty.png": "empty",
+        "folder:c/blank.txt": "empty",
+        "folder:c/latin.txt": "not_utf8",
+        "folder:c/photo.heic": "unsupported_type",
+        "folder:c/noise": "unsupported_type",
+    }
+    assert result.outcome.seen == len(files) - 1
+    rows = {row["file"]: row for row in result.rows}
+    assert list(rows) == ["a/cat.png", "a/cat.txt", "a/really a png.jpg", "b/page.html"]
+    assert rows["a/really a png.jpg"]["media_type"] == "image/png"
+    assert rows["a/really a png.jpg"]["offset"] == rows["a/cat.png"]["offset"]  # equal bytes lie once
+    assert rows["a/really a png.jpg"]["id"] != rows["a/cat.png"]["id"]
+    assert (rows["b/page.html"]["language"], rows["b/page.html"]["page_label"]) == ("fr", "dog")
+    assert result.read_texts() == {("a/cat.txt", ""): "A cat.", ("b/page.html", "figcaption"): "un chien"}
+    assert result.outcome.notes == ["4 items: 2 image, 2 text"]
+    with TarReader(result.data) as reader:
+        for row in result.rows:
+            content = reader.read(read_place(row))
+            assert hashlib.sha256(content).hexdigest() == row["sha256"]
+            identity = "\0".join((row["sha256"], row["source"], row["file"], row["part"]))
+            assert hashlib.sha256(identity.encode()).hexdigest() == row["id"]
+
+
+def test_the_same_bytes_from_another_place(tmp_path: Path) -> None:
+    hashes = []
+    for name in ("one", "another folder"):
+        files = {f"{number}/file {number}.txt": f"text {number % 3}" for number in range(9)}
+        write_files(tmp_path / name / "inbox", dict(sorted(files.items(), reverse=name == "one")))
+        hashes.append(run_ingest(tmp_path / name, make_params()).hash_files())
+    assert hashes[0] == hashes[1]
+
+
+NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
+    lambda name: name not in (".", "..") and len(name.encode()) < 200
+)
+CONTENTS = st.one_of(
+    st.binary(max_size=40),
+    st.text(max_size=40).map(str.encode),
+    st.sampled_from([make_picture(), b"<html><figcaption>x</figcaption>", b"fLaC", b"OggS", b""]),
+)
+
+
+@settings(max_examples=30)
+@given(files=st.dictionaries(NAMES, CONTENTS, min_size=1, max_size=8))
+def test_every_file_is_kept_or_dropped_by_name(files: dict[str, bytes]) -> None:
+    with TemporaryDirectory() as folder:
+        write_files(Path(folder) / "inbox", files)
+        result = run_ingest(Path(folder), make_params(ignore=[]))
+        kept = {f"folder:{row['file']}" for row in result.rows}
+    assert result.outcome.seen == len(files)
+    assert kept | set(result.reasons) == {f"folder:{escape_name(name.encode())}" for name in files}
+    assert not kept & set(result.reasons)
+    assert result.outcome.kept == len(kept)
+
+
+def test_a_folder_of_traps(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "inbox", {"in/a.txt": "fine"})
+    (tmp_path / "secret.txt").write_text("not yours")
+    (root / "out.txt").symlink_to(tmp_path / "secret.txt")
+    (root / "loop").symlink_to(root)
+    (root / "self").symlink_to(root / "self")
+    (root / "broken").symlink_to(root / "nowhere")
+    (root / "also a").symlink_to("in/a.txt")
+    os.mkfifo(root / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(root / "socket"))
+        (root / "line\nfeed.txt").write_text("newline")
+        Path(os.fsdecode(os.fsencode(root) + b"/caf\xe9.txt")).write_text("latin")
+        (root / ("n" * 251 + ".txt")).write_text("long")
+        result = run_ingest(tmp_path, make_params())
+    assert result.reasons == {
+        f"folder:{name}": "not_a_file" for name in ("out.txt", "loop", "self", "broken", "fifo", "socket")
+    }
+    assert {row["file"] for row in result.rows} == {
+        "in/a.txt", "also a", r"line\x0afeed.txt", r"caf\xe9.txt", "n" * 251 + ".txt",
+    }  # fmt: skip
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "growing"
+    path.write_bytes(b"x")
+    ended = threading.Event()
+
+    def grow() -> None:
+        while not ended.is_set():
+            with path.open("ab") as file:
+                file.write(b"x" * 64)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    verdicts = [read_file(path) for _ in range(300)]
+    ended.set()
+    writer.join()
+    refused = [verdict for verdict in verdicts if isinstance(verdict, Rejection)]
+    assert all(verdict.reason is Reason.CHANGED_WHILE_READ for verdict in refused)
+    assert read_file(path) == path.read_bytes()
+    assert read_file(tmp_path / "gone") == Rejection(Reason.UNREADABLE, "the file cannot be opened")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_and_folders_without_access(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "inbox", {"a.txt": "a", "b/c.txt": "c", "d.txt": "d"})
+    (root / "a.txt").chmod(0)
+    (root / "b").chmod(0)
+    result = run_ingest(tmp_path, make_params())
+    (root / "b").chmod(0o700)
+    assert result.reasons == {"folder:a.txt": "unreadable", "folder:b/": "unreadable"}
+
+
+def test_names_are_escaped_one_to_one() -> None:
+    assert escape_name(b"caf\xe9\n") == r"caf\xe9\x0a"
+    assert escape_name(rb"caf\xe9") == r"caf\\xe9"
+    assert escape_name("é\u2028".encode()) == "é\\u2028"
+
+
+@given(one=st.binary(max_size=8), other=st.binary(max_size=8))
+def test_no_two_names_are_escaped_alike(one: bytes, other: bytes) -> None:
+    assert (escape_name(one) == escape_name(other)) == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("url", "source", "file"),
+    [
+        ("http://a.test/", "a.test", "/"),
+        ("http://a.test/b/c.png", "a.test", "b/c.png"),
+        ("http://a.test:8000/b/", "a.test:8000", "b/"),
+        ("http://a.test/b%20c/%C3%A9.png", "a.test", "b c/é.png"),
+        ("http://a.test/%E9%0A", "a.test", r"\xe9\x0a"),
+        ("http://a.test/b%2Fc", "a.test", "b%2Fc"),
+        ("http://a.test/b?c=%20d", "a.test", "b?c=%20d"),
+        ("http://a.test/?c", "a.test", "/?c"),
+    ],
+)
+def test_names_of_urls(url: str, source: str, file: str) -> None:
+    assert name_url(url) == (source, file)
+
+
+PAGE = """<html lang=en><head><meta name=kind content=frog><meta name=author content=Ann></head>
+<body><a rel="license" href="https://example.org/cc0">CC0</a><figcaption>a frog</figcaption></body></html>"""
+
+
+def test_what_a_page_says_holds_for_what_it_embeds(tmp_path: Path) -> None:
+    url = "http://a.test/frog.html"
+    responses = [
+        Response(url, PAGE, "http://a.test/", "text/html"),
+        Response("http://a.test/frog.png", make_picture(), url, "image/png"),
+        Response("http://a.test/other.png", make_picture(1), "http://a.test/"),
+        Response("http://a.test/", "<!doctype html><p>index"),
+        Response("http://a.test/gone.png", None, url),
+        Response("http://a.test/fake.png", "<html>sorry", url, "image/png"),
+        Response("http://a.test/sound", "sorry", url, "audio/ogg"),
+    ]
+    result = run_ingest(tmp_path, make_params(attribution="nobody"), responses)
+    assert result.outcome.seen == 6
+    assert result.reasons == {
+        "a.test:/": "no_items",
+        "a.test:fake.png": "type_mismatch",
+        "a.test:sound": "type_mismatch",
+    }
+    rows = {row["file"]: row for row in result.rows}
+    columns = ("page", "page_label", "licence", "attribution", "url")
+    said = ("frog", "https://example.org/cc0", "Ann")
+    assert [rows["frog.html"][name] for name in columns] == [url, *said, url]
+    assert [rows["frog.png"][name] for name in columns] == [url, *said, "http://a.test/frog.png"]
+    assert [rows["other.png"][name] for name in columns] == [
+        "http://a.test/",
+        None,
+        None,
+        "nobody",
+        rows["other.png"]["url"],
+    ]
+
+
+def test_a_page_with_an_empty_text(tmp_path: Path) -> None:
+    responses = [Response("http://a.test/a", "<html><figcaption> </figcaption>")]
+    assert run_ingest(tmp_path, make_params(), responses).reasons == {"a.test:a": "empty"}
+    assert run_ingest(tmp_path, make_params(page_text=None), responses).reasons == {"a.test:a": "no_items"}
+
+
+def test_a_listed_url_brings_its_caption(tmp_path: Path) -> None:
+    url = "http://a.test/a.png"
+    said = {"caption": "a word", "label": "one", "split": "test", "licence": "CC0", "attribution": "Ann"}
+    result = run_ingest(tmp_path, make_params(), [Response(url, make_picture(), url, said=said)])
+    picture, caption = result.rows
+    assert [(row["part"], row["modality"], row["page"]) for row in (picture, caption)] == [
+        ("", "image", url),
+        ("caption", "text", url),
+    ]
+    for row in (picture, caption):
+        assert {name: row[name] for name in ("label", "split", "licence", "attribution")} == {
+            name: value for name, value in said.items() if name != "caption"
+        }
+    assert result.read_texts() == {("a.png", "caption"): "a word"}
+
+
+def test_what_the_crawl_has_is_not_written_again(tmp_path: Path) -> None:
+    picture = make_picture()
+    responses = [
+        Response("http://a.test/1.png", picture),
+        Response("http://a.test/2.png", picture),
+        Response("http://a.test/3.txt", "A text becomes items of its own."),
+    ]
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox/4.png").write_bytes(picture)
+    found = run_ingest(tmp_path, make_params(), responses)
+    assert {row["file"]: row["tar"].split("/")[0] for row in found.rows} == {
+        "1.png": "1_crawled",
+        "2.png": "1_crawled",
+        "3.txt": "2_ingested",
+        "4.png": "1_crawled",
+    }
+    with TarReader(found.data) as reader:
+        assert {reader.read(read_place(row)) for row in found.rows if row["modality"] == "image"} == {picture}
+
+
+def test_a_damaged_response_is_named(tmp_path: Path) -> None:
+    def spoil(folder: Path) -> None:
+        tar = folder / "1_crawled/responses-000000.tar"
+        content = bytearray(tar.read_bytes())
+        content[520] ^= 1
+        tar.write_bytes(content)
+
+    with pytest.raises(InputError, match=r"1_crawled/responses-000000\.tar is damaged at http://a\.test/1\.png"):
+        run_ingest(tmp_path, make_params(), [Response("http://a.test/1.png", make_picture())], spoil)
+
+
+def test_a_caption_and_a_part_of_one_name_are_one_item(tmp_path: Path) -> None:
+    said = {"caption": "from the list"}
+    page = "<!doctype html><table><caption>from the page</caption></table>"
+    result = run_ingest(tmp_path, make_params(page_text="caption"), [Response("http://a.test/", page, said=said)])
+    assert result.read_texts() == {("/", "caption"): "from the list"}
+    assert [(part.reason, part.count) for part in result.outcome.parts] == [("duplicate", 1)]
+
+
+def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
+    write_files(tmp_path / "inbox", {"a.txt": "A cat.\nde=Eine Katze.\nfr=Un chat.\n", "bmp": "no ending"})
+    result = run_ingest(tmp_path, make_params(text="tagged_lines", languages=["en"]))
+    assert result.outcome.notes == ["2 items: 2 text", "2 parts left out: part_not_selected"]
+
+
+def test_http_and_https_of_one_path_are_one_file(tmp_path: Path) -> None:
+    responses = [Response(f"{scheme}://a.test/a.png", make_picture()) for scheme in ("http", "https")]
+    result = run_ingest(tmp_path, make_params(), responses)
+    assert result.reasons == {"http://a.test/a.png": "duplicate"}
+    assert result.rows[0]["url"] == "https://a.test/a.png"
+
+
+def test_licences(tmp_path: Path) -> None:
+    url = "http://a.test/frog.html"
+    responses = [
+        Response(url, PAGE),
+        Response("http://a.test/frog.png", make_picture(), url),
+        Response("http://a.test/own.png", make_picture(), url, said={"licence": "proprietary"}),
+    ]
+    write_files(tmp_path / "inbox", {"a.txt": "of unknown origin"})
+    free = ["https://example.org/cc0"]
+    result = run_ingest(tmp_path, make_params(licences=free), responses)
+    assert result.reasons == {"a.test:own.png": "licence_refused", "folder:a.txt": "licence_refused"}
+    assert {drop.value for drop in result.outcome.dropped} == {"proprietary", "none"}
+    trusting = run_ingest(tmp_path, make_params(licences=free, licence=free[0]), responses)
+    assert trusting.reasons == {"a.test:own.png": "licence_refused"}
+
+
+TABLE = "file,label,group,split,sample,start,end,language,caption\n"
+
+
+def test_a_table_about_files(tmp_path: Path) -> None:
+    rows = "a/b.png,one,g,train,s1,0.5,2,de,ein Bild\nc.txt,two,,,,,,,\n"
+    write_files(tmp_path / "inbox", {"a/b.png": make_picture(), "c.txt": "c", "d.txt": "d", "table.csv": TABLE + rows})
+    result = run_ingest(tmp_path, make_params(table="table.csv"))
+    assert result.reasons == {"folder:table.csv": "used_as_table"}
+    found = {(row["file"], row["part"]): row for row in result.rows}
+    columns = ("label", "group", "split", "sample", "start", "end", "language")
+    assert [found["a/b.png", ""][name] for name in columns] == ["one", "g", "train", "s1", 0.5, 2.0, "de"]
+    assert [found["a/b.png", "caption"][name] for name in columns] == ["one", "g", "train", "s1", 0.5, 2.0, "de"]
+    assert [found["c.txt", ""][name] for name in columns] == ["two", None, None, None, None, None, "en"]
+    assert [found["d.txt", ""][name] for name in columns] == [None, None, None, None, None, None, "en"]
+
+
+def test_a_table_may_name_files_in_another_form_of_unicode(tmp_path: Path) -> None:
+    stored, written = normalize("NFD", "café.txt"), normalize("NFC", "café.txt")
+    write_files(tmp_path / "inbox", {stored: "c", "table.csv": f"file,label\n{written},drink\n"})
+    (row,) = run_ingest(tmp_path, make_params(table="table.csv")).rows
+    assert (row["file"], row["label"]) == (stored, "drink")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("nowhere.txt,,,,,,,,\n", r"table.csv:2: 'nowhere.txt'"),
+        ("table.csv,,,,,,,,\n", r"table.csv:2: 'table.csv'"),
+        ("a.txt,,,,,,,,\na.txt,,,,,,,,\n", "table.csv:3: 'a.txt' was named before"),
+        (",,,,,,,,\n", "table.csv:2: the row names no file"),
+        ("a.txt,,\n", "table.csv:2: 3 fields, the header names 9"),
+        ("a.txt,,,,,soon,,,\n", "table.csv:2: `start` is 'soon'"),
+        ("a.txt,,,,,-1,,,\n", "`start` is '-1'"),
+        ("a.txt,,,,,nan,,,\n", "`start` is 'nan'"),
+        ("a.txt,,,,,2,1,,\n", "`end` is not after `start`"),
+    ],
+)
+def test_a_table_that_is_wrong_stops_the_run(tmp_path: Path, rows: str, message: str) -> None:
+    write_files(tmp_path / "inbox", {"a.txt": "a", "table.csv": TABLE + rows})
+    with pytest.raises(InputError, match=message):
+        run_ingest(tmp_path, make_params(table="table.csv"))
+
+
+def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"crawl\.start"):
+        run_ingest(tmp_path, make_params())
+    with pytest.raises(InputError, match=r"the crawl kept none of 2 URLs: 2 timeout; raise crawl\.refresh"):
+        run_ingest(tmp_path, make_params(), [Response(f"http://a.test/{name}", None) for name in "xy"])
+    with pytest.raises(InputError, match=r"missing is not a folder"):
+        run_ingest(tmp_path, make_params(root="missing"))
+    with pytest.raises(ParamsError, match=r"ingest\.page_text"):
+        run_ingest(tmp_path, make_params(page_text="p["))
+    with pytest.raises(ParamsError, match=r"ingest\.text"):
+        make_params(text="words")
+    write_files(tmp_path / "inbox", {"a.txt": "a", "b": b"\x00", "c": b"\x00"})
+    with pytest.raises(TooManyDrops, match=r"2 unsupported_type.*ingest\.max_dropped"):
+        run_ingest(tmp_path, make_params(max_dropped=0.5))
+
+
+@pytest.mark.skipif(not STAMPS.is_dir(), reason="the stamps corpus is not there")
+def test_every_file_of_stamps_is_accounted_for(tmp_path: Path) -> None:
+    result = run_ingest(tmp_path, make_params(root=str(STAMPS), text="tagged_lines", languages=["en"]))
+    files = {f"folder:{path.relative_to(STAMPS).as_posix()}" for path in STAMPS.rglob("*") if path.is_file()}
+    assert result.outcome.seen == len(files)
+    assert {f"folder:{row['file']}" for row in result.rows} | set(result.reasons) == files
+    assert {row["part"] for row in result.rows} == {"", "en"}

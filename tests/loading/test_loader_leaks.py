@@ -1,0 +1,144 @@
+"""Loaders that are left leave no thread, descriptor, map, process or memory; forking after threads does not hang."""
+
+import gc
+import json
+import subprocess
+import sys
+import threading
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from shardwright import Loader, ShardDataset
+from shardwright.loading.prefetch import THREADS, read_ahead
+from tests.support.loader_sets import Ragged, write_pictures
+
+CHECKOUT = Path(__file__).parents[2]
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="counts what a process holds in /proc")
+GROWTH_KB = 8192
+"""Of resident memory, which breathes by a few MB; one batch of each cycle kept would be 100 MB and more."""
+PATIENCE = 600.0
+"""Seconds until what runs in a process of its own is said to hang."""
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    write_pictures(root, 61)
+    return root
+
+
+def run_module(name: str, *arguments: object) -> str:
+    run = subprocess.run(
+        [sys.executable, "-m", f"tests.{name}", *map(str, arguments)],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+def check_cycles(root: Path, kind: str, cycles: int) -> list[dict[str, int]]:
+    outcome: dict[str, Any] = json.loads(run_module("loader_cycles", root, kind, cycles))
+    held: list[dict[str, int]] = outcome["held"]
+    assert outcome["complaints"] == []
+    resident = [counts.pop("resident kB") for counts in held]
+    for counts in held:
+        assert counts == held[0]
+        assert (counts["threads"], counts["maps of shards"], counts["children"]) == (1, 0, 0)
+        assert counts["shared memory"] == 0
+    half = len(resident) // 2
+    assert min(resident[half:]) - min(resident[:half]) < GROWTH_KB, resident
+    return [counts | {"resident kB": kb} for counts, kb in zip(held, resident, strict=True)]
+
+
+@LINUX
+@pytest.mark.parametrize(("kind", "cycles"), [("all but processes", 240), ("processes", 5)])
+def test_loaders_that_are_left_leave_nothing(root: Path, kind: str, cycles: int) -> None:
+    check_cycles(root, kind, cycles)
+
+
+@LINUX
+@pytest.mark.sweep
+def test_a_thousand_loaders_that_are_left_leave_nothing(root: Path) -> None:
+    print("\n| read by | opened and left | threads | descriptors | shared memory | maps | children | resident MB |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    for kind, cycles in (("threads", 1000), ("blocks", 1000), ("caches", 1000), ("processes", 100)):
+        held = check_cycles(root, kind, cycles)
+        numbers = [f"{one} → {other}" for one, other in zip(held[0].values(), held[-1].values(), strict=True)]
+        resident = " → ".join(f"{counts['resident kB'] / 1024:.0f}" for counts in held)
+        print(f"| {kind} | {cycles} | {' | '.join(numbers[:-1])} | {resident} |")
+
+
+@LINUX
+@pytest.mark.parametrize(("method", "times"), [("fork", 5), ("spawn", 1)])
+def test_pytorch_s_loader_reads_the_same_in_processes(root: Path, method: str, times: int) -> None:
+    """Forked while threads are at work here, or started anew: it ends, and the samples are the same."""
+    assert run_module("loader_forks", root, method, times) == f"{times} times\n"
+
+
+@LINUX
+@pytest.mark.sweep
+def test_two_hundred_forks_do_not_hang(root: Path) -> None:
+    for method, times in (("fork", 200), ("forkserver", 10), ("spawn", 10)):
+        run_module("loader_forks", root, method, times)
+        print(f"\n{times} times by {method}: no hang, the same samples")
+
+
+@pytest.mark.parametrize("access", ["map", "pread"])
+def test_pytorch_s_loader_reads_the_same_here(root: Path, access: Any) -> None:
+    with ShardDataset(root, "train", access=access) as data:
+        wanted = data.gather(range(len(data)))
+        source: Any = data  # no subclass of `torch.utils.data.Dataset`, which it need not be
+        batches = list(DataLoader(source, 7, shuffle=False))
+        assert [key for batch in batches for key in batch["key"]] == wanted["key"]
+        for name in data.fields:
+            found = torch.cat([batch[name] for batch in batches])
+            np.testing.assert_array_equal(found.numpy(), wanted[name])
+        shuffled = DataLoader(source, 7, shuffle=True)
+        assert sorted(key for batch in shuffled for key in batch["key"]) == sorted(wanted["key"])
+
+
+def test_an_iteration_that_a_thread_of_its_own_lets_go_of_is_not_waited_for() -> None:
+    """As the garbage collector may have it: a thread that closed its own pool would wait for itself."""
+    let_go = threading.Event()
+    held: list[Any] = []
+
+    def read(number: int) -> int:
+        if number == 2:
+            let_go.wait()
+            held.clear()  # the last that holds it
+        return number
+
+    held.append(read_ahead(read, range(10), 1))
+    assert next(held[0]) == 0
+    let_go.set()
+    for thread in threading.enumerate():
+        if thread.name.startswith(THREADS):
+            thread.join(60)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+
+
+def test_garbage_ends_in_whatever_thread_finds_it() -> None:
+    """Iterations in cycles, collected all the time, also by the threads that read for others."""
+    before = gc.get_threshold()
+    gc.set_threshold(5, 1, 1)
+    try:
+        for _ in range(30):
+            iteration = iter(Loader(Ragged(40), 2, shuffle=True, threads=3))
+            list(islice(iteration, 3))
+            cycle: list[Any] = [iteration]
+            cycle.append(cycle)
+            del iteration, cycle
+    finally:
+        gc.set_threshold(*before)
+    gc.collect()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]

@@ -1,0 +1,214 @@
+"""Processes that are killed, hang, fail or lose their parent: one clear error in time, and none is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from shardwright import DamageError, Loader, ShardDataset, ShardwrightError
+from shardwright.loading import worker_pool
+from tests.support.loader_sets import write_numbers
+from tests.support.loader_transforms import Act, make_kinds
+from tests.support.processes import is_alive
+
+COUNT, BATCH = 40, 4
+CHECKOUT = Path(__file__).parents[2]
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+PATIENCE = 60.0
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("numbers")
+    write_numbers(root, COUNT, 15)
+    return root
+
+
+@pytest.fixture
+def data(root: Path) -> Iterator[ShardDataset]:
+    with ShardDataset(root, "train") as opened:
+        yield opened
+
+
+def list_numbers(batches: Any) -> list[int]:
+    return [n for batch in batches for n in batch["n"].tolist()]
+
+
+def wait_until_gone(pids: set[int]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while any(is_alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, f"{pids} are still there"
+        time.sleep(0.01)
+
+
+@LINUX
+def test_a_killed_process_is_named_and_its_work_can_be_gone_on_with(data: ShardDataset) -> None:
+    loader = Loader(data.with_transform(Act("doze")), 1, shuffle=True, processes=2)
+    whole = list_numbers(Loader(data, 1, shuffle=True))
+    seen, pids = [], set[int]()
+    with pytest.raises(ShardwrightError) as caught:  # noqa: PT012 (the loop is what raises)
+        for step, batch in enumerate(loader):
+            seen += batch["n"].tolist()
+            pids.update(batch["pid"].tolist())
+            if step == 2:
+                victim = batch["pid"][0].item()
+                os.kill(victim, signal.SIGKILL)
+    assert f"{victim} was ended by SIGKILL" in str(caught.value)
+    wait_until_gone(pids)
+    assert seen == whole[: len(seen)]
+    state = json.loads(json.dumps(loader.state_dict()))
+    assert state["position"] == len(seen) < COUNT
+    loader.load_state_dict(state)  # the same loader goes on, with new processes
+    rest = list(loader)
+    assert seen + list_numbers(rest) == whole
+    pids = {pid for batch in rest for pid in batch["pid"].tolist()}
+    loader.close()
+    wait_until_gone(pids)
+
+
+@LINUX
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_transform_that_hangs_is_ended_and_its_process_named(data: ShardDataset, processes: int) -> None:
+    whole = list_numbers(Loader(data, BATCH, shuffle=False))
+    hanging = data.with_transform(Act("hang", "00022"))
+    loader = Loader(hanging, BATCH, shuffle=False, processes=processes, timeout=2)
+    seen, pids = [], set[int]()
+    with pytest.raises(ShardwrightError, match=r"no batch came .* in 2 s") as caught:  # noqa: PT012 (as above)
+        for batch in loader:
+            seen += batch["n"].tolist()
+            pids.update(batch["pid"].tolist())
+    assert any(str(pid) in str(caught.value) for pid in pids)
+    wait_until_gone(pids)
+    assert seen == whole[:20]
+    resumed = Loader(data.with_transform(Act()), BATCH, shuffle=False)
+    resumed.load_state_dict(loader.state_dict())
+    assert seen + list_numbers(resumed) == whole
+
+
+def test_what_an_epoch_that_was_left_is_still_at_counts_for_no_timeout(data: ShardDataset) -> None:
+    with Loader(data.with_transform(Act("doze")), 10, shuffle=False, processes=1, timeout=1.3) as loader:
+        list(islice(loader, 1))  # leaves three batches of 0.5 s each
+        assert len(list_numbers(loader)) == COUNT
+
+
+@LINUX
+def test_leaving_does_not_wait_for_what_hangs(data: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_pool, "END_SECONDS", 0.3)
+    with Loader(data.with_transform(Act("hang", "00022")), BATCH, shuffle=False, processes=2) as loader:
+        pids = {pid for batch in islice(loader, 5) for pid in batch["pid"].tolist()}
+    wait_until_gone(pids)
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "message"),
+    [
+        ("kill", ShardwrightError, "was ended by SIGKILL"),
+        ("exit", ShardwrightError, "ended with exit code 3"),
+        ("interrupt", TimeoutError, "the data's own"),
+        ("odd", ShardwrightError, "OddError: 1 and 2"),
+        ("unreadable", ShardwrightError, "cannot be read here: ValueError: invalid literal"),
+    ],
+)
+def test_a_transform_that_fails_says_so(data: ShardDataset, what: str, kind: type[Exception], message: str) -> None:
+    source = data.with_transform(Act(what, "00009"))
+    with Loader(source, BATCH, shuffle=False, processes=1, timeout=30) as loader:
+        batches = iter(loader)
+        assert list_numbers(islice(batches, 2)) == list(range(8))
+        with pytest.raises(kind, match=message) as caught:
+            next(batches)
+        assert type(caught.value) is kind
+        if what in ("interrupt", "odd"):
+            assert any("'00009'" in note for note in caught.value.__notes__)
+        assert loader.state_dict()["position"] == 2
+        assert list_numbers(islice(loader, 2)) == list(range(8))  # it begins anew, with new processes where it must
+
+
+def test_damage_comes_through_with_its_place(tmp_path: Path) -> None:
+    write_numbers(tmp_path, COUNT, 15)
+    shard = tmp_path / "train" / "train-000001.tar"
+    content = bytearray(shard.read_bytes())
+    content[512 + 128] ^= 1
+    shard.write_bytes(content)
+    with ShardDataset(tmp_path, "train") as data:
+        with Loader(data, BATCH, shuffle=False, processes=1) as loader, pytest.raises(DamageError) as caught:
+            list(loader)
+        error = caught.value
+        assert (error.shard, error.sample, error.field, error.offset) == ("train-000001.tar", "00015", "n", 512)
+        with Loader(data, BATCH, shuffle=False, processes=1, on_error="skip") as loader:
+            valid = [n for batch in loader for n in batch["n"][batch["valid"]].tolist()]
+            assert valid == [n for n in range(COUNT) if n != 15]
+            assert [(skip.row, skip.sample, skip.offset) for skip in loader.skipped] == [(15, "00015", 512)]
+
+
+def test_a_transform_that_no_process_can_have_is_refused(data: ShardDataset) -> None:
+    def local(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+        return sample
+
+    for function in (local, lambda sample, rng: sample):
+        loader = Loader(data.with_transform(function), BATCH, shuffle=False, processes=1)
+        with pytest.raises(TypeError, match="cannot be sent to processes"):
+            next(iter(loader))
+
+
+def test_a_dataset_that_is_gone_is_the_error_of_the_process(tmp_path: Path) -> None:
+    write_numbers(tmp_path, 8, 8)
+    with ShardDataset(tmp_path, "train") as data, Loader(data, BATCH, shuffle=False, processes=1) as loader:
+        (tmp_path / "dataset.json").unlink()
+        with pytest.raises(FileNotFoundError, match=r"dataset\.json"):
+            next(iter(loader))
+
+
+PARENT = """
+import sys
+from shardwright import Loader, ShardDataset
+from tests.support.loader_transforms import Act
+
+if __name__ == "__main__":
+    loader = Loader(ShardDataset(sys.argv[1], "train").with_transform(Act("hang", sys.argv[2])), 1, shuffle=False,
+                    processes=2)
+    for batch in loader:
+        print(batch["pid"].item(), flush=True)
+"""
+
+
+@LINUX
+@pytest.mark.parametrize("hangs_at", ["00030", "no sample"])
+def test_reading_processes_end_with_a_parent_that_is_killed(root: Path, tmp_path: Path, hangs_at: str) -> None:
+    """Whether they are at work then, or wait for a parent that takes no more."""
+    (tmp_path / "parent.py").write_text(PARENT)
+    command = [sys.executable, str(tmp_path / "parent.py"), str(root), hangs_at]
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pids = {int(line) for line in islice(parent.stdout, 20)}
+        children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text(encoding="ascii").split()
+        parent.kill()
+        assert parent.wait() == -signal.SIGKILL
+    assert pids <= {int(child) for child in children}
+    wait_until_gone({int(child) for child in children})
+
+
+@pytest.mark.sweep
+def test_all_kinds_of_numbers_come_through_processes_as_through_threads(data: ShardDataset) -> None:
+    source = data.with_transform(make_kinds)
+    with Loader(source, BATCH, shuffle=True, processes=2) as loader:
+        for found, wanted in zip(loader, Loader(source, BATCH, shuffle=True), strict=True):
+            assert list(found) == list(wanted)
+            for name in ("half", "complex", "array", "unsigned"):
+                assert found[name].dtype == wanted[name].dtype
+                assert torch.equal(found[name], wanted[name])
+            assert isinstance(wanted["array"], torch.Tensor)
+            np.testing.assert_array_equal(found["long"], wanted["long"])
+            for one, other in zip(found["ragged"], wanted["ragged"], strict=True):
+                assert torch.equal(one[0], other[0])

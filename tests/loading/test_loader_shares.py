@@ -1,0 +1,205 @@
+"""Over all ranks each sample exactly once an epoch, and equal steps on every rank, for any numbers of anything."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from shardwright import Loader, ShardDataset, ShardwrightError
+from shardwright.datasets.base import PLAIN, Batch, Indices, Reading
+from shardwright.loading.batch_plan import Plan, Shares, Uneven
+from shardwright.loading.batch_reader import OnError
+from shardwright.loading.loader import Order
+from shardwright.loading.window_reader import Blocks
+from tests.support.loader_sets import ORDERS, Ragged, interleave, list_rows, write_numbers
+
+UNEVENS: tuple[Uneven, ...] = ("pad", "drop", "error")
+STRIDE = 2048
+"""Bytes of a sample of `write_numbers`."""
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], ShardDataset]:
+    """Datasets by their number of samples and how many of them are in a shard."""
+    opened: dict[tuple[int, int], ShardDataset] = {}
+
+    def find(count: int, samples_per_shard: int) -> ShardDataset:
+        if (count, samples_per_shard) not in opened:
+            root = tmp_path_factory.mktemp("numbers")
+            write_numbers(root, count, samples_per_shard)
+            opened[count, samples_per_shard] = ShardDataset(root, "train")
+        return opened[count, samples_per_shard]
+
+    return find
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """How an epoch is dealt."""
+
+    count: int
+    samples_per_shard: int
+    world_size: int
+    batch_size: int
+    uneven: Uneven
+    drop_last: bool
+    order: Order
+    blocks: Blocks
+    threads: int
+
+
+DEALINGS = st.builds(
+    Dealing,
+    st.integers(0, 70),
+    st.sampled_from([1, 4, 9, 100]),
+    st.integers(1, 12) | st.integers(1, 90),
+    st.integers(1, 12),
+    st.sampled_from(UNEVENS),
+    st.booleans(),
+    st.sampled_from(ORDERS),
+    st.builds(Blocks, st.integers(1, 5 * STRIDE), st.integers(1, 4)),
+    st.sampled_from([0, 0, 0, 2]),
+)
+
+
+def open_ranks(data: ShardDataset, dealing: Dealing) -> list[Loader]:
+    return [
+        Loader(
+            data,
+            dealing.batch_size,
+            shuffle=dealing.order,
+            seed=3,
+            rank=rank,
+            world_size=dealing.world_size,
+            uneven=dealing.uneven,
+            drop_last=dealing.drop_last,
+            threads=dealing.threads,
+            blocks=dealing.blocks,
+        )
+        for rank in range(dealing.world_size)
+    ]
+
+
+@given(DEALINGS, st.integers(0, 2))
+@settings(max_examples=400)
+def test_each_sample_once_and_equal_steps(
+    numbered: Callable[[int, int], ShardDataset], dealing: Dealing, epoch: int
+) -> None:
+    data = numbered(dealing.count, dealing.samples_per_shard)
+    rest = dealing.count % dealing.world_size
+    event(f"{dealing.uneven}, {'more ranks than samples' if dealing.world_size > dealing.count else 'fewer'}")
+    if dealing.uneven == "error" and rest:
+        with pytest.raises(ValueError, match=rf"{dealing.count} samples .* {dealing.world_size} ranks"):
+            open_ranks(data, dealing)
+        return
+    loaders = open_ranks(data, dealing)
+    for loader in loaders:
+        loader.set_epoch(epoch)
+    epochs = [list(loader) for loader in loaders]
+    assert_equal_steps(loaders, epochs)
+
+    rows = list_rows(data, dealing.order, 3, epoch, dealing.blocks)
+    stream = [number for step in zip(*epochs, strict=True) for number in interleave([list_samples(b) for b in step])]
+    valid = [number for number, is_valid in stream if is_valid]
+    assert valid == rows[: len(valid)].tolist()  # in the one order of the epoch, so each at most once
+    assert all(is_valid for _, is_valid in stream[: len(valid)])  # repeats only fill up at the end
+    kept = len(valid) if dealing.drop_last else dealing.count - (rest if dealing.uneven == "drop" else 0)
+    if dealing.drop_last:
+        whole = dealing.batch_size * dealing.world_size
+        assert len(valid) == len(stream) == dealing.count // whole * whole
+    assert len(valid) == kept
+    assert len(stream) - len(valid) == (-dealing.count % dealing.world_size if len(stream) > kept else 0)
+    repeats = Counter(number for number, is_valid in stream if not is_valid)
+    assert max(repeats.values(), default=0) <= -(-dealing.world_size // max(1, dealing.count))
+
+
+def list_samples(batch: dict[str, Any]) -> list[tuple[int, bool]]:
+    """Number and validity of the samples of a batch, after a look at whether its parts agree."""
+    assert batch["n"].tolist() == [int(key) for key in batch["key"]]
+    return list(zip(batch["n"].tolist(), batch["valid"].tolist(), strict=True))
+
+
+def assert_equal_steps(loaders: Sequence[Loader], epochs: Sequence[Sequence[dict[str, Any]]]) -> None:
+    sizes = {tuple(len(batch["key"]) for batch in epoch) for epoch in epochs}
+    assert len(sizes) == 1
+    assert {len(loader) for loader in loaders} == {len(epoch) for epoch in epochs}
+    assert all(size for steps in sizes for size in steps)
+
+
+@given(
+    st.integers(0, 10**12), st.integers(1, 10**6), st.integers(1, 10**5), st.sampled_from(["pad", "drop"]), st.data()
+)
+@settings(max_examples=200)
+def test_large_shares_are_computed_not_listed(
+    count: int, batch_size: int, world_size: int, uneven: Uneven, data: st.DataObject
+) -> None:
+    rank = data.draw(st.integers(0, world_size - 1))
+    shares = Shares(count, batch_size, rank, world_size, uneven)
+    if not shares.steps:
+        return
+    step = data.draw(st.integers(0, shares.steps - 1))
+    (plan,) = islice(shares.plan(lambda positions: positions, step), 1)
+    start = rank + world_size * step * batch_size
+    size = min(batch_size, shares.size - step * batch_size)
+    dealt = start + world_size * np.arange(size, dtype=np.int64)
+    np.testing.assert_array_equal(plan.valid, dealt < count)
+    np.testing.assert_array_equal(plan.positions[plan.valid], dealt[plan.valid])
+    assert ((plan.positions >= 0) & (plan.positions < count)).all()
+
+
+@pytest.mark.parametrize("uneven", ["pad", "drop"])
+def test_a_repeat_is_one_of_the_last_samples(numbered: Callable[[int, int], ShardDataset], uneven: Uneven) -> None:
+    data = numbered(10, 4)
+    epochs = [list(Loader(data, 2, shuffle=False, rank=r, world_size=4, uneven=uneven)) for r in range(4)]
+    stream = [[number for batch in epoch for number in list_samples(batch)] for epoch in epochs]
+    assert [n for n, valid in interleave(stream) if valid] == list(range(10 if uneven == "pad" else 8))
+    assert [n for n, valid in interleave(stream) if not valid] == ([9, 8] if uneven == "pad" else [])
+
+
+class Lossy(Ragged):
+    """A source that is broken: it reads fewer samples than were asked for, or plans fewer than there are."""
+
+    def __init__(self, count: int, reads: bool) -> None:
+        super().__init__(count)
+        self._reads = reads
+
+    def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        return super().draw(positions, seed, epoch)[: None if self._reads else -1]
+
+    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
+        return super().gather(indices[: -1 if self._reads and len(indices) > 2 else None], reading)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize("reads", [True, False])
+def test_an_epoch_that_would_end_early_is_an_error(reads: bool, on_error: OnError, threads: int) -> None:
+    """Never fewer samples than there are without a word: whatever a source does."""
+    loader = Loader(Lossy(20, reads), 4, shuffle=True, threads=threads, on_error=on_error)
+    with pytest.raises(ShardwrightError, match="samples"):
+        list(loader)
+    assert loader.epoch == 0
+
+
+def test_batches_that_run_out_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def plan_few(shares: Shares, *arguments: Any) -> Any:
+        return islice(planned(shares, *arguments), 3)
+
+    planned: Callable[..., Any] = Shares.plan
+    monkeypatch.setattr(Shares, "plan", plan_few)
+    loader = Loader(Ragged(20), 4, shuffle=True)
+    with pytest.raises(ShardwrightError, match="epoch 0 ended after 3 of 5 batches"):
+        list(loader)
+    assert (loader.epoch, loader.state_dict()["position"]) == (0, 3)
+
+
+def test_a_plan_is_arrays_of_one_length() -> None:
+    plans = list(Shares(10, 3, 1, 2).plan(lambda positions: positions))
+    assert all(isinstance(plan, Plan) and len(plan.positions) == len(plan.rows) == len(plan.valid) for plan in plans)

@@ -1,0 +1,361 @@
+"""Texts: one normal form, no personal data, in linear time; tokens and a vocabulary that is always the same."""
+
+import random
+import subprocess
+import sys
+import time
+import unicodedata
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import InputError
+from pipeline.modalities.modality import Checked, Item
+from pipeline.modalities.text.check import TextCheck, check_text, normalize_text
+from pipeline.modalities.text.modality import extract_text
+from pipeline.modalities.text.params import TextFeatures
+from pipeline.modalities.text.parse import parse_text, prepare_text
+from pipeline.modalities.text.placeholders import EMAIL, PHONE, split_placeholders
+from pipeline.modalities.text.redaction import redact_text
+from pipeline.modalities.text.vocabulary import count_words, learn_vocabulary
+from pipeline.modalities.text.words import load_tokenizer, split_words
+from pipeline.tables.drops import Reason, Rejection
+
+CHECK = TextCheck(min_characters=2, max_characters=100_000, redact=("email", "phone"))
+FEATURES = TextFeatures(language="en", fallback=None, lowercase=True, length=8, vocabulary=100, min_count=1)
+ROOT = Path(__file__).parents[2]
+
+
+def clean(text: str) -> tuple[str, int]:
+    checked = check_text(text.encode(), "text/plain", CHECK)
+    assert isinstance(checked, Checked)
+    assert checked.facts["characters"] == len(checked.data.decode())
+    return checked.data.decode(), checked.redactions
+
+
+def reject(data: bytes, params: TextCheck = CHECK) -> Reason:
+    rejection = check_text(data, "text/plain", params)
+    assert isinstance(rejection, Rejection)
+    return rejection.reason
+
+
+def plan(language: str = "en", fallback: str | None = None, **more: object) -> TextFeatures:
+    return TextFeatures.model_validate({**FEATURES.model_dump(), "language": language, "fallback": fallback, **more})
+
+
+# characters
+
+
+@settings(max_examples=300)
+@given(
+    st.text(
+        st.one_of(
+            st.characters(exclude_categories=["Cs"]), st.sampled_from("e\u0301\u200d\u200c\u200b\u212a 1\u0628\u0915")
+        )
+    )
+)
+def test_normal_form_is_reached_at_once(text: str) -> None:
+    normal = normalize_text(text)
+    assert normalize_text(normal) == normal
+    assert unicodedata.is_normalized("NFC", normal)
+    assert normal == normal.strip()
+    assert "  " not in normal
+    assert not [char for char in normal if unicodedata.category(char) == "Cc"]
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("  a\t\tb\r\n c\u00a0d\u3000e ", "a b c d e"),
+        ("e\u0301", "é"),
+        ("a\u200bb\u00adc\ufeffd\u2060e", "abcde"),
+        ("\u202eevil\u202c \u2066x\u2069", "evil x"),
+        ("a\0b\x07c\x7fd\x9fe", "abcde"),
+        ("jane\u200d@x.org", "jane@x.org"),
+        ("5\u200c5", "55"),
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"),
+        ("👩\u200d🚀 flies", "👩\u200d🚀 flies"),
+        ("کتاب \u200c\u200d خوب", "کتاب خوب"),
+    ],
+)
+def test_invisible_characters_go_and_joiners_stay_where_they_join(text: str, normal: str) -> None:
+    assert normalize_text(text) == normal
+
+
+# personal data
+
+NUMBERS = [
+    "+1 (555) 010-0199", "+1 555 010 0199", "+1-555-010-0199", "+15550100199", "(555) 010-0199", "555-010-0199",
+    "555.010.0199", "555 010 0199", "1-555-010-0199", "555-0100", "0049 30 1234567", "+49 30 1234567",
+    "+49 (0)30 1234567", "030 1234567", "(030) 1234567", "030/1234567", "0171-2345678", "+34 612 34 56 78",
+    "612 34 56 78", "020 7946 0958", "+44 20 7946 0958", "+33 1 23 45 67 89", "01 23 45 67 89", "01.23.45.67.89",
+    "+86 138 0013 8000", "+91 98765 43210", "+1\u2011555\u2011010\u20110199", "+٤٩ ٣٠ ١٢٣٤٥٦٧",
+]  # fmt: skip
+NAMED = ["tel. 5550100", "Phone: 4155550100", "Tel: 61 23 45 67", "fax no. 12 34 56 78", "teléfono 612345678"]
+NOT_NUMBERS = [
+    "1999", "1999-2005", "1914-1918", "2024-05-17", "17.05.2024", "05/17/2024", "01-02-2023 10:30", "01.02.2023 10",
+    "1920x1080", "1920 x 1080", "12:30:45", "$1,234,567.89", "1,234,567", "1 234 567", "10 000 000 people",
+    "3.14159265358979", "0.123456789012", "192.168.100.200", "978-3-16-148410-0", "v2.10.3", "100-200", "12-15 cm",
+    "No. 12345678", "4111 1111 1111 1111", "550e8400-e29b-41d4-a716-446655440000", "1/2 - 3/4", "€ 555-0100",
+    "48.8584, 2.2945", "ISO 8601-1:2019", "10-20-30", "IMG_20240517_123456", "pages 200-1250", "650-1250 mm",
+    "1234567", "20240517", "5 + 3 = 8", "-40 to +60",
+]  # fmt: skip
+ADDRESSES = [
+    "jane.doe@example.org", "o'brien+tag@mail.example.co.uk", "a@b.io", "x_y-z%1@sub.example.museum",
+    "jürgen@bücher.example", "user@[192.168.1.1]", "JANE@EXAMPLE.ORG", "jane＠example.org", "用户@例子.广告",
+]  # fmt: skip
+NOT_ADDRESSES = ["a @ b", "@handle", "me@", "5@3.50", "x@y", "cc @example", "user@localhost", "a@b.c"]
+
+
+@pytest.mark.parametrize("number", NUMBERS + NAMED)
+def test_phone_numbers_are_found(number: str) -> None:
+    for text in (number, f"Call {number}.", f"({number})", f"me: {number}, or not", f"Ring {number} now!"):
+        cleaned, count = clean(text)
+        assert count == 1, cleaned
+        assert PHONE in cleaned
+        assert not [char for char in cleaned if char.isdigit()], cleaned
+
+
+@pytest.mark.parametrize("text", NOT_NUMBERS)
+def test_other_numbers_stay(text: str) -> None:
+    for framed in (text, f"It is {text}.", f"({text})"):
+        assert clean(framed) == (framed, 0)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_addresses_are_found(address: str) -> None:
+    for text, cleaned in (
+        (address, EMAIL),
+        (f"<{address}>", f"<{EMAIL}>"),
+        (f"mailto:{address}?subject=x", f"mailto:{EMAIL}?subject=x"),
+        (f"Ask {address}, or {address}.", f"Ask {EMAIL}, or {EMAIL}."),
+    ):
+        assert clean(text) == (cleaned, text.count(address))
+
+
+@pytest.mark.parametrize("text", NOT_ADDRESSES)
+def test_what_only_looks_like_an_address_stays(text: str) -> None:
+    assert clean(text) == (text, 0)
+
+
+@pytest.mark.parametrize("joint", ["\u200b", "\u200d", "\u00ad", "\u202e", "\u2060", "\0", "\ufeff"])
+def test_invisible_characters_hide_nothing(joint: str) -> None:
+    assert clean(f"at {joint.join('jane@example.org')} or {joint.join('+1 555 010 0199')}") == (
+        f"at {EMAIL} or {PHONE}",
+        2,
+    )
+
+
+def test_what_is_not_asked_for_stays() -> None:
+    text = "jane@example.org 555-0100"
+    assert redact_text(text, ()) == (text, 0)
+    assert redact_text(text, ("email",)) == (f"{EMAIL} 555-0100", 1)
+    assert redact_text(text, ("phone",)) == (f"jane@example.org {PHONE}", 1)
+
+
+def test_an_address_that_is_a_number_is_one_redaction() -> None:
+    assert clean("+15550100199@sms.example.org") == (EMAIL, 1)
+
+
+@settings(max_examples=200)
+@given(st.text("0123456789 +-().@/ax:[]", max_size=60))
+def test_redacting_twice_is_redacting_once(text: str) -> None:
+    once, _ = redact_text(normalize_text(text), ("email", "phone"))
+    assert redact_text(once, ("email", "phone")) == (once, 0)
+
+
+N = 250_000
+HOSTILE = {
+    "a": "a" * N, "a.": "a." * (N // 2), "@": "@" * N, "a@": "a@" * (N // 2), "a@a": "a@" + "a" * N,
+    "labels": "a@" + "a." * (N // 2), "digit labels": "a@" + "1." * (N // 2) + "!", "1": "1" * N,
+    "1 ": "1 " * (N // 2), "555-": "555-" * (N // 4), "+": "+" * N, "+1": "+1" * (N // 2), "(0": "(0" * (N // 2),
+    "00": "00 1" * (N // 4), "tel": "tel " * (N // 4), "tel1": "tel 1 " * (N // 6), "spaces": " " * N,
+    "joiners": "\u200d" * N,
+    "marks": "a" + "\u0300\u0316" * (N // 2), "joined": "अ\u200d" * (N // 2), "nul": "\0" * N,
+    "dates": "01-02-2023 " * (N // 11),
+    "hangul": "\u1100\u1161" * (N // 2), "brackets": "a@[" * (N // 3), "0-": "0-" * (N // 2), "06": "06 " * (N // 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_text_takes_more_than_linear_time(name: str) -> None:
+    normalize_text("é")  # makes the pattern of marks
+    started = time.process_time()
+    redact_text(normalize_text(HOSTILE[name]), ("email", "phone"))
+    assert time.process_time() - started < 1  # measured at most 0.15 s; quadratic would be minutes
+
+
+# verdicts
+
+
+def test_reasons_are_named() -> None:
+    assert reject(b"\xff\xfea\0") is Reason.NOT_UTF8
+    assert reject(b"\xed\xa0\x80") is Reason.NOT_UTF8  # a surrogate
+    assert reject(b"\xc0\xaf") is Reason.NOT_UTF8  # overlong
+    assert reject(b" \n\t") is Reason.EMPTY
+    assert reject("\u200b\u202e".encode()) is Reason.EMPTY
+    assert reject(b"a") is Reason.TOO_SHORT
+    assert reject(b"a" * 100_001) is Reason.TOO_LONG
+    assert clean("\ufeffcat") == ("cat", 0)
+
+
+def test_unchanged_bytes_are_the_same_object() -> None:
+    data = "Ein Kätzchen.".encode()
+    checked = check_text(data, "text/plain", CHECK)
+    assert isinstance(checked, Checked)
+    assert checked.data is data
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "near"),
+    [
+        ("A cat.", "a  CAT!", True), ("A cat", "A dog", False), ("कि", "का", False), ("Straße 1", "STRASSE 1", True),
+        ("cat fish", "catfish", False), ("!!!", "???", False), ("😀😀", "😡😡", False), ("l'été", "L’ÉTÉ", True),
+    ],
+)  # fmt: skip
+def test_texts_with_the_same_words_are_near(one: str, other: str, near: bool) -> None:
+    prints = []
+    for text in (one, other):
+        checked = check_text(text.encode(), "text/plain", CHECK)
+        assert isinstance(checked, Checked)
+        assert checked.fingerprint.thumbnail == b""
+        prints.append(checked.fingerprint.bits)
+    assert (prints[0] == prints[1]) is near
+
+
+# tokens
+
+
+def item(text: str) -> Item:
+    return Item(text.encode(), "text/plain")
+
+
+def test_words_are_spacys_and_placeholders_one_each() -> None:
+    assert split_words("Don't mail [EMAIL], call:[PHONE]!", plan()) == [
+        "do", "n't", "mail", "[EMAIL]", ",", "call", ":", "[PHONE]", "!",
+    ]  # fmt: skip
+    assert split_words("A Cat", plan(lowercase=False)) == ["A", "Cat"]
+    assert split_words("", plan()) == []
+
+
+def test_vocabulary_is_by_frequency_then_code_point() -> None:
+    counts = {"b": 2, "a": 2, "z": 5, "once": 1, "<pad>": 9, "é": 2}
+    assert learn_vocabulary(counts, plan(min_count=2)) == {"words": ["<pad>", "<unk>", "z", "a", "b", "é"]}
+    assert learn_vocabulary(counts, plan(min_count=1, vocabulary=2)) == {"words": ["<pad>", "<unk>", "z", "a"]}
+    assert learn_vocabulary({}, plan()) == {"words": ["<pad>", "<unk>"]}
+
+
+@settings(max_examples=50)
+@given(st.dictionaries(st.text(min_size=1, max_size=4), st.integers(1, 5)), st.randoms(use_true_random=False))
+def test_vocabulary_does_not_depend_on_the_order_of_counting(counts: dict[str, int], rng: random.Random) -> None:
+    shuffled = list(counts.items())
+    rng.shuffle(shuffled)
+    assert learn_vocabulary(dict(shuffled), FEATURES) == learn_vocabulary(counts, FEATURES)
+
+
+def test_ids_are_places_in_the_vocabulary() -> None:
+    learned = learn_vocabulary(count_words(parse_text(item("the cat and the dog"), FEATURES), FEATURES), FEATURES)
+    assert learned["words"] == ["<pad>", "<unk>", "the", "and", "cat", "dog"]
+    arrays = extract_text(item("The dog and the axolotl"), FEATURES, learned)
+    assert arrays["tokens"].tolist() == [2, 5, 3, 2, 1, 0, 0, 0]
+    assert arrays["tokens_length"] == 5
+    long = extract_text(item("cat " * 20), FEATURES, learned)
+    assert long["tokens"].tolist() == [4] * 8
+    assert long["tokens_length"] == 8
+    assert count_words(parse_text(item("cat " * 20), FEATURES), FEATURES) == {"cat": 8}
+
+
+def test_another_vocabulary_gives_other_ids() -> None:
+    for words, ids in ((["<pad>", "<unk>", "cat"], [2, 1]), (["<pad>", "<unk>", "dog", "cat"], [3, 2])):
+        arrays = extract_text(item("cat dog"), FEATURES, {"words": words})
+        assert arrays["tokens"][:2].tolist() == ids
+
+
+def test_the_string_store_does_not_grow_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_tokenizer.cache_clear()
+    first = load_tokenizer("xx", None)
+    limit = len(first.vocab.strings) + 30
+    monkeypatch.setattr("pipeline.modalities.text.words.MAX_STRINGS", limit)
+    sizes = []
+    for number in range(100):
+        assert split_words(f"Neverseen{number}!", plan("xx")) == [f"neverseen{number}", "!"]
+        sizes.append(len(load_tokenizer("xx", None).vocab.strings))
+    assert max(sizes) <= limit
+    assert load_tokenizer("xx", None) is not first
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from([*"aA.,:;'()[]-/@#5é😀", "don't", "a.m.", ":)", "x)(", " ", "U.S.", "ing", EMAIL])))
+def test_words_that_were_seen_before_are_split_as_if_they_were_not(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    nlp, fresh = load_tokenizer("en", None), list[str]()
+    with nlp.memory_zone():  # nothing is kept in here
+        for part in split_placeholders(text):
+            tokens = [token.text for token in nlp.tokenizer(part) if not token.is_space]
+            fresh += [part] if part == EMAIL else tokens
+    for _ in range(2):
+        assert split_words(text, plan(lowercase=False)) == fresh
+
+
+@pytest.mark.parametrize("language", ["en", "xx", "de", "es", "ar", "zh"])
+def test_languages_that_need_nothing_more_can_be_prepared(language: str) -> None:
+    prepare_text(plan(language))
+
+
+def find_missing_language() -> str:
+    import spacy
+
+    for language in ("vi", "th", "ja", "ko"):
+        try:
+            spacy.blank(language)
+        except ImportError:
+            return language
+    pytest.skip("every tokenizer's package is installed")
+
+
+def test_a_language_whose_package_is_missing_is_named_with_the_settings() -> None:
+    language = find_missing_language()
+    with pytest.raises(
+        InputError, match=rf"extract\.text\.language is '{language}'.*needs \w+.*extract\.text\.fallback"
+    ):
+        prepare_text(plan(language))
+    prepare_text(plan(language, "xx"))
+    assert split_words("a b", plan(language, "xx")) == ["a", "b"]
+
+
+def test_an_unknown_language_is_an_error_even_with_a_fallback() -> None:
+    with pytest.raises(InputError, match=r"extract\.text\.language is 'qq'"):
+        prepare_text(plan("qq", "xx"))
+    with pytest.raises(InputError, match=r"extract\.text\.fallback is 'qq'"):
+        prepare_text(plan("en", "qq"))
+
+
+@pytest.mark.parametrize("seed", ["0", "1"])
+def test_output_does_not_depend_on_the_hash_seed(seed: str) -> None:
+    code = (
+        "from collections import Counter; from pipeline.modalities.text.check import *\n"
+        "from pipeline.modalities.text.vocabulary import *\n"
+        "c = TextCheck(min_characters=1, max_characters=99, redact=('email',))\n"
+        "k = check_text(b'Two cats, a@b.org', 'text/plain', c)\n"
+        "f = TextFeatures(language='xx', fallback=None, lowercase=True, length=4, vocabulary=9, min_count=1)\n"
+        "print(k.data, k.fingerprint.bits, learn_vocabulary(Counter(k.data.decode().split()), f))\n"
+    )
+    how = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT), "LC_ALL": "C"}
+    done = subprocess.run([sys.executable, "-c", code], env=how, capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "b'Two cats, [EMAIL]' 6231389569426202173 {'words': ['<pad>', '<unk>', 'Two', '[EMAIL]', 'cats,']}\n"
+    )
+
+
+def test_a_tokenizer_needs_no_torch_and_hides_it_from_nobody() -> None:
+    code = """
+import sys
+from pipeline.modalities.text.words import load_tokenizer
+assert [token.text for token in load_tokenizer("en", None)("Don't!")] == ["Do", "n't", "!"]
+assert "torch" not in sys.modules
+import torch
+assert torch.ones(1).item() == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,86 @@
+"""Chunks of items that end processes: what was finished on the way is in the cache, and not computed ever again."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.cache.entry_reader import EntryReader
+from pipeline.cache.lookup import Found, split_prints
+from pipeline.cache.object_store import Objects
+from pipeline.config.params import RunParams
+from pipeline.runtime.compute_chunk import ChunkResult
+from pipeline.runtime.executor import Workers, open_workers
+from tests.support.poison import POISONS, PoisonChunk, compute_poison, make_chunk
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    run = RunParams(workers=2, memory="128 MiB", item_seconds=2, cache=".cache", progress=False)
+    with open_workers(run, tasks=100) as opened:
+        yield opened
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    (tmp_path / "cache/work").mkdir(parents=True)
+    (tmp_path / "done").mkdir()
+    return tmp_path / "cache"
+
+
+def read_all(chunk: PoisonChunk, result: ChunkResult) -> dict[int, str]:
+    """What the packs say of each item."""
+    objects = Objects(chunk.cache, chunk.work)
+    found = Found(np.sort(chunk.prints))
+    if result.pack is not None:
+        found.add(result.pack, objects.read_rows(result.pack))
+    order = np.argsort(chunk.prints)
+    said = {}
+    with EntryReader(objects) as reader:
+        for at, fingerprint in enumerate(split_prints(found.wanted)):
+            if found.objects[at] >= 0:
+                entry = reader.read(found.names[found.objects[at]], int(found.rows[at]), fingerprint)
+                said[int(order[at])] = entry.pieces[0].decode()
+    return said
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["good"] * 12,
+        ["good"] * 20 + ["falls"] + ["good"] * 20,
+        (["good"] * 9 + ["falls"] + ["good"] * 9 + ["grows"]) * 3 + ["good"] * 5,
+        ["falls", "leaves", "falls"],
+    ],
+)
+def test_every_good_item_is_stored_and_only_those_just_before_a_death_are_computed_again(
+    kinds: list[str], workers: Workers, cache: Path
+) -> None:
+    done = cache.parent / "done"
+    chunk = make_chunk("a", kinds, cache, seconds=0.01, folder=done)
+    [(_, result)] = workers.run_tasks(compute_poison, [chunk])
+    good = {number for number, kind in enumerate(kinds) if kind == "good"}
+    assert read_all(chunk, result) == {number: f"a-{number}" for number in good}
+    assert {at: rejection.reason for at, rejection in result.lost.items()} == {
+        at: POISONS[kind][1] for at, kind in enumerate(kinds) if kind != "good"
+    }
+    tries = [(done / f"a-{number}").stat().st_size for number in sorted(good)] or [0]
+    bad = len(kinds) - len(good)
+    assert max(tries) <= (3 if bad else 1)
+    assert sum(tries) <= len(good) + 2 * bad
+    assert list(chunk.work.iterdir()) == []
+
+
+def test_what_was_finished_before_an_item_without_blame_is_computed_again(workers: Workers, cache: Path) -> None:
+    """The process died at it, and alone it does well: an earlier item may have left the memory corrupt."""
+    done = cache.parent / "done"
+    chunk = make_chunk("a", ["good"] * 8 + ["first falls"] + ["good"] * 4, cache, seconds=0.02, folder=done)
+    [(_, result)] = workers.run_tasks(compute_poison, [chunk])
+    assert result.lost == {}
+    assert read_all(chunk, result) == {number: f"a-{number}" for number in range(13)}
+    tries = [(done / f"a-{number}").stat().st_size for number in range(13)]
+    assert tries == [2] * 8 + [3] + [1] * 4

@@ -1,0 +1,287 @@
+"""A Dask cluster that somebody else started: used if it is safe, and the work outlives what dies in it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config.params import RunParams
+from pipeline.errors import PipelineError
+from pipeline.runtime import check_cluster
+from pipeline.runtime.check_cluster import check_address, check_workers, describe_machine, probe_worker
+from pipeline.runtime.dask_executor import Cluster
+from pipeline.runtime.executor import open_workers, run_tasks
+from pipeline.runtime.sandbox.find_bad_items import Call, make_call, run_call
+from pipeline.runtime.sandbox.worker import Limits
+from pipeline.runtime.sandbox.worker_pool import Host
+from tests.support.clusters import StartedCluster, list_children, make_certificates, start_cluster, wait_for
+from tests.support.poison import Items, work_on
+from tests.support.processes import is_alive
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+
+
+def make_run(scheduler: str, cache: Path, **more: object) -> RunParams:
+    given = {"workers": 0, "memory": "200 MiB", "item_seconds": 3, "cache": str(cache), "progress": False}
+    return RunParams.model_validate({**given, "scheduler": scheduler, **more})
+
+
+def make_tasks(seconds: float = 0.0, folder: Path | None = None) -> list[Items]:
+    return [Items(f"{number}", ["good"] * 4, seconds, folder) for number in range(12)]
+
+
+def list_results(run: RunParams, tasks: Sequence[Items]) -> list[Any]:
+    results = dict(run_tasks(work_on, tasks, run))
+    return [results[number] for number in range(len(tasks))]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartedCluster]:
+    with start_cluster(tmp_path_factory.mktemp("cluster"), workers=2) as started:
+        yield started
+
+
+def test_the_same_results_as_anywhere_with_poison_lost_alone(cluster: StartedCluster, tmp_path: Path) -> None:
+    tasks = [*make_tasks(), Items("p", ["good", "falls", "loops", "grows", "good"])]
+    here = RunParams(workers=2, memory="200 MiB", item_seconds=3, cache=str(tmp_path), progress=False)
+    assert list_results(make_run(cluster.address, tmp_path), tasks) == list_results(here, tasks)
+    assert [path.name for path in tmp_path.iterdir()] == []
+
+
+def test_nothing_of_a_run_is_left_on_the_workers(cluster: StartedCluster, tmp_path: Path) -> None:
+    before = [list_children(worker.pid) for worker in cluster.workers]
+    list_results(make_run(cluster.address, tmp_path), make_tasks())
+    wait_for(lambda: [list_children(worker.pid) for worker in cluster.workers] == before)
+
+
+def test_only_this_machine_can_reach_it(cluster: StartedCluster, tmp_path: Path) -> None:
+    psutil = pytest.importorskip("psutil")
+    with open_workers(make_run(cluster.address, tmp_path), 4) as workers:
+        list(workers.run_tasks(work_on, make_tasks()))
+        pids = [
+            pid
+            for process in [cluster.scheduler, *cluster.workers]
+            for pid in (process.pid, *list_children(process.pid))
+        ]
+        ports = [port for pid in [os.getpid(), *pids] for port in psutil.Process(pid).net_connections("inet")]
+    assert {port.laddr.ip for port in ports if port.status == "LISTEN"} == {"127.0.0.1"}
+
+
+def test_a_task_that_fails_says_so(cluster: StartedCluster, tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"fail of task 0 failed: ZeroDivisionError: division by zero \(.*:\d+\)"):
+        list(run_tasks(fail, [0], make_run(cluster.address, tmp_path)))
+
+
+def fail(number: int) -> float:
+    return 1 / number
+
+
+@pytest.mark.parametrize(
+    "victim", ["worker", *(pytest.param(name, marks=pytest.mark.sweep) for name in ("nanny", "processes of tasks"))]
+)
+def test_what_dies_in_it_does_not_change_the_results(victim: str, tmp_path: Path) -> None:
+    tasks = make_tasks(0.05, tmp_path)
+    expected = [[f"{number}-{item}" for item in range(4)] for number in range(12)]
+    with start_cluster(tmp_path, workers=2) as cluster:
+        nanny = cluster.workers[0].pid
+        worker, *_ = [pid for pid in list_children(nanny) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+
+        def kill() -> None:
+            wait_for(lambda: (tmp_path / "2-0").exists())
+            pids = {"nanny": [nanny], "worker": [worker], "processes of tasks": list_children(worker)}[victim]
+            assert pids
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        assert list_results(make_run(cluster.address, tmp_path / "cache"), tasks) == expected
+        thread.join()
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from pipeline.errors import PipelineError
+from pipeline.runtime.executor import run_tasks
+from pipeline.runtime.sandbox.worker import Limits
+from pipeline.runtime.sandbox.worker_pool import Host
+from pipeline.runtime.sandbox.find_bad_items import Call, make_call, run_call
+from pipeline.config.params import RunParams
+from tests.support.poison import Items, work_on
+
+if __name__ == "__main__":
+    tasks = [Items(str(number), ["good"] * 4, 0.1, Path.cwd()) for number in range(40)]
+    run = RunParams(workers=0, memory="200 MiB", cache="cache", progress=False, scheduler=sys.argv[1])
+    try:
+        list(run_tasks(work_on, tasks, run))
+    except PipelineError as error:
+        sys.exit(str(error))
+"""
+
+
+def start_script(folder: Path, address: str) -> "subprocess.Popen[str]":
+    """SCRIPT at work in `folder` on a cluster."""
+    (folder / "script.py").write_text(SCRIPT, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "script.py", address]
+    return subprocess.Popen(command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_scheduler_that_dies_is_one_clear_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with start_cluster(tmp_path, workers=1) as cluster, start_script(tmp_path, cluster.address) as driver:
+        wait_for((tmp_path / "2-0").exists)
+        ours = list_children(cluster.workers[0].pid)
+        killed = time.monotonic()
+        cluster.scheduler.kill()
+        _, complaint = driver.communicate(timeout=60)
+        assert time.monotonic() - killed < 20
+        assert driver.returncode == 1
+        assert complaint == (
+            f"the Dask scheduler at {cluster.address} is gone: start it and its workers again, then run this again; "
+            "what is finished is kept\n"
+        )
+        wait_for(lambda: not any(map(is_alive, ours)))
+
+
+def test_a_scheduler_that_dies_while_it_is_asked(tmp_path: Path) -> None:
+    gone = "^the Dask scheduler at tcp://127.0.0.1:[0-9]+ is gone: start it"
+    with start_cluster(tmp_path, 1) as cluster, open_workers(make_run(cluster.address, tmp_path), 4) as workers:
+        results = workers.run_tasks(work_on, make_tasks(0.05))
+        next(results)
+        assert isinstance(workers, Cluster)
+        cluster.scheduler.kill()
+        for _ in range(2):  # the client finds out; it knows
+            with pytest.raises(PipelineError, match=gone):
+                workers.count_threads()
+        with pytest.raises(PipelineError, match=gone):
+            workers.submit(work_on, make_tasks()[:1])
+        with pytest.raises(PipelineError, match=gone):
+            list(results)
+
+
+def test_a_driver_that_dies_leaves_nothing_at_work(tmp_path: Path) -> None:
+    with start_cluster(tmp_path, workers=1) as cluster, start_script(tmp_path, cluster.address) as driver:
+        wait_for((tmp_path / "2-0").exists)
+        driver.kill()
+        driver.communicate()
+        time.sleep(2)
+        done = sorted(path.name for path in tmp_path.glob("*-*"))
+        time.sleep(1)
+        assert sorted(path.name for path in tmp_path.glob("*-*")) == done
+        assert len(done) < 160
+
+
+def test_tls(tmp_path: Path) -> None:
+    authority, certificate, key = make_certificates(tmp_path)
+    files = ["--tls-ca-file", str(authority), "--tls-cert", str(certificate), "--tls-key", str(key)]
+    keys = {"tls_ca": str(authority), "tls_cert": str(certificate), "tls_key": str(key)}
+    with start_cluster(tmp_path, 1, ["--protocol", "tls", *files]) as cluster:
+        assert cluster.address.startswith("tls://127.0.0.1:")
+        run = make_run(cluster.address, tmp_path / "cache", **keys)
+        assert list_results(run, [Items("a", ["good", "falls"])])[0][0] == "a-0"
+        (tmp_path / "other").mkdir()
+        _, certificate, key = make_certificates(tmp_path / "other")
+        other = {**keys, "tls_cert": str(certificate), "tls_key": str(key)}
+        with pytest.raises(PipelineError, match=f"^no Dask scheduler answers at {cluster.address}"):
+            list_results(make_run(cluster.address, tmp_path / "cache", **other), make_tasks())
+
+
+def test_workers_outside_the_checkout_and_folders_that_they_do_not_see(tmp_path: Path) -> None:
+    with start_cluster(tmp_path, 1, cwd=tmp_path) as cluster, pytest.raises(PipelineError) as caught:
+        list_results(make_run(cluster.address, tmp_path / "cache"), make_tasks())
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"the cluster at {cluster.address} cannot be used"
+    assert "it does not find this project's code" in lines[1]
+    assert "in the checkout" in lines[1]
+
+
+def test_nobody_answers(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"^no Dask scheduler answers at tcp://127\.0\.0\.1:9: "):
+        list_results(make_run("tcp://127.0.0.1:9", tmp_path), make_tasks())
+
+
+@pytest.mark.parametrize(
+    ("address", "complaint"),
+    [
+        ("tcp://10.0.0.5:8786", "is not this machine: without TLS anybody"),
+        ("tcp://cluster.example:8786", "is not this machine: without TLS anybody"),
+        ("tcp://localhost.example:8786", "is not this machine: without TLS anybody"),
+        ("tls://cluster.example:8786", r"set run\.tls_ca, run\.tls_cert, run\.tls_key too"),
+        ("127.0.0.1:8786", r"write tcp://127\.0\.0\.1:8786, or tls://HOST:PORT"),
+        ("tcp://127.0.0.1", r"write tcp://"),
+        ("tcp://127.0.0.1:99999", r"write tcp://"),
+        ("ws://127.0.0.1:8786", r"write tcp://"),
+        ("", r"write tcp://"),
+    ],
+)
+def test_addresses_that_are_refused(address: str, complaint: str) -> None:
+    with pytest.raises(PipelineError, match=complaint):
+        check_address(make_run(address, Path("cache")))
+
+
+@pytest.mark.parametrize(
+    "address", ["tcp://127.0.0.1:8786", "tcp://[::1]:8786", "tcp://localhost:1", "tcp://127.3.0.1:2"]
+)
+def test_addresses_of_this_machine(address: str) -> None:
+    check_address(make_run(address, Path("cache")))
+
+
+def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
+    authority, certificate, _ = map(str, make_certificates(tmp_path))
+    keys = {"tls_ca": authority, "tls_cert": certificate, "tls_key": "nowhere.pem"}
+    with pytest.raises(PipelineError, match=r"^run\.tls_key: there is no file nowhere\.pem$"):
+        check_address(make_run("tls://h:1", tmp_path, **keys))
+
+
+def check_answers(folder: Path, worker: str = "tcp://127.0.0.1:5", **changes: str) -> None:
+    """Ask one worker, on this machine, which says of itself what is changed here."""
+
+    def ask(probe: Any, tokens: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
+        answer = probe(tokens)
+        return {worker: {**answer, "machine": {**answer["machine"], **changes}}}
+
+    check_workers("tcp://127.0.0.1:1", ask, [folder])
+
+
+def test_workers_that_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_cluster, "SEEN_WITHIN", 0.1)
+    check_answers(tmp_path)
+    with pytest.raises(PipelineError, match="has another version of this project's code"):
+        check_answers(tmp_path, code="0" * 64)
+    here = describe_machine()["numpy"]
+    with pytest.raises(PipelineError, match=f"has numpy 1.2.3, here it is {here}"):
+        check_answers(tmp_path, numpy="1.2.3")
+    with pytest.raises(PipelineError, match=r"10\.0\.0\.5:5: it is reached over the network without TLS"):
+        check_answers(tmp_path, "tcp://10.0.0.5:5")
+    with pytest.raises(PipelineError, match="could not be asked: ValueError: no"):
+        check_workers("tcp://127.0.0.1:1", lambda *_: {"tcp://127.0.0.1:5": ValueError("no")}, [])
+    with pytest.raises(PipelineError, match="has no workers: start some"):
+        check_workers("tcp://127.0.0.1:1", lambda *_: {}, [tmp_path])
+    assert probe_worker([(str(tmp_path / "elsewhere" / "token"), "x")])["unseen"] == [str(tmp_path / "elsewhere/token")]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "source", "complaint"),
+    [
+        (".", "0" * 64, "has another version of tests.support.poison or of what it imports"),
+        ("/nowhere/at/all", None, "cannot enter /nowhere/at/all: data, cache and code must be under the same path"),
+    ],
+)
+def test_a_late_worker_is_refused_by_its_first_task(folder: str, source: str | None, complaint: str) -> None:
+    host = Host(Limits(1 << 30, 1))
+    call = Call(make_call(work_on, Items("a", ["good"])).payload, folder, source)
+    try:
+        with pytest.raises(PipelineError, match=f"^a worker on {socket.gethostname()} {complaint}"):
+            run_call(host, call).read("work_on of a")
+    finally:
+        host.close()

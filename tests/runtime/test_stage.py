@@ -1,0 +1,335 @@
+"""The runner of a stage: published whole or not at all, one clear line where it fails, nothing left behind."""
+
+import errno
+import hashlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.config.params import RunParams
+from pipeline.errors import InputError, PipelineError
+from pipeline.runtime.disk_errors import explain_disk_errors
+from pipeline.runtime.run_stage import Workspace, open_workspace, publish
+from pipeline.tables.parquet import DROPPED, read_table
+from tests.support.processes import is_alive
+from tests.support.running import ROOT, hash_files
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="uses /proc and Linux's signals")
+
+STAGE = """
+import os, signal, sys, time
+from pathlib import Path
+from pipeline.errors import PipelineError
+from pipeline.runtime.executor import run_tasks
+from pipeline.tables.drops import Drop, Outcome, Reason, check_drop_share
+from pipeline.runtime.run_stage import run_stage
+from pipeline.tables.parquet import write_dropped
+
+def sleep(number):
+    Path(f"worker-{os.getpid()}").touch()
+    time.sleep(60)
+
+def step(stage):
+    folder = stage.workspace.work / "3_cleaned"
+    folder.mkdir()
+    (folder / "half").write_text("half")
+    Path("at-work").touch()
+    match sys.argv[1]:
+        case "end":
+            (folder / "half").rename(folder / "whole")
+        case "label":
+            return Outcome("item", 2, 2, notes=["labels: \\x1b[2Jbell\\nclean  in 9"])
+        case "refuse":
+            raise PipelineError("no items came in")
+        case "fault":
+            return 1 / 0
+        case "drop":
+            drops = [Drop("a", Reason.FLAT, "all grey")]
+            write_dropped(folder / "dropped.parquet", "clean", "item", drops)
+            check_drop_share(Outcome("item", 1, 0, drops), 0.5, "clean.max_dropped")
+        case "fill":
+            (folder / "large").write_bytes(bytes(3 << 20))
+        case "sleep":
+            time.sleep(60)
+        case "workers":
+            list(run_tasks(sleep, [0, 1], stage.workspace.run))
+    return Outcome("item", 2, 2)
+
+if __name__ == "__main__":
+    # A background job ignores Ctrl-C, and so does what it starts.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if "background" in sys.argv else signal.default_int_handler)
+    sys.exit(run_stage("clean", ["3_cleaned"], step))
+"""
+
+PARENT = """
+import subprocess, sys, threading, time
+threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+subprocess.run([sys.executable, "stage.py", "sleep"])
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with params and a stage that does as it is told."""
+    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(params, encoding="utf-8")
+    (tmp_path / "stage.py").write_text(STAGE, encoding="utf-8")
+    return tmp_path
+
+
+def start(checkout: Path, *command: str, **variables: str) -> "subprocess.Popen[str]":
+    """A command in a process group of its own, in the checkout."""
+    return subprocess.Popen(
+        command,
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def start_stage(checkout: Path, *arguments: str) -> "subprocess.Popen[str]":
+    return start(checkout, sys.executable, "stage.py", *arguments)
+
+
+def run_stage(checkout: Path, *arguments: str) -> tuple[int, str, str]:
+    """Its exit status, and what it said on stdout and on stderr."""
+    with start_stage(checkout, *arguments) as process:
+        said, complaint = process.communicate(timeout=60)
+    return process.returncode, said, complaint
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def wait_for_work(checkout: Path) -> None:
+    wait_for((checkout / "at-work").exists)
+
+
+def list_work(checkout: Path) -> list[str]:
+    return [path.name for path in (checkout / ".cache/work").iterdir()]
+
+
+def list_data(checkout: Path) -> list[str]:
+    return sorted(str(path.relative_to(checkout / "data")) for path in (checkout / "data").rglob("*"))
+
+
+def test_what_ended_well_is_published(checkout: Path) -> None:
+    status, said, complaint = run_stage(checkout, "end")
+    assert (status, complaint) == (0, "")
+    assert said.startswith("clean    in 2 = kept 2 + dropped 0; ")
+    assert said.endswith(" items/s\n")
+    assert list_data(checkout) == [".lock", "3_cleaned", "3_cleaned/whole"]
+    assert list_work(checkout) == []
+
+
+def test_what_others_named_does_not_steer_the_terminal(checkout: Path) -> None:
+    _, said, _ = run_stage(checkout, "label")
+    assert said.splitlines()[1:] == [r"         labels: \x1b[2Jbell\nclean  in 9"]
+
+
+def test_what_cannot_be_done_is_one_line_and_changes_nothing(checkout: Path) -> None:
+    run_stage(checkout, "end")
+    assert run_stage(checkout, "refuse") == (1, "", "clean: no items came in\n")
+    assert list_data(checkout) == [".lock", "3_cleaned", "3_cleaned/whole"]
+    assert list_work(checkout) == []
+
+
+def test_wrong_params_stop_before_any_work(checkout: Path) -> None:
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text(encoding="utf-8").replace("min_side: 16", "min_sied: 16"), encoding="utf-8")
+    status, said, complaint = run_stage(checkout, "end")
+    assert (status, said) == (1, "")
+    assert complaint.startswith("clean: params.yaml: ")
+    assert "did you mean" in complaint
+    assert not (checkout / "at-work").exists()
+
+
+def test_a_fault_of_ours_keeps_its_traceback(checkout: Path) -> None:
+    status, said, complaint = run_stage(checkout, "fault")
+    assert (status, said) == (1, "")
+    assert complaint.startswith("Traceback ")
+    assert complaint.endswith("ZeroDivisionError: division by zero\n")
+    assert list_work(checkout) == []
+
+
+def test_what_too_many_drops_dropped_can_be_looked_at(checkout: Path) -> None:
+    status, _, complaint = run_stage(checkout, "drop")
+    assert status == 1
+    (rows,) = (checkout / ".cache/dropped").iterdir()
+    assert complaint.startswith("clean: 1 of 1 items (100%) would be dropped, clean.max_dropped allows 50%: 1 flat. ")
+    assert complaint.endswith(f"is in {rows.relative_to(checkout)}\n")
+    assert [row["key"] for row in read_table(rows, DROPPED)] == ["a"]
+    assert run_stage(checkout, "end")[0] == 0
+    assert not rows.exists()
+
+
+def test_a_full_disk_is_one_line_and_no_half_file(checkout: Path) -> None:
+    """By a limit on the size of files, which fails as a full disk does: when an open file is written to."""
+    limited = "ulimit -f 2048 && exec " + shlex.join([sys.executable, "stage.py", "fill"])
+    with start(checkout, "sh", "-c", limited) as process:
+        _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert (
+        complaint
+        == "clean: .cache: File too large; the file system, or `ulimit -f`, allows no larger files, then run it again\n"
+    )
+    assert list_data(checkout) == [".lock"]
+    assert list_work(checkout) == []
+    assert run_stage(checkout, "fill")[0] == 0
+    assert (checkout / "data/3_cleaned/large").stat().st_size == 3 << 20
+
+
+def refuse(number: int) -> OSError:
+    return OSError(number, os.strerror(number), "data/items.tar")
+
+
+def refuse_a_worker(number: int) -> PipelineError:
+    error = PipelineError("extract_shard of train-000000.tar failed")
+    error.__cause__ = refuse(number)
+    return error
+
+
+def refuse_several(number: int) -> ExceptionGroup:
+    return ExceptionGroup("two tasks failed", [ExceptionGroup("one", [refuse(number)]), ValueError()])
+
+
+@pytest.mark.parametrize("make_error", [refuse, refuse_a_worker, refuse_several])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_what_a_disk_refuses_is_explained(number: int, make_error: Callable[[int], Exception]) -> None:
+    expected = rf"^data/items\.tar: {os.strerror(number)}; .*, then run it again$"
+    with pytest.raises(PipelineError, match=expected), explain_disk_errors(Path("folder")):
+        raise make_error(number)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), OSError(errno.EBADF, "ours"), InputError("x"), ExceptionGroup("x", [ValueError("y")])]
+)
+def test_what_no_disk_refused_is_left_as_it_is(error: Exception) -> None:
+    with pytest.raises(type(error)) as caught, explain_disk_errors(Path("folder")):
+        raise error
+    assert caught.value is error
+
+
+@LINUX
+@pytest.mark.parametrize("argument", ["sleep", "workers"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_all_quietly(checkout: Path, argument: str, number: signal.Signals) -> None:
+    with start_stage(checkout, argument) as process:
+        wait_for_work(checkout)
+        if argument == "workers":
+            wait_for(lambda: len(list(checkout.glob("worker-*"))) == 2)
+        for _ in range(2 if number == signal.SIGTERM else 1):  # a parent with threads sends it twice when it is killed
+            process.send_signal(number)
+        said, complaint = process.communicate(timeout=30)
+    word, status = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("told to end", 143)}[number]
+    assert (process.returncode, said) == (status, "")
+    assert complaint == f"clean: {word}; `dvc repro` goes on from the last finished stage\n"
+    assert list_data(checkout) == [".lock"]
+    assert list_work(checkout) == []
+    workers = [int(path.name.partition("-")[2]) for path in checkout.glob("worker-*")]
+    wait_for(lambda: not any(map(is_alive, workers)))
+
+
+def test_a_background_job_can_be_told_to_end(checkout: Path) -> None:
+    with start_stage(checkout, "sleep", "background") as process:
+        wait_for_work(checkout)
+        process.terminate()
+        _, complaint = process.communicate(timeout=30)
+    assert (process.returncode, list_work(checkout)) == (143, [])
+    assert complaint.startswith("clean: told to end; ")
+
+
+@LINUX
+@pytest.mark.parametrize("variables", [{"DVC_STAGE": "clean"}, {"DVC_STAGE": ""}], ids=["DVC", "a shell"])
+def test_a_stage_ends_with_the_dvc_that_started_it(checkout: Path, variables: dict[str, str]) -> None:
+    with start(checkout, sys.executable, "-c", PARENT, **variables) as parent:
+        wait_for_work(checkout)
+        child = int((checkout / "data/.lock").read_text())
+        parent.kill()
+        if variables["DVC_STAGE"]:
+            wait_for(lambda: not is_alive(child))
+            assert parent.stderr is not None
+            assert parent.stderr.read() == "clean: told to end; `dvc repro` goes on from the last finished stage\n"
+            assert list_work(checkout) == []
+        else:
+            time.sleep(0.5)
+            assert is_alive(child)
+            os.kill(child, signal.SIGTERM)
+
+
+def test_a_second_run_names_the_first_and_takes_over_from_the_dead(checkout: Path) -> None:
+    with start_stage(checkout, "sleep") as first:
+        wait_for_work(checkout)
+        status, _, complaint = run_stage(checkout, "end")
+        assert (status, complaint) == (1, f"clean: process {first.pid} is at work on data: wait for it\n")
+        first.kill()
+    assert len(list_work(checkout)) == 1
+    assert run_stage(checkout, "end")[0] == 0
+    assert list_data(checkout) == [".lock", "3_cleaned", "3_cleaned/whole"]
+    assert list_work(checkout) == []
+
+
+@pytest.fixture(params=["the same disk", "another disk"])
+def workspace(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Workspace]:
+    """A workspace whose cache is on the disk of its data, or on another."""
+    cache = tmp_path / "cache"
+    if request.param == "another disk":
+        other = Path("/dev/shm")
+        if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is no second file system at /dev/shm")
+        cache = Path(tempfile.mkdtemp(dir=other))
+    run = RunParams(workers=0, memory="1 GiB", cache=str(cache), progress=False)
+    with open_workspace("clean", tmp_path / "data", run) as workspace:
+        yield workspace
+    shutil.rmtree(cache)
+
+
+def make_out(workspace: Workspace, name: str, content: str) -> None:
+    (workspace.work / name / "below").mkdir(parents=True, exist_ok=True)
+    (workspace.work / name / "below" / "file").write_text(content)
+
+
+def test_publishing_replaces_what_was_there(workspace: Workspace) -> None:
+    make_out(workspace, "out", "old")
+    publish(workspace, ["out"])
+    kept = workspace.data.parent / "kept"
+    kept.hardlink_to(workspace.data / "out/below/file")
+    kept.chmod(0o444)  # as DVC leaves its outputs: read-only, one file under two names
+    make_out(workspace, "out", "new")
+    publish(workspace, ["out"])
+    assert hash_files(workspace.data / "out") == {"below/file": hashlib.sha256(b"new").hexdigest()}
+    assert kept.read_text() == "old"
+    assert sorted(path.name for path in workspace.data.iterdir()) == [".lock", "out"]
+
+
+def test_leftovers_of_a_killed_run_do_not_get_in(workspace: Workspace) -> None:
+    for name in (".out.new", ".out.old"):
+        (workspace.data / name).mkdir()
+        (workspace.data / name / "half").touch()
+    make_out(workspace, "out", "new")
+    publish(workspace, ["out"])
+    assert list(hash_files(workspace.data / "out")) == ["below/file"]
+    assert sorted(path.name for path in workspace.data.iterdir()) == [".lock", "out"]
+
+
+def test_all_outputs_are_published_or_none(workspace: Workspace) -> None:
+    make_out(workspace, "first", "new")
+    with pytest.raises(FileNotFoundError):
+        publish(workspace, ["first", "second"])
+    assert [path.name for path in workspace.data.iterdir()] == [".lock"]

@@ -1,0 +1,81 @@
+"""Copies of this project in folders of their own, and its stages run there as DVC runs them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.codegen.dvc_yaml import NODES
+from tests.support.running import ROOT, edit_params, hash_files
+
+UP_TO_EXTRACT = tuple(node.name for node in NODES[:5])
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where and how stages run. None of it may matter."""
+
+    folder: str = "checkout"
+    workers: int = 0
+    umask: int = 0o022
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the code with params of its own, and the surroundings in which its stages run."""
+
+    folder: Path
+    surroundings: Surroundings
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def start_stage(self, name: str) -> "subprocess.Popen[str]":
+        """`python -m stages.<name>` in a session of its own, with its temporary files in `tmp` beside the outputs."""
+        (self.folder / "tmp").mkdir(exist_ok=True)
+        return subprocess.Popen(
+            [sys.executable, "-m", f"stages.{name}"],
+            cwd=self.folder,
+            env={**os.environ, **self.surroundings.environment, "TMPDIR": str(self.folder / "tmp")},
+            umask=self.surroundings.umask,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run_stage(self, name: str) -> str:
+        """Run a stage that must end well and say nothing but its summary, which this gives."""
+        with self.start_stage(name) as process:
+            said, complaint = process.communicate(timeout=600)
+        assert (process.returncode, complaint) == (0, ""), f"{name}: {process.returncode}, {complaint}"
+        return said
+
+    def hash_outputs(self) -> dict[str, str]:
+        """sha256 of all files under `data/`, but for the lock, which holds the number of a process."""
+        return {path: digest for path, digest in hash_files(self.data).items() if path != ".lock"}
+
+
+def make_checkout(parent: Path, surroundings: Surroundings | None = None, **changes: Any) -> Checkout:
+    """A copy of the code below `parent`, without outputs, with the demo of 60 things and `changes` in its params.
+
+    One picture of the demo answers after the time limit, the others must not: 3 s, for busy machines.
+    """
+    surroundings = surroundings or Surroundings()
+    folder = parent / surroundings.folder
+    for name in ("pipeline", "shardwright", "stages"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("inbox", "lists"):
+        (folder / name).mkdir()
+    small = {"demo__things": 60, "crawl__timeout": 5.0, "crawl__backoff": 0.05, "run__workers": surroundings.workers}
+    blocks = edit_params(**{**small, **changes})
+    (folder / "params.yaml").write_text(yaml.safe_dump(blocks), encoding="utf-8")
+    return Checkout(folder, surroundings)

@@ -1,0 +1,123 @@
+"""Dask schedulers and workers as processes of their own on loopback, with certificates that are made here."""
+
+import datetime
+import ipaddress
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class StartedCluster:
+    """A scheduler's address, its process, and those of its workers (nannies, each with its worker as a child)."""
+
+    address: str
+    scheduler: "subprocess.Popen[bytes]"
+    workers: list["subprocess.Popen[bytes]"]
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "in vain"
+        time.sleep(0.05)
+
+
+def list_children(pid: int) -> list[int]:
+    """All processes that descend from one. Linux alone: it reads /proc."""
+    parents: dict[int, int] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text(encoding="ascii").rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found = [pid]
+    for parent in found:
+        found += [child for child, its_parent in parents.items() if its_parent == parent]
+    return found[1:]
+
+
+@contextmanager
+def start_cluster(
+    folder: Path, workers: int, security: Sequence[str] = (), cwd: Path = ROOT
+) -> Iterator[StartedCluster]:
+    """A scheduler, which runs where this project is not, and workers with a thread each, which run in `cwd`."""
+    file = folder / "scheduler.json"
+    with ExitStack() as stack:
+        scheduler = stack.enter_context(
+            _start("scheduler", ["--port", "0", "--scheduler-file", str(file), *security], folder, folder)
+        )
+        wait_for(lambda: file.exists() and file.read_text())
+        address = json.loads(file.read_text())["address"]
+        options = [address, "--nthreads", "1", "--local-directory", str(folder), *security]
+        started = [stack.enter_context(_start("worker", options, folder, cwd)) for _ in range(workers)]
+        wait_for(lambda: (folder / "worker.log").read_text().count("Registered to:") == workers)
+        yield StartedCluster(address, scheduler, started)
+
+
+@contextmanager
+def _start(kind: str, options: Sequence[str], folder: Path, cwd: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """`dask scheduler` or `dask worker` in a session of its own; all that is left of it is killed at the end."""
+    command = [
+        sys.executable,
+        "-m",
+        "dask",
+        kind,
+        "--host",
+        "127.0.0.1",
+        "--no-dashboard",
+        "--dashboard-address",
+        "127.0.0.1:0",
+        *options,
+    ]
+    with (folder / f"{kind}.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
+    try:
+        yield process
+    finally:
+        for pid in [*list_children(process.pid), process.pid]:
+            try:
+                os.kill(pid, 9)
+            except ProcessLookupError:
+                continue
+        process.wait()
+
+
+def make_certificates(folder: Path) -> tuple[Path, Path, Path]:
+    """An authority's certificate, and a certificate for 127.0.0.1 that it signed, with its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    now = datetime.datetime.now(datetime.UTC)
+    authority, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+
+    def sign(subject: str, key: ec.EllipticCurvePublicKey, extension: x509.ExtensionType) -> x509.Certificate:
+        builder = x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("authority")).public_key(key)
+        builder = builder.serial_number(x509.random_serial_number()).add_extension(extension, critical=True)
+        builder = builder.not_valid_before(now - datetime.timedelta(1)).not_valid_after(now + datetime.timedelta(1))
+        return builder.sign(authority, hashes.SHA256())
+
+    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificates = {
+        "ca.pem": sign("authority", authority.public_key(), x509.BasicConstraints(ca=True, path_length=None)),
+        "cert.pem": sign("worker", own.public_key(), here),
+    }
+    for file, certificate in certificates.items():
+        (folder / file).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    private = own.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    (folder / "key.pem").write_bytes(private)
+    return folder / "ca.pem", folder / "cert.pem", folder / "key.pem"

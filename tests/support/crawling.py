@@ -1,0 +1,86 @@
+"""Runs the crawl stage against loopback servers, for the tests of crawl."""
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from demo.params import DemoParams
+from pipeline.config.params import RunParams, check_block
+from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.step import crawl
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.blob_store import TarReader, read_place
+from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.tables.drops import Outcome
+from pipeline.tables.parquet import read_table
+
+HOST = "site.test"
+START = f"http://{HOST}/"
+
+BLOCK: Mapping[str, Any] = {
+    "start": [START],
+    "lists": [],
+    "lists_folder": "lists",
+    "hosts": {},
+    "agent": "shardwright/0.1 (+https://example.org/shardwright)",
+    "max_depth": 8,
+    "max_urls": 1000,
+    "max_bytes": 1 << 20,
+    "timeout": 5.0,
+    "per_host": 8,
+    "delay": 0.0,
+    "retries": 2,
+    "backoff": 0.01,
+    "refresh": 0,
+}
+
+_runs = itertools.count()
+
+
+def make_params(**changes: Any) -> CrawlParams:
+    """The block `crawl:` with `changes`; `place` is where the host `site.test` is served."""
+    block = {**BLOCK, **changes}
+    if "place" in block:
+        block["hosts"] = {HOST: block.pop("place"), **block["hosts"]}
+    return check_block({"crawl": block}, "crawl", CrawlParams)
+
+
+@dataclass(frozen=True)
+class Crawl:
+    """What a run wrote."""
+
+    outcome: Outcome
+    folder: Path
+    data: Path
+
+    @property
+    def rows(self) -> dict[str, dict[str, Any]]:
+        """The rows of `crawl.parquet` by URL."""
+        return {row["url"]: row for row in read_table(self.folder / "crawl.parquet", CRAWLED)}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each URL was dropped."""
+        return {drop.key: str(drop.reason) for drop in self.outcome.dropped}
+
+    def read_body(self, url: str) -> bytes:
+        with TarReader(self.data) as reader:
+            return reader.read(read_place(self.rows[url]))
+
+    def hash_files(self) -> dict[str, str]:
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}
+
+
+def run_crawl(folder: Path, params: CrawlParams, demo: Sequence[float] = (60, 7)) -> Crawl:
+    """One run with the cache `folder/cache`; the ledger's sum is checked."""
+    work = folder / f"run-{next(_runs)}"
+    work.mkdir(parents=True)
+    run = RunParams(workers=0, memory="1 GiB", cache=str(folder / "cache"), progress=False)
+    things, seed = map(int, demo)
+    demo_params = DemoParams(things=things, seed=seed, slow_seconds=30.0)
+    outcome = crawl(params, demo_params, Workspace(work, work, folder / "cache", run))
+    outcome.check()
+    return Crawl(outcome, work / CRAWLED_FOLDER, work)

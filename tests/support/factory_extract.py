@@ -1,0 +1,173 @@
+"""Makes what extract reads, without the stages before it: a few pictures, sounds and texts, and their tables."""
+
+import hashlib
+import io
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.cache.evict import Use
+from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.extract.build_dataset import Making
+from pipeline.extract.make_shard import ShardTask
+from pipeline.extract.params import ExtractParams
+from pipeline.extract.plan_corpus import plan_corpus
+from pipeline.extract.step import extract
+from pipeline.runtime.run_stage import Workspace, open_workspace, publish
+from pipeline.runtime.serial_executor import ThisProcess
+from pipeline.tables.blob_store import TarStore
+from pipeline.tables.contracts import (
+    ALIGNED_FOLDER,
+    CLEANED,
+    CLEANED_FOLDER,
+    INGESTED_FOLDER,
+    SAMPLES,
+    SHARDS_FOLDER,
+)
+from pipeline.tables.drops import Outcome
+from pipeline.tables.parquet import Row, write_table
+from shardwright.datasets.shard_dataset import ShardDataset
+
+ROOT = Path(__file__).parents[2]
+MEDIA_TYPES = {"image": "image/png", "audio": "audio/wav", "text": "text/plain", "video": "video/mp4"}
+CACHE_BYTES = 1 << 30
+ENDINGS = {"image": "png", "audio": "wav", "text": "txt", "video": "mp4"}
+USUAL = ("image", "audio", "text")
+"""What a thing has unless it says otherwise: a video takes as long to make as a hundred of them."""
+
+
+@dataclass(frozen=True)
+class Thing:
+    """A sample to be: `contents` are the bytes of its items where they are not drawn from its key."""
+
+    key: str
+    split: str = "train"
+    label: str | None = "one"
+    modalities: tuple[str, ...] = USUAL
+    contents: Mapping[str, bytes] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_things(count: int, **changes: Any) -> list[Thing]:
+    """`count` complete samples, three of four in train, with two labels."""
+    splits = ("train", "train", "val", "train", "train", "train", "test", "train")
+    labels = ("one", "two")
+    return [Thing(f"thing-{number:03d}", splits[number % 8], labels[number % 2], **changes) for number in range(count)]
+
+
+def draw_item(key: str, modality: str) -> bytes:
+    """A small picture, sound or text, another for each key."""
+    draw = np.random.default_rng(list(hashlib.sha256(f"{key} {modality}".encode()).digest()))
+    match modality:
+        case "image":
+            import cv2
+
+            picture = draw.integers(0, 256, (int(draw.integers(10, 30)), 20, 3), dtype=np.uint8)
+            return bytes(cv2.imencode(".png", picture)[1])
+        case "audio":
+            import soundfile
+
+            file = io.BytesIO()
+            sound = draw.normal(0, 0.1, int(draw.integers(1000, 6000)))
+            soundfile.write(file, sound, 8000, format="WAV", subtype="PCM_16")
+            return file.getvalue()
+        case "video":
+            from tests.support.factory_video import draw_frames, encode_video
+
+            return encode_video(draw_frames(4, int(draw.integers(1 << 30))), "video/mp4")
+        case _:
+            words = ("a", "red", "green", "loud", "quiet", "bird", "machine")
+            return " ".join(draw.choice(words, 6)).encode()
+
+
+def write_corpus(data: Path, things: Sequence[Thing]) -> None:
+    """Write the tar of items and the tables that `extract` reads."""
+    items, samples = [], []
+    with TarStore(data / INGESTED_FOLDER, INGESTED_FOLDER, "items") as store:
+        for thing in things:
+            sample: Row = dict.fromkeys(SAMPLES)
+            sample |= {"key": thing.key, "split": thing.split, "label": thing.label, "group": f"group of {thing.key}"}
+            for modality in thing.modalities:
+                row = _make_item(thing, modality, store)
+                items.append(row)
+                sample[modality] = row["id"]
+            samples.append(sample)
+    write_table(data / CLEANED_FOLDER / "items.parquet", sorted(items, key=lambda row: str(row["id"])), CLEANED)
+    samples.sort(key=lambda row: str(row["key"]))
+    write_table(data / ALIGNED_FOLDER / "samples.parquet", samples, SAMPLES)
+
+
+def _make_item(thing: Thing, modality: str, store: TarStore) -> Row:
+    content = thing.contents.get(modality) or draw_item(thing.key, modality)
+    file = f"{thing.key}.{ENDINGS[modality]}"
+    place = store.write(file, content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    row: Row = dict.fromkeys(CLEANED)
+    row |= {"id": hashlib.sha256(f"{sha256} {file}".encode()).hexdigest(), "source": "folder", "file": file, "part": ""}
+    row |= {"modality": modality, "media_type": MEDIA_TYPES[modality], "licence": "CC0", "attribution": "nobody"}
+    row |= {"sha256": sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
+    row |= {"redactions": 0, "exact_cluster": row["id"], "near_cluster": row["id"]}
+    return row | dict(thing.columns)
+
+
+def make_params(**changes: Any) -> ExtractParams:
+    """The block of `params.yaml` with small features, and `modality__key=value` changed."""
+    block = read_params(ROOT / "params.yaml")["extract"]
+    block["image"] |= {"height": 12, "width": 16}
+    block["audio"] |= {"rate": 8000, "seconds": 0.5, "coefficients": 8, "mels": 16, "fft": 256, "hop": 128}
+    block["text"] |= {"length": 5, "min_count": 1}
+    block["video"] |= {"frames": 3, "height": 12, "width": 16}
+    for name, value in changes.items():
+        *path, key = name.split("__")
+        target = block
+        for part in path:
+            target = target[part]
+        target[key] = value
+    return check_block({"extract": block}, "extract", ExtractParams)
+
+
+def make_run(cache: Path, workers: int = 0, **more: Any) -> RunParams:
+    """The block `run` with a cache."""
+    given = {"memory": "1 GiB", "cache": str(cache), "cache_bytes": CACHE_BYTES, "progress": False}
+    return RunParams.model_validate({"workers": workers, **given, **more})
+
+
+def run_extract(folder: Path, params: ExtractParams, workers: int = 0, **more: Any) -> Outcome:
+    """Run the step on `folder / "data"` and publish what it made; gives its checked outcome. `more` is for `run`."""
+    with open_workspace("extract", folder / "data", make_run(folder / "cache", workers, **more)) as workspace:
+        outcome = extract(params, workspace)
+        outcome.check()
+        publish(workspace, sorted(out.name for out in workspace.work.iterdir()))
+    return outcome
+
+
+def extract_things(
+    folder: Path, things: Sequence[Thing], params: ExtractParams | None = None, workers: int = 0
+) -> Path:
+    """Write a corpus, extract it, and give the folder of the shards."""
+    write_corpus(folder / "data", things)
+    run_extract(folder, params or make_params(), workers)
+    return folder / "data" / SHARDS_FOLDER
+
+
+def read_all(root: Path, split: str = "train") -> dict[str, dict[str, Any]]:
+    """The samples of a split by key."""
+    data = ShardDataset(root, split)
+    return {sample["key"]: sample for sample in (data[number] for number in range(len(data)))}
+
+
+def plan_tasks(folder: Path, params: ExtractParams) -> list[ShardTask]:
+    """The tasks for what the corpus in `folder / "data"` has; shards, and the cache, go below `folder / "work"`."""
+    work = folder / "work"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    workspace = Workspace(folder / "data", work, work / "cache", make_run(work / "cache"))
+    corpus, workers = plan_corpus(params, workspace), ThisProcess()
+    making = Making(corpus, workspace.run, Use())
+    making.compute_missing(workers)
+    (work / SHARDS_FOLDER).mkdir()
+    return list(making.plan_shard_tasks(work / SHARDS_FOLDER, making.write_learned(work / SHARDS_FOLDER, workers)))

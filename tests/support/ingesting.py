@@ -1,0 +1,144 @@
+"""Runs the ingest stage on folders and crawl tables made on the spot, for the tests of ingest."""
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.params import RunParams, check_block
+from pipeline.ingest.params import IngestParams
+from pipeline.ingest.step import ingest
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.blob_store import TarReader, TarStore, read_place
+from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
+from pipeline.tables.drops import Drop, Outcome, Reason
+from pipeline.tables.parquet import read_table, write_dropped, write_table
+
+BLOCK: Mapping[str, Any] = {
+    "root": "inbox",
+    "ignore": [".gitignore"],
+    "text": "whole",
+    "default_language": "en",
+    "languages": None,
+    "page_text": "figcaption",
+    "page_label": "meta[name=kind]",
+    "table": None,
+    "licence": None,
+    "attribution": None,
+    "licences": None,
+    "max_dropped": 1.0,
+}
+
+_runs = itertools.count()
+
+
+def make_params(**changes: Any) -> IngestParams:
+    """The block `ingest:` with `changes`."""
+    return check_block({"ingest": {**BLOCK, **changes}}, "ingest", IngestParams)
+
+
+def make_picture(seed: int = 0) -> bytes:
+    """A small PNG."""
+    import cv2
+
+    picture = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    return bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def write_files(root: Path, files: Mapping[str, bytes | str]) -> Path:
+    """Fill a folder."""
+    for name, content in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    root.mkdir(exist_ok=True)
+    return root
+
+
+@dataclass(frozen=True)
+class Response:
+    """A row of a crawl's table and its bytes; None: it was dropped."""
+
+    url: str
+    body: bytes | str | None = b""
+    page: str | None = None
+    content_type: str | None = None
+    said: Mapping[str, str] | None = None
+
+
+def write_crawl(data: Path, responses: Iterable[Response]) -> None:
+    """`1_crawled` as a crawl would leave it."""
+    folder = data / CRAWLED_FOLDER
+    rows = []
+    with TarStore(folder, CRAWLED_FOLDER, "responses") as store:
+        for number, response in enumerate(sorted(responses, key=lambda response: response.url)):
+            row: dict[str, Any] = dict.fromkeys(CRAWLED)
+            row |= {"url": response.url, "page": response.page, "depth": 0, "detail": "", "status": 200}
+            row |= {"content_type": response.content_type, **(response.said or {})}
+            if response.body is None:
+                row["reason"] = "timeout"
+            else:
+                body = response.body.encode() if isinstance(response.body, str) else response.body
+                place = store.write(str(number), body)
+                row |= {"sha256": hashlib.sha256(body).hexdigest()}
+                row |= {"tar": place.tar, "offset": place.offset, "size": place.size}
+            rows.append(row)
+    write_table(folder / "crawl.parquet", rows, CRAWLED)
+    drops = [Drop(row["url"], Reason.TIMEOUT, row["detail"]) for row in rows if row["reason"]]
+    write_dropped(folder / "dropped.parquet", "crawl", "url", drops)
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """What a run wrote."""
+
+    outcome: Outcome
+    folder: Path
+    data: Path
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of `items.parquet`."""
+        return read_table(self.folder / "items.parquet", ITEMS)
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each file was dropped."""
+        return {drop.key: str(drop.reason) for drop in self.outcome.dropped}
+
+    def read_texts(self) -> dict[tuple[str, str], str]:
+        """The text items by file and part."""
+        with TarReader(self.data) as reader:
+            return {
+                (row["file"], row["part"]): reader.read(read_place(row)).decode()
+                for row in self.rows
+                if row["modality"] == "text"
+            }
+
+    def hash_files(self) -> dict[str, str]:
+        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}
+
+
+def run_ingest(
+    folder: Path,
+    params: IngestParams,
+    responses: Iterable[Response] = (),
+    spoil: Callable[[Path], None] = lambda folder: None,
+) -> Ingest:
+    """One run over `params.root`, relative to `folder`, and a crawl; the ledger's sum is checked. `spoil` gets the data
+    folder before the run."""
+    data = folder / f"run-{next(_runs)}"
+    write_crawl(data, responses)
+    spoil(data)
+    root = folder / params.root
+    if params.root == "inbox":
+        root.mkdir(exist_ok=True)
+    run = RunParams(workers=0, memory="1 GiB", cache=str(folder / "cache"), progress=False)
+    outcome = ingest(params.model_copy(update={"root": os.fspath(root)}), Workspace(data, data, folder / "cache", run))
+    outcome.check()
+    return Ingest(outcome, data / INGESTED_FOLDER, data)

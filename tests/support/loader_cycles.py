@@ -1,0 +1,100 @@
+"""Opens datasets and loaders and leaves them in the middle, again and again, in a process of its own:
+`python -m tests.support.loader_cycles ROOT KIND CYCLES`. Prints as JSON what the process holds, from time to time."""
+
+import gc
+import json
+import multiprocessing
+import os
+import random
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from shardwright import Loader, ShardDataset
+from shardwright.loading.window_reader import Blocks
+from tests.support.loader_sets import Ragged, brighten
+
+BATCH = 24
+MEASUREMENTS = 5
+MARK = f"mp{os.getpid()}"
+"""In the names of the semaphores of this process, so that those of others are not counted."""
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "threads": [{"shuffle": True, "threads": 2}],
+    "blocks": [{"shuffle": "block", "threads": threads, "blocks": Blocks(1 << 18, 2, 2, 2)} for threads in (0, 1, 2)],
+    "caches": [{"shuffle": True, "threads": 2, "cache": cache} for cache in ("memory", "device")],
+    "processes": [{"shuffle": True, "processes": 1}],
+}
+OPTIONS["all but processes"] = [*OPTIONS["threads"], *OPTIONS["blocks"], *OPTIONS["caches"]]
+
+
+class Holder:
+    """Holds itself, so that only the garbage collector ends what it holds."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+        self.itself = self
+
+
+def leave_in_the_middle(root: Path, options: dict[str, Any], rng: random.Random) -> None:
+    """One cycle: whatever is open then is dropped without a word."""
+    data = ShardDataset(root, "train", access=rng.choice(["map", "pread"]))
+    loader = Loader(
+        data.with_transform(brighten) if rng.random() < 0.2 and options.get("cache") is None else data, BATCH, **options
+    )
+    iteration = iter(loader)
+    batches = list(islice(iteration, rng.randrange(len(loader) + 1)))
+    if rng.random() < 0.5:
+        Holder((iteration, batches))
+
+
+def list_children() -> Iterator[str]:
+    """Processes that this one started, but for Python's resource tracker: that is one, and ends with this process."""
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that has been waited for may end just now
+            for pid in (task / "children").read_text().split():
+                if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    yield pid
+
+
+def measure(root: Path) -> dict[str, int]:
+    gc.collect()
+    maps = Path("/proc/self/maps").read_text()
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return {
+        "threads": threading.active_count(),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+        "shared memory": len(list(Path("/dev/shm").glob(f"*{MARK}*"))) + maps.count("/dev/shm/"),
+        "maps of shards": maps.count(str(root)),
+        "children": len(list(list_children())),
+        "resident kB": int(status["VmRSS"].split()[0]),
+    }
+
+
+def run(root: Path, kind: str, cycles: int) -> Iterator[dict[str, int]]:
+    """What is held after a warm-up, and then after each part of the cycles."""
+    rng = random.Random(kind)
+    options = OPTIONS[kind]
+    part = max(1, cycles // MEASUREMENTS)
+    for number in range(cycles + part):
+        leave_in_the_middle(root, options[number % len(options)], rng)
+        if number % part == part - 1:
+            yield measure(root)
+
+
+def main() -> None:
+    root, kind, cycles = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    vars(multiprocessing.current_process())["_config"]["semprefix"] = f"/{MARK}"
+    complaints: list[str] = []
+    sys.unraisablehook = lambda unraisable: complaints.append(repr(unraisable.exc_value))
+    threading.excepthook = lambda arguments: complaints.append(repr(arguments.exc_value))
+    gc.set_threshold(60, 5, 5)  # it runs often, and in any thread
+    list(islice(Loader(Ragged(9), 4, shuffle=True), 1))
+    json.dump({"held": list(run(root, kind, cycles)), "complaints": complaints}, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""PyTorch's own loader with worker processes, after other libraries and ours have had threads at work:
+`python -m tests.support.loader_forks ROOT METHOD TIMES`. Ends with an error where a batch is not what it should be."""
+
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shardwright import Loader, ShardDataset
+
+BATCH = 7
+
+
+def start_threads_of_others() -> None:
+    """Have OpenCV's, Arrow's and PyTorch's own pools begin to work."""
+    import cv2
+    import pyarrow
+    import pyarrow.compute
+    import torch
+
+    cv2.setNumThreads(4)
+    cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.uint8), (31, 31), 0)
+    table = pyarrow.table({"n": np.arange(1_000_000)})
+    assert pyarrow.compute.sum(table["n"]).as_py() == 499_999_500_000
+    torch.set_num_threads(2)
+    assert torch.ones(300, 300).mm(torch.ones(300, 300))[0, 0] == 300
+
+
+def check(root: Path, method: str) -> None:
+    """Fork, or spawn, while a loader of ours is in the middle of an epoch; then read all in the processes."""
+    from torch.utils.data import DataLoader
+
+    with ShardDataset(root, "train") as data:
+        wanted = data.gather(range(len(data)))
+        going = iter(Loader(data, BATCH, shuffle=True, threads=2))
+        next(going)
+        order = np.random.default_rng(0).permutation(len(data)).tolist()
+        source: Any = data  # no subclass of `torch.utils.data.Dataset`, which it need not be
+        loader = DataLoader(source, BATCH, sampler=order, num_workers=2, multiprocessing_context=method)
+        seen = 0
+        for batch in loader:
+            rows = order[seen : seen + BATCH]
+            seen += len(batch["key"])
+            assert batch["key"] == [wanted["key"][row] for row in rows]
+            for name in data.fields:
+                np.testing.assert_array_equal(batch[name].numpy(), wanted[name][rows])
+        assert seen == len(data)
+        assert len(list(islice(going, 100))) == -(-len(data) // BATCH) - 1  # and ours goes on
+
+
+def main() -> None:
+    root, method, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    start_threads_of_others()
+    for _ in range(times):
+        check(root, method)
+    sys.stdout.write(f"{times} times\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Transforms that end badly, at one sample. Processes that the loader starts import this: nothing heavy here."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tests.support.loader_sets import Sample
+
+
+class OddError(Exception):
+    """An error that is pickled, and cannot be read again."""
+
+    def __init__(self, one: int, other: int) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+class Unreadable:
+    """A value that is pickled, and cannot be read again."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, ("no number",)
+
+
+@dataclass(frozen=True)
+class Act:
+    """A transform that adds the number of its process, and does one thing at the sample with this key."""
+
+    what: str = ""
+    key: str = ""
+
+    def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        result = {"n": sample["n"], "pid": os.getpid()}
+        if self.what == "doze":
+            time.sleep(0.05)
+        if sample["key"] == self.key:
+            match self.what:
+                case "hang":
+                    time.sleep(3600)
+                case "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                case "exit":
+                    os._exit(3)
+                case "interrupt":
+                    raise TimeoutError("the data's own")
+                case "odd":
+                    raise OddError(1, 2)
+                case "unreadable":
+                    result["value"] = [Unreadable()]
+        if self.what == "unreadable":
+            result.setdefault("value", [])
+        return result
+
+
+def make_kinds(sample: Sample, rng: np.random.Generator) -> Sample:
+    """A transform that returns all kinds of numbers, also those that NumPy or PyTorch has not."""
+    import torch
+
+    n = int(sample["n"])
+    return {
+        "half": torch.full((3,), n, dtype=torch.bfloat16),
+        "complex": torch.full((2,), complex(n, 1)),
+        "array": np.full(2, n, np.complex64),
+        "unsigned": np.full(2, n, np.uint16),
+        "long": np.full(2, n, np.longdouble),
+        "ragged": [torch.full((n % 3,), n, dtype=torch.bfloat16)],
+    }

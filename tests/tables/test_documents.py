@@ -1,0 +1,83 @@
+"""The JSON files that cross a stage boundary are what their schemas in `schemas/` say, and the schemas say enough."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.step import evaluate
+from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.contracts import EXTRACT_FOLDER, MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
+from pipeline.train.step import train
+from tests.support.factory_extract import ROOT, Thing, extract_things, make_things
+from tests.support.factory_extract import make_params as make_extract_params
+from tests.train.test_train import RUN, make_params
+
+FILES = {
+    "dataset": f"{SHARDS_FOLDER}/dataset.json",
+    "vocabulary": f"{SHARDS_FOLDER}/vocabulary.json",
+    "extract_record": f"{EXTRACT_FOLDER}/extract_record.json",
+    "model": f"{MODEL_FOLDER}/model.json",
+    "metrics": f"{REPORT_FOLDER}/metrics.json",
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages from extract on make of a few things, one of which has no sound."""
+    folder = tmp_path_factory.mktemp("made")
+    extract_things(folder, [*make_things(12), Thing("silent", modalities=("image", "text"))])
+    workspace = Workspace(folder / "data", folder / "data", folder / "cache", RUN)
+    train(make_params(epochs=1), workspace)
+    evaluate(EvaluateParams(split="test", batch_size=8, worst=2), workspace)
+    return folder / "data"
+
+
+def read(data: Path, name: str) -> Any:
+    return json.loads((data / FILES[name]).read_bytes())
+
+
+def build_validator(name: str) -> jsonschema.Draft202012Validator:
+    schema: Mapping[str, Any] = json.loads((ROOT / "schemas" / f"{name}.schema.json").read_text())
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_a_stage_writes_is_what_its_schema_says(data: Path, name: str) -> None:
+    build_validator(name).validate(read(data, name))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_key_too_many_or_too_few_is_noticed(data: Path, name: str) -> None:
+    validator, document = build_validator(name), read(data, name)
+    assert not validator.is_valid(document | {"unknown": 1})
+    optional = (
+        {"classes", "vocabulary", "statistics", "extract", "sources", "sources_hash"} if name == "dataset" else ()
+    )
+    for key in document.keys() - set(optional):
+        assert not validator.is_valid({k: v for k, v in document.items() if k != key}), key
+
+
+def test_a_dataset_with_jpeg_files_is_what_its_schema_says(tmp_path: Path) -> None:
+    root = extract_things(tmp_path, make_things(4, modalities=("image",)), make_extract_params(image__store="jpeg"))
+    document = json.loads((root / "dataset.json").read_bytes())
+    assert document["version"] == 2
+    build_validator("dataset").validate(document)
+    assert not build_validator("dataset").is_valid(document | {"version": 3})
+
+
+def test_wrong_values_are_noticed(data: Path) -> None:
+    manifest, metrics = read(data, "dataset"), read(data, "metrics")
+    shard = manifest["splits"]["train"]["shards"][0]
+    assert build_validator("dataset").is_valid(manifest)
+    for part, value in (("bytes", "many"), ("sha256", None)):
+        kept = shard[part]
+        shard[part] = value
+        assert not build_validator("dataset").is_valid(manifest)
+        shard[part] = kept
+    assert not build_validator("metrics").is_valid(metrics | {"accuracy": 1.5})
+    assert build_validator("metrics").is_valid(metrics | {"accuracy": None})

@@ -1,0 +1,97 @@
+"""Any subset of the modalities goes the whole way, from files to metrics."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.tables.contracts import MODALITIES
+from tests.support.factory_video import write_with_opencv
+from tests.support.running import edit_params, run_stages
+
+ENDINGS = {"image": "png", "audio": "wav", "text": "txt", "video": "avi"}
+STILL = ("image", "audio", "text")
+SUBSETS = [*(subset for n in (1, 2, 3) for subset in itertools.combinations(STILL, n)), ("video",), MODALITIES]
+THINGS = 48
+
+
+def write_image(path: Path, label: int, draw: np.random.Generator) -> None:
+    import cv2
+
+    picture = draw.integers(0, 120, (24, 24, 3), dtype=np.uint8)
+    picture[..., label] += 120
+    assert cv2.imwrite(str(path), picture)
+
+
+def write_audio(path: Path, label: int, draw: np.random.Generator) -> None:
+    import soundfile
+
+    time = np.arange(4000) / 8000
+    tone = np.sin(2 * np.pi * (300 + 500 * label) * time) + draw.normal(0, 0.05, len(time))
+    soundfile.write(path, 0.3 * tone, 8000)
+
+
+def write_text(path: Path, label: int, draw: np.random.Generator) -> None:
+    words = [["low", "dark", "red"], ["high", "bright", "green"]][label]
+    first, second = words[draw.integers(3)], words[draw.integers(3)]
+    path.write_text(f"a {first} thing beside {second} number {draw.integers(10**6)}")
+
+
+def write_video(path: Path, label: int, draw: np.random.Generator) -> None:
+    frames = []
+    for _ in range(4):
+        frame = draw.integers(0, 120, (24, 24, 3), dtype=np.uint8)
+        frame[..., label] += 120
+        frames.append(frame)
+    write_with_opencv(path, frames, "MJPG")
+
+
+WRITERS = {"image": write_image, "audio": write_audio, "text": write_text, "video": write_video}
+
+
+def make_corpus(folder: Path, modalities: tuple[str, ...]) -> None:
+    """Files named `<label>_<group>_<number>.<ending>`: label and group come from the name."""
+    folder.mkdir()
+    for number in range(THINGS):
+        label = number % 2
+        for modality in modalities:
+            path = folder / f"{['low', 'high'][label]}_g{number // 3}_{number}.{ENDINGS[modality]}"
+            WRITERS[modality](path, label, np.random.default_rng([number, ord(modality[0])]))
+
+
+def choose(modalities: tuple[str, ...], root: Path) -> dict[str, Any]:
+    pattern = r"(?P<key>(?P<label>[a-z]+)_(?P<group>g\d+)_\d+)\.{}"
+    rules = {m: {"required": True, "pattern": pattern.format(ENDINGS[m]), "part": None} for m in modalities}
+    return edit_params(
+        crawl__start=[], ingest__root=str(root), align__by="pattern", align__label="path", align__modalities=rules,
+        extract__image__height=16, extract__image__width=16, extract__audio__seconds=0.5, extract__text__min_count=1,
+        extract__video__frames=2, extract__video__height=16, extract__video__width=16,
+        train__modalities=list(modalities), train__epochs=2, train__batch_size=8, evaluate__worst=2,
+    )  # fmt: skip
+
+
+JPEG, HALVES = {"store": "jpeg"}, {"dtype": "float16"}
+
+
+@pytest.mark.parametrize(("stored", "reader"), [(JPEG, "shardwright"), (JPEG, "webdataset"), (HALVES, "shardwright")])
+def test_pictures_in_any_form_go_the_whole_way(stored: dict[str, str], reader: str, tmp_path: Path) -> None:
+    make_corpus(tmp_path / "files", ("image",))
+    params = choose(("image",), tmp_path / "files")
+    params["extract"]["image"] |= stored
+    params["train"] |= {"reader": reader, "epochs": 1}
+    run_stages(params, tmp_path)
+    metrics = json.loads((tmp_path / "data/7_report/metrics.json").read_text())
+    assert 0 <= metrics["macro_f1"] <= 1
+
+
+@pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)
+def test_the_whole_way(modalities: tuple[str, ...], tmp_path: Path) -> None:
+    make_corpus(tmp_path / "files", modalities)
+    outcomes = run_stages(choose(modalities, tmp_path / "files"), tmp_path)
+    assert outcomes["ingest"].kept == THINGS * len(modalities)
+    assert outcomes["extract"].kept == THINGS
+    metrics = json.loads((tmp_path / "data/7_report/metrics.json").read_text())
+    assert 0 <= metrics["macro_f1"] <= 1

@@ -1,0 +1,380 @@
+"""The contract of encoders and fusions, one test for all that the tables name; readers; checkpoints; scores."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis.extra import numpy as hnp
+from torch import Tensor
+
+from pipeline.errors import InputError
+from pipeline.models import scores
+from pipeline.models.batches import READERS, Order, open_split, read_batches
+from pipeline.models.checkpoint import BEST, RECORD_NAME, ModelRecord, load_model, write_record, write_weights
+from pipeline.models.determinism import hold_deterministic
+from pipeline.models.encoders.table import ENCODERS
+from pipeline.models.fusions import FUSIONS
+from pipeline.models.inputs import Input, read_inputs
+from pipeline.models.model import Architecture, Model
+from pipeline.train.params import EncoderParams, TrainParams
+from shardwright import ShardDataset, read_manifest
+from shardwright.format.canonical_json import encode_canonical, hash_canonical
+from tests.support.factory_shards import WORDS, Toy, make_shards
+
+MODALITIES = tuple(ENCODERS)
+CHOICES = [(modality, name) for modality, table in ENCODERS.items() for name in table]
+FIRST = {modality: next(iter(table)) for modality, table in ENCODERS.items()}
+
+INPUTS = {
+    "image": Input("image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
+    "audio": Input("audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
+    "text": Input("text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
+    "video": Input("video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Threads that wait for a core in a loop take it from the others: tests of small models get 10 times slower."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_batch(size: int, seed: int = 0) -> dict[str, Tensor]:
+    """Samples with different lengths; each lacks a modality or none."""
+    draw = torch.Generator().manual_seed(seed)
+    present = torch.ones(size, len(MODALITIES), dtype=torch.uint8)
+    present[torch.arange(size), torch.arange(size) % 4 % len(MODALITIES)] = (torch.arange(size) % 4 == 3).to(
+        torch.uint8
+    )
+    return {
+        "image": torch.randint(0, 256, (size, 16, 16, 3), dtype=torch.uint8, generator=draw),
+        "mfcc": torch.randn(size, 20, 8, generator=draw),
+        "mfcc_length": torch.randint(1, 21, (size,), dtype=torch.int32, generator=draw),
+        "tokens": torch.randint(0, len(WORDS), (size, 6), dtype=torch.int32, generator=draw),
+        "tokens_length": torch.randint(1, 7, (size,), dtype=torch.int32, generator=draw),
+        "video": torch.randint(0, 256, (size, 3, 16, 16, 3), dtype=torch.uint8, generator=draw),
+        **{f"{name}_present": present[:, number] for number, name in enumerate(MODALITIES)},
+    }
+
+
+def make_model(fusion: str = "concat", encoders: dict[str, str] | None = None, seed: int = 0) -> Model:
+    torch.manual_seed(seed)
+    inputs = tuple(INPUTS[modality] for modality in MODALITIES)
+    return Model(Architecture(inputs, {**FIRST, **(encoders or {})}, 12, fusion, 0.0, 5)).eval()
+
+
+def test_params_and_tables_name_the_same_things() -> None:
+    for modality, table in ENCODERS.items():
+        assert get_args(EncoderParams.model_fields[modality].annotation) == tuple(table)
+    assert get_args(TrainParams.model_fields["fusion"].annotation) == tuple(FUSIONS)
+    assert get_args(TrainParams.model_fields["reader"].annotation) == tuple(READERS)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_each_fusion_teaches_every_parameter(fusion: str) -> None:
+    check_gradients(make_model(fusion))
+
+
+@pytest.mark.parametrize(("modality", "name"), CHOICES)
+def test_each_encoder_teaches_every_parameter(modality: str, name: str) -> None:
+    check_gradients(make_model(encoders={modality: name}))
+
+
+def check_gradients(model: Model) -> None:
+    batch = make_batch(64)
+    torch.nn.functional.cross_entropy(model(batch), torch.arange(64) % 5).backward()  # type: ignore[no-untyped-call]
+    untaught = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert not untaught
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("hidden", MODALITIES)
+def test_what_is_not_present_changes_no_bit(fusion: str, hidden: str) -> None:
+    model = make_model(fusion)
+    batch = make_batch(8)
+    batch[f"{hidden}_present"] = torch.zeros(8, dtype=torch.uint8)
+    other = batch | {INPUTS[hidden].field: make_batch(8, seed=1)[INPUTS[hidden].field]}
+    if hidden == "audio":
+        other["mfcc"] = other["mfcc"] * float("nan")
+    assert torch.equal(model(batch), model(other))
+    embeddings = model.embed(batch)
+    spoilt = embeddings | {hidden: torch.full_like(embeddings[hidden], float("nan"))}
+    present = model.find_present(batch)
+    assert torch.equal(model.classify(embeddings, present), model.classify(spoilt, present))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_present_can_be_narrowed(fusion: str) -> None:
+    model, batch = make_model(fusion), make_batch(8)
+    only_image = torch.tensor([name == "image" for name in MODALITIES])
+    narrowed = model(batch, model.find_present(batch) & only_image)
+    lacking = batch | {f"{name}_present": torch.zeros(8, dtype=torch.uint8) for name in MODALITIES[1:]}
+    assert torch.equal(narrowed, model(lacking))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_sample_without_any_modality_is_told_something(fusion: str) -> None:
+    model, batch = make_model(fusion), make_batch(4)
+    logits = model(batch, torch.zeros(4, len(MODALITIES), dtype=torch.bool))
+    assert logits.isfinite().all()
+    assert torch.equal(logits, logits[:1].expand(4, 5))
+
+
+def test_mean_does_not_ask_for_an_order() -> None:
+    fusion, values = FUSIONS["mean"](3, 12), torch.randn(4, 3, 12)
+    present = torch.ones(4, 3, dtype=torch.bool)
+    torch.testing.assert_close(fusion(values, present), fusion(values.flip(1), present))
+
+
+@pytest.mark.parametrize(("modality", "name"), CHOICES)
+def test_samples_of_a_batch_do_not_meet(modality: str, name: str) -> None:
+    model, batch = make_model(encoders={modality: name}), make_batch(6)
+    together = model.embed(batch)[modality]
+    alone = [model.embed({field: values[row : row + 1] for field, values in batch.items()}) for row in range(6)]
+    torch.testing.assert_close(together, torch.cat([part[modality] for part in alone]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("modality", "name"), [choice for choice in CHOICES if INPUTS[choice[0]].length])
+def test_padding_is_not_seen(modality: str, name: str) -> None:
+    source = INPUTS[modality]
+    model, batch = make_model(encoders={modality: name}), make_batch(6)
+    lengths = batch[source.length or ""]
+    padding = torch.arange(source.shape[0]) >= lengths[:, None]
+    spoilt = batch[source.field].clone()
+    spoilt[padding] = torch.tensor(7, dtype=spoilt.dtype)
+    expected = model.embed(batch)[modality]
+    assert torch.equal(expected, model.embed(batch | {source.field: spoilt})[modality])
+    if name != "transformer":  # its places end where the field ends
+        longer = torch.cat([batch[source.field], spoilt], dim=1)
+        torch.testing.assert_close(expected, model.embed(batch | {source.field: longer})[modality])
+
+
+@pytest.mark.parametrize(("modality", "name"), [choice for choice in CHOICES if INPUTS[choice[0]].length])
+def test_length_zero_is_finite_and_so_are_its_gradients(modality: str, name: str) -> None:
+    model, batch = make_model(encoders={modality: name}), make_batch(4)
+    batch[INPUTS[modality].length or ""] = torch.zeros(4, dtype=torch.int32)
+    embedding = model.embed(batch)[modality]
+    assert embedding.isfinite().all()
+    embedding.square().sum().backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize(("modality", "name"), CHOICES)
+def test_a_saved_model_is_the_same_model(fusion: str, modality: str, name: str, tmp_path: Path) -> None:
+    model, batch = make_model(fusion, {modality: name}), make_batch(4)
+    architecture = Architecture(model.inputs, {**FIRST, modality: name}, 12, fusion, 0.0, 5)
+    record = make_record(architecture, {BEST: write_weights(tmp_path / BEST, model.state_dict())})
+    write_record(tmp_path, record)
+    loaded, read = load_model(tmp_path)
+    assert read == record
+    assert torch.equal(loaded(batch), model(batch))
+
+
+def make_record(architecture: Architecture, weights: dict[str, str]) -> ModelRecord:
+    nothing: dict[str, Any] = {}
+    return ModelRecord(
+        architecture, ("a", "b"), "0" * 64, nothing, nothing, tuple(WORDS), nothing, {"epoch": 1}, {}, weights
+    )
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    model = make_model()
+    architecture = Architecture(model.inputs, FIRST, 12, "concat", 0.0, 5)
+    write_record(tmp_path, make_record(architecture, {BEST: write_weights(tmp_path / BEST, model.state_dict())}))
+    content = bytearray((tmp_path / BEST).read_bytes())
+    content[-1] ^= 1
+    (tmp_path / BEST).write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"best\.safetensors is damaged"):
+        load_model(tmp_path)
+
+
+def edit_record(folder: Path, **changes: Any) -> None:
+    """Change `model.json`, with the hash that goes with it."""
+    document = json.loads((folder / RECORD_NAME).read_bytes()) | changes
+    document.pop("hash")
+    (folder / RECORD_NAME).write_bytes(encode_canonical(document | {"hash": hash_canonical(document)}))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model's folder, for reading only."""
+    folder, model = tmp_path_factory.mktemp("saved"), make_model()
+    architecture = Architecture(model.inputs, FIRST, 12, "concat", 0.0, 5)
+    write_record(folder, make_record(architecture, {BEST: write_weights(folder / BEST, model.state_dict())}))
+    return folder
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_one_flipped_bit_in_a_model_is_found(saved: Path, data: st.DataObject) -> None:
+    path = saved / data.draw(st.sampled_from((RECORD_NAME, BEST)))
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[data.draw(st.integers(0, len(content) - 2))] ^= 1 << data.draw(st.integers(0, 7))
+    try:
+        path.write_bytes(flipped)
+        with pytest.raises(InputError):
+            load_model(saved)
+    finally:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"version": 2}, "not a model of this version"),
+        ({"extra": 1}, "unknown keys"),
+        ({"classes": "ab"}, "the model.classes is 'ab'"),
+        ({"architecture": {"inputs": []}}, "the model.architecture: missing keys"),
+        ({"weights": {}}, "is damaged"),
+    ],
+)
+def test_a_record_that_is_none_is_refused(saved: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    edit_record(folder, **changes)
+    with pytest.raises(InputError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("change", [{"width": 16}, {"fusion": "nothing"}, {"encoders": {}}, {"classes": 4}])
+def test_weights_of_another_model_are_refused(saved: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    folder = Path(shutil.copytree(saved, tmp_path / "model"))
+    edit_record(folder, architecture=json.loads((folder / RECORD_NAME).read_bytes())["architecture"] | change)
+    with pytest.raises(InputError, match="do not fit"):
+        load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shards(tmp_path_factory.mktemp("shards"), Toy(train=23, missing=("audio",)))
+
+
+@pytest.fixture
+def data(shards: Path) -> ShardDataset:
+    return ShardDataset(shards, "train")
+
+
+def assert_same_batches(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        assert list(one) == list(other)
+        assert one["key"] == other["key"]
+        for name in one.keys() - {"key"}:
+            assert one[name].dtype == other[name].dtype, name
+            assert torch.equal(one[name], other[name]), name
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 100])
+def test_readers_give_the_same_batches_in_reading_order(data: ShardDataset, batch_size: int) -> None:
+    ours, theirs = (list(read_batches(name, data, Order(batch_size))) for name in ("shardwright", "webdataset"))
+    assert_same_batches(ours, theirs)
+    assert [key for batch in ours for key in batch["key"]] == [data[row]["key"] for row in range(len(data))]
+    assert list(ours[0]) == ["key", *data.fields, "valid"]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_shuffled_is_a_function_of_seed_and_epoch(data: ShardDataset, reader: str) -> None:
+    def read(seed: int, epoch: int) -> list[dict[str, Any]]:
+        return list(read_batches(reader, data, Order(4, shuffle=True, seed=seed, epoch=epoch)))
+
+    first = read(0, 0)
+    assert_same_batches(first, read(0, 0))
+    orders = [[key for batch in read(*at) for key in batch["key"]] for at in ((0, 0), (0, 1), (1, 0))]
+    assert len({tuple(order) for order in orders}) == 3
+    assert all(sorted(order) == sorted(orders[0]) and len(set(order)) == len(data) for order in orders)
+
+
+def test_a_shard_that_was_cut_is_no_shorter_epoch(tmp_path: Path) -> None:
+    root = make_shards(tmp_path, Toy(train=14))
+    data = ShardDataset(root, "train")
+    shard = data.manifest.splits["train"].shards[1]
+    path = root / "train" / shard.name
+    path.rename(tmp_path / "whole.tar")
+    path.write_bytes((tmp_path / "whole.tar").read_bytes()[: -(shard.bytes // shard.samples) - 1024] + bytes(1024))
+    with pytest.raises(InputError, match="webdataset found 13 samples, the manifest has 14"):
+        list(read_batches("webdataset", data, Order(4)))
+
+
+def test_a_split_without_samples_is_none(shards: Path, tmp_path: Path) -> None:
+    assert open_split(shards, "no_such_split") is None
+    with pytest.raises(InputError, match="has no dataset"):
+        open_split(tmp_path, "train")
+
+
+def test_inputs_are_read_from_the_manifest(shards: Path) -> None:
+    image, audio, text = read_inputs(shards, read_manifest(shards), ("image", "audio", "text"))
+    assert (image.shape, image.mean, image.present) == ((16, 16, 3), (60.0,) * 3, None)
+    assert (audio.field, audio.length, audio.present) == ("mfcc", "mfcc_length", "audio_present")
+    assert (text.words, text.mean) == (len(WORDS), ())
+    bare = replace(read_manifest(shards), vocabulary=None)
+    with pytest.raises(InputError, match="no vocabulary"):
+        read_inputs(shards, bare, ("text",))
+
+
+def test_an_edited_vocabulary_is_refused(shards: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(shards, tmp_path / "shards"))
+    path = root / "vocabulary.json"
+    path.write_bytes(path.read_bytes().replace(b"word3", b"word2"))
+    with pytest.raises(InputError, match=r"vocabulary\.json is damaged"):
+        read_inputs(root, read_manifest(root), ["text"])
+    path.unlink()
+    with pytest.raises(InputError, match=r"vocabulary\.json is missing"):
+        read_inputs(root, read_manifest(root), ["text"])
+
+
+def test_determinism_is_held_and_let_go() -> None:
+    before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), torch.random.get_rng_state())
+    draws = []
+    for _ in range(2):
+        with hold_deterministic(seed=3, threads=1):
+            assert torch.are_deterministic_algorithms_enabled()
+            assert torch.get_num_threads() == 1
+            draws.append(torch.rand(4))
+    assert torch.equal(*draws)
+    assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before[:2]
+    assert torch.equal(torch.random.get_rng_state(), before[2])
+
+
+@st.composite
+def draw_truth_and_prediction(draw: st.DrawFn) -> tuple[scores.Counts, scores.Counts, int]:
+    classes, samples = draw(st.integers(1, 6)), draw(st.integers(1, 40))
+    numbers = hnp.arrays(np.int64, samples, elements=st.integers(0, classes - 1))
+    return draw(numbers), draw(numbers), classes
+
+
+@given(draw_truth_and_prediction())
+@settings(max_examples=60)
+def test_scores_are_those_counted_by_hand(drawn: tuple[scores.Counts, scores.Counts, int]) -> None:
+    truth, predicted, classes = drawn
+    tally = scores.Tally.from_confusion(scores.count_confusion(truth, predicted, classes))
+    assert scores.find_accuracy(tally) == pytest.approx(np.mean(truth == predicted))
+    by_hand = {}
+    for number in sorted(set(truth.tolist())):
+        hits = sum(t == p == number for t, p in zip(truth, predicted, strict=True))
+        precision = hits / max(1, sum(predicted == number))
+        recall = hits / sum(truth == number)
+        by_hand[number] = (precision, recall, 2 * precision * recall / (precision + recall) if hits else 0.0)
+    support = [sum(truth == number) for number in by_hand]
+    finds = (scores.find_precision, scores.find_recall, scores.find_f1)
+    for score, find in enumerate(finds):
+        values = [found[score] for found in by_hand.values()]
+        assert scores.find_macro(find(tally), tally) == pytest.approx(np.mean(values))
+        assert scores.find_weighted(find(tally), tally) == pytest.approx(np.average(values, weights=support))
+
+
+def test_scores_of_nothing_are_not_defined() -> None:
+    tally = scores.Tally.from_confusion(np.zeros((3, 3), np.int64))
+    assert np.isnan([scores.find_accuracy(tally), scores.find_macro(scores.find_f1(tally), tally)]).all()
