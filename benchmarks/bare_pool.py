@@ -18,7 +18,7 @@ from benchmarks.apart import write_outcome
 from pipeline.config.params import check_block, read_params
 from pipeline.extract.aligned_samples import Tables, read_corpus
 from pipeline.extract.params import ExtractParams
-from pipeline.modalities.modality import Item
+from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.blob_store import TarReader
 
@@ -31,12 +31,12 @@ def extract_samples(rows: range, data: Path, tables: Tables, params: ExtractPara
     with TarReader(data) as reader:
         for sample in tables.read_samples(rows):
             for name, part in sample.parts.items():
-                item = Item(reader.read(part.place), part.media_type, part.orientation, part.start, part.end)
+                item = MediaItem(reader.read(part.place), part.media_type, part.orientation, part.start, part.end)
                 extract_item(item, name, getattr(params, name))
     return len(rows)
 
 
-def extract_item(item: Item, name: str, params: Any) -> Any:
+def extract_item(item: MediaItem, name: str, params: Any) -> Any:
     """What the pipeline keeps of an item."""
     modality = MODALITIES[name]
     if modality.learning is not None:

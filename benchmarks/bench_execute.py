@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from pipeline.config.params import RunParams
-from pipeline.runtime.executor import open_workers
+from pipeline.runtime.executor import open_executor
 from tests.support.clusters import list_children
 
 Runner = Callable[[Sequence[float]], object]
@@ -36,7 +36,7 @@ def spin(seconds: float) -> float:
 @contextmanager
 def open_ours(workers: int) -> Iterator[Runner]:
     run = RunParams(workers=workers, memory="1 GiB", cache=".cache", progress=False)
-    with open_workers(run, 10**6) as opened:
+    with open_executor(run, 10**6) as opened:
         yield lambda tasks: deque(opened.run_tasks(spin, tasks), maxlen=0)
 
 

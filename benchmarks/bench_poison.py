@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cache.object_store import Objects
+from pipeline.cache.object_store import ObjectStore
 from pipeline.clean.check_items import MAX_ITEMS, MIN_TASKS
 from pipeline.config.params import RunParams
 from pipeline.runtime.executor import run_tasks
@@ -66,7 +66,7 @@ def time_run(kinds: Sequence[str], count: int, cache: Path, options: argparse.Na
         if kind in POISONS
     }
     assert found == wanted, (found, wanted)
-    objects = Objects(cache, cache / "work")
+    objects = ObjectStore(cache, cache / "work")
     kept = [len(objects.read_rows(result.pack).entries) for result in results.values() if result.pack is not None]
     assert sum(kept) == count - len(wanted), (kept, count, len(wanted))
     return seconds

@@ -12,14 +12,14 @@ from typing import Any
 from pipeline.cache.pack_index import DamagedError, Entry
 from pipeline.cache.verdicts import decode_rejection, encode_rejection
 from pipeline.config.params import Params
-from pipeline.modalities.modality import Fingerprint, Modality
+from pipeline.modalities.modality import Modality, PerceptualHash
 from pipeline.tables.drops import Rejection
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import decode_json, encode_canonical
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What is known of an item that is fit for use: of its cleaned bytes the sha256, the size, and whether they differ
     from those that came in; the columns of the cleaned table that it fills; its fingerprint; the passages redacted."""
 
@@ -27,12 +27,12 @@ class Finding:
     size: int
     rewritten: bool
     facts: Mapping[str, int]
-    look: Fingerprint
+    look: PerceptualHash
     redactions: int
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
+class CheckedBytes:
     """An item's bytes as they came in, with their sha256."""
 
     data: bytes
@@ -40,7 +40,7 @@ class Raw:
     media_type: str
 
 
-def compute_check(modality: Modality[Any, Any], raw: Raw, params: Params, fingerprint: bytes) -> list[Entry]:
+def compute_check(modality: Modality[Any, Any], raw: CheckedBytes, params: Params, fingerprint: bytes) -> list[Entry]:
     """Check an item: the entry of the verdict, and, where they changed, that of the cleaned bytes."""
     checked = modality.check(raw.data, raw.media_type, params)
     if isinstance(checked, Rejection):
@@ -63,7 +63,7 @@ def hash_data(fingerprint: bytes) -> bytes:
     return hashlib.sha256(b"cleaned bytes" + fingerprint).digest()
 
 
-def decode_check(entry: Entry) -> Finding | Rejection:
+def decode_check(entry: Entry) -> CheckResult | Rejection:
     """The verdict of an entry.
 
     Raises:
@@ -74,12 +74,12 @@ def decode_check(entry: Entry) -> Finding | Rejection:
     try:
         known, thumbnail = entry.pieces
         found = decode_json(known)
-        return Finding(
+        return CheckResult(
             bytes.fromhex(found["sha256"]),
             found["size"],
             found["rewritten"],
             found["facts"],
-            Fingerprint(found["bits"], thumbnail),
+            PerceptualHash(found["bits"], thumbnail),
             found["redactions"],
         )
     except (FormatError, KeyError, TypeError, ValueError) as error:

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
-from pipeline.cache.lookup import Placed
-from pipeline.cache.object_store import Objects
-from pipeline.cache.pack_index import DamagedError, Entry, Rows
+from pipeline.cache.lookup import EntryLocations
+from pipeline.cache.object_store import ObjectStore
+from pipeline.cache.pack_index import DamagedError, Entry, PackIndex
 
 MAX_OPEN = 64
 """Objects that are open at a time. A shard is made of two or three, or of some tens once its params changed."""
@@ -17,9 +17,9 @@ MAX_OPEN = 64
 class EntryReader:
     """Reads entries of any objects; a context manager."""
 
-    def __init__(self, objects: Objects) -> None:
+    def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
-        self._open: OrderedDict[str, tuple[int, Rows]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[int, PackIndex]] = OrderedDict()
 
     def read(self, name: str, row: int, fingerprint: bytes) -> Entry:
         """Entry number `row` of the object `name`, which must be the one of this fingerprint.
@@ -43,14 +43,14 @@ class EntryReader:
             raise DamagedError
         return Entry(fingerprint, pieces, rejected)
 
-    def read_placed(self, placed: Placed, at: int) -> Entry | None:
+    def read_placed(self, placed: EntryLocations, at: int) -> Entry | None:
         """The entry at place `at`; None where it is in no object.
 
         Raises:
             DamagedError: it is not as it was written, or not there any more.
         """
         name = placed.find_object(at)
-        return None if name is None else self.read(name, int(placed.rows[at]), placed.read_print(at))
+        return None if name is None else self.read(name, int(placed.rows[at]), placed.encode_key(at))
 
     def close(self) -> None:
         """Close what is open."""
@@ -65,7 +65,7 @@ class EntryReader:
     ) -> None:
         self.close()
 
-    def _open_object(self, name: str) -> tuple[int, Rows]:
+    def _open_object(self, name: str) -> tuple[int, PackIndex]:
         if name in self._open:
             self._open.move_to_end(name)
             return self._open[name]

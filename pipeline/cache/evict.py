@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.cache.entry_reader import EntryReader
-from pipeline.cache.lookup import Fingerprints, match, split_prints
-from pipeline.cache.object_store import PACK, ROWS, Objects
-from pipeline.cache.pack_index import DamagedError, Entry, Rows
+from pipeline.cache.lookup import CacheKeys, match, split_keys
+from pipeline.cache.object_store import PACK, ROWS, ObjectStore
+from pipeline.cache.pack_index import DamagedError, Entry, PackIndex
 
 MAX_PACK_BYTES = 4 << 20
 MAX_PACK_ENTRIES = 1 << 13
@@ -26,7 +26,7 @@ SMALL_BYTES = 1 << 20
 
 
 @dataclass
-class Use:
+class ObjectUse:
     """What a run did with the cache.
 
     Attributes:
@@ -40,7 +40,7 @@ class Use:
     damaged: set[str] = field(default_factory=set)
 
 
-def prune(objects: Objects, use: Use, limit: int) -> int:
+def evict(objects: ObjectStore, use: ObjectUse, limit: int) -> int:
     """Remove what is of no use, then what was used longest ago until `limit` bytes are kept.
 
     Gives how many bytes of what this run used had to go; 0, having done nothing, where another stage is at work.
@@ -55,7 +55,7 @@ def prune(objects: Objects, use: Use, limit: int) -> int:
         return sum(size for name, size in _remove_oldest(objects, limit) if name in kept)
 
 
-def _remove_strays(objects: Objects) -> None:
+def _remove_strays(objects: ObjectStore) -> None:
     """Objects without rows, and rows without their object: of runs that were killed."""
     names = {path.name for path in objects.folder.iterdir() if path.name[0] != "."}
     whole = {name for name in names if f"{name}{ROWS}" in names}
@@ -63,10 +63,10 @@ def _remove_strays(objects: Objects) -> None:
         objects.remove(name)
 
 
-def _merge_packs(objects: Objects, use: Use) -> set[str]:
+def _merge_packs(objects: ObjectStore, use: ObjectUse) -> set[str]:
     """Remove what stands elsewhere; gives the objects that are left of those that the run wanted something of."""
     have = _collect_prints(objects, use.published)
-    kept, waiting = set(), dict[str, Fingerprints]()
+    kept, waiting = set(), dict[str, CacheKeys]()
     superseded = False
     for name in sorted((use.touched | use.damaged) - use.published):
         try:
@@ -90,7 +90,7 @@ def _merge_packs(objects: Objects, use: Use) -> set[str]:
     return kept | set(waiting)
 
 
-def _collect_prints(objects: Objects, names: Iterable[str]) -> Fingerprints:
+def _collect_prints(objects: ObjectStore, names: Iterable[str]) -> CacheKeys:
     """The fingerprints of all entries of these objects, sorted; one that is in several is there several times."""
     prints = bytearray()
     for name in sorted(names):
@@ -101,7 +101,7 @@ def _collect_prints(objects: Objects, names: Iterable[str]) -> Fingerprints:
     return joined
 
 
-def _find_left(rows: Rows, have: Fingerprints) -> Fingerprints:
+def _find_left(rows: PackIndex, have: CacheKeys) -> CacheKeys:
     """The fingerprints of an object that are in no published one."""
     prints = np.ascontiguousarray(rows.entries["fingerprint"])
     left = np.ones(len(prints), bool)
@@ -109,7 +109,7 @@ def _find_left(rows: Rows, have: Fingerprints) -> Fingerprints:
     return prints[left]
 
 
-def _is_waste(rows: Rows, left: Fingerprints) -> bool:
+def _is_waste(rows: PackIndex, left: CacheKeys) -> bool:
     """Whether a pack is small and has room, or most of its bytes stand elsewhere."""
     if rows.size < SMALL_BYTES and len(rows.entries) < MAX_PACK_ENTRIES:
         return True
@@ -118,7 +118,7 @@ def _is_waste(rows: Rows, left: Fingerprints) -> bool:
     return 2 * sum(sizes) < rows.size
 
 
-def _write_packs(objects: Objects, waiting: dict[str, Fingerprints]) -> Iterator[str]:
+def _write_packs(objects: ObjectStore, waiting: dict[str, CacheKeys]) -> Iterator[str]:
     """Write what is left of these objects, as far as it is whole, into as few packs as can be; gives their names."""
     batch: dict[bytes, Entry] = {}
     size = 0
@@ -138,19 +138,19 @@ def _write_packs(objects: Objects, waiting: dict[str, Fingerprints]) -> Iterator
         yield objects.write_pack(list(batch.values()))
 
 
-def _find_rows(rows: Rows, prints: Fingerprints) -> Iterator[tuple[int, bytes]]:
+def _find_rows(rows: PackIndex, prints: CacheKeys) -> Iterator[tuple[int, bytes]]:
     """Where the entries of these fingerprints stand among the rows of their object."""
     places = np.searchsorted(rows.entries["fingerprint"], prints)
-    yield from zip(places.tolist(), split_prints(prints), strict=True)
+    yield from zip(places.tolist(), split_keys(prints), strict=True)
 
 
-def _touch(objects: Objects, name: str) -> None:
+def _touch(objects: ObjectStore, name: str) -> None:
     """Note that an object was used: by the time of its rows, for the object itself may be an output's second name."""
     with suppress(FileNotFoundError):
         os.utime(objects.folder / f"{name}{ROWS}")
 
 
-def _remove_oldest(objects: Objects, limit: int) -> Iterator[tuple[str, int]]:
+def _remove_oldest(objects: ObjectStore, limit: int) -> Iterator[tuple[str, int]]:
     """Remove objects until those that are left have at most `limit` bytes; gives the names and sizes of the others."""
     sizes, times = {}, {}
     for name in objects.list_names():

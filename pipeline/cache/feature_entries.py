@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.cache.pack_index import DamagedError, Entry
 from pipeline.cache.verdicts import encode_rejection
 from pipeline.config.params import Params
-from pipeline.modalities.modality import Item, Modality, Value
+from pipeline.modalities.modality import MediaItem, Modality, Value
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import decode_json, encode_canonical
@@ -24,7 +24,7 @@ Fields = Mapping[str, Field]
 
 
 def compute_entry(
-    modality: Modality[Any, Any], item: Item, params: Params, fields: Fields, fingerprint: bytes
+    modality: Modality[Any, Any], item: MediaItem, params: Params, fields: Fields, fingerprint: bytes
 ) -> Entry:
     """Compute what is kept of an item: its arrays for `fields`, what it was parsed to, or why there is nothing."""
     if modality.learning is not None:

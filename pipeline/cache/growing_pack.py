@@ -17,8 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from pipeline.cache.object_store import PACK, Objects
-from pipeline.cache.pack_index import Entry, RowsBuilder
+from pipeline.cache.object_store import PACK, ObjectStore
+from pipeline.cache.pack_index import Entry, PackIndexBuilder
 from pipeline.runtime.stopwatch import clock
 from shardwright.format.canonical_json import decode_json, encode_canonical
 
@@ -36,9 +36,9 @@ class GrowingPack:
         remains: what earlier tries finished, by fingerprint; it is in the pack.
     """
 
-    def __init__(self, objects: Objects, prints: bytes) -> None:
+    def __init__(self, objects: ObjectStore, prints: bytes) -> None:
         self._objects = objects
-        self._rows = RowsBuilder()
+        self._rows = PackIndexBuilder()
         self._waiting: list[Entry] = []
         self._flushed = time.monotonic()
         self._stack = ExitStack()

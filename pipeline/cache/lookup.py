@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.object_store import Objects
-from pipeline.cache.pack_index import DamagedError, Rows
+from pipeline.cache.object_store import ObjectStore
+from pipeline.cache.pack_index import DamagedError, PackIndex
 
-Fingerprints = NDArray[np.bytes_]
+CacheKeys = NDArray[np.bytes_]
 """Of shape (n,), S32."""
 
 Numbers = NDArray[np.int32]
@@ -18,7 +18,7 @@ ABSENT = -1
 
 
 @dataclass
-class Found:
+class LookupResult:
     """Where the entries of `wanted` (sorted, none twice) are.
 
     Attributes:
@@ -27,14 +27,14 @@ class Found:
         rows: for each the number of its entry there; int32.
     """
 
-    wanted: Fingerprints
+    wanted: CacheKeys
     names: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.objects: Numbers = np.full(len(self.wanted), ABSENT, np.int32)
         self.rows: Numbers = np.zeros(len(self.wanted), np.int32)
 
-    def add(self, name: str, rows: Rows) -> None:
+    def add(self, name: str, rows: PackIndex) -> None:
         """Note which of the wanted entries the object has, in place of what was noted before."""
         where, present = match(self.wanted, rows.entries["fingerprint"])
         if len(present):
@@ -49,7 +49,7 @@ class Found:
 
 
 @dataclass(frozen=True, eq=False)
-class Placed:
+class EntryLocations:
     """Some fingerprints, in any order, and where their entries are: what a task is told.
 
     Attributes:
@@ -59,14 +59,14 @@ class Placed:
         names: of the objects.
     """
 
-    prints: Fingerprints
+    prints: CacheKeys
     objects: Numbers
     rows: Numbers
     names: Sequence[str]
 
-    def read_print(self, at: int) -> bytes:
+    def encode_key(self, at: int) -> bytes:
         """The fingerprint at place `at`."""
-        return read_print(self.prints, at)
+        return encode_key(self.prints, at)
 
     def find_object(self, at: int) -> str | None:
         """The name of the object that has the entry at place `at`, if any."""
@@ -74,15 +74,17 @@ class Placed:
         return None if number == ABSENT else self.names[number]
 
 
-def place_entries(found: Found, places: Numbers) -> Placed:
+def place_entries(found: LookupResult, places: Numbers) -> EntryLocations:
     """What was found of the entries at these places."""
     objects = found.objects[places]
     used = np.unique(objects[objects != ABSENT])
     local = np.where(objects == ABSENT, ABSENT, np.searchsorted(used, objects)).astype(np.int32)
-    return Placed(found.wanted[places], local, found.rows[places], [found.names[number] for number in used.tolist()])
+    return EntryLocations(
+        found.wanted[places], local, found.rows[places], [found.names[number] for number in used.tolist()]
+    )
 
 
-def find_entries(objects: Objects, wanted: Iterable[Found]) -> list[str]:
+def find_entries(objects: ObjectStore, wanted: Iterable[LookupResult]) -> list[str]:
     """Look for all that is wanted in the rows of all objects; gives the names of those that cannot be used."""
     damaged = []
     for name in objects.list_names():
@@ -96,18 +98,18 @@ def find_entries(objects: Objects, wanted: Iterable[Found]) -> list[str]:
     return damaged
 
 
-def read_print(prints: Fingerprints, at: int) -> bytes:
+def encode_key(prints: CacheKeys, at: int) -> bytes:
     """One of the fingerprints as 32 bytes; NumPy's own item loses the zeros at its end."""
     return bytes(prints[at]).ljust(32, b"\0")
 
 
-def split_prints(prints: Fingerprints) -> list[bytes]:
+def split_keys(prints: CacheKeys) -> list[bytes]:
     """All of the fingerprints as 32 bytes each."""
     raw = prints.tobytes()
     return [raw[start : start + 32] for start in range(0, len(raw), 32)]
 
 
-def match(wanted: Fingerprints, present: Fingerprints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def match(wanted: CacheKeys, present: CacheKeys) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places in `wanted` (sorted) and in `present` of the fingerprints that are in both."""
     if not len(wanted):
         return np.empty(0, np.int64), np.empty(0, np.int64)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.cache.pack_index import DamagedError, Entry, Rows, decode_rows, encode_rows, lay_out
+from pipeline.cache.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
 from pipeline.runtime.stopwatch import clock
 
 PACK = ".pack"
@@ -26,7 +26,7 @@ CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACC
 somebody else, too many names."""
 
 
-class Objects:
+class ObjectStore:
     """The objects under `<cache>/objects/`. Safe for several processes at once.
 
     `work` is a folder on the same file system for what is not finished yet; a stage empties its own when it starts, so
@@ -46,7 +46,7 @@ class Objects:
         names = [path.name.removesuffix(ROWS) for path in self.folder.glob(f"*{ROWS}")]
         return sorted(names, key=lambda name: (not name.endswith(PACK), name))
 
-    def read_rows(self, name: str) -> Rows:
+    def read_rows(self, name: str) -> PackIndex:
         """The rows of an object that is there in its full size.
 
         Raises:
@@ -69,7 +69,7 @@ class Objects:
                     file.writelines(entry.pieces)
             return self.publish_pack(path, lay_out(entries))
 
-    def publish_pack(self, path: Path, rows: Rows) -> str:
+    def publish_pack(self, path: Path, rows: PackIndex) -> str:
         """Give a finished file with these rows its place as a pack, and give its name.
 
         The name follows from the fingerprints: a task that runs twice writes one pack. Not synced to disk: what a power
@@ -81,7 +81,7 @@ class Objects:
         self._write_rows(name, rows)
         return name
 
-    def adopt(self, name: str, published: Path, rows: Rows) -> None:
+    def adopt(self, name: str, published: Path, rows: PackIndex) -> None:
         """Keep a finished file as the object `name`, in place of one that was there."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._make_file() as path:
@@ -121,7 +121,7 @@ class Objects:
         finally:
             os.close(descriptor)
 
-    def _write_rows(self, name: str, rows: Rows) -> None:
+    def _write_rows(self, name: str, rows: PackIndex) -> None:
         with self._make_file() as path:
             path.write_bytes(encode_rows(rows))
             path.rename(self.folder / f"{name}{ROWS}")

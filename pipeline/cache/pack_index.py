@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Rows:
+class PackIndex:
     """What an object of `size` bytes holds; `about` is JSON and `extra` bytes, both the maker's own."""
 
     size: int
@@ -55,7 +55,7 @@ class Rows:
     extra: bytes = b""
 
 
-class RowsBuilder:
+class PackIndexBuilder:
     """The rows of an object that is nothing but the pieces of entries, one after another. No fingerprint may repeat.
 
     `size` is that of the object so far, in bytes.
@@ -79,21 +79,21 @@ class RowsBuilder:
         self._pieces += pieces
         return pieces
 
-    def finish(self) -> Rows:
+    def finish(self) -> PackIndex:
         """The rows of all that was added."""
         entries = np.array(self._entries, ENTRY)
-        return Rows(self.size, entries[np.argsort(entries["fingerprint"])], np.array(self._pieces, PIECE))
+        return PackIndex(self.size, entries[np.argsort(entries["fingerprint"])], np.array(self._pieces, PIECE))
 
 
-def lay_out(entries: Iterable[Entry]) -> Rows:
-    """The rows of an object that is nothing but these entries' pieces, see `RowsBuilder`."""
-    builder = RowsBuilder()
+def lay_out(entries: Iterable[Entry]) -> PackIndex:
+    """The rows of an object that is nothing but these entries' pieces, see `PackIndexBuilder`."""
+    builder = PackIndexBuilder()
     for entry in entries:
         builder.add(entry)
     return builder.finish()
 
 
-def encode_rows(rows: Rows) -> bytes:
+def encode_rows(rows: PackIndex) -> bytes:
     """The file beside the object."""
     header = encode_canonical(
         {"size": rows.size, "entries": len(rows.entries), "pieces": len(rows.pieces), "about": dict(rows.about)}
@@ -103,7 +103,7 @@ def encode_rows(rows: Rows) -> bytes:
     return content + hashlib.sha256(content).digest()
 
 
-def decode_rows(content: bytes) -> Rows:
+def decode_rows(content: bytes) -> PackIndex:
     """The rows of such a file.
 
     Raises:
@@ -120,4 +120,4 @@ def decode_rows(content: bytes) -> Rows:
     except (FormatError, KeyError, ValueError) as error:
         raise DamagedError from error
     end = start + length + entries.nbytes + pieces.nbytes
-    return Rows(header["size"], entries, pieces, header["about"], content[end:-32])
+    return PackIndex(header["size"], entries, pieces, header["about"], content[end:-32])

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.check_entries import Finding, decode_check, hash_data
+from pipeline.cache.check_entries import CheckResult, decode_check, hash_data
 from pipeline.cache.entry_reader import EntryReader
-from pipeline.cache.lookup import Placed
+from pipeline.cache.lookup import EntryLocations
 from pipeline.cache.pack_index import Array, DamagedError, Entry
 from pipeline.clean.check_items import check_item
-from pipeline.clean.chunk_tar import Member, name_tar, plan_offsets, reuse_tar, write_tar
-from pipeline.clean.item_columns import Folders
+from pipeline.clean.chunk_tar import TarEntry, name_tar, plan_offsets, reuse_tar, write_tar
+from pipeline.clean.item_columns import CleanFolders
 from pipeline.clean.params import CleanParams
 from pipeline.tables.blob_store import TarReader
 from pipeline.tables.contracts import CLEANED, ITEMS
@@ -43,18 +43,18 @@ modality does not have are -1."""
 
 
 @dataclass(frozen=True, eq=False)
-class SettleTask:
+class AssembleTask:
     """A chunk: `tar` takes the cleaned bytes, `items` are rows of the ingested table.
 
     `lost` has what is to be said of items that no worker can check, by their place.
     """
 
     tar: Path
-    folders: Folders
+    folders: CleanFolders
     params: CleanParams
     items: range
-    verdicts: Placed
-    data: Placed
+    verdicts: EntryLocations
+    data: EntryLocations
     lost: Mapping[int, Rejection]
 
     @property
@@ -64,7 +64,7 @@ class SettleTask:
 
 
 @dataclass
-class Settled:
+class AssembledChunk:
     """What became of a chunk.
 
     Attributes:
@@ -84,18 +84,18 @@ class Settled:
     damaged: set[str] = field(default_factory=set)
 
 
-def settle_chunk(task: SettleTask) -> Settled:
+def assemble_chunk(task: AssembleTask) -> AssembledChunk:
     """The verdicts on the items of a chunk; no bytes are returned: those that changed are in `task.tar`."""
     with Verdicts(task) as verdicts:
         return _settle(task, open_row_file(task.folders.items).read(task.items), verdicts)
 
 
-def _settle(task: SettleTask, rows: Sequence[Row], verdicts: "Verdicts") -> Settled:
+def _settle(task: AssembleTask, rows: Sequence[Row], verdicts: "Verdicts") -> AssembledChunk:
     findings = np.zeros(len(rows), FINDING)
     findings["facts"] = -1
     drops: list[Drop] = []
     looks: dict[str, tuple[list[int], list[bytes]]] = {}
-    members: dict[int, Member] = {}
+    members: dict[int, TarEntry] = {}
     for at, row in enumerate(rows):
         found = verdicts.read(at, row)
         if isinstance(found, Rejection):
@@ -107,12 +107,12 @@ def _settle(task: SettleTask, rows: Sequence[Row], verdicts: "Verdicts") -> Sett
         places.append(at)
         thumbnails.append(found.look.thumbnail)
         if found.rewritten:
-            members[at] = Member(row["id"], found.sha256, found.size, task.data.read_print(at))
+            members[at] = TarEntry(row["id"], found.sha256, found.size, task.data.encode_key(at))
     joined = {
         modality: (np.array(places), np.frombuffer(b"".join(cells), np.uint8).reshape(len(places), -1))
         for modality, (places, cells) in looks.items()
     }
-    settled = Settled(findings, joined, drops)
+    settled = AssembledChunk(findings, joined, drops)
     if members:
         chosen, objects = list(members.values()), task.folders.objects
         findings["offset"][list(members)] = plan_offsets(chosen)
@@ -127,7 +127,7 @@ def _settle(task: SettleTask, rows: Sequence[Row], verdicts: "Verdicts") -> Sett
 class Verdicts:
     """Reads verdicts and cleaned bytes; and where the cache does not have them, checks anew. A context manager."""
 
-    def __init__(self, task: SettleTask) -> None:
+    def __init__(self, task: AssembleTask) -> None:
         self._task = task
         self._stack = ExitStack()
         self._items = self._stack.enter_context(TarReader(task.folders.data))
@@ -137,7 +137,7 @@ class Verdicts:
         self.checked = 0
         self.damaged: set[str] = set()
 
-    def read(self, at: int, row: Row) -> Finding | Rejection:
+    def read(self, at: int, row: Row) -> CheckResult | Rejection:
         """The verdict on the item at place `at`."""
         task = self._task
         if at in task.lost:
@@ -150,7 +150,7 @@ class Verdicts:
             self.damaged.add(task.verdicts.find_object(at) or "")
         return decode_check(self._check(at, row)[0])
 
-    def read_data(self, members: Mapping[int, Member], rows: Sequence[Row]) -> Iterator[bytes]:
+    def read_data(self, members: Mapping[int, TarEntry], rows: Sequence[Row]) -> Iterator[bytes]:
         """The cleaned bytes of the items at these places."""
         for at, member in members.items():
             yield self._find_data(at, rows[at], member)
@@ -160,7 +160,7 @@ class Verdicts:
         if self._again:
             self._task.folders.objects.write_pack(list(self._again.values()))
 
-    def _find_data(self, at: int, row: Row, member: Member) -> bytes:
+    def _find_data(self, at: int, row: Row, member: TarEntry) -> bytes:
         if at in self._data:
             return self._data.pop(at)
         placed = self._task.data
@@ -174,7 +174,7 @@ class Verdicts:
         return self._data.pop(at)
 
     def _check(self, at: int, row: Row) -> list[Entry]:
-        fingerprint = self._task.verdicts.read_print(at)
+        fingerprint = self._task.verdicts.encode_key(at)
         entries = check_item(row, self._items, self._task.params, fingerprint)
         self.checked += 1
         self._again[fingerprint] = entries[0]

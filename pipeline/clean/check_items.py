@@ -9,16 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.check_entries import Raw, compute_check
+from pipeline.cache.check_entries import CheckedBytes, compute_check
 from pipeline.cache.pack_index import Entry
-from pipeline.clean.item_columns import Folders, ItemColumns
+from pipeline.clean.item_columns import CleanFolders, IngestedColumns
 from pipeline.clean.params import CleanParams
 from pipeline.clean.plan_chunks import find_starts
 from pipeline.errors import InputError
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.compute_chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.runtime.stopwatch import clock
-from pipeline.tables.blob_store import TarReader, read_place
+from pipeline.tables.blob_store import TarReader, read_blob
 from pipeline.tables.item_names import name_item
 from pipeline.tables.parquet import Row
 from pipeline.tables.row_files import open_row_file
@@ -41,7 +41,7 @@ go to the workers together."""
 class CheckTask(Chunk):
     """Items of the ingested table to check."""
 
-    folders: Folders
+    folders: CleanFolders
     params: CleanParams
 
     @property
@@ -70,19 +70,21 @@ def check_item(row: Row, reader: TarReader, params: CleanParams, fingerprint: by
         InputError: its bytes are not those that were ingested.
     """
     with clock("read"):
-        data = reader.read(read_place(row))
+        data = reader.read(read_blob(row))
         sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != row["sha256"]:
         raise InputError(f"{row['tar']} is damaged at {name_item(row)}: remove it and run `dvc repro` again")
     modality = MODALITIES[row["modality"]]
-    raw = Raw(data, sha256, row["media_type"])
+    raw = CheckedBytes(data, sha256, row["media_type"])
     return compute_check(modality, raw, params.checks[modality.name], fingerprint)
 
 
 class Checks:
     """The items to check, cut into tasks."""
 
-    def __init__(self, missing: NDArray[np.int64], items: ItemColumns, folders: Folders, params: CleanParams) -> None:
+    def __init__(
+        self, missing: NDArray[np.int64], items: IngestedColumns, folders: CleanFolders, params: CleanParams
+    ) -> None:
         self._missing = missing
         self._items = items
         self._folders = folders

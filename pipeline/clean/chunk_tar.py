@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cache.object_store import Objects, copy_by_link
-from pipeline.cache.pack_index import ENTRY, PIECE, DamagedError, Rows
+from pipeline.cache.object_store import ObjectStore, copy_by_link
+from pipeline.cache.pack_index import ENTRY, PIECE, DamagedError, PackIndex
 from shardwright.format.atomic_write import write_file
 from shardwright.format.tar import BLOCK, END, count_padding, encode_member
 
 
 @dataclass(frozen=True)
-class Member:
+class TarEntry:
     """An item's cleaned bytes: its name in the tar, their sha256, their size, and their fingerprint in the cache."""
 
     name: str
@@ -25,7 +25,7 @@ class Member:
     fingerprint: bytes
 
 
-def plan_offsets(members: Sequence[Member]) -> list[int]:
+def plan_offsets(members: Sequence[TarEntry]) -> list[int]:
     """Where the content of each member starts in the tar."""
     offsets, position = [], 0
     for member in members:
@@ -34,7 +34,7 @@ def plan_offsets(members: Sequence[Member]) -> list[int]:
     return offsets
 
 
-def name_tar(members: Sequence[Member]) -> str:
+def name_tar(members: Sequence[TarEntry]) -> str:
     """The name in the cache of the tar of these members."""
     digest = hashlib.sha256(b"tar of cleaned bytes")
     for member in members:
@@ -42,7 +42,7 @@ def name_tar(members: Sequence[Member]) -> str:
     return f"{digest.hexdigest()[:32]}.tar"
 
 
-def reuse_tar(objects: Objects, name: str, path: Path) -> bool:
+def reuse_tar(objects: ObjectStore, name: str, path: Path) -> bool:
     """Give the kept tar of that name the second name `path`, if there is one and it is whole."""
     try:
         rows = objects.read_rows(name)
@@ -57,7 +57,7 @@ def reuse_tar(objects: Objects, name: str, path: Path) -> bool:
     return False
 
 
-def write_tar(objects: Objects, path: Path, members: Sequence[Member], contents: Iterator[bytes]) -> None:
+def write_tar(objects: ObjectStore, path: Path, members: Sequence[TarEntry], contents: Iterator[bytes]) -> None:
     """Write the tar, whole or not at all, and keep it in the cache."""
     entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
     pieces: list[tuple[int, int, int]] = []
@@ -73,7 +73,7 @@ def write_tar(objects: Objects, path: Path, members: Sequence[Member], contents:
         digest.update(chunk)
     write_file(path, chunks)
     table = np.array(list(entries.values()), ENTRY)
-    rows = Rows(
+    rows = PackIndex(
         sum(map(len, chunks)),
         table[np.argsort(table["fingerprint"])],
         np.array(pieces, PIECE),

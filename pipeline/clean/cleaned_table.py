@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from pipeline.cache.pack_index import Array
 from pipeline.clean.assemble_chunk import FACTS
-from pipeline.clean.item_columns import ItemColumns
+from pipeline.clean.item_columns import IngestedColumns
 from pipeline.clean.near_duplicates import Bits, Thumbnails, find_near_clusters, level_thumbnails
 from pipeline.clean.params import CleanParams, Nearness
-from pipeline.clean.run_checks import Findings, name_tar_file
+from pipeline.clean.run_checks import CheckSummary, name_tar_file
 from pipeline.tables.connected_components import Indexes, find_components
 from pipeline.tables.contracts import CLEANED, CLEANED_FOLDER, MODALITIES
 from pipeline.tables.row_files import BATCH_ROWS, TableWriter, open_row_file
@@ -47,7 +47,9 @@ def find_clusters(sha256s: NDArray[np.bytes_], bits: Bits, thumbnails: Thumbnail
 Places = NDArray[np.int64]
 
 
-def write_items(path: Path, rows: Path, items: ItemColumns, findings: Findings, params: CleanParams) -> list[str]:
+def write_items(
+    path: Path, rows: Path, items: IngestedColumns, findings: CheckSummary, params: CleanParams
+) -> list[str]:
     """Write the cleaned table; gives a line of counts for each modality.
 
     Args:

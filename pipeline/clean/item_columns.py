@@ -9,19 +9,27 @@ from numpy.typing import NDArray
 
 from pipeline.cache.cache_key import hash_item, hash_method
 from pipeline.cache.check_entries import compute_check, hash_data
-from pipeline.cache.lookup import Fingerprints, Found, Numbers, Placed, place_entries, read_print, split_prints
-from pipeline.cache.object_store import Objects
+from pipeline.cache.lookup import (
+    CacheKeys,
+    EntryLocations,
+    LookupResult,
+    Numbers,
+    encode_key,
+    place_entries,
+    split_keys,
+)
+from pipeline.cache.object_store import ObjectStore
 from pipeline.clean.params import CleanParams
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
-from pipeline.tables.row_files import Names, RowFileWriter, count_rows, pack_hex, read_batches, read_strings
+from pipeline.tables.row_files import RowFileWriter, StringTable, count_rows, pack_hex, read_batches, read_strings
 
 NEARNESS = {"near_bits", "near_difference"}
 """Params of a check that only the search for duplicates looks at: another value of them checks nothing anew."""
 
 
 @dataclass(frozen=True)
-class Folders:
+class CleanFolders:
     """Where a task finds things: the data folder, the rows of the items, the cache, the work folder of the run."""
 
     data: Path
@@ -30,13 +38,13 @@ class Folders:
     work: Path
 
     @property
-    def objects(self) -> Objects:
+    def objects(self) -> ObjectStore:
         """The objects of the item cache."""
-        return Objects(self.cache, self.work)
+        return ObjectStore(self.cache, self.work)
 
 
 @dataclass(frozen=True)
-class ItemColumns:
+class IngestedColumns:
     """The ingested table, in its order: the ids as S32, the place of each modality in `modalities`, bytes, and the
     fingerprint of each item's check as S32."""
 
@@ -44,19 +52,19 @@ class ItemColumns:
     modalities: Sequence[str]
     kinds: Numbers
     sizes: NDArray[np.int64]
-    prints: Fingerprints
+    prints: CacheKeys
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-def read_items(folders: Folders, params: CleanParams) -> ItemColumns:
+def read_items(folders: CleanFolders, params: CleanParams) -> IngestedColumns:
     """All ingested items; writes their rows for the workers.
 
     Raises:
         InputError: the table is missing or damaged.
     """
-    path, names, methods = folders.data / INGESTED_FOLDER / "items.parquet", Names(), dict[str, bytes]()
+    path, names, methods = folders.data / INGESTED_FOLDER / "items.parquet", StringTable(), dict[str, bytes]()
     count, start = count_rows(path), 0
     ids, prints = np.empty(count, "S32"), np.empty(count, "S32")
     kinds, sizes = np.empty(count, np.int32), np.empty(count, np.int64)
@@ -69,10 +77,10 @@ def read_items(folders: Folders, params: CleanParams) -> ItemColumns:
             kinds[part] = names.number(modalities)
             sizes[part] = batch.column("size").to_numpy()
             methods |= {name: hash_check(name, params) for name in set(modalities) - methods.keys()}
-            sha256s, types = split_prints(pack_hex(batch, "sha256")), read_strings(batch, "media_type")
+            sha256s, types = split_keys(pack_hex(batch, "sha256")), read_strings(batch, "media_type")
             rows = zip(modalities, sha256s, types, strict=True)
             prints[part] = [hash_item(methods[name], sha256, kind, 0).digest() for name, sha256, kind in rows]
-    return ItemColumns(ids, names.names, kinds, sizes, prints)
+    return IngestedColumns(ids, names.names, kinds, sizes, prints)
 
 
 def hash_check(modality: str, params: CleanParams) -> bytes:
@@ -82,30 +90,30 @@ def hash_check(modality: str, params: CleanParams) -> bytes:
     return hash_method(f"check of {modality}", (known.check, compute_check), {"params": settings}, known.libraries)
 
 
-class Wanted:
+class NeededChecks:
     """The different checks that the items need: their verdicts, and the cleaned bytes of those that change."""
 
-    def __init__(self, items: ItemColumns) -> None:
+    def __init__(self, items: IngestedColumns) -> None:
         different, self.first, of_item = np.unique(items.prints, return_index=True, return_inverse=True)
         self._of_item = of_item.astype(np.int32)
-        self.verdicts = Found(different)
+        self.verdicts = LookupResult(different)
         data = np.empty(len(different), "S32")
         for place in range(len(different)):
-            data[place] = hash_data(read_print(different, place))
+            data[place] = hash_data(encode_key(different, place))
         self._order = np.argsort(data).astype(np.int32)
         self._rank = np.empty_like(self._order)
         self._rank[self._order] = np.arange(len(data), dtype=np.int32)
-        self.data = Found(data[self._order])
+        self.data = LookupResult(data[self._order])
 
     @property
     def missing(self) -> NDArray[np.int64]:
         """The first item of each check whose verdict is not there, in the order of the items."""
         return np.sort(self.first[self.verdicts.missing])
 
-    def place_verdicts(self, items: slice) -> Placed:
+    def place_verdicts(self, items: slice) -> EntryLocations:
         """Where the verdicts on these items are."""
         return place_entries(self.verdicts, self._of_item[items])
 
-    def place_data(self, items: slice) -> Placed:
+    def place_data(self, items: slice) -> EntryLocations:
         """Where the cleaned bytes of these items are, of those that have any."""
         return place_entries(self.data, self._rank[self._of_item[items]])

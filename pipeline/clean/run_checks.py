@@ -8,23 +8,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.evict import Use
-from pipeline.cache.lookup import read_print, split_prints
+from pipeline.cache.evict import ObjectUse
+from pipeline.cache.lookup import encode_key, split_keys
 from pipeline.cache.pack_index import Array, DamagedError
-from pipeline.clean.assemble_chunk import FINDING, Settled, SettleTask, settle_chunk
+from pipeline.clean.assemble_chunk import FINDING, AssembledChunk, AssembleTask, assemble_chunk
 from pipeline.clean.check_items import Checks, check_items
-from pipeline.clean.item_columns import Folders, ItemColumns, Wanted
+from pipeline.clean.item_columns import CleanFolders, IngestedColumns, NeededChecks
 from pipeline.clean.params import CleanParams
 from pipeline.clean.plan_chunks import plan_chunks
 from pipeline.config.params import RunParams
 from pipeline.runtime.compute_chunk import ChunkResult
-from pipeline.runtime.executor import Workers
-from pipeline.runtime.lazy_tasks import Tasks
+from pipeline.runtime.executor import Executor
+from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress
 from pipeline.tables.drops import Drop, Rejection
 
 
-class Findings:
+class CheckSummary:
     """What is known of all items, in their order: on disk, as thumbnails alone take 256 bytes an item.
 
     Attributes:
@@ -45,7 +45,7 @@ class Findings:
             return np.zeros(shape, dtype)
         return np.memmap(self._folder / name, dtype, "w+", shape=shape)
 
-    def add(self, chunk: slice, tar: int, settled: Settled) -> None:
+    def add(self, chunk: slice, tar: int, settled: AssembledChunk) -> None:
         """Note what became of a chunk."""
         self.rows[chunk] = settled.findings
         self.tars[chunk] = tar
@@ -56,10 +56,12 @@ class Findings:
             self.thumbnails[modality][chunk.start + places] = cells
 
 
-class Checking:
+class CheckRun:
     """The work on the items; `use` takes note of what is used of the cache."""
 
-    def __init__(self, items: ItemColumns, wanted: Wanted, folders: Folders, params: CleanParams, use: Use) -> None:
+    def __init__(
+        self, items: IngestedColumns, wanted: NeededChecks, folders: CleanFolders, params: CleanParams, use: ObjectUse
+    ) -> None:
         self._items = items
         self._wanted = wanted
         self._folders = folders
@@ -76,9 +78,9 @@ class Checking:
         """How many tasks there are at most at a time."""
         return max(len(self._checks), len(self._chunks))
 
-    def check_missing(self, workers: Workers, run: RunParams) -> None:
+    def check_missing(self, workers: Executor, run: RunParams) -> None:
         """Fill the cache with the verdicts that it does not have."""
-        tasks = Tasks(len(self._checks), self._checks.make_task)
+        tasks = LazyTasks(len(self._checks), self._checks.make_task)
         finished = workers.run_tasks(check_items, tasks)
 
         def measure(finished: tuple[int, ChunkResult]) -> tuple[int, Mapping[str, int]]:
@@ -87,18 +89,18 @@ class Checking:
             return len(tasks[number].items), {"checked": len(tasks[number].items) - lost.total(), **lost}
 
         for number, result in show_progress(finished, self._missing, "items", run, measure):
-            self._lost |= {read_print(tasks[number].prints, at): rejection for at, rejection in result.lost.items()}
+            self._lost |= {encode_key(tasks[number].prints, at): rejection for at, rejection in result.lost.items()}
             if result.pack is not None:
                 with suppress(DamagedError):  # somebody removed it: `settle` will check what it needs
                     rows = self._folders.objects.read_rows(result.pack)
                     self._wanted.verdicts.add(result.pack, rows)
                     self._wanted.data.add(result.pack, rows)
 
-    def settle(self, folder: Path, workers: Workers, run: RunParams) -> tuple[Findings, list[Drop]]:
+    def settle(self, folder: Path, workers: Executor, run: RunParams) -> tuple[CheckSummary, list[Drop]]:
         """What is known of all items, and the drops; the bytes that changed are in tars in `folder`."""
-        findings, drops = Findings(self._folders.work, len(self._items)), list[Drop]()
-        tasks = Tasks(len(self._chunks), lambda number: self._plan_settling(folder, number))
-        finished = workers.run_tasks(settle_chunk, tasks)
+        findings, drops = CheckSummary(self._folders.work, len(self._items)), list[Drop]()
+        tasks = LazyTasks(len(self._chunks), lambda number: self._plan_settling(folder, number))
+        finished = workers.run_tasks(assemble_chunk, tasks)
         for number, settled in show_progress(finished, len(self._items), "items", run, _measure_settled):
             findings.add(self._chunks[number], number, settled)
             drops += settled.drops
@@ -109,12 +111,12 @@ class Checking:
         self._use.touched |= {*self._wanted.verdicts.names, *self._wanted.data.names}
         return findings, drops
 
-    def _plan_settling(self, folder: Path, number: int) -> SettleTask:
+    def _plan_settling(self, folder: Path, number: int) -> AssembleTask:
         chunk = self._chunks[number]
         verdicts = self._wanted.place_verdicts(chunk)
-        prints = enumerate(split_prints(verdicts.prints)) if self._lost else ()
+        prints = enumerate(split_keys(verdicts.prints)) if self._lost else ()
         lost = {at: self._lost[each] for at, each in prints if each in self._lost}
-        return SettleTask(
+        return AssembleTask(
             folder / name_tar_file(number),
             self._folders,
             self._params,
@@ -134,7 +136,7 @@ class Checking:
         return notes
 
 
-def _measure_settled(finished: tuple[int, Settled]) -> tuple[int, Mapping[str, int]]:
+def _measure_settled(finished: tuple[int, AssembledChunk]) -> tuple[int, Mapping[str, int]]:
     """See `show_progress`: the items of a chunk."""
     settled = finished[1]
     dropped = Counter(str(drop.reason) for drop in settled.drops)

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from pipeline.cache.evict import Use, prune
+from pipeline.cache.evict import ObjectUse, evict
 from pipeline.cache.lookup import find_entries
 from pipeline.clean.cleaned_table import write_items
-from pipeline.clean.item_columns import Folders, Wanted, read_items
+from pipeline.clean.item_columns import CleanFolders, NeededChecks, read_items
 from pipeline.clean.params import CleanParams
-from pipeline.clean.run_checks import Checking
-from pipeline.runtime.executor import open_workers
+from pipeline.clean.run_checks import CheckRun
+from pipeline.runtime.executor import open_executor
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import CLEANED_FOLDER
 from pipeline.tables.drops import Outcome, check_drop_share, check_machine_drops
@@ -24,15 +24,15 @@ def clean(params: CleanParams, workspace: Workspace) -> Outcome:
         InputError: the ingested table or bytes are missing or damaged.
     """
     work = workspace.work.resolve()
-    folders = Folders(workspace.data.resolve(), work / "items.arrow", workspace.cache.resolve(), work)
+    folders = CleanFolders(workspace.data.resolve(), work / "items.arrow", workspace.cache.resolve(), work)
     folder = work / CLEANED_FOLDER
     folder.mkdir(parents=True)
     items = read_items(folders, params)
-    wanted = Wanted(items)
+    wanted = NeededChecks(items)
     with folders.objects.hold():
-        use = Use(damaged=set(find_entries(folders.objects, [wanted.verdicts, wanted.data])))
-        checking = Checking(items, wanted, folders, params, use)
-        with open_workers(workspace.run, checking.count_tasks(), [folders.data]) as workers:
+        use = ObjectUse(damaged=set(find_entries(folders.objects, [wanted.verdicts, wanted.data])))
+        checking = CheckRun(items, wanted, folders, params, use)
+        with open_executor(workspace.run, checking.count_tasks(), [folders.data]) as workers:
             checking.check_missing(workers, workspace.run)
             findings, drops = checking.settle(folder, workers, workspace.run)
     write_dropped(folder / "dropped.parquet", "clean", "item", drops)
@@ -41,6 +41,6 @@ def clean(params: CleanParams, workspace: Workspace) -> Outcome:
     check_machine_drops(outcome, workspace.run.allow_machine_drops)
     check_drop_share(outcome, params.max_dropped, "clean.max_dropped")
     notes = [*described, *checking.describe()]
-    if forgotten := prune(folders.objects, use, workspace.run.cache_bytes):
+    if forgotten := evict(folders.objects, use, workspace.run.cache_bytes):
         notes.append(f"{forgotten / 1e9:.1f} GB that this run used had to leave the item cache: raise run.cache_bytes")
     return replace(outcome, notes=notes)

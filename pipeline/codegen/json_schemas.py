@@ -34,7 +34,7 @@ class ExtractRecord(Document):
     libraries: dict[str, str]
 
 
-class Vocabulary(Document):
+class VocabularyFile(Document):
     """`5_shards/vocabulary.json`: the words that token ids count through, see `pipeline.modalities.text.modality`."""
 
     words: Annotated[list[str], Field(min_length=2)]
@@ -113,7 +113,7 @@ def build_document_schemas() -> dict[str, Schema]:
         "metrics": Metrics.model_json_schema(),
         "model": build_model_schema(),
         "tokenizer": TokenizerFile.model_json_schema(),
-        "vocabulary": Vocabulary.model_json_schema(),
+        "vocabulary": VocabularyFile.model_json_schema(),
     }
 
 

@@ -5,13 +5,14 @@ that says how to run and may not change a byte of what comes out: `run:`.
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, core_schema
 
 from pipeline.errors import ParamsError
 
@@ -27,6 +28,16 @@ class Params(BaseModel):
 
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 """A YAML list of strings."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Annotation of a string that must be one of `names`, those of a table: `Annotated[str, OneOf(FUSIONS)]`."""
+
+    names: Iterable[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.literal_schema(list(self.names))
 
 
 Size = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMG]i?B$")]

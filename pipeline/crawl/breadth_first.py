@@ -20,7 +20,7 @@ from pipeline.tables.drops import Drop, Reason, Rejection
 
 
 @dataclass(slots=True)
-class Tried:
+class VisitedUrl:
     """One URL of the crawl. `page` is the first page that refers to it, `embedder` the first that embeds it."""
 
     url: str
@@ -33,18 +33,18 @@ class Tried:
     visit: Visit | None = None
 
 
-class Walk:
+class BreadthFirst:
     """The state of a crawl: every URL that it has come across, in `tried`, and in `passed_over` the counted rest."""
 
     def __init__(self, params: CrawlParams) -> None:
-        self.tried: dict[str, Tried] = {}
+        self.tried: dict[str, VisitedUrl] = {}
         self.repeated: list[Drop] = []
         self.passed_over: list[Drop] = []
         self._params = params
         self._sites: set[str] = set()
         self._wanted = 0
 
-    def plan_first_level(self, start: Iterable[str], listed: Iterable[ListedUrl]) -> list[Tried]:
+    def plan_first_level(self, start: Iterable[str], listed: Iterable[ListedUrl]) -> list[VisitedUrl]:
         """Start pages, then listed URLs; of several rows with one URL the first counts."""
         level = []
         for text in start:
@@ -54,18 +54,18 @@ class Walk:
             except BadUrl as bad:
                 url, rejection = redact_url(text), Rejection(Reason.BAD_URL, str(bad))
             if url not in self.tried:
-                level.append(self._add(Tried(url, follow=True, rejection=rejection)))
+                level.append(self._add(VisitedUrl(url, follow=True, rejection=rejection)))
         for row in listed:
             known = self.tried.get(row.url)
             if known is None:
-                level.append(self._add(Tried(row.url, listed=row)))
+                level.append(self._add(VisitedUrl(row.url, listed=row)))
             elif known.listed is None:
                 known.listed = row
             else:
                 self.repeated.append(Drop(row.key, Reason.DUPLICATE, f"the same URL as {known.listed.key}"))
         return [one for one in level if one.rejection is None]
 
-    def plan_next_level(self, level: Sequence[Tried]) -> list[Tried]:
+    def plan_next_level(self, level: Sequence[VisitedUrl]) -> list[VisitedUrl]:
         """What the pages of a finished level refer to and nothing referred to before."""
         for one in level:
             # Many start pages redirect (to https, to www): their links are within the host that they arrive at.
@@ -79,13 +79,13 @@ class Walk:
                 one.visit = replace(one.visit, links=Links())  # they are many
         return [one for one in planned if one is not None and one.rejection is None]
 
-    def _consider(self, link: Link, parent: Tried, visit: Visit) -> Tried | None:
+    def _consider(self, link: Link, parent: VisitedUrl, visit: Visit) -> VisitedUrl | None:
         """A new entry for a link, or None where its URL is known already."""
         reserved = visit.no_pictures if link.picture else None
         known = self.tried.get(link.url)
         if known is None:
             return self._add(
-                Tried(
+                VisitedUrl(
                     link.url,
                     parent.depth if link.embedded else parent.depth + 1,
                     page=parent.url,
@@ -100,14 +100,14 @@ class Walk:
             known.rejection = Rejection(Reason.OPTED_OUT, reserved)
         return None
 
-    def _add(self, one: Tried) -> Tried:
+    def _add(self, one: VisitedUrl) -> VisitedUrl:
         if one.rejection is None:
             one.rejection = self._find_bound(one)
         self._wanted += one.rejection is None
         self.tried[one.url] = one
         return one
 
-    def _find_bound(self, one: Tried) -> Rejection | None:
+    def _find_bound(self, one: VisitedUrl) -> Rejection | None:
         if one.page is not None and find_site(one.url) not in self._sites:
             return Rejection(Reason.OUT_OF_BOUNDS, "on another host than the start pages")
         if one.depth > self._params.max_depth:
@@ -133,15 +133,15 @@ def _reject_link(link: Link, reserved: str | None) -> Rejection | None:
 
 
 async def visit_level(
-    level: Sequence[Tried], visit: Callable[[str], Awaitable[Visit]], per_host: int, run: RunParams
+    level: Sequence[VisitedUrl], visit: Callable[[str], Awaitable[Visit]], per_host: int, run: RunParams
 ) -> None:
     """Visit every URL of a level, `per_host` at a time of each site, and note what came of it."""
-    waiting: dict[str, deque[Tried]] = {}
+    waiting: dict[str, deque[VisitedUrl]] = {}
     for one in level:
         waiting.setdefault(find_site(one.url), deque()).append(one)
     done: asyncio.Queue[None] = asyncio.Queue()
 
-    async def work(queue: deque[Tried]) -> None:
+    async def work(queue: deque[VisitedUrl]) -> None:
         while queue:
             one = queue.popleft()
             one.visit = await visit(one.url)

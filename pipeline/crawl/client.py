@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from pipeline.crawl.addresses import ListedHost
-from pipeline.crawl.http_request import Exchange, Limit, reject_size, request
+from pipeline.crawl.http_request import HttpResponse, Limit, reject_size, request
 from pipeline.crawl.journal import Body, Journal
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
@@ -75,11 +75,11 @@ class Client:
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def fetch(self, url: str, judge: Callable[[Exchange], Exchange]) -> Exchange:
+    async def fetch(self, url: str, judge: Callable[[HttpResponse], HttpResponse]) -> HttpResponse:
         """The answer for a canonical URL, as `judge` leaves it: it may withhold the body, and a new one is kept so."""
         return await self._fetch(self.make_key(url), url, Limit(self._params.max_bytes), judge)
 
-    async def fetch_robots(self, url: str) -> Exchange:
+    async def fetch_robots(self, url: str) -> HttpResponse:
         """The answer for a URL as robots.txt: at most its first 500 KiB."""
         return await self._fetch(self.make_key(url) + "\nrobots", url, Limit(MAX_ROBOTS_BYTES, cut=True), lambda it: it)
 
@@ -95,7 +95,9 @@ class Client:
         """The journal's key of an answer: not where the host is, but whether the user says where."""
         return f"{url}\n{self._params.refresh}\n{self._salts.get(find_host(url)[0], '')}"
 
-    async def _fetch(self, key: str, url: str, limit: Limit, judge: Callable[[Exchange], Exchange]) -> Exchange:
+    async def _fetch(
+        self, key: str, url: str, limit: Limit, judge: Callable[[HttpResponse], HttpResponse]
+    ) -> HttpResponse:
         async with self._locks.setdefault(key, asyncio.Lock()):
             known = self._journal.read(key)
             if known is not None and self._still_holds(known, limit):
@@ -104,7 +106,7 @@ class Client:
             self._journal.write(key, exchange)
             return exchange
 
-    def _still_holds(self, exchange: Exchange, limit: Limit) -> bool:
+    def _still_holds(self, exchange: HttpResponse, limit: Limit) -> bool:
         """A verdict that a setting decided does not bind one that allows more."""
         match exchange.rejection:
             case Rejection(reason=Reason.TOO_LARGE, limit=allowed):
@@ -113,7 +115,7 @@ class Client:
                 return float(allowed) >= self._params.timeout
         return True
 
-    def _apply_limits(self, exchange: Exchange, limit: Limit) -> Exchange:
+    def _apply_limits(self, exchange: HttpResponse, limit: Limit) -> HttpResponse:
         """A kept answer as it would be under the limits of now: the same ledger, whatever they were then."""
         match exchange.rejection:
             case Rejection(reason=Reason.TOO_LARGE):
@@ -124,7 +126,7 @@ class Client:
             return replace(exchange, body=b"", rejection=reject_size(limit))
         return exchange
 
-    async def _try_repeatedly(self, url: str, limit: Limit) -> Exchange:
+    async def _try_repeatedly(self, url: str, limit: Limit) -> HttpResponse:
         for attempt in range(self._params.retries + 1):
             async with self._paces[find_site(url)].take_turn(), self._connections:
                 exchange = await self._try(url, limit)
@@ -134,7 +136,7 @@ class Client:
             await asyncio.sleep(max(self._params.backoff * 2**attempt, asked))
         return exchange
 
-    async def _try(self, url: str, limit: Limit) -> Exchange:
+    async def _try(self, url: str, limit: Limit) -> HttpResponse:
         seconds = self._params.timeout
         try:
             async with asyncio.timeout(seconds):
@@ -145,7 +147,7 @@ class Client:
             return _reject(Reason.ADDRESS_REFUSED, str(refused))
         except TimeoutError:
             rejection = Rejection(Reason.TIMEOUT, "no whole answer within crawl.timeout", limit=str(seconds))
-            return Exchange(rejection=rejection)
+            return HttpResponse(rejection=rejection)
         except gaierror:
             return _reject(Reason.CONNECTION_FAILED, "the name does not resolve")
         except (aiohttp.ClientSSLError, ssl.SSLError):
@@ -158,11 +160,11 @@ class Client:
             return _reject(Reason.CONNECTION_FAILED, "the connection was refused or broke")
 
 
-def _reject(reason: Reason, detail: str) -> Exchange:
-    return Exchange(rejection=Rejection(reason, detail))
+def _reject(reason: Reason, detail: str) -> HttpResponse:
+    return HttpResponse(rejection=Rejection(reason, detail))
 
 
-def _is_passing(exchange: Exchange) -> bool:
+def _is_passing(exchange: HttpResponse) -> bool:
     """Whether another try might give another answer."""
     if exchange.rejection and exchange.rejection.reason in (Reason.CONNECTION_FAILED, Reason.TRUNCATED_BODY):
         return True

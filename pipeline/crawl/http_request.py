@@ -20,7 +20,7 @@ CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class HttpResponse:
     """An answer, or why there is none. `headers` are those of `KEPT_HEADERS`, names in lower case."""
 
     status: int | None = None
@@ -45,7 +45,7 @@ class Limit:
     cut: bool = False
 
 
-def encode_head(exchange: Exchange) -> bytes:
+def encode_head(exchange: HttpResponse) -> bytes:
     """All but the body, as JSON."""
     head = {
         "status": exchange.status,
@@ -55,15 +55,15 @@ def encode_head(exchange: Exchange) -> bytes:
     return json.dumps(head).encode()
 
 
-def decode_head(encoded: bytes, body: bytes) -> Exchange:
+def decode_head(encoded: bytes, body: bytes) -> HttpResponse:
     """The exchange of which `encode_head` encoded all but the body."""
     head = json.loads(encoded)
     said = head["rejection"]
     rejection = Rejection(**{**said, "reason": Reason(said["reason"])}) if said else None
-    return Exchange(head["status"], head["headers"], body, rejection)
+    return HttpResponse(head["status"], head["headers"], body, rejection)
 
 
-async def request(session: "ClientSession", url: str, limit: Limit) -> Exchange:
+async def request(session: "ClientSession", url: str, limit: Limit) -> HttpResponse:
     """GET a canonical URL. The body is read where the status is 200 or 203, and not otherwise.
 
     Raises:
@@ -71,13 +71,13 @@ async def request(session: "ClientSession", url: str, limit: Limit) -> Exchange:
     """
     async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
         headers = {name: response.headers.getall(name) for name in KEPT_HEADERS if name in response.headers}
-        exchange = Exchange(response.status, headers)
+        exchange = HttpResponse(response.status, headers)
         if exchange.find_redirect() is not None:
             return exchange
         body = await _read_body(response, limit) if response.status in (200, 203) else _reject_status(response.status)
     if isinstance(body, Rejection):
-        return Exchange(exchange.status, headers, rejection=body)
-    return Exchange(exchange.status, headers, body)
+        return HttpResponse(exchange.status, headers, rejection=body)
+    return HttpResponse(exchange.status, headers, body)
 
 
 def _reject_status(status: int) -> Rejection:

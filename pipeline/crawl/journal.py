@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
-from pipeline.crawl.http_request import Exchange, decode_head, encode_head
+from pipeline.crawl.http_request import HttpResponse, decode_head, encode_head
 from pipeline.errors import InputError
-from pipeline.tables.blob_store import Place, TarReader
+from pipeline.tables.blob_store import BlobLocation, TarReader
 from shardwright.format.atomic_write import sync_behind
 
 MAGIC = b"\xf1SWCRAWL"
@@ -38,7 +38,7 @@ SYNC_BYTES = 64 << 20
 class Body:
     """Where the body of an answer stands below the journal's folder, and its sha256 in hexadecimal."""
 
-    place: Place
+    place: BlobLocation
     sha256: str
 
 
@@ -67,14 +67,14 @@ class Journal:
         for number, name in enumerate(self._names):
             self._records.update(_scan(folder / name, number))
 
-    def read(self, key: str) -> Exchange | None:
+    def read(self, key: str) -> HttpResponse | None:
         """The answer for `key`, or None where there is none or it is damaged."""
         hashed = _hash_key(key)
         found = self._records.get(hashed)
         if found is None:
             return None
         try:
-            record = self._reader.read(Place(self._names[found.file], found.offset, found.size))
+            record = self._reader.read(BlobLocation(self._names[found.file], found.offset, found.size))
         except InputError:
             return None
         header = _read_header(record)
@@ -92,9 +92,9 @@ class Journal:
         if found is None:
             return None
         start = found.offset + found.size - found.body_bytes
-        return Body(Place(self._names[found.file], start, found.body_bytes), found.sha256.hex())
+        return Body(BlobLocation(self._names[found.file], start, found.body_bytes), found.sha256.hex())
 
-    def write(self, key: str, exchange: Exchange) -> None:
+    def write(self, key: str, exchange: HttpResponse) -> None:
         """Keep an answer, whole or not at all."""
         head, hashed, body = encode_head(exchange), _hash_key(key), exchange.body
         sha256 = hashlib.sha256(body).digest()

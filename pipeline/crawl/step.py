@@ -21,22 +21,22 @@ from pipeline.tables.drops import Drop, Outcome
 from pipeline.tables.parquet import write_dropped, write_table
 
 if TYPE_CHECKING:
-    from pipeline.crawl.breadth_first import Tried
+    from pipeline.crawl.breadth_first import VisitedUrl
     from pipeline.crawl.journal import Body, Journal
-    from pipeline.crawl.write_bodies import Bodies
+    from pipeline.crawl.write_bodies import BodyTars
 
 DEMO_HOST = "demo.test"
 """Where the demo is found; reserved for tests (RFC 2606), so that no real host is ever asked for it."""
 
 
 @dataclass(repr=False)
-class Haul:
+class CrawlResult:
     """What a walk brought home: `find_body` says where the bytes are that were kept for a final URL.
 
     Without a repr, which asyncio makes of what a task gives: it takes a second for 100,000 URLs.
     """
 
-    tried: "list[Tried]"
+    tried: "list[VisitedUrl]"
     repeated: list[Drop]
     passed_over: list[Drop]
     requests: int
@@ -103,12 +103,12 @@ async def _walk(
     hosts: Mapping[str, ListedHost],
     workspace: Workspace,
     journal: "Journal",
-) -> Haul:
-    from pipeline.crawl.breadth_first import Walk, visit_level
+) -> CrawlResult:
+    from pipeline.crawl.breadth_first import BreadthFirst, visit_level
     from pipeline.crawl.client import open_client
     from pipeline.crawl.visit_url import Visitor
 
-    walk = Walk(params)
+    walk = BreadthFirst(params)
     async with open_client(params, hosts, journal) as client:
         visitor = Visitor(client, params.agent.split("/")[0].split()[0])
         level = walk.plan_first_level(params.start, listed)
@@ -116,13 +116,13 @@ async def _walk(
             await visit_level(level, visitor.visit, params.per_host, workspace.run)
             level = walk.plan_next_level(level)
     tried = [walk.tried[url] for url in sorted(walk.tried)]
-    return Haul(tried, walk.repeated, walk.passed_over, client.requests, client.find_body)
+    return CrawlResult(tried, walk.repeated, walk.passed_over, client.requests, client.find_body)
 
 
-def _write(haul: Haul, journal: Path, workspace: Workspace) -> Outcome:
-    from pipeline.crawl.write_bodies import Bodies
+def _write(haul: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
+    from pipeline.crawl.write_bodies import BodyTars
 
-    folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*haul.bad_rows, *haul.repeated], Bodies(journal)
+    folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*haul.bad_rows, *haul.repeated], BodyTars(journal)
     write_table(folder / "crawl.parquet", _build_rows(haul, bodies, drops), CRAWLED)
     for _ in show_progress(bodies.write(folder), len(bodies), "responses", workspace.run, lambda count: (count, {})):
         pass
@@ -145,7 +145,7 @@ def _describe_requests(count: int) -> str:
     return f"{count:,} request{'' if count == 1 else 's'}; all other answers were kept from before"
 
 
-def _build_rows(haul: Haul, bodies: "Bodies", drops: list[Drop]) -> Iterator[dict[str, Any]]:
+def _build_rows(haul: CrawlResult, bodies: "BodyTars", drops: list[Drop]) -> Iterator[dict[str, Any]]:
     """The table's rows; bodies are planned on the way, each once, and rejected URLs go to `drops`."""
     for one in haul.tried:
         rejection = one.rejection or (one.visit.rejection if one.visit else None)
@@ -160,7 +160,7 @@ def _build_rows(haul: Haul, bodies: "Bodies", drops: list[Drop]) -> Iterator[dic
         yield {**row, "sha256": body.sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
 
 
-def _describe(one: "Tried") -> dict[str, Any]:
+def _describe(one: "VisitedUrl") -> dict[str, Any]:
     row: dict[str, Any] = dict.fromkeys(CRAWLED)
     row |= {"url": one.url, "depth": one.depth, "detail": "", "page": one.embedder or one.page}
     if one.visit:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from pipeline.crawl.client import Client
-from pipeline.crawl.http_request import Exchange
+from pipeline.crawl.http_request import HttpResponse
 from pipeline.crawl.links import Links, extract_links
 from pipeline.crawl.opt_outs import read_header_signals, read_page_signals
 from pipeline.crawl.robots import MAX_CRAWL_DELAY, Robots, read_robots
@@ -91,7 +91,7 @@ class Visitor:
         unread = exchange.rejection is not None and exchange.status in (200, 203)
         return read_robots(None if unread else exchange.status, exchange.body)
 
-    def _withhold(self, exchange: Exchange) -> Exchange:
+    def _withhold(self, exchange: HttpResponse) -> HttpResponse:
         """The exchange without its body where the content may not be used."""
         if exchange.rejection:
             return exchange
@@ -103,14 +103,14 @@ class Visitor:
             return exchange
         return replace(exchange, body=b"", rejection=Rejection(Reason.OPTED_OUT, signal))
 
-    def _find_opt_out(self, exchange: Exchange) -> str | None:
+    def _find_opt_out(self, exchange: HttpResponse) -> str | None:
         signals = read_header_signals(exchange.headers, self._agent)
         media_type = find_media_type(exchange.body)
         if media_type == "text/html":
             signals = signals.merge(read_page_signals(parse_html(exchange.body), self._agent))
         return signals.no_training or (signals.no_pictures if media_type.startswith("image/") else None)
 
-    def _describe(self, url: str, exchange: Exchange) -> Visit:
+    def _describe(self, url: str, exchange: HttpResponse) -> Visit:
         visit = Visit(url, exchange.status, _tidy(exchange.read_header("content-type")), exchange.rejection)
         if exchange.rejection or find_media_type(exchange.body) != "text/html":
             return visit

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pipeline.crawl.journal import Body
 from pipeline.errors import InputError
-from pipeline.tables.blob_store import Place, TarLayout, TarReader, write_member
+from pipeline.tables.blob_store import BlobLocation, TarLayout, TarReader, write_member
 from pipeline.tables.contracts import CRAWLED_FOLDER
 from shardwright.format.tar import END
 
@@ -21,19 +21,19 @@ Copy = tuple[str, Body]
 """A body, and the URL that it came from first."""
 
 
-class Bodies:
+class BodyTars:
     """Plans tars with each different body once. `journal` is the folder that they come from."""
 
     def __init__(self, journal: Path) -> None:
         self._journal = journal
         self._layout = TarLayout(CRAWLED_FOLDER, "responses")
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, BlobLocation] = {}
         self._tars: dict[str, list[Copy]] = {}
 
     def __len__(self) -> int:
         return len(self._places)
 
-    def plan(self, url: str, body: Body) -> Place:
+    def plan(self, url: str, body: Body) -> BlobLocation:
         """Where the body of that URL will be."""
         place = self._places.get(body.sha256)
         if place is None:

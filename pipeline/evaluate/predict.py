@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.evaluate.subsets import Subset, list_subsets
-from pipeline.models.batches import Batch, Order, move_batch, read_batches
+from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.models.scores import Counts, Floats
 from pipeline.runtime.progress import show_progress
@@ -52,7 +52,7 @@ def predict_split(model: Model, data: ShardDataset | None, batch_size: int, run:
     """Predict every sample of `data`, in reading order; without data there is nothing to predict."""
     if data is None:
         return predict(model, [])
-    batches = read_batches("shardwright", data, Order(batch_size))
+    batches = read_batches("shardwright", data, ReadOrder(batch_size))
     return predict(model, show_progress(batches, math.ceil(len(data) / batch_size), "batches", run))
 
 

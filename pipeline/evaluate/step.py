@@ -22,7 +22,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     from pipeline.evaluate.report import Measured, write_report
     from pipeline.models.batches import check_splits, open_split, read_dataset_hash
     from pipeline.models.checkpoint import load_model
-    from pipeline.models.determinism import choose_device, hold_deterministic
+    from pipeline.models.determinism import choose_device, deterministic_mode
 
     source = workspace.data / MODEL_FOLDER
     model, record = load_model(source)
@@ -32,7 +32,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
         raise InputError(f"{source} was trained on the dataset {record.dataset}, {root} is {dataset}: train it again")
     check_splits(root)
     data = open_split(root, params.split)
-    with hold_deterministic(seed=0, threads=record.params["threads"]):
+    with deterministic_mode(seed=0, threads=record.params["threads"]):
         device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
         predictions = predict_split(model.to(device), data, params.batch_size, workspace.run)
     metrics = build_metrics(predictions, record.classes, params.split)

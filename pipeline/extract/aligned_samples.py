@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 
 from pipeline.cache.lookup import match
 from pipeline.errors import InputError
-from pipeline.tables.blob_store import Place, read_place
+from pipeline.tables.blob_store import BlobLocation, read_blob
 from pipeline.tables.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.item_names import name_item
 from pipeline.tables.parquet import Row
 from pipeline.tables.row_files import (
     READ_ROWS,
-    Names,
     RowFileWriter,
+    StringTable,
     count_rows,
     open_row_file,
     pack_hex,
@@ -45,14 +45,14 @@ Numbers = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class AlignedPart:
     """What a sample takes from one item.
 
     `start` and `end` are seconds, None for the whole; `origin` has the columns of `ORIGIN` that are not empty; `sha256`
     is that of the item's bytes.
     """
 
-    place: Place
+    place: BlobLocation
     sha256: str
     media_type: str
     orientation: int
@@ -69,7 +69,7 @@ class AlignedSample:
     split: str
     label: str | None
     group: str
-    parts: Mapping[str, Part]
+    parts: Mapping[str, AlignedPart]
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _read_items(path: Path, rows: Path) -> tuple[ItemColumns, NDArray[np.bytes_]
     """The items, and their ids as S32."""
     count, start = count_rows(path), 0
     ids, sha256s = np.empty(count, "S32"), np.empty(count, "S32")
-    orientations, types, media_types = np.empty(count, np.uint8), np.empty(count, np.int32), Names()
+    orientations, types, media_types = np.empty(count, np.uint8), np.empty(count, np.int32), StringTable()
     with RowFileWriter(rows, ITEM_COLUMNS) as writer:
         for batch in read_batches(path, CLEANED, ITEM_COLUMNS):
             writer.write(batch)
@@ -172,7 +172,7 @@ def _read_samples(path: Path, rows: Path, ids: NDArray[np.bytes_]) -> SampleColu
     hashes, splits, labels = np.empty(count, "S32"), np.empty(count, np.int32), np.empty(count, np.int32)
     items = {name: np.empty(count, np.int32) for name in MODALITIES}
     spans = {name: Spans(count) for name in MODALITIES}
-    split_names, label_names = Names(), Names()
+    split_names, label_names = StringTable(), StringTable()
     with RowFileWriter(rows, list(SAMPLES)) as writer:
         for batch in read_batches(path, SAMPLES):
             part = slice(start, start := start + batch.num_rows)
@@ -234,16 +234,16 @@ def join_sample(row: Row, items: Mapping[int, Row]) -> AlignedSample:
     return AlignedSample(row["key"], row["split"], row["label"], row["group"], parts)
 
 
-def make_part(item: Row, start: float | None, end: float | None) -> Part:
+def make_part(item: Row, start: float | None, end: float | None) -> AlignedPart:
     """What a sample takes from the item of this row."""
     origin: dict[str, Any] = {column: item[column] for column in ORIGIN if item[column]}
     origin.update((column, intern(origin[column])) for column in SHARED if column in origin)
     media_type, orientation = intern(item["media_type"]), item["orientation"] or 1
-    return Part(read_place(item), item["sha256"], media_type, orientation, start, end, origin)
+    return AlignedPart(read_blob(item), item["sha256"], media_type, orientation, start, end, origin)
 
 
 def name_origin(origin: Mapping[str, str]) -> str:
-    """What messages call the item of a `Part`."""
+    """What messages call the item of a `AlignedPart`."""
     return name_item({"source": "", "file": "", "part": "", **origin})
 
 

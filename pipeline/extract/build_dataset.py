@@ -9,28 +9,28 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cache.evict import Use
+from pipeline.cache.evict import ObjectUse
 from pipeline.cache.pack_index import DamagedError
 from pipeline.config.params import RunParams
 from pipeline.extract.compute_features import Chunks, FeatureTask, compute_features
-from pipeline.extract.inline_features import choose_own, list_own
+from pipeline.extract.inline_features import choose_inline, list_inline
 from pipeline.extract.learn_vocabulary import TRAIN, find_learning, learn, plan_counting
 from pipeline.extract.make_shard import ShardResult, ShardTask, make_shard
 from pipeline.extract.plan_corpus import Corpus, order_rows
 from pipeline.extract.reuse_shards import hash_assembly, list_code
 from pipeline.extract.shard_recipe import Learned, Recipe
 from pipeline.runtime.compute_chunk import ChunkResult
-from pipeline.runtime.executor import Workers
-from pipeline.runtime.lazy_tasks import Tasks
+from pipeline.runtime.executor import Executor
+from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress
 from shardwright.format.atomic_write import sync_behind, write_file
 from shardwright.format.canonical_json import encode_canonical
 
 
-class Making:
+class DatasetBuild:
     """The work on one corpus; `use` takes note of what is used of the cache."""
 
-    def __init__(self, corpus: Corpus, run: RunParams, use: Use) -> None:
+    def __init__(self, corpus: Corpus, run: RunParams, use: ObjectUse) -> None:
         self._corpus = corpus
         self._run = run
         self._use = use
@@ -50,7 +50,7 @@ class Making:
 
     def _plan_missing(self) -> None:
         """The tasks for what the cache does not have; what is learned from first, since all else waits for it."""
-        choose_own(self._corpus.shards, self._corpus.wanted)
+        choose_inline(self._corpus.shards, self._corpus.wanted)
         rows = order_rows(self._corpus.shards)
         learner = self._corpus.learner
         for name, extractor in sorted(self._corpus.extractors.items(), key=lambda named: named[0] != learner):
@@ -75,13 +75,13 @@ class Making:
         chunks, own = self._find_chunk(number)
         return chunks.make_task(own)
 
-    def compute_missing(self, workers: Workers) -> None:
+    def compute_missing(self, workers: Executor) -> None:
         """Fill the cache with the features that it does not have.
 
         Raises:
             ParamsError, InputError: a modality that has work to do lacks something.
         """
-        finished = workers.run_tasks(compute_features, Tasks(self._count_chunks(), self._make_task))
+        finished = workers.run_tasks(compute_features, LazyTasks(self._count_chunks(), self._make_task))
         total = sum(chunks.features for chunks in self._chunks)
         for number, result in show_progress(finished, total, "features", self._run, self._measure_chunk):
             chunks, own = self._find_chunk(number)
@@ -98,7 +98,7 @@ class Making:
         lost = Counter(str(rejection.reason) for rejection in result.lost.values())
         return size, {chunks.modality: size - lost.total(), **lost}
 
-    def write_learned(self, root: Path, workers: Workers) -> Recipe:
+    def write_learned(self, root: Path, workers: Executor) -> Recipe:
         """The recipe of the shards; what a modality learned from the training split is written to `root`."""
         corpus, learned = self._corpus, None
         if corpus.learner is not None:
@@ -109,7 +109,7 @@ class Making:
         assembly = hash_assembly(corpus.plan, learned.sha256 if learned else None, list_code())
         return Recipe(corpus.plan, learned, assembly)
 
-    def _find_learned(self, learner: str, workers: Workers) -> object:
+    def _find_learned(self, learner: str, workers: Executor) -> object:
         corpus = self._corpus
         if corpus.frozen is not None:
             return corpus.frozen
@@ -121,11 +121,11 @@ class Making:
             self._use.damaged |= result.damaged
         return learned
 
-    def make_shards(self, root: Path, recipe: Recipe, workers: Workers) -> list[ShardResult]:
+    def make_shards(self, root: Path, recipe: Recipe, workers: Executor) -> list[ShardResult]:
         """The shards, in their order. The largest go first: the last one to end should be short."""
         tasks, shards = self.plan_shard_tasks(root, recipe), self._corpus.shards
         order = sorted(range(len(tasks)), key=lambda number: -len(shards[number].rows))
-        finished = workers.run_tasks(make_shard, Tasks(len(tasks), lambda place: tasks[order[place]]))
+        finished = workers.run_tasks(make_shard, LazyTasks(len(tasks), lambda place: tasks[order[place]]))
         total = sum(len(shard.rows) for shard in shards)
         results: dict[int, ShardResult] = {}
         with sync_behind() as sync:
@@ -145,7 +145,7 @@ class Making:
             self._use.touched |= set(wanted.found.names)
         return made
 
-    def plan_shard_tasks(self, root: Path, recipe: Recipe) -> Tasks[ShardTask]:
+    def plan_shard_tasks(self, root: Path, recipe: Recipe) -> LazyTasks[ShardTask]:
         """The tasks that make the shards; statistics are over the training split."""
 
         def make(number: int) -> ShardTask:
@@ -156,12 +156,12 @@ class Making:
                 shard.rows.tolist(),
                 {name: features.place_samples(shard.rows) for name, features in wanted.items()},
                 {name: features.find_lost(shard.rows) for name, features in wanted.items()},
-                list_own(shard, wanted),
+                list_inline(shard, wanted),
                 recipe,
                 moments=shard.split == TRAIN,
             )
 
-        return Tasks(len(self._corpus.shards), make)
+        return LazyTasks(len(self._corpus.shards), make)
 
     def describe(self) -> list[str]:
         """What came from the cache, for the summary: `features: 29,700 kept, 300 computed (300 audio)`."""

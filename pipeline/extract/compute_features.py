@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from pipeline.cache.pack_index import Entry
 from pipeline.errors import PipelineError
 from pipeline.extract.aligned_samples import make_part
-from pipeline.extract.needed_features import Spans, Wanted, read_span
+from pipeline.extract.needed_features import NeededFeatures, Spans, read_span
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.read_features import ITEM_BYTES, Extractor, Folders, read_item
+from pipeline.extract.read_features import ITEM_BYTES, ExtractFolders, Extractor, read_item
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.compute_chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.tables.blob_store import TarReader
@@ -35,7 +35,7 @@ MIN_CHUNKS = 32
 class FeatureTask(Chunk):
     """Items of the cleaned table, and the span of each, whose features are to be computed."""
 
-    folders: Folders
+    folders: ExtractFolders
     extractor: Extractor
     spans: Spans | None
 
@@ -74,7 +74,9 @@ def compute_features(task: FeatureTask) -> ChunkResult:
 class Chunks:
     """The missing features of one modality, cut into tasks."""
 
-    def __init__(self, wanted: Wanted, missing: NDArray[np.int64], extractor: Extractor, folders: Folders) -> None:
+    def __init__(
+        self, wanted: NeededFeatures, missing: NDArray[np.int64], extractor: Extractor, folders: ExtractFolders
+    ) -> None:
         self.wanted = wanted
         self._missing = missing
         self._extractor = extractor

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.lookup import ABSENT, Placed
+from pipeline.cache.lookup import ABSENT, EntryLocations
 from pipeline.extract.aligned_samples import AlignedSample, name_origin
-from pipeline.extract.needed_features import Wanted
+from pipeline.extract.needed_features import NeededFeatures
 from pipeline.extract.plan_shards import PlannedShard
 from pipeline.extract.read_features import FeatureReader
 from pipeline.modalities.table import MODALITIES
@@ -25,12 +25,12 @@ MIN_SHARDS = 64
 MAX_FEATURES = 2048
 """Of a shard: some seconds of work."""
 
-Own = Sequence[tuple[str, int]]
+InlineKeys = Sequence[tuple[str, int]]
 """Modality and place in the shard of each feature that its task computes, in that order."""
 
 
-def choose_own(shards: Sequence[PlannedShard], wanted: Mapping[str, Wanted]) -> None:
-    """Mark the features that are to be computed with their shards, if there are any: `Wanted.own`.
+def choose_inline(shards: Sequence[PlannedShard], wanted: Mapping[str, NeededFeatures]) -> None:
+    """Mark the features that are to be computed with their shards, if there are any: `NeededFeatures.own`.
 
     They are in no object of the cache, one sample alone needs them, and nothing is learned from them.
     """
@@ -44,7 +44,7 @@ def choose_own(shards: Sequence[PlannedShard], wanted: Mapping[str, Wanted]) -> 
             wanted[name].own = features
 
 
-def _find_single(wanted: Wanted) -> NDArray[np.bool_]:
+def _find_single(wanted: NeededFeatures) -> NDArray[np.bool_]:
     """Which features are missing and needed by one sample only."""
     users = np.bincount(_drop_absent(wanted.of_sample), minlength=len(wanted.found.wanted))
     single: NDArray[np.bool_] = (users == 1) & (wanted.found.objects == ABSENT)
@@ -55,13 +55,13 @@ def _drop_absent(places: NDArray[np.int32]) -> NDArray[np.int32]:
     return places[places >= 0]
 
 
-def list_own(shard: PlannedShard, wanted: Mapping[str, Wanted]) -> Own:
+def list_inline(shard: PlannedShard, wanted: Mapping[str, NeededFeatures]) -> InlineKeys:
     """The features that the task of a shard computes: sample by sample."""
     own = [(name, at) for name, each in wanted.items() for at in each.find_own(shard.rows)]
     return sorted(own, key=lambda feature: feature[1])
 
 
-class OwnFeatures:
+class InlineFeatures:
     """Computes the features of a shard's own, sample by sample, but those that are lost; the reader has them then.
 
     Where some are lost, the reader keeps the others for the next try of the task.
@@ -71,12 +71,16 @@ class OwnFeatures:
     """
 
     def __init__(
-        self, own: Own, samples: Sequence[AlignedSample], features: Mapping[str, Placed], reader: FeatureReader
+        self,
+        own: InlineKeys,
+        samples: Sequence[AlignedSample],
+        features: Mapping[str, EntryLocations],
+        reader: FeatureReader,
     ) -> None:
         self._own = own
         self._samples = samples
         self._reader = reader
-        self._prints = [features[modality].read_print(at) for modality, at in own]
+        self._prints = [features[modality].encode_key(at) for modality, at in own]
         self._numbers: dict[int, list[int]] = {}
         for number, (_, at) in enumerate(own):
             self._numbers.setdefault(at, []).append(number)

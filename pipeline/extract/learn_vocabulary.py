@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache.feature_entries import decode_parsed
-from pipeline.cache.lookup import Numbers, Placed
+from pipeline.cache.lookup import EntryLocations, Numbers
 from pipeline.extract.aligned_samples import make_part
-from pipeline.extract.needed_features import Spans, Wanted, read_span
+from pipeline.extract.needed_features import NeededFeatures, Spans, read_span
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.plan_shards import PlannedShard
-from pipeline.extract.read_features import Extractor, FeatureReader, Folders
+from pipeline.extract.read_features import ExtractFolders, Extractor, FeatureReader
 from pipeline.modalities.modality import Learning
 from pipeline.modalities.table import MODALITIES
-from pipeline.runtime.executor import Workers
-from pipeline.runtime.lazy_tasks import Tasks
+from pipeline.runtime.executor import Executor
+from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.tables.drops import Rejection
 from pipeline.tables.row_files import open_row_file
 
@@ -37,11 +37,11 @@ class CountTask:
     """What some training samples have of one modality: rows of the cleaned table, spans, and where the features are."""
 
     name: str
-    folders: Folders
+    folders: ExtractFolders
     extractor: Extractor
     items: Numbers
     spans: Spans | None
-    placed: Placed
+    placed: EntryLocations
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def find_learning(modality: str) -> Learning[Any]:
 
 
 def plan_counting(
-    shards: Sequence[PlannedShard], wanted: Wanted, extractor: Extractor, folders: Folders
-) -> Tasks[CountTask]:
+    shards: Sequence[PlannedShard], wanted: NeededFeatures, extractor: Extractor, folders: ExtractFolders
+) -> LazyTasks[CountTask]:
     """The tasks that count what the training samples have."""
     rows = [shard.rows for shard in shards if shard.split == TRAIN]
     train: NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *rows])
@@ -83,10 +83,10 @@ def plan_counting(
         spans, placed = wanted.take_spans(places), wanted.place_samples(part)
         return CountTask(name, folders, extractor, wanted.items[places], spans, placed)
 
-    return Tasks(-(-len(train) // MAX_SAMPLES), make)
+    return LazyTasks(-(-len(train) // MAX_SAMPLES), make)
 
 
-def learn(extractor: Extractor, tasks: Sequence[CountTask], workers: Workers) -> tuple[Any, list[CountResult]]:
+def learn(extractor: Extractor, tasks: Sequence[CountTask], workers: Executor) -> tuple[Any, list[CountResult]]:
     """What the modality learns from the training samples: JSON; and the results of the tasks."""
     results = [result for _, result in workers.run_tasks(count_items, tasks)]
     total: Counter[str] = Counter()

@@ -16,19 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache.feature_entries import check_arrays, decode_parsed, encode_arrays
-from pipeline.cache.lookup import Placed, split_prints
+from pipeline.cache.lookup import EntryLocations, split_keys
 from pipeline.cache.pack_index import DamagedError, Entry
 from pipeline.errors import PipelineError
 from pipeline.extract.aligned_samples import AlignedSample
 from pipeline.extract.field_statistics import has_moments, measure, start_moments
-from pipeline.extract.inline_features import Own, OwnFeatures
+from pipeline.extract.inline_features import InlineFeatures, InlineKeys
 from pipeline.extract.learn_vocabulary import find_learning
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.plan_shards import estimate_sample_bytes
 from pipeline.extract.provenance import Terms, count_terms
-from pipeline.extract.read_features import ITEM_BYTES, FeatureReader, Folders
-from pipeline.extract.reuse_samples import SHARD, Finished, FinishedSamples, Measures, ShardFile, Written
-from pipeline.extract.reuse_shards import KeptShard, describe_shard, fingerprint_samples, name_shard, reuse_shard
+from pipeline.extract.read_features import ITEM_BYTES, ExtractFolders, FeatureReader
+from pipeline.extract.reuse_samples import SHARD, Measures, ReusableSamples, ReusedSamples, ShardFile, ShardRows
+from pipeline.extract.reuse_shards import CachedShard, describe_shard, fingerprint_samples, name_shard, reuse_shard
 from pipeline.extract.sample_meta import decode_array, describe_sample, encode_nothing
 from pipeline.extract.shard_recipe import Recipe, read_learned
 from pipeline.modalities.table import MODALITIES
@@ -75,11 +75,11 @@ class ShardTask:
     """
 
     path: Path
-    folders: Folders
+    folders: ExtractFolders
     rows: Sequence[int]
-    features: Mapping[str, Placed]
+    features: Mapping[str, EntryLocations]
     lost: Mapping[str, Mapping[int, Rejection]]
-    own: Own
+    own: InlineKeys
     recipe: Recipe
     moments: bool
     alone: bool = False
@@ -100,11 +100,11 @@ class ShardTask:
         written = 4 * (estimate_sample_bytes(self.recipe.plan.fields) + CHUNK_BYTES)
         return written + len(self.rows) * ROW_BYTES + (ITEM_BYTES if self.own else 0)
 
-    def open_finished(self) -> FinishedSamples:
+    def open_finished(self) -> ReusedSamples:
         """The samples of the shards in the cache that have features of these."""
         names = {name for placed in self.features.values() for name in placed.names if name.endswith(SHARD)}
         shards = [] if self.lacks else sorted(names)
-        return FinishedSamples(self.folders.objects, shards, self.recipe.plan, self.recipe.assembly)
+        return ReusedSamples(self.folders.objects, shards, self.recipe.plan, self.recipe.assembly)
 
     def count_items(self) -> int:
         """See `pipeline.runtime.sandbox.heartbeat.Divisible`."""
@@ -132,7 +132,7 @@ class ShardResult:
         damaged: the objects that are.
     """
 
-    shard: KeptShard
+    shard: CachedShard
     terms: Counter[Terms]
     kept: str | None
     reused: bool = False
@@ -155,10 +155,10 @@ def make_shard(task: ShardTask) -> ShardResult:
         if reused is not None:
             return ShardResult(reused, _count_kept(samples, reused), name, reused=True)
     with FeatureReader(task.folders, task.recipe.extractors) as reader, task.open_finished() as finished:
-        own = OwnFeatures(task.own, samples, task.features, reader)
+        own = InlineFeatures(task.own, samples, task.features, reader)
         if task.alone:
             own.compute_alone(task.lost)
-            return ShardResult(KeptShard(None, (), {}), Counter(), None)
+            return ShardResult(CachedShard(None, (), {}), Counter(), None)
         if task.own and task.lacks:
             own.go_on()
         assembly = Assembly(task, samples, prints, Sources(reader, own, finished))
@@ -167,7 +167,7 @@ def make_shard(task: ShardTask) -> ShardResult:
         if kept is not None:
             rows = describe_shard(task.recipe.plan, task.recipe.assembly, shard, assembly.list_written())
             task.folders.objects.adopt(kept, task.path, rows)
-            reader.stored.update(split_prints(rows.entries["fingerprint"]))
+            reader.stored.update(split_keys(rows.entries["fingerprint"]))
         reader.keep_computed()
         terms = _count_kept(samples, shard)
         return ShardResult(
@@ -175,7 +175,7 @@ def make_shard(task: ShardTask) -> ShardResult:
         )
 
 
-def _count_kept(samples: Sequence[AlignedSample], shard: KeptShard) -> Counter[Terms]:
+def _count_kept(samples: Sequence[AlignedSample], shard: CachedShard) -> Counter[Terms]:
     gone = {drop.key for drop in shard.drops}
     return count_terms(sample for sample in samples if sample.key not in gone)
 
@@ -185,8 +185,8 @@ class Sources:
     """Where samples come from: features, those of the shard's own, and samples that are finished."""
 
     reader: FeatureReader
-    own: OwnFeatures
-    finished: FinishedSamples
+    own: InlineFeatures
+    finished: ReusedSamples
 
 
 class Assembly:
@@ -209,16 +209,16 @@ class Assembly:
         self._places: list[int] = []
         self._measures: list[Measures] = []
 
-    def list_written(self) -> Written:
+    def list_written(self) -> ShardRows:
         """What is known of the samples that are in the shard."""
         features = [
-            {modality: self._task.features[modality].read_print(at) for modality in self._samples[at].parts}
+            {modality: self._task.features[modality].encode_key(at) for modality in self._samples[at].parts}
             for at in self._places
         ]
         metas = [self._metas[at] for at in self._places]
-        return Written([self._prints[at] for at in self._places], features, self._measures, metas, self._frames)
+        return ShardRows([self._prints[at] for at in self._places], features, self._measures, metas, self._frames)
 
-    def write(self) -> KeptShard:
+    def write(self) -> CachedShard:
         """Write the shard, if a sample is left for it, and read it back: each sample as soon as it is put together.
         What is finished is taken as it is.
 
@@ -235,14 +235,14 @@ class Assembly:
         made = self._make_all(metas, builder.meta_bytes, drops)
         first = next(made, None)
         if first is None:
-            return KeptShard(None, tuple(drops), self._moments)
+            return CachedShard(None, tuple(drops), self._moments)
         written = self._write(builder, chain((first,), made))
         needed = max(self._metas[at] for at in self._places)
         if needed < builder.meta_bytes:  # the sample with the longest meta was dropped
             shorter = ShardBuilder(fields, needed)
             written, builder = self._write(shorter, self._read_written(written, builder.frames)), shorter
         self._frames = builder.frames
-        return KeptShard(written, tuple(drops), self._moments)
+        return CachedShard(written, tuple(drops), self._moments)
 
     def _read_written(self, written: WrittenShard, frames: Sequence[int]) -> Iterator[EncodedSample]:
         """The samples of the shard as it is now."""
@@ -275,7 +275,7 @@ class Assembly:
         finished = self._sources.finished
         for at, sample in enumerate(self._samples):
             with clock(OTHER), _name_sample(sample.key):
-                made: Finished | Rejection | None = finished.read(self._prints[at], meta_bytes)
+                made: ReusableSamples | Rejection | None = finished.read(self._prints[at], meta_bytes)
                 if made is None:  # or what was finished is damaged
                     made = self._make(at, sample, metas[at] if at in metas else self._encode_meta(at))
                 if isinstance(made, Rejection):
@@ -288,7 +288,7 @@ class Assembly:
             yield made.encoded
             self._sources.own.release(at)
 
-    def _make(self, at: int, sample: AlignedSample, meta: bytes) -> Finished | Rejection:
+    def _make(self, at: int, sample: AlignedSample, meta: bytes) -> ReusableSamples | Rejection:
         """A sample put together of its features."""
         self._sources.own.compute(at, self._task.lost)
         contents = self._gather(at, sample)
@@ -297,7 +297,7 @@ class Assembly:
         members = [contents[name] for name in self._plan.fields]
         with clock("statistics"):
             measures = self._measure(sample, contents)
-        return Finished(encode_members(self._plan.fields, sample.key, members, meta), measures)
+        return ReusableSamples(encode_members(self._plan.fields, sample.key, members, meta), measures)
 
     def _encode_meta(self, at: int) -> bytes:
         sample = self._samples[at]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.cache.cache_key import hash_item, hash_method, hash_span
 from pipeline.cache.feature_entries import compute_entry
-from pipeline.cache.lookup import Fingerprints, Found, Numbers, Placed, place_entries
+from pipeline.cache.lookup import CacheKeys, EntryLocations, LookupResult, Numbers, place_entries
 from pipeline.extract.aligned_samples import ItemColumns, SampleColumns
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.modalities.table import MODALITIES
@@ -18,7 +18,7 @@ Spans = NDArray[np.float64]
 """Of shape (n, 2), seconds; NaN for the start or the end of the item."""
 
 
-class Wanted:
+class NeededFeatures:
     """The different features of one modality that the samples need.
 
     Attributes:
@@ -30,7 +30,7 @@ class Wanted:
         lost: what is to be said of features that no worker can compute, by their place.
     """
 
-    def __init__(self, found: Found, of_sample: Numbers, items: Numbers, spans: Spans | None) -> None:
+    def __init__(self, found: LookupResult, of_sample: Numbers, items: Numbers, spans: Spans | None) -> None:
         self.found = found
         self.of_sample = of_sample
         self.items = items
@@ -42,7 +42,7 @@ class Wanted:
         """The seconds of their items that these features are made of; None where all are made of the whole."""
         return None if self._spans is None else self._spans[places]
 
-    def place_samples(self, rows: NDArray[np.int64]) -> Placed:
+    def place_samples(self, rows: NDArray[np.int64]) -> EntryLocations:
         """Where the features of these samples are; what is said of a sample without one is of no use."""
         return place_entries(self.found, self.of_sample[rows])
 
@@ -72,9 +72,9 @@ class Wanted:
         return missing
 
 
-def find_wanted(
+def find_needed_features(
     modality: str, plan: FieldPlan, samples: SampleColumns, items: ItemColumns, usable: NDArray[np.bool_]
-) -> Wanted:
+) -> NeededFeatures:
     """The features of one modality that the usable samples need, not looked up yet."""
     rows = np.flatnonzero(usable & (samples.items[modality] >= 0))
     prints = _fingerprint_features(hash_features(modality, plan), modality, rows, samples, items)
@@ -83,12 +83,12 @@ def find_wanted(
     of_sample[rows] = numbers
     chosen = rows[first]
     spans = samples.spans[modality]
-    return Wanted(
-        Found(different), of_sample, samples.items[modality][chosen], None if spans is None else spans[chosen]
+    return NeededFeatures(
+        LookupResult(different), of_sample, samples.items[modality][chosen], None if spans is None else spans[chosen]
     )
 
 
-def _number_prints(prints: Fingerprints) -> tuple[Fingerprints, NDArray[np.int32], Numbers]:
+def _number_prints(prints: CacheKeys) -> tuple[CacheKeys, NDArray[np.int32], Numbers]:
     """The different fingerprints, sorted; where each is first; and for each given one its place among them.
 
     `np.unique` gives the same, and has three more copies of the fingerprints in memory meanwhile.
@@ -118,7 +118,7 @@ def hash_features(modality: str, plan: FieldPlan) -> bytes:
 
 def _fingerprint_features(
     method: bytes, modality: str, rows: NDArray[np.int64], samples: SampleColumns, items: ItemColumns
-) -> Fingerprints:
+) -> CacheKeys:
     """The fingerprint of the feature of each of these samples."""
     spans = samples.spans[modality]
     prints = np.empty(len(rows), "S32")

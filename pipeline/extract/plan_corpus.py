@@ -8,14 +8,14 @@ import numpy as np
 
 from pipeline.extract.aligned_samples import Tables, drop_labels, find_classes, read_corpus
 from pipeline.extract.learn_vocabulary import find_learner, find_learning
-from pipeline.extract.needed_features import Wanted, find_wanted
+from pipeline.extract.needed_features import NeededFeatures, find_needed_features
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_fields import FieldPlan, plan_fields
 from pipeline.extract.plan_shards import PlannedShard, plan_shards
-from pipeline.extract.read_features import Extractor, Folders
+from pipeline.extract.read_features import ExtractFolders, Extractor
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.drops import Drop
-from pipeline.tables.row_files import give_memory_back
+from pipeline.tables.row_files import release_arrow_memory
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Corpus:
 
     count: int
     unlabelled: Sequence[Drop]
-    folders: Folders
+    folders: ExtractFolders
     plan: FieldPlan
     shards: Sequence[PlannedShard]
-    wanted: Mapping[str, Wanted]
+    wanted: Mapping[str, NeededFeatures]
     frozen: Any | None
 
     @property
@@ -56,7 +56,7 @@ def plan_corpus(params: ExtractParams, workspace: Workspace) -> Corpus:
         InputError: nothing was aligned, or the file with what was learned before is missing or another.
     """
     tables = Tables(workspace.work.resolve() / "tables")
-    folders = Folders(workspace.data.resolve(), tables, workspace.cache.resolve(), workspace.work.resolve())
+    folders = ExtractFolders(workspace.data.resolve(), tables, workspace.cache.resolve(), workspace.work.resolve())
     samples, items = read_corpus(folders.data, tables)
     classes = find_classes(samples, params.classes)
     usable, unlabelled = drop_labels(samples, classes, tables)
@@ -66,8 +66,8 @@ def plan_corpus(params: ExtractParams, workspace: Workspace) -> Corpus:
     learner = find_learner(plan)
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
     shards = plan_shards(samples, usable, plan.fields, params)
-    wanted = {name: find_wanted(name, plan, samples, items, usable) for name in plan.modalities}
-    give_memory_back()
+    wanted = {name: find_needed_features(name, plan, samples, items, usable) for name in plan.modalities}
+    release_arrow_memory()
     return Corpus(len(samples), unlabelled, folders, plan, shards, wanted, frozen)
 
 

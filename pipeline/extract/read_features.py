@@ -11,14 +11,14 @@ from typing import Self
 from pipeline.cache.entry_reader import EntryReader
 from pipeline.cache.feature_entries import Fields, compute_entry
 from pipeline.cache.growing_pack import GrowingPack
-from pipeline.cache.lookup import Placed
-from pipeline.cache.object_store import Objects
+from pipeline.cache.lookup import EntryLocations
+from pipeline.cache.object_store import ObjectStore
 from pipeline.cache.pack_index import DamagedError, Entry
 from pipeline.cache.verdicts import decode_rejection
 from pipeline.config.params import Params
 from pipeline.errors import InputError
-from pipeline.extract.aligned_samples import Part, Tables, name_origin
-from pipeline.modalities.modality import Item
+from pipeline.extract.aligned_samples import AlignedPart, Tables, name_origin
+from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.stopwatch import clock
 from pipeline.tables.blob_store import TarReader
@@ -29,7 +29,7 @@ ITEM_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
-class Folders:
+class ExtractFolders:
     """Where a task finds things: the data folder, the tables, the cache, and the work folder of the run."""
 
     data: Path
@@ -38,9 +38,9 @@ class Folders:
     work: Path
 
     @property
-    def objects(self) -> Objects:
+    def objects(self) -> ObjectStore:
         """The objects of the item cache."""
-        return Objects(self.cache, self.work)
+        return ObjectStore(self.cache, self.work)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Extractor:
         """
         MODALITIES[self.modality].prepare(self.params)
 
-    def compute(self, item: Item, fingerprint: bytes) -> Entry:
+    def compute(self, item: MediaItem, fingerprint: bytes) -> Entry:
         """The feature of an item, as it is kept."""
         return compute_entry(MODALITIES[self.modality], item, self.params, self.fields, fingerprint)
 
@@ -77,7 +77,7 @@ class FeatureReader:
         stored: the fingerprints of those that it computed and that are in the cache already.
     """
 
-    def __init__(self, folders: Folders, extractors: Mapping[str, Extractor]) -> None:
+    def __init__(self, folders: ExtractFolders, extractors: Mapping[str, Extractor]) -> None:
         self._extractors = extractors
         self._stack = ExitStack()
         self._items = self._stack.enter_context(TarReader(folders.data))
@@ -89,13 +89,13 @@ class FeatureReader:
         self.damaged: set[str] = set()
         self.stored: set[bytes] = set()
 
-    def read(self, modality: str, placed: Placed, at: int, part: Part) -> Entry | Rejection:
+    def read(self, modality: str, placed: EntryLocations, at: int, part: AlignedPart) -> Entry | Rejection:
         """The feature at place `at`, which is that of `part`; or the verdict that there is none.
 
         Raises:
             InputError: it has to be computed, and the item's bytes are damaged.
         """
-        fingerprint = placed.read_print(at)
+        fingerprint = placed.encode_key(at)
         if fingerprint in self._fresh:
             return _open_verdict(self._fresh[fingerprint])
         try:
@@ -112,7 +112,7 @@ class FeatureReader:
         """See `Extractor.prepare`."""
         self._extractors[modality].prepare()
 
-    def compute(self, modality: str, fingerprint: bytes, part: Part) -> Entry:
+    def compute(self, modality: str, fingerprint: bytes, part: AlignedPart) -> Entry:
         """Compute the feature of a part, which is that of this fingerprint, and remember it.
 
         Raises:
@@ -152,7 +152,7 @@ class FeatureReader:
         if entries:
             self._objects.write_pack(entries)
 
-    def read_item(self, part: Part) -> Item:
+    def read_item(self, part: AlignedPart) -> MediaItem:
         """The item of a part, see `read_item`."""
         return read_item(part, self._items)
 
@@ -169,7 +169,7 @@ def _open_verdict(entry: Entry) -> Entry | Rejection:
     return decode_rejection(entry) if entry.rejected else entry
 
 
-def read_item(part: Part, reader: TarReader) -> Item:
+def read_item(part: AlignedPart, reader: TarReader) -> MediaItem:
     """The item of a part, with its bytes.
 
     Raises:
@@ -181,4 +181,4 @@ def read_item(part: Part, reader: TarReader) -> Item:
     if sha256 != part.sha256:
         named = name_origin(part.origin)
         raise InputError(f"{part.place.tar} is damaged at {named}: remove it and run `dvc repro` again")
-    return Item(data, part.media_type, part.orientation, part.start, part.end)
+    return MediaItem(data, part.media_type, part.orientation, part.start, part.end)

@@ -16,9 +16,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.object_store import Objects
-from pipeline.cache.pack_index import DamagedError, Rows
-from pipeline.extract.field_statistics import Moments, start_moments
+from pipeline.cache.object_store import ObjectStore
+from pipeline.cache.pack_index import DamagedError, PackIndex
+from pipeline.extract.field_statistics import FieldMoments, start_moments
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.runtime.stopwatch import clock
 from shardwright.format.encode import EncodedSample, PlacedSample, encode_members
@@ -33,12 +33,12 @@ COLUMNS = (("print", "u1", (32,)), ("meta", "<u4"), ("frame", "<u4"))
 """Of the table of a kept shard's samples, before those of the fields' measures."""
 
 Array = NDArray[Any]
-Measures = Mapping[str, Moments]
+Measures = Mapping[str, FieldMoments]
 """What a sample adds to the statistics, by field; not of fields that it does not have."""
 
 
 @dataclass(frozen=True)
-class Finished:
+class ReusableSamples:
     """A sample as its shard has it, and what it adds to the statistics."""
 
     encoded: EncodedSample | PlacedSample
@@ -46,7 +46,7 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Written:
+class ShardRows:
     """What is known of each sample that is in a shard, in its order, beside what its index says.
 
     Attributes:
@@ -64,7 +64,7 @@ class Written:
     frames: Sequence[int]
 
 
-def encode_samples(written: Written, fields: Mapping[str, Field]) -> bytes:
+def encode_samples(written: ShardRows, fields: Mapping[str, Field]) -> bytes:
     """What the rows of a kept shard say of each sample in it, with its measures for these fields."""
     table = np.zeros(len(written.prints), _sample_dtype(fields))
     table["print"] = np.frombuffer(b"".join(written.prints), np.uint8).reshape(-1, 32)
@@ -75,7 +75,7 @@ def encode_samples(written: Written, fields: Mapping[str, Field]) -> bytes:
     return table.tobytes()
 
 
-def decode_samples(rows: Rows, plan: FieldPlan) -> tuple[Index, Array]:
+def decode_samples(rows: PackIndex, plan: FieldPlan) -> tuple[Index, Array]:
     """The index of a kept shard, and the table that `encode_samples` made."""
     samples, measured = rows.about["samples"], {name: plan.fields[name] for name in rows.about["moments"]}
     dtype = index_dtype(plan.fields)
@@ -91,7 +91,7 @@ def _sample_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
     return np.dtype(columns)
 
 
-class Located(NamedTuple):
+class SampleSpans(NamedTuple):
     """Where a shard's samples stand and the contents of their members, in bytes: int64 `starts` and `strides`, both
     (samples,); int64 `offsets` from there and `sizes`, both (members, samples), the meta last."""
 
@@ -101,12 +101,12 @@ class Located(NamedTuple):
     sizes: NDArray[np.int64]
 
 
-def locate_samples(fields: Mapping[str, Field], meta_bytes: int, index: Index) -> Located:
+def locate_samples(fields: Mapping[str, Field], meta_bytes: int, index: Index) -> SampleSpans:
     """Of a shard with this index that pads its metas to so many bytes."""
     layout = plan_layout(fields, meta_bytes)
     varying = index["size"] if layout.varying else np.empty((len(index), 0), np.uint32)
     strides = layout.measure(varying)
-    return Located(np.cumsum(strides) - strides, strides, *layout.place(varying))
+    return SampleSpans(np.cumsum(strides) - strides, strides, *layout.place(varying))
 
 
 class ShardFile:
@@ -158,7 +158,7 @@ class ShardFile:
 class _Shard:
     """A kept shard that is open."""
 
-    def __init__(self, descriptor: int, rows: Rows, plan: FieldPlan) -> None:
+    def __init__(self, descriptor: int, rows: PackIndex, plan: FieldPlan) -> None:
         index, self._samples = decode_samples(rows, plan)
         self._meta_bytes = rows.about["meta_bytes"]
         self._file = ShardFile(descriptor, plan.fields, self._meta_bytes, index, self._samples["frame"].tolist())
@@ -171,31 +171,31 @@ class _Shard:
         """The bytes of a sample's meta without the padding."""
         return int(self._samples["meta"][row])
 
-    def read(self, row: int, meta_bytes: int) -> Finished:
+    def read(self, row: int, meta_bytes: int) -> ReusableSamples:
         """One of its samples, for a shard that pads its metas to `meta_bytes`.
 
         Raises:
             DamagedError: its bytes are not as they were written.
         """
         read = self._file.read if meta_bytes == self._meta_bytes else self._file.read_apart
-        return Finished(read(row), self._read_measures(row))
+        return ReusableSamples(read(row), self._read_measures(row))
 
     def _read_measures(self, row: int) -> Measures:
         found, known = {}, self._samples[row]
         for name in (self._samples.dtype.names or ())[len(COLUMNS) :]:
             there, count, mean, squares = known[name]
             if there:
-                found[name] = Moments(int(count), mean, squares)
+                found[name] = FieldMoments(int(count), mean, squares)
         return found
 
 
-class FinishedSamples:
+class ReusedSamples:
     """Reads samples from the kept shards of these names that were put together in the same way; a context manager.
 
     `damaged` names those whose bytes are not what they were.
     """
 
-    def __init__(self, objects: Objects, names: Sequence[str], plan: FieldPlan, assembly: bytes) -> None:
+    def __init__(self, objects: ObjectStore, names: Sequence[str], plan: FieldPlan, assembly: bytes) -> None:
         self._stack = ExitStack()
         self._found: dict[bytes, tuple[str, _Shard, int]] = {}
         self.damaged: set[str] = set()
@@ -218,7 +218,7 @@ class FinishedSamples:
         _, shard, row = self._found[fingerprint]
         return shard.measure_meta(row)
 
-    def read(self, fingerprint: bytes, meta_bytes: int) -> Finished | None:
+    def read(self, fingerprint: bytes, meta_bytes: int) -> ReusableSamples | None:
         """The sample of this fingerprint, if a shard has it whole, for one that pads its metas to `meta_bytes`."""
         if fingerprint not in self._found:
             return None

@@ -10,13 +10,13 @@ import numpy as np
 
 from pipeline.cache.cache_key import hash_method
 from pipeline.cache.feature_entries import encode_arrays
-from pipeline.cache.lookup import Placed
-from pipeline.cache.object_store import Objects, copy_by_link
-from pipeline.cache.pack_index import ENTRY, PIECE, Array, DamagedError, Rows
+from pipeline.cache.lookup import EntryLocations
+from pipeline.cache.object_store import ObjectStore, copy_by_link
+from pipeline.cache.pack_index import ENTRY, PIECE, Array, DamagedError, PackIndex
 from pipeline.extract.aligned_samples import AlignedSample
-from pipeline.extract.field_statistics import Moments
+from pipeline.extract.field_statistics import FieldMoments
 from pipeline.extract.plan_fields import FieldPlan
-from pipeline.extract.reuse_samples import SHARD, Written, decode_samples, encode_samples, locate_samples
+from pipeline.extract.reuse_samples import SHARD, ShardRows, decode_samples, encode_samples, locate_samples
 from pipeline.extract.sample_meta import describe_sample
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.drops import Drop, Reason
@@ -29,12 +29,12 @@ NOTHING = bytes(32)
 
 
 @dataclass(frozen=True)
-class KeptShard:
+class CachedShard:
     """A shard, None if no sample was left for it; what was dropped, and the sums for the statistics."""
 
     written: WrittenShard | None
     drops: tuple[Drop, ...]
-    moments: Mapping[str, Moments]
+    moments: Mapping[str, FieldMoments]
 
 
 def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -> bytes:
@@ -59,7 +59,7 @@ def list_code() -> list[Path]:
 
 
 def fingerprint_samples(
-    assembly: bytes, samples: Sequence[AlignedSample], features: Mapping[str, Placed], moments: bool
+    assembly: bytes, samples: Sequence[AlignedSample], features: Mapping[str, EntryLocations], moments: bool
 ) -> list[bytes]:
     """The fingerprint of each of these samples, with these features, as its shard will have it."""
     prints = []
@@ -67,7 +67,7 @@ def fingerprint_samples(
         digest = hashlib.sha256(assembly + bytes([moments]))
         digest.update(encode_canonical(describe_sample(sample, None)))  # its caption is one of the features' items
         for modality, placed in features.items():
-            digest.update(placed.read_print(at) if modality in sample.parts else NOTHING)
+            digest.update(placed.encode_key(at) if modality in sample.parts else NOTHING)
         prints.append(digest.digest())
     return prints
 
@@ -77,7 +77,7 @@ def name_shard(prints: Sequence[bytes]) -> str:
     return f"{hashlib.sha256(b''.join(prints)).hexdigest()[:32]}{SHARD}"
 
 
-def reuse_shard(objects: Objects, name: str, path: Path, plan: FieldPlan) -> KeptShard | None:
+def reuse_shard(objects: ObjectStore, name: str, path: Path, plan: FieldPlan) -> CachedShard | None:
     """Give the kept shard of that name the second name `path`; None if there is none, or if it is damaged."""
     try:
         rows = objects.read_rows(name)
@@ -94,19 +94,19 @@ def reuse_shard(objects: Objects, name: str, path: Path, plan: FieldPlan) -> Kep
     return _load_shard(rows, path.name, plan)
 
 
-def _load_shard(rows: Rows, name: str, plan: FieldPlan) -> KeptShard:
+def _load_shard(rows: PackIndex, name: str, plan: FieldPlan) -> CachedShard:
     about = rows.about
     drops = tuple(Drop(key, Reason(reason), *rest) for key, reason, *rest in about["drops"])
     index, _ = decode_samples(rows, plan)
     record = ShardRecord(name, len(index), rows.size, about["meta_bytes"], about["sha256"])
     moments = {
-        field: Moments(count, np.array(mean), np.array(squares))
+        field: FieldMoments(count, np.array(mean), np.array(squares))
         for field, (count, mean, squares) in about["moments"].items()
     }
-    return KeptShard(WrittenShard(record, index), drops, moments)
+    return CachedShard(WrittenShard(record, index), drops, moments)
 
 
-def describe_shard(plan: FieldPlan, assembly: bytes, shard: KeptShard, samples: Written) -> Rows:
+def describe_shard(plan: FieldPlan, assembly: bytes, shard: CachedShard, samples: ShardRows) -> PackIndex:
     """The rows of a finished shard."""
     assert shard.written is not None
     record, index = shard.written.record, shard.written.index
@@ -124,7 +124,7 @@ def describe_shard(plan: FieldPlan, assembly: bytes, shard: KeptShard, samples: 
     entries, pieces = _find_features(plan, shard.written, samples.features)
     measured = {name: plan.fields[name] for name in shard.moments}
     extra = index.tobytes() + encode_samples(samples, measured)
-    return Rows(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, extra)
+    return PackIndex(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, extra)
 
 
 def _find_features(

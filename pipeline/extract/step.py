@@ -6,13 +6,13 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.cache.evict import Use, prune
+from pipeline.cache.evict import ObjectUse, evict
 from pipeline.cache.lookup import find_entries
-from pipeline.cache.object_store import Objects
+from pipeline.cache.object_store import ObjectStore
 from pipeline.errors import InputError, LedgerError
-from pipeline.extract.build_dataset import Making
+from pipeline.extract.build_dataset import DatasetBuild
 from pipeline.extract.compute_features import load_libraries
-from pipeline.extract.field_statistics import Moments
+from pipeline.extract.field_statistics import FieldMoments
 from pipeline.extract.make_shard import ShardResult
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
@@ -20,9 +20,9 @@ from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.plan_shards import PlannedShard
 from pipeline.extract.provenance import Terms, describe_making, list_sources
 from pipeline.extract.shard_recipe import Recipe
-from pipeline.runtime.executor import open_workers
+from pipeline.runtime.executor import open_executor
 from pipeline.runtime.run_stage import Workspace
-from pipeline.runtime.sandbox.worker_pool import prepare_processes
+from pipeline.runtime.sandbox.worker_pool import warm_up_pool
 from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER, SPLITS
 from pipeline.tables.drops import Outcome, check_drop_share, check_machine_drops
 from pipeline.tables.parquet import write_dropped
@@ -67,9 +67,9 @@ def write_splits(root: Path, plan: FieldPlan, made: Made) -> dict[str, Split]:
     return splits
 
 
-def join_statistics(parts: Iterable[Mapping[str, Moments]]) -> dict[str, Statistics] | None:
+def join_statistics(parts: Iterable[Mapping[str, FieldMoments]]) -> dict[str, Statistics] | None:
     """The statistics of each field that has any, from the moments of the training shards in their order."""
-    joined: dict[str, Moments] = {}
+    joined: dict[str, FieldMoments] = {}
     for part in parts:
         for name, moments in part.items():
             joined[name] = joined[name].add(moments) if name in joined else moments
@@ -85,24 +85,24 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
         MachineDrops: something was dropped because of this machine, and `run.allow_machine_drops` does not allow that.
         PipelineError: a task failed; the message names its shard, and the sample where it is known.
     """
-    prepare_processes(workspace.run, partial(load_libraries, params))
+    warm_up_pool(workspace.run, partial(load_libraries, params))
     outcome, objects, use = make_dataset(params, workspace)  # all that it planned by is let go of
-    if forgotten := prune(objects, use, workspace.run.cache_bytes):
+    if forgotten := evict(objects, use, workspace.run.cache_bytes):
         note = f"{forgotten / 1e9:.1f} GB that this run used had to leave the item cache: raise run.cache_bytes"
         return replace(outcome, notes=[*outcome.notes, note])
     return outcome
 
 
-def make_dataset(params: ExtractParams, workspace: Workspace) -> tuple[Outcome, Objects, Use]:
+def make_dataset(params: ExtractParams, workspace: Workspace) -> tuple[Outcome, ObjectStore, ObjectUse]:
     """Make everything, and say what was done with the item cache; raises what `extract` does."""
     root = workspace.work.resolve() / SHARDS_FOLDER
     corpus = plan_corpus(params, workspace)
     root.mkdir(parents=True)
     with corpus.folders.objects.hold():
         found = [wanted.found for wanted in corpus.wanted.values()]
-        use = Use(damaged=set(find_entries(corpus.folders.objects, found)))
-        making = Making(corpus, workspace.run, use)
-        with open_workers(workspace.run, making.count_tasks(), [corpus.folders.data]) as workers:
+        use = ObjectUse(damaged=set(find_entries(corpus.folders.objects, found)))
+        making = DatasetBuild(corpus, workspace.run, use)
+        with open_executor(workspace.run, making.count_tasks(), [corpus.folders.data]) as workers:
             making.compute_missing(workers)
             recipe = making.write_learned(root, workers)
             results = making.make_shards(root, recipe, workers)

@@ -21,7 +21,7 @@ _KEPT = {
 _STREAMS = (b"vids", b"auds")
 
 
-class _Chunk(NamedTuple):
+class _AviChunk(NamedTuple):
     """`data[start:end]`, its content from `body` on; `name` is a list's own."""
 
     name: bytes
@@ -87,7 +87,7 @@ def strip_metadata(data: bytes) -> bytes:
     return overwrite(data if end == len(data) else data[:end], edits)
 
 
-def _plan_edits(data: bytes, parent: _Chunk, foreign: set[bytes]) -> Iterator[tuple[int, bytes]]:
+def _plan_edits(data: bytes, parent: _AviChunk, foreign: set[bytes]) -> Iterator[tuple[int, bytes]]:
     """What is to be written inside a chunk that holds chunks; `foreign` are the numbers of streams to be silent on."""
     for chunk in _walk_chunks(data, parent.body, parent.end):
         if chunk.name not in _KEPT[parent.name]:
@@ -101,7 +101,7 @@ def _plan_edits(data: bytes, parent: _Chunk, foreign: set[bytes]) -> Iterator[tu
                     yield part.body, bytes(part.end - part.body)
 
 
-def _walk_pictures(data: bytes, movie: _Chunk) -> Iterator[_Chunk]:
+def _walk_pictures(data: bytes, movie: _AviChunk) -> Iterator[_AviChunk]:
     """The chunks of all streams; some stand in groups to be read at once."""
     for chunk in _walk_chunks(data, movie.body, movie.end):
         if chunk.name == b"rec ":
@@ -118,7 +118,7 @@ def _list_streams(data: bytes) -> list[_Stream]:
     return [_read_stream(data, chunk) for chunk in lists]
 
 
-def _read_stream(data: bytes, chunk: _Chunk) -> _Stream:
+def _read_stream(data: bytes, chunk: _AviChunk) -> _Stream:
     header, form = (_find_list(data, chunk, name) for name in (b"strh", b"strf"))
     if header is None or form is None or header.end - header.body < 36:
         raise FormatFault("a stream without its header, or with one too short")
@@ -132,24 +132,24 @@ def _read_stream(data: bytes, chunk: _Chunk) -> _Stream:
     return _Stream(kind, scale, rate, length, abs(width), abs(height))  # from the top down they are negative
 
 
-def _find_list(data: bytes, parent: _Chunk, name: bytes) -> _Chunk | None:
+def _find_list(data: bytes, parent: _AviChunk, name: bytes) -> _AviChunk | None:
     return next((chunk for chunk in _walk_chunks(data, parent.body, parent.end) if chunk.name == name), None)
 
 
-def _list_riffs(data: bytes) -> list[_Chunk]:
+def _list_riffs(data: bytes) -> list[_AviChunk]:
     """The RIFFs that the file is made of, up to bytes that are none.
 
     Raises:
         Truncated: the file ends inside one.
         FormatFault: the first is not AVI.
     """
-    riffs: list[_Chunk] = []
+    riffs: list[_AviChunk] = []
     at = 0
     while data[at : at + 4] == b"RIFF" or not riffs:
         if at + 12 > len(data):
             raise Truncated("ends inside a RIFF header")
         (size,) = struct.unpack_from("<I", data, at + 4)
-        riff = _Chunk(data[at + 8 : at + 12], at, at + 12, at + 8 + size)
+        riff = _AviChunk(data[at + 8 : at + 12], at, at + 12, at + 8 + size)
         if data[at : at + 4] != b"RIFF" or riff.name != (b"AVIX" if riffs else b"AVI "):
             raise FormatFault("not RIFF, or not AVI")
         if riff.end > len(data) or size < 4:
@@ -159,7 +159,7 @@ def _list_riffs(data: bytes) -> list[_Chunk]:
     return riffs
 
 
-def _walk_chunks(data: bytes, at: int, end: int) -> Iterator[_Chunk]:
+def _walk_chunks(data: bytes, at: int, end: int) -> Iterator[_AviChunk]:
     """The chunks between two places; a list's name is its own, and its content begins after that.
 
     Raises:
@@ -171,5 +171,5 @@ def _walk_chunks(data: bytes, at: int, end: int) -> Iterator[_Chunk]:
         if stop > end:
             raise FormatFault("a chunk is longer than the one around it")
         is_list = name == b"LIST" and size >= 4
-        yield _Chunk(data[at + 8 : at + 12], at, at + 12, stop) if is_list else _Chunk(name, at, at + 8, stop)
+        yield _AviChunk(data[at + 8 : at + 12], at, at + 12, stop) if is_list else _AviChunk(name, at, at + 8, stop)
         at = stop + size % 2

@@ -26,7 +26,7 @@ class FlacHeader:
     frames: int
 
 
-class _Block(NamedTuple):
+class _FlacBlock(NamedTuple):
     """Content of a metadata block is `data[start:end]`."""
 
     kind: int
@@ -76,7 +76,7 @@ def strip_metadata(data: bytes) -> bytes:
     return data if stripped == data else stripped
 
 
-def _read_blocks(data: bytes) -> list[_Block]:
+def _read_blocks(data: bytes) -> list[_FlacBlock]:
     """All metadata blocks; the first is the stream info.
 
     Raises:
@@ -95,12 +95,12 @@ def _read_blocks(data: bytes) -> list[_Block]:
     return blocks
 
 
-def _walk_blocks(data: bytes) -> Iterator[_Block]:
+def _walk_blocks(data: bytes) -> Iterator[_FlacBlock]:
     at = len(_MARKER)
     while at + 4 <= len(data):
         start = at + 4
         end = start + int.from_bytes(data[at + 1 : start], "big")
-        yield _Block(data[at] & 0x7F, start, end)
+        yield _FlacBlock(data[at] & 0x7F, start, end)
         if data[at] & _LAST:
             return
         at = end

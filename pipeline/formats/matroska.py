@@ -43,7 +43,7 @@ class _Track(NamedTuple):
     height: int
 
 
-class _Block(NamedTuple):
+class _MatroskaBlock(NamedTuple):
     """The element that holds it (its group, if it has one), its track, when it is shown, and whether it is."""
 
     holder: _Element
@@ -182,7 +182,7 @@ def _read_times(data: bytes) -> tuple[int, float]:
     return scale, duration
 
 
-def _walk_blocks(data: bytes) -> Iterator[_Block]:
+def _walk_blocks(data: bytes) -> Iterator[_MatroskaBlock]:
     """The blocks of all clusters."""
     cluster = 0
     for top in _walk_tops(data):
@@ -195,7 +195,7 @@ def _walk_blocks(data: bytes) -> Iterator[_Block]:
                     raise FormatFault("a block without its head")
                 time, flags = struct.unpack_from(">hB", data, at)
                 visible = block.name == _BLOCK or not flags & _INVISIBLE
-                yield _Block(top, track, cluster + time, visible)
+                yield _MatroskaBlock(top, track, cluster + time, visible)
 
 
 def _walk(data: bytes, at: int, end: int) -> Iterator[_Element]:

@@ -36,7 +36,7 @@ class PngHeader:
     channels: int
 
 
-class _Chunk(NamedTuple):
+class _PngChunk(NamedTuple):
     """`data[start:end]` is length, type, content and CRC."""
 
     name: bytes
@@ -107,7 +107,7 @@ def strip_metadata(data: bytes) -> bytes:
     return data if stripped == data else stripped
 
 
-def _select_chunks(data: bytes) -> Iterator[_Chunk]:
+def _select_chunks(data: bytes) -> Iterator[_PngChunk]:
     """The kept chunks; of ancillary ones the first of its kind, if it stands in its place (section 5.6)."""
     palette = data[25:26] == b"\3"
     passed: set[bytes] = set()
@@ -122,7 +122,7 @@ def _select_chunks(data: bytes) -> Iterator[_Chunk]:
         passed.add(chunk.name)
 
 
-def _walk_chunks(data: bytes) -> Iterator[_Chunk]:
+def _walk_chunks(data: bytes) -> Iterator[_PngChunk]:
     """The chunks up to the end chunk, or as far as the bytes go.
 
     Raises:
@@ -137,7 +137,7 @@ def _walk_chunks(data: bytes) -> Iterator[_Chunk]:
             raise FormatFault("a chunk's length or type is impossible")
         if at + 12 + length > len(data):
             return
-        yield _Chunk(name, at, at + 12 + length)
+        yield _PngChunk(name, at, at + 12 + length)
         at += 12 + length
         if name == b"IEND":
             return

@@ -30,7 +30,7 @@ class WavHeader:
     present: int
 
 
-class _Chunk(NamedTuple):
+class _WavChunk(NamedTuple):
     """`size` bytes of content as declared from `body` on; there may be fewer in the file."""
 
     name: bytes
@@ -88,7 +88,7 @@ def strip_metadata(data: bytes) -> bytes:
     return data if stripped == data else stripped
 
 
-def _decode_format(fmt: bytes, chunk: _Chunk, end: int) -> WavHeader:
+def _decode_format(fmt: bytes, chunk: _WavChunk, end: int) -> WavHeader:
     if len(fmt) < 16:
         raise FormatFault("no format chunk before the data, or one too short")
     coding, channels, rate, _, block, bits = struct.unpack_from("<HHIIHH", fmt)
@@ -101,7 +101,7 @@ def _decode_format(fmt: bytes, chunk: _Chunk, end: int) -> WavHeader:
     return WavHeader(rate, channels, bits, chunk.size // block, min(chunk.size, end - chunk.body) // block)
 
 
-def _find_kept(data: bytes) -> list[_Chunk]:
+def _find_kept(data: bytes) -> list[_WavChunk]:
     """The kept chunks up to the first data chunk: what follows it is no part of the sound."""
     chunks = []
     for chunk in _walk_chunks(data):
@@ -112,7 +112,7 @@ def _find_kept(data: bytes) -> list[_Chunk]:
     return chunks
 
 
-def _encode_chunk(data: bytes, chunk: _Chunk) -> bytes:
+def _encode_chunk(data: bytes, chunk: _WavChunk) -> bytes:
     content = data[chunk.body : chunk.body + chunk.size]
     size = _IN_64_BITS if data[:4] == b"RF64" and chunk.name == b"data" else len(content)
     return chunk.name + struct.pack("<I", size) + content + bytes(len(content) % 2)
@@ -130,7 +130,7 @@ def _find_ds64(data: bytes) -> bytes:
     return data[20 : 20 + _DS64_SIZE]
 
 
-def _walk_chunks(data: bytes) -> Iterator[_Chunk]:
+def _walk_chunks(data: bytes) -> Iterator[_WavChunk]:
     """The chunks as far as the bytes go; a data chunk of unknown length in plain RIFF goes to the end of the file.
 
     Raises:
@@ -147,5 +147,5 @@ def _walk_chunks(data: bytes) -> Iterator[_Chunk]:
         name, size = struct.unpack_from("<4sI", data, at)
         if size == _IN_64_BITS and name == b"data":
             size = len(data) - at - 8 if long_size is None else long_size
-        yield _Chunk(name, at + 8, size)
+        yield _WavChunk(name, at + 8, size)
         at += 8 + size + size % 2

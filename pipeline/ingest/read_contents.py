@@ -9,8 +9,8 @@ from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_page import PageFacts, read_page
-from pipeline.ingest.source_file import Incoming
-from pipeline.ingest.split_text import LeftOut, Part, Parts, select_parts, split_text
+from pipeline.ingest.source_file import SourceFile
+from pipeline.ingest.split_text import LeftOut, TextPart, TextParts, select_parts, split_text
 from pipeline.tables.drops import Reason, Rejection
 
 _MEDIA_ENDINGS = {
@@ -45,7 +45,7 @@ class Contents:
     page: PageFacts | None = None
 
 
-def read_contents(data: bytes, incoming: Incoming, params: IngestParams) -> Contents | Rejection:
+def read_contents(data: bytes, incoming: SourceFile, params: IngestParams) -> Contents | Rejection:
     """The items that a file gives, or why it gives none."""
     if not data:
         return Rejection(Reason.EMPTY, "a file without bytes")
@@ -69,7 +69,7 @@ def read_contents(data: bytes, incoming: Incoming, params: IngestParams) -> Cont
     return Contents(items, parts.left_out, page) if items else _reject_empty(parts, page, params)
 
 
-def _find_promise(incoming: Incoming) -> str | None:
+def _find_promise(incoming: SourceFile) -> str | None:
     """image, audio or video, where the name or the server says so."""
     ending = PurePosixPath(incoming.file.partition("?")[0]).suffix[1:].lower()
     served = (incoming.content_type or "").strip().lower().partition("/")[0]
@@ -83,29 +83,31 @@ def _reject_type(media_type: str) -> Rejection:
     return Rejection(Reason.UNSUPPORTED_TYPE, detail, media_type)
 
 
-def _split(data: bytes, incoming: Incoming, params: IngestParams) -> Parts:
+def _split(data: bytes, incoming: SourceFile, params: IngestParams) -> TextParts:
     return split_text(data.decode(), params, incoming.said.language)
 
 
-def _read_page_text(page: PageFacts, params: IngestParams) -> Parts:
+def _read_page_text(page: PageFacts, params: IngestParams) -> TextParts:
     if page.text is None or params.page_text is None:
-        return Parts(())
-    part = Part(params.page_text, page.text, page.language or params.default_language)
+        return TextParts(())
+    part = TextPart(params.page_text, page.text, page.language or params.default_language)
     return select_parts(iter([part]), params)
 
 
-def _read_caption(incoming: Incoming, params: IngestParams) -> Parts:
+def _read_caption(incoming: SourceFile, params: IngestParams) -> TextParts:
     said = incoming.said
     if said.caption is None:
-        return Parts(())
-    return select_parts(iter([Part(CAPTION, said.caption.strip(), said.language or params.default_language)]), params)
+        return TextParts(())
+    return select_parts(
+        iter([TextPart(CAPTION, said.caption.strip(), said.language or params.default_language)]), params
+    )
 
 
-def _build_text(part: Part) -> Content:
+def _build_text(part: TextPart) -> Content:
     return Content(part.name, "text", "text/plain", part.text.encode(), part.language)
 
 
-def _reject_empty(parts: Parts, page: PageFacts | None, params: IngestParams) -> Rejection:
+def _reject_empty(parts: TextParts, page: PageFacts | None, params: IngestParams) -> Rejection:
     """Why a text or a page gives no item."""
     if parts.left_out:
         (reason, detail), _ = min(parts.left_out.items())

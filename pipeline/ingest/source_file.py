@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipeline.tables.blob_store import Place
+from pipeline.tables.blob_store import BlobLocation
 from pipeline.tables.drops import Rejection
 from pipeline.tables.item_names import name_file
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class FileAnnotations:
     """What a list or a table says about a file; None where it says nothing. `start` and `end` are seconds."""
 
     caption: str | None = None
@@ -25,7 +25,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class SourceFile:
     """One file. `read` gives its bytes, or why they cannot be had; it may be called more than once.
 
     `url` and `page` are None for local files; `content_type` is the server's word, which nothing trusts. `place` is
@@ -35,11 +35,11 @@ class Incoming:
     source: str
     file: str
     read: Callable[[], bytes | Rejection]
-    said: Said = Said()
+    said: FileAnnotations = FileAnnotations()
     url: str | None = None
     page: str | None = None
     content_type: str | None = None
-    place: Place | None = None
+    place: BlobLocation | None = None
     sha256: str | None = None
 
     @property

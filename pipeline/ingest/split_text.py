@@ -12,7 +12,7 @@ _TAGGED = re.compile(r"([A-Za-z]{2,8}(?:[_@-][A-Za-z0-9]+)*)(?:\.[Uu][Tt][Ff]-?8
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class TextPart:
     """A text of a file: `name` is "" for the whole, a language, a line's number, or a page's element."""
 
     name: str
@@ -27,21 +27,21 @@ _REPEATED: LeftOut = (Reason.DUPLICATE, "a second text with the same tag")
 
 
 @dataclass(frozen=True)
-class Parts:
+class TextParts:
     """The texts of a file that are kept, and how many were left out for which reason."""
 
-    kept: tuple[Part, ...]
+    kept: tuple[TextPart, ...]
     left_out: Counter[LeftOut] = field(default_factory=Counter)
 
-    def merge(self, other: "Parts") -> "Parts":
+    def merge(self, other: "TextParts") -> "TextParts":
         """The texts of both; of two with one name the first."""
         names = {part.name for part in self.kept}
         kept = tuple(part for part in other.kept if part.name not in names)
         repeated = Counter({_REPEATED: len(other.kept) - len(kept)})
-        return Parts(self.kept + kept, self.left_out + other.left_out + repeated)
+        return TextParts(self.kept + kept, self.left_out + other.left_out + repeated)
 
 
-def split_text(text: str, params: IngestParams, language: str | None = None) -> Parts:
+def split_text(text: str, params: IngestParams, language: str | None = None) -> TextParts:
     """The captions of a text file, as `params.text` lays it out; `language` is that of what has no tag, if known.
 
     White space at both ends of a caption is dropped, and with it captions that have nothing else. Of two captions
@@ -51,9 +51,9 @@ def split_text(text: str, params: IngestParams, language: str | None = None) -> 
     return select_parts(lines, params)
 
 
-def select_parts(parts: Iterator[Part], params: IngestParams) -> Parts:
+def select_parts(parts: Iterator[TextPart], params: IngestParams) -> TextParts:
     """The parts that are not empty, in a language that is kept, and the first of their name."""
-    kept: dict[str, Part] = {}
+    kept: dict[str, TextPart] = {}
     left_out: Counter[LeftOut] = Counter()
     for part in parts:
         if part.name in kept:
@@ -66,7 +66,7 @@ def select_parts(parts: Iterator[Part], params: IngestParams) -> Parts:
             left_out[Reason.PART_NOT_SELECTED, "a language that ingest.languages leaves out"] += 1
         else:
             kept[part.name] = part
-    return Parts(tuple(kept.values()), left_out)
+    return TextParts(tuple(kept.values()), left_out)
 
 
 def _split_lines(text: str) -> list[str]:
@@ -74,32 +74,32 @@ def _split_lines(text: str) -> list[str]:
     return [line.strip() for line in text.split("\n")]
 
 
-def _read_whole(text: str, language: str) -> Iterator[Part]:
-    yield Part("", text.strip(), language)
+def _read_whole(text: str, language: str) -> Iterator[TextPart]:
+    yield TextPart("", text.strip(), language)
 
 
-def _read_first_line(text: str, language: str) -> Iterator[Part]:
+def _read_first_line(text: str, language: str) -> Iterator[TextPart]:
     first, *others = _split_lines(text)
-    yield Part("", first, language)
+    yield TextPart("", first, language)
     # No language, so not kept: what is left out is counted.
-    yield from (Part(str(number), line, "") for number, line in enumerate(others, start=2) if line)
+    yield from (TextPart(str(number), line, "") for number, line in enumerate(others, start=2) if line)
 
 
-def _read_lines(text: str, language: str) -> Iterator[Part]:
+def _read_lines(text: str, language: str) -> Iterator[TextPart]:
     for number, line in enumerate(_split_lines(text), start=1):
         if line:
-            yield Part(str(number), line, language)
+            yield TextPart(str(number), line, language)
 
 
-def _read_tagged_lines(text: str, language: str) -> Iterator[Part]:
+def _read_tagged_lines(text: str, language: str) -> Iterator[TextPart]:
     first, *others = _split_lines(text)
-    yield Part(language, first, language)
+    yield TextPart(language, first, language)
     for number, line in enumerate(others, start=2):
         tagged = _TAGGED.fullmatch(line)
         if tagged:
-            yield Part(tagged[1], tagged[2].strip(), tagged[1])
+            yield TextPart(tagged[1], tagged[2].strip(), tagged[1])
         elif line:
-            yield Part(str(number), line, "")
+            yield TextPart(str(number), line, "")
 
 
 _LAYOUTS = {

@@ -14,13 +14,13 @@ from pipeline.formats.media_type import HEAD_BYTES, find_media_type, is_binary
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_contents import Content, Contents, read_contents
 from pipeline.ingest.read_page import PageFacts, check_selectors, read_page
-from pipeline.ingest.source_file import Incoming
+from pipeline.ingest.source_file import SourceFile
 from pipeline.ingest.sources.crawl import read_crawled
 from pipeline.ingest.sources.folder import SOURCE, list_folder
 from pipeline.ingest.user_table import read_said
 from pipeline.runtime.progress import show_progress
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.blob_store import Place, TarReader, TarStore
+from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
 from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_drop_share
 from pipeline.tables.item_names import name_file
@@ -54,7 +54,7 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
     return outcome
 
 
-def _gather(params: IngestParams, workspace: Workspace, reader: TarReader) -> tuple[list[Incoming], list[Drop]]:
+def _gather(params: IngestParams, workspace: Workspace, reader: TarReader) -> tuple[list[SourceFile], list[Drop]]:
     """All files that came in, in the order of (source, file), and what was dropped unopened."""
     crawled, repeated = read_crawled(workspace, reader)
     local, refused = list_folder(Path(params.root), params.ignore)
@@ -65,7 +65,7 @@ def _gather(params: IngestParams, workspace: Workspace, reader: TarReader) -> tu
     return sorted([*crawled, *local], key=lambda incoming: (incoming.source, incoming.file)), drops
 
 
-def _apply_table(local: Sequence[Incoming], root: str, table: str) -> list[Incoming]:
+def _apply_table(local: Sequence[SourceFile], root: str, table: str) -> list[SourceFile]:
     others = [incoming for incoming in local if incoming.file != table]
     said = read_said(Path(root), table, {incoming.file for incoming in others})
     return [replace(incoming, said=said[incoming.file]) if incoming.file in said else incoming for incoming in others]
@@ -83,7 +83,7 @@ def _explain_nothing(params: IngestParams, workspace: Workspace) -> str:
     )
 
 
-def _read_pages(files: Sequence[Incoming], params: IngestParams, reader: TarReader) -> dict[str, PageFacts]:
+def _read_pages(files: Sequence[SourceFile], params: IngestParams, reader: TarReader) -> dict[str, PageFacts]:
     """What each crawled page says about the things that it embeds, by its URL. Its text is not kept: it is long.
 
     A URL of a list embeds itself, so most that may be pages are pictures: a look at their first bytes is enough.
@@ -114,10 +114,10 @@ class Ingester:
         self._params = params
         self._store = store
         self._pages = pages
-        self._places: dict[str, Place] = {}
+        self._places: dict[str, BlobLocation] = {}
         self._counts: Counter[str] = Counter()
 
-    def read_all(self, files: Iterator[Incoming]) -> Iterator[dict[str, Any]]:
+    def read_all(self, files: Iterator[SourceFile]) -> Iterator[dict[str, Any]]:
         """A row for each item, in the order of (source, file, part) if the files come in that of (source, file)."""
         for incoming in files:
             verdict = self._read(incoming)
@@ -131,7 +131,7 @@ class Ingester:
                 self._counts[item.modality] += 1
                 yield self._build_row(incoming, item, verdict, page or PageFacts())
 
-    def _read(self, incoming: Incoming) -> Contents | Rejection:
+    def _read(self, incoming: SourceFile) -> Contents | Rejection:
         data = incoming.read()
         if isinstance(data, Rejection):
             return data
@@ -144,7 +144,7 @@ class Ingester:
             return contents
         return Rejection(Reason.LICENCE_REFUSED, "not among ingest.licences", licence or "none")
 
-    def _build_row(self, incoming: Incoming, item: Content, contents: Contents, page: PageFacts) -> dict[str, Any]:
+    def _build_row(self, incoming: SourceFile, item: Content, contents: Contents, page: PageFacts) -> dict[str, Any]:
         said = incoming.said
         sha256 = (incoming.sha256 if item.whole else None) or hashlib.sha256(item.data).hexdigest()
         place = self._places.get(sha256)

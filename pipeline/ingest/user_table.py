@@ -7,20 +7,20 @@ from unicodedata import normalize
 
 from pipeline.errors import InputError
 from pipeline.formats.tabular import BadRow, TextRow, read_rows
-from pipeline.ingest.source_file import Said
+from pipeline.ingest.source_file import FileAnnotations
 
 TEXT_COLUMNS = ("caption", "label", "group", "split", "licence", "attribution", "language", "sample")
 SPAN_COLUMNS = ("start", "end")
 
 
-def read_said(root: Path, table: str, files: Collection[str]) -> dict[str, Said]:
+def read_said(root: Path, table: str, files: Collection[str]) -> dict[str, FileAnnotations]:
     """What the table at `root/table` says, by file. A user's own table is to be right: any fault in it stops the run.
 
     Raises:
         InputError: the table or its column `file` is missing; a row cannot be read, names a file that is not among
             `files`, or one that an earlier row names; a time is no number of seconds. The message has file and line.
     """
-    said: dict[str, Said] = {}
+    said: dict[str, FileAnnotations] = {}
     missing = []
     composed = {normalize("NFC", file): file for file in sorted(files)}  # file systems differ in their form
     for row in read_rows(root / table, ["file"], [*TEXT_COLUMNS, *SPAN_COLUMNS]):
@@ -43,11 +43,11 @@ def read_said(root: Path, table: str, files: Collection[str]) -> dict[str, Said]
     return said
 
 
-def _read_row(row: TextRow, place: str) -> Said:
+def _read_row(row: TextRow, place: str) -> FileAnnotations:
     start, end = (_read_seconds(row, name, place) for name in SPAN_COLUMNS)
     if end is not None and end <= (start or 0.0):
         raise InputError(f"{place}: `end` is not after `start`")
-    return Said(**{name: row.values[name] for name in TEXT_COLUMNS}, start=start, end=end)
+    return FileAnnotations(**{name: row.values[name] for name in TEXT_COLUMNS}, start=start, end=end)
 
 
 def _read_seconds(row: TextRow, name: str, place: str) -> float | None:

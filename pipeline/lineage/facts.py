@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Dropped:
+class DropFacts:
     """A row of a `dropped.parquet`. `setting` is the key of `params.yaml` that decided, None where none did."""
 
     stage: str
@@ -18,7 +18,7 @@ class Dropped:
 
 
 @dataclass(frozen=True)
-class Several:
+class NameList:
     """The first of some names, and how many there are."""
 
     names: Sequence[str] = ()
@@ -26,15 +26,15 @@ class Several:
 
 
 @dataclass(frozen=True)
-class Partner:
+class LostPartner:
     """A thing that belongs together with another, and why there is none."""
 
     name: str
-    dropped: Dropped
+    dropped: DropFacts
 
 
 @dataclass(frozen=True)
-class Response:
+class ResponseFacts:
     """A row of the crawl; `dropped` is None where it was kept. `page` links or embeds it."""
 
     url: str
@@ -42,11 +42,11 @@ class Response:
     status: int | None
     content_type: str | None
     page: str | None
-    dropped: Dropped | None
+    dropped: DropFacts | None
 
 
 @dataclass(frozen=True)
-class Cleaned:
+class CleanFacts:
     """What clean found of an item that it kept.
 
     Attributes:
@@ -62,12 +62,12 @@ class Cleaned:
     sha256: str
     redactions: int
     facts: Mapping[str, int]
-    same: Several
-    near: Several
+    same: NameList
+    near: NameList
 
 
 @dataclass(frozen=True)
-class Item:
+class ItemFacts:
     """An item, as ingest made it.
 
     Attributes:
@@ -87,15 +87,15 @@ class Item:
     language: str | None
     licence: str | None
     attribution: str | None
-    clean: Cleaned | Dropped | None
-    align: Dropped | None
-    partners: Sequence[Partner]
+    clean: CleanFacts | DropFacts | None
+    align: DropFacts | None
+    partners: Sequence[LostPartner]
     sample: str | None
     twin: str | None
 
 
 @dataclass(frozen=True)
-class File:
+class FileFacts:
     """A file that came in, or a URL that did not.
 
     Attributes:
@@ -107,15 +107,15 @@ class File:
     """
 
     name: str | None
-    response: Response | None
-    dropped: Dropped | None
-    left_out: Sequence[Dropped]
-    items: Sequence[Item]
+    response: ResponseFacts | None
+    dropped: DropFacts | None
+    left_out: Sequence[DropFacts]
+    items: Sequence[ItemFacts]
     count: int
 
 
 @dataclass(frozen=True)
-class Member:
+class MemberLocation:
     """A member of a sample: its name in the tar, where its content starts in the shard, and its size, in bytes."""
 
     name: str
@@ -124,18 +124,18 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Place:
+class SampleLocation:
     """Where a sample is: the `number`-th of its shard, from 0, among `samples`."""
 
     split: str
     shard: str
     number: int
     samples: int
-    members: Sequence[Member]
+    members: Sequence[MemberLocation]
 
 
 @dataclass(frozen=True)
-class Part:
+class PartFacts:
     """What a sample takes from one item; `start` and `end` in seconds, None for the whole."""
 
     item: str
@@ -145,19 +145,19 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleFacts:
     """A sample, as align made it; None where that table is not there. `extract` is None where extract says nothing."""
 
     key: str
     split: str | None
     label: str | None
     group: str | None
-    parts: Mapping[str, Part]
-    extract: Place | Dropped | None
+    parts: Mapping[str, PartFacts]
+    extract: SampleLocation | DropFacts | None
 
 
 @dataclass(frozen=True)
-class Answer:
+class WhyAnswer:
     """What is known of what was asked for.
 
     Attributes:
@@ -174,10 +174,10 @@ class Answer:
     query: str
     stages: Sequence[str]
     dataset: str | None
-    files: Sequence[File] = ()
-    samples: Sequence[Sample] = ()
-    rows: Sequence[Dropped] = ()
-    matches: Several = Several()
+    files: Sequence[FileFacts] = ()
+    samples: Sequence[SampleFacts] = ()
+    rows: Sequence[DropFacts] = ()
+    matches: NameList = NameList()
     near: Sequence[str] = ()
 
     @property

@@ -19,7 +19,7 @@ MAX_HITS = 1000
 
 
 @dataclass(frozen=True)
-class Hits:
+class ScanResult:
     """The first rows that match, in the order of the table, and how many there are in all."""
 
     rows: Sequence[Row] = ()
@@ -27,14 +27,14 @@ class Hits:
 
 
 @dataclass(frozen=True)
-class Look:
+class RowFilter:
     """Which rows are looked for: a mask over a batch that has these columns."""
 
     columns: tuple[str, ...]
     mask: "Callable[[pa.RecordBatch], Any]"
 
 
-def match_any(wanted: Mapping[str, Collection[str]]) -> Look:
+def match_any(wanted: Mapping[str, Collection[str]]) -> RowFilter:
     """Rows that have one of the wanted values in any of these columns."""
     columns = tuple(column for column, values in wanted.items() if values)
 
@@ -49,10 +49,10 @@ def match_any(wanted: Mapping[str, Collection[str]]) -> Look:
             )
         return found
 
-    return Look(columns, mask)
+    return RowFilter(columns, mask)
 
 
-def match_all(wanted: Mapping[str, str]) -> Look:
+def match_all(wanted: Mapping[str, str]) -> RowFilter:
     """Rows that have in each of these columns the value that is wanted there."""
 
     def mask(batch: "pa.RecordBatch") -> Any:
@@ -64,10 +64,10 @@ def match_all(wanted: Mapping[str, str]) -> Look:
             found = pc.and_(found, pc.equal(batch.column(column), value))
         return found
 
-    return Look(tuple(wanted), mask)
+    return RowFilter(tuple(wanted), mask)
 
 
-def match_part(column: str, part: str, at_end: bool = False) -> Look:
+def match_part(column: str, part: str, at_end: bool = False) -> RowFilter:
     """Rows whose value in the column has `part` in it, or at its end."""
 
     def mask(batch: "pa.RecordBatch") -> Any:
@@ -76,17 +76,17 @@ def match_part(column: str, part: str, at_end: bool = False) -> Look:
         match = pc.ends_with if at_end else pc.match_substring
         return match(batch.column(column), pattern=part)
 
-    return Look((column,), mask)
+    return RowFilter((column,), mask)
 
 
-def find_rows(path: Path, columns: Columns, look: Look, limit: int = MAX_HITS) -> Hits:
+def find_rows(path: Path, columns: Columns, look: RowFilter, limit: int = MAX_HITS) -> ScanResult:
     """The rows that are looked for. Memory: a batch of the table's, and `limit` rows.
 
     Raises:
         InputError: the table is missing, damaged, or has other columns.
     """
     if not look.columns:
-        return Hits()
+        return ScanResult()
     places: list[int] = []
     start = count = 0
     for batch in read_batches(path, columns, look.columns):
@@ -94,10 +94,10 @@ def find_rows(path: Path, columns: Columns, look: Look, limit: int = MAX_HITS) -
         places += (found[: limit - len(places)] + start).tolist()
         count += len(found)
         start += batch.num_rows
-    return Hits(read_rows(path, columns, places), count)
+    return ScanResult(read_rows(path, columns, places), count)
 
 
-def find_groups(path: Path, columns: Columns, column: str, values: Set[str]) -> dict[str, Hits]:
+def find_groups(path: Path, columns: Columns, column: str, values: Set[str]) -> dict[str, ScanResult]:
     """The rows that have one of these values in a column, by the value; of each value the first `MAX_HITS`.
 
     Raises:
@@ -115,4 +115,4 @@ def find_groups(path: Path, columns: Columns, column: str, values: Set[str]) -> 
                 places[value].append(start + row)
         start += batch.num_rows
     rows = read_rows(path, columns, [place for each in places.values() for place in each])
-    return {value: Hits([row for row in rows if row[column] == value], counts[value]) for value in values}
+    return {value: ScanResult([row for row in rows if row[column] == value], counts[value]) for value in values}

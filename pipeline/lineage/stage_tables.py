@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.lineage.facts import Dropped
-from pipeline.lineage.scan import MAX_HITS, Hits, Look, find_groups, find_rows, match_any
+from pipeline.lineage.facts import DropFacts
+from pipeline.lineage.scan import MAX_HITS, RowFilter, ScanResult, find_groups, find_rows, match_any
 from pipeline.lineage.settings import find_setting
 from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
@@ -33,7 +33,7 @@ PLACES = {
 """Of each stage that has a ledger: its folder, and the file in it that says that the stage ended well."""
 
 
-class Ledgers:
+class StageTables:
     """What is asked of the tables; a stage without its folder has no rows.
 
     Raises:
@@ -53,18 +53,18 @@ class Ledgers:
         """The folder of the dataset."""
         return self.data / SHARDS_FOLDER
 
-    def find(self, stage: str, look: Look, limit: int = MAX_HITS) -> Hits:
+    def find(self, stage: str, look: RowFilter, limit: int = MAX_HITS) -> ScanResult:
         """Rows of a stage's table.
 
         Raises:
             InputError: the folder is there, and its table is not, or is damaged.
         """
         if stage not in self.stages:
-            return Hits()
+            return ScanResult()
         folder, name = PLACES[stage]
         return find_rows(self.data / folder / name, TABLES[stage], look, limit)
 
-    def find_groups(self, stage: str, column: str, values: Set[str]) -> dict[str, Hits]:
+    def find_groups(self, stage: str, column: str, values: Set[str]) -> dict[str, ScanResult]:
         """Rows of a stage's table by the value that they have in a column, of these values.
 
         Raises:
@@ -75,17 +75,17 @@ class Ledgers:
         folder, name = PLACES[stage]
         return find_groups(self.data / folder / name, TABLES[stage], column, values)
 
-    def find_dropped(self, stage: str, look: Look, limit: int = MAX_HITS) -> Hits:
+    def find_dropped(self, stage: str, look: RowFilter, limit: int = MAX_HITS) -> ScanResult:
         """Rows of a stage's `dropped.parquet`.
 
         Raises:
             InputError: as `find`.
         """
         if stage not in self.stages:
-            return Hits()
+            return ScanResult()
         return find_rows(self.data / PLACES[stage][0] / "dropped.parquet", DROPPED, look, limit)
 
-    def find_drop(self, stage: str, key: str, modality: str | None = None) -> Dropped | None:
+    def find_drop(self, stage: str, key: str, modality: str | None = None) -> DropFacts | None:
         """Why a stage dropped what has this key there, or None; parts of it that were left out do not count."""
         rows = self.find_dropped(stage, match_any({"key": [key]})).rows
         return next((make_dropped(row, modality) for row in rows if row["unit"] != "part"), None)
@@ -117,7 +117,7 @@ class Ledgers:
             yield from (batch.column("key") for batch in self.read_dropped(stage, ["key"]))
 
 
-def make_dropped(row: Row, modality: str | None = None) -> Dropped:
+def make_dropped(row: Row, modality: str | None = None) -> DropFacts:
     """The fact in a row of a `dropped.parquet`."""
     setting = find_setting(row["stage"], row["reason"], row["detail"], modality)
-    return Dropped(row["stage"], row["reason"], row["detail"], row["value"], row["limit"], row["count"], setting)
+    return DropFacts(row["stage"], row["reason"], row["detail"], row["value"], row["limit"], row["count"], setting)

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline.errors import PipelineError
-from shardwright.cli.main import carry_out, refuse, write_line
+from shardwright.cli import main
+from shardwright.cli.main import report_error, write_line
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -15,9 +16,9 @@ if TYPE_CHECKING:
 def run_verb(act: Callable[[], int]) -> int:
     """The exit code of what a verb does; what is in the way is one line on stderr, and the code 2."""
     try:
-        return carry_out(act)
+        return main.run_verb(act)
     except PipelineError as error:
-        return refuse(str(error))
+        return report_error(str(error))
 
 
 def write_lines(lines: Iterable[str]) -> None:

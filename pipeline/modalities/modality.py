@@ -24,7 +24,7 @@ FeatureParams = TypeVar("FeatureParams", bound=Params)
 
 
 @dataclass(frozen=True, slots=True)
-class Fingerprint:
+class PerceptualHash:
     """For near-duplicates: items are near when `bits` differ in few places and `thumbnail` by little on average.
 
     `bits` is an unsigned 64-bit number; `thumbnail` is 256 bytes (16 × 16 uint8), or empty where equal bits suffice.
@@ -41,12 +41,12 @@ class Checked:
 
     data: bytes
     facts: Mapping[str, int]
-    fingerprint: Fingerprint
+    fingerprint: PerceptualHash
     redactions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class MediaItem:
     """What `extract` gets: cleaned bytes, their type, EXIF orientation (1 where none), and the seconds to take."""
 
     data: bytes
@@ -77,7 +77,7 @@ class Learning(Generic[FeatureParams]):
     """
 
     name: "Callable[[FeatureParams], str]"
-    parse: "Callable[[Item, FeatureParams], Any | Rejection]"
+    parse: "Callable[[MediaItem, FeatureParams], Any | Rejection]"
     count: "Callable[[Any, FeatureParams], Counter[str]]"
     learn: "Callable[[Mapping[str, int], FeatureParams], Any]"
     encode: "Callable[[Any, FeatureParams, Any], Mapping[str, Value] | Rejection]"
@@ -106,7 +106,7 @@ class Modality(Generic[CheckParams, FeatureParams]):
     name: str
     check: "Callable[[bytes, str, CheckParams], Checked | Rejection]"
     plan_fields: Callable[[FeatureParams], Mapping[str, Field]]
-    extract: "Callable[[Item, FeatureParams, Any], Mapping[str, Value] | Rejection]"
+    extract: "Callable[[MediaItem, FeatureParams, Any], Mapping[str, Value] | Rejection]"
     prepare: Callable[[FeatureParams], None]
     learning: Learning[FeatureParams] | None = None
     libraries: tuple[str, ...] = ()

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.modalities.cosine_transform import make_cosines
-from pipeline.modalities.modality import Fingerprint
+from pipeline.modalities.modality import PerceptualHash
 
 SIDE = 16
 _TERMS = 8
@@ -27,7 +27,7 @@ MIN_CONTRAST = 1.0
 """Levels: below this the cells are even, and what there is of contrast is rounding."""
 
 
-def make_fingerprint(cells: NDArray[np.uint8], threshold: float) -> Fingerprint:
+def compute_perceptual_hash(cells: NDArray[np.uint8], threshold: float) -> PerceptualHash:
     """The fingerprint of `cells`, uint8 (16, 16): grey levels, or energies over time and pitch.
 
     Bit i is set where cosine term i + 1 exceeds `threshold` (of orthonormal terms over cells of 0 to 255), or the
@@ -40,7 +40,7 @@ def make_fingerprint(cells: NDArray[np.uint8], threshold: float) -> Fingerprint:
     limit = min(threshold, _SHARE * max(find_contrast(cells.ravel()), MIN_CONTRAST))
     signs = (terms.ravel()[1:] > limit).astype(np.uint8)
     bits = int.from_bytes(np.packbits(signs, bitorder="little").tobytes(), "little")
-    return Fingerprint(bits, cells.tobytes())
+    return PerceptualHash(bits, cells.tobytes())
 
 
 def find_contrast(levels: NDArray[np.uint8]) -> Any:

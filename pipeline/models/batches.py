@@ -28,7 +28,7 @@ SHUFFLE_BUFFER = 1000
 
 
 @dataclass(frozen=True)
-class Order:
+class ReadOrder:
     """How a pass over a split goes: `batch_size` samples at a time, in stored order or shuffled anew for each
     (seed, epoch)."""
 
@@ -91,7 +91,7 @@ def read_dataset_hash(root: Path) -> str:
         raise InputError(f"{error}: remove it and run `dvc repro` again") from error
 
 
-def read_batches(reader: str, data: ShardDataset, order: Order) -> Iterator[Batch]:
+def read_batches(reader: str, data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
     """Every sample of the split once, in batches; the last one holds what is left.
 
     Raises:
@@ -108,14 +108,14 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
     return {name: part.to(device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()}
 
 
-def _read_by_shardwright(data: ShardDataset, order: Order) -> Iterator[Batch]:
+def _read_by_shardwright(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
     """Shuffled over the whole split."""
     loader = Loader(data, order.batch_size, shuffle=order.shuffle, seed=order.seed)
     loader.set_epoch(order.epoch)
     yield from loader
 
 
-def _read_by_webdataset(data: ShardDataset, order: Order) -> Iterator[Batch]:
+def _read_by_webdataset(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
     """Shuffled as streams are: the shards among themselves, then samples within a buffer.
 
     webdataset reads a shard that was cut between two samples as a shorter one, so samples are counted.
@@ -166,7 +166,7 @@ def _decode_member(content: bytes, field: Field) -> Any:
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
-READERS: Mapping[str, Callable[[ShardDataset, Order], Iterator[Batch]]] = {
+READERS: Mapping[str, Callable[[ShardDataset, ReadOrder], Iterator[Batch]]] = {
     "shardwright": _read_by_shardwright,
     "webdataset": _read_by_webdataset,
 }

@@ -10,7 +10,7 @@ from pipeline.errors import InputError
 
 
 @contextmanager
-def hold_deterministic(seed: int, threads: int) -> Iterator[None]:
+def deterministic_mode(seed: int, threads: int) -> Iterator[None]:
     """Seeded random numbers, deterministic kernels only, and a fixed number of threads of the CPU, as another number
     sums in another order and gives other bits. All of it is put back at the end.
 

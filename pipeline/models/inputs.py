@@ -15,7 +15,7 @@ MIN_STD = 1e-3
 
 
 @dataclass(frozen=True)
-class Input:
+class ModalityInput:
     """One modality of the shards.
 
     Attributes:
@@ -40,7 +40,7 @@ class Input:
     words: int = 0
 
 
-def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[Input, ...]:
+def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[ModalityInput, ...]:
     """The inputs for `modalities`, in that order, from the dataset in `root`.
 
     Raises:
@@ -60,12 +60,12 @@ def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tu
     return inputs
 
 
-def _read_input(manifest: Manifest, modality: str, names: Sequence[str], words: int) -> Input:
+def _read_input(manifest: Manifest, modality: str, names: Sequence[str], words: int) -> ModalityInput:
     value, *_ = names
     length, present = f"{value}_length", f"{modality}_present"
     statistics = (manifest.statistics or {}).get(value)
     field = manifest.fields[value]
-    return Input(
+    return ModalityInput(
         modality=modality,
         field=value,
         shape=tuple(field.shape),

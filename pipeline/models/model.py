@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions import FUSIONS
-from pipeline.models.inputs import Input
+from pipeline.models.inputs import ModalityInput
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Architecture:
         classes: how many the head tells apart.
     """
 
-    inputs: tuple[Input, ...]
+    inputs: tuple[ModalityInput, ...]
     encoders: Mapping[str, str]
     width: int
     fusion: str

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache.growing_pack import GrowingPack
-from pipeline.cache.lookup import Fingerprints, read_print
-from pipeline.cache.object_store import Objects
+from pipeline.cache.lookup import CacheKeys, encode_key
+from pipeline.cache.object_store import ObjectStore
 from pipeline.cache.pack_index import Entry
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED, watch_items
 from pipeline.tables.drops import Rejection
@@ -26,7 +26,7 @@ class Chunk:
 
     name: str
     items: NDArray[np.integer[Any]]
-    prints: Fingerprints
+    prints: CacheKeys
     lost: Mapping[int, Rejection] = field(default_factory=dict)
 
     def count_items(self) -> int:
@@ -47,7 +47,7 @@ class ChunkResult:
 
 
 def compute_chunk(
-    chunk: Chunk, rows: Iterable[Row], objects: Objects, compute: Callable[[int, Row, bytes], Iterable[Entry]]
+    chunk: Chunk, rows: Iterable[Row], objects: ObjectStore, compute: Callable[[int, Row, bytes], Iterable[Entry]]
 ) -> ChunkResult:
     """Store what `compute` gives for each item, by its place, its row and its fingerprint. What earlier tries of the
     chunk finished is taken as it is; what is raised says at which item.
@@ -58,7 +58,7 @@ def compute_chunk(
     alone = UNTOUCHED in chunk.lost.values()
     with GrowingPack(objects, chunk.prints.tobytes()) as pack:
         for number, row in enumerate(watch_items(rows)):
-            fingerprint = read_print(chunk.prints, number)
+            fingerprint = encode_key(chunk.prints, number)
             if number in chunk.lost or (fingerprint in pack.remains and not alone):
                 continue
             try:

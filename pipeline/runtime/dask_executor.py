@@ -25,10 +25,10 @@ from pipeline.cache.module_sources import hash_source
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.runtime.check_cluster import check_address, check_workers
-from pipeline.runtime.sandbox.find_bad_items import Answer, Call, make_call, name_task, read_limits, run_call
-from pipeline.runtime.sandbox.worker import Limits, Unwanted
-from pipeline.runtime.sandbox.worker_pool import close_host, find_host
-from pipeline.runtime.task_batching import Stints
+from pipeline.runtime.sandbox.find_bad_items import Call, WorkerReply, make_call, name_task, read_limits, run_call
+from pipeline.runtime.sandbox.worker import SandboxLimits, TaskCancelled
+from pipeline.runtime.sandbox.worker_pool import close_pool, open_pool
+from pipeline.runtime.task_batching import TaskBatches
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -65,35 +65,35 @@ LOOK = 1.0
 
 
 @contextmanager
-def open_local_cluster(run: RunParams, threads: int) -> Iterator["Cluster"]:
-    """Yield a `Cluster` of `threads` threads in this process, each with a process for its tasks."""
+def open_local_cluster(run: RunParams, threads: int) -> Iterator["DaskExecutor"]:
+    """Yield a `DaskExecutor` of `threads` threads in this process, each with a process for its tasks."""
     with _start_cluster(threads, run.dashboard) as client:
-        place = _Place(secrets.token_hex(8), read_limits(run), check_source=False)
+        place = _WorkerSetup(secrets.token_hex(8), read_limits(run), check_source=False)
         try:
-            yield Cluster(client, place, "this machine")
+            yield DaskExecutor(client, place, "this machine")
         finally:
-            close_host(place.run)
+            close_pool(place.run)
 
 
 @contextmanager
-def join_cluster(run: RunParams, address: str, folders: Sequence[Path]) -> Iterator["Cluster"]:
-    """Yield the `Cluster` of the scheduler at `address`, once its workers were checked.
+def join_cluster(run: RunParams, address: str, folders: Sequence[Path]) -> Iterator["DaskExecutor"]:
+    """Yield the `DaskExecutor` of the scheduler at `address`, once its workers were checked.
 
     Raises:
         PipelineError: the cluster cannot be reached or used; the message says what to do.
     """
     with _connect(address, run) as client:
         check_workers(address, partial(client.run, on_error="return"), [Path(run.cache), *folders])
-        place = _Place(secrets.token_hex(8), read_limits(run), check_source=True)
+        place = _WorkerSetup(secrets.token_hex(8), read_limits(run), check_source=True)
         try:
-            yield Cluster(client, place, address)
+            yield DaskExecutor(client, place, address)
         finally:
             if client.status == "running":
                 with suppress(OSError, TimeoutError):
-                    client.run(close_host, place.run, on_error="ignore")
+                    client.run(close_pool, place.run, on_error="ignore")
 
 
-class Cluster:
+class DaskExecutor:
     """Runs tasks on a Dask cluster, a bounded number in flight: memory does not grow with tasks.
 
     Args:
@@ -102,7 +102,7 @@ class Cluster:
         name: of the cluster, for messages.
     """
 
-    def __init__(self, client: "Client", place: "_Place", name: str) -> None:
+    def __init__(self, client: "Client", place: "_WorkerSetup", name: str) -> None:
         self._client = client
         self._place = place
         self._name = name
@@ -111,7 +111,7 @@ class Cluster:
 
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """See `Workers.run_tasks`."""
-        flight = _Flight(self, function, tasks)
+        flight = _PendingTasks(self, function, tasks)
         try:
             while flight.launch():
                 yield from flight.land()
@@ -164,15 +164,15 @@ class Cluster:
             ) from error
 
 
-class _Flight(Generic[Task, Result]):
+class _PendingTasks(Generic[Task, Result]):
     """The tasks of one function, of which some are under way: two stints for each thread of the cluster, so that none
     waits for its next one, and no more than memory allows. A stint is tasks that run one after the other."""
 
-    def __init__(self, cluster: Cluster, function: Callable[[Task], Result], tasks: Sequence[Task]) -> None:
+    def __init__(self, cluster: DaskExecutor, function: Callable[[Task], Result], tasks: Sequence[Task]) -> None:
         self._cluster = cluster
         self._function = function
         self._tasks = tasks
-        self._stints = Stints(len(tasks))
+        self._stints = TaskBatches(len(tasks))
         self._under_way: dict[str, tuple[list[int], int, Future]] = {}  # by Dask's key: the tasks, and their memory
         self._landed: queue.SimpleQueue[Future] = queue.SimpleQueue()
         self._threads = cluster.count_threads()
@@ -222,7 +222,7 @@ class _Flight(Generic[Task, Result]):
             report: _Report = future.result(timeout=PATIENCE)
         except PipelineError:
             raise
-        except (CancelledError, TimeoutError, Unwanted, KilledWorker) as error:
+        except (CancelledError, TimeoutError, TaskCancelled, KilledWorker) as error:
             self._cluster.count_threads()
             if self._stints.put_back(stint) > LOSSES:
                 raise PipelineError(f"{what}: its Dask worker was lost {LOSSES} times; look at the workers") from error
@@ -251,11 +251,11 @@ class _Flight(Generic[Task, Result]):
 
 
 @dataclass(frozen=True)
-class _Place:
+class _WorkerSetup:
     """Where a run's tasks run: in processes of its own on every worker, within limits."""
 
     run: str
-    limits: Limits
+    limits: SandboxLimits
     check_source: bool
 
 
@@ -278,7 +278,7 @@ def _make_runner() -> Callable[[bytes], object]:
 class _Report:
     """What processes said of the calls of a job, in their order, up to the first that failed; and the time it took."""
 
-    answers: list[Answer]
+    answers: list[WorkerReply]
     seconds: float
 
 
@@ -286,14 +286,14 @@ class _Report:
 class _Job:
     """Calls, and where they run, one after the other."""
 
-    place: _Place
+    place: _WorkerSetup
     calls: list[Call]
 
     def run(self) -> _Report:
         """In a worker: make the calls until one fails."""
-        start, answers, wanted = time.monotonic(), list[Answer](), _watch_caller()
+        start, answers, wanted = time.monotonic(), list[WorkerReply](), _watch_caller()
         for call in self.calls:
-            answers.append(run_call(find_host(self.place.run, self.place.limits), call, wanted))
+            answers.append(run_call(open_pool(self.place.run, self.place.limits), call, wanted))
             if answers[-1].failed:
                 break
         return _Report(answers, time.monotonic() - start)

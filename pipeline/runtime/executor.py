@@ -7,13 +7,13 @@ from typing import Protocol, TypeVar
 
 from pipeline.config.params import RunParams
 from pipeline.runtime.dask_executor import join_cluster, open_local_cluster
-from pipeline.runtime.serial_executor import ThisProcess
+from pipeline.runtime.serial_executor import SerialExecutor
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-class Workers(Protocol):
+class Executor(Protocol):
     """Processes to run tasks in, or this one."""
 
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
@@ -35,13 +35,13 @@ class Workers(Protocol):
 def run_tasks(
     function: Callable[[Task], Result], tasks: Sequence[Task], run: RunParams
 ) -> Iterator[tuple[int, Result]]:
-    """`Workers.run_tasks` for a stage with one kind of task."""
-    with open_workers(run, len(tasks)) as workers:
+    """`Executor.run_tasks` for a stage with one kind of task."""
+    with open_executor(run, len(tasks)) as workers:
         yield from workers.run_tasks(function, tasks)
 
 
 @contextmanager
-def open_workers(run: RunParams, tasks: int, folders: Sequence[Path] = ()) -> Iterator[Workers]:
+def open_executor(run: RunParams, tasks: int, folders: Sequence[Path] = ()) -> Iterator[Executor]:
     """Yield the workers of the cluster `run.scheduler`; else `run.workers` processes of this machine, but no more than
     there are `tasks`; or this process if that is 0.
 
@@ -56,7 +56,7 @@ def open_workers(run: RunParams, tasks: int, folders: Sequence[Path] = ()) -> It
         PipelineError: the cluster cannot be reached or used; the message says what to do.
     """
     if tasks == 0 or (run.scheduler is None and run.workers == 0):
-        yield ThisProcess(run)
+        yield SerialExecutor(run)
     elif run.scheduler is not None:
         with join_cluster(run, run.scheduler, folders) as cluster:
             yield cluster

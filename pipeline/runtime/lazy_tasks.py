@@ -11,7 +11,7 @@ MAX_KEPT = 16
 1,000 samples takes some 400 kB."""
 
 
-class Tasks(Sequence[Task]):
+class LazyTasks(Sequence[Task]):
     """`count` tasks, of which `make(number)` makes one: always the same for the same number."""
 
     def __init__(self, count: int, make: Callable[[int], Task]) -> None:

@@ -8,11 +8,11 @@ from typing import TypeVar
 
 from pipeline.config.params import RunParams
 from pipeline.runtime.sandbox.find_bad_items import Call, make_call, name_task, read_limits, run_call
-from pipeline.runtime.sandbox.worker_pool import Host
+from pipeline.runtime.sandbox.worker_pool import SandboxPool
 from pipeline.runtime.stopwatch import OTHER, clock
 
 
-class Suspects:
+class CrashMarkers:
     """Tasks that were begun and never ended, over all runs that share the folder: a file each."""
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +47,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-class ThisProcess:
+class SerialExecutor:
     """Runs tasks here, one after the other; an exception passes through with a note that names the task.
 
     What kills this process ends the stage. A task that did so, or that was interrupted because it hung, gets a process
@@ -58,7 +58,7 @@ class ThisProcess:
         self._run = run
 
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        """See `pipeline.runtime.executor.Workers.run_tasks`."""
+        """See `pipeline.runtime.executor.Executor.run_tasks`."""
         import numpy  # noqa: F401 - a pool that is not loaded yet cannot be limited
         from threadpoolctl import threadpool_limits
 
@@ -75,12 +75,12 @@ class ThisProcess:
 
 def _run_warily(function: Callable[[Task], Result], task: Task, what: str, run: RunParams) -> Result:
     """Run a task here, unless it was the last thing that an earlier run did."""
-    suspects = Suspects(Path(run.cache) / "suspects")
+    suspects = CrashMarkers(Path(run.cache) / "suspects")
     call = make_call(function, task)
     if not suspects.has(call):
         with suspects.watch(call), clock(OTHER):
             return function(task)
-    host = Host(read_limits(run))
+    host = SandboxPool(read_limits(run))
     try:
         result: Result = run_call(host, call).read(what)
     finally:

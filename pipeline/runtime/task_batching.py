@@ -11,7 +11,7 @@ SHARE = 4
 """One in so many of a thread's share of the tasks that are left goes together at most: the last job should be short."""
 
 
-class Stints:
+class TaskBatches:
     """The numbers of `count` tasks, handed out in order, and again where they were lost."""
 
     def __init__(self, count: int) -> None:

@@ -1,6 +1,6 @@
 """The bytes of items, in tars: a hundred files between two stages instead of a hundred thousand.
 
-A `Place` says where an item's bytes are; tables carry it as three columns.
+A `BlobLocation` says where an item's bytes are; tables carry it as three columns.
 """
 
 import os
@@ -18,7 +18,7 @@ MAX_OPEN = 64  # tars that a reader has open: 16 GB of content
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BlobLocation:
     """Where bytes lie: `tar` is below the data folder (`2_ingested/items-000000.tar`), offset and size in bytes."""
 
     tar: str
@@ -34,7 +34,8 @@ class Place:
 class TarLayout:
     """Says where members go that are appended to `<prefix>-000000.tar`, `-000001.tar`, … in the order they come.
 
-    `stage_folder` is the name of their folder under the data folder once it is published; it goes into each `Place`.
+    `stage_folder` is the name of their folder under the data folder once it is published; it goes into each
+    `BlobLocation`.
     """
 
     def __init__(self, stage_folder: str, prefix: str) -> None:
@@ -42,11 +43,11 @@ class TarLayout:
         self._number = 0
         self._end = 0
 
-    def add(self, size: int) -> Place:
+    def add(self, size: int) -> BlobLocation:
         """Where the content of the next member goes, behind its header."""
         if self._end and self._end + size > MAX_TAR_BYTES:
             self._number, self._end = self._number + 1, 0
-        place = Place(f"{self._start}-{self._number:06d}.tar", self._end + BLOCK, size)
+        place = BlobLocation(f"{self._start}-{self._number:06d}.tar", self._end + BLOCK, size)
         self._end = place.offset + size + count_padding(size)
         return place
 
@@ -60,7 +61,7 @@ class TarStore:
         self._tar = ""
         self._file: IO[bytes] | None = None
 
-    def write(self, name: str, data: bytes) -> Place:
+    def write(self, name: str, data: bytes) -> BlobLocation:
         """Append a member and say where its content went."""
         place = self._layout.add(len(data))
         if self._file is None or place.tar != self._tar:
@@ -94,13 +95,13 @@ def write_member(file: IO[bytes], name: str, data: bytes) -> None:
 
 
 class TarReader:
-    """Reads bytes by their `Place`, below the data folder; keeps the tars open that were used last."""
+    """Reads bytes by their `BlobLocation`, below the data folder; keeps the tars open that were used last."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._open: OrderedDict[str, int] = OrderedDict()
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: BlobLocation) -> bytes:
         """The bytes at `place`.
 
         Raises:
@@ -115,7 +116,7 @@ class TarReader:
             content += more
         return content
 
-    def forget(self, place: Place) -> None:
+    def forget(self, place: BlobLocation) -> None:
         """Tell the system that nobody will ask for these bytes again soon: their memory may serve something else."""
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self._find(place.tar), place.offset, place.size, os.POSIX_FADV_DONTNEED)
@@ -146,6 +147,6 @@ class TarReader:
         self.close()
 
 
-def read_place(row: dict[str, Any]) -> Place:
-    """The `Place` in a table's columns `tar`, `offset`, `size`."""
-    return Place(row["tar"], row["offset"], row["size"])
+def read_blob(row: dict[str, Any]) -> BlobLocation:
+    """The `BlobLocation` in a table's columns `tar`, `offset`, `size`."""
+    return BlobLocation(row["tar"], row["offset"], row["size"])

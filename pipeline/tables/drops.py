@@ -74,22 +74,31 @@ class Rejection:
     """A verdict of a pure function on one item that it was given without its key.
 
     `detail` is our own words, never the text of an exception: those hold addresses and temporary names.
-    `value` and `limit` are what decided, as text, where a number or a name did.
+    `value` and `limit` are what decided, as text, where a number or a name did. `setting` is the key of the param that
+    decided, relative to the block that the function was given (`min_side`); empty where no setting did.
     """
 
     reason: Reason
     detail: str
     value: str = ""
     limit: str = ""
+    setting: str = ""
 
-    def drop(self, key: str) -> "Drop":
-        """The ledger's row for the item `key`."""
-        return Drop(key, self.reason, self.detail, self.value, self.limit)
+    def drop(self, key: str, block: str = "") -> "Drop":
+        """The row of the dropped table for the item `key`; `block` is the full key of the block, `clean.image`."""
+        setting = f"{block}.{self.setting}" if self.setting and block else self.setting
+        return Drop(key, self.reason, self.detail, self.value, self.limit, setting=setting)
 
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A row of `dropped.parquet`. `count` is 1, or the number of parts that one row stands for."""
+    """A row of `dropped.parquet`.
+
+    Attributes:
+        count: 1, or the number of parts that one row stands for.
+        setting: the full key in `params.yaml` that decided, empty where none did.
+        kept_key: the key of what was kept in its place, empty where nothing was.
+    """
 
     key: str
     reason: Reason
@@ -97,6 +106,8 @@ class Drop:
     value: str = ""
     limit: str = ""
     count: int = 1
+    setting: str = ""
+    kept_key: str = ""
 
 
 @dataclass(frozen=True)

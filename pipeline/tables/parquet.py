@@ -38,8 +38,11 @@ DROPPED: Columns = {
     "value": "string",
     "limit": "string",
     "count": "int64",
+    "setting": "string",
+    "kept_key": "string",
 }
-"""`dropped.parquet` of every stage. `unit` is what the stage counts (url, file, item, sample), or `part`."""
+"""`dropped.parquet` of every stage. `unit` is what the stage counts (url, file, item, sample), or `part`; `setting` the
+key in `params.yaml` that decided, or empty; `kept_key` what was kept in its place, or empty."""
 
 
 def build_schema(columns: Columns) -> "pa.Schema":

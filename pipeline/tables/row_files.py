@@ -53,12 +53,12 @@ def read_batches(
             except (OSError, pa.ArrowException) as error:
                 raise InputError(_say_damaged(path)) from error
             if batch is None:
-                give_memory_back()
+                release_arrow_memory()
                 return
             yield batch
 
 
-def give_memory_back() -> None:
+def release_arrow_memory() -> None:
     """Return to the system what tables took that are no longer in use; Arrow keeps it otherwise."""
     import pyarrow as pa
 
@@ -171,7 +171,7 @@ class TableWriter:
         self._writer.close()
 
 
-class Names:
+class StringTable:
     """Strings of which there are few different ones, as numbers in the order of their first appearance."""
 
     def __init__(self) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from pipeline.models.inputs import Input
-from pipeline.train.keyed_random import Draws
+from pipeline.models.inputs import ModalityInput
+from pipeline.train.keyed_random import KeyedRandom
 
 MAX_SHIFT = 1 / 16  # of a picture's side, 4 of 64 pixels, as in the CIFAR recipe (He et al. 2015: 4 of 32)
 MAX_ROLL = 1 / 8  # of a sound's length
@@ -18,10 +18,10 @@ MAX_SPAN = 1 / 8  # of a sound's length, hidden; and of its coefficients (SpecAu
 UNKNOWN_WORDS = 0.1  # share of words that become unknown: the unknown word's vector has to mean something
 UNKNOWN = 1  # its token id; in a frozen tokenizer of others that of some token
 
-Augment = Callable[[Tensor, Tensor | None, Input, Draws], Tensor]
+Augment = Callable[[Tensor, Tensor | None, ModalityInput, KeyedRandom], Tensor]
 
 
-def augment_image(pixels: Tensor, length: Tensor | None, source: Input, draws: Draws) -> Tensor:
+def augment_image(pixels: Tensor, length: Tensor | None, source: ModalityInput, draws: KeyedRandom) -> Tensor:
     """(batch, height, width, channels): flipped left to right by half, and shifted; borders are repeated."""
     batch, height, width, _ = pixels.shape
     rows = torch.arange(height) + draws.draw_whole("shift_y", int(height * MAX_SHIFT))[:, None]
@@ -31,7 +31,7 @@ def augment_image(pixels: Tensor, length: Tensor | None, source: Input, draws: D
     return pixels[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def augment_audio(frames: Tensor, length: Tensor | None, source: Input, draws: Draws) -> Tensor:
+def augment_audio(frames: Tensor, length: Tensor | None, source: ModalityInput, draws: KeyedRandom) -> Tensor:
     """(batch, frames, coefficients): rolled around within the valid frames; a span of frames and one of coefficients
     are replaced by the training split's mean, which is where the model has its zero."""
     batch, steps, coefficients = frames.shape
@@ -45,7 +45,7 @@ def augment_audio(frames: Tensor, length: Tensor | None, source: Input, draws: D
     return torch.where(hidden, torch.tensor(source.mean or (0.0,), dtype=frames.dtype), frames)
 
 
-def _draw_span(name: str, places: Tensor, size: Tensor, draws: Draws) -> Tensor:
+def _draw_span(name: str, places: Tensor, size: Tensor, draws: KeyedRandom) -> Tensor:
     """(batch, places) bool: a span of up to `MAX_SPAN` of `size` (batch, 1), anywhere within it."""
     draw = draws.draw(name, 2)
     width = (draw[:, :1] * MAX_SPAN * size).long()
@@ -53,13 +53,13 @@ def _draw_span(name: str, places: Tensor, size: Tensor, draws: Draws) -> Tensor:
     return torch.logical_and(places >= first, places < first + width)
 
 
-def augment_text(tokens: Tensor, length: Tensor | None, source: Input, draws: Draws) -> Tensor:
+def augment_text(tokens: Tensor, length: Tensor | None, source: ModalityInput, draws: KeyedRandom) -> Tensor:
     """(batch, tokens): some words become the unknown word; padding stays. uint16 becomes int32: it cannot be filled."""
     forgotten = (draws.draw("words", tokens.shape[1]) < UNKNOWN_WORDS) & (tokens != 0)
     return tokens.int().masked_fill(forgotten, UNKNOWN)
 
 
-def augment_video(pixels: Tensor, length: Tensor | None, source: Input, draws: Draws) -> Tensor:
+def augment_video(pixels: Tensor, length: Tensor | None, source: ModalityInput, draws: KeyedRandom) -> Tensor:
     """(batch, frames, height, width, channels): every frame of a video flipped and shifted alike, as a picture is."""
     frames, channels = pixels.shape[1], pixels.shape[4]
     stacked = augment_image(pixels.permute(0, 2, 3, 1, 4).flatten(3), length, source, draws)
@@ -75,7 +75,7 @@ AUGMENTATIONS: Mapping[str, Augment] = {
 """By modality."""
 
 
-def hide_modalities(present: Tensor, chance: float, draws: Draws) -> Tensor:
+def hide_modalities(present: Tensor, chance: float, draws: KeyedRandom) -> Tensor:
     """`present` (batch, modalities) with each modality hidden at `chance`; a sample that would lose all keeps all."""
     kept = present & (draws.draw("modalities", present.shape[1]) >= chance)
     return torch.where(kept.any(1, keepdim=True), kept, present)

@@ -15,7 +15,7 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ divided by the golden ratio, m
 
 
 @dataclass(frozen=True)
-class Draws:
+class KeyedRandom:
     """The numbers for one batch: its samples' keys, and the (seed, epoch) of the pass."""
 
     seed: int

@@ -14,7 +14,7 @@ from shardwright.format.canonical_json import decode_json
 
 if TYPE_CHECKING:
     from pipeline.models.model import Architecture
-    from pipeline.train.training_loop import Fit
+    from pipeline.train.training_loop import TrainingResult
     from shardwright import ShardDataset
 
 
@@ -30,7 +30,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
         PipelineError: the loss is not a number; the message has the keys of the batch.
     """
     from pipeline.models.batches import check_splits, open_split
-    from pipeline.models.determinism import choose_device, hold_deterministic
+    from pipeline.models.determinism import choose_device, deterministic_mode
     from pipeline.models.model import Model
     from pipeline.train.training_loop import fit
 
@@ -40,7 +40,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
         raise InputError(f"{root} has no samples in the split `train`: look at align.split and align.shares")
     check_splits(root)
     architecture = plan_architecture(params, data)
-    with hold_deterministic(params.seed, params.threads):
+    with deterministic_mode(params.seed, params.threads):
         device = choose_device(params.device)
         result = fit(Model(architecture).to(device), data, val, params, workspace.run)
     folder = workspace.work / MODEL_FOLDER
@@ -72,7 +72,7 @@ def plan_architecture(params: TrainParams, data: "ShardDataset") -> "Architectur
 
 
 def write_model(
-    folder: Path, architecture: "Architecture", data: "ShardDataset", params: TrainParams, result: "Fit"
+    folder: Path, architecture: "Architecture", data: "ShardDataset", params: TrainParams, result: "TrainingResult"
 ) -> None:
     """Write the model's four files into `folder`; and the tokenizer, where token ids stand for parts of words."""
     import torch
@@ -114,7 +114,7 @@ def copy_tokenizer(data: "ShardDataset", folder: Path) -> dict[str, str]:
     return {record.name: record.sha256}
 
 
-def describe_fit(result: "Fit", classes: Sequence[str]) -> list[str]:
+def describe_fit(result: "TrainingResult", classes: Sequence[str]) -> list[str]:
     """Lines for the summary: the best epoch and its scores, and the classes that there was nothing to learn from."""
     assert result.best is not None, "there is at least one epoch"
     best, epochs = result.best, len(result.history)

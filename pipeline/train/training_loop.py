@@ -12,13 +12,13 @@ from torch.nn import functional
 
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
-from pipeline.models.batches import Batch, Order, move_batch, read_batches
+from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.models.scores import Tally, count_confusion, find_accuracy, find_f1, find_macro
 from pipeline.runtime.progress import show_progress
 from pipeline.train.augment import AUGMENTATIONS, hide_modalities
 from pipeline.train.history import Epoch
-from pipeline.train.keyed_random import Draws
+from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
 from shardwright import ShardDataset
 
@@ -39,7 +39,7 @@ MAX_GRADIENT = 1.0
 
 
 @dataclass
-class Fit:
+class TrainingResult:
     """What came of training so far: a row an epoch, the best of them, the weights, and how many training samples there
     are of each class, int64 (classes,)."""
 
@@ -61,7 +61,9 @@ class Fit:
         return self.best is not None and len(self.history) - self.best.epoch >= patience
 
 
-def fit(model: Model, data: ShardDataset, val: ShardDataset | None, params: TrainParams, run: RunParams) -> Fit:
+def fit(
+    model: Model, data: ShardDataset, val: ShardDataset | None, params: TrainParams, run: RunParams
+) -> TrainingResult:
     """Train `model` in place on `data`; `val` says which epoch is the best and when to stop.
 
     Raises:
@@ -69,9 +71,9 @@ def fit(model: Model, data: ShardDataset, val: ShardDataset | None, params: Trai
     """
     steps = math.ceil(len(data) / params.batch_size)
     trainer = Trainer(model, params, steps * params.epochs)
-    result = Fit()
+    result = TrainingResult()
     for number in range(1, params.epochs + 1):
-        order = Order(params.batch_size, shuffle=True, seed=params.seed, epoch=number)
+        order = ReadOrder(params.batch_size, shuffle=True, seed=params.seed, epoch=number)
         unit = f"batches of epoch {number}/{params.epochs}"
         batches = show_progress(read_batches(params.reader, data, order), steps, unit, run)
         loss, counts = trainer.train_epoch(number, batches)
@@ -111,7 +113,7 @@ class Trainer:
         Raises:
             PipelineError: the loss is not a number.
         """
-        loss = self.compute_loss(batch, Draws(self.params.seed, epoch, batch["key"]))
+        loss = self.compute_loss(batch, KeyedRandom(self.params.seed, epoch, batch["key"]))
         value = loss.item()
         check_loss(value, f"in epoch {epoch}", batch)
         self.rate = self.params.learning_rate * scale_rate(self.step, self.steps)
@@ -124,7 +126,7 @@ class Trainer:
         self.step += 1
         return value
 
-    def compute_loss(self, batch: Batch, draws: Draws) -> Tensor:
+    def compute_loss(self, batch: Batch, draws: KeyedRandom) -> Tensor:
         """Mean cross-entropy over the batch, varied and with modalities hidden as the params say."""
         present = hide_modalities(self.model.find_present(batch), self.params.modality_dropout, draws)
         if self.params.augment:
@@ -171,7 +173,7 @@ def validate(model: Model, val: ShardDataset, params: TrainParams) -> tuple[floa
     device = next(model.parameters()).device
     losses, truths, guesses = [], [], []
     model.eval()
-    for batch in read_batches(params.reader, val, Order(params.batch_size)):
+    for batch in read_batches(params.reader, val, ReadOrder(params.batch_size)):
         moved = move_batch(batch, device)
         logits = model(moved)
         losses.append(functional.cross_entropy(logits, moved["label"], reduction="sum").item())

@@ -22,7 +22,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Measured:
+class BenchResult:
     """What was found.
 
     Attributes:
@@ -62,7 +62,7 @@ class Measured:
         return said
 
 
-def measure(root: str | Path, split: str, batch_size: int, seconds: float, threads: Sequence[int]) -> Measured:
+def measure(root: str | Path, split: str, batch_size: int, seconds: float, threads: Sequence[int]) -> BenchResult:
     """Read a split in several ways, each for `seconds` or to its end at least once.
 
     Args:
@@ -86,7 +86,7 @@ def measure(root: str | Path, split: str, batch_size: int, seconds: float, threa
             loader = Loader(data, batch_size, shuffle=True, threads=count)
             return lambda: (float(len(batch["key"])) for batch in loader)
 
-        return Measured(
+        return BenchResult(
             Speed("read(), as found", time_pass(read, 0)),
             Speed("read(), the limit", time_pass(read, seconds)),
             Speed("loader, first epoch", time_pass(load(threads[0]), 0)),

@@ -73,15 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb in added:
         return _run_added(added[verb], words[1:])
     known = ", ".join([*VERBS, *sorted(added)])
-    return refuse(f"no verb {verb!r}, there are {known}. {PIPELINE_HINT}")
+    return report_error(f"no verb {verb!r}, there are {known}. {PIPELINE_HINT}")
 
 
 def _run_verb(words: Sequence[str]) -> int:
     options = _build_parser().parse_args(words)
-    return carry_out(lambda: VERBS[options.verb](options))
+    return run_verb(lambda: VERBS[options.verb](options))
 
 
-def carry_out(act: Callable[[], int]) -> int:
+def run_verb(act: Callable[[], int]) -> int:
     """Do what a verb does, and give its exit code; what is in the way is one line on stderr, and the code 2."""
     try:
         code = act()
@@ -90,9 +90,9 @@ def carry_out(act: Callable[[], int]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except KeyError as error:  # its str() would be the repr of the message
-        return refuse(error.args[0])
+        return report_error(error.args[0])
     except (ShardwrightError, OSError, ModuleNotFoundError) as error:
-        return refuse(str(error))
+        return report_error(str(error))
     return code
 
 
@@ -102,11 +102,11 @@ def _run_added(entry: EntryPoint, words: list[str]) -> int:
     try:
         run: Callable[[list[str]], int] = entry.load()
     except ModuleNotFoundError as error:
-        return refuse(f"the verb {entry.name!r} needs {error.name}, which is not installed. {PIPELINE_HINT}")
+        return report_error(f"the verb {entry.name!r} needs {error.name}, which is not installed. {PIPELINE_HINT}")
     return run(words)
 
 
-def refuse(message: str) -> int:
+def report_error(message: str) -> int:
     """Say on stderr, in one line, why a verb cannot be carried out; gives the exit code of that."""
     sys.stderr.write(f"shardwright: {escape_controls(message)}\n")
     return UNUSABLE
@@ -199,7 +199,7 @@ def _show(options: argparse.Namespace) -> int:
             if options.png:
                 _write_pictures(data, index, options.png)
             return OK
-    return refuse(f"{options.root}: no sample {options.key!r} in any split")
+    return report_error(f"{options.root}: no sample {options.key!r} in any split")
 
 
 def _show_sample(data: ShardDataset, index: int) -> None:
@@ -244,7 +244,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     splits = read_manifest(options.root).splits
     if not splits:
-        return refuse(f"{options.root}: no split to read")
+        return report_error(f"{options.root}: no split to read")
     split = options.split or max(splits, key=lambda name: splits[name].samples)
     measured = measure(options.root, split, options.batch_size, options.seconds, threads=(1, 2, 0))
     write_line(f"split {split}, batches of {options.batch_size}, {measured.sample_bytes / 1e3:,.1f} kB a sample")

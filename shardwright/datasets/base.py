@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from shardwright.datasets.permutation import permute
 from shardwright.errors import FormatError
 from shardwright.format.field import Field
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 
 Indices = Sequence[int] | NDArray[np.int64]
 Batch = dict[str, Any]
@@ -26,7 +26,7 @@ def allocate(rows: int, size: int) -> NDArray[np.uint8] | None:
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadContext:
     """How a batch is read.
 
     Attributes:
@@ -39,14 +39,14 @@ class Reading:
     fields: tuple[str, ...] | None = None
     seed: int = 0
     epoch: int = 0
-    files: Files | None = None
+    files: FileSet | None = None
     allocate: Callable[[int, int], NDArray[np.uint8] | None] = allocate
 
 
-PLAIN = Reading()
+DEFAULT_CONTEXT = ReadContext()
 
 
-class Source(ABC):
+class SampleSource(ABC):
     """Samples by number. `ShardDataset`, its views and mixes of them are sources; `Loader` takes any.
 
     A context manager, a sequence of dicts, and a map-style dataset to PyTorch.
@@ -85,7 +85,7 @@ class Source(ABC):
         """The samples' keys in order, (rows,) of ASCII bytes; read from disk when it is looked at."""
 
     @abstractmethod
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
         """The samples with these numbers, in this order; negative numbers count from the end.
 
         Raises:
@@ -145,8 +145,8 @@ class Source(ABC):
         """
         raise FormatError(f"{self!r} cannot be read block by block")
 
-    def open_window(self, rows: NDArray[np.int64]) -> Files:
-        """The bytes of these samples, read at once and in the order of the disk, to be given as `Reading.files`.
+    def open_window(self, rows: NDArray[np.int64]) -> FileSet:
+        """The bytes of these samples, read at once and in the order of the disk, to be given as `ReadContext.files`.
 
         Args:
             rows: int64 (any,), in any order.
@@ -162,13 +162,13 @@ class Source(ABC):
         """Whether a sample is the same in each epoch."""
         return self.transforms == 0
 
-    def cached(self) -> "Source":
+    def cached(self) -> "SampleSource":
         """The same samples, kept in memory once they were read; what a transform adds is made anew each time."""
-        from shardwright.datasets.cached import Cached
+        from shardwright.datasets.cached import CachedSource
 
-        return Cached(self)
+        return CachedSource(self)
 
-    def read_samples(self, indices: Indices, reading: Reading = PLAIN) -> list[dict[str, Any]]:
+    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
         """The same as `gather` reads, as a dict a sample: the values need not fit into one array.
 
         Raises:
@@ -176,7 +176,7 @@ class Source(ABC):
         """
         return split_batch(self.gather(indices, reading))
 
-    def select(self, fields: Sequence[str]) -> "Source":
+    def select(self, fields: Sequence[str]) -> "SampleSource":
         """A view with these fields alone, in this order: nothing else is read or checked.
 
         Of a source with a transform, these of what the transform returns.
@@ -190,7 +190,7 @@ class Source(ABC):
 
         return SelectedFields(self, fields)
 
-    def filter(self, predicate: Callable[[dict[str, Any]], bool]) -> "Source":
+    def filter(self, predicate: Callable[[dict[str, Any]], bool]) -> "SampleSource":
         """A view of the samples whose meta the predicate holds for, in their order.
 
         It reads the meta of every sample, once and now, and keeps 8 bytes a sample that stays. None may stay: a view
@@ -204,7 +204,7 @@ class Source(ABC):
 
         return self.take(find_matches(self, predicate))
 
-    def take(self, rows: Indices) -> "Source":
+    def take(self, rows: Indices) -> "SampleSource":
         """A view of the samples with these numbers, such as a fold, or what a table of your own says to keep.
 
         Args:
@@ -218,7 +218,9 @@ class Source(ABC):
 
         return Subset(self, rows)
 
-    def with_transform(self, function: Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]) -> "Source":
+    def with_transform(
+        self, function: Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
+    ) -> "SampleSource":
         """A view whose samples are what `function(sample, rng)` returns.
 
         The sample is a dict of its own: an array a field, and `key`. The result is a dict too, with any names and any

@@ -7,11 +7,11 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import PLAIN, Batch, Indices, Reading, Source, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, number_rows
 from shardwright.format.field import Field
 
 
-class Cached(Source):
+class CachedSource(SampleSource):
     """Keeps what was read, as it was decoded, until it is closed; each sample is read and checked once.
 
     Memory is taken as samples come in: at the end that of all fields, and of all decoded values without a shape of
@@ -21,7 +21,7 @@ class Cached(Source):
         base: what is read.
     """
 
-    def __init__(self, base: Source) -> None:
+    def __init__(self, base: SampleSource) -> None:
         self._base = base
         self.split = base.split
         self._arrays: dict[str, NDArray[Any]] = {}
@@ -31,17 +31,17 @@ class Cached(Source):
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """See `Source.fields`."""
+        """See `SampleSource.fields`."""
         return self._base.fields
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """See `Source.names`."""
+        """See `SampleSource.names`."""
         return self._base.names
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """See `Source.classes`."""
+        """See `SampleSource.classes`."""
         return self._base.classes
 
     @property
@@ -51,30 +51,30 @@ class Cached(Source):
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
-        """See `Source.keys`."""
+        """See `SampleSource.keys`."""
         return self._base.keys
 
     def __len__(self) -> int:
         return len(self._base)
 
     def count_rows(self) -> int:
-        """See `Source.count_rows`."""
+        """See `SampleSource.count_rows`."""
         return self._base.count_rows()
 
     def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """See `Source.draw`."""
+        """See `SampleSource.draw`."""
         return self._base.draw(positions, seed, epoch)
 
     def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `Source.list_rows`."""
+        """See `SampleSource.list_rows`."""
         return self._base.list_rows(positions)
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
-        """See `Source.gather`."""
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """See `SampleSource.gather`."""
         rows = number_rows(indices, self.count_rows(), self.split)
         missing = np.unique(rows[~self._filled[rows]])
         if len(missing):
-            self._keep(missing, self._base.gather(missing, Reading(seed=reading.seed, epoch=reading.epoch)))
+            self._keep(missing, self._base.gather(missing, ReadContext(seed=reading.seed, epoch=reading.epoch)))
         wanted = self._names if reading.fields is None else ("key", *reading.fields)
         return {
             name: self._arrays[name][rows]
@@ -85,11 +85,11 @@ class Cached(Source):
         }
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
-        """See `Source.meta`; read from the base each time."""
+        """See `SampleSource.meta`; read from the base each time."""
         return self._base.meta(index)
 
     def find_shard(self, index: SupportsIndex) -> str | None:
-        """See `Source.find_shard`."""
+        """See `SampleSource.find_shard`."""
         return self._base.find_shard(index)
 
     def close(self) -> None:

@@ -34,7 +34,7 @@ def collate(samples: Sequence[Mapping[str, Any]], allocate: Allocate = allocate)
 
     Args:
         samples: dicts with `key`, by which errors name them. None gives a batch without names.
-        allocate: see `shardwright.datasets.base.Reading.allocate`; for arrays.
+        allocate: see `shardwright.datasets.base.ReadContext.allocate`; for arrays.
 
     Raises:
         FormatError: a sample lacks a name that another one has, or the values of a name differ in kind, dtype or shape;

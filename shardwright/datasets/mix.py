@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import PLAIN, Batch, Indices, Reading, Source, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, number_rows
 from shardwright.datasets.collate import merge
 from shardwright.datasets.permutation import permute
 from shardwright.datasets.views import check_ascending
@@ -25,7 +25,7 @@ Split = list[tuple[int, NDArray[np.int64], NDArray[np.int64]]]
 """By source: its number, places in what was split, and numbers in the source."""
 
 
-class Mix(Source):
+class Mix(SampleSource):
     """Samples of several sources in one shuffled epoch; a source itself, so it has views and goes into other mixes.
 
     Without weights, an epoch has every sample of every source exactly once.
@@ -60,7 +60,7 @@ class Mix(Source):
     """
 
     def __init__(
-        self, sources: Sequence[Source], weights: Sequence[float] | None = None, samples: int | None = None
+        self, sources: Sequence[SampleSource], weights: Sequence[float] | None = None, samples: int | None = None
     ) -> None:
         self.sources = _check_sources(sources)
         self.split = "+".join(dict.fromkeys(source.split for source in self.sources))
@@ -79,12 +79,12 @@ class Mix(Source):
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """Those of each source, see `Source.fields`."""
+        """Those of each source, see `SampleSource.fields`."""
         return self.sources[0].fields
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """Those of each source, see `Source.names`; `source` is there like `key`, always."""
+        """Those of each source, see `SampleSource.names`; `source` is there like `key`, always."""
         return self.sources[0].names
 
     @property
@@ -112,7 +112,7 @@ class Mix(Source):
         return int(self._row_ends[-1])
 
     def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """See `Source.draw`.
+        """See `SampleSource.draw`.
 
         A position is sent through a permutation of the epoch: that tells the source, and the number of the draw from it
         in this epoch, hence over all epochs. A draw's number tells the pass and the position in it.
@@ -126,7 +126,7 @@ class Mix(Source):
         return rows
 
     def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """One source after another, see `Source.list_rows`.
+        """One source after another, see `SampleSource.list_rows`.
 
         Raises:
             FormatError: this or a source is a mix with weights.
@@ -141,15 +141,15 @@ class Mix(Source):
             rows[at] = self.sources[number].list_rows(own) + self._find_first(number)
         return rows
 
-    def select(self, fields: Sequence[str]) -> Source:
-        """See `Source.select`; `source` stays, as `key` does."""
+    def select(self, fields: Sequence[str]) -> SampleSource:
+        """See `SampleSource.select`; `source` stays, as `key` does."""
         return self._stand_on([source.select(fields) for source in self.sources])
 
-    def take(self, rows: Indices) -> Source:
-        """See `Source.take`; the weights stay, and so does `samples` where it was given.
+    def take(self, rows: Indices) -> SampleSource:
+        """See `SampleSource.take`; the weights stay, and so does `samples` where it was given.
 
         Raises:
-            IndexError, TypeError, ValueError: see `Source.take`, or a source with a weight has no sample left.
+            IndexError, TypeError, ValueError: see `SampleSource.take`, or a source with a weight has no sample left.
         """
         numbers = check_ascending(rows, self)
         kept = [np.zeros(0, np.int64) for _ in self.sources]
@@ -157,8 +157,8 @@ class Mix(Source):
             kept[number] = own
         return self._stand_on([source.take(own) for source, own in zip(self.sources, kept, strict=True)])
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
-        """See `Source.gather`; with `source`.
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """See `SampleSource.gather`; with `source`.
 
         Raises:
             FormatError: the results of transforms do not fit together.
@@ -173,8 +173,8 @@ class Mix(Source):
         marks = np.searchsorted(self._row_ends, rows, side="right")
         return batch | {MARK: marks.astype(np.int64, copy=False)}
 
-    def read_samples(self, indices: Indices, reading: Reading = PLAIN) -> list[dict[str, Any]]:
-        """See `Source.read_samples`; with `source`, an array int64 ()."""
+    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
+        """See `SampleSource.read_samples`; with `source`, an array int64 ()."""
         rows = number_rows(indices, self.count_rows(), self.split)
         samples: list[dict[str, Any]] = [{} for _ in range(len(rows))]
         for number, at, own in self._split(rows, self._row_ends):
@@ -183,12 +183,12 @@ class Mix(Source):
         return samples
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
-        """See `Source.meta`."""
+        """See `SampleSource.meta`."""
         source, row = self._find_row(index)
         return source.meta(row)
 
     def find_shard(self, index: SupportsIndex) -> str | None:
-        """See `Source.find_shard`."""
+        """See `SampleSource.find_shard`."""
         source, row = self._find_row(index)
         return source.find_shard(row)
 
@@ -203,7 +203,7 @@ class Mix(Source):
             f"shuffle it globally, or copy it into shards of its own; this is {self!r}"
         )
 
-    def cached(self) -> Source:
+    def cached(self) -> SampleSource:
         """A mix of the sources, each cached."""
         return self._stand_on([source.cached() for source in self.sources])
 
@@ -216,19 +216,19 @@ class Mix(Source):
         parts = ", ".join(f"[{share} of {source!r}]" for share, source in zip(self._shares, self.sources, strict=True))
         return f"Mix of {len(self)} samples an epoch: {parts}"
 
-    def _stand_on(self, sources: Sequence[Source]) -> Source:
+    def _stand_on(self, sources: Sequence[SampleSource]) -> SampleSource:
         return Mix(sources, self.weights, self._samples)
 
     def _find_first(self, number: int) -> int:
         """The row of a source's first sample."""
         return int(self._row_ends[number - 1]) if number else 0
 
-    def _find_row(self, index: SupportsIndex) -> tuple[Source, int]:
+    def _find_row(self, index: SupportsIndex) -> tuple[SampleSource, int]:
         rows = number_rows([operator.index(index)], self.count_rows(), self.split)
         ((number, _, own),) = self._split(rows, self._row_ends)
         return self.sources[number], int(own[0])
 
-    def _gather_parts(self, split: Split, rows: int, reading: Reading) -> Iterator[tuple[NDArray[np.int64], Batch]]:
+    def _gather_parts(self, split: Split, rows: int, reading: ReadContext) -> Iterator[tuple[NDArray[np.int64], Batch]]:
         """The batch of each source, and its places in the whole."""
 
         def allocate_part(own: int, size: int) -> NDArray[np.uint8] | None:
@@ -279,7 +279,7 @@ def share_out(samples: int, weights: Sequence[float], lengths: Sequence[int]) ->
     return shares
 
 
-def draw_passes(source: Source, draws: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def draw_passes(source: SampleSource, draws: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """The rows of these draws from a source: draw k stands at place k % length of pass k // length.
 
     Each pass that the draws fall into costs some 60 microseconds.
@@ -309,14 +309,14 @@ def _derive_seed(seed: int, number: int) -> int:
     return int.from_bytes(hashlib.blake2b(f"mix {seed} {number}".encode(), digest_size=8).digest())
 
 
-def _check_sources(sources: Any) -> tuple[Source, ...]:
+def _check_sources(sources: Any) -> tuple[SampleSource, ...]:
     """The sources, after a check that they fit together.
 
     Raises:
         TypeError, ValueError, FormatError: see `Mix`.
     """
-    found = () if isinstance(sources, Source) else tuple(sources)
-    if isinstance(sources, Source) or not all(isinstance(source, Source) for source in found):
+    found = () if isinstance(sources, SampleSource) else tuple(sources)
+    if isinstance(sources, SampleSource) or not all(isinstance(source, SampleSource) for source in found):
         raise TypeError("Mix takes a list of sources, such as ShardDataset and views of one")
     if not found:
         raise ValueError("a mix needs at least one source")
@@ -330,7 +330,7 @@ def _check_sources(sources: Any) -> tuple[Source, ...]:
     return found
 
 
-def _check_alike(name: str, source: Source, first: Source) -> None:
+def _check_alike(name: str, source: SampleSource, first: SampleSource) -> None:
     hint = "select what they have in common, or bring them to one form with with_transform, before they are mixed"
     for field in dict.fromkeys([*first.fields, *source.fields]):
         own, wanted = source.fields.get(field), first.fields.get(field)

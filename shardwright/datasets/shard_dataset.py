@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import PLAIN, Batch, Indices, Reading, Source, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, number_rows
 from shardwright.errors import DamageError
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.field import Field
@@ -18,10 +18,10 @@ from shardwright.format.image_header import check_jpeg
 from shardwright.format.index import decode_key, read_index
 from shardwright.format.jpeg import decode_jpeg
 from shardwright.format.manifest import Manifest
-from shardwright.remote.location import Access, PlaceOptions, find_place
+from shardwright.remote.location import Access, AccessOptions, open_location
 from shardwright.remote.settings import Remote
-from shardwright.storage.file_set import Files
-from shardwright.storage.sample_offsets import find_places
+from shardwright.storage.file_set import FileSet
+from shardwright.storage.sample_offsets import plan_offsets
 
 if TYPE_CHECKING:
     from shardwright.webdataset.build_index import Indexing
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from shardwright.webdataset.expand_urls import Urls
 
 
-class ShardDataset(Source):
+class ShardDataset(SampleSource):
     """One split of a dataset, open for reading; a context manager, and a map-style dataset to PyTorch.
 
     Opening checks the manifest's hash, the index's sha256, and that every shard is there in its full size.
@@ -77,8 +77,8 @@ class ShardDataset(Source):
     ) -> None:
         self.split = split
         self.access = access
-        self._options = PlaceOptions(access, cache, cache_bytes, remote)
-        self._root, place = find_place(root, self._options)
+        self._options = AccessOptions(access, cache, cache_bytes, remote)
+        self._root, place = open_location(root, self._options)
         self._place_name = place.name
         self._name = f"{place.name}/{split}"
         self.manifest: Manifest = place.read_manifest()
@@ -90,7 +90,7 @@ class ShardDataset(Source):
         self._keys: NDArray[np.bytes_] = np.asarray(self._index)["key"]  # each slice of a memmap is one, and costs
         self._shards = records.shards
         self._files = place.open_files(split, records.shards)
-        self._places = find_places(self.fields, self._shards, self._files.starts, np.asarray(self._index))
+        self._places = plan_offsets(self.fields, self._shards, self._files.starts, np.asarray(self._index))
         self._layout = self._places.layout
         self._checked = np.zeros((len(self._layout.sizes), len(self)), np.bool_)
         self._whole = np.zeros(len(self), np.bool_)  # all fields checked: one look instead of one a field
@@ -180,11 +180,11 @@ class ShardDataset(Source):
     def __len__(self) -> int:
         return len(self._index)
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
         """A batch: for each field an array (batch, *shape), freshly allocated, and under `key` a list of str.
 
         Raises:
-            IndexError, TypeError, DamageError: see `Source.gather`.
+            IndexError, TypeError, DamageError: see `SampleSource.gather`.
             ModuleNotFoundError: a field has JPEG files, and OpenCV is not installed.
         """
         rows = number_rows(indices, len(self), self.split)
@@ -211,7 +211,7 @@ class ShardDataset(Source):
         """What was written beside the sample's arrays.
 
         Raises:
-            IndexError, DamageError: see `Source.gather`.
+            IndexError, DamageError: see `SampleSource.gather`.
         """
         rows = number_rows([operator.index(index)], len(self), self.split)
         row, (starts, offsets, _) = int(rows[0]), self._places.locate(rows)
@@ -238,11 +238,11 @@ class ShardDataset(Source):
         return self._shards[int(self._places.find_shards(rows)[0])].name
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """See `Source.cut_blocks` and `Places.cut_blocks`."""
+        """See `SampleSource.cut_blocks` and `Places.cut_blocks`."""
         return self._places.cut_blocks(size)
 
-    def open_window(self, rows: NDArray[np.int64]) -> Files:
-        """See `Source.open_window`; each delivery from it is checked."""
+    def open_window(self, rows: NDArray[np.int64]) -> FileSet:
+        """See `SampleSource.open_window`; each delivery from it is checked."""
         rows = np.sort(rows)
         starts, *_ = self._places.locate(rows)
         return self._files.load(starts, self._places.measure(rows))
@@ -258,7 +258,7 @@ class ShardDataset(Source):
         return f"ShardDataset({self._place_name!r}, {self.split!r}): {len(self)} samples, {', '.join(self.fields)}"
 
     def _decode_block(
-        self, rows: NDArray[np.int64], member: int, contents: Sequence[NDArray[np.uint8]], reading: Reading
+        self, rows: NDArray[np.int64], member: int, contents: Sequence[NDArray[np.uint8]], reading: ReadContext
     ) -> NDArray[np.uint8]:
         """The pictures in the contents of one member: uint8 (batch, *shape), checked where they are delivered for the
         first time."""
@@ -281,7 +281,7 @@ class ShardDataset(Source):
         return pictures
 
     def _check_block(
-        self, rows: NDArray[np.int64], member: int, block: NDArray[np.uint8], starts: NDArray[np.int64], files: Files
+        self, rows: NDArray[np.int64], member: int, block: NDArray[np.uint8], starts: NDArray[np.int64], files: FileSet
     ) -> None:
         """Check what has just been copied of one member, where it is delivered for the first time."""
         pending = np.flatnonzero(~self._checked[member, rows]) if files.checked_once else np.arange(len(rows))
@@ -317,7 +317,9 @@ class ShardDataset(Source):
         )
 
 
-def _reopen(kind: type[ShardDataset], root: str | Path, split: str, options: PlaceOptions, wanted: str) -> ShardDataset:
+def _reopen(
+    kind: type[ShardDataset], root: str | Path, split: str, options: AccessOptions, wanted: str
+) -> ShardDataset:
     data = kind(root, split, **vars(options))
     if data.hash != wanted:
         data.close()

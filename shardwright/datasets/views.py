@@ -15,39 +15,39 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import PLAIN, Batch, Indices, Reading, Source, allocate, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, allocate, number_rows
 from shardwright.datasets.collate import collate
 from shardwright.datasets.sample_rng import make_generator
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
 from shardwright.format.index import decode_key
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 
 Function = Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
 
 
-class View(Source):
+class View(SampleSource):
     """A source that reads another one, sample by sample the same; closing it closes that."""
 
-    def __init__(self, base: Source) -> None:
+    def __init__(self, base: SampleSource) -> None:
         self._base = base
         self.split = base.split
         self.transforms = base.transforms
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """See `Source.fields`."""
+        """See `SampleSource.fields`."""
         return self._base.fields
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """See `Source.names`."""
+        """See `SampleSource.names`."""
         return self._base.names
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """See `Source.classes`."""
+        """See `SampleSource.classes`."""
         return self._base.classes
 
     @property
@@ -57,51 +57,51 @@ class View(Source):
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
-        """See `Source.keys`."""
+        """See `SampleSource.keys`."""
         return self._base.keys
 
     def __len__(self) -> int:
         return len(self._base)
 
     def count_rows(self) -> int:
-        """See `Source.count_rows`."""
+        """See `SampleSource.count_rows`."""
         return self._base.count_rows()
 
     def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """See `Source.draw`."""
+        """See `SampleSource.draw`."""
         return self._base.draw(positions, seed, epoch)
 
     def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `Source.list_rows`."""
+        """See `SampleSource.list_rows`."""
         return self._base.list_rows(positions)
 
     @property
     def wants_windows(self) -> bool:
-        """See `Source.wants_windows`."""
+        """See `SampleSource.wants_windows`."""
         return self._base.wants_windows
 
-    def take(self, rows: Indices) -> Source:
-        """See `Source.take`."""
+    def take(self, rows: Indices) -> SampleSource:
+        """See `SampleSource.take`."""
         return self._stand_on(self._base.take(rows))
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
-        """See `Source.meta`."""
+        """See `SampleSource.meta`."""
         return self._base.meta(index)
 
     def find_shard(self, index: SupportsIndex) -> str | None:
-        """See `Source.find_shard`."""
+        """See `SampleSource.find_shard`."""
         return self._base.find_shard(index)
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """See `Source.cut_blocks`."""
+        """See `SampleSource.cut_blocks`."""
         return self._base.cut_blocks(size)
 
-    def open_window(self, rows: NDArray[np.int64]) -> Files:
-        """See `Source.open_window`."""
+    def open_window(self, rows: NDArray[np.int64]) -> FileSet:
+        """See `SampleSource.open_window`."""
         return self._base.open_window(rows)
 
-    def cached(self) -> Source:
-        """See `Source.cached`."""
+    def cached(self) -> SampleSource:
+        """See `SampleSource.cached`."""
         return super().cached() if self.fixed else self._stand_on(self._base.cached())
 
     def close(self) -> None:
@@ -109,7 +109,7 @@ class View(Source):
         self._base.close()
 
     @abstractmethod
-    def _stand_on(self, base: Source) -> Source:
+    def _stand_on(self, base: SampleSource) -> SampleSource:
         """The same view of another source."""
 
 
@@ -121,11 +121,11 @@ class Subset(View):
         rows: int64 (any,), ascending, each once.
 
     Raises:
-        IndexError, TypeError: see `Source.gather`.
+        IndexError, TypeError: see `SampleSource.gather`.
         ValueError: the rows do not ascend.
     """
 
-    def __init__(self, base: Source, rows: Indices) -> None:
+    def __init__(self, base: SampleSource, rows: Indices) -> None:
         super().__init__(base)
         self._rows = check_ascending(rows, base)
         digest = sha256(self._rows.astype("<i8", copy=False).tobytes()).hexdigest()
@@ -138,42 +138,42 @@ class Subset(View):
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
-        """See `Source.keys`."""
+        """See `SampleSource.keys`."""
         return self._base.keys[self._rows]
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def count_rows(self) -> int:
-        """See `Source.count_rows`."""
+        """See `SampleSource.count_rows`."""
         return len(self)
 
     def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """See `Source.draw`."""
-        return Source.draw(self, positions, seed, epoch)
+        """See `SampleSource.draw`."""
+        return SampleSource.draw(self, positions, seed, epoch)
 
     def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `Source.list_rows`."""
-        return Source.list_rows(self, positions)
+        """See `SampleSource.list_rows`."""
+        return SampleSource.list_rows(self, positions)
 
-    def take(self, rows: Indices) -> Source:
-        """See `Source.take`."""
+    def take(self, rows: Indices) -> SampleSource:
+        """See `SampleSource.take`."""
         return Subset(self._base, self._rows[check_ascending(rows, self)])
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
-        """See `Source.gather`."""
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """See `SampleSource.gather`."""
         return self._base.gather(self._find_rows(indices), reading)
 
-    def read_samples(self, indices: Indices, reading: Reading = PLAIN) -> list[dict[str, Any]]:
-        """See `Source.read_samples`."""
+    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
+        """See `SampleSource.read_samples`."""
         return self._base.read_samples(self._find_rows(indices), reading)
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
-        """See `Source.meta`."""
+        """See `SampleSource.meta`."""
         return self._base.meta(self._find_rows([operator.index(index)])[0])
 
     def find_shard(self, index: SupportsIndex) -> str | None:
-        """See `Source.find_shard`."""
+        """See `SampleSource.find_shard`."""
         return self._base.find_shard(self._find_rows([operator.index(index)])[0])
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
@@ -181,8 +181,8 @@ class Subset(View):
         starts: NDArray[np.int64] = np.unique(np.searchsorted(self._rows, self._base.cut_blocks(size)))
         return starts[starts < len(self)]
 
-    def open_window(self, rows: NDArray[np.int64]) -> Files:
-        """See `Source.open_window`; nothing but these samples is read."""
+    def open_window(self, rows: NDArray[np.int64]) -> FileSet:
+        """See `SampleSource.open_window`; nothing but these samples is read."""
         return self._base.open_window(self._rows[rows])
 
     def __repr__(self) -> str:
@@ -191,18 +191,18 @@ class Subset(View):
     def _find_rows(self, indices: Indices) -> NDArray[np.int64]:
         return self._rows[number_rows(indices, len(self), self.split)]
 
-    def _stand_on(self, base: Source) -> Source:
+    def _stand_on(self, base: SampleSource) -> SampleSource:
         return Subset(base, self._rows)
 
 
 class SelectedFields(View):
-    """Some fields of a source, in an order of its own. See `Source.select`.
+    """Some fields of a source, in an order of its own. See `SampleSource.select`.
 
     Raises:
-        KeyError, ValueError: see `Source.select`.
+        KeyError, ValueError: see `SampleSource.select`.
     """
 
-    def __init__(self, base: Source, fields: Sequence[str]) -> None:
+    def __init__(self, base: SampleSource, fields: Sequence[str]) -> None:
         super().__init__(base)
         if isinstance(fields, str):
             raise ValueError(f"fields must be a list of names, this is {fields!r}")
@@ -215,7 +215,7 @@ class SelectedFields(View):
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """Those of the base that were selected, see `Source.fields`."""
+        """Those of the base that were selected, see `SampleSource.fields`."""
         fields = self._base.fields
         return {name: fields[name] for name in self._names if name in fields}
 
@@ -229,19 +229,19 @@ class SelectedFields(View):
         """That of the base's hash and the names."""
         return self._hash
 
-    def select(self, fields: Sequence[str]) -> Source:
-        """See `Source.select`."""
+    def select(self, fields: Sequence[str]) -> SampleSource:
+        """See `SampleSource.select`."""
         narrowed = SelectedFields(self, fields)
         return SelectedFields(self._base, narrowed.names)
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
-        """See `Source.gather`; nothing but these fields is read."""
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """See `SampleSource.gather`; nothing but these fields is read."""
         wanted = self._narrow(reading)
         batch = self._base.gather(indices, replace(reading, fields=wanted))
         return self._pick(batch, wanted) if batch["key"] else batch
 
-    def read_samples(self, indices: Indices, reading: Reading = PLAIN) -> list[dict[str, Any]]:
-        """See `Source.read_samples`."""
+    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
+        """See `SampleSource.read_samples`."""
         wanted = self._narrow(reading)
         samples = self._base.read_samples(indices, replace(reading, fields=wanted))
         return [self._pick(sample, wanted) for sample in samples]
@@ -249,7 +249,7 @@ class SelectedFields(View):
     def __repr__(self) -> str:
         return f"{list(self._names)} of {self._base!r}"
 
-    def _narrow(self, reading: Reading) -> tuple[str, ...]:
+    def _narrow(self, reading: ReadContext) -> tuple[str, ...]:
         """What is left where the reader wants less still."""
         asked = self._names if reading.fields is None else reading.fields
         return tuple(name for name in asked if name in self._names)
@@ -263,14 +263,14 @@ class SelectedFields(View):
             if name not in there:
                 raise KeyError(f"{self._base!r}: no field {name!r}, there are {list(there)}")
 
-    def _stand_on(self, base: Source) -> Source:
+    def _stand_on(self, base: SampleSource) -> SampleSource:
         return SelectedFields(base, self._names)
 
 
 class Transformed(View):
-    """What a function makes of the samples of a source. See `Source.with_transform`."""
+    """What a function makes of the samples of a source. See `SampleSource.with_transform`."""
 
-    def __init__(self, base: Source, function: Function) -> None:
+    def __init__(self, base: SampleSource, function: Function) -> None:
         super().__init__(base)
         if not callable(function):
             raise TypeError(f"a transform is a function (sample, rng) -> dict, this is {type(function).__name__}")
@@ -287,17 +287,17 @@ class Transformed(View):
         """None: only reading tells."""
         return None
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
         """What the function returns for these samples, see `shardwright.datasets.collate`.
 
         Raises:
             FormatError: the results do not fit into a batch.
-            Exception: see `Source.with_transform` and `Source.gather`.
+            Exception: see `SampleSource.with_transform` and `SampleSource.gather`.
         """
         return {"key": []} | collate(self.read_samples(indices, reading), reading.allocate)
 
-    def read_samples(self, indices: Indices, reading: Reading = PLAIN) -> list[dict[str, Any]]:
-        """See `Source.read_samples`; each function of a chain gets what the one before returned for the sample."""
+    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
+        """See `SampleSource.read_samples`; each function of a chain gets what the one before returned."""
         rows = number_rows(indices, self.count_rows(), self.split)
         # All is read, as nobody knows what the function looks at; and into fresh memory, as it may keep it.
         samples = self._base.read_samples(rows, replace(reading, fields=None, allocate=allocate))
@@ -310,7 +310,7 @@ class Transformed(View):
     def __repr__(self) -> str:
         return f"{getattr(self._function, '__name__', type(self._function).__name__)} of {self._base!r}"
 
-    def _apply(self, sample: dict[str, Any], row: int, reading: Reading) -> dict[str, Any]:
+    def _apply(self, sample: dict[str, Any], row: int, reading: ReadContext) -> dict[str, Any]:
         """The function's result, with the key in front."""
         key = sample["key"]
         try:
@@ -325,15 +325,15 @@ class Transformed(View):
             raise
         return {"key": key, **result}
 
-    def _stand_on(self, base: Source) -> Source:
+    def _stand_on(self, base: SampleSource) -> SampleSource:
         return Transformed(base, self._function)
 
 
-def check_ascending(rows: Indices, source: Source) -> NDArray[np.int64]:
+def check_ascending(rows: Indices, source: SampleSource) -> NDArray[np.int64]:
     """Row numbers of a source, int64 (rows,).
 
     Raises:
-        IndexError, TypeError: see `Source.gather`.
+        IndexError, TypeError: see `SampleSource.gather`.
         ValueError: they do not ascend.
     """
     numbers = number_rows(rows, source.count_rows(), source.split)
@@ -342,17 +342,17 @@ def check_ascending(rows: Indices, source: Source) -> NDArray[np.int64]:
     return numbers
 
 
-def find_matches(source: Source, predicate: Callable[[dict[str, Any]], bool]) -> NDArray[np.int64]:
-    """The rows whose meta the predicate holds for, int64, ascending. See `Source.filter`.
+def find_matches(source: SampleSource, predicate: Callable[[dict[str, Any]], bool]) -> NDArray[np.int64]:
+    """The rows whose meta the predicate holds for, int64, ascending. See `SampleSource.filter`.
 
     Raises:
-        DamageError, Exception: see `Source.filter`.
+        DamageError, Exception: see `SampleSource.filter`.
     """
     rows = range(source.count_rows())
     return np.fromiter((row for row in rows if _matches(source, row, predicate)), np.int64)
 
 
-def _matches(source: Source, row: int, predicate: Callable[[dict[str, Any]], bool]) -> bool:
+def _matches(source: SampleSource, row: int, predicate: Callable[[dict[str, Any]], bool]) -> bool:
     meta = source.meta(row)
     try:
         return bool(predicate(meta))

@@ -14,7 +14,7 @@ from shardwright.format.manifest import (
     encode_manifest,
     read_manifest,
 )
-from shardwright.format.walk_shard import MAX_DAMAGES, Walk, hash_file, walk_shard
+from shardwright.format.walk_shard import MAX_DAMAGES, WalkResult, hash_file, walk_shard
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class _Check:
         path, label = self.root / split / record.name, f"{split}/{record.name}"
         fields = self.manifest.fields
         # Without its index, a shard can be rehashed and no more.
-        walk = Walk(hash_file(path), (), 0) if rows is None else walk_shard(path, record, fields, rows)
+        walk = WalkResult(hash_file(path), (), 0) if rows is None else walk_shard(path, record, fields, rows)
         self.shards += 1
         self.samples += record.samples
         self.bytes += path.stat().st_size

@@ -33,7 +33,7 @@ class Damage:
 
 
 @dataclass(frozen=True)
-class Walk:
+class WalkResult:
     """What a walk through a shard found: the sha256 of all its bytes, and the damages, the first of `count`."""
 
     sha256: str
@@ -41,7 +41,7 @@ class Walk:
     count: int
 
 
-class _Hashed:
+class _HashingFile:
     """A file that is hashed while it is read."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -73,7 +73,7 @@ def hash_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], index: Index) -> Walk:
+def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], index: Index) -> WalkResult:
     """Read a shard once, in the memory of one sample, and compare it with its rows of the index.
 
     Every byte is compared: tar and NPY headers with those that would be written, contents by their crc32, paddings
@@ -83,17 +83,17 @@ def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], ind
     damages: list[Damage] = []
     count = 0
     with open_file(path) as raw:
-        file = _Hashed(raw)
+        file = _HashingFile(raw)
         for damage in _find_damages(file, layout, index):
             count += 1
             if count <= MAX_DAMAGES:
                 damages.append(damage)
         while file.read(READ_BYTES):
             pass
-        return Walk(file.digest.hexdigest(), tuple(damages), count)
+        return WalkResult(file.digest.hexdigest(), tuple(damages), count)
 
 
-def _find_damages(file: _Hashed, layout: Layout, index: Index) -> Iterator[Damage]:
+def _find_damages(file: _HashingFile, layout: Layout, index: Index) -> Iterator[Damage]:
     for row in index:
         key = decode_key(row["key"])
         fitted = layout.fit(row["size"].tolist()) if layout.varying else layout

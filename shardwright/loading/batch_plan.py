@@ -15,7 +15,7 @@ PLANNED_POSITIONS = 16_384
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """One batch to come, all int64 or bool of shape (batch,).
 
     Attributes:
@@ -30,7 +30,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Shares:
+class RankShares:
     """How the positions of an epoch are dealt to ranks and cut into batches.
 
     Rank r of w takes the positions p with p ≡ r modulo w. A share is cut into batches of `batch_size`; the last one is
@@ -91,7 +91,7 @@ class Shares:
         beyond = (positions - self.count) % max(1, self.count)
         return np.where(positions < self.count, positions, self.count - 1 - beyond)
 
-    def plan(self, draw: Callable[[NDArray[np.int64]], NDArray[np.int64]], step: int = 0) -> Iterator[Plan]:
+    def plan(self, draw: Callable[[NDArray[np.int64]], NDArray[np.int64]], step: int = 0) -> Iterator[BatchPlan]:
         """The batches of an epoch from this step on; `draw` gives the samples at positions."""
         size, end = self.batch_size, min(self.size, self.steps * self.batch_size)
         block = max(1, PLANNED_POSITIONS // size) * size
@@ -103,4 +103,4 @@ class Shares:
                 raise ShardwrightError(f"{len(rows)} samples were drawn for {len(positions)} positions")
             for at in range(0, len(rows), size):
                 part = slice(at, at + size)
-                yield Plan(positions[part], rows[part], valid[part].copy())
+                yield BatchPlan(positions[part], rows[part], valid[part].copy())

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Batch, Reading, Source
+from shardwright.datasets.base import Batch, ReadContext, SampleSource
 from shardwright.errors import DamageError, ShardwrightError
 from shardwright.format.index import decode_key
-from shardwright.loading.batch_plan import Plan
-from shardwright.storage.file_set import Files
+from shardwright.loading.batch_plan import BatchPlan
+from shardwright.storage.file_set import FileSet
 
 OnError = Literal["raise", "skip"]
 LOGGER = logging.getLogger("shardwright")
@@ -40,7 +40,7 @@ class Skip:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class ReadBatch:
     """A batch as read, and what was skipped for it."""
 
     batch: Batch
@@ -48,12 +48,12 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Task:
+class ReadTask:
     """A batch to read: its epoch, its plan, and the windows that its bytes are in, where it is read through windows."""
 
     epoch: int
-    plan: Plan
-    windows: tuple["Future[Files]", ...] = ()
+    plan: BatchPlan
+    windows: tuple["Future[FileSet]", ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,11 @@ class BatchReader:
         on_error: whether a damaged sample is an error, or left out and recorded.
     """
 
-    data: Source
-    reading: Reading
+    data: SampleSource
+    reading: ReadContext
     on_error: OnError
 
-    def read(self, task: Task) -> Delivery:
+    def read(self, task: ReadTask) -> ReadBatch:
         """The batch, with `valid`.
 
         Raises:
@@ -83,13 +83,13 @@ class BatchReader:
 
             reading = replace(reading, files=join_windows([window.result() for window in task.windows]))
         try:
-            return Delivery(self._gather(plan.rows, reading) | {"valid": plan.valid})
+            return ReadBatch(self._gather(plan.rows, reading) | {"valid": plan.valid})
         except DamageError:
             if self.on_error == "raise":
                 raise
             return self._read_around(plan, reading)
 
-    def _read_around(self, plan: Plan, reading: Reading) -> Delivery:
+    def _read_around(self, plan: BatchPlan, reading: ReadContext) -> ReadBatch:
         """The batch with other samples, marked as repeats, in the places of those that are damaged."""
         wanted = dict.fromkeys(plan.rows.tolist())  # each once: a repeat that fills up may stand beside its sample
         errors = {row: error for row in wanted if (error := self._try_sample(row, reading)) is not None}
@@ -99,22 +99,22 @@ class BatchReader:
         rows, valid = np.where(damaged, filler, plan.rows), plan.valid & ~damaged
         inside = replace(reading, files=None) if sound is None else reading  # a neighbour may stand outside the window
         skips = [self._record_skip(reading.epoch, row, error) for row, error in errors.items()]
-        return Delivery(self._gather(rows, inside) | {"valid": valid}, tuple(skips))
+        return ReadBatch(self._gather(rows, inside) | {"valid": valid}, tuple(skips))
 
-    def _gather(self, rows: NDArray[np.int64], reading: Reading) -> Batch:
+    def _gather(self, rows: NDArray[np.int64], reading: ReadContext) -> Batch:
         batch = self.data.gather(rows, reading)
         if len(batch["key"]) != len(rows):
             raise ShardwrightError(f"{self.data!r} gave {len(batch['key'])} samples, {len(rows)} were asked for")
         return batch
 
-    def _try_sample(self, row: int, reading: Reading) -> DamageError | None:
+    def _try_sample(self, row: int, reading: ReadContext) -> DamageError | None:
         try:
             self.data.gather([row], reading)
         except DamageError as error:
             return error
         return None
 
-    def _find_sound(self, row: int, reading: Reading) -> int:
+    def _find_sound(self, row: int, reading: ReadContext) -> int:
         """The next sample from `row` on that is not damaged.
 
         Raises:
@@ -146,7 +146,7 @@ MAX_SEARCH = 1000
 """Samples that are looked at for one to stand in for a damaged batch."""
 
 
-def to_tensors(delivery: Delivery) -> Delivery:
+def to_tensors(delivery: ReadBatch) -> ReadBatch:
     """The batch with its arrays of numbers as tensors that share their memory; all else as it is."""
     return replace(delivery, batch={name: _to_tensor(values) for name, values in delivery.batch.items()})
 

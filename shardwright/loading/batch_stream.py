@@ -5,12 +5,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from shardwright.datasets.base import Reading, Source
-from shardwright.loading.batch_reader import BatchReader, Delivery, OnError, Task, to_tensors
+from shardwright.datasets.base import ReadContext, SampleSource
+from shardwright.loading.batch_reader import BatchReader, OnError, ReadBatch, ReadTask, to_tensors
 from shardwright.loading.buffer_pool import BufferPool
-from shardwright.loading.device import DeviceCache, Sent, Transfer, fits_device, fits_memory
+from shardwright.loading.device import DeviceCache, DeviceTransfer, PendingTransfer, fits_device, fits_memory
 from shardwright.loading.prefetch import read_ahead
-from shardwright.loading.worker_pool import Processes
+from shardwright.loading.worker_pool import WorkerPool
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +19,7 @@ Cache = Literal["auto", "device", "memory"]
 
 
 @dataclass(frozen=True)
-class How:
+class StreamOptions:
     """How batches are read; nothing in it changes what comes out.
 
     Attributes: see `Loader`.
@@ -45,7 +45,7 @@ class How:
             raise ValueError("timeout ends processes; threads cannot be ended")
 
 
-class Courier:
+class BatchStream:
     """Reads planned batches ahead and hands them over in order.
 
     Args:
@@ -54,19 +54,19 @@ class Courier:
         seed: of the draws of transforms.
     """
 
-    def __init__(self, data: Source, how: How, seed: int) -> None:
+    def __init__(self, data: SampleSource, how: StreamOptions, seed: int) -> None:
         self._how = how
-        self._transfer = Transfer(how.device)
+        self._transfer = DeviceTransfer(how.device)
         cache = choose_cache(data, how, self._transfer)
         self._kept = DeviceCache(self._transfer.device, data.count_rows()) if cache == "device" else None
-        reading = Reading(seed=seed)
+        reading = ReadContext(seed=seed)
         if not how.processes:
             pool = BufferPool(2 * how.threads + 3, self._transfer.pinned)
-            reading = Reading(seed=seed, allocate=pool.allocate)
+            reading = ReadContext(seed=seed, allocate=pool.allocate)
         self._reader = BatchReader(data.cached() if cache == "memory" else data, reading, how.on_error)
-        self._processes: Processes | None = None
+        self._processes: WorkerPool | None = None
 
-    def deliver(self, tasks: Iterable[Task]) -> Generator[Delivery, None, None]:
+    def deliver(self, tasks: Iterable[ReadTask]) -> Generator[ReadBatch, None, None]:
         """A delivery for each task, in order; closing it waits for what is under way and leaves no thread behind."""
         with closing(self._read_ahead(tasks)) as results:
             for task, sent in results:
@@ -78,36 +78,38 @@ class Courier:
             self._processes.close()
             self._processes = None
 
-    def _read_ahead(self, tasks: Iterable[Task]) -> Generator[tuple[Task, Sent | None], None, None]:
+    def _read_ahead(self, tasks: Iterable[ReadTask]) -> Generator[tuple[ReadTask, PendingTransfer | None], None, None]:
         if not self._how.processes:
             yield from read_ahead(self._read, tasks, self._how.threads)
             return
         if self._processes is not None and self._processes.lost:
             self.close()
         if self._processes is None:
-            self._processes = Processes(self._reader, self._how.processes, self._how.timeout)
+            self._processes = WorkerPool(self._reader, self._how.processes, self._how.timeout)
         with closing(self._processes.read_ahead(tasks)) as results:
             for task, delivery in results:
                 yield task, self._transfer.send(to_tensors(delivery))
 
-    def _read(self, task: Task) -> tuple[Task, Sent | None]:
+    def _read(self, task: ReadTask) -> tuple[ReadTask, PendingTransfer | None]:
         if self._kept is not None and self._kept.holds(task.plan):
             return task, None
         return task, self._transfer.send(to_tensors(self._reader.read(task)))
 
-    def _receive(self, task: Task, sent: Sent | None) -> Delivery:
+    def _receive(self, task: ReadTask, sent: PendingTransfer | None) -> ReadBatch:
         if self._kept is None:
             assert sent is not None
             return self._transfer.receive(sent)
         if sent is None:
-            return Delivery(self._kept.take(task.plan))
+            return ReadBatch(self._kept.take(task.plan))
         delivery = self._transfer.receive(sent)
         if not delivery.skips:
             self._kept.keep(task.plan, delivery.batch)
         return delivery
 
 
-def choose_cache(data: Source, how: How, transfer: Transfer) -> Literal["device", "memory"] | None:
+def choose_cache(
+    data: SampleSource, how: StreamOptions, transfer: DeviceTransfer
+) -> Literal["device", "memory"] | None:
     """Where samples are kept.
 
     "auto" is the device where they fit into half of its free memory, else this machine's memory likewise.

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shardwright.datasets.base import Batch, Source
+from shardwright.datasets.base import Batch, SampleSource
 from shardwright.datasets.cached import copy_values
-from shardwright.loading.batch_plan import Plan
-from shardwright.loading.batch_reader import Delivery
+from shardwright.loading.batch_plan import BatchPlan
+from shardwright.loading.batch_reader import ReadBatch
 from shardwright.storage.memory_limit import find_memory_limit
 
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Sent:
+class PendingTransfer:
     """A batch under way to the device; `arrived` is a CUDA event, or None where the copy is done."""
 
-    delivery: Delivery
+    delivery: ReadBatch
     arrived: Any = None
 
 
-class Transfer:
+class DeviceTransfer:
     """Copies batches to a device: on a stream of its own from page-locked memory with CUDA, plainly otherwise.
 
     Args:
@@ -46,10 +46,10 @@ class Transfer:
         """Whether the copies want page-locked memory."""
         return self._stream is not None
 
-    def send(self, delivery: Delivery) -> Sent:
+    def send(self, delivery: ReadBatch) -> PendingTransfer:
         """Begin to copy the tensors of a batch; called by the thread that read it."""
         if self._stream is None:
-            return Sent(Delivery(self._copy(delivery.batch), delivery.skips))
+            return PendingTransfer(ReadBatch(self._copy(delivery.batch), delivery.skips))
         import torch
 
         with torch.cuda.stream(self._stream):
@@ -59,9 +59,9 @@ class Transfer:
             self._sources.append((arrived, delivery.batch))
             while self._sources and self._sources[0][0].query():
                 self._sources.popleft()
-        return Sent(Delivery(batch, delivery.skips), arrived)
+        return PendingTransfer(ReadBatch(batch, delivery.skips), arrived)
 
-    def receive(self, sent: Sent) -> Delivery:
+    def receive(self, sent: PendingTransfer) -> ReadBatch:
         """The batch, in the order of the caller's own stream: nothing is waited for but by the device."""
         if sent.arrived is not None:
             import torch
@@ -97,11 +97,11 @@ class DeviceCache:
         self._names: tuple[str, ...] = ()
         self._filled = np.zeros(rows, np.bool_)
 
-    def holds(self, plan: Plan) -> bool:
+    def holds(self, plan: BatchPlan) -> bool:
         """Whether all samples of a batch are there; what is there stays."""
         return bool(self._filled[plan.rows].all())
 
-    def take(self, plan: Plan) -> Batch:
+    def take(self, plan: BatchPlan) -> Batch:
         """The batch, in fresh memory."""
         import torch
 
@@ -114,7 +114,7 @@ class DeviceCache:
         }
         return batch | {"valid": torch.from_numpy(plan.valid).to(self._device)}
 
-    def keep(self, plan: Plan, batch: Batch) -> None:
+    def keep(self, plan: BatchPlan, batch: Batch) -> None:
         """Store a batch that was read whole, without a skip."""
         import torch
 
@@ -134,7 +134,7 @@ class DeviceCache:
         self._filled[plan.rows] = True
 
 
-def fits_device(data: Source, device: "torch.device") -> bool:
+def fits_device(data: SampleSource, device: "torch.device") -> bool:
     """Whether the samples take no more than half of the memory that is free there."""
     import torch
 
@@ -144,7 +144,7 @@ def fits_device(data: Source, device: "torch.device") -> bool:
     return count_bytes(data) <= free // 2
 
 
-def fits_memory(data: Source) -> bool:
+def fits_memory(data: SampleSource) -> bool:
     """Whether the samples take no more than half of the memory that is free here; what has no size does not fit."""
     if data.names is None or not set(data.names) <= data.fields.keys():
         return False
@@ -155,6 +155,6 @@ def fits_memory(data: Source) -> bool:
     return count_bytes(data) <= min(free, find_memory_limit()) // 2
 
 
-def count_bytes(data: Source) -> int:
+def count_bytes(data: SampleSource) -> int:
     """Bytes that the fields of all samples take."""
     return data.count_rows() * sum(field.nbytes for field in data.fields.values())

@@ -7,11 +7,11 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from shardwright.datasets.base import Source
+from shardwright.datasets.base import SampleSource
 from shardwright.errors import DamageError, ShardwrightError, StateError
-from shardwright.loading.batch_plan import Shares, Uneven
-from shardwright.loading.batch_reader import OnError, Skip, Task, log_skips
-from shardwright.loading.batch_stream import Cache, Courier, How
+from shardwright.loading.batch_plan import RankShares, Uneven
+from shardwright.loading.batch_reader import OnError, ReadTask, Skip, log_skips
+from shardwright.loading.batch_stream import BatchStream, Cache, StreamOptions
 from shardwright.loading.block_shuffle import BlockOrder
 from shardwright.loading.prefetch import start_threads
 from shardwright.loading.window_reader import DEFAULT_BLOCKS, Blocks, WindowReader
@@ -77,7 +77,7 @@ class Loader:
 
     def __init__(  # noqa: PLR0913  # the names are a contract
         self,
-        data: Source,
+        data: SampleSource,
         batch_size: int,
         *,
         shuffle: bool | Order,
@@ -105,15 +105,15 @@ class Loader:
         self._order = ORDERS[shuffle]
         self._blocks = blocks
         batch_size, rank, world_size = map(operator.index, (batch_size, rank, world_size))
-        self._shares = Shares(len(data), batch_size, rank, world_size, uneven, bool(drop_last))
-        how = How(threads, processes, timeout, on_error, device, cache)
+        self._shares = RankShares(len(data), batch_size, rank, world_size, uneven, bool(drop_last))
+        how = StreamOptions(threads, processes, timeout, on_error, device, cache)
         here = not processes and cache is None
         if self._order == "block" and not here:
             raise ValueError("blocks are read into memory of this process: use threads, and no cache, with them")
         self._windowed = self._order == "block" or (self._order == "none" and here and data.wants_windows)
         self._threads = threads
         self._starts = data.cut_blocks(blocks.size) if self._windowed else None
-        self._courier = Courier(data, how, seed)
+        self._courier = BatchStream(data, how, seed)
         self._skipped: list[Skip] = []
         self._epoch = 0
         self._position = 0  # batches delivered in this epoch
@@ -225,12 +225,12 @@ class Loader:
         if self._current is iteration:
             self._epoch, self._position = epoch + 1, 0
 
-    def _list_tasks(self, epoch: int, position: int, stack: ExitStack) -> Iterator[Task]:
+    def _list_tasks(self, epoch: int, position: int, stack: ExitStack) -> Iterator[ReadTask]:
         """The batches of an epoch from this position on; the rows depend on nothing but the arguments of the loader."""
         if self._starts is None:
             draw = partial(self.data.draw, seed=self.seed, epoch=epoch)
             plans = self._shares.plan(draw if self._order == "global" else self.data.list_rows, position)
-            return (Task(epoch, plan) for plan in plans)
+            return (ReadTask(epoch, plan) for plan in plans)
         order = BlockOrder(
             self._starts, len(self.data), self._blocks.per_window, self.seed, epoch, self._order == "block"
         )

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Source
-from shardwright.loading.batch_plan import Plan, Shares
-from shardwright.loading.batch_reader import Task
+from shardwright.datasets.base import SampleSource
+from shardwright.loading.batch_plan import BatchPlan, RankShares
+from shardwright.loading.batch_reader import ReadTask
 from shardwright.loading.block_shuffle import BlockOrder
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 
 
 @dataclass(frozen=True)
@@ -53,16 +53,16 @@ class WindowReader:
     """
 
     def __init__(
-        self, data: Source, order: BlockOrder, shares: Shares, pool: Executor | None = None, ahead: int = 1
+        self, data: SampleSource, order: BlockOrder, shares: RankShares, pool: Executor | None = None, ahead: int = 1
     ) -> None:
         self._data = data
         self._order = order
         self._shares = shares
         self._pool = pool
         self._ahead = ahead if pool else 0
-        self._windows: dict[int, Future[Files]] = {}
+        self._windows: dict[int, Future[FileSet]] = {}
 
-    def attach(self, plans: Iterator[Plan], epoch: int) -> Iterator[Task]:
+    def attach(self, plans: Iterator[BatchPlan], epoch: int) -> Iterator[ReadTask]:
         """The plans, each with the windows that hold its samples; in the order of the epoch."""
         for plan in plans:
             needed = np.unique(self._order.find_windows(plan.positions)).tolist()
@@ -70,18 +70,18 @@ class WindowReader:
             for number in (*needed, *range(needed[-1] + 1, last + 1)):
                 if number not in self._windows:
                     self._windows[number] = self._begin(number)
-            yield Task(epoch, plan, tuple(self._windows[number] for number in needed))
+            yield ReadTask(epoch, plan, tuple(self._windows[number] for number in needed))
             for number in [number for number in self._windows if number < needed[-1]]:
                 del self._windows[number]  # the batches under way hold theirs
 
-    def _begin(self, number: int) -> "Future[Files]":
+    def _begin(self, number: int) -> "Future[FileSet]":
         if self._pool:
             return self._pool.submit(self._open, number)
-        opened: Future[Files] = Future()
+        opened: Future[FileSet] = Future()
         opened.set_result(self._open(number))
         return opened
 
-    def _open(self, number: int) -> Files:
+    def _open(self, number: int) -> FileSet:
         start, stop = self._order.window_positions(number)
         mine = self._list_own(start, stop)
         return self._data.open_window(np.sort(self._order.draw(mine)))

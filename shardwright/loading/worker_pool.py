@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from shardwright.errors import ShardwrightError
-from shardwright.loading.batch_reader import BatchReader, Delivery, Task
+from shardwright.loading.batch_reader import BatchReader, ReadBatch, ReadTask
 
 Item = TypeVar("Item")
 START_SECONDS = 120.0
@@ -29,7 +29,7 @@ END_SECONDS = 5.0
 HINT = "A state that was saved before is good to go on from"
 
 
-class Processes:
+class WorkerPool:
     """Processes that each open the data once and read batches from then on.
 
     They are started, not forked: what threads hold in this process does no harm there. They end with this object, and
@@ -52,10 +52,10 @@ class Processes:
         self.lost = False
         self._count = count
         self._timeout = timeout
-        self._left: deque[Future[Delivery]] = deque()  # begun by an iteration that was left
+        self._left: deque[Future[ReadBatch]] = deque()  # begun by an iteration that was left
         self._workers: dict[int, BaseProcess] = {}  # the pool starts them one by one, and forgets those that are lost
         context = multiprocessing.get_context("spawn")
-        parcel: Any = _Parcel(reader)  # something else when it arrives
+        parcel: Any = _PickledReader(reader)  # something else when it arrives
         self._pool = ProcessPoolExecutor(count, context, _start, (parcel,))
         try:
             self._ready = self._pool.submit(_answer)
@@ -64,13 +64,13 @@ class Processes:
         self._manager: Any = self._pool._executor_manager_thread  # the pool forgets it when it ends
         self.close = weakref.finalize(self, _end, self._pool, self._workers)
 
-    def read_ahead(self, tasks: Iterable[Task]) -> Generator[tuple[Task, Delivery], None, None]:
+    def read_ahead(self, tasks: Iterable[ReadTask]) -> Generator[tuple[ReadTask, ReadBatch], None, None]:
         """Each task with what came of it, in order, two tasks a process ahead.
 
         Raises:
             ShardwrightError: a process was ended from outside, or took longer than `timeout`.
         """
-        pending: deque[tuple[Task, Future[Delivery]]] = deque()
+        pending: deque[tuple[ReadTask, Future[ReadBatch]]] = deque()
         try:
             for task in tasks:
                 pending.append((task, self._submit(task)))
@@ -85,17 +85,17 @@ class Processes:
             # Not cancelled: a pool that then loses a process trips over what was, and waits for ever (Python 3.11).
             self._left.extend(future for _, future in pending)
 
-    def _submit(self, task: Task) -> "Future[Delivery]":
+    def _submit(self, task: ReadTask) -> "Future[ReadBatch]":
         try:
             future = self._pool.submit(_read, task)
         except BrokenProcessPool as error:
-            broken: Future[Delivery] = Future()  # those that were begun before come first, and know why it broke
+            broken: Future[ReadBatch] = Future()  # those that were begun before come first, and know why it broke
             broken.set_exception(error)
             return broken
         self._workers.update(self._pool._processes or {})
         return future
 
-    def _take(self, task: Task, future: "Future[Delivery]") -> tuple[Task, Delivery]:
+    def _take(self, task: ReadTask, future: "Future[ReadBatch]") -> tuple[ReadTask, ReadBatch]:
         if self._timeout is not None:
             self._watch(self._ready, START_SECONDS)
             while self._left:
@@ -131,7 +131,7 @@ class Processes:
         return ShardwrightError(f"one of the {self._count} reading processes was lost: {said}. {HINT}")
 
 
-class _Parcel:
+class _PickledReader:
     """A reader on its way: what goes wrong when it is unpacked is its content then, not the end of the process."""
 
     def __init__(self, reader: BatchReader) -> None:
@@ -202,7 +202,7 @@ def _answer() -> None:
     """Nothing: that it came back is the answer."""
 
 
-def _read(task: Task) -> Delivery:
+def _read(task: ReadTask) -> ReadBatch:
     reader = _kept[0]
     try:
         if isinstance(reader, Exception):
@@ -210,7 +210,7 @@ def _read(task: Task) -> Delivery:
         delivery = reader.read(task)
     except Exception as error:
         raise _make_portable(error) from error
-    return Delivery({name: _to_array(values) for name, values in delivery.batch.items()}, delivery.skips)
+    return ReadBatch({name: _to_array(values) for name, values in delivery.batch.items()}, delivery.skips)
 
 
 def _make_portable(error: Exception) -> Exception:

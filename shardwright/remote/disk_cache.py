@@ -47,7 +47,7 @@ class ClosedError(ValueError):
 
 
 @dataclass(frozen=True)
-class Item:
+class CacheItem:
     """A file that is wanted: its sha256, its size in bytes, and the name that messages call it by."""
 
     sha256: str
@@ -56,7 +56,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitOptions:
     """How to wait for other threads and processes.
 
     Attributes:
@@ -70,14 +70,14 @@ class Waiting:
     seconds: float
 
 
-class Keeper(Protocol):
+class LeaseHolder(Protocol):
     """Who holds files that it may not need any more."""
 
     def release_idle(self) -> None:
         """Let go of the files that are not being read at this moment."""
 
 
-KEEPERS: "weakref.WeakSet[Keeper]" = weakref.WeakSet()
+LEASE_HOLDERS: "weakref.WeakSet[LeaseHolder]" = weakref.WeakSet()
 """Those of this process; asked when there is no room."""
 
 
@@ -103,11 +103,11 @@ class ShardCache:
         with suppress(BlockingIOError), self._locked(_never_wait):  # who holds the lock is tidying up
             self._measure()
 
-    def find(self, item: Item) -> Path:
+    def find(self, item: CacheItem) -> Path:
         """Where the file stands when it is there."""
         return self.folder / item.sha256
 
-    def open(self, item: Item, fetch: Callable[[Path, int], None], waiting: Waiting) -> int:
+    def open(self, item: CacheItem, fetch: Callable[[Path, int], None], waiting: WaitOptions) -> int:
         """A descriptor of the whole file, checked; its lock keeps the file in the folder until it is closed.
 
         The sha256 is checked when this object opens a file for the first time, and again where the file is not the
@@ -129,12 +129,12 @@ class ShardCache:
             if isinstance(claim, int):
                 return self._download(item, claim, fetch, waiting.pause)
             now = time.monotonic()
-            if isinstance(claim, Crowd):
+            if isinstance(claim, Contention):
                 if claim.under_way or claim.state != seen:  # others get on, and so there will be room
                     seen, changed = claim.state, now
                 if now - changed > waiting.room_seconds or now - started > waiting.seconds:
                     raise OSError(errno.ENOSPC, self._say_crowd(item, claim))
-                for keeper in list(KEEPERS):
+                for keeper in list(LEASE_HOLDERS):
                     keeper.release_idle()
             elif now - started > waiting.seconds:
                 raise TimeoutError(f"{item.name}: for {now - started:.0f} s another process has kept {self.find(item)}")
@@ -142,7 +142,7 @@ class ShardCache:
             delay = min(1.5 * delay, LAST_POLL_SECONDS)
         return descriptor
 
-    def _open_whole(self, item: Item, pause: Pause) -> int | None:
+    def _open_whole(self, item: CacheItem, pause: Pause) -> int | None:
         """The file with a shared lock, or None where it is missing, on its way out, or was no good and is gone."""
         path = self.find(item)
         try:
@@ -170,7 +170,7 @@ class ShardCache:
             raise
         return None
 
-    def _judge(self, descriptor: int, item: Item, pause: Pause) -> str | None:
+    def _judge(self, descriptor: int, item: CacheItem, pause: Pause) -> str | None:
         """What is wrong with an open file, None where it is right, "" while another thread looks into it."""
         found = os.fstat(descriptor)
         if self._verified.get(item.sha256) != _identify(found):
@@ -194,7 +194,7 @@ class ShardCache:
         os.utime(descriptor, ns=(time.time_ns(), found.st_mtime_ns))  # the time of access is that of the last use
         return None
 
-    def _claim(self, item: Item, pause: Pause) -> "int | Crowd | None":
+    def _claim(self, item: CacheItem, pause: Pause) -> "int | Contention | None":
         """The new `.partial` file, locked, with room for the whole; or what is in the way; or None to look again."""
         path = self._find_partial(item)
         with self._locked(pause):
@@ -207,7 +207,7 @@ class ShardCache:
             self._lock(descriptor, fcntl.LOCK_EX)
             return descriptor
 
-    def _download(self, item: Item, descriptor: int, fetch: Callable[[Path, int], None], pause: Pause) -> int:
+    def _download(self, item: CacheItem, descriptor: int, fetch: Callable[[Path, int], None], pause: Pause) -> int:
         path = self._find_partial(item)
         try:
             free = shutil.disk_usage(self.folder).free
@@ -227,7 +227,7 @@ class ShardCache:
             raise
         return descriptor
 
-    def _make_room(self, size: int) -> "Crowd | None":
+    def _make_room(self, size: int) -> "Contention | None":
         """Remove what was not used for longest until so many bytes fit; what is in the way where they never do."""
         if self.limit_bytes is None:
             return None
@@ -240,7 +240,7 @@ class ShardCache:
                 used -= entry.bytes
         if used + size <= self.limit_bytes:
             return None
-        return Crowd(used - under_way, under_way, hash(tuple((entry.path, entry.used) for entry in objects)))
+        return Contention(used - under_way, under_way, hash(tuple((entry.path, entry.used) for entry in objects)))
 
     def _measure(self) -> "tuple[list[Entry], int]":
         """The whole files, and the bytes that downloads under way will take; what dead ones left is removed."""
@@ -311,10 +311,10 @@ class ShardCache:
             raise
         return True
 
-    def _find_partial(self, item: Item) -> Path:
+    def _find_partial(self, item: CacheItem) -> Path:
         return self.folder / f"{item.sha256}.{item.bytes}.partial"
 
-    def _say_crowd(self, item: Item, crowd: "Crowd") -> str:
+    def _say_crowd(self, item: CacheItem, crowd: "Contention") -> str:
         held = crowd.open + crowd.under_way
         return (
             f"{self.folder}: no room for the {item.bytes:,} bytes of {item.name}: of the {self.limit_bytes:,} bytes "
@@ -324,7 +324,7 @@ class ShardCache:
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Contention:
     """What is in the way.
 
     Attributes:

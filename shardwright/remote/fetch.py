@@ -16,7 +16,7 @@ from shardwright.errors import DamageError, FormatError
 from shardwright.format.manifest import MANIFEST_NAME, Manifest, read_manifest
 from shardwright.remote.disk_cache import FULL, ClosedError, Pause, hash_open
 from shardwright.remote.settings import HTTP, Remote, find_scheme, hide_secrets, join_url
-from shardwright.remote.transfer import Bounds, StalledError, TooLongError, transfer
+from shardwright.remote.transfer import StalledError, TooLongError, TransferLimits, transfer
 
 MAX_MANIFEST_BYTES = 64 << 20
 """What 300,000 shards take: a server that sends more is not listened to."""
@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RemoteFile:
     """A file below the URL, with what the manifest says of it; of the manifest itself only a bound is known.
 
     Attributes:
@@ -90,7 +90,7 @@ class Fetcher:
         self._systems: dict[int, tuple[Any, str]] = {}  # by process
         self._connect()
 
-    def fetch(self, wanted: Wanted, target: tuple[Path, int], pause: Pause) -> None:
+    def fetch(self, wanted: RemoteFile, target: tuple[Path, int], pause: Pause) -> None:
         """Write a file to a path that is open for reading and writing under a descriptor.
 
         Raises:
@@ -103,7 +103,7 @@ class Fetcher:
         """
         deadline, fresh = time.monotonic() + self._settings.deadline, wanted.fresh
         for tries in itertools.count(1):
-            bounds = Bounds(wanted.bytes, self._settings.stall, deadline, pause)
+            bounds = TransferLimits(wanted.bytes, self._settings.stall, deadline, pause)
             try:
                 return self._try(wanted, target, bounds, fresh)
             except ClosedError:
@@ -127,7 +127,7 @@ class Fetcher:
         with tempfile.TemporaryDirectory(prefix="shardwright-") as folder:
             path = Path(folder) / MANIFEST_NAME
             with path.open("xb+") as file:
-                wanted = Wanted(MANIFEST_NAME, MAX_MANIFEST_BYTES, None, fresh=True)
+                wanted = RemoteFile(MANIFEST_NAME, MAX_MANIFEST_BYTES, None, fresh=True)
                 self.fetch(wanted, (path, file.fileno()), pause)
             try:
                 return read_manifest(folder)
@@ -135,7 +135,7 @@ class Fetcher:
                 error.args = (str(error).replace(folder, self.name),)
                 raise
 
-    def _try(self, wanted: Wanted, target: tuple[Path, int], bounds: Bounds, fresh: bool) -> None:
+    def _try(self, wanted: RemoteFile, target: tuple[Path, int], bounds: TransferLimits, fresh: bool) -> None:
         system, base = self._connect()
         options: dict[str, Any] = {}
         scheme = find_scheme(self._url)
@@ -158,7 +158,7 @@ class Fetcher:
             if sha256 != wanted.sha256:
                 raise WrongBytesError(f"its sha256 is {sha256}, the manifest says {wanted.sha256}")
 
-    def _judge(self, wanted: Wanted, error: Exception, tries: int, fresh: bool) -> float:
+    def _judge(self, wanted: RemoteFile, error: Exception, tries: int, fresh: bool) -> float:
         """Seconds until the next try, where there is to be one."""
         where = self._name(wanted)
         if isinstance(error, WrongBytesError):
@@ -185,11 +185,11 @@ class Fetcher:
         delay = self._settings.backoff * 2.0 ** min(tries - 1, 30) * random.uniform(0.5, 1.5)
         return min(max(delay, asked), MAX_BACKOFF_SECONDS)
 
-    def _blame_time(self, wanted: Wanted, error: Exception) -> TimeoutError:
+    def _blame_time(self, wanted: RemoteFile, error: Exception) -> TimeoutError:
         limit = f"not there within the {self._settings.deadline:g} s of the deadline"
         return TimeoutError(f"{self._name(wanted)}: {limit}; the last try: {describe(error)}")
 
-    def _name(self, wanted: Wanted) -> str:
+    def _name(self, wanted: RemoteFile) -> str:
         return f"{self.name}/{wanted.file}"
 
     def _connect(self) -> tuple[Any, str]:

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.errors import DamageError
-from shardwright.remote.disk_cache import KEEPERS, ClosedError, Item, Pause, ShardCache, Waiting
-from shardwright.remote.fetch import Fetcher, Wanted
+from shardwright.remote.disk_cache import LEASE_HOLDERS, CacheItem, ClosedError, Pause, ShardCache, WaitOptions
+from shardwright.remote.fetch import Fetcher, RemoteFile
 from shardwright.remote.settings import Remote
 from shardwright.storage.descriptors import Descriptor, Descriptors
-from shardwright.storage.file_set import Files
-from shardwright.storage.read_plan import Piece, cut_pieces, merge_ranges
+from shardwright.storage.file_set import FileSet
+from shardwright.storage.read_plan import ReadPiece, cut_pieces, merge_ranges
 from shardwright.storage.window_memory import WindowMemory
 from shardwright.storage.windows import Window
 
@@ -29,7 +29,7 @@ CLOSING_SECONDS = 10.0
 Task = TypeVar("Task")
 
 
-class Shelf:
+class FileStore:
     """Whole files, from the cache or from the server.
 
     Args:
@@ -44,7 +44,7 @@ class Shelf:
         self._fetcher = fetcher
         self._turns = threading.Semaphore(settings.threads)
 
-    def open(self, item: Item, pause: Pause) -> int:
+    def open(self, item: CacheItem, pause: Pause) -> int:
         """A descriptor of the file, see `ShardCache.open`.
 
         Raises:
@@ -55,11 +55,11 @@ class Shelf:
         def fetch(path: Path, descriptor: int) -> None:
             with self._take_turn(pause):
                 try:
-                    self._fetcher.fetch(Wanted(item.name, item.bytes, item.sha256), (path, descriptor), pause)
+                    self._fetcher.fetch(RemoteFile(item.name, item.bytes, item.sha256), (path, descriptor), pause)
                 except FileNotFoundError as error:
                     raise DamageError(f"{error.filename}: missing", shard=item.name.rpartition("/")[2]) from None
 
-        return self.cache.open(item, fetch, Waiting(pause, self.settings.stall, self.settings.deadline))
+        return self.cache.open(item, fetch, WaitOptions(pause, self.settings.stall, self.settings.deadline))
 
     def reset(self) -> None:
         """Forget what threads of another process hold, which this one was forked from."""
@@ -76,7 +76,7 @@ class Shelf:
             turns.release()
 
 
-class Closing:
+class CloseSignal:
     """Whether the files are closed, as the threads that wait for something see it."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class LeasedFiles(Descriptors):
     """
 
     def __init__(
-        self, shelf: Shelf, items: Sequence[Item], starts: NDArray[np.int64], keep: bool, pause: Pause
+        self, shelf: FileStore, items: Sequence[CacheItem], starts: NDArray[np.int64], keep: bool, pause: Pause
     ) -> None:
         super().__init__([shelf.cache.find(item) for item in items], [item.bytes for item in items], starts)
         self.known: dict[int, tuple[int, int, int]] = {}  # what each file was when it was found whole
@@ -113,13 +113,13 @@ class LeasedFiles(Descriptors):
         self._keep = keep
         self._pause = pause
         self._damaged: dict[int, DamageError] = {}  # the server is not asked for them again, sample by sample
-        KEEPERS.add(self)
+        LEASE_HOLDERS.add(self)
 
     def open(self, number: int, pause: Pause | None = None) -> Descriptor:
         """See `Descriptors.open`.
 
         Raises:
-            DamageError, OSError: see `Shelf.open`.
+            DamageError, OSError: see `FileStore.open`.
         """
         slots = self._slots
         if slots is None:
@@ -174,7 +174,8 @@ class LeasedFiles(Descriptors):
 class RemoteFiles:
     """The shards of a split at a URL, fetched whole when they are read.
 
-    See `shardwright.storage.file_set.Files` for what it does. Where the cache may hold the whole split, shards stay in
+    See `shardwright.storage.file_set.FileSet` for what it does. Where the cache may hold the whole split, shards stay
+    in
     it for as
     long as they are open here. Where it may not, each is let go as soon as it was read, so that any number of
     processes can share the room for a few; reading at random then fetches the same shards again and again.
@@ -187,27 +188,27 @@ class RemoteFiles:
         scarce: whether the cache may not hold the whole split.
     """
 
-    def __init__(self, shelf: Shelf, items: Sequence[Item], index: Descriptor | None, scarce: bool) -> None:
+    def __init__(self, shelf: FileStore, items: Sequence[CacheItem], index: Descriptor | None, scarce: bool) -> None:
         self.checked_once = True
         room = np.array([item.bytes + -item.bytes % BLOCK for item in items], np.int64)
         self.starts: NDArray[np.int64] = np.cumsum(room) - room
         self.scarce = scarce
         self._shelf = shelf
         self._index = index
-        self._closing = Closing()
+        self._closing = CloseSignal()
         self._files = LeasedFiles(shelf, items, self.starts, not scarce, self._closing.pause)
         self._memory = WindowMemory()
         self._reset()
 
     def read(self, start: int, size: int) -> bytes:
-        """See `Files.read`."""
+        """See `FileSet.read`."""
         return self.gather(np.array([start], np.int64), size).tobytes()
 
     def gather(self, starts: NDArray[np.int64], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """See `Files.gather`.
+        """See `FileSet.gather`.
 
         Raises:
-            DamageError, OSError: see `Shelf.open`.
+            DamageError, OSError: see `FileStore.open`.
         """
         rows = np.empty((len(starts), size), np.uint8) if out is None else out
         memory = rows.reshape(-1).data
@@ -215,25 +216,25 @@ class RemoteFiles:
         return rows
 
     def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
-        """See `Files.read_ranges` and `gather`."""
+        """See `FileSet.read_ranges` and `gather`."""
         contents = [np.empty(size, np.uint8) for size in sizes.tolist()]
         self._fill([content.data for content in contents], starts)
         return contents
 
-    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
-        """See `Files.load`; the shards are fetched by several threads. Those that are damaged are no error yet.
+    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> FileSet:
+        """See `FileSet.load`; the shards are fetched by several threads. Those that are damaged are no error yet.
 
         Raises:
-            OSError: see `Shelf.open`.
+            OSError: see `FileStore.open`.
         """
         numbers = self._files.find_files(starts)
         stretches = merge_ranges(numbers, starts - self.starts[numbers], starts, sizes)
-        by_file: dict[int, list[Piece]] = {}
+        by_file: dict[int, list[ReadPiece]] = {}
         pieces = cut_pieces(stretches)
         for piece in pieces:
             by_file.setdefault(piece.file, []).append(piece)
         taken = self._memory.take(pieces[-1].place + pieces[-1].size if pieces else 0)
-        damaged: list[Piece] = []
+        damaged: list[ReadPiece] = []
 
         def read(number: int, pause: Pause) -> None:
             try:

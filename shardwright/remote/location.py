@@ -7,14 +7,14 @@ from typing import Literal, Protocol, get_args
 
 from shardwright.format.manifest import Manifest, ShardRecord, Split, read_manifest
 from shardwright.remote.settings import Remote, find_scheme, is_url
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 from shardwright.storage.mapped_files import MappedFiles
 from shardwright.storage.pread_files import PreadFiles
 
 Access = Literal["map", "pread"]
 
 
-class Place(Protocol):
+class DatasetLocation(Protocol):
     """The files of a dataset.
 
     Attributes:
@@ -34,7 +34,7 @@ class Place(Protocol):
     def find_index(self, split: str, record: Split) -> Path:
         """A local file that is to be the index of a split; it may be missing, and is not checked yet."""
 
-    def open_files(self, split: str, records: Sequence[ShardRecord]) -> Files:
+    def open_files(self, split: str, records: Sequence[ShardRecord]) -> FileSet:
         """The shards of a split.
 
         Raises:
@@ -42,7 +42,7 @@ class Place(Protocol):
         """
 
 
-class Folder:
+class LocalLocation:
     """A dataset in a folder of this machine."""
 
     def __init__(self, root: Path, access: Access) -> None:
@@ -51,21 +51,21 @@ class Folder:
         self._access = access
 
     def read_manifest(self) -> Manifest:
-        """See `Place.read_manifest`."""
+        """See `DatasetLocation.read_manifest`."""
         return read_manifest(self._root)
 
     def find_index(self, split: str, record: Split) -> Path:
-        """See `Place.find_index`."""
+        """See `DatasetLocation.find_index`."""
         return self._root / split / record.index.name
 
-    def open_files(self, split: str, records: Sequence[ShardRecord]) -> Files:
-        """See `Place.open_files`."""
+    def open_files(self, split: str, records: Sequence[ShardRecord]) -> FileSet:
+        """See `DatasetLocation.open_files`."""
         paths, sizes = [self._root / split / shard.name for shard in records], [shard.bytes for shard in records]
         return PreadFiles(paths, sizes) if self._access == "pread" else MappedFiles(paths, sizes)
 
 
 @dataclass(frozen=True)
-class PlaceOptions:
+class AccessOptions:
     """How a user wants a dataset to be read, see `ShardDataset`.
 
     Attributes:
@@ -81,7 +81,7 @@ class PlaceOptions:
     remote: Remote | None = None
 
 
-def find_place(root: str | Path, options: PlaceOptions) -> tuple[str | Path, Place]:
+def open_location(root: str | Path, options: AccessOptions) -> tuple[str | Path, DatasetLocation]:
     """What to open a dataset by again, and its place: of a URL that fsspec knows, or of a folder.
 
     Raises:
@@ -94,11 +94,11 @@ def find_place(root: str | Path, options: PlaceOptions) -> tuple[str | Path, Pla
     if options.cache_bytes is not None and options.cache_bytes < 1:
         raise ValueError(f"cache_bytes is {options.cache_bytes}, at least 1 is wanted")
     if not isinstance(root, str) or not is_url(root):
-        return Path(root), Folder(Path(root), options.access)
+        return Path(root), LocalLocation(Path(root), options.access)
     if find_scheme(root) == "file":
         path = Path(root.partition("://")[2])
-        return path, Folder(path, options.access)
+        return path, LocalLocation(path, options.access)
     from shardwright.remote.disk_cache import ShardCache
-    from shardwright.remote.remote_location import RemotePlace
+    from shardwright.remote.remote_location import RemoteLocation
 
-    return root, RemotePlace(root, ShardCache(options.cache, options.cache_bytes), options.remote or Remote())
+    return root, RemoteLocation(root, ShardCache(options.cache, options.cache_bytes), options.remote or Remote())

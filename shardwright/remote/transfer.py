@@ -28,7 +28,7 @@ class TooLongError(Exception):
 
 
 @dataclass(frozen=True)
-class Bounds:
+class TransferLimits:
     """What one try may take.
 
     Attributes:
@@ -45,17 +45,17 @@ class Bounds:
 
 
 @dataclass(frozen=True)
-class Arrived:
+class TransferResult:
     """What a try brought: bytes, and their sha256."""
 
     bytes: int
     sha256: str
 
 
-class Meter:
+class ProgressMeter:
     """How much has arrived, and whether that is enough and not too much."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: TransferLimits) -> None:
         self.bytes = 0
         self._bounds = bounds
         self._marked = 0, time.monotonic()
@@ -92,7 +92,7 @@ class Meter:
             raise TooLongError(f"more than {self._bounds.bytes} bytes")
 
 
-class Job:
+class LoopJob:
     """A coroutine on the event loop of another thread, which ends for certain once it is cancelled."""
 
     def __init__(self, loop: Any, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -129,18 +129,20 @@ class Job:
             self._tasks[0].exception()  # looked at, or asyncio complains
 
 
-def transfer(system: Any, source: str, target: tuple[Path, int], bounds: Bounds, **options: Any) -> Arrived:
+def transfer(
+    system: Any, source: str, target: tuple[Path, int], bounds: TransferLimits, **options: Any
+) -> TransferResult:
     """Bring a file to a path that is open for reading and writing; what was in it is gone.
 
     Args:
         system: a filesystem of fsspec.
         source: the file's name there.
         target: the path and its descriptor.
-        bounds: see `Bounds`.
+        bounds: see `TransferLimits`.
         options: for the filesystem's way to fetch.
 
     Raises:
-        StalledError, TooLongError, TimeoutError: see `Meter`.
+        StalledError, TooLongError, TimeoutError: see `ProgressMeter`.
         Exception: what the filesystem raises, or `bounds.pause`.
     """
     os.ftruncate(target[1], 0)
@@ -149,9 +151,9 @@ def transfer(system: Any, source: str, target: tuple[Path, int], bounds: Bounds,
     return _transfer_here(system, source, target[1], bounds)
 
 
-def _transfer_here(system: Any, source: str, descriptor: int, bounds: Bounds) -> Arrived:
+def _transfer_here(system: Any, source: str, descriptor: int, bounds: TransferLimits) -> TransferResult:
     """For filesystems without a loop; one that hangs in a read is not broken off."""
-    meter, found = Meter(bounds), hashlib.sha256()
+    meter, found = ProgressMeter(bounds), hashlib.sha256()
     os.lseek(descriptor, 0, os.SEEK_SET)
     with system.open(source, "rb") as file:
         while chunk := file.read(CHUNK):
@@ -162,15 +164,17 @@ def _transfer_here(system: Any, source: str, descriptor: int, bounds: Bounds) ->
             while view:
                 view = view[os.write(descriptor, view) :]
             found.update(chunk)
-    return Arrived(meter.bytes, found.hexdigest())
+    return TransferResult(meter.bytes, found.hexdigest())
 
 
-def _transfer_beside(system: Any, source: str, target: tuple[Path, int], bounds: Bounds, **options: Any) -> Arrived:
+def _transfer_beside(
+    system: Any, source: str, target: tuple[Path, int], bounds: TransferLimits, **options: Any
+) -> TransferResult:
     """For filesystems on fsspec's loop: it writes to the file, and what has arrived is hashed in this thread."""
     path, descriptor = target
-    meter, tail = Meter(bounds), Tail(descriptor)
+    meter, tail = ProgressMeter(bounds), StreamHasher(descriptor)
     callback = _make_callback(meter)
-    job = Job(system.loop, lambda: system._get_file(source, str(path), callback=callback, **options))
+    job = LoopJob(system.loop, lambda: system._get_file(source, str(path), callback=callback, **options))
     try:
         while not job.wait(POLL_SECONDS):
             bounds.pause(0)
@@ -183,10 +187,10 @@ def _transfer_beside(system: Any, source: str, target: tuple[Path, int], bounds:
     job.finish()
     size = os.fstat(descriptor).st_size
     meter.check(size)
-    return Arrived(size, tail.finish(bounds.pause))
+    return TransferResult(size, tail.finish(bounds.pause))
 
 
-class Tail:
+class StreamHasher:
     """Hashes a file while another writes it, as long as that goes from its start to its end."""
 
     def __init__(self, descriptor: int) -> None:
@@ -214,7 +218,7 @@ class Tail:
         return self._hash.hexdigest()
 
 
-def _make_callback(meter: Meter) -> Any:
+def _make_callback(meter: ProgressMeter) -> Any:
     from fsspec.callbacks import Callback
 
     class Count(Callback):  # type: ignore[misc]

@@ -16,7 +16,7 @@ ALIGNMENT = 64
 """Arrays in a shard start at multiples of this: a tar block is 512 bytes, the NPY header 128 or more."""
 
 
-class Files(Protocol):
+class FileSet(Protocol):
     """Bytes by address.
 
     Attributes:
@@ -58,7 +58,7 @@ class Files(Protocol):
             DamageError: a file has become shorter.
         """
 
-    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> "Files":
+    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> "FileSet":
         """A window: a copy of these ranges, read in the order of the disk, that answers at the same addresses.
 
         Reading it anywhere else is an IndexError. Its `checked_once` is False.

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.storage.descriptors import ADVICE, STEP, Descriptors, open_whole_file
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 from shardwright.storage.gather import pick_rows
 from shardwright.storage.window_memory import WindowMemory
 from shardwright.storage.windows import load_window
@@ -34,7 +34,7 @@ PROT_NONE = 0
 class MappedFiles:
     """Files, mapped read-only one after another.
 
-    See `shardwright.storage.file_set.Files` for what it does.
+    See `shardwright.storage.file_set.FileSet` for what it does.
 
     Raises:
         DamageError: a file is missing or has another size; the message names it.
@@ -63,26 +63,26 @@ class MappedFiles:
             _load_libc().madvise(base, total, mmap.MADV_RANDOM)
 
     def read(self, start: int, size: int) -> bytes:
-        """See `Files.read`; where the file was truncated the process ends by a signal."""
+        """See `FileSet.read`; where the file was truncated the process ends by a signal."""
         return self._find_mapped()[start : start + size].tobytes()
 
     def gather(self, starts: NDArray[np.int64], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """See `Files.gather`; `out` is for callers that have PyTorch."""
+        """See `FileSet.gather`; `out` is for callers that have PyTorch."""
         mapped = self._find_mapped()
         if self._base is not None:
             _announce(self._base, starts, np.full(len(starts), size))
         return pick_rows(mapped, starts, size, out)
 
     def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
-        """See `Files.read_ranges`; views of the map, which hold it."""
+        """See `FileSet.read_ranges`; views of the map, which hold it."""
         mapped = self._find_mapped().view()
         mapped.flags.writeable = False  # writing to it would end the process
         if self._base is not None:
             _announce(self._base, starts, sizes)
         return [mapped[start : start + size] for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
 
-    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
-        """See `Files.load`; read with system calls, not through the map."""
+    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> FileSet:
+        """See `FileSet.load`; read with system calls, not through the map."""
         return load_window(self._descriptors, starts, sizes, self._memory)
 
     def close(self) -> None:

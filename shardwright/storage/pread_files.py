@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.storage.descriptors import Descriptors, identify, open_whole_file
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 from shardwright.storage.window_memory import WindowMemory
 from shardwright.storage.windows import load_window
 
@@ -23,7 +23,7 @@ BLOCK = 512
 class PreadFiles:
     """Files, read by `preadv`.
 
-    See `shardwright.storage.file_set.Files` for what it does. `checked_once` is True until a file is seen that is not
+    See `shardwright.storage.file_set.FileSet` for what it does. `checked_once` is True until a file is seen that is not
     the one
     which was there at opening, or was written to since: another device, inode or time of change, as far as the file
     system tells. Then it is False for good, and every delivery is checked.
@@ -41,24 +41,24 @@ class PreadFiles:
         self._memory = WindowMemory()
 
     def read(self, start: int, size: int) -> bytes:
-        """See `Files.read`."""
+        """See `FileSet.read`."""
         return self.gather(np.array([start], np.int64), size).tobytes()
 
     def gather(self, starts: NDArray[np.int64], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """See `Files.gather`."""
+        """See `FileSet.gather`."""
         rows = np.empty((len(starts), size), np.uint8) if out is None else out
         memory = rows.reshape(-1).data
         self._fill([memory[at : at + size] for at in range(0, len(memory), size)], starts)
         return rows
 
     def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
-        """See `Files.read_ranges`."""
+        """See `FileSet.read_ranges`."""
         contents = [np.empty(size, np.uint8) for size in sizes.tolist()]
         self._fill([content.data for content in contents], starts)
         return contents
 
-    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
-        """See `Files.load`."""
+    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> FileSet:
+        """See `FileSet.load`."""
         return load_window(self._descriptors, starts, sizes, self._memory)
 
     def close(self) -> None:

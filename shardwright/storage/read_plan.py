@@ -19,7 +19,7 @@ PIECE = 4 << 20
 
 
 @dataclass(frozen=True)
-class Stretches:
+class ReadRanges:
     """What is read without a break, each from one file: int64 (stretches,) all, ascending.
 
     Attributes:
@@ -45,7 +45,7 @@ class Stretches:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ReadPiece:
     """What is read by one call.
 
     Attributes:
@@ -69,7 +69,7 @@ def merge_ranges(
     starts: NDArray[np.int64],
     sizes: NDArray[np.int64],
     gap: int = GAP,
-) -> Stretches:
+) -> ReadRanges:
     """The stretches that hold these ranges: those of one file at most `gap` bytes apart become one.
 
     Args:
@@ -86,10 +86,10 @@ def merge_ranges(
     ends = begins + stops[lasts] - starts[firsts]
     room = ends + -ends % PAGE - (begins - begins % PAGE)
     places = np.cumsum(room) - room + begins % PAGE
-    return Stretches(files[firsts], starts[firsts], stops[lasts], begins, places)
+    return ReadRanges(files[firsts], starts[firsts], stops[lasts], begins, places)
 
 
-def cut_pieces(stretches: Stretches) -> Sequence[Piece]:
+def cut_pieces(stretches: ReadRanges) -> Sequence[ReadPiece]:
     """The calls that read the stretches, in their order."""
     columns = (stretches.files, stretches.offsets, stretches.places, stretches.stops - stretches.starts)
     pieces = []
@@ -97,5 +97,5 @@ def cut_pieces(stretches: Stretches) -> Sequence[Piece]:
         head = offset % PAGE
         for at in range(0, head + size, PIECE):
             needed = min(PIECE, head + size - at)
-            pieces.append(Piece(file, offset - head + at, place - head + at, needed + -needed % PAGE, needed))
+            pieces.append(ReadPiece(file, offset - head + at, place - head + at, needed + -needed % PAGE, needed))
     return pieces

@@ -16,8 +16,8 @@ Members = Sequence[int] | NDArray[np.int64]
 """A number a member: the same for all samples, or int64 (members, samples)."""
 
 
-class Places(ABC):
-    """Where the samples of a split stand; `find_places` chooses the kind.
+class SampleOffsets(ABC):
+    """Where the samples of a split stand; `plan_offsets` chooses the kind.
 
     Args:
         fields: of the samples.
@@ -58,22 +58,22 @@ class Places(ABC):
         """Where blocks of some `size` bytes, or one sample, start: int64 (blocks,), row numbers."""
 
 
-class StridedPlaces(Places):
-    """Samples that all take the same room in a shard; see `Places`."""
+class StridedOffsets(SampleOffsets):
+    """Samples that all take the same room in a shard; see `SampleOffsets`."""
 
     def locate(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Members, Members]:
-        """See `Places.locate`."""
+        """See `SampleOffsets.locate`."""
         shards = self.find_shards(rows)
         starts = self._starts[shards] + (rows - self._firsts[shards]) * self._strides[shards]
         return starts, self.layout.offsets, self.layout.sizes
 
     def measure(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `Places.measure`."""
+        """See `SampleOffsets.measure`."""
         strides: NDArray[np.int64] = self._strides[self.find_shards(rows)]
         return strides
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """See `Places.cut_blocks`; of nearly equal numbers of samples."""
+        """See `SampleOffsets.cut_blocks`; of nearly equal numbers of samples."""
         starts = [np.zeros(0, np.int64)]
         for first, count, stride in zip(self._firsts, self._counts, self._strides, strict=True):
             blocks = -(-int(count) // max(1, size // int(stride)))
@@ -81,8 +81,8 @@ class StridedPlaces(Places):
         return np.concatenate(starts)
 
 
-class IndexedPlaces(Places):
-    """Samples with members of sizes of their own, which the index has; see `Places`.
+class IndexedOffsets(SampleOffsets):
+    """Samples with members of sizes of their own, which the index has; see `SampleOffsets`.
 
     Args:
         index: of the split, once `read_index` has seen that its places are those of the shards.
@@ -95,17 +95,17 @@ class IndexedPlaces(Places):
         self._offsets, self._sizes = index["offset"], index["size"]
 
     def locate(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Members, Members]:
-        """See `Places.locate`."""
+        """See `SampleOffsets.locate`."""
         starts = self._starts[self.find_shards(rows)] + self._offsets[rows].astype(np.int64)
         return starts, *self.layout.place(self._sizes[rows])
 
     def measure(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `Places.measure`."""
+        """See `SampleOffsets.measure`."""
         meta: NDArray[np.int64] = self._strides[self.find_shards(rows)] - self.layout.stride
         return self.layout.measure(self._sizes[rows]) + meta
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """See `Places.cut_blocks`; of the samples that begin in the same `size` bytes of a shard."""
+        """See `SampleOffsets.cut_blocks`; of the samples that begin in the same `size` bytes of a shard."""
         starts = [np.zeros(0, np.int64)]
         for first, count in zip(self._firsts.tolist(), self._counts.tolist(), strict=True):
             parts = (self._offsets[first : first + count] // max(1, size)).astype(np.int64)
@@ -113,10 +113,10 @@ class IndexedPlaces(Places):
         return np.concatenate(starts)
 
 
-def find_places(
+def plan_offsets(
     fields: Mapping[str, Field], shards: Sequence[ShardRecord], starts: NDArray[np.int64], index: Index
-) -> Places:
+) -> SampleOffsets:
     """The places of the samples in these shards."""
     if any(field.varies for field in fields.values()):
-        return IndexedPlaces(fields, shards, starts, index)
-    return StridedPlaces(fields, shards, starts)
+        return IndexedOffsets(fields, shards, starts, index)
+    return StridedOffsets(fields, shards, starts)

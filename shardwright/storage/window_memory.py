@@ -14,7 +14,7 @@ SPARE = 2
 """Windows whose memory is kept for those to come."""
 
 
-class Memory:
+class WindowBuffer:
     """Memory of a window: uint8 (bytes,), from a whole page on. When nobody holds this any more it serves another."""
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
@@ -27,10 +27,10 @@ class WindowMemory:
     def __init__(self) -> None:
         self._spare: deque[NDArray[np.uint8]] = deque(maxlen=SPARE)  # needs no lock, and what is too much falls out
 
-    def take(self, size: int) -> Memory:
+    def take(self, size: int) -> WindowBuffer:
         """Memory of `size` bytes or more, its content undefined."""
         wanted = size + -size % GRAIN
-        memory = Memory(self._find(wanted))
+        memory = WindowBuffer(self._find(wanted))
         weakref.finalize(memory, self._spare.append, memory.array).atexit = False
         return memory
 

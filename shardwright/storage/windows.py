@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from shardwright.errors import DamageError
 from shardwright.storage.descriptors import Descriptors
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 from shardwright.storage.gather import pick_rows
-from shardwright.storage.read_plan import Piece, Stretches, cut_pieces, merge_ranges
-from shardwright.storage.window_memory import Memory, WindowMemory
+from shardwright.storage.read_plan import ReadPiece, ReadRanges, cut_pieces, merge_ranges
+from shardwright.storage.window_memory import WindowBuffer, WindowMemory
 
 AHEAD = 32 << 20
 """Bytes that the operating system is told of in advance: without, reading took half as long again."""
@@ -29,19 +29,21 @@ SHARED = 4
 
 
 class Window:
-    """A copy of ranges of files, see `shardwright.storage.file_set.Files.load`; `load_window` makes it.
+    """A copy of ranges of files, see `shardwright.storage.file_set.FileSet.load`; `load_window` makes it.
 
     Attributes:
-        starts: see `Files`.
+        starts: see `FileSet`.
     """
 
     checked_once = False
 
-    def __init__(self, files: Descriptors, stretches: Stretches, memory: Memory, damaged: Sequence[Piece]) -> None:
+    def __init__(
+        self, files: Descriptors, stretches: ReadRanges, memory: WindowBuffer, damaged: Sequence[ReadPiece]
+    ) -> None:
         self.starts = files.starts
         self._files = files
         self._stretches = stretches
-        self._memory: Memory | None = memory
+        self._memory: WindowBuffer | None = memory
         self._damaged = [(piece.place, piece.place + piece.size) for piece in damaged]
 
     def find(self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -50,11 +52,11 @@ class Window:
         return found
 
     def read(self, start: int, size: int) -> bytes:
-        """See `Files.read`."""
+        """See `FileSet.read`."""
         return self.gather(np.array([start], np.int64), size).tobytes()
 
     def gather(self, starts: NDArray[np.int64], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """See `Files.gather`.
+        """See `FileSet.gather`.
 
         Raises:
             IndexError: the window does not hold these bytes.
@@ -63,7 +65,7 @@ class Window:
         return pick_rows(memory.array, places, size, out)
 
     def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
-        """See `Files.read_ranges`.
+        """See `FileSet.read_ranges`.
 
         Raises:
             IndexError: see `gather`.
@@ -72,7 +74,7 @@ class Window:
         ranges = zip(places.tolist(), sizes.tolist(), strict=True)
         return [memory.array[place : place + size].copy() for place, size in ranges]
 
-    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
+    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> FileSet:
         """A window holds what it holds."""
         raise TypeError("a window is opened of files, not of a window")
 
@@ -80,7 +82,9 @@ class Window:
         """Let go of the memory; reading is an error from now on."""
         self._memory = None
 
-    def _look_up(self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> tuple[Memory, NDArray[np.int64]]:
+    def _look_up(
+        self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]
+    ) -> tuple[WindowBuffer, NDArray[np.int64]]:
         """Where ranges stand in the window's memory, which whoever closes it meanwhile gives to nobody else as long as
         the result is held."""
         memory = self._memory
@@ -113,7 +117,7 @@ class JoinedWindows:
         self._windows = windows
 
     def read(self, start: int, size: int) -> bytes:
-        """See `Files.read`."""
+        """See `FileSet.read`."""
         return self.gather(np.array([start], np.int64), size).tobytes()
 
     def gather(self, starts: NDArray[np.int64], size: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
@@ -130,7 +134,7 @@ class JoinedWindows:
         parts = [window.read_ranges(starts[part], sizes[part]) for window, part in self._divide(starts, sizes)]
         return list(chain.from_iterable(parts))
 
-    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Files:
+    def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> FileSet:
         """See `Window.load`."""
         raise TypeError("a window is opened of files, not of a window")
 
@@ -154,7 +158,7 @@ class JoinedWindows:
                 yield self._windows[owners[first]], slice(first, stop)
 
 
-def join_windows(windows: Sequence[Files]) -> Files:
+def join_windows(windows: Sequence[FileSet]) -> FileSet:
     """One window for several of the same files, for a batch whose rows stand in more than one.
 
     Raises:
@@ -203,10 +207,10 @@ def load_window(
     return Window(files, stretches, taken, damaged)
 
 
-def _read_direct(files: Descriptors, pieces: Sequence[Piece], memory: NDArray[np.uint8]) -> Sequence[Piece]:
+def _read_direct(files: Descriptors, pieces: Sequence[ReadPiece], memory: NDArray[np.uint8]) -> Sequence[ReadPiece]:
     """Read pieces past the operating system's memory; gives those that it could not read so."""
 
-    def read(piece: Piece) -> bool:
+    def read(piece: ReadPiece) -> bool:
         part = memory[piece.place : piece.place + piece.size].data
         return files.read_direct(piece.file, part, piece.offset) >= piece.needed
 
@@ -215,7 +219,7 @@ def _read_direct(files: Descriptors, pieces: Sequence[Piece], memory: NDArray[np
     return [piece for piece, whole in zip(pieces, done, strict=True) if not whole]
 
 
-def _read_pieces(files: Descriptors, pieces: Sequence[Piece], memory: NDArray[np.uint8]) -> Sequence[Piece]:
+def _read_pieces(files: Descriptors, pieces: Sequence[ReadPiece], memory: NDArray[np.uint8]) -> Sequence[ReadPiece]:
     """Read pieces, with the operating system told ahead; gives those that are damaged."""
     damaged = []
     announced, lead = iter(pieces), 0
@@ -233,7 +237,7 @@ def _read_pieces(files: Descriptors, pieces: Sequence[Piece], memory: NDArray[np
     return damaged
 
 
-def _forget(files: Descriptors, stretches: Stretches) -> None:
+def _forget(files: Descriptors, stretches: ReadRanges) -> None:
     """Have the operating system drop its copy of what was wanted.
 
     Not of the gaps between, which were read too: they are another process's samples, which it wants from memory.

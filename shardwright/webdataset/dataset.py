@@ -9,13 +9,13 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import PLAIN, Batch, Indices, Reading, Source, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, number_rows
 from shardwright.errors import DamageError, FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
 from shardwright.format.walk_shard import hash_file
 from shardwright.remote.location import Access
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 from shardwright.storage.mapped_files import MappedFiles
 from shardwright.storage.pread_files import PreadFiles
 from shardwright.webdataset.build_index import DEFAULT_INDEXING, HINT, Indexing, check_shards, open_index
@@ -42,7 +42,7 @@ class Dropped:
     why: str
 
 
-class ForeignDataset(Source):
+class ForeignDataset(SampleSource):
     """See `ShardDataset.from_webdataset`.
 
     Attributes:
@@ -78,7 +78,7 @@ class ForeignDataset(Source):
         self._columns = plan_columns(self.index, members, decode, indexing.limits)
         self._rows = self._find_rows(incomplete)
         paths, sizes = self._shards.paths, [shard.bytes for shard in self.index.shards]
-        self._files: Files = PreadFiles(paths, sizes) if access == "pread" else MappedFiles(paths, sizes)
+        self._files: FileSet = PreadFiles(paths, sizes) if access == "pread" else MappedFiles(paths, sizes)
         self._reader = MemberReader(self.index, paths, self._files)
 
     @property
@@ -116,11 +116,11 @@ class ForeignDataset(Source):
     def __len__(self) -> int:
         return len(self.index.table) if self._rows is None else len(self._rows)
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
         """A batch: under `key` a list of str, for each of `fields` an array (batch, *shape), else a list of values.
 
         Raises:
-            IndexError, TypeError: see `Source.gather`.
+            IndexError, TypeError: see `SampleSource.gather`.
             DamageError: a member is not what was indexed, or cannot be decoded; the message names shard, sample, suffix
                 and offset.
         """
@@ -161,7 +161,7 @@ class ForeignDataset(Source):
         return np.array([keys[ends[row - 1] if row else 0 : ends[row]] for row in rows], np.bytes_)
 
     def find_sample(self, key: str) -> int:
-        """See `Source.find_sample`; what is not UTF-8 in a key is written as escapes, as a batch has it."""
+        """See `SampleSource.find_sample`; what is not UTF-8 in a key is written as escapes, as a batch has it."""
         keys = self.keys
         found = np.flatnonzero(keys == key.encode("utf-8", "replace"))
         if not len(found) and "\\" in key:
@@ -180,7 +180,7 @@ class ForeignDataset(Source):
         return self.index.shards[int(self._reader.find_shards(row))].name
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """Blocks of samples that begin in the same `size` bytes of a shard, see `Source.cut_blocks`."""
+        """Blocks of samples that begin in the same `size` bytes of a shard, see `SampleSource.cut_blocks`."""
         blocks, previous = [np.zeros(0, np.int64)], np.full((2, 1), -1)
         for first in range(0, len(self), SPANNED_ROWS):
             rows = self._number_rows(np.arange(first, min(first + SPANNED_ROWS, len(self))))
@@ -191,8 +191,8 @@ class ForeignDataset(Source):
             previous = place[:, -1:]
         return np.concatenate(blocks)
 
-    def open_window(self, rows: NDArray[np.int64]) -> Files:
-        """See `Source.open_window`; each delivery from it is checked."""
+    def open_window(self, rows: NDArray[np.int64]) -> FileSet:
+        """See `SampleSource.open_window`; each delivery from it is checked."""
         starts, stops = self._find_spans(self._number_rows(np.unique(rows)))
         filled = stops > starts
         return self._files.load(starts[filled], (stops - starts)[filled])

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Reading
+from shardwright.datasets.base import ReadContext
 from shardwright.errors import DamageError
-from shardwright.storage.file_set import ALIGNMENT, Files
+from shardwright.storage.file_set import ALIGNMENT, FileSet
 from shardwright.webdataset.build_index import HINT, is_same_file
 from shardwright.webdataset.columns import Column
 from shardwright.webdataset.index_table import ForeignIndex, Form, find_array_form
@@ -47,7 +47,7 @@ class MemberReader:
         files: the shards.
     """
 
-    def __init__(self, index: ForeignIndex, paths: Sequence[Path], files: Files) -> None:
+    def __init__(self, index: ForeignIndex, paths: Sequence[Path], files: FileSet) -> None:
         self._index = index
         self._paths = paths
         self._files = files
@@ -67,7 +67,7 @@ class MemberReader:
         addresses = self._files.starts[self.find_shards(rows)] + table.offsets[rows, places]
         return Members(rows, places, choices, addresses, table.sizes[rows, places])
 
-    def read_column(self, rows: NDArray[np.int64], column: Column, reading: Reading) -> NDArray[Any] | list[Any]:
+    def read_column(self, rows: NDArray[np.int64], column: Column, reading: ReadContext) -> NDArray[Any] | list[Any]:
         """The column for these rows of the index: an array (batch, *shape) where it has a field, else a list.
 
         Raises:
@@ -93,7 +93,7 @@ class MemberReader:
         address = int(self._files.starts[self.find_shards(row)]) + int(table.offsets[row, place])
         return self._read(row, place, address, int(table.sizes[row, place]), self._files)
 
-    def _decode(self, members: Members, column: Column, files: Files) -> Iterator[Any]:
+    def _decode(self, members: Members, column: Column, files: FileSet) -> Iterator[Any]:
         """The values one by one, so that only one is there encoded."""
         numbers = (members.rows, members.places, members.choices, members.addresses, members.sizes)
         for row, place, choice, address, size in zip(*(n.tolist() for n in numbers), strict=True):
@@ -112,7 +112,7 @@ class MemberReader:
                 raise
             raise self.blame(*member, str(error)) from error
 
-    def _read(self, row: int, place: int, address: int, size: int, files: Files) -> bytes:
+    def _read(self, row: int, place: int, address: int, size: int, files: FileSet) -> bytes:
         content = files.read(address, size) if size else b""
         if not (files.checked_once and self._checked[place, row]):
             self._check(row, place, zlib.crc32(content))
@@ -120,7 +120,7 @@ class MemberReader:
         return content
 
     def _stack_pictures(
-        self, members: Members, form: Form, values: Iterator[Any], reading: Reading
+        self, members: Members, form: Form, values: Iterator[Any], reading: ReadContext
     ) -> NDArray[np.uint8]:
         size = int(np.prod(form.shape))
         block = reading.allocate(len(members.rows), size)
@@ -134,7 +134,7 @@ class MemberReader:
             stacked[at] = value
         return stacked
 
-    def _gather_arrays(self, members: Members, column: Column, files: Files, reading: Reading) -> NDArray[Any]:
+    def _gather_arrays(self, members: Members, column: Column, files: FileSet, reading: ReadContext) -> NDArray[Any]:
         form = column.form
         assert form is not None
         for at in np.flatnonzero(members.sizes != column.member_bytes).tolist():
@@ -152,7 +152,7 @@ class MemberReader:
             self._check_arrays(members, form, block, files)
         return _shape_arrays(block, form)
 
-    def _check_arrays(self, members: Members, form: Form, block: NDArray[np.uint8], files: Files) -> None:
+    def _check_arrays(self, members: Members, form: Form, block: NDArray[np.uint8], files: FileSet) -> None:
         """Check what has just been copied, where it is delivered for the first time."""
         checked = self._checked[members.places, members.rows]
         pending = np.flatnonzero(~checked) if files.checked_once else np.arange(len(members.rows))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pipeline.cache import growing_pack
 from pipeline.cache.entry_reader import EntryReader
 from pipeline.cache.growing_pack import GrowingPack
-from pipeline.cache.lookup import split_prints
-from pipeline.cache.object_store import Objects
+from pipeline.cache.lookup import split_keys
+from pipeline.cache.object_store import ObjectStore
 from pipeline.cache.pack_index import Entry
 
 ENTRIES = st.lists(
@@ -36,15 +36,15 @@ def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growing_pack, "LOSS", -1.0)
 
 
-def open_objects(folder: Path) -> Objects:
+def open_objects(folder: Path) -> ObjectStore:
     (folder / "work").mkdir()
-    return Objects(folder / "cache", folder / "work")
+    return ObjectStore(folder / "cache", folder / "work")
 
 
-def read_pack(objects: Objects, name: str | None) -> dict[bytes, Entry]:
+def read_pack(objects: ObjectStore, name: str | None) -> dict[bytes, Entry]:
     """All entries of a pack."""
     assert name is not None
-    prints = split_prints(objects.read_rows(name).entries["fingerprint"])
+    prints = split_keys(objects.read_rows(name).entries["fingerprint"])
     with EntryReader(objects) as reader:
         return {each: reader.read(name, row, each) for row, each in enumerate(prints)}
 
@@ -53,7 +53,7 @@ def index(entries: Sequence[Entry]) -> dict[bytes, Entry]:
     return {entry.fingerprint: entry for entry in entries}
 
 
-def start(objects: Objects, entries: Sequence[Entry]) -> tuple[Path, Path]:
+def start(objects: ObjectStore, entries: Sequence[Entry]) -> tuple[Path, Path]:
     """The files of a task whose process ended after these entries: the pack's and its list's."""
     with GrowingPack(objects, b"task") as pack:
         for entry in entries:

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cache.entry_reader import MAX_OPEN, EntryReader
-from pipeline.cache.evict import SMALL_BYTES, Use, prune
-from pipeline.cache.lookup import Found, find_entries
-from pipeline.cache.object_store import ROWS, Objects
-from pipeline.cache.pack_index import DamagedError, Entry, Rows, decode_rows, encode_rows, lay_out
+from pipeline.cache.evict import SMALL_BYTES, ObjectUse, evict
+from pipeline.cache.lookup import LookupResult, find_entries
+from pipeline.cache.object_store import ROWS, ObjectStore
+from pipeline.cache.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
 
 BYTES = st.binary(max_size=40)
 PRINTS = st.one_of(st.binary(min_size=32, max_size=32), st.binary(max_size=2).map(lambda head: head.ljust(32, b"\0")))
@@ -35,18 +35,18 @@ def make_entry(number: int, size: int = 100, pieces: int = 1) -> Entry:
     return Entry(draw.bytes(32), [draw.bytes(size) for _ in range(pieces)])
 
 
-def open_objects(folder: Path) -> Objects:
+def open_objects(folder: Path) -> ObjectStore:
     (folder / "work").mkdir(exist_ok=True)
-    return Objects(folder / "cache", folder / "work")
+    return ObjectStore(folder / "cache", folder / "work")
 
 
-def find(objects: Objects, prints: Sequence[bytes]) -> Found:
-    found = Found(np.unique(np.array(prints, "S32")))
+def find(objects: ObjectStore, prints: Sequence[bytes]) -> LookupResult:
+    found = LookupResult(np.unique(np.array(prints, "S32")))
     find_entries(objects, [found])
     return found
 
 
-def read_found(objects: Objects, prints: Sequence[bytes]) -> dict[bytes, list[bytes] | None]:
+def read_found(objects: ObjectStore, prints: Sequence[bytes]) -> dict[bytes, list[bytes] | None]:
     """The pieces of each entry; None where there is none, or a damaged one."""
     found, read = find(objects, prints), dict[bytes, list[bytes] | None]()
     with EntryReader(objects) as reader:
@@ -62,7 +62,7 @@ def read_found(objects: Objects, prints: Sequence[bytes]) -> dict[bytes, list[by
     return read
 
 
-def publish_file(objects: Objects, folder: Path, entries: Sequence[Entry], name: str) -> Path:
+def publish_file(objects: ObjectStore, folder: Path, entries: Sequence[Entry], name: str) -> Path:
     """A finished file outside of the cache, which then has it too."""
     path = folder / name
     path.write_bytes(b"".join(piece for entry in entries for piece in entry.pieces))
@@ -91,7 +91,9 @@ def test_what_was_stored_is_found(
 @given(ENTRIES, st.binary(max_size=20))
 def test_rows_are_read_as_they_were_written(entries: list[Entry], extra: bytes) -> None:
     laid_out = lay_out(entries)
-    rows = decode_rows(encode_rows(Rows(laid_out.size, laid_out.entries, laid_out.pieces, {"a": [1.5, "ä"]}, extra)))
+    rows = decode_rows(
+        encode_rows(PackIndex(laid_out.size, laid_out.entries, laid_out.pieces, {"a": [1.5, "ä"]}, extra))
+    )
     assert (rows.size, rows.about, rows.extra) == (laid_out.size, {"a": [1.5, "ä"]}, extra)
     assert rows.entries.tobytes() == laid_out.entries.tobytes()
     assert rows.pieces.tobytes() == laid_out.pieces.tobytes()
@@ -207,14 +209,14 @@ def test_another_object_in_its_place_is_noticed(tmp_path: Path) -> None:
 def test_pruning_loses_nothing_but_what_stands_twice(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    folder = tmp_path_factory.mktemp("prune")
+    folder = tmp_path_factory.mktemp("evict")
     objects, entries = open_objects(folder), [make_entry(number) for number in range(12)]
     some = st.lists(st.sampled_from(entries), min_size=1, max_size=6, unique_by=lambda entry: entry.fingerprint)
     names = {objects.write_pack(pack) for pack in data.draw(st.lists(some, min_size=1, max_size=5))}
     published = data.draw(some)
     publish_file(objects, folder, published, "a.tar")
     before = read_found(objects, [entry.fingerprint for entry in entries])
-    assert prune(objects, Use(published={"a.tar"}, touched=names | {"a.tar"}), LARGE) == 0
+    assert evict(objects, ObjectUse(published={"a.tar"}, touched=names | {"a.tar"}), LARGE) == 0
     assert read_found(objects, [entry.fingerprint for entry in entries]) == before
     left = objects.list_names()
     assert "a.tar" in left
@@ -228,7 +230,7 @@ def test_a_damaged_object_loses_its_damaged_entries_alone(tmp_path: Path) -> Non
     name = objects.write_pack(entries)
     path = objects.find_path(name)
     path.write_bytes(b"?" + path.read_bytes()[1:])
-    prune(objects, Use(damaged={name}), LARGE)
+    evict(objects, ObjectUse(damaged={name}), LARGE)
     assert name not in objects.list_names()
     read = read_found(objects, [entry.fingerprint for entry in entries])
     assert [read[entry.fingerprint] is None for entry in entries] == [True, False, False]
@@ -239,10 +241,10 @@ def test_a_pack_that_is_mostly_needed_stays_as_it_is(tmp_path: Path) -> None:
     entries = [make_entry(number, SMALL_BYTES // 2) for number in range(5)]
     name = objects.write_pack(entries)
     publish_file(objects, tmp_path, entries[:2], "a.tar")
-    prune(objects, Use({"a.tar"}, {name}), LARGE)
+    evict(objects, ObjectUse({"a.tar"}, {name}), LARGE)
     assert name in objects.list_names()
     publish_file(objects, tmp_path, entries[:3], "b.tar")
-    prune(objects, Use({"b.tar"}, {name}), LARGE)
+    evict(objects, ObjectUse({"b.tar"}, {name}), LARGE)
     assert name not in objects.list_names()
     assert all(read_found(objects, [entry.fingerprint for entry in entries]).values())
 
@@ -253,11 +255,11 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
     names = [objects.write_pack([entry]) for entry in entries]
     for age, name in enumerate([names[2], names[0], names[3], names[1]]):
         os.utime(objects.folder / f"{name}{ROWS}", (1000 + age, 1000 + age))
-    assert prune(objects, Use(touched={names[2]}), int(6.5 * SMALL_BYTES)) == 0
+    assert evict(objects, ObjectUse(touched={names[2]}), int(6.5 * SMALL_BYTES)) == 0
     assert set(objects.list_names()) == {names[1], names[2], names[3]}
-    assert prune(objects, Use(), int(4.5 * SMALL_BYTES)) == 0
+    assert evict(objects, ObjectUse(), int(4.5 * SMALL_BYTES)) == 0
     assert set(objects.list_names()) == {names[1], names[2]}
-    assert prune(objects, Use(touched=set(names)), 0) > 4 * SMALL_BYTES
+    assert evict(objects, ObjectUse(touched=set(names)), 0) > 4 * SMALL_BYTES
     assert objects.list_names() == []
 
 
@@ -266,7 +268,7 @@ def test_what_killed_runs_left_goes(tmp_path: Path) -> None:
     name = objects.write_pack([entry])
     (objects.folder / "0123.pack").write_bytes(b"no rows")
     (objects.folder / "4567.tar.rows").write_bytes(b"no object")
-    prune(objects, Use(touched={name}), LARGE)
+    evict(objects, ObjectUse(touched={name}), LARGE)
     assert sorted(path.name for path in objects.folder.iterdir()) == [".lock", name, f"{name}{ROWS}"]
 
 
@@ -274,9 +276,9 @@ def test_nothing_is_pruned_while_another_stage_reads(tmp_path: Path) -> None:
     objects, entry = open_objects(tmp_path), make_entry(1)
     name = objects.write_pack([entry])
     with objects.hold(), objects.hold():
-        assert prune(objects, Use(), 0) == 0
+        assert evict(objects, ObjectUse(), 0) == 0
         assert objects.list_names() == [name]
-    prune(objects, Use(), 0)
+    evict(objects, ObjectUse(), 0)
     assert objects.list_names() == []
 
 
@@ -285,7 +287,7 @@ def test_nothing_is_pruned_while_another_stage_reads(tmp_path: Path) -> None:
 
 def work_on_cache(folder: Path, seed: int, ends: Any) -> None:
     """What a stage does, many times: find, read, compute what is missing, prune. Whatever is read must be right."""
-    objects, draw = Objects(folder / "cache", folder / "work"), np.random.default_rng(seed)
+    objects, draw = ObjectStore(folder / "cache", folder / "work"), np.random.default_rng(seed)
     for _ in range(60):
         entries = [make_entry(number, 4000) for number in draw.choice(40, 6, replace=False).tolist()]
         with objects.hold():
@@ -296,7 +298,7 @@ def work_on_cache(folder: Path, seed: int, ends: Any) -> None:
             names = {objects.write_pack(missing)} if missing else set()
             reread = read_found(objects, [entry.fingerprint for entry in entries])
             assert None not in reread.values(), "while it is held nothing goes"
-        prune(objects, Use(touched=names | set(find(objects, [e.fingerprint for e in entries]).names)), 60_000)
+        evict(objects, ObjectUse(touched=names | set(find(objects, [e.fingerprint for e in entries]).names)), 60_000)
     ends.put(seed)
 
 
@@ -351,7 +353,7 @@ def test_a_failure_at_any_call_leaves_the_cache_right(tmp_path: Path, monkeypatc
             try:
                 name = objects.write_pack(entries)
                 publish_file(objects, folder, entries[:2], "a.tar")
-                prune(objects, Use({"a.tar"}, {name}), LARGE)
+                evict(objects, ObjectUse({"a.tar"}, {name}), LARGE)
                 done = True
             except OSError:
                 done = False

@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cache.check_entries import hash_data
-from pipeline.cache.object_store import Objects
-from pipeline.clean.chunk_tar import Member, name_tar, plan_offsets, reuse_tar, write_tar
+from pipeline.cache.object_store import ObjectStore
+from pipeline.clean.chunk_tar import TarEntry, name_tar, plan_offsets, reuse_tar, write_tar
 from pipeline.clean.cleaned_table import find_clusters
 from pipeline.clean.params import CleanParams, Nearness
 from pipeline.clean.plan_chunks import MAX_BYTES, MAX_ITEMS, plan_chunks
@@ -26,7 +26,7 @@ from pipeline.clean.step import clean
 from pipeline.config.params import RunParams, check_block, read_params
 from pipeline.errors import InputError, ParamsError, TooManyDrops
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.blob_store import Place, TarReader, TarStore, read_place
+from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore, read_blob
 from pipeline.tables.contracts import CLEANED, ITEMS, MODALITIES
 from pipeline.tables.drops import Outcome
 from pipeline.tables.parquet import DROPPED, Row, read_table, write_table
@@ -116,7 +116,7 @@ def read_reasons(workspace: Workspace) -> dict[str, str]:
 def read_bytes(workspace: Workspace, row: Row) -> bytes:
     root = workspace.work if row["tar"].startswith("3_cleaned/") else workspace.data
     with TarReader(root) as reader:
-        return reader.read(read_place(row))
+        return reader.read(read_blob(row))
 
 
 def run_clean(workspace: Workspace, **changes: Any) -> Outcome:
@@ -361,7 +361,7 @@ def test_a_damaged_cache_is_mended(seed: int, tmp_path: Path) -> None:
 
 
 def test_a_tar_is_kept_under_what_is_in_it_and_may_be_written_again(tmp_path: Path) -> None:
-    objects, path = Objects(tmp_path / "cache", tmp_path), tmp_path / "3_cleaned/cleaned-000000.tar"
+    objects, path = ObjectStore(tmp_path / "cache", tmp_path), tmp_path / "3_cleaned/cleaned-000000.tar"
     path.parent.mkdir()
     contents = [b"first", b"", b"first"]
     members = [make_member(name, data) for name, data in zip("abc", contents, strict=True)]
@@ -369,7 +369,7 @@ def test_a_tar_is_kept_under_what_is_in_it_and_may_be_written_again(tmp_path: Pa
         write_tar(objects, path, members, iter(contents))
     with TarReader(tmp_path) as reader:
         for member, offset, content in zip(members, plan_offsets(members), contents, strict=True):
-            assert reader.read(Place("3_cleaned/cleaned-000000.tar", offset, member.size)) == content
+            assert reader.read(BlobLocation("3_cleaned/cleaned-000000.tar", offset, member.size)) == content
     beside = path.with_name("beside.tar")
     assert reuse_tar(objects, name_tar(members), beside)
     assert beside.stat().st_ino == path.stat().st_ino
@@ -387,6 +387,6 @@ def test_a_tar_is_kept_under_what_is_in_it_and_may_be_written_again(tmp_path: Pa
         assert tar.getnames() == ["a", "b", "c"]
 
 
-def make_member(name: str, data: bytes) -> Member:
+def make_member(name: str, data: bytes) -> TarEntry:
     sha256 = hashlib.sha256(data).digest()
-    return Member(name, sha256, len(data), hash_data(sha256))
+    return TarEntry(name, sha256, len(data), hash_data(sha256))

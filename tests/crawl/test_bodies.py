@@ -9,21 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.crawl.journal import Journal
-from pipeline.crawl.write_bodies import Bodies
+from pipeline.crawl.write_bodies import BodyTars
 from pipeline.errors import InputError
-from pipeline.tables.blob_store import Place, TarStore
+from pipeline.tables.blob_store import BlobLocation, TarStore
 from pipeline.tables.contracts import CRAWLED_FOLDER
 from tests.crawl.test_journal import make_exchange
 
 CONTENTS = st.lists(st.binary(max_size=3) | st.sampled_from([b"a" * 700, b"b" * 3000, b"c" * 512]), max_size=12)
 
 
-def copy(folder: Path, contents: list[bytes]) -> tuple[list[Place], int]:
+def copy(folder: Path, contents: list[bytes]) -> tuple[list[BlobLocation], int]:
     """Keep the contents in a journal, the last first, and copy them: where to, and how many were written."""
     with Journal(folder / "answers") as journal:
         for number in reversed(range(len(contents))):
             journal.write(f"{number}", make_exchange(contents[number]))
-        bodies = Bodies(journal.folder)
+        bodies = BodyTars(journal.folder)
         found = [journal.find_body(f"{number}") for number in range(len(contents))]
         places = [bodies.plan(f"http://x/{number}", body) for number, body in enumerate(found) if body is not None]
         (folder / "made").mkdir()
@@ -53,7 +53,7 @@ def test_a_body_that_is_lost_is_named(tmp_path: Path, damage: str) -> None:
     (path,) = (tmp_path / "answers").iterdir()
     content = path.read_bytes()
     with Journal(tmp_path / "answers") as journal:
-        bodies = Bodies(journal.folder)
+        bodies = BodyTars(journal.folder)
         for number in range(3):
             body = journal.find_body(f"{number}")
             assert body is not None

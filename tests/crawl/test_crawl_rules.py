@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.crawl.addresses import Endpoint, is_public, parse_endpoint
 from pipeline.crawl.client import read_retry_after
-from pipeline.crawl.http_request import Exchange, decode_head, encode_head
+from pipeline.crawl.http_request import HttpResponse, decode_head, encode_head
 from pipeline.crawl.links import Link, extract_links
 from pipeline.crawl.opt_outs import Signals, read_header_signals, read_page_signals
 from pipeline.crawl.resolver import AddressRefused, Resolver
@@ -300,5 +300,5 @@ def test_retry_after(value: str | None, seconds: float) -> None:
     body=st.binary(max_size=99),
 )
 def test_exchanges_survive_the_journal(status: int | None, headers: dict[str, list[str]], body: bytes) -> None:
-    exchange = Exchange(status, headers, body, Rejection(Reason.TIMEOUT, "why", "1", "2") if body else None)
+    exchange = HttpResponse(status, headers, body, Rejection(Reason.TIMEOUT, "why", "1", "2") if body else None)
     assert decode_head(encode_head(exchange), body) == exchange

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.crawl.http_request import Exchange
+from pipeline.crawl.http_request import HttpResponse
 from pipeline.crawl.journal import MAGIC, Journal
 from pipeline.tables.blob_store import TarReader
 from tests.support.running import ROOT
@@ -23,8 +23,8 @@ BODIES = st.binary(max_size=60) | st.binary(max_size=20).map(lambda tail: MAGIC 
 WRITES = st.lists(st.tuples(st.sampled_from("abcdef"), BODIES), min_size=1, max_size=8)
 
 
-def make_exchange(body: bytes) -> Exchange:
-    return Exchange(200, {"content-type": ["text/plain"]}, body)
+def make_exchange(body: bytes) -> HttpResponse:
+    return HttpResponse(200, {"content-type": ["text/plain"]}, body)
 
 
 def write_runs(folder: Path, runs: Sequence[Sequence[tuple[str, bytes]]]) -> dict[str, bytes]:

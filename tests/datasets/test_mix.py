@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shardwright import Field, FormatError, Loader, ShardDataset, ShardWriter
-from shardwright.datasets.base import Reading, Source
+from shardwright.datasets.base import ReadContext, SampleSource
 from shardwright.datasets.mix import Mix, share_out
 
-Sized = Callable[[int], Source]
+Sized = Callable[[int], SampleSource]
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=4)
 WEIGHTS = st.floats(0.05, 20)
 
@@ -45,7 +45,7 @@ def add_chance(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, An
     return {**sample, "chance": rng.random()}
 
 
-def draw_epoch(mix: Source, seed: int, epoch: int) -> NDArray[np.int64]:
+def draw_epoch(mix: SampleSource, seed: int, epoch: int) -> NDArray[np.int64]:
     return mix.draw(np.arange(len(mix)), seed, epoch)
 
 
@@ -142,11 +142,11 @@ def test_sources_are_spread_evenly_over_an_epoch(sized: Sized) -> None:
 @settings(max_examples=60)
 def test_a_mix_reads_what_its_sources_read(sized: Sized, data: st.DataObject) -> None:
     lengths = data.draw(LENGTHS)
-    sources: list[Source] = [sized(length).with_transform(add_chance) for length in lengths]
+    sources: list[SampleSource] = [sized(length).with_transform(add_chance) for length in lengths]
     mix = Mix(sources)
     offsets = np.cumsum(lengths) - lengths
     asked = data.draw(st.lists(st.integers(-len(mix), len(mix) - 1), min_size=1, max_size=30))
-    reading = Reading(seed=3, epoch=4)
+    reading = ReadContext(seed=3, epoch=4)
     batch, samples = mix.gather(asked, reading), mix.read_samples(asked, reading)
     assert list(batch) == ["key", "label", "x", "chance", "source"]
     for at, row in enumerate(np.array(asked) % len(mix)):
@@ -190,8 +190,8 @@ def test_views_of_a_mix_are_mixes_of_views(sized: Sized) -> None:
     assert (len(narrowed), narrowed.count_rows()) == (60, 24)
     assert narrowed.gather([0, 12])["source"].tolist() == [0, 1]
     assert (
-        after.gather([3], Reading(seed=1))["chance"]
-        == second.with_transform(add_chance).gather([3], Reading(seed=1))["chance"]
+        after.gather([3], ReadContext(seed=1))["chance"]
+        == second.with_transform(add_chance).gather([3], ReadContext(seed=1))["chance"]
     )
     with pytest.raises(ValueError, match=r"source 0 .*no sample"):
         mix.take([20])
@@ -343,7 +343,7 @@ def test_a_loader_reads_mixes(sized: Sized, world_size: int) -> None:
             loader = Loader(mix, 6, shuffle=True, seed=4, rank=rank, world_size=world_size)
             loader.set_epoch(epoch)
             by_rank.append(list(loader))
-        reached = mix.gather(draw_epoch(mix, 4, epoch), Reading(seed=4, epoch=epoch))
+        reached = mix.gather(draw_epoch(mix, 4, epoch), ReadContext(seed=4, epoch=epoch))
         for rank, batches in enumerate(by_rank):
             assert list(chain(*(batch["key"] for batch in batches))) == reached["key"][rank::world_size]
             for name in ("label", "source", "chance"):
@@ -374,7 +374,7 @@ def test_buffers_are_not_mixed_up(sized: Sized) -> None:
 
     mix = Mix([sized(3), sized(9), sized(5)])
     rows = list(range(16, -1, -1))
-    batch = mix.gather(rows, Reading(allocate=allocate))
+    batch = mix.gather(rows, ReadContext(allocate=allocate))
     plain = mix.gather(rows)
     assert all(len(memory) == len(rows) for memory in taken)
     for memory in taken[2:]:
@@ -389,5 +389,5 @@ def test_a_cached_mix_transforms_anew(sized: Sized) -> None:
     kept = mix.cached()
     np.testing.assert_array_equal(draw_epoch(kept, 1, 1), draw_epoch(mix, 1, 1))
     for epoch in range(3):
-        reading = Reading(epoch=epoch)
+        reading = ReadContext(epoch=epoch)
         assert kept.gather([5, 1], reading)["chance"].tolist() == mix.gather([5, 1], reading)["chance"].tolist()

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardwright import DamageError, FormatError, Loader, ShardDataset
-from shardwright.datasets.base import Batch, Reading, Source
+from shardwright.datasets.base import Batch, ReadContext, SampleSource
 from shardwright.datasets.collate import collate
 from shardwright.datasets.sample_rng import make_generator
 from tests.support.shard_samples import write_small
@@ -118,7 +118,7 @@ def stack_by_hand(samples: Sequence[Sample], names: Sequence[str]) -> Batch:
 @settings(max_examples=120)
 def test_any_composition_is_what_doing_it_by_hand_gives(data: ShardDataset, draw: st.DataObject) -> None:
     seed, epoch = draw.draw(st.integers(0, 5)), draw.draw(st.integers(0, 5))
-    view: Source = data
+    view: SampleSource = data
     hand = ByHand(data, seed, epoch)
     for operation in draw.draw(
         st.lists(st.sampled_from(["select", "filter", "take", "jitter", "summarise"]), max_size=5)
@@ -149,7 +149,7 @@ def test_any_composition_is_what_doing_it_by_hand_gives(data: ShardDataset, draw
         assert view.gather([])["key"] == []
         return
     asked = draw.draw(st.lists(st.integers(-count, count - 1), min_size=1, max_size=30))
-    reading = Reading(seed=seed, epoch=epoch)
+    reading = ReadContext(seed=seed, epoch=epoch)
     wanted = [hand.samples[row] for row in asked]
     for source in (view, pickle.loads(pickle.dumps(view)) if len(asked) < 4 else view):
         assert source.hash == view.hash
@@ -184,7 +184,7 @@ def test_hashes_name_content_and_order(data: ShardDataset) -> None:
 def test_draws_are_the_samples_own(data: ShardDataset, order: list[int], cuts: set[int], seed: int, epoch: int) -> None:
     """In any order, cut into any batches, read by any thread, of any part of the samples."""
     view = data.with_transform(jitter).with_transform(summarise)
-    reading = Reading(seed=seed, epoch=epoch)
+    reading = ReadContext(seed=seed, epoch=epoch)
     whole = view.gather(range(COUNT), reading)
     with ThreadPoolExecutor(3) as pool:
         parts = [order[a:b] for a, b in pairwise([0, *sorted(cuts), COUNT])]
@@ -222,8 +222,8 @@ def test_a_selection_reads_nothing_else(tmp_path: Path) -> None:
         view = data.select(["label", "image"])
         assert list(view.gather([0])) == ["key", "label", "image"]
         assert list(view.fields) == ["label", "image"]
-        assert list(view.gather([0], Reading(fields=("image", "mfcc")))) == ["key", "image"]
-        assert list(view.gather([0], Reading(fields=()))) == ["key"]
+        assert list(view.gather([0], ReadContext(fields=("image", "mfcc")))) == ["key", "image"]
+        assert list(view.gather([0], ReadContext(fields=()))) == ["key"]
         with pytest.raises(DamageError):
             data.select(["mfcc"]).gather([0])
         with pytest.raises(DamageError):
@@ -233,7 +233,7 @@ def test_a_selection_reads_nothing_else(tmp_path: Path) -> None:
 
 def test_a_transform_sees_all_fields_whatever_is_wanted_of_it(data: ShardDataset) -> None:
     view = data.with_transform(summarise)
-    for batch in (view.gather([1], Reading(fields=("names",))), view.select(["names"]).gather([1])):
+    for batch in (view.gather([1], ReadContext(fields=("names",))), view.select(["names"]).gather([1])):
         assert batch == {"key": ["train-001"], "names": [["image", "key", "label", "mfcc"]]}
 
 
@@ -315,8 +315,8 @@ def test_blocks_of_a_subset_are_the_datasets(data: ShardDataset, size: int, rows
 def test_a_window_holds_the_samples_of_a_view(data: ShardDataset) -> None:
     view = data.take(range(1, COUNT, 3)).with_transform(jitter).select(["mfcc", "shift"])
     rows = np.array([6, 0, 3])
-    with_window = view.gather(rows, Reading(seed=3, files=view.open_window(rows)))
-    assert_same_values(with_window, view.gather(rows, Reading(seed=3)))
+    with_window = view.gather(rows, ReadContext(seed=3, files=view.open_window(rows)))
+    assert_same_values(with_window, view.gather(rows, ReadContext(seed=3)))
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -337,7 +337,7 @@ def test_a_loader_reads_views(data: ShardDataset, threads: int, shuffle: bool) -
     assert epochs[:2] == epochs[2:4] == epochs[4:]
     assert epochs[0][1] != epochs[1][1]
     by_key = dict(zip(epochs[1][0], epochs[1][1], strict=True))
-    fresh = view.gather(range(len(view)), Reading(seed=3, epoch=1))
+    fresh = view.gather(range(len(view)), ReadContext(seed=3, epoch=1))
     assert by_key == dict(zip(fresh["key"], fresh["shift"].tolist(), strict=True))
 
 
@@ -352,7 +352,7 @@ def test_cached_samples_are_transformed_anew(data: ShardDataset) -> None:
     view = data.select(["mfcc", "label"]).with_transform(jitter).select(["mfcc", "shift"]).take([0, 4, 9])
     kept = view.cached()
     for epoch in (0, 1, 0):
-        reading = Reading(seed=1, epoch=epoch)
+        reading = ReadContext(seed=1, epoch=epoch)
         assert_same_values(kept.gather([2, 0], reading), view.gather([2, 0], reading))
 
 

@@ -24,9 +24,9 @@ from pipeline.evaluate.predict import Predictions, predict_split
 from pipeline.evaluate.report import FORMULA_STARTS, PREDICTIONS, write_csv
 from pipeline.evaluate.step import evaluate
 from pipeline.evaluate.subsets import list_subsets
-from pipeline.models.batches import Order, read_batches
+from pipeline.models.batches import ReadOrder, read_batches
 from pipeline.models.checkpoint import load_model
-from pipeline.models.determinism import hold_deterministic
+from pipeline.models.determinism import deterministic_mode
 from pipeline.models.scores import find_accuracy
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
@@ -42,7 +42,7 @@ HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&</div>=cmd()
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """Threads that wait for a core in a loop take it from the others: small models get 10 times slower."""
-    with hold_deterministic(seed=0, threads=1):
+    with deterministic_mode(seed=0, threads=1):
         yield
 
 
@@ -120,7 +120,7 @@ def test_all_subsets_come_from_one_pass(trained: Path) -> None:
     for subset, predicted in predictions.by_subset.items():
         shown = torch.tensor([modality in subset for modality in modalities])
         alone: list[int] = []
-        for batch in read_batches("shardwright", data, Order(5)):
+        for batch in read_batches("shardwright", data, ReadOrder(5)):
             with torch.inference_mode():
                 alone += model(batch, model.find_present(batch) & shown).argmax(1).tolist()
         assert predicted.tolist() == alone, subset

@@ -26,7 +26,7 @@ from pipeline.extract.aligned_samples import hash_key
 from pipeline.extract.plan_shards import find_shards
 from pipeline.extract.provenance import read_versions
 from pipeline.extract.sample_meta import MAX_CAPTION
-from pipeline.modalities.modality import Item
+from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES as TABLE
 from pipeline.runtime.sandbox.fork_server import ONE_THREAD
 from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
@@ -142,7 +142,7 @@ def draw_arrays(thing: Thing, root: Path) -> dict[str, Any]:
     params, words = make_params(), json.loads((root / "vocabulary.json").read_text())
     arrays: dict[str, Any] = {}
     for name in thing.modalities:
-        item = Item(draw_item(thing.key, name), MEDIA_TYPES[name])
+        item = MediaItem(draw_item(thing.key, name), MEDIA_TYPES[name])
         extracted = TABLE[name].extract(item, getattr(params, name), words)
         assert not isinstance(extracted, Rejection)
         arrays |= extracted
@@ -183,7 +183,7 @@ def test_pictures_kept_as_jpeg_are_those_that_the_modality_gives(tmp_path: Path)
         if key.startswith("blind"):
             assert not sample["image"].any()
             continue
-        extracted = TABLE["image"].extract(Item(draw_item(key, "image"), "image/png"), params.image, None)
+        extracted = TABLE["image"].extract(MediaItem(draw_item(key, "image"), "image/png"), params.image, None)
         assert not isinstance(extracted, Rejection)
         wanted = decode_jpeg(np.frombuffer(extracted["image"], np.uint8), (12, 16, 3))
         np.testing.assert_array_equal(sample["image"], wanted)

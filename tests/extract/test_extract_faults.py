@@ -17,7 +17,7 @@ from pipeline.extract.aligned_samples import hash_key
 from pipeline.extract.make_shard import make_shard
 from pipeline.extract.reuse_samples import ShardFile
 from pipeline.extract.step import check_written
-from pipeline.modalities.modality import Item
+from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES as TABLE
 from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Reason, Rejection
@@ -192,7 +192,7 @@ def test_a_fault_of_ours_names_the_sample(tmp_path: Path) -> None:
 
 
 def test_a_fault_of_an_extractor_names_the_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(item: Item, params: Any, learned: Any) -> Any:
+    def fail(item: MediaItem, params: Any, learned: Any) -> Any:
         raise ZeroDivisionError
 
     write_corpus(tmp_path / "data", make_things(4))

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from pipeline.extract.aligned_samples import SampleColumns, hash_key
-from pipeline.extract.field_statistics import Moments, has_moments, measure, start_moments
+from pipeline.extract.field_statistics import FieldMoments, has_moments, measure, start_moments
 from pipeline.extract.params import MAX_SHARDS, ExtractParams
 from pipeline.extract.plan_fields import plan_fields
 from pipeline.extract.plan_shards import (
@@ -131,7 +131,7 @@ def test_means_are_of_pixels_and_floats(field: Field, expected: bool) -> None:
     assert has_moments(field) == expected
 
 
-def join(parts: Sequence[NDArray[Any]]) -> Moments:
+def join(parts: Sequence[NDArray[Any]]) -> FieldMoments:
     start = start_moments(Field(parts[0].dtype.name, parts[0].shape[-1:]))
     return reduce(lambda total, part: total.add(measure(part)), parts, start)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cache.object_store import ROWS, Objects
+from pipeline.cache.object_store import ROWS, ObjectStore
 from pipeline.cache.pack_index import DamagedError, encode_rows
 from pipeline.extract.make_shard import Assembly
 from pipeline.extract.params import ExtractParams
@@ -122,7 +122,7 @@ def test_a_damaged_one_is_put_together_again(offset: int, made: Made, tmp_path: 
 def test_shards_that_another_version_kept_are_no_trouble(made: Made, tmp_path: Path) -> None:
     params, things = make_params(shards=1), make_things(12)
     give_corpus(tmp_path, things, params)
-    objects = Objects(tmp_path / "cache", tmp_path / "cache/work")
+    objects = ObjectStore(tmp_path / "cache", tmp_path / "cache/work")
     for name in objects.list_names():
         if name.endswith(".tar"):
             rows = replace(objects.read_rows(name), about={}, extra=b"")

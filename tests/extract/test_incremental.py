@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.runtime.executor import Workers, open_workers
+from pipeline.runtime.executor import Executor, open_executor
 from pipeline.tables.drops import Outcome
 from tests.support.factory_extract import (
     USUAL,
@@ -166,13 +166,13 @@ SCENARIO: list[list[Edit]] = [
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
+def workers() -> Iterator[Executor]:
     """Two processes, for several runs: starting them is most of the time."""
-    with open_workers(make_run(Path(".cache"), workers=2), 2) as started:
+    with open_executor(make_run(Path(".cache"), workers=2), 2) as started:
         yield started
 
 
-def test_workers_keep_and_compute_the_same(workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_keep_and_compute_the_same(workers: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.extract.step.open_workers", lambda *_: nullcontext(workers))
     check_edits(SCENARIO, tmp_path)
 

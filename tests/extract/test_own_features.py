@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pipeline.cache import growing_pack
-from pipeline.cache.lookup import Found, find_entries
+from pipeline.cache.lookup import LookupResult, find_entries
 from pipeline.cache.object_store import PACK
 from pipeline.errors import MachineDrops
 from pipeline.extract import inline_features
@@ -155,7 +155,7 @@ def test_what_is_damaged_of_it_is_computed_and_stored_again(tmp_path: Path) -> N
     grown.write_bytes(bytes(grown.stat().st_size))
     make_shard(task)
     content = task.path.read_bytes()
-    wanted = Found(np.sort(np.array([task.features[name].read_print(at) for name, at in task.own], "S32")))
+    wanted = LookupResult(np.sort(np.array([task.features[name].encode_key(at) for name, at in task.own], "S32")))
     assert find_entries(task.folders.objects, [wanted]) == []
     assert len(wanted.missing) == 1, "the lost item"
     task = plan_task_with_a_lost_item(tmp_path)

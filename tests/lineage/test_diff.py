@@ -17,7 +17,7 @@ from pipeline.errors import InputError
 from pipeline.lineage.diff.command import run as diff
 from pipeline.lineage.diff.command import tell_difference
 from pipeline.lineage.diff.compare import append_spaces, find_common
-from pipeline.lineage.diff.differences import Counted, Differ, Difference
+from pipeline.lineage.diff.differences import Counted, DatasetDiffer, Difference
 from pipeline.lineage.diff.sides import open_side
 from pipeline.tables.contracts import SHARDS_FOLDER
 from shardwright import Field, ShardWriter
@@ -28,7 +28,7 @@ from tests.support.running import edit_params, run_stages
 
 
 def compare(old: Path, new: Path, most: int | None = None) -> Difference:
-    return Differ(open_side(old), open_side(new), most).compare()
+    return DatasetDiffer(open_side(old), open_side(new), most).compare()
 
 
 def list_keys(found: Difference) -> dict[str, set[str]]:

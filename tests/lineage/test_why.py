@@ -17,9 +17,9 @@ from demo.flaws import EXPECTED, Flaw
 from demo.plan import HOST
 from pipeline.align.params import AlignParams
 from pipeline.config.params import read_params
-from pipeline.lineage.facts import Answer, Dropped, File, Item, Place
+from pipeline.lineage.facts import DropFacts, FileFacts, ItemFacts, SampleLocation, WhyAnswer
 from pipeline.lineage.settings import CLEAN_SETTINGS, RULES, SETTINGS, find_setting
-from pipeline.lineage.stage_tables import PLACES, Ledgers
+from pipeline.lineage.stage_tables import PLACES, StageTables
 from pipeline.lineage.why.command import run as why
 from pipeline.lineage.why.explain import MAX_SHOWN, explain_answer
 from pipeline.lineage.why.match import NearNames
@@ -40,18 +40,20 @@ from tests.support.item_rows import make_align_params
 ROOT = Path(__file__).parents[2]
 
 
-def ask(data: Path, word: str, root: Path | None = None, most: int = 10) -> Answer:
-    return open_tracer(Ledgers(data), most).answer(read_query(word, root))
+def ask(data: Path, word: str, root: Path | None = None, most: int = 10) -> WhyAnswer:
+    return open_tracer(StageTables(data), most).answer(read_query(word, root))
 
 
-def find_drop(file: File) -> Dropped | None:
+def find_drop(file: FileFacts) -> DropFacts | None:
     """The first stage's verdict on the file or its items."""
     verdicts = [file.response and file.response.dropped, file.dropped]
-    verdicts += [verdict for item in file.items for verdict in (item.clean, item.align) if isinstance(verdict, Dropped)]
+    verdicts += [
+        verdict for item in file.items for verdict in (item.clean, item.align) if isinstance(verdict, DropFacts)
+    ]
     return next((verdict for verdict in verdicts if verdict), None)
 
 
-def find_item(answer: Answer, item: str) -> Item:
+def find_item(answer: WhyAnswer, item: str) -> ItemFacts:
     (found,) = (each for file in answer.files for each in file.items if each.id == item)
     return found
 
@@ -105,7 +107,7 @@ def test_what_has_no_flaw_is_followed_to_its_end(run: Run) -> None:
         answer = ask(run.data, f"http://{HOST}{find_path(thing, EXPECTED[flaw].part)}")
         (item,) = answer.files[0].items
         assert item.clean
-        assert not isinstance(item.clean, Dropped)
+        assert not isinstance(item.clean, DropFacts)
         assert item.clean.rewritten
         assert item.clean.redactions == (flaw is Flaw.EMAIL_IN_CAPTION)
         assert item.clean.sha256 == run.cleaned[item.id]["sha256"]
@@ -121,7 +123,7 @@ def test_a_duplicate_names_the_sample_that_is_kept(run: Run) -> None:
         (item,) = answer.files[0].items
         assert item.twin == kept["key"]
         assert [sample.key for sample in answer.samples] == [kept["key"]]
-        assert not isinstance(item.clean, Dropped)
+        assert not isinstance(item.clean, DropFacts)
         assert item.clean
         assert item.clean.same.count == 1
 
@@ -132,7 +134,7 @@ def test_of_every_sample_the_members_are_where_it_says(run: Run) -> None:
             for number, key in list(enumerate(map(decode_key, data.keys.tolist())))[::3]:
                 answer = ask(run.data, key)
                 (sample,) = answer.samples
-                assert isinstance(sample.extract, Place)
+                assert isinstance(sample.extract, SampleLocation)
                 assert (sample.key, sample.split, sample.extract.split) == (key, split, split)
                 assert answer.dataset == data.hash
                 content = (run.data / "5_shards" / split / sample.extract.shard).read_bytes()

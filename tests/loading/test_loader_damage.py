@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from shardwright import DamageError, Field, Loader, ShardDataset, ShardWriter
-from shardwright.datasets.base import Source
+from shardwright.datasets.base import SampleSource
 from shardwright.format.layout import plan_layout
 from shardwright.loading.batch_reader import Skip
 from shardwright.loading.loader import Order
@@ -68,7 +68,7 @@ def place(error: DamageError | Skip) -> tuple[str | None, str | None, str | None
     return error.shard, error.sample, error.field, error.offset
 
 
-def load(data: Source, way: Way, **options: Any) -> Loader:
+def load(data: SampleSource, way: Way, **options: Any) -> Loader:
     plain: dict[str, Any] = {"batch_size": BATCH, "seed": 2, "shuffle": way.order, "blocks": BLOCKS}
     return Loader(data, **plain | {"threads": way.threads, "cache": way.cache} | options)
 

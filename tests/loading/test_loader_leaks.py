@@ -35,7 +35,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_module(name: str, *arguments: object) -> str:
     run = subprocess.run(
-        [sys.executable, "-m", f"tests.{name}", *map(str, arguments)],
+        [sys.executable, "-m", f"tests.support.{name}", *map(str, arguments)],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,

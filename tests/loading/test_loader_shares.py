@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shardwright import Loader, ShardDataset, ShardwrightError
-from shardwright.datasets.base import PLAIN, Batch, Indices, Reading
-from shardwright.loading.batch_plan import Plan, Shares, Uneven
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext
+from shardwright.loading.batch_plan import BatchPlan, RankShares, Uneven
 from shardwright.loading.batch_reader import OnError
 from shardwright.loading.loader import Order
 from shardwright.loading.window_reader import Blocks
@@ -141,7 +141,7 @@ def test_large_shares_are_computed_not_listed(
     count: int, batch_size: int, world_size: int, uneven: Uneven, data: st.DataObject
 ) -> None:
     rank = data.draw(st.integers(0, world_size - 1))
-    shares = Shares(count, batch_size, rank, world_size, uneven)
+    shares = RankShares(count, batch_size, rank, world_size, uneven)
     if not shares.steps:
         return
     step = data.draw(st.integers(0, shares.steps - 1))
@@ -173,7 +173,7 @@ class Lossy(Ragged):
     def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
         return super().draw(positions, seed, epoch)[: None if self._reads else -1]
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
         return super().gather(indices[: -1 if self._reads and len(indices) > 2 else None], reading)
 
 
@@ -189,11 +189,11 @@ def test_an_epoch_that_would_end_early_is_an_error(reads: bool, on_error: OnErro
 
 
 def test_batches_that_run_out_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def plan_few(shares: Shares, *arguments: Any) -> Any:
+    def plan_few(shares: RankShares, *arguments: Any) -> Any:
         return islice(planned(shares, *arguments), 3)
 
-    planned: Callable[..., Any] = Shares.plan
-    monkeypatch.setattr(Shares, "plan", plan_few)
+    planned: Callable[..., Any] = RankShares.plan
+    monkeypatch.setattr(RankShares, "plan", plan_few)
     loader = Loader(Ragged(20), 4, shuffle=True)
     with pytest.raises(ShardwrightError, match="epoch 0 ended after 3 of 5 batches"):
         list(loader)
@@ -201,5 +201,7 @@ def test_batches_that_run_out_are_an_error(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_plan_is_arrays_of_one_length() -> None:
-    plans = list(Shares(10, 3, 1, 2).plan(lambda positions: positions))
-    assert all(isinstance(plan, Plan) and len(plan.positions) == len(plan.rows) == len(plan.valid) for plan in plans)
+    plans = list(RankShares(10, 3, 1, 2).plan(lambda positions: positions))
+    assert all(
+        isinstance(plan, BatchPlan) and len(plan.positions) == len(plan.rows) == len(plan.valid) for plan in plans
+    )

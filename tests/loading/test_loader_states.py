@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from shardwright import Loader, ShardDataset, StateError
-from shardwright.datasets.base import Source
+from shardwright.datasets.base import SampleSource
 from shardwright.loading.window_reader import Blocks
 from tests.support.loader_sets import BLOCKS, Ragged, write_numbers
 from tests.support.shard_samples import JSON
@@ -27,7 +27,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShardDataset]:
         yield opened
 
 
-def make(data: Source, batch_size: int = 4, **options: Any) -> Loader:
+def make(data: SampleSource, batch_size: int = 4, **options: Any) -> Loader:
     plain: dict[str, Any] = {"shuffle": "block", "seed": 1, "blocks": BLOCKS, "threads": 0}
     return Loader(data, batch_size, **plain | options)
 

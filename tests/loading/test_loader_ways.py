@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 
 from shardwright import Loader, ShardDataset
-from shardwright.datasets.base import Reading, Source
+from shardwright.datasets.base import ReadContext, SampleSource
 from shardwright.datasets.mix import Mix
 from shardwright.loading import device
 from shardwright.loading.device import count_bytes, fits_memory
 from shardwright.loading.loader import Order
 from shardwright.loading.window_reader import Blocks
 from shardwright.remote.location import Access
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 from tests.support.loader_sets import BLOCKS, ORDERS, Ragged, brighten, list_rows, write_pictures
 
 COUNT, BATCH, SEED = 61, 24, 5
@@ -40,7 +40,7 @@ def data(root: Path, request: pytest.FixtureRequest) -> Iterator[ShardDataset]:
         yield opened
 
 
-def look(data: Source, view: str) -> Source:
+def look(data: SampleSource, view: str) -> SampleSource:
     """A source with the samples of `data`, seen otherwise."""
     if view == "plain":
         return data
@@ -49,12 +49,12 @@ def look(data: Source, view: str) -> Source:
     return data.with_transform(brighten)
 
 
-def read_plainly(source: Source, order: Order, epoch: int) -> Iterator[dict[str, Any]]:
+def read_plainly(source: SampleSource, order: Order, epoch: int) -> Iterator[dict[str, Any]]:
     """The batches of an epoch, gathered one by one."""
     rows = list_rows(source, order, SEED, epoch)  # type: ignore[arg-type]  # a view has blocks as well
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
-        batch = source.gather(part, Reading(seed=SEED, epoch=epoch))
+        batch = source.gather(part, ReadContext(seed=SEED, epoch=epoch))
         yield batch | {"valid": torch.ones(len(part), dtype=torch.bool)}
 
 
@@ -69,7 +69,7 @@ def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
             assert torch.equal(found[name], tensor), name
 
 
-def assert_same_epochs(loader: Loader, source: Source, order: Order) -> None:
+def assert_same_epochs(loader: Loader, source: SampleSource, order: Order) -> None:
     for epoch in EPOCHS:
         found, wanted = list(loader), list(read_plainly(source, order, epoch))
         assert len(found) == len(wanted)
@@ -172,7 +172,7 @@ def test_what_has_no_one_shape_is_a_value_of_the_batch_s_own(cache: Any, changed
         sample["ragged"][:1] += 1
         return {"ragged": [sample["ragged"]]}
 
-    source: Source = Ragged(9).with_transform(spoil) if changed else Ragged(9)
+    source: SampleSource = Ragged(9).with_transform(spoil) if changed else Ragged(9)
     if changed and cache == "device":
         return
     loader = Loader(source, 4, shuffle=True, threads=1, cache=cache)
@@ -194,7 +194,7 @@ def test_a_window_is_read_once(
     """By each rank its own samples alone; from where it goes on; though batches reach over the ends of windows."""
     opened: list[int] = []
 
-    def open_window(self: ShardDataset, rows: NDArray[np.int64]) -> Files:
+    def open_window(self: ShardDataset, rows: NDArray[np.int64]) -> FileSet:
         opened.extend(rows.tolist())
         return original(self, rows)
 
@@ -232,7 +232,7 @@ def test_a_mix_is_the_same_in_any_way(data: ShardDataset, cache: Any) -> None:
         for epoch in EPOCHS:
             rows = mix.draw(np.arange(50), SEED, epoch)
             for start, batch in zip(range(0, 50, BATCH), loader, strict=True):
-                plain = mix.gather(rows[start : start + BATCH], Reading(seed=SEED, epoch=epoch))
+                plain = mix.gather(rows[start : start + BATCH], ReadContext(seed=SEED, epoch=epoch))
                 assert_same(batch, plain | {"valid": torch.ones(len(plain["key"]), dtype=torch.bool)})
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import InputError, ParamsError
-from pipeline.modalities.modality import Item
+from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.text.annotations import TAGS, describe_model, load_model
 from pipeline.modalities.text.modality import TEXT, extract_text
 from pipeline.modalities.text.params import TextFeatures
@@ -52,7 +52,7 @@ def plan(model: str | None, *annotate: str, **more: Any) -> TextFeatures:
 
 
 def parse(text: str, params: TextFeatures) -> Any:
-    return parse_text(Item(text.encode(), "text/plain"), params)
+    return parse_text(MediaItem(text.encode(), "text/plain"), params)
 
 
 def name_tags(numbers: list[int]) -> list[str]:
@@ -94,7 +94,7 @@ def test_arrays_are_aligned_and_lemmas_are_in_the_vocabulary_of_the_words(model:
     counts = learning.count(parsed, params)
     assert counts == {"cats": 1, "cat": 2, "saw": 1, "see": 1, "the": 1}, "a word that is its own lemma counts once"
     words = learning.learn(counts, params)["words"]
-    arrays = extract_text(Item(b"cats saw the cat", "text/plain"), params, {"words": words})
+    arrays = extract_text(MediaItem(b"cats saw the cat", "text/plain"), params, {"words": words})
     fields = TEXT.plan_fields(params)
     assert list(arrays) == list(fields) == ["tokens", "tokens_length", "lemmas", "pos"]
     assert {name: str(array.dtype) for name, array in arrays.items()} == {n: f.dtype for n, f in fields.items()}

@@ -19,7 +19,7 @@ from pipeline.modalities.audio.features import MAX_RATE, MIN_RATE, AudioFeatures
 from pipeline.modalities.audio.mel import Framing, make_filters
 from pipeline.modalities.audio.mfcc import compute_logmel, compute_mfcc
 from pipeline.modalities.audio.modality import AudioCheck, check_audio, extract_audio, plan_audio_fields
-from pipeline.modalities.modality import Checked, Item
+from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.tables.drops import Reason, Rejection
 from tests.support.factory_media import encode_sound, make_tone
 
@@ -51,7 +51,7 @@ def compute_with_librosa(sound: NDArray[np.float32], framing: Framing, coefficie
     return mfcc
 
 
-def extract(item: Item, params: AudioFeatures = FEATURES) -> tuple[NDArray[np.float32], int]:
+def extract(item: MediaItem, params: AudioFeatures = FEATURES) -> tuple[NDArray[np.float32], int]:
     arrays = extract_audio(item, params, None)
     assert not isinstance(arrays, Rejection)
     return arrays["mfcc"], int(arrays["mfcc_length"])
@@ -121,7 +121,7 @@ def test_extract_is_decode_mix_resample_mfcc(kind: str, rate: int, channels: int
     data = encode_sound(make_tone(rate, 0.8, channels), rate, kind)
     decoded, _ = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     mono = soxr.resample(decoded.mean(1), rate, 16000)
-    mfcc, length = extract(Item(data, "audio/" + kind.lower()))
+    mfcc, length = extract(MediaItem(data, "audio/" + kind.lower()))
     assert np.abs(mfcc[:length] - compute_with_librosa(mono, frame(), 40)).max() < 1e-2
     assert length == 1 + len(mono) // 256
     assert mfcc.shape == plan_audio_fields(FEATURES)["mfcc"].shape
@@ -130,8 +130,8 @@ def test_extract_is_decode_mix_resample_mfcc(kind: str, rate: int, channels: int
 
 def test_a_long_sound_is_cut_as_if_it_ended_there() -> None:
     sound = make_tone(16000, 4.0)
-    whole, length = extract(Item(encode_sound(sound, 16000, "WAV"), "audio/wav"))
-    cut, same = extract(Item(encode_sound(sound[:40_000], 16000, "WAV"), "audio/wav"))
+    whole, length = extract(MediaItem(encode_sound(sound, 16000, "WAV"), "audio/wav"))
+    cut, same = extract(MediaItem(encode_sound(sound[:40_000], 16000, "WAV"), "audio/wav"))
     assert length == same == len(whole) == 157
     assert np.array_equal(whole, cut)
 
@@ -139,7 +139,7 @@ def test_a_long_sound_is_cut_as_if_it_ended_there() -> None:
 @pytest.mark.parametrize("rate", [8000, 44100])
 def test_what_follows_the_cut_does_not_matter_to_the_resampler(rate: int) -> None:
     sound = make_tone(rate, 4.0)
-    whole, _ = extract(Item(encode_sound(sound, rate, "WAV"), "audio/wav"))
+    whole, _ = extract(MediaItem(encode_sound(sound, rate, "WAV"), "audio/wav"))
     mono = soxr.resample(sound[:, 0].astype(np.float32), rate, 16000)[:40_000]
     assert np.abs(whole - compute_with_librosa(mono, frame(), 40)).max() < 0.1  # WAV has 16 bits
 
@@ -149,15 +149,15 @@ def test_spans_are_honoured(kind: str) -> None:
     sound = make_tone(16000, 3.0)
     data = encode_sound(sound, 16000, kind)
     media_type = "audio/" + kind.lower()
-    part, length = extract(Item(data, media_type, start=0.5, end=1.5))
-    alone, same = extract(Item(encode_sound(sound[8000:24000], 16000, "WAV"), "audio/wav"))
+    part, length = extract(MediaItem(data, media_type, start=0.5, end=1.5))
+    alone, same = extract(MediaItem(encode_sound(sound[8000:24000], 16000, "WAV"), "audio/wav"))
     assert length == same == 63
     assert (
         np.abs(part - alone).max() < {"WAV": 1e-3, "FLAC": 0.1, "OGG": 20}[kind]
     )  # 16 bits rounded otherwise; a lossy coder
-    _, length = extract(Item(data, media_type, start=2.5))
+    _, length = extract(MediaItem(data, media_type, start=2.5))
     assert length == 32
-    rejection = extract_audio(Item(data, media_type, start=3.5), FEATURES, None)
+    rejection = extract_audio(MediaItem(data, media_type, start=3.5), FEATURES, None)
     assert isinstance(rejection, Rejection)
     assert rejection.reason is Reason.TOO_SHORT
 
@@ -209,7 +209,7 @@ def test_empty_short_silent_and_impossible_sounds_have_their_reasons() -> None:
 
 def test_samples_whose_energy_is_infinite_are_dropped_by_name() -> None:
     loud = make_tone(16000, 0.5) * np.float32(1e30)
-    item = Item(encode_sound(loud, 16000, "WAV", subtype="FLOAT"), "audio/wav")
+    item = MediaItem(encode_sound(loud, 16000, "WAV", subtype="FLOAT"), "audio/wav")
     rejection = extract_audio(item, FEATURES, None)
     assert isinstance(rejection, Rejection)
     assert rejection.reason is Reason.NONFINITE

@@ -22,7 +22,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from pipeline.errors import InputError, ParamsError
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.step import evaluate
-from pipeline.modalities.modality import Item
+from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.text.byte_pairs import ALPHABET, join_pair, learn_byte_pairs, learn_merges
 from pipeline.modalities.text.modality import TEXT, extract_text
 from pipeline.modalities.text.params import TextFeatures
@@ -186,7 +186,7 @@ def test_any_text_comes_back_and_both_ways_give_its_ids(text: str, from_file: To
 
 def test_placeholders_survive_lower_case() -> None:
     params = FEATURES.model_copy(update={"lowercase": True})
-    item = Item(b"Ask [EMAIL] or [PHONE] NOW", "text/plain")
+    item = MediaItem(b"Ask [EMAIL] or [PHONE] NOW", "text/plain")
     arrays = extract_text(item, params, LEARNED)
     ids = arrays["tokens"][: arrays["tokens_length"]].tolist()
     assert load_tokenizer_file(LEARNED).decode(ids) == "ask [EMAIL] or [PHONE] now"

@@ -17,7 +17,7 @@ from pipeline.extract.params import ExtractParams
 from pipeline.formats import ogg, png, wav
 from pipeline.formats.format_errors import FormatFault
 from pipeline.modalities.image.pixels import decode_pixels
-from pipeline.modalities.modality import Checked, Item
+from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.modalities.table import MODALITIES
 from tests.support.factory_media import (
     build_png,
@@ -46,7 +46,9 @@ def judge(data: bytes, media_type: str, span: tuple[float | None, float | None] 
     checked = modality.check(data, media_type, CHECKS[name])
     if not isinstance(checked, Checked):
         return False
-    modality.extract(Item(checked.data, media_type, checked.facts.get("orientation", 1), *span), FEATURES[name], None)
+    modality.extract(
+        MediaItem(checked.data, media_type, checked.facts.get("orientation", 1), *span), FEATURES[name], None
+    )
     again = modality.check(checked.data, media_type, CHECKS[name])
     assert isinstance(again, Checked)
     assert again.data == checked.data

@@ -20,7 +20,7 @@ from pipeline.modalities.image.modality import (
 )
 from pipeline.modalities.image.pixels import blend_to_rgb, turn_upright
 from pipeline.modalities.image.pixels import fit_pixels as fit_by_values
-from pipeline.modalities.modality import Checked, Item
+from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.format.jpeg import decode_jpeg
 from tests.support.factory_media import (
@@ -51,7 +51,7 @@ def fit_pixels(pixels: NDArray[np.uint8], params: ImageFeatures) -> NDArray[np.u
 
 
 def extract(data: bytes, params: ImageFeatures, media_type: str = "image/png", orientation: int = 1) -> NDArray[Any]:
-    arrays = extract_image(Item(data, media_type, orientation), params, None)
+    arrays = extract_image(MediaItem(data, media_type, orientation), params, None)
     assert not isinstance(arrays, Rejection)
     assert isinstance(arrays["image"], np.ndarray)
     return arrays["image"]
@@ -174,7 +174,7 @@ def test_any_size_fits_any_size(height: int, width: int, rows: int, columns: int
 def test_a_picture_is_kept_as_a_jpeg_of_its_pixels(fit: str) -> None:
     data, size = encode_png(draw_scene(60, 90)), (32, 40)
     params = plan(*size, fit, store="jpeg", quality=95)
-    arrays, again = (extract_image(Item(data, "image/png", 3), params, None) for _ in range(2))
+    arrays, again = (extract_image(MediaItem(data, "image/png", 3), params, None) for _ in range(2))
     assert not isinstance(arrays, Rejection)
     assert arrays == again
     file = arrays["image"]
@@ -184,7 +184,7 @@ def test_a_picture_is_kept_as_a_jpeg_of_its_pixels(fit: str) -> None:
     assert b"\xff\xe1" not in file, "no metadata"
     pixels = decode_jpeg(np.frombuffer(file, np.uint8), (*size, 3))
     assert np.abs(pixels.astype(int) - extract(data, plan(*size, fit), orientation=3)).mean() < 8
-    worse = extract_image(Item(data, "image/png", 3), plan(*size, fit, store="jpeg", quality=20), None)
+    worse = extract_image(MediaItem(data, "image/png", 3), plan(*size, fit, store="jpeg", quality=20), None)
     assert not isinstance(worse, Rejection)
     assert len(worse["image"]) < len(file)
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pipeline.config.params import read_params
 from pipeline.modalities.audio import modality as audio
 from pipeline.modalities.image import modality as image
-from pipeline.modalities.modality import Checked, Item, Modality
+from pipeline.modalities.modality import Checked, MediaItem, Modality
 from pipeline.modalities.table import MODALITIES
 from pipeline.modalities.video import modality as video
 from pipeline.tables.contracts import CLEANED
@@ -47,7 +47,7 @@ def check(name: str, data: bytes, media_type: str) -> Checked | Rejection:
     return modality.check(data, media_type, find_params(modality.check, "clean", name))
 
 
-def learn(modality: Modality[Any, Any], items: list[Item], params: Any) -> Any:
+def learn(modality: Modality[Any, Any], items: list[MediaItem], params: Any) -> Any:
     if modality.learning is None:
         return None
     counts: Counter[str] = Counter()
@@ -101,7 +101,7 @@ def test_extracted_arrays_are_the_planned_fields(name: str, media_type: str) -> 
     modality.prepare(params)
     checked = check(name, FILES[media_type], media_type)
     assert isinstance(checked, Checked)
-    item = Item(checked.data, media_type, checked.facts.get("orientation", 1))
+    item = MediaItem(checked.data, media_type, checked.facts.get("orientation", 1))
     learned = learn(modality, [item, item], params)
     arrays, again = (modality.extract(item, params, learned) for _ in range(2))
     assert not isinstance(arrays, Rejection)
@@ -147,7 +147,7 @@ def test_damaged_files_are_judged_and_never_crash(name: str, media_type: str, da
     verdict = check(name, bytes(damaged), media_type)
     modality = MODALITIES[name]
     if isinstance(verdict, Checked) and modality.learning is None:
-        item = Item(verdict.data, media_type, verdict.facts.get("orientation", 1))
+        item = MediaItem(verdict.data, media_type, verdict.facts.get("orientation", 1))
         modality.extract(item, find_params(modality.extract, "extract", name), None)
     if isinstance(verdict, Rejection):
         assert verdict.detail

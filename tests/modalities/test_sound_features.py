@@ -19,7 +19,7 @@ from pipeline.modalities.audio.loudness import compute_loudness
 from pipeline.modalities.audio.mel import Framing
 from pipeline.modalities.audio.mfcc import compute_logmel
 from pipeline.modalities.audio.modality import extract_audio
-from pipeline.modalities.modality import Item
+from pipeline.modalities.modality import MediaItem
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.datasets.shard_dataset import ShardDataset
 from tests.support.factory_extract import Thing, extract_things, make_params, make_things, read_all
@@ -149,7 +149,7 @@ def test_what_half_precision_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPa
 
 
 def test_each_feature_is_the_same_alone_and_with_others() -> None:
-    item = Item(encode_sound(make_tone(16000, 0.7), 16000, "WAV"), "audio/wav")
+    item = MediaItem(encode_sound(make_tone(16000, 0.7), 16000, "WAV"), "audio/wav")
     together = extract_audio(item, choose(), None)
     assert not isinstance(together, Rejection)
     for name in ALL:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.modalities.modality import Checked, Item
+from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.modalities.text.check import TextCheck, check_text, normalize_text
 from pipeline.modalities.text.modality import extract_text
 from pipeline.modalities.text.params import TextFeatures
@@ -228,8 +228,8 @@ def test_texts_with_the_same_words_are_near(one: str, other: str, near: bool) ->
 # tokens
 
 
-def item(text: str) -> Item:
-    return Item(text.encode(), "text/plain")
+def item(text: str) -> MediaItem:
+    return MediaItem(text.encode(), "text/plain")
 
 
 def test_words_are_spacys_and_placeholders_one_each() -> None:

@@ -19,7 +19,7 @@ from pipeline.config.params import check_block, read_params
 from pipeline.errors import InputError
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.audio.modality import extract_audio
-from pipeline.modalities.modality import Checked, Fingerprint, Item
+from pipeline.modalities.modality import Checked, MediaItem, PerceptualHash
 from pipeline.modalities.video.modality import (
     CONTAINERS,
     FORMATS,
@@ -29,10 +29,10 @@ from pipeline.modalities.video.modality import (
     extract_video,
 )
 from pipeline.modalities.video.soundtrack import read_soundtrack
-from pipeline.models.inputs import Input, read_inputs
+from pipeline.models.inputs import ModalityInput, read_inputs
 from pipeline.tables.drops import Reason, Rejection
 from pipeline.train.augment import augment_video
-from pipeline.train.keyed_random import Draws
+from pipeline.train.keyed_random import KeyedRandom
 from shardwright import ShardDataset, read_manifest
 from tests.support.factory_extract import ROOT, read_all
 from tests.support.factory_media import encode_sound, make_tone
@@ -54,7 +54,7 @@ def check(data: bytes, media_type: str, **changes: Any) -> Checked | Rejection:
     return check_video(data, media_type, CHECK.model_copy(update=changes))
 
 
-def extract(item: Item, params: VideoFeatures) -> dict[str, NDArray[Any]]:
+def extract(item: MediaItem, params: VideoFeatures) -> dict[str, NDArray[Any]]:
     arrays = extract_video(item, params, None)
     assert not isinstance(arrays, Rejection)
     return dict(arrays)
@@ -69,7 +69,7 @@ def measure(ours: NDArray[np.uint8], theirs: NDArray[np.uint8]) -> float:
 @pytest.mark.parametrize(("count", "places"), [(4, [2, 7, 12, 17]), (1, [10]), (20, list(range(20))), (2, [5, 15])])
 def test_frames_are_evenly_spaced(media_type: str, count: int, places: list[int]) -> None:
     frames = draw_frames(20)
-    arrays = extract(Item(encode_video(frames, media_type), media_type), choose(frames=count))
+    arrays = extract(MediaItem(encode_video(frames, media_type), media_type), choose(frames=count))
     assert arrays["video"].shape == (count, HEIGHT, WIDTH, 3)
     for ours, place in zip(arrays["video"], places, strict=True):
         assert measure(ours, frames[place]) < 6
@@ -78,22 +78,22 @@ def test_frames_are_evenly_spaced(media_type: str, count: int, places: list[int]
 
 def test_few_frames_are_taken_twice() -> None:
     frames = draw_frames(2)
-    video = extract(Item(encode_video(frames, "video/x-msvideo"), "video/x-msvideo"), choose(frames=5))["video"]
+    video = extract(MediaItem(encode_video(frames, "video/x-msvideo"), "video/x-msvideo"), choose(frames=5))["video"]
     assert [int(measure(each, frames[0]) > 6) for each in video] == [0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("media_type", TYPES)
 def test_spans_are_honoured(media_type: str) -> None:
     frames = draw_frames(20)
-    item = Item(encode_video(frames, media_type), media_type, start=1.0, end=1.4)
+    item = MediaItem(encode_video(frames, media_type), media_type, start=1.0, end=1.4)
     video = extract(item, choose())["video"]
     assert all(measure(ours, theirs) < 6 for ours, theirs in zip(video, frames[10:14], strict=True))
     for start in (2.5, 1e308):
-        rejection = extract_video(Item(item.data, media_type, start=start, end=1.5e308), choose(), None)
+        rejection = extract_video(MediaItem(item.data, media_type, start=start, end=1.5e308), choose(), None)
         assert isinstance(rejection, Rejection)
         assert rejection.reason is Reason.TOO_SHORT
-    rest = extract(Item(item.data, media_type, start=1.0, end=1.5e308), choose())["video"]
-    assert np.array_equal(rest, extract(Item(item.data, media_type, start=1.0), choose())["video"])
+    rest = extract(MediaItem(item.data, media_type, start=1.0, end=1.5e308), choose())["video"]
+    assert np.array_equal(rest, extract(MediaItem(item.data, media_type, start=1.0), choose())["video"])
 
 
 def test_pictures_on_their_side_come_upright() -> None:
@@ -104,7 +104,7 @@ def test_pictures_on_their_side_come_upright() -> None:
     checked = check(bytes(data), "video/mp4")
     assert isinstance(checked, Checked)
     assert checked.facts == {"width": WIDTH, "height": HEIGHT, "frames": 8}
-    video = extract(Item(checked.data, "video/mp4"), choose(height=WIDTH, width=HEIGHT))["video"]
+    video = extract(MediaItem(checked.data, "video/mp4"), choose(height=WIDTH, width=HEIGHT))["video"]
     for ours, place in zip(video, (1, 3, 5, 7), strict=True):
         assert measure(ours, np.rot90(frames[place], -1)) < 6
 
@@ -113,7 +113,7 @@ def test_pictures_on_their_side_come_upright() -> None:
 def test_frames_are_fitted_as_pictures_are(fit: str) -> None:
     frames = [np.full((HEIGHT, WIDTH, 3), (200, 40, 90), np.uint8)] * 3
     params = choose(height=20, width=40, fit=fit, background=(1, 2, 3), frames=1)
-    (frame,) = extract(Item(encode_video(frames, "video/x-msvideo"), "video/x-msvideo"), params)["video"]
+    (frame,) = extract(MediaItem(encode_video(frames, "video/x-msvideo"), "video/x-msvideo"), params)["video"]
     assert frame.shape == (20, 40, 3)
     assert np.abs(frame[10, 20].astype(int) - (200, 40, 90)).max() < 12
     assert ((frame[:, 0] == (1, 2, 3)).all(1) == (fit == "pad")).all()
@@ -123,8 +123,8 @@ def test_frames_are_fitted_as_pictures_are(fit: str) -> None:
 def test_sound_is_that_of_a_sound_file(media_type: str) -> None:
     """PCM in the container, so that both are the same samples."""
     sound, params = make_tone(48000, 1.0), choose()
-    arrays = extract(Item(encode_video(draw_frames(10), media_type, sound), media_type), params)
-    alone = extract_audio(Item(encode_sound(sound, 48000, "WAV"), "audio/wav"), params.sound, None)
+    arrays = extract(MediaItem(encode_video(draw_frames(10), media_type, sound), media_type), params)
+    alone = extract_audio(MediaItem(encode_sound(sound, 48000, "WAV"), "audio/wav"), params.sound, None)
     assert not isinstance(alone, Rejection)
     assert int(arrays["video_mfcc_length"]) == int(alone["mfcc_length"]) == 63
     assert np.abs(arrays["video_mfcc"] - alone["mfcc"]).max() < 1.0  # PCM of 16 bits, rounded in two ways
@@ -146,7 +146,7 @@ def test_sound_of_a_span_is_found(media_type: str) -> None:
 @pytest.mark.parametrize("media_type", TYPES)
 def test_a_video_without_sound_has_no_frames_of_it(media_type: str) -> None:
     features = {**BLOCKS["extract"]["video"]["sound"], "features": ["mfcc", "loudness"]}
-    arrays = extract(Item(encode_video(draw_frames(5), media_type), media_type), choose(sound=features))
+    arrays = extract(MediaItem(encode_video(draw_frames(5), media_type), media_type), choose(sound=features))
     assert list(arrays) == ["video", "video_mfcc", "video_mfcc_length", "video_loudness", "video_loudness_length"]
     assert int(arrays["video_mfcc_length"]) == int(arrays["video_loudness_length"]) == 0
     assert not arrays["video_mfcc"].any()
@@ -159,7 +159,7 @@ def test_sound_of_a_codec_that_cannot_be_is_broken(codec: tuple[bytes, bytes]) -
     for name, wrong in zip((b"mp4a", b"\x40\x15"), codec, strict=True):  # the tag, and the type in its descriptor
         assert data.count(name) == 1
         data = data.replace(name, wrong)
-    extracted = extract_video(Item(data, "video/mp4"), choose(), None)
+    extracted = extract_video(MediaItem(data, "video/mp4"), choose(), None)
     assert isinstance(extracted, Rejection)
     assert extracted.reason == Reason.BROKEN
 
@@ -238,7 +238,7 @@ def test_copies_are_near_and_other_videos_are_not(seed: int) -> None:
     assert not are_near(first, other)
 
 
-def are_near(one: Fingerprint, other: Fingerprint) -> bool:
+def are_near(one: PerceptualHash, other: PerceptualHash) -> bool:
     cells = np.stack([np.frombuffer(each.thumbnail, np.uint8) for each in (one, other)])
     first, second = level_thumbnails(cells).astype(int)
     differ = (one.bits ^ other.bits).bit_count()
@@ -251,15 +251,15 @@ def test_no_file_is_opened_for_a_video(monkeypatch: pytest.MonkeyPatch, tmp_path
     for text in (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n"):
         for media_type in TYPES:
             assert isinstance(check(text, media_type), Rejection)
-            assert isinstance(extract_video(Item(text, media_type), choose(), None), Rejection)
+            assert isinstance(extract_video(MediaItem(text, media_type), choose(), None), Rejection)
     assert not list(tmp_path.iterdir())
 
 
 @given(st.integers(0, 2**32 - 1))
 def test_frames_of_a_video_are_augmented_alike(seed: int) -> None:
     picture = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (2, 1, 16, 16, 3), np.uint8))
-    source = Input("video", "video", (5, 16, 16, 3))
-    augmented = augment_video(picture.expand(2, 5, 16, 16, 3), None, source, Draws(seed, 0, ["a", "b"]))
+    source = ModalityInput("video", "video", (5, 16, 16, 3))
+    augmented = augment_video(picture.expand(2, 5, 16, 16, 3), None, source, KeyedRandom(seed, 0, ["a", "b"]))
     assert augmented.shape == (2, 5, 16, 16, 3)
     assert (augmented == augmented[:, :1]).all()
 

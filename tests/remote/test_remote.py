@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from shardwright import DamageError, Loader, ShardDataset
-from shardwright.datasets.base import Reading
+from shardwright.datasets.base import ReadContext
 from shardwright.loading.window_reader import Blocks
 from shardwright.remote.settings import Remote, hide_secrets, is_url, join_url
 from tests.support.loopback import Reply
@@ -61,10 +61,10 @@ def test_it_reads_as_its_folder_does_and_fetches_each_file_once(published: Publi
                 assert data.meta(-1) == local.meta(-1)
                 published.check(data, np.random.default_rng(epoch).permutation(40).tolist())
                 window = data.open_window(np.arange(10, 30))
-                batch = data.gather([29, 10], Reading(files=window))
+                batch = data.gather([29, 10], ReadContext(files=window))
                 np.testing.assert_array_equal(batch["image"], local.gather([29, 10])["image"])
                 with pytest.raises(IndexError, match="not in this window"):
-                    data.gather([30], Reading(files=window))
+                    data.gather([30], ReadContext(files=window))
         assert site.requests.pop("/ds/dataset.json") == 2
         assert set(site.requests.values()) == {1}
         assert count_shards(site) == len(published.shards)
@@ -121,10 +121,10 @@ def test_a_damaged_shard_costs_its_own_samples_and_is_not_asked_for_again(publis
         for row in range(40):
             if row in ROWS:
                 with pytest.raises(DamageError, match="missing") as caught:
-                    data.gather([row], Reading(files=window))
+                    data.gather([row], ReadContext(files=window))
                 assert caught.value.shard == "train-000002.tar"
             else:
-                data.gather([row], Reading(files=window))
+                data.gather([row], ReadContext(files=window))
         assert site.requests[f"/ds/{SHARD}"] == 1
 
 
@@ -166,7 +166,7 @@ def test_a_window_fetches_each_shard_once_however_small_the_cache(published: Pub
     with serve_set(published) as site, open_set(site, cache, cache_bytes=published.room_for(2)) as data:
         window = data.open_window(np.arange(40))
         for row in (39, 0, 17):
-            data.gather([row], Reading(files=window))
+            data.gather([row], ReadContext(files=window))
         assert count_shards(site) == len(published.shards)
 
 
@@ -177,7 +177,7 @@ def read_beside_others(url: str, cache: Path, limit: int, root: Path, seed: int)
     with data, ShardDataset(root, "train") as local:
         for first in np.random.default_rng(seed).permutation(np.arange(0, 40, 6)).tolist():
             rows = np.arange(first, min(first + 6, 40))
-            batch = data.gather(rows, Reading(files=data.open_window(rows)))
+            batch = data.gather(rows, ReadContext(files=data.open_window(rows)))
             other = data.gather([seed, first])
             for name in data.fields:
                 np.testing.assert_array_equal(batch[name], local.gather(rows)[name])

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from shardwright import DamageError, FormatError, ShardDataset
-from shardwright.datasets.base import Reading
+from shardwright.datasets.base import ReadContext
 from shardwright.format.manifest import encode_manifest
 from shardwright.remote.fetch import MAX_MANIFEST_BYTES
 from shardwright.remote.settings import Remote
@@ -89,7 +89,7 @@ def test_what_passed_holds_no_file(published: Published, cache: Path, name: str)
         with serve_set(published, routes) as site, open_set(site, cache, cache_bytes=published.room_for(1)) as data:
             published.check(data)
             files = data.open_window(np.arange(len(data)))
-            data.gather([0, len(data) - 1], Reading(files=files))
+            data.gather([0, len(data) - 1], ReadContext(files=files))
             held = {link for link in map(os.readlink, list_handles()) if str(cache) in link}
             assert len(held) <= 1, "more than the index is open"
     finally:
@@ -276,7 +276,7 @@ def read_until_stopped(url: str, cache: Path, limit: int, root: Path, seed: int)
                 for first in rng.permutation(len(data) - 3)[:10].tolist():
                     rows = [first, first + 3]
                     files = data.open_window(np.array(rows)) if rng.random() < 0.5 else None
-                    batch, wanted = data.gather(rows, Reading(files=files)), local.gather(rows)
+                    batch, wanted = data.gather(rows, ReadContext(files=files)), local.gather(rows)
                     if any((batch[name] != wanted[name]).any() for name in local.fields):
                         sys.exit(1)
 

@@ -20,18 +20,18 @@ from hypothesis import strategies as st
 
 from shardwright.remote import disk_cache
 from shardwright.remote.cache_folder import claim_folder, find_default_folder
-from shardwright.remote.disk_cache import ClosedError, Item, ShardCache, Waiting
+from shardwright.remote.disk_cache import CacheItem, ClosedError, ShardCache, WaitOptions
 from tests.support.remote_sets import count_descriptors, find_object, list_objects
 
 ROOT = Path(__file__).parents[2]
-SHORT = Waiting(time.sleep, 0.1, 0.5)
+SHORT = WaitOptions(time.sleep, 0.1, 0.5)
 SIZE = 4000
 CONTENTS = [bytes([n]) * SIZE for n in range(6)]
 other_user = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
 
 
-def make_item(content: bytes) -> Item:
-    return Item(hashlib.sha256(content).hexdigest(), len(content), "file.tar")
+def make_item(content: bytes) -> CacheItem:
+    return CacheItem(hashlib.sha256(content).hexdigest(), len(content), "file.tar")
 
 
 class Server:
@@ -40,7 +40,7 @@ class Server:
     def __init__(self) -> None:
         self.fetched: list[bytes] = []
 
-    def open(self, cache: ShardCache, content: bytes, waiting: Waiting = SHORT) -> int:
+    def open(self, cache: ShardCache, content: bytes, waiting: WaitOptions = SHORT) -> int:
         def fetch(path: Path, descriptor: int) -> None:
             self.fetched.append(content)
             assert os.write(descriptor, content) == len(content)
@@ -123,7 +123,7 @@ def test_room_is_waited_for(tmp_path: Path) -> None:
     descriptor = server.open(cache, CONTENTS[0])
     timer = threading.Timer(0.2, os.close, [descriptor])
     timer.start()
-    os.close(server.open(cache, CONTENTS[1], Waiting(time.sleep, 30.0, 30.0)))
+    os.close(server.open(cache, CONTENTS[1], WaitOptions(time.sleep, 30.0, 30.0)))
     timer.join()
     assert list(list_objects(cache.folder)) == [make_item(CONTENTS[1]).sha256]
 
@@ -140,7 +140,7 @@ def test_what_this_process_does_not_need_goes_before_anybody_waits(tmp_path: Pat
             self.descriptor = None
 
     idle = Idle()
-    disk_cache.KEEPERS.add(idle)
+    disk_cache.LEASE_HOLDERS.add(idle)
     server.bring(cache, CONTENTS[1])
     assert idle.descriptor is None
 
@@ -177,7 +177,7 @@ def test_a_file_is_checked_once_a_process_and_again_when_it_changed(tmp_path: Pa
     server.bring(cache, content)
     path = find_object(cache.folder, content)
     pauses: list[float] = []
-    waiting = Waiting(pauses.append, 0.1, 0.5)
+    waiting = WaitOptions(pauses.append, 0.1, 0.5)
     os.close(server.open(cache, content, waiting))
     assert not pauses  # not a byte was read
     path.write_bytes(content)
@@ -213,7 +213,7 @@ def test_one_downloads_while_others_wait(tmp_path: Path) -> None:
     def bring() -> None:
         cache = ShardCache(tmp_path / "cache")
         started.wait()
-        os.close(cache.open(make_item(content), fetch, Waiting(time.sleep, 30.0, 30.0)))
+        os.close(cache.open(make_item(content), fetch, WaitOptions(time.sleep, 30.0, 30.0)))
 
     threads = [threading.Thread(target=bring) for _ in range(4)]
     for thread in threads:
@@ -235,7 +235,7 @@ def test_waiting_for_another_process_ends(tmp_path: Path) -> None:
             raise ClosedError("closed")
 
         with pytest.raises(ClosedError, match="closed"):
-            Server().open(cache, CONTENTS[0], Waiting(close, 9.0, 9.0))
+            Server().open(cache, CONTENTS[0], WaitOptions(close, 9.0, 9.0))
     Server().bring(cache, CONTENTS[0])  # whoever held it is gone
     assert not partial.exists()
 

@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from pipeline.cache.entry_reader import EntryReader
-from pipeline.cache.lookup import Found, split_prints
-from pipeline.cache.object_store import Objects
+from pipeline.cache.lookup import LookupResult, split_keys
+from pipeline.cache.object_store import ObjectStore
 from pipeline.config.params import RunParams
 from pipeline.runtime.compute_chunk import ChunkResult
-from pipeline.runtime.executor import Workers, open_workers
+from pipeline.runtime.executor import Executor, open_executor
 from tests.support.poison import POISONS, PoisonChunk, compute_poison, make_chunk
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
+def workers() -> Iterator[Executor]:
     run = RunParams(workers=2, memory="128 MiB", item_seconds=2, cache=".cache", progress=False)
-    with open_workers(run, tasks=100) as opened:
+    with open_executor(run, tasks=100) as opened:
         yield opened
 
 
@@ -34,14 +34,14 @@ def cache(tmp_path: Path) -> Path:
 
 def read_all(chunk: PoisonChunk, result: ChunkResult) -> dict[int, str]:
     """What the packs say of each item."""
-    objects = Objects(chunk.cache, chunk.work)
-    found = Found(np.sort(chunk.prints))
+    objects = ObjectStore(chunk.cache, chunk.work)
+    found = LookupResult(np.sort(chunk.prints))
     if result.pack is not None:
         found.add(result.pack, objects.read_rows(result.pack))
     order = np.argsort(chunk.prints)
     said = {}
     with EntryReader(objects) as reader:
-        for at, fingerprint in enumerate(split_prints(found.wanted)):
+        for at, fingerprint in enumerate(split_keys(found.wanted)):
             if found.objects[at] >= 0:
                 entry = reader.read(found.names[found.objects[at]], int(found.rows[at]), fingerprint)
                 said[int(order[at])] = entry.pieces[0].decode()
@@ -58,7 +58,7 @@ def read_all(chunk: PoisonChunk, result: ChunkResult) -> dict[int, str]:
     ],
 )
 def test_every_good_item_is_stored_and_only_those_just_before_a_death_are_computed_again(
-    kinds: list[str], workers: Workers, cache: Path
+    kinds: list[str], workers: Executor, cache: Path
 ) -> None:
     done = cache.parent / "done"
     chunk = make_chunk("a", kinds, cache, seconds=0.01, folder=done)
@@ -75,7 +75,7 @@ def test_every_good_item_is_stored_and_only_those_just_before_a_death_are_comput
     assert list(chunk.work.iterdir()) == []
 
 
-def test_what_was_finished_before_an_item_without_blame_is_computed_again(workers: Workers, cache: Path) -> None:
+def test_what_was_finished_before_an_item_without_blame_is_computed_again(workers: Executor, cache: Path) -> None:
     """The process died at it, and alone it does well: an earlier item may have left the memory corrupt."""
     done = cache.parent / "done"
     chunk = make_chunk("a", ["good"] * 8 + ["first falls"] + ["good"] * 4, cache, seconds=0.02, folder=done)

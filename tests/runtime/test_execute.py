@@ -17,8 +17,8 @@ import pytest
 
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, PipelineError
-from pipeline.runtime.dask_executor import Cluster
-from pipeline.runtime.executor import Workers, open_workers, run_tasks
+from pipeline.runtime.dask_executor import DaskExecutor
+from pipeline.runtime.executor import Executor, open_executor, run_tasks
 from pipeline.runtime.sandbox.fork_server import ONE_THREAD
 from tests.support.processes import is_alive
 
@@ -106,8 +106,8 @@ def grow_once(task: Named) -> str:
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with open_workers(make_run(2), tasks=100) as opened:
+def workers() -> Iterator[Executor]:
+    with open_executor(make_run(2), tasks=100) as opened:
         yield opened
 
 
@@ -122,13 +122,13 @@ def test_no_tasks_need_no_workers() -> None:
     assert list(run_tasks(square_late, [], make_run(2))) == []
 
 
-def test_kinds_of_tasks_share_workers(workers: Workers) -> None:
+def test_kinds_of_tasks_share_workers(workers: Executor) -> None:
     assert sorted(workers.run_tasks(square_late, [2, 3])) == [(0, 4), (1, 9)]
     assert sorted(workers.run_tasks(square_late, [5, 4])) == [(0, 25), (1, 16)]
 
 
 def test_long_tasks_in_flight_are_two_a_worker(
-    workers: Workers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.runtime.task_batching.STINT", 0.0)  # every task is longer
     tasks = [Named(f"task-{number:02d}", tmp_path) for number in range(30)]
@@ -136,7 +136,7 @@ def test_long_tasks_in_flight_are_two_a_worker(
         assert len(list(tmp_path.iterdir())) <= done + 4
 
 
-def test_leaving_early_is_no_harm(workers: Workers) -> None:
+def test_leaving_early_is_no_harm(workers: Executor) -> None:
     results = workers.run_tasks(square_late, list(range(20)))
     next(results)
     results.close()  # type: ignore[attr-defined] # a generator, which the protocol does not promise
@@ -147,7 +147,7 @@ def test_threads_are_pinned_whatever_the_caller_set(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     before = dict(os.environ)
-    with open_workers(make_run(1), tasks=2) as opened:
+    with open_executor(make_run(1), tasks=2) as opened:
         ((_, environment),) = opened.run_tasks(read_environment, [0])
         ((_, threads),) = opened.run_tasks(count_threads, [0])
     assert {name: environment[name] for name in ONE_THREAD} == ONE_THREAD
@@ -159,7 +159,7 @@ def test_threads_are_pinned_in_this_process() -> None:
     assert list(run_tasks(count_threads, [0], make_run(0))) == [(0, {1})]
 
 
-def test_only_this_machine_can_reach_the_workers(workers: Workers) -> None:
+def test_only_this_machine_can_reach_the_workers(workers: Executor) -> None:
     psutil = pytest.importorskip("psutil")
     here = psutil.Process()
     processes = [here, *here.children(recursive=True)]
@@ -176,7 +176,7 @@ def test_a_taken_dashboard_port_is_no_warning() -> None:
         assert list(run_tasks(square_late, [3], make_run(1))) == [(0, 9)]
 
 
-def test_a_failure_names_the_task_the_place_and_the_notes(workers: Workers, tmp_path: Path) -> None:
+def test_a_failure_names_the_task_the_place_and_the_notes(workers: Executor, tmp_path: Path) -> None:
     with pytest.raises(PipelineError) as caught:
         list(workers.run_tasks(fail_with_value, [Named("train-000003.tar", tmp_path)]))
     message = str(caught.value)
@@ -198,12 +198,12 @@ def test_in_this_process_an_error_keeps_its_type_and_gets_a_note(tmp_path: Path)
     assert caught.value.__notes__[-1] == "in fail_with_value of train-000003.tar"
 
 
-def test_a_task_whose_worker_was_killed_runs_again(workers: Workers, tmp_path: Path) -> None:
+def test_a_task_whose_worker_was_killed_runs_again(workers: Executor, tmp_path: Path) -> None:
     tasks = [Named(name, tmp_path) for name in ("a", "poison", "b", "c")]
     assert sorted(workers.run_tasks(die_once, tasks)) == list(enumerate(["a", "poison", "b", "c"]))
 
 
-def test_what_was_lost_too_often_runs_alone_and_the_rest_goes_on(workers: Workers, tmp_path: Path) -> None:
+def test_what_was_lost_too_often_runs_alone_and_the_rest_goes_on(workers: Executor, tmp_path: Path) -> None:
     names = ["a", "poison", *"bcdefgh"]
     results = list(workers.run_tasks(die_twice, [Named(name, tmp_path) for name in names]))
     assert sorted(results) == list(enumerate(names))
@@ -237,7 +237,7 @@ def carry(task: Heavy) -> int:
 
 @pytest.mark.parametrize(("size", "together"), [(1 << 20, 2), (1500 << 20, 1), (9000 << 20, 1)])
 def test_tasks_that_need_much_memory_wait_for_each_other(
-    size: int, together: int, workers: Workers, tmp_path: Path
+    size: int, together: int, workers: Executor, tmp_path: Path
 ) -> None:
     tasks = [Heavy(str(number), tmp_path, size) for number in range(8)]
     assert max(count for _, count in workers.run_tasks(carry, tasks)) == together
@@ -250,7 +250,7 @@ def name_processes(number: int) -> tuple[int, int]:
 
 @LINUX
 @pytest.mark.parametrize("forker", [False, True])
-def test_processes_that_are_killed_are_replaced(forker: bool, workers: Workers) -> None:
+def test_processes_that_are_killed_are_replaced(forker: bool, workers: Executor) -> None:
     before = {pids[forker] for _, pids in workers.run_tasks(name_processes, list(range(8)))}
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -264,7 +264,7 @@ def test_processes_that_are_killed_are_replaced(forker: bool, workers: Workers) 
     assert 2 <= len(seen) <= 6
 
 
-def test_what_a_process_takes_for_itself_is_given_back(workers: Workers) -> None:
+def test_what_a_process_takes_for_itself_is_given_back(workers: Executor) -> None:
     assert max(size for _, size in workers.run_tasks(take_memory, list(range(12)))) < 150 << 20
 
 
@@ -354,8 +354,8 @@ def test_a_wait_that_dask_left_is_no_news(error: Exception, said: int, caplog: p
         asyncio.get_running_loop().create_future().set_exception(error)
         gc.collect()
 
-    with open_workers(make_run(2), 2) as workers:
-        assert isinstance(workers, Cluster)
+    with open_executor(make_run(2), 2) as workers:
+        assert isinstance(workers, DaskExecutor)
         workers._client.sync(leave_future)
     assert len([record for record in caplog.records if record.name == "asyncio"]) == said
 
@@ -372,7 +372,7 @@ def test_an_interrupt_ends_all_of_it_quietly(tmp_path: Path) -> None:
 
 def test_the_driver_does_not_keep_what_it_sent() -> None:
     tasks = [bytes([number]) * 500_000 for number in range(100)]
-    with open_workers(make_run(2), len(tasks)) as workers:
+    with open_executor(make_run(2), len(tasks)) as workers:
         tracemalloc.start()
         try:
             assert {size for _, size in workers.run_tasks(count_bytes, tasks)} == {500_000}

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.errors import PipelineError
 from pipeline.runtime.sandbox.find_bad_items import make_call, run_call
-from pipeline.runtime.sandbox.fork_server import Forker, ForkerDied
-from pipeline.runtime.sandbox.worker import Limits, Unwanted
-from pipeline.runtime.sandbox.worker_pool import Host
+from pipeline.runtime.sandbox.fork_server import ForkServer, ForkServerDied
+from pipeline.runtime.sandbox.worker import SandboxLimits, TaskCancelled
+from pipeline.runtime.sandbox.worker_pool import SandboxPool
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="stops processes, and looks at them in /proc")
 
@@ -27,7 +27,7 @@ def name_parent(stay: Path | None) -> int:
     return os.getppid()
 
 
-def ask(host: Host, stay: Path | None = None) -> int:
+def ask(host: SandboxPool, stay: Path | None = None) -> int:
     forker = run_call(host, make_call(name_parent, stay)).read("name_parent")
     assert isinstance(forker, int)
     return forker
@@ -35,10 +35,10 @@ def ask(host: Host, stay: Path | None = None) -> int:
 
 def test_a_forker_that_is_killed_while_it_forks_is_replaced(tmp_path: Path) -> None:
     """The first process is busy, so the second call needs another, of a forker that has stopped and then dies."""
-    host = Host(Limits(1 << 30, 100))
+    host = SandboxPool(SandboxLimits(1 << 30, 100))
 
     def occupy() -> None:
-        with suppress(Unwanted):
+        with suppress(TaskCancelled):
             ask(host, tmp_path / "busy")
 
     busy = threading.Thread(target=occupy)
@@ -58,8 +58,8 @@ def test_a_forker_that_is_killed_while_it_forks_is_replaced(tmp_path: Path) -> N
 
 
 def test_a_dead_forker_says_so() -> None:
-    forker = Forker()
+    forker = ForkServer()
     forker.close()
-    with pytest.raises(ForkerDied, match="no process can be started to work in; was the one"):
+    with pytest.raises(ForkServerDied, match="no process can be started to work in; was the one"):
         forker.fork()
-    assert issubclass(ForkerDied, PipelineError)  # the end of a run, should the next one die too
+    assert issubclass(ForkServerDied, PipelineError)  # the end of a run, should the next one die too

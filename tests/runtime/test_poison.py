@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.config.params import RunParams
 from pipeline.errors import MachineDrops, PipelineError
-from pipeline.runtime.executor import Workers, open_workers
+from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.sandbox.heartbeat import watch_items
 from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_machine_drops
 from tests.support.clusters import list_children
@@ -34,8 +34,8 @@ def make_run(workers: int, cache: Path | str = ".cache", **more: object) -> RunP
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[Workers]:
-    with open_workers(make_run(2), tasks=100) as opened:
+def workers() -> Iterator[Executor]:
+    with open_executor(make_run(2), tasks=100) as opened:
         yield opened
 
 
@@ -51,38 +51,38 @@ def check_results(tasks: Sequence[Items], results: Sequence[list[str | Rejection
                 assert result == f"{task.name}-{number}"
 
 
-def run_all(workers: Workers, tasks: Sequence[Items]) -> list[list[str | Rejection]]:
+def run_all(workers: Executor, tasks: Sequence[Items]) -> list[list[str | Rejection]]:
     results = dict(workers.run_tasks(work_on, tasks))
     return [results[number] for number in range(len(tasks))]
 
 
 @pytest.mark.parametrize("kind", POISONS)
-def test_each_poison_is_lost_alone(kind: str, workers: Workers) -> None:
+def test_each_poison_is_lost_alone(kind: str, workers: Executor) -> None:
     tasks = [Items("a", ["good"] * 3), Items("b", ["good", kind, "good"]), Items("c", ["good"])]
     check_results(tasks, run_all(workers, tasks))
 
 
-def test_many_in_one_task(workers: Workers) -> None:
+def test_many_in_one_task(workers: Executor) -> None:
     kinds = ["falls", "good", "grows", "leaves", "good", "aborts", "falls", "good", "loops"]
     tasks = [Items("a", kinds), Items("b", ["falls"]), Items("c", [])]
     check_results(tasks, run_all(workers, tasks))
 
 
 @pytest.mark.parametrize("kind", ["falls", "grows", "loops"])
-def test_a_function_that_does_not_say_where_it_is(kind: str, workers: Workers) -> None:
+def test_a_function_that_does_not_say_where_it_is(kind: str, workers: Executor) -> None:
     tasks = [Items("a", ["good", kind, "good"], unwatched=True)]
     check_results(tasks, run_all(workers, tasks))
 
 
 @pytest.mark.parametrize(("kind", "times"), [("falls", 2), ("grows", 1), ("loops in C", 1)])
-def test_how_often_items_are_worked_on(kind: str, times: int, workers: Workers, tmp_path: Path) -> None:
+def test_how_often_items_are_worked_on(kind: str, times: int, workers: Executor, tmp_path: Path) -> None:
     """Of a task with one poison: those before it again, those after it once, itself until there is no doubt."""
     check_results([task := Items("a", ["good"] * 5 + [kind] + ["good"] * 5, folder=tmp_path)], run_all(workers, [task]))
     assert [(tmp_path / f"a-{n}").stat().st_size for n in range(11)] == [2] * 5 + [times] + [1] * 5
 
 
 @pytest.mark.sweep
-def test_twenty_of_each_kind_among_four_hundred(workers: Workers, capsys: pytest.CaptureFixture[str]) -> None:
+def test_twenty_of_each_kind_among_four_hundred(workers: Executor, capsys: pytest.CaptureFixture[str]) -> None:
     kinds = ["good"] * 400 + [kind for kind in POISONS for _ in range(20)]
     random.Random(0).shuffle(kinds)
     tasks = [Items(str(start), kinds[start : start + 16], 0.002) for start in range(0, len(kinds), 16)]
@@ -118,7 +118,7 @@ def test_processes_killed_at_random_change_no_result(tmp_path: Path) -> None:
                 os.kill(kills[-1], signal.SIGKILL)
 
     killer = threading.Thread(target=kill_now_and_then)
-    with open_workers(make_run(2, item_seconds=5), len(tasks)) as opened:
+    with open_executor(make_run(2, item_seconds=5), len(tasks)) as opened:
         killer.start()
         try:
             results = dict(opened.run_tasks(work_on, tasks))
@@ -166,7 +166,7 @@ def leak(task: Leaking) -> int:
         ("order", "its process died 3 times (SIGABRT); each of its items alone does not"),
     ],
 )
-def test_what_no_item_answers_for_is_an_error_and_blames_none(how: str, complaint: str, workers: Workers) -> None:
+def test_what_no_item_answers_for_is_an_error_and_blames_none(how: str, complaint: str, workers: Executor) -> None:
     with pytest.raises(PipelineError) as caught:
         list(workers.run_tasks(leak, [Leaking(how, 5)]))
     assert str(caught.value) == f"leak of task 0 failed: {complaint}"
@@ -183,7 +183,7 @@ def kill_once(task: Items) -> list[str | Rejection]:
     return work_on(task)
 
 
-def test_who_is_killed_from_outside_is_not_to_blame(workers: Workers, tmp_path: Path) -> None:
+def test_who_is_killed_from_outside_is_not_to_blame(workers: Executor, tmp_path: Path) -> None:
     task = Items("a", ["good"] * 3, folder=tmp_path)
     check_results([task], [found for _, found in workers.run_tasks(kill_once, [task])])
 
@@ -204,7 +204,7 @@ def leave_a_child(task: Items) -> list[str | Rejection]:
     return found
 
 
-def test_the_end_of_a_process_is_seen_though_one_that_it_started_goes_on(workers: Workers, tmp_path: Path) -> None:
+def test_the_end_of_a_process_is_seen_though_one_that_it_started_goes_on(workers: Executor, tmp_path: Path) -> None:
     started = time.monotonic()
     [(_, found)] = workers.run_tasks(leave_a_child, [Items("a", ["good"] * 3, folder=tmp_path)])
     assert time.monotonic() - started < 30

@@ -17,11 +17,11 @@ from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.runtime import check_cluster
 from pipeline.runtime.check_cluster import check_address, check_workers, describe_machine, probe_worker
-from pipeline.runtime.dask_executor import Cluster
-from pipeline.runtime.executor import open_workers, run_tasks
+from pipeline.runtime.dask_executor import DaskExecutor
+from pipeline.runtime.executor import open_executor, run_tasks
 from pipeline.runtime.sandbox.find_bad_items import Call, make_call, run_call
-from pipeline.runtime.sandbox.worker import Limits
-from pipeline.runtime.sandbox.worker_pool import Host
+from pipeline.runtime.sandbox.worker import SandboxLimits
+from pipeline.runtime.sandbox.worker_pool import SandboxPool
 from tests.support.clusters import StartedCluster, list_children, make_certificates, start_cluster, wait_for
 from tests.support.poison import Items, work_on
 from tests.support.processes import is_alive
@@ -64,7 +64,7 @@ def test_nothing_of_a_run_is_left_on_the_workers(cluster: StartedCluster, tmp_pa
 
 def test_only_this_machine_can_reach_it(cluster: StartedCluster, tmp_path: Path) -> None:
     psutil = pytest.importorskip("psutil")
-    with open_workers(make_run(cluster.address, tmp_path), 4) as workers:
+    with open_executor(make_run(cluster.address, tmp_path), 4) as workers:
         list(workers.run_tasks(work_on, make_tasks()))
         pids = [
             pid
@@ -154,10 +154,10 @@ def test_a_scheduler_that_dies_is_one_clear_line_and_leaves_nothing(tmp_path: Pa
 
 def test_a_scheduler_that_dies_while_it_is_asked(tmp_path: Path) -> None:
     gone = "^the Dask scheduler at tcp://127.0.0.1:[0-9]+ is gone: start it"
-    with start_cluster(tmp_path, 1) as cluster, open_workers(make_run(cluster.address, tmp_path), 4) as workers:
+    with start_cluster(tmp_path, 1) as cluster, open_executor(make_run(cluster.address, tmp_path), 4) as workers:
         results = workers.run_tasks(work_on, make_tasks(0.05))
         next(results)
-        assert isinstance(workers, Cluster)
+        assert isinstance(workers, DaskExecutor)
         cluster.scheduler.kill()
         for _ in range(2):  # the client finds out; it knows
             with pytest.raises(PipelineError, match=gone):
@@ -278,7 +278,7 @@ def test_workers_that_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_late_worker_is_refused_by_its_first_task(folder: str, source: str | None, complaint: str) -> None:
-    host = Host(Limits(1 << 30, 1))
+    host = SandboxPool(SandboxLimits(1 << 30, 1))
     call = Call(make_call(work_on, Items("a", ["good"])).payload, folder, source)
     try:
         with pytest.raises(PipelineError, match=f"^a worker on {socket.gethostname()} {complaint}"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config.params import RunParams
-from pipeline.runtime.executor import open_workers
+from pipeline.runtime.executor import open_executor
 from pipeline.runtime.stopwatch import OTHER, add_times, clock, format_times, take_times
 
 Plan = tuple[str, bool, list[Any]]
@@ -81,7 +81,7 @@ def test_what_workers_count_comes_back(workers: int) -> None:
     take_times()
     parts = ["a", "b", "a"]
     run_params = RunParams(workers=workers, memory="1 GiB", cache=".cache", progress=False)
-    with open_workers(run_params, len(parts)) as opened:
+    with open_executor(run_params, len(parts)) as opened:
         assert {result for _, result in opened.run_tasks(work, parts)} == {"a", "b"}
     times = take_times()
     assert times.keys() == {"a", "b", OTHER}

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardwright import DamageError, ShardDataset
-from shardwright.datasets.base import Reading
+from shardwright.datasets.base import ReadContext
 from shardwright.remote.location import Access
 from shardwright.storage.descriptors import MOST_OPEN, Descriptors
 from shardwright.storage.memory_limit import find_memory_limit
@@ -187,7 +187,7 @@ def test_a_map_goes_on_with_the_shards_that_it_opened(tmp_path: Path) -> None:
     other.replace(path)
     assert data.gather([1])["number"] == [1]
     with pytest.raises(DamageError, match=f"{path.name}: sample '000001'"):
-        data.gather([1], Reading(files=data.open_window(np.array([1, 2]))))
+        data.gather([1], ReadContext(files=data.open_window(np.array([1, 2]))))
     data.close()
 
 
@@ -238,7 +238,7 @@ def test_threads_read_at_once(tmp_path: Path, access: Access) -> None:
         for step in range(10):
             rows = rng.integers(0, count, 32)
             window = data.open_window(rows) if step % 2 else None
-            batch = data.gather(rows, Reading(files=window))
+            batch = data.gather(rows, ReadContext(files=window))
             assert batch["number"].tolist() == rows.tolist()
             assert (batch["block"] == (rows % 256)[:, None]).all()
 

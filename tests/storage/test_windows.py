@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shardwright import DamageError, ShardDataset
-from shardwright.datasets.base import Reading
+from shardwright.datasets.base import ReadContext
 from shardwright.loading.block_shuffle import BlockOrder
 from shardwright.remote.location import Access
 from shardwright.storage.descriptors import Descriptors
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 from shardwright.storage.read_plan import GAP, PAGE, PIECE, cut_pieces, merge_ranges
 from shardwright.storage.window_memory import WindowMemory
 from shardwright.storage.windows import join_windows, load_window
@@ -68,7 +68,7 @@ def test_windows_have_the_same_bytes_at_the_same_addresses_and_no_others(
     descriptors = Descriptors(stored.paths, stored.sizes, files.starts)
     descriptors.exceed_memory = exceeds
     memory = WindowMemory()
-    windows: list[Files] = []
+    windows: list[FileSet] = []
     for part in range(apart):
         mine = ranges[part::apart]
         starts = np.array([files.starts[number] + offset for number, offset, _ in mine], np.int64)
@@ -160,7 +160,7 @@ def test_a_dataset_gives_the_same_batches_in_every_way(tmp_path: Path, access: A
             positions = np.arange(first, min(30, first + 8))
             rows = order.draw(positions)
             files = join_windows([windows[number] for number in np.unique(order.find_windows(positions))])
-            for batch in (data.gather(rows, Reading(files=files)), data.gather(rows)):
+            for batch in (data.gather(rows, ReadContext(files=files)), data.gather(rows)):
                 assert batch["key"] == [samples[row].key for row in rows]
                 for at, row in enumerate(rows):
                     assert_same_arrays({name: batch[name][at] for name in data.fields}, samples[row].arrays)
@@ -187,11 +187,11 @@ def test_damage_under_a_window_is_that_of_the_samples_there(
             (remove if spoil == "gone" else put_folder)(path)
         window = data.open_window(np.arange(20))
         for _ in range(2):
-            found = data.gather([0, *whole, 12], Reading(files=window))
+            found = data.gather([0, *whole, 12], ReadContext(files=window))
             assert_same_arrays(found, {name: wanted[name] for name in data.fields})
             for row in {5, 6, 7, 8, 9} - set(whole):
                 with pytest.raises(DamageError, match=path.name) as caught:
-                    data.gather([0, row], Reading(files=window))
+                    data.gather([0, row], ReadContext(files=window))
                 assert caught.value.shard == path.name
                 assert spoil != "cut" or (caught.value.offset is not None and caught.value.offset >= size)
 
@@ -200,7 +200,7 @@ def test_windows_use_the_memory_of_those_before_but_never_of_those_in_use(stored
     descriptors = Descriptors(stored.paths, stored.sizes, np.cumsum([0, *stored.sizes[:-1]]))
     memory = WindowMemory()
 
-    def load() -> Files:
+    def load() -> FileSet:
         return load_window(descriptors, descriptors.starts, np.array(stored.sizes), memory)
 
     def find_place(window: Any) -> int:
@@ -227,7 +227,7 @@ def test_windows_use_the_memory_of_those_before_but_never_of_those_in_use(stored
 def test_a_window_closed_while_a_thread_reads_it_keeps_its_memory_until_then(stored: Stored) -> None:
     files, stop, wrong = stored.open("map"), threading.Event(), []
     start, content = int(files.starts[2]), stored.contents[2]
-    current: list[Files] = [files.load(np.array([start]), np.array([len(content)]))]
+    current: list[FileSet] = [files.load(np.array([start]), np.array([len(content)]))]
 
     def read() -> None:
         while not stop.is_set():
@@ -237,7 +237,7 @@ def test_a_window_closed_while_a_thread_reads_it_keeps_its_memory_until_then(sto
             except ValueError:
                 pass  # closed just before
 
-    def overwrite(window: Files) -> None:
+    def overwrite(window: FileSet) -> None:
         window.close()
         other = files.load(files.starts[:1], np.array([stored.sizes[0]]))
         other.close()

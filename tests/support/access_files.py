@@ -11,11 +11,11 @@ import pytest
 
 from shardwright import Field, ShardDataset, ShardWriter
 from shardwright.remote.location import Access
-from shardwright.storage.file_set import Files
+from shardwright.storage.file_set import FileSet
 from shardwright.storage.mapped_files import MappedFiles
 from shardwright.storage.pread_files import PreadFiles
 
-OPENERS: dict[Access, Callable[[Any, Any], Files]] = {"map": MappedFiles, "pread": PreadFiles}
+OPENERS: dict[Access, Callable[[Any, Any], FileSet]] = {"map": MappedFiles, "pread": PreadFiles}
 access_ways = pytest.mark.parametrize("access", list(OPENERS))
 NUMBERS = {"number": Field("int64", ()), "block": Field("uint8", (700,))}
 
@@ -31,7 +31,7 @@ class Stored:
     def sizes(self) -> list[int]:
         return [len(content) for content in self.contents]
 
-    def open(self, access: Access) -> Files:
+    def open(self, access: Access) -> FileSet:
         return OPENERS[access](self.paths, self.sizes)
 
 

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cache.evict import Use
+from pipeline.cache.evict import ObjectUse
 from pipeline.config.params import RunParams, check_block, read_params
-from pipeline.extract.build_dataset import Making
+from pipeline.extract.build_dataset import DatasetBuild
 from pipeline.extract.make_shard import ShardTask
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
 from pipeline.extract.step import extract
 from pipeline.runtime.run_stage import Workspace, open_workspace, publish
-from pipeline.runtime.serial_executor import ThisProcess
+from pipeline.runtime.serial_executor import SerialExecutor
 from pipeline.tables.blob_store import TarStore
 from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
@@ -166,8 +166,8 @@ def plan_tasks(folder: Path, params: ExtractParams) -> list[ShardTask]:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     workspace = Workspace(folder / "data", work, work / "cache", make_run(work / "cache"))
-    corpus, workers = plan_corpus(params, workspace), ThisProcess()
-    making = Making(corpus, workspace.run, Use())
+    corpus, workers = plan_corpus(params, workspace), SerialExecutor()
+    making = DatasetBuild(corpus, workspace.run, ObjectUse())
     making.compute_missing(workers)
     (work / SHARDS_FOLDER).mkdir()
     return list(making.plan_shard_tasks(work / SHARDS_FOLDER, making.write_learned(work / SHARDS_FOLDER, workers)))

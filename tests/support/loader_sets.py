@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright import Field, ShardDataset, ShardWriter, encode_jpeg
-from shardwright.datasets.base import PLAIN, Batch, Indices, Reading, Source
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource
 from shardwright.datasets.permutation import permute
 from shardwright.loading.block_shuffle import BlockOrder
 from shardwright.loading.loader import Order
@@ -81,7 +81,7 @@ def flip_bit(path: Path, bit: int) -> None:
         file.write(bytes([byte ^ 1 << bit % 8]))
 
 
-class Ragged(Source):
+class Ragged(SampleSource):
     """Samples without a file: sample n has an array of n + 1 numbers, so that a batch has a list of them."""
 
     split = "train"
@@ -109,7 +109,7 @@ class Ragged(Source):
     def keys(self) -> NDArray[np.bytes_]:
         return np.array([f"{n:05d}" for n in range(self._count)], np.bytes_)
 
-    def gather(self, indices: Indices, reading: Reading = PLAIN) -> Batch:
+    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
         rows = [int(row) for row in indices]
         return {"key": [f"{row:05d}" for row in rows], "ragged": [np.arange(row + 1) for row in rows]}
 

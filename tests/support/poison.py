@@ -16,7 +16,7 @@ from typing import Self
 
 import numpy as np
 
-from pipeline.cache.object_store import Objects
+from pipeline.cache.object_store import ObjectStore
 from pipeline.cache.pack_index import Entry
 from pipeline.runtime.compute_chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.runtime.sandbox.heartbeat import watch_items
@@ -130,7 +130,7 @@ def compute_poison(task: PoisonChunk) -> ChunkResult:
     return compute_chunk(
         task,
         [{"kind": kind} for kind in task.kinds],
-        Objects(task.cache, task.work),
+        ObjectStore(task.cache, task.work),
         lambda number, row, fingerprint: [Entry(fingerprint, [_work(task, number, row["kind"]).encode()])],
     )
 

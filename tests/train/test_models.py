@@ -17,12 +17,12 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.models import scores
-from pipeline.models.batches import READERS, Order, open_split, read_batches
+from pipeline.models.batches import READERS, ReadOrder, open_split, read_batches
 from pipeline.models.checkpoint import BEST, RECORD_NAME, ModelRecord, load_model, write_record, write_weights
-from pipeline.models.determinism import hold_deterministic
+from pipeline.models.determinism import deterministic_mode
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions import FUSIONS
-from pipeline.models.inputs import Input, read_inputs
+from pipeline.models.inputs import ModalityInput, read_inputs
 from pipeline.models.model import Architecture, Model
 from pipeline.train.params import EncoderParams, TrainParams
 from shardwright import ShardDataset, read_manifest
@@ -34,10 +34,10 @@ CHOICES = [(modality, name) for modality, table in ENCODERS.items() for name in 
 FIRST = {modality: next(iter(table)) for modality, table in ENCODERS.items()}
 
 INPUTS = {
-    "image": Input("image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
-    "audio": Input("audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
-    "text": Input("text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
-    "video": Input("video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
+    "image": ModalityInput("image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
+    "audio": ModalityInput("audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
+    "text": ModalityInput("text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
+    "video": ModalityInput("video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
 }
 
 
@@ -279,7 +279,7 @@ def assert_same_batches(first: list[dict[str, Any]], second: list[dict[str, Any]
 
 @pytest.mark.parametrize("batch_size", [1, 7, 8, 100])
 def test_readers_give_the_same_batches_in_reading_order(data: ShardDataset, batch_size: int) -> None:
-    ours, theirs = (list(read_batches(name, data, Order(batch_size))) for name in ("shardwright", "webdataset"))
+    ours, theirs = (list(read_batches(name, data, ReadOrder(batch_size))) for name in ("shardwright", "webdataset"))
     assert_same_batches(ours, theirs)
     assert [key for batch in ours for key in batch["key"]] == [data[row]["key"] for row in range(len(data))]
     assert list(ours[0]) == ["key", *data.fields, "valid"]
@@ -288,7 +288,7 @@ def test_readers_give_the_same_batches_in_reading_order(data: ShardDataset, batc
 @pytest.mark.parametrize("reader", READERS)
 def test_shuffled_is_a_function_of_seed_and_epoch(data: ShardDataset, reader: str) -> None:
     def read(seed: int, epoch: int) -> list[dict[str, Any]]:
-        return list(read_batches(reader, data, Order(4, shuffle=True, seed=seed, epoch=epoch)))
+        return list(read_batches(reader, data, ReadOrder(4, shuffle=True, seed=seed, epoch=epoch)))
 
     first = read(0, 0)
     assert_same_batches(first, read(0, 0))
@@ -305,7 +305,7 @@ def test_a_shard_that_was_cut_is_no_shorter_epoch(tmp_path: Path) -> None:
     path.rename(tmp_path / "whole.tar")
     path.write_bytes((tmp_path / "whole.tar").read_bytes()[: -(shard.bytes // shard.samples) - 1024] + bytes(1024))
     with pytest.raises(InputError, match="webdataset found 13 samples, the manifest has 14"):
-        list(read_batches("webdataset", data, Order(4)))
+        list(read_batches("webdataset", data, ReadOrder(4)))
 
 
 def test_a_split_without_samples_is_none(shards: Path, tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ def test_determinism_is_held_and_let_go() -> None:
     before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), torch.random.get_rng_state())
     draws = []
     for _ in range(2):
-        with hold_deterministic(seed=3, threads=1):
+        with deterministic_mode(seed=3, threads=1):
             assert torch.are_deterministic_algorithms_enabled()
             assert torch.get_num_threads() == 1
             draws.append(torch.rand(4))

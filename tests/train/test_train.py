@@ -20,16 +20,16 @@ from pipeline.config.params import RunParams, check_block, read_params
 from pipeline.errors import InputError, ParamsError, PipelineError
 from pipeline.models.checkpoint import LAST, load_model
 from pipeline.models.encoders.table import ENCODERS
-from pipeline.models.inputs import Input
+from pipeline.models.inputs import ModalityInput
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
 from pipeline.train.augment import AUGMENTATIONS, hide_modalities
 from pipeline.train.history import Epoch
-from pipeline.train.keyed_random import Draws
+from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
 from pipeline.train.step import train
-from pipeline.train.training_loop import Fit, scale_rate
+from pipeline.train.training_loop import TrainingResult, scale_rate
 from shardwright import read_manifest, write_manifest
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
 
@@ -213,8 +213,8 @@ def test_a_better_epoch_has_a_higher_score_or_the_same_at_a_lower_loss() -> None
     assert not make_epoch(2, 0.5, 1.0).beats(first)
     assert not make_epoch(2, 0.4, 0.1).beats(first)
     assert make_epoch(2, None, None).beats(make_epoch(1, None, None))
-    assert Fit(history=[first] * 4, best=first).is_stale(3)
-    assert not Fit(history=[first] * 4, best=first).is_stale(4)
+    assert TrainingResult(history=[first] * 4, best=first).is_stale(3)
+    assert not TrainingResult(history=[first] * 4, best=first).is_stale(4)
 
 
 @given(st.integers(1, 500))
@@ -229,10 +229,10 @@ def test_the_learning_rate_rises_once_and_falls_once(steps: int) -> None:
 
 
 SOURCES = {
-    "image": Input("image", "image", (16, 16, 3)),
-    "audio": Input("audio", "mfcc", (20, 8), "mfcc_length", mean=(0.5,) * 8, std=(1.0,) * 8),
-    "text": Input("text", "tokens", (6,), "tokens_length", words=12),
-    "video": Input("video", "video", (3, 16, 16, 3)),
+    "image": ModalityInput("image", "image", (16, 16, 3)),
+    "audio": ModalityInput("audio", "mfcc", (20, 8), "mfcc_length", mean=(0.5,) * 8, std=(1.0,) * 8),
+    "text": ModalityInput("text", "tokens", (6,), "tokens_length", words=12),
+    "video": ModalityInput("video", "video", (3, 16, 16, 3)),
 }
 KEYS = st.lists(st.text("abcdef", min_size=1, max_size=6), min_size=1, max_size=8, unique=True)
 
@@ -260,18 +260,18 @@ def test_every_modality_has_a_variation() -> None:
 def test_a_sample_is_varied_alike_in_whatever_batch(modality: str, keys: list[str], seed: int, epoch: int) -> None:
     values, length = make_values(modality, len(keys))
     augment, source = AUGMENTATIONS[modality], SOURCES[modality]
-    varied = augment(values, length, source, Draws(seed, epoch, keys))
+    varied = augment(values, length, source, KeyedRandom(seed, epoch, keys))
     assert (varied.shape, varied.dtype) == (values.shape, values.dtype)
     for row, key in enumerate(keys):
         own = None if length is None else length[row : row + 1]
-        assert torch.equal(augment(values[row : row + 1], own, source, Draws(seed, epoch, [key]))[0], varied[row])
+        assert torch.equal(augment(values[row : row + 1], own, source, KeyedRandom(seed, epoch, [key]))[0], varied[row])
 
 
 def test_variations_vary_and_keep_to_what_is_there() -> None:
     keys = [f"key{number}" for number in range(64)]
     for modality, augment in AUGMENTATIONS.items():
         values, length = make_values(modality, 64)
-        varied = [augment(values, length, SOURCES[modality], Draws(0, epoch, keys)) for epoch in (0, 1)]
+        varied = [augment(values, length, SOURCES[modality], KeyedRandom(0, epoch, keys)) for epoch in (0, 1)]
         assert not torch.equal(varied[0], values)
         assert not torch.equal(*varied)
     tokens, _ = make_values("text", 64)
@@ -286,18 +286,18 @@ def test_variations_vary_and_keep_to_what_is_there() -> None:
 
 
 def augment_as(modality: str, values: Tensor, keys: list[str]) -> Tensor:
-    return AUGMENTATIONS[modality](values, None, SOURCES[modality], Draws(0, 0, keys))
+    return AUGMENTATIONS[modality](values, None, SOURCES[modality], KeyedRandom(0, 0, keys))
 
 
 def test_draws_are_uniform_and_apart() -> None:
     keys = [f"key{number}" for number in range(2000)]
-    draws = Draws(0, 0, keys)
+    draws = KeyedRandom(0, 0, keys)
     numbers = draws.draw("a", 3)
     assert numbers.min() >= 0
     assert numbers.max() < 1
     torch.testing.assert_close(numbers.mean(0), torch.full((3,), 0.5), atol=0.03, rtol=0)
     torch.testing.assert_close(numbers.T.corrcoef(), torch.eye(3), atol=0.06, rtol=0)
-    others = [Draws(1, 0, keys).draw("a", 3), Draws(0, 1, keys).draw("a", 3), draws.draw("b", 3)]
+    others = [KeyedRandom(1, 0, keys).draw("a", 3), KeyedRandom(0, 1, keys).draw("a", 3), draws.draw("b", 3)]
     assert all((other != numbers).all(1).float().mean() > 0.99 for other in others)
     assert set(draws.draw_whole("w", 2).tolist()) == {-2, -1, 0, 1, 2}
 
@@ -306,7 +306,7 @@ def test_draws_are_uniform_and_apart() -> None:
 @settings(max_examples=40)
 def test_hiding_never_shows_and_never_takes_all(keys: list[str], chance: float, data: st.DataObject) -> None:
     present = torch.tensor([data.draw(st.lists(st.booleans(), min_size=3, max_size=3)) for _ in keys])
-    kept = hide_modalities(present, chance, Draws(0, 0, keys))
+    kept = hide_modalities(present, chance, KeyedRandom(0, 0, keys))
     assert not (kept & ~present).any()
     assert torch.equal(kept.any(1), present.any(1))
     if chance == 0:

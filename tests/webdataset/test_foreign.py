@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shardwright import DamageError, FormatError, Loader, ShardDataset
-from shardwright.datasets.base import Reading
+from shardwright.datasets.base import ReadContext
 from shardwright.webdataset.dataset import ForeignDataset
 from tests.support.foreign_tars import (
     FORMATS,
@@ -153,7 +153,7 @@ def test_members_are_chosen_and_named(tmp_path: Path) -> None:
         assert [data.meta(row) for row in range(3)] == [{"json": [1]}, {}, {}]
     with OPEN(folder, members={"image": ("jpg", "png"), "caption": "txt"}, decode=None, incomplete="drop") as data:
         assert read_all(data) == [("a", {"image": b"1", "caption": b"one"}), ("b", {"image": b"2", "caption": b"two"})]
-        assert data.gather([1], Reading(fields=("caption",))) == {"key": ["b"], "caption": [b"two"]}
+        assert data.gather([1], ReadContext(fields=("caption",))) == {"key": ["b"], "caption": [b"two"]}
     with pytest.raises(KeyError, match="no member has the suffix 'webp'"):
         OPEN(folder, members=["webp"])
     with pytest.raises(FormatError, match="list such as"):
@@ -259,7 +259,7 @@ def test_blocks_and_windows(tmp_path: Path) -> None:
             ends = [*starts[1:].tolist(), len(data)]
             for start, end in zip(starts.tolist(), ends, strict=True):
                 window = data.open_window(np.arange(start, end))
-                found = data.gather(np.arange(start, end)[::-1], Reading(files=window))
+                found = data.gather(np.arange(start, end)[::-1], ReadContext(files=window))
                 assert_same_batches(found, data.gather(np.arange(start, end)[::-1]))
         assert len(data.cut_blocks(1)) == 31
         assert len(data.cut_blocks(10**9)) == 2

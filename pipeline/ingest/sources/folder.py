@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.errors import InputError
-from pipeline.ingest.source_file import Incoming
+from pipeline.ingest.source_file import SourceFile
 from pipeline.tables.drops import Drop, Reason, Rejection
 from pipeline.tables.item_names import escape_name, name_file
 
@@ -18,7 +18,7 @@ MAX_FILE_BYTES = 1 << 30
 """Files are read as a whole, here and in every stage after."""
 
 
-def list_folder(root: Path, ignore: Collection[str]) -> tuple[list[Incoming], list[Drop]]:
+def list_folder(root: Path, ignore: Collection[str]) -> tuple[list[SourceFile], list[Drop]]:
     """All files below `root`, and what is none: links that lead out or nowhere, FIFOs, sockets, devices.
 
     A link to a file below `root` counts as a file; links to folders are not followed, they may lead round in circles.
@@ -29,7 +29,7 @@ def list_folder(root: Path, ignore: Collection[str]) -> tuple[list[Incoming], li
     if not root.is_dir():
         raise InputError(f"{root} is not a folder: make it, or set ingest.root to the folder with your files")
     root = root.resolve()
-    files: list[Incoming] = []
+    files: list[SourceFile] = []
     drops: list[Drop] = []
     for entry in _walk(root, frozenset(ignore), drops):
         path = Path(entry.path)
@@ -38,7 +38,7 @@ def list_folder(root: Path, ignore: Collection[str]) -> tuple[list[Incoming], li
         if isinstance(target, Rejection):
             drops.append(target.drop(name_file(SOURCE, file)))
         else:
-            files.append(Incoming(SOURCE, file, partial(read_file, str(target))))  # a Path takes four times as much
+            files.append(SourceFile(SOURCE, file, partial(read_file, str(target))))  # a Path takes four times as much
     return files, drops
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.lineage.diff.sample_items import Places, Prints, find_in, join_ids, pack_ids, print_names, read_parts
 from pipeline.lineage.settings import find_setting
-from pipeline.lineage.stage_tables import Ledgers
+from pipeline.lineage.stage_tables import StageTables
 from pipeline.lineage.why.explain import explain_limit
 from pipeline.tables.contracts import MODALITIES
 from pipeline.tables.drops import Reason
@@ -30,7 +30,7 @@ DROP_COLUMNS = ("key", "unit", "reason", "detail", "limit")
 
 
 @dataclass(frozen=True, order=True)
-class Cause:
+class LossCause:
     """Where an item was lost, and why: a reason of the ledger, or `not_there`, `in_another_sample`, `unknown`.
 
     `modality` is the item's; None where it is the sample itself. `setting` is the key of `params.yaml` that decided,
@@ -61,10 +61,10 @@ class Cause:
 
 
 ORDER = {stage: rank for rank, stage in enumerate((*STAGES, "extract"))}
-NOTHING = Cause("align", UNKNOWN)
+NOTHING = LossCause("align", UNKNOWN)
 
 
-def find_causes(keys: NDArray[np.bytes_], having: Ledgers, lacking: Ledgers) -> "Causes":
+def find_causes(keys: NDArray[np.bytes_], having: StageTables, lacking: StageTables) -> "Causes":
     """Why `lacking` has not the samples `keys`, sorted, which `having` has.
 
     Raises:
@@ -96,7 +96,7 @@ class Causes:
         self._ranks = np.array([NOTHING.rank], np.int32)
         self._places = {NOTHING: 0}
 
-    def note(self, places: Places, cause: Cause) -> None:
+    def note(self, places: Places, cause: LossCause) -> None:
         """Note a cause for the things at these places, where it comes before what was noted."""
         if cause not in self._places:
             self._places[cause] = len(self.known)
@@ -106,12 +106,12 @@ class Causes:
         self.numbers[places[later]] = self._places[cause]
 
     def note_drops(
-        self, ledgers: Ledgers, stage: str, prints: Prints, modalities: NDArray[np.int8] | None = None
+        self, ledgers: StageTables, stage: str, prints: Prints, modalities: NDArray[np.int8] | None = None
     ) -> None:
         """Note what a stage's ledger says of the things with these prints, items if they have `modalities`."""
         order = np.argsort(prints, kind="stable")
         ordered = prints[order]
-        found: dict[Cause, list[int]] = defaultdict(list)
+        found: dict[LossCause, list[int]] = defaultdict(list)
         for printed, row in _read_drops(ledgers, stage, np.unique(prints)):
             start, end = np.searchsorted(ordered, printed), np.searchsorted(ordered, printed, "right")
             for thing in order[start:end].tolist():
@@ -122,7 +122,7 @@ class Causes:
 
 
 @dataclass(frozen=True)
-class Items:
+class ItemArrays:
     """Items by id (sorted), with the number of their modality and the prints of their names, files and URLs (0 for
     none)."""
 
@@ -133,9 +133,9 @@ class Items:
     urls: Prints
 
 
-def _read_items(ledgers: Ledgers, ids: NDArray[np.bytes_]) -> Items:
+def _read_items(ledgers: StageTables, ids: NDArray[np.bytes_]) -> ItemArrays:
     """These items, as ingest knows them."""
-    items = Items(ids, np.zeros(len(ids), np.int8), *(np.zeros(len(ids), np.uint64) for _ in range(3)))
+    items = ItemArrays(ids, np.zeros(len(ids), np.int8), *(np.zeros(len(ids), np.uint64) for _ in range(3)))
     for batch in ledgers.read("ingest", ["id", "modality", "source", "file", "part", "url"]):
         places, rows = find_in(ids, pack_hex(batch, "id"))
         found = batch.take(rows).to_pylist()
@@ -146,7 +146,7 @@ def _read_items(ledgers: Ledgers, ids: NDArray[np.bytes_]) -> Items:
     return items
 
 
-def _find_fates(items: Items, lacking: Ledgers) -> Causes:
+def _find_fates(items: ItemArrays, lacking: StageTables) -> Causes:
     """What became of each of the items on the side that lacks their samples."""
     fates = Causes(len(items.ids))
     for stage, prints in (("crawl", items.urls), ("ingest", items.urls), ("ingest", items.files)):
@@ -157,15 +157,15 @@ def _find_fates(items: Items, lacking: Ledgers) -> Causes:
     if gone.any():
         gone &= ~_find_there(items, lacking)
     for number, name in enumerate(MODALITIES):
-        fates.note(np.flatnonzero(gone & (items.modalities == number)), Cause("input", NOT_THERE, name))
+        fates.note(np.flatnonzero(gone & (items.modalities == number)), LossCause("input", NOT_THERE, name))
     for batch in lacking.read("align", MODALITIES):
         for name in MODALITIES:
             places, _ = find_in(items.ids, pack_ids(read_strings(batch, name)))
-            fates.note(places, Cause("align", IN_ANOTHER, name))
+            fates.note(places, LossCause("align", IN_ANOTHER, name))
     return fates
 
 
-def _find_there(items: Items, lacking: Ledgers) -> NDArray[np.bool_]:
+def _find_there(items: ItemArrays, lacking: StageTables) -> NDArray[np.bool_]:
     """Which of the items the other side's ingest has by their names, whatever their bytes are there."""
     there = np.full(len(items.ids), "ingest" not in lacking.stages)
     order = np.argsort(items.names, kind="stable")
@@ -175,7 +175,7 @@ def _find_there(items: Items, lacking: Ledgers) -> NDArray[np.bool_]:
     return there
 
 
-def _read_drops(ledgers: Ledgers, stage: str, prints: Prints) -> Iterator[tuple[np.uint64, Row]]:
+def _read_drops(ledgers: StageTables, stage: str, prints: Prints) -> Iterator[tuple[np.uint64, Row]]:
     """The rows of a stage's ledger whose keys have one of these prints (sorted, none twice), with the print."""
     for batch in ledgers.read_dropped(stage, DROP_COLUMNS):
         places, rows = find_in(prints, print_names(read_strings(batch, "key")))
@@ -184,7 +184,7 @@ def _read_drops(ledgers: Ledgers, stage: str, prints: Prints) -> Iterator[tuple[
                 yield prints[place], row
 
 
-def _make_cause(row: Row, stage: str, modality: str | None) -> Cause:
+def _make_cause(row: Row, stage: str, modality: str | None) -> LossCause:
     """The cause in a row of a ledger. Limits that no setting gives are the item's own, and tell no causes apart."""
     setting = find_setting(stage, row["reason"], row["detail"], modality)
-    return Cause(stage, row["reason"], modality, setting, row["limit"] if setting else "")
+    return LossCause(stage, row["reason"], modality, setting, row["limit"] if setting else "")

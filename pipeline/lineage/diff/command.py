@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.lineage.diff.differences import Differ, Difference, Group
+from pipeline.lineage.diff.differences import DatasetDiffer, Difference, SampleGroup
 from pipeline.lineage.diff.sides import open_side
 from pipeline.lineage.verb import run_verb, write_json, write_lines
 from shardwright.cli.main import OK, PROBLEMS
@@ -31,7 +31,7 @@ def tell_difference(found: Difference) -> Iterator[str]:
     yield from tell_group("in another split", found.moved)
 
 
-def tell_group(name: str, group: Group) -> Iterator[str]:
+def tell_group(name: str, group: SampleGroup) -> Iterator[str]:
     """Causes and samples of one kind of difference; nothing where there is none."""
     if not group.count:
         return
@@ -56,7 +56,7 @@ def run(words: Sequence[str]) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     most = None if options.all else MOST
-    found = Differ(open_side(options.old), open_side(options.new), most).compare()
+    found = DatasetDiffer(open_side(options.old), open_side(options.new), most).compare()
     if options.json:
         write_json(found)
     else:

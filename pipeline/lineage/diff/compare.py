@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lineage.diff.sides import Numbers, Samples, Side
+from pipeline.lineage.diff.sides import DatasetSide, Numbers, SampleArrays
 from shardwright.format.field import Field
 from shardwright.format.layout import META
 
@@ -59,7 +59,7 @@ class Comparison:
         return changed
 
 
-def compare_samples(old: Side, new: Side) -> Comparison:
+def compare_samples(old: DatasetSide, new: DatasetSide) -> Comparison:
     """Compare by keys and checksums; no shard is read."""
     left, right = find_common(old.samples.keys, new.samples.keys)
     before, after = old.samples, new.samples
@@ -97,7 +97,7 @@ def _renumber(old: Sequence[str], new: Sequence[str]) -> Numbers:
     return np.array([numbers.get(name, -1) for name in old], np.int32)
 
 
-def _compare_members(old: Side, new: Side, left: Numbers, right: Numbers) -> dict[str, Mask]:
+def _compare_members(old: DatasetSide, new: DatasetSide, left: Numbers, right: Numbers) -> dict[str, Mask]:
     places = list(old.manifest.fields), list(new.manifest.fields)
     changed = {}
     for name, field in old.manifest.fields.items():
@@ -114,7 +114,7 @@ def _describe(field: Field) -> tuple[str, tuple[int, ...]]:
     return field.dtype, field.shape
 
 
-def _compare_metas(old: Samples, new: Samples, left: Numbers, right: Numbers) -> Mask:
+def _compare_metas(old: SampleArrays, new: SampleArrays, left: Numbers, right: Numbers) -> Mask:
     """Metas are padded to the longest of their shard: the shorter padding is made up for before they are compared."""
     before, after = old.crc32s[left, -1].copy(), new.crc32s[right, -1].copy()
     lack = new.metas[right] - old.metas[left]

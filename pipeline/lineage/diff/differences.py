@@ -10,8 +10,8 @@ from pipeline.lineage.diff.causes import Causes, find_causes
 from pipeline.lineage.diff.compare import Comparison, Mask, compare_samples
 from pipeline.lineage.diff.recipe_changes import Change, find_changes
 from pipeline.lineage.diff.sample_items import read_contents, read_groups, read_parts
-from pipeline.lineage.diff.sides import Numbers, Side
-from pipeline.lineage.stage_tables import Ledgers
+from pipeline.lineage.diff.sides import DatasetSide, Numbers
+from pipeline.lineage.stage_tables import StageTables
 from shardwright.format.index import decode_key
 from shardwright.format.layout import META
 
@@ -25,7 +25,7 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Told:
+class SampleReport:
     """A sample: its key, its split and shard (the new ones, where it has them), and what there is to say of it."""
 
     key: str
@@ -34,12 +34,12 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Group:
+class SampleGroup:
     """Samples of which one thing is true: how many, the causes, and the first of them by key."""
 
     count: int
     causes: Sequence[Counted]
-    samples: Sequence[Told]
+    samples: Sequence[SampleReport]
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,10 @@ class Difference:
     equal: bool
     samples: tuple[int, int, int]
     making: Sequence[Change]
-    went: Group
-    came: Group
-    changed: Group
-    moved: Group
+    went: SampleGroup
+    came: SampleGroup
+    changed: SampleGroup
+    moved: SampleGroup
     dealt: int
 
 
@@ -79,11 +79,11 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Differ:
+class DatasetDiffer:
     """Compares two sides; tells `most` samples of each group, or all where it is None."""
 
-    old: Side
-    new: Side
+    old: DatasetSide
+    new: DatasetSide
     most: int | None
 
     def compare(self) -> Difference:
@@ -107,16 +107,16 @@ class Differ:
             dealt=int(np.count_nonzero(found.shard)),
         )
 
-    def _explain_lost(self, rows: Numbers, having: Side, lacking: Side) -> Group:
+    def _explain_lost(self, rows: Numbers, having: DatasetSide, lacking: DatasetSide) -> SampleGroup:
         """Samples of one side alone, with what the other side's ledgers say."""
         causes = Causes(len(rows))
         if len(rows) and having.data and lacking.data:
-            causes = find_causes(having.samples.keys[rows], Ledgers(having.data), Ledgers(lacking.data))
+            causes = find_causes(having.samples.keys[rows], StageTables(having.data), StageTables(lacking.data))
         counts = np.bincount(causes.numbers, minlength=len(causes.known)).tolist()
         counted = [Counted(n, str(cause)) for n, cause in zip(counts, causes.known, strict=True) if n]
         return self._make_group(rows, having, counted, lambda at: str(causes.known[causes.numbers[at]]))
 
-    def _explain_changed(self, found: Comparison, making: Sequence[Change]) -> Group:
+    def _explain_changed(self, found: Comparison, making: Sequence[Change]) -> SampleGroup:
         changed = np.flatnonzero(found.any_changed)
         masks = {name: mask[changed] for name, mask in found.changed.items()}
         inputs = self._find_inputs(found, changed)
@@ -136,7 +136,7 @@ class Differ:
         if not len(changed) or not (self.old.data and self.new.data):
             return Inputs({}, np.zeros(len(changed), bool))
         keys = self.new.samples.keys[found.new[changed]]
-        old, new = Ledgers(self.old.data), Ledgers(self.new.data)
+        old, new = StageTables(self.old.data), StageTables(self.new.data)
         before, after = read_parts(old, keys), read_parts(new, keys)
         others = np.any([before[name] != after[name] for name in before], axis=0)
         contents = read_contents(old, before), read_contents(new, after)
@@ -151,14 +151,14 @@ class Differ:
         blamed = [str(change) for change in making if change.kind in ("code", "library", "python")]
         return causes or blamed or ["no cause is known"]
 
-    def _explain_moved(self, found: Comparison) -> Group:
+    def _explain_moved(self, found: Comparison) -> SampleGroup:
         moved = np.flatnonzero(found.split)
         before, after = self.old.samples, self.new.samples
         same = np.zeros(len(moved), bool)
         known = self.old.data is not None and self.new.data is not None and len(moved) > 0
         if known and self.old.data and self.new.data:
             keys = after.keys[found.new[moved]]
-            same = read_groups(Ledgers(self.old.data), keys) == read_groups(Ledgers(self.new.data), keys)
+            same = read_groups(StageTables(self.old.data), keys) == read_groups(StageTables(self.new.data), keys)
         dealt = "its group is dealt otherwise (align.split, align.shares, align.salt)"
         words = [dealt if each else "it is in another group" if known else "no ledger tells why" for each in same]
         counted = [Counted(words.count(what), what) for what in dict.fromkeys(words)]
@@ -170,14 +170,14 @@ class Differ:
         return self._make_group(found.new[moved], self.new, counted, tell)
 
     def _make_group(
-        self, rows: NDArray[np.integer], side: Side, causes: Sequence[Counted], tell: Callable[[int], str]
-    ) -> Group:
+        self, rows: NDArray[np.integer], side: DatasetSide, causes: Sequence[Counted], tell: Callable[[int], str]
+    ) -> SampleGroup:
         samples = side.samples
         told = [
-            Told(decode_key(bytes(samples.keys[row])), samples.shard_names[samples.shards[row]], tell(at))
+            SampleReport(decode_key(bytes(samples.keys[row])), samples.shard_names[samples.shards[row]], tell(at))
             for at, row in enumerate(rows[: self.most].tolist())
         ]
-        return Group(len(rows), sorted(causes, key=lambda cause: (-cause.count, cause.what)), told)
+        return SampleGroup(len(rows), sorted(causes, key=lambda cause: (-cause.count, cause.what)), told)
 
 
 def explain_meta(mask: Mask, moved: Mask, other: Mask) -> list[str]:
@@ -193,7 +193,7 @@ def explain_meta(mask: Mask, moved: Mask, other: Mask) -> list[str]:
     return [f"{what} in {np.count_nonzero(which):,}" for what, which in counts.items() if which.any()]
 
 
-def find_modality(field: str, side: Side) -> str | None:
+def find_modality(field: str, side: DatasetSide) -> str | None:
     """The modality that gives a field, by the manifest; None for labels, metas and what it does not tell."""
     known = (side.manifest.extract or {}).get("modalities")
     named = known.items() if isinstance(known, Mapping) else ()

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.lineage.diff.sides import Side
+from pipeline.lineage.diff.sides import DatasetSide
 from shardwright.format.canonical_json import encode_canonical
 from shardwright.format.manifest import Manifest
 
@@ -32,7 +32,7 @@ class Change:
         return f"{'field ' if self.kind == 'field' else ''}{self.name}: {self.old} -> {self.new}"
 
 
-def find_changes(old: Side, new: Side) -> list[Change]:
+def find_changes(old: DatasetSide, new: DatasetSide) -> list[Change]:
     """All that is other about how the shards were made, in a fixed order."""
     return [
         *_compare("param", _list_params(old), _list_params(new)),
@@ -66,7 +66,7 @@ def _compare(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Itera
             yield Change(kind, name, before, after)
 
 
-def _list_params(side: Side) -> dict[str, str]:
+def _list_params(side: DatasetSide) -> dict[str, str]:
     """The block `extract` by full keys: as recorded, else as far as the manifest tells."""
     known = side.record.get("params") if side.record else (side.manifest.extract or {}).get("params")
     return dict(_flatten("extract", known)) if isinstance(known, Mapping) else {}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lineage.stage_tables import Ledgers
+from pipeline.lineage.stage_tables import StageTables
 from pipeline.tables.contracts import MODALITIES
 from pipeline.tables.row_files import pack_hex, read_strings
 
@@ -34,7 +34,7 @@ def print_names(names: Iterable[str]) -> Prints:
     return np.frombuffer(digests, np.uint64)
 
 
-def read_parts(ledgers: Ledgers, keys: NDArray[np.bytes_]) -> dict[str, Hashes]:
+def read_parts(ledgers: StageTables, keys: NDArray[np.bytes_]) -> dict[str, Hashes]:
     """By modality the ids of the items of the samples `keys`, which are sorted.
 
     Raises:
@@ -48,7 +48,7 @@ def read_parts(ledgers: Ledgers, keys: NDArray[np.bytes_]) -> dict[str, Hashes]:
     return parts
 
 
-def read_groups(ledgers: Ledgers, keys: NDArray[np.bytes_]) -> Prints:
+def read_groups(ledgers: StageTables, keys: NDArray[np.bytes_]) -> Prints:
     """The prints of the groups of the samples `keys`, which are sorted; 0 where there is no such sample.
 
     Raises:
@@ -61,7 +61,7 @@ def read_groups(ledgers: Ledgers, keys: NDArray[np.bytes_]) -> Prints:
     return groups
 
 
-def read_contents(ledgers: Ledgers, parts: Mapping[str, Hashes]) -> dict[str, Hashes]:
+def read_contents(ledgers: StageTables, parts: Mapping[str, Hashes]) -> dict[str, Hashes]:
     """By modality the sha256 of the cleaned bytes of these items, given by their ids; empty where there is none.
 
     Raises:

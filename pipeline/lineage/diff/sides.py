@@ -20,7 +20,7 @@ RECORD = "extract_record.json"
 
 
 @dataclass(frozen=True)
-class Side:
+class DatasetSide:
     """One of two datasets.
 
     Attributes:
@@ -33,11 +33,11 @@ class Side:
     data: Path | None
     manifest: Manifest
     record: Mapping[str, Any] | None
-    samples: "Samples"
+    samples: "SampleArrays"
 
 
 @dataclass(frozen=True)
-class Samples:
+class SampleArrays:
     """All samples of a dataset, in the order of their keys.
 
     Attributes:
@@ -60,7 +60,7 @@ class Samples:
         return len(self.keys)
 
 
-def open_side(path: Path) -> Side:
+def open_side(path: Path) -> DatasetSide:
     """The dataset in a data folder, in its folder of shards, or in any folder with a `dataset.json`.
 
     Raises:
@@ -79,10 +79,10 @@ def open_side(path: Path) -> Side:
     known = decode_json(record.read_bytes()) if record.is_file() else None
     # A record of another run says nothing of these shards.
     mine = known if isinstance(known, dict) and known.get("dataset") == manifest.hash else None
-    return Side(data, manifest, mine, _read_samples(root, manifest))
+    return DatasetSide(data, manifest, mine, _read_samples(root, manifest))
 
 
-def _read_samples(root: Path, manifest: Manifest) -> Samples:
+def _read_samples(root: Path, manifest: Manifest) -> SampleArrays:
     names = tuple(f"{name}/{shard.name}" for name, split in manifest.splits.items() for shard in split.shards)
     counts = [shard.samples for split in manifest.splits.values() for shard in split.shards]
     metas = [shard.meta_bytes for split in manifest.splits.values() for shard in split.shards]
@@ -98,7 +98,7 @@ def _read_samples(root: Path, manifest: Manifest) -> Samples:
         )
     splits = np.repeat(np.arange(len(indexes)), [len(index) for index in indexes])
     empty = np.empty((0, len(manifest.fields) + 1), np.uint32)
-    return Samples(
+    return SampleArrays(
         keys=keys,
         splits=splits[order].astype(np.int32),
         shards=np.repeat(np.arange(len(names)), counts)[order].astype(np.int32),

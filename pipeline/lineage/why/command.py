@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.params import read_params
-from pipeline.lineage.stage_tables import Ledgers
+from pipeline.lineage.stage_tables import StageTables
 from pipeline.lineage.verb import run_verb, write_json, write_lines
 from pipeline.lineage.why.explain import explain_answer
 from pipeline.lineage.why.query import read_query
@@ -25,7 +25,7 @@ def run(words: Sequence[str]) -> int:
 
 
 def _answer(options: argparse.Namespace) -> int:
-    tracer = open_tracer(Ledgers(options.data), options.most)
+    tracer = open_tracer(StageTables(options.data), options.most)
     answer = tracer.answer(read_query(options.thing, options.root or _find_root()))
     if options.json:
         write_json(answer)

@@ -2,7 +2,18 @@
 
 from collections.abc import Iterator
 
-from pipeline.lineage.facts import Answer, Cleaned, Dropped, File, Item, Part, Place, Response, Sample, Several
+from pipeline.lineage.facts import (
+    CleanFacts,
+    DropFacts,
+    FileFacts,
+    ItemFacts,
+    NameList,
+    PartFacts,
+    ResponseFacts,
+    SampleFacts,
+    SampleLocation,
+    WhyAnswer,
+)
 from pipeline.lineage.stage_tables import PLACES
 from pipeline.tables.contracts import SHARDS_FOLDER
 
@@ -10,7 +21,7 @@ MAX_SHOWN = 200
 """Characters of a name or value that are shown; a file's name may have thousands."""
 
 
-def explain_answer(answer: Answer) -> Iterator[str]:
+def explain_answer(answer: WhyAnswer) -> Iterator[str]:
     """The lines."""
     if answer.matches.count:
         yield f"{answer.matches.count} things are called so, ask for one of them:"
@@ -26,7 +37,7 @@ def explain_answer(answer: Answer) -> Iterator[str]:
     if not answer.found:
         yield f"nothing is called {shorten(answer.query)!r}"
         yield from (f"  did you mean {shorten(name)}" for name in answer.near)
-    if answer.dataset and any(isinstance(sample.extract, Place) for sample in answer.samples):
+    if answer.dataset and any(isinstance(sample.extract, SampleLocation) for sample in answer.samples):
         yield f"dataset {answer.dataset}"
     for stage, (folder, _) in PLACES.items():
         if stage not in answer.stages:
@@ -35,7 +46,7 @@ def explain_answer(answer: Answer) -> Iterator[str]:
         yield f"{SHARDS_FOLDER} has no dataset: `dvc repro extract` makes it"
 
 
-def explain_file(file: File) -> Iterator[str]:
+def explain_file(file: FileFacts) -> Iterator[str]:
     """A file, or a URL that gave none, with its items."""
     response = file.response
     yield shorten(response.url if response else file.name or "")
@@ -53,7 +64,7 @@ def explain_file(file: File) -> Iterator[str]:
         yield f"  and {left:,} more items"
 
 
-def explain_response(response: Response) -> Iterator[str]:
+def explain_response(response: ResponseFacts) -> Iterator[str]:
     """What the crawl met at a URL."""
     status = "" if response.status is None else f", status {response.status}"
     verdict = explain_dropped(response.dropped) if response.dropped else "kept"
@@ -65,7 +76,7 @@ def explain_response(response: Response) -> Iterator[str]:
         yield f"  crawl    found on {shorten(response.page or '')}"
 
 
-def explain_item(item: Item) -> Iterator[str]:
+def explain_item(item: ItemFacts) -> Iterator[str]:
     """An item, from ingest to align."""
     yield f"  item     {shorten(item.name)}"
     yield f"    id     {shorten(item.id)}"
@@ -76,7 +87,7 @@ def explain_item(item: Item) -> Iterator[str]:
     ]
     yield f"    ingest {', '.join(filter(None, said))}"
     yield f"    sha256 {shorten(item.sha256)}"
-    if isinstance(item.clean, Dropped):
+    if isinstance(item.clean, DropFacts):
         yield f"    clean  {explain_dropped(item.clean)}"
     elif item.clean is not None:
         yield from explain_cleaned(item.clean)
@@ -88,7 +99,7 @@ def explain_item(item: Item) -> Iterator[str]:
         yield f"    align  in sample {item.sample}"
 
 
-def explain_cleaned(cleaned: Cleaned) -> Iterator[str]:
+def explain_cleaned(cleaned: CleanFacts) -> Iterator[str]:
     """What clean found of an item that it kept."""
     facts = ", ".join(f"{name} {value}" for name, value in cleaned.facts.items())
     yield f"    clean  kept, {'rewritten' if cleaned.rewritten else 'as it came'}{f'; {facts}' if facts else ''}"
@@ -101,7 +112,7 @@ def explain_cleaned(cleaned: Cleaned) -> Iterator[str]:
             yield f"    clean  {words} {explain_several(others)}"
 
 
-def explain_sample(sample: Sample) -> Iterator[str]:
+def explain_sample(sample: SampleFacts) -> Iterator[str]:
     """A sample, with where it is."""
     yield f"sample {sample.key}"
     if sample.split:
@@ -111,7 +122,7 @@ def explain_sample(sample: Sample) -> Iterator[str]:
         yield f"  {name:<8} {shorten(part.item)}{explain_span(part)}"
         if part.url:
             yield f"  {'':<8} {shorten(part.url)}"
-    if isinstance(sample.extract, Dropped):
+    if isinstance(sample.extract, DropFacts):
         yield f"  extract  {explain_dropped(sample.extract)}"
     elif sample.extract is None:
         yield "  extract  nothing: the shards were made before it, or are not there; run `dvc repro extract`"
@@ -119,26 +130,26 @@ def explain_sample(sample: Sample) -> Iterator[str]:
         yield from explain_place(sample.extract)
 
 
-def explain_span(part: Part) -> str:
+def explain_span(part: PartFacts) -> str:
     """`, 1.5 to 3 s`; nothing for a whole."""
     if part.start is None and part.end is None:
         return ""
     return f", {part.start or 0:g} s to {'the end' if part.end is None else f'{part.end:g} s'}"
 
 
-def explain_place(place: Place) -> Iterator[str]:
+def explain_place(place: SampleLocation) -> Iterator[str]:
     """The shard and the members."""
     yield f"  extract  {SHARDS_FOLDER}/{place.split}/{place.shard}, sample {place.number + 1:,} of {place.samples:,}"
     for member in place.members:
         yield f"    {member.name} at byte {member.offset:,}, {member.size:,} bytes"
 
 
-def explain_dropped(dropped: Dropped) -> str:
+def explain_dropped(dropped: DropFacts) -> str:
     """`dropped: too_small, pixels of the shorter side: 8 × 8 (clean.image.min_side: 16)`."""
     return f"dropped: {explain_verdict(dropped)}"
 
 
-def explain_verdict(dropped: Dropped) -> str:
+def explain_verdict(dropped: DropFacts) -> str:
     """The reason, the detail, the value, and the setting or limit that decided."""
     detail = f", {shorten(dropped.detail)}" if dropped.detail else ""
     value = f": {shorten(dropped.value)}" if dropped.value else ""
@@ -152,7 +163,7 @@ def explain_limit(setting: str | None, limit: str) -> str:
     return f" (limit {shorten(limit)})" if limit else ""
 
 
-def explain_several(several: Several) -> str:
+def explain_several(several: NameList) -> str:
     """`a, b and 3 more`."""
     left = several.count - len(several.names)
     return ", ".join(map(shorten, several.names)) + (f" and {left:,} more" if left else "")

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.lineage.scan import Look, match_any, match_part
-from pipeline.lineage.stage_tables import Ledgers
+from pipeline.lineage.scan import RowFilter, match_any, match_part
+from pipeline.lineage.stage_tables import StageTables
 from pipeline.lineage.why.query import Query
 from pipeline.tables.item_names import name_file, name_url
 from pipeline.tables.parquet import Row
@@ -77,7 +77,7 @@ def cut_pieces(name: str) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Root:
+class QueryMatch:
     """One thing that a query means.
 
     Attributes:
@@ -98,34 +98,34 @@ class Root:
         return self.key or self.item or (name_file(*self.file) if self.file else self.url or "")
 
 
-def find_roots(ledgers: Ledgers, query: Query) -> list[Root]:
+def find_roots(ledgers: StageTables, query: Query) -> list[QueryMatch]:
     """All that the query means. A URL that others only lead to is meant where nothing else is.
 
     Raises:
         InputError: a table is missing from its folder, or damaged.
     """
     samples = ledgers.find("align", match_any({"key": [query.text]}))
-    roots = [Root(key=row["key"]) for row in samples.rows]
+    roots = [QueryMatch(key=row["key"]) for row in samples.rows]
     roots += [*_find_items(ledgers, query), *_find_crawled(ledgers, query, "url"), *_find_dropped(ledgers, query)]
     return _join(roots or list(_find_crawled(ledgers, query, "final_url")))
 
 
-def _find_items(ledgers: Ledgers, query: Query) -> Iterator[Root]:
+def _find_items(ledgers: StageTables, query: Query) -> Iterator[QueryMatch]:
     look = match_any({"id": [query.text], "url": query.urls, "file": query.files})
     for row in ledgers.find("ingest", look).rows:
         file = row["source"], row["file"]
         if row["id"] == query.text or (row["part"] and query.fits(*file, row["part"])):
-            yield Root(file, row["url"], item=row["id"])
+            yield QueryMatch(file, row["url"], item=row["id"])
         elif row["url"] in query.urls or query.fits(*file):
-            yield Root(file, row["url"])
+            yield QueryMatch(file, row["url"])
 
 
-def _find_crawled(ledgers: Ledgers, query: Query, column: str) -> Iterator[Root]:
+def _find_crawled(ledgers: StageTables, query: Query, column: str) -> Iterator[QueryMatch]:
     for row in ledgers.find("crawl", match_any({column: query.urls})).rows:
-        yield Root(None if row["reason"] else name_url(row["url"]), row["url"])
+        yield QueryMatch(None if row["reason"] else name_url(row["url"]), row["url"])
 
 
-def _find_dropped(ledgers: Ledgers, query: Query) -> Iterator[Root]:
+def _find_dropped(ledgers: StageTables, query: Query) -> Iterator[QueryMatch]:
     """Files that gave no item, rows of lists, and what only a later stage's ledger names since the others are gone."""
     for row in ledgers.find_dropped("ingest", match_any({"key": {*query.names, *query.urls}})).rows:
         yield _place_file(ledgers, row["key"])
@@ -133,22 +133,22 @@ def _find_dropped(ledgers: Ledgers, query: Query) -> Iterator[Root]:
         yield _place_file(ledgers, row["key"])
     for row in ledgers.find_dropped("crawl", match_any({"key": [query.text]})).rows:
         if not ledgers.find("crawl", match_any({"url": [row["key"]]})).count:
-            yield Root(key=row["key"])
+            yield QueryMatch(key=row["key"])
     for row in ledgers.find_dropped("extract", match_any({"key": [query.text]})).rows:
-        yield Root(key=row["key"])
+        yield QueryMatch(key=row["key"])
 
 
-def _place_file(ledgers: Ledgers, key: str) -> Root:
+def _place_file(ledgers: StageTables, key: str) -> QueryMatch:
     """The file of a key of ingest's ledger: its name, or the URL of a response that has the name of another's."""
     if "://" in key:
-        return Root(None, key)
+        return QueryMatch(None, key)
     for row in _find_urls(ledgers, key):
-        return Root(name_url(row["url"]), row["url"])
+        return QueryMatch(name_url(row["url"]), row["url"])
     source, _, file = key.partition(":")
-    return Root((source, file))
+    return QueryMatch((source, file))
 
 
-def _find_urls(ledgers: Ledgers, key: str) -> Iterator[Row]:
+def _find_urls(ledgers: StageTables, key: str) -> Iterator[Row]:
     """The crawl's rows whose file has this name in the ledger."""
     # Escapes are undone in a file's name, so only letters and digits are sure to stand in the URL as well.
     piece = max(re.findall("[A-Za-z0-9]+", key.rpartition("/")[2]) or [""], key=len)
@@ -163,14 +163,14 @@ def _find_urls(ledgers: Ledgers, key: str) -> Iterator[Row]:
             found[number] = rows[number]["reason"] is None and name_file(*name_url(rows[number]["url"])) == key
         return pa.array(found)
 
-    yield from ledgers.find("crawl", Look(("url", "reason"), mask)).rows
+    yield from ledgers.find("crawl", RowFilter(("url", "reason"), mask)).rows
 
 
-def _join(roots: list[Root]) -> list[Root]:
+def _join(roots: list[QueryMatch]) -> list[QueryMatch]:
     """Each thing once: a file that was found by an item and as a whole is meant as a whole; a URL whose file another
     URL gave has none."""
     without = {root.url for root in roots if root.file is None and root.url is not None}
-    joined: dict[object, Root] = {}
+    joined: dict[object, QueryMatch] = {}
     for root in roots:
         if root.file is not None and root.url in without:
             continue

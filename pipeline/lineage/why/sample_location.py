@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.lineage.facts import Member, Place
+from pipeline.lineage.facts import MemberLocation, SampleLocation
 from shardwright.format.index import Index, read_index
 from shardwright.format.layout import plan_layout
 from shardwright.format.manifest import MANIFEST_NAME, Manifest, Split, read_manifest
-from shardwright.storage.sample_offsets import find_places
+from shardwright.storage.sample_offsets import plan_offsets
 
 
 def read_dataset(root: Path) -> Manifest | None:
@@ -20,7 +20,7 @@ def read_dataset(root: Path) -> Manifest | None:
     return read_manifest(root) if (root / MANIFEST_NAME).is_file() else None
 
 
-def find_place(root: Path, manifest: Manifest, key: str) -> Place | None:
+def find_place(root: Path, manifest: Manifest, key: str) -> SampleLocation | None:
     """Where the sample `key` is, or None if the dataset has none.
 
     Raises:
@@ -34,17 +34,19 @@ def find_place(root: Path, manifest: Manifest, key: str) -> Place | None:
     return None
 
 
-def _locate(manifest: Manifest, name: str, split: Split, index: Index, row: int) -> Place:
+def _locate(manifest: Manifest, name: str, split: Split, index: Index, row: int) -> SampleLocation:
     """The place of the sample of this row of the split's index."""
     counts = [shard.samples for shard in split.shards]
     ends = np.cumsum(counts)
     shard = split.shards[at := int(np.searchsorted(ends, row, "right"))]
     number = row - int(ends[at] - counts[at])
-    places = find_places(manifest.fields, split.shards, np.zeros(len(counts), np.int64), index)
+    places = plan_offsets(manifest.fields, split.shards, np.zeros(len(counts), np.int64), index)
     starts, offsets, sizes = places.locate(np.array([row]))
     layout, start = plan_layout(manifest.fields, shard.meta_bytes), int(starts[0])
     located = ((int(np.ravel(at)[0]), int(np.ravel(size)[0])) for at, size in zip(offsets, sizes, strict=True))
     *fields, (meta_at, _) = located
     found = [*fields, (meta_at, shard.meta_bytes)]
-    members = [Member(suffix, start + at, size) for suffix, (at, size) in zip(layout.suffixes, found, strict=True)]
-    return Place(name, shard.name, number, shard.samples, members)
+    members = [
+        MemberLocation(suffix, start + at, size) for suffix, (at, size) in zip(layout.suffixes, found, strict=True)
+    ]
+    return SampleLocation(name, shard.name, number, shard.samples, members)

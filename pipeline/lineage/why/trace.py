@@ -4,10 +4,22 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from pipeline.lineage.facts import Answer, Cleaned, Dropped, File, Item, Part, Partner, Place, Response, Sample, Several
-from pipeline.lineage.scan import Hits, match_all, match_any
-from pipeline.lineage.stage_tables import Ledgers, make_dropped
-from pipeline.lineage.why.match import NearNames, Root, find_roots
+from pipeline.lineage.facts import (
+    CleanFacts,
+    DropFacts,
+    FileFacts,
+    ItemFacts,
+    LostPartner,
+    NameList,
+    PartFacts,
+    ResponseFacts,
+    SampleFacts,
+    SampleLocation,
+    WhyAnswer,
+)
+from pipeline.lineage.scan import ScanResult, match_all, match_any
+from pipeline.lineage.stage_tables import StageTables, make_dropped
+from pipeline.lineage.why.match import NearNames, QueryMatch, find_roots
 from pipeline.lineage.why.query import Query
 from pipeline.lineage.why.sample_location import find_place, read_dataset
 from pipeline.tables.contracts import CLEANED, ITEMS, MODALITIES
@@ -17,7 +29,7 @@ from pipeline.tables.parquet import Row
 from shardwright.format.manifest import Manifest
 
 
-def find_lost_partners(ledgers: Ledgers, row: Row, align: Dropped | None) -> list[Partner]:
+def find_lost_partners(ledgers: StageTables, row: Row, align: DropFacts | None) -> list[LostPartner]:
     """What of the ingested item's page, or of its sample in the user's table, was dropped before align saw it.
 
     Nothing where align did not miss a partner; and where a pattern says what belongs together, only align knows.
@@ -28,7 +40,7 @@ def find_lost_partners(ledgers: Ledgers, row: Row, align: Dropped | None) -> lis
     return sorted(found, key=lambda partner: partner.name)
 
 
-def _find_responses(ledgers: Ledgers, row: Row) -> Iterator[Partner]:
+def _find_responses(ledgers: StageTables, row: Row) -> Iterator[LostPartner]:
     """Of what its page embeds: what the crawl or ingest dropped."""
     if row["page"] is None:
         return
@@ -37,21 +49,21 @@ def _find_responses(ledgers: Ledgers, row: Row) -> Iterator[Partner]:
         if response["reason"] is None:
             files[name_file(*name_url(response["url"]))] = response["url"]
         elif dropped := ledgers.find_drop("crawl", response["url"]):
-            yield Partner(response["url"], dropped)
+            yield LostPartner(response["url"], dropped)
     for drop in ledgers.find_dropped("ingest", match_any({"key": list(files)})).rows:
         if drop["unit"] != "part":
-            yield Partner(files[drop["key"]], make_dropped(drop))
+            yield LostPartner(files[drop["key"]], make_dropped(drop))
 
 
-def _find_cleaned(ledgers: Ledgers, row: Row) -> Iterator[Partner]:
+def _find_cleaned(ledgers: StageTables, row: Row) -> Iterator[LostPartner]:
     """Of the items of its page or sample: what clean dropped."""
     together = {column: [row[column]] for column in ("page", "sample") if row[column] is not None}
     items = {name_item(item): item for item in _list_others(ledgers, together, row["id"])}
     for drop in ledgers.find_dropped("clean", match_any({"key": list(items)})).rows:
-        yield Partner(drop["key"], make_dropped(drop, items[drop["key"]]["modality"]))
+        yield LostPartner(drop["key"], make_dropped(drop, items[drop["key"]]["modality"]))
 
 
-def _list_others(ledgers: Ledgers, together: dict[str, list[str]], item: str) -> Sequence[Row]:
+def _list_others(ledgers: StageTables, together: dict[str, list[str]], item: str) -> Sequence[Row]:
     return [other for other in ledgers.find("ingest", match_any(together)).rows if other["id"] != item]
 
 
@@ -64,13 +76,13 @@ TWIN = re.compile(r"(?:the same bytes as|near to) ([A-Za-z0-9_-]{1,64}), which i
 class Tracer:
     """Follows things through the ledgers; `most` is how many of anything are told, the rest is counted."""
 
-    def __init__(self, ledgers: Ledgers, manifest: Manifest | None, most: int) -> None:
+    def __init__(self, ledgers: StageTables, manifest: Manifest | None, most: int) -> None:
         self.ledgers = ledgers
         self.manifest = manifest
         self.most = most
         self._items: dict[str, Row] = {}
 
-    def answer(self, query: Query) -> Answer:
+    def answer(self, query: Query) -> WhyAnswer:
         """All that is known of what the query means, or what it may mean, or what is like it.
 
         Raises:
@@ -78,31 +90,31 @@ class Tracer:
             DamageError: the manifest or an index is not what was written.
         """
         roots = find_roots(self.ledgers, query)
-        known = Answer(query.text, self.ledgers.stages, self.manifest.hash if self.manifest else None)
+        known = WhyAnswer(query.text, self.ledgers.stages, self.manifest.hash if self.manifest else None)
         if len(roots) > 1:
-            return replace(known, matches=Several([root.name for root in roots[: self.most]], len(roots)))
+            return replace(known, matches=NameList([root.name for root in roots[: self.most]], len(roots)))
         if roots and roots[0].key is None:
             return self._follow_files(known, self._trace_files(roots))
         return self._follow_key(known, query)
 
-    def _follow_key(self, known: Answer, query: Query) -> Answer:
+    def _follow_key(self, known: WhyAnswer, query: Query) -> WhyAnswer:
         """Of a sample, or of a row of a URL list, or of nothing."""
         sample = self._trace_sample(query.text)
         if sample is not None:
             found = self.ledgers.find("align", match_any({"key": [sample.key]})).rows
             ids = [row[name] for row in found for name in MODALITIES if row[name] is not None]
-            roots = [Root((row["source"], row["file"]), row["url"], row["id"]) for row in self._read_items(ids)]
+            roots = [QueryMatch((row["source"], row["file"]), row["url"], row["id"]) for row in self._read_items(ids)]
             return replace(known, files=self._trace_files(roots), samples=[sample])
         row = self.ledgers.find_drop("crawl", query.text)
         return replace(known, rows=[row]) if row else replace(known, near=self._find_near(query))
 
-    def _follow_files(self, known: Answer, files: Sequence[File]) -> Answer:
+    def _follow_files(self, known: WhyAnswer, files: Sequence[FileFacts]) -> WhyAnswer:
         items = [item for file in files for item in file.items]
         keys = dict.fromkeys(key for item in items for key in (item.sample, item.twin) if key is not None)
         samples = [sample for key in keys if (sample := self._trace_sample(key)) is not None]
         return replace(known, files=files, samples=samples)
 
-    def _trace_files(self, roots: Sequence[Root]) -> list[File]:
+    def _trace_files(self, roots: Sequence[QueryMatch]) -> list[FileFacts]:
         """Files with their items, and URLs that gave none; each table is looked through once for all."""
         urls = [root.url for root in roots if root.url is not None]
         responses = {
@@ -119,24 +131,24 @@ class Tracer:
             parts = [drop for unit, drop in mine if unit == "part"]
             response = responses.get(root.url or "")
             own = [items[row["id"]] for row in found.rows]
-            files.append(File(key if root.file else None, response, dropped, parts, own, found.count))
+            files.append(FileFacts(key if root.file else None, response, dropped, parts, own, found.count))
         return files
 
-    def _find_items(self, root: Root) -> Hits:
+    def _find_items(self, root: QueryMatch) -> ScanResult:
         """The ingested items of a root."""
         if root.item is not None:
             rows = self._read_items([root.item])
-            return Hits(rows, len(rows))
+            return ScanResult(rows, len(rows))
         if root.file is None:
-            return Hits()
+            return ScanResult()
         return self.ledgers.find("ingest", match_all({"source": root.file[0], "file": root.file[1]}), self.most)
 
-    def _trace_url(self, row: Row) -> Response:
+    def _trace_url(self, row: Row) -> ResponseFacts:
         """What a row of the crawl says."""
         dropped = self.ledgers.find_drop("crawl", row["url"]) if row["reason"] else None
-        return Response(row["url"], row["final_url"], row["status"], row["content_type"], row["page"], dropped)
+        return ResponseFacts(row["url"], row["final_url"], row["status"], row["content_type"], row["page"], dropped)
 
-    def _trace_items(self, rows: Sequence[Row]) -> list[Item]:
+    def _trace_items(self, rows: Sequence[Row]) -> list[ItemFacts]:
         """What became of ingested items."""
         ids, names = [row["id"] for row in rows], [name_item(row) for row in rows]
         cleaned = self._trace_cleaned(rows)
@@ -151,11 +163,11 @@ class Tracer:
         return [self._trace_item(row, cleaned.get(row["id"]), drops, keys.get(row["id"])) for row in rows]
 
     def _trace_item(
-        self, row: Row, cleaned: Cleaned | None, drops: dict[tuple[str, str], Dropped], sample: str | None
-    ) -> Item:
+        self, row: Row, cleaned: CleanFacts | None, drops: dict[tuple[str, str], DropFacts], sample: str | None
+    ) -> ItemFacts:
         name = name_item(row)
         align = drops.get(("align", name))
-        return Item(
+        return ItemFacts(
             name=name,
             **{column: row[column] for column in ITEM_COLUMNS},
             clean=cleaned or drops.get(("clean", name)),
@@ -165,7 +177,7 @@ class Tracer:
             twin=_find_twin(align),
         )
 
-    def _trace_cleaned(self, rows: Sequence[Row]) -> dict[str, Cleaned]:
+    def _trace_cleaned(self, rows: Sequence[Row]) -> dict[str, CleanFacts]:
         """What clean found of those of these items that it kept, by id."""
         known = {row["id"]: row for row in rows}
         cleaned = self.ledgers.find("clean", match_any({"id": list(known)})).rows
@@ -174,36 +186,36 @@ class Tracer:
             row["id"]: self._describe_cleaned(known[row["id"]], row, clusters[row["near_cluster"]]) for row in cleaned
         }
 
-    def _describe_cleaned(self, row: Row, cleaned: Row, cluster: Hits) -> Cleaned:
+    def _describe_cleaned(self, row: Row, cleaned: Row, cluster: ScanResult) -> CleanFacts:
         others = [other for other in cluster.rows if other["id"] != row["id"]]
         same = [name_item(other) for other in others if other["exact_cluster"] == cleaned["exact_cluster"]]
         near = [name_item(other) for other in others if other["exact_cluster"] != cleaned["exact_cluster"]]
-        return Cleaned(
+        return CleanFacts(
             rewritten=cleaned["sha256"] != row["sha256"],
             sha256=cleaned["sha256"],
             redactions=cleaned["redactions"],
             facts={name: cleaned[name] for name in FACTS if cleaned[name] is not None},
-            same=Several(same[: self.most], len(same)),
-            near=Several(near[: self.most], cluster.count - 1 - len(same)),
+            same=NameList(same[: self.most], len(same)),
+            near=NameList(near[: self.most], cluster.count - 1 - len(same)),
         )
 
-    def _trace_sample(self, key: str) -> Sample | None:
+    def _trace_sample(self, key: str) -> SampleFacts | None:
         """A sample as align made it and extract placed it; None if neither knows it."""
         rows = self.ledgers.find("align", match_any({"key": [key]})).rows
         extract = self._find_end(key)
         if not rows:
-            return Sample(key, None, None, None, {}, extract) if extract else None
+            return SampleFacts(key, None, None, None, {}, extract) if extract else None
         (row,) = rows
         ids = {name: row[name] for name in MODALITIES if row[name] is not None}
         items = {item["id"]: item for item in self._read_items(ids.values())}
         parts = {
-            name: Part(name_item(items[id_]), items[id_]["url"], row[f"{name}_start"], row[f"{name}_end"])
+            name: PartFacts(name_item(items[id_]), items[id_]["url"], row[f"{name}_start"], row[f"{name}_end"])
             for name, id_ in ids.items()
             if id_ in items
         }
-        return Sample(key, row["split"], row["label"], row["group"], parts, extract)
+        return SampleFacts(key, row["split"], row["label"], row["group"], parts, extract)
 
-    def _find_end(self, key: str) -> Place | Dropped | None:
+    def _find_end(self, key: str) -> SampleLocation | DropFacts | None:
         dropped = self.ledgers.find_drop("extract", key)
         return dropped or (find_place(self.ledgers.shards, self.manifest, key) if self.manifest else None)
 
@@ -225,7 +237,7 @@ class Tracer:
 ITEM_COLUMNS = ("id", "modality", "media_type", "size", "sha256", "language", "licence", "attribution")
 
 
-def _find_twin(dropped: Dropped | None) -> str | None:
+def _find_twin(dropped: DropFacts | None) -> str | None:
     """The key of the sample that is kept in place of a duplicate."""
     if dropped is None or dropped.reason not in (Reason.DUPLICATE, Reason.NEAR_DUPLICATE):
         return None
@@ -233,7 +245,7 @@ def _find_twin(dropped: Dropped | None) -> str | None:
     return found[1] if found else None
 
 
-def open_tracer(ledgers: Ledgers, most: int) -> Tracer:
+def open_tracer(ledgers: StageTables, most: int) -> Tracer:
     """A tracer with the dataset's manifest.
 
     Raises:

@@ -31,8 +31,8 @@ from pipeline.modalities.audio.features import (
     plan_features,
 )
 from pipeline.modalities.audio.mel import Framing, compute_energies
-from pipeline.modalities.modality import Checked, Item, Modality
-from pipeline.modalities.perceptual_hash import SIDE, make_fingerprint
+from pipeline.modalities.modality import Checked, MediaItem, Modality
+from pipeline.modalities.perceptual_hash import SIDE, compute_perceptual_hash
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.format.field import Field
 
@@ -67,7 +67,7 @@ class AudioCheck(Params):
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
+class _DecodedAudio:
     """What decoding a sound tells: frames, peak of any channel, whether that is a number, and the 16 × 16 cells."""
 
     frames: int
@@ -101,7 +101,7 @@ def check_audio(data: bytes, media_type: str, params: AudioCheck) -> Checked | R
     except UndecodableError:
         return Rejection(Reason.BROKEN, "the decoder cannot read the samples")
     return _judge(heard, facts, params) or Checked(
-        stripped, {**facts, "frames": heard.frames}, make_fingerprint(heard.cells, _CELL_THRESHOLD)
+        stripped, {**facts, "frames": heard.frames}, compute_perceptual_hash(heard.cells, _CELL_THRESHOLD)
     )
 
 
@@ -110,7 +110,7 @@ def plan_audio_fields(params: AudioFeatures) -> Mapping[str, Field]:
     return plan_features(params)
 
 
-def extract_audio(item: Item, params: AudioFeatures, learned: Any) -> Mapping[str, NDArray[Any]] | Rejection:
+def extract_audio(item: MediaItem, params: AudioFeatures, learned: Any) -> Mapping[str, NDArray[Any]] | Rejection:
     """The features of the span of the item that is asked for, mono, at `params.rate`."""
     try:
         samples = read_clip(item.data, (item.start or 0.0, item.end), params.seconds, params.rate)
@@ -137,7 +137,7 @@ def _check_header(facts: Mapping[str, int], params: AudioCheck) -> Rejection | N
     return None
 
 
-def _judge(heard: _Heard, facts: Mapping[str, int], params: AudioCheck) -> Rejection | None:
+def _judge(heard: _DecodedAudio, facts: Mapping[str, int], params: AudioCheck) -> Rejection | None:
     declared, rate = facts["frames"], facts["sample_rate"]
     if heard.frames < declared:
         return Rejection(Reason.TRUNCATED, "samples decoded, of those declared", str(heard.frames), str(declared))
@@ -153,7 +153,7 @@ def _judge(heard: _Heard, facts: Mapping[str, int], params: AudioCheck) -> Rejec
     return None
 
 
-def _hear(data: bytes, max_frames: int) -> _Heard:
+def _hear(data: bytes, max_frames: int) -> _DecodedAudio:
     """Decode all, up to the first block beyond `max_frames` or with a sample that is no sound.
 
     Raises:
@@ -169,7 +169,7 @@ def _hear(data: bytes, max_frames: int) -> _Heard:
             break
         peak = max(peak, block_peak)
         energies.append(compute_energies(mix_to_mono(block), _plan_cells(rate)))
-    return _Heard(frames, peak, finite, _make_cells(np.concatenate(energies)))
+    return _DecodedAudio(frames, peak, finite, _make_cells(np.concatenate(energies)))
 
 
 def _plan_cells(rate: int) -> Framing:

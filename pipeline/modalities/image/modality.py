@@ -26,8 +26,8 @@ from pipeline.modalities.image.pixels import (
     resize_pixels,
     turn_upright,
 )
-from pipeline.modalities.modality import Checked, Item, Modality, Value
-from pipeline.modalities.perceptual_hash import SIDE, make_fingerprint
+from pipeline.modalities.modality import Checked, MediaItem, Modality, Value
+from pipeline.modalities.perceptual_hash import SIDE, compute_perceptual_hash
 from pipeline.runtime.stopwatch import clock
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.format.field import Field
@@ -120,7 +120,7 @@ def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | R
     if look.contrast < params.min_contrast:
         return Rejection(Reason.FLAT, "the same colour all over", f"{look.contrast:.3g}", f"{params.min_contrast:g}")
     cells = turn_upright(resize_pixels(look.grey, (SIDE, SIDE)), facts["orientation"])
-    return Checked(stripped, facts, make_fingerprint(cells, _THRESHOLD))
+    return Checked(stripped, facts, compute_perceptual_hash(cells, _THRESHOLD))
 
 
 def read_facts(data: bytes, media_type: str) -> "dict[str, int]":
@@ -145,7 +145,7 @@ def plan_image_fields(params: ImageFeatures) -> "Mapping[str, Field]":
     return {"image": Field(params.dtype, (params.height, params.width, 3), "HWC", unit, encoding=encoding)}
 
 
-def extract_image(item: Item, params: ImageFeatures, learned: Any) -> "dict[str, Value] | Rejection":
+def extract_image(item: MediaItem, params: ImageFeatures, learned: Any) -> "dict[str, Value] | Rejection":
     """The picture upright, over the background, in the size and fit of `params`: `image`, (height, width, 3) of the
     dtype in `params`, or the bytes of a JPEG file of that size."""
     pixels = _decode_for(item, params)
@@ -164,7 +164,7 @@ def prepare_image(params: ImageFeatures) -> None:
     load_opencv()
 
 
-def _decode_for(item: Item, params: ImageFeatures) -> NDArray[Any] | None:
+def _decode_for(item: MediaItem, params: ImageFeatures) -> NDArray[Any] | None:
     """The item's pixels as decoded; those of a JPEG at the smallest part of its size that is enough for `params`."""
     if item.media_type != "image/jpeg":
         return decode_pixels(item.data)
@@ -199,7 +199,7 @@ def _check_size(facts: "Mapping[str, int]", params: ImageCheck) -> Rejection | N
     return None
 
 
-class _Look(NamedTuple):
+class _GreyImage(NamedTuple):
     """Grey levels over white, uint8 (height, width), and the contrast: the larger deviation of those and of opacity."""
 
     grey: Pixels
@@ -215,7 +215,7 @@ def _plan_look(media_type: str, facts: "Mapping[str, int]") -> int:
     return next((part for part in (8, 4, 2) if side >= part * _CELL_PIXELS * SIDE), 1)
 
 
-def _look_at(data: bytes, facts: "Mapping[str, int]", part: int) -> _Look | None:
+def _look_at(data: bytes, facts: "Mapping[str, int]", part: int) -> _GreyImage | None:
     """The picture reduced to that part of its size; None if the decoder cannot read it, or it has another size."""
     pixels = decode_pixels(data, part, grey=part > 1)
     if pixels is None or pixels.shape[:2] != (-(-facts["height"] // part), -(-facts["width"] // part)):
@@ -223,7 +223,7 @@ def _look_at(data: bytes, facts: "Mapping[str, int]", part: int) -> _Look | None
     return _measure_grey(pixels)
 
 
-def _measure_grey(pixels: NDArray[Any]) -> _Look:
+def _measure_grey(pixels: NDArray[Any]) -> _GreyImage:
     cv2 = load_opencv()
     grey = pixels
     if pixels.ndim == 3 or pixels.dtype != np.uint8:
@@ -233,7 +233,7 @@ def _measure_grey(pixels: NDArray[Any]) -> _Look:
         full = 65535 if pixels.dtype == np.uint16 else 255
         opacity = cv2.meanStdDev(cv2.extractChannel(pixels, 3))[1].item() * 255 / full
         contrast = max(contrast, float(opacity))
-    return _Look(grey, contrast)
+    return _GreyImage(grey, contrast)
 
 
 IMAGE = Modality("image", check_image, plan_image_fields, extract_image, prepare_image)

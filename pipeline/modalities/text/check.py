@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field as Limits
 
 from pipeline.config.params import Params
-from pipeline.modalities.modality import Checked, Fingerprint
+from pipeline.modalities.modality import Checked, PerceptualHash
 from pipeline.modalities.text.redaction import Kind, redact_text
 from pipeline.tables.drops import Reason, Rejection
 
@@ -80,7 +80,7 @@ def check_text(data: bytes, media_type: str, params: TextCheck) -> Checked | Rej
         return Rejection(Reason.TOO_SHORT, "characters", str(len(text)), str(params.min_characters))
     cleaned = text.encode()
     return Checked(
-        data if cleaned == data else cleaned, {"characters": len(text)}, Fingerprint(_hash_words(text)), redactions
+        data if cleaned == data else cleaned, {"characters": len(text)}, PerceptualHash(_hash_words(text)), redactions
     )
 
 

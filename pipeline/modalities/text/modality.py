@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pipeline.modalities.modality import Item, Learning, Modality
+from pipeline.modalities.modality import Learning, MediaItem, Modality
 from pipeline.modalities.text.byte_pairs import learn_byte_pairs
 from pipeline.modalities.text.check import check_text
 from pipeline.modalities.text.params import TextFeatures
@@ -28,7 +28,7 @@ from pipeline.modalities.text.vocabulary import (
 )
 
 
-def extract_text(item: Item, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
+def extract_text(item: MediaItem, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
     """The fields of `plan_text_fields` by what was learned."""
     return encode_parsed(parse_text(item, params), params, learned)
 

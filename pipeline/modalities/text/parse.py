@@ -5,7 +5,7 @@ What learns and what encodes is elsewhere, so that an edit there parses nothing 
 
 from typing import Any
 
-from pipeline.modalities.modality import Item
+from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.text.annotations import describe_model, load_model, parse_annotated
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.placeholders import lower_text
@@ -13,7 +13,7 @@ from pipeline.modalities.text.words import load_tokenizer, parse_words
 from pipeline.runtime.stopwatch import clock
 
 
-def parse_text(item: Item, params: TextFeatures) -> Any:
+def parse_text(item: MediaItem, params: TextFeatures) -> Any:
     """JSON: the words, a list of str; with annotations, `AnnotatedWords`; for byte pairs the text itself, a str.
 
     Of that more is not known: a frozen tokenizer has its own way to take a text apart.

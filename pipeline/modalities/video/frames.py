@@ -15,14 +15,16 @@ from pipeline.modalities.native_stderr import silence_stderr
 
 
 @dataclass(frozen=True)
-class Footage:
+class DecodedFrames:
     """What `read_frames` gives: pictures, and how many the decoder went over to find them."""
 
     pictures: list[Pixels]
     decoded: int
 
 
-def read_frames(data: bytes, size: Size, wanted: Sequence[int], fit: Callable[[Pixels], Pixels], end: int) -> Footage:
+def read_frames(
+    data: bytes, size: Size, wanted: Sequence[int], fit: Callable[[Pixels], Pixels], end: int
+) -> DecodedFrames:
     """The pictures whose numbers are `wanted`, each as `fit` makes it of uint8 (height, width, 3), RGB, upright.
 
     They are decoded from the first on, since few files can be entered at any picture. `wanted` goes up and may name a
@@ -54,7 +56,7 @@ def read_frames(data: bytes, size: Size, wanted: Sequence[int], fit: Callable[[P
             raise UndecodableError from None
     if not pictures:
         raise UndecodableError
-    return Footage(pictures + pictures[-1:] * (len(wanted) - len(pictures)), decoded)
+    return DecodedFrames(pictures + pictures[-1:] * (len(wanted) - len(pictures)), decoded)
 
 
 def _check_size(capture: Any, size: Size) -> None:

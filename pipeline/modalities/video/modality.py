@@ -19,9 +19,9 @@ from pipeline.formats.video_header import VideoHeader
 from pipeline.modalities.audio.decode import UndecodableError
 from pipeline.modalities.audio.features import AudioFeatures, compute_features, plan_features
 from pipeline.modalities.image.pixels import Fit, Pixels, fit_pixels, load_opencv, resize_pixels
-from pipeline.modalities.modality import Checked, Item, Modality
-from pipeline.modalities.perceptual_hash import SIDE, make_fingerprint
-from pipeline.modalities.video.frames import Footage, read_frames
+from pipeline.modalities.modality import Checked, MediaItem, Modality
+from pipeline.modalities.perceptual_hash import SIDE, compute_perceptual_hash
+from pipeline.modalities.video.frames import DecodedFrames, read_frames
 from pipeline.modalities.video.soundtrack import read_soundtrack
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.format.field import Field
@@ -106,7 +106,7 @@ def check_video(data: bytes, media_type: str, params: VideoCheck) -> Checked | R
     if seen.decoded < MIN_DECODED * header.frames:
         return Rejection(Reason.TRUNCATED, "pictures decoded, of those listed", str(seen.decoded), str(header.frames))
     facts = {"width": header.width, "height": header.height, "frames": seen.decoded}
-    return Checked(stripped, facts, make_fingerprint(_join_cells(seen), _THRESHOLD))
+    return Checked(stripped, facts, compute_perceptual_hash(_join_cells(seen), _THRESHOLD))
 
 
 def plan_video_fields(params: VideoFeatures) -> Mapping[str, Field]:
@@ -116,7 +116,7 @@ def plan_video_fields(params: VideoFeatures) -> Mapping[str, Field]:
     return {"video": Field("uint8", shape, axes="THWC", unit="RGB 0-255"), **plan_features(params.sound, PREFIX)}
 
 
-def extract_video(item: Item, params: VideoFeatures, learned: Any) -> Mapping[str, NDArray[Any]] | Rejection:
+def extract_video(item: MediaItem, params: VideoFeatures, learned: Any) -> Mapping[str, NDArray[Any]] | Rejection:
     """Pictures of the span of the item that is asked for, and the features of its sound.
 
     The span is cut into `params.frames` equal parts, and the picture in the middle of each is taken; where there are
@@ -189,7 +189,7 @@ def _shrink(pixels: Pixels) -> Pixels:
     return resize_pixels(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (SIDE // 2, SIDE // 2))
 
 
-def _join_cells(seen: Footage) -> Pixels:
+def _join_cells(seen: DecodedFrames) -> Pixels:
     """Four of 8 × 8 cells as 16 × 16, in reading order."""
     first, second, third, fourth = seen.pictures
     return np.block([[first, second], [third, fourth]])

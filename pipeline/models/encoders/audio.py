@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.encoders.layers import FrameNorm, Scale, build_outlet, find_valid, pool_valid
-from pipeline.models.inputs import Input
+from pipeline.models.inputs import ModalityInput
 
 CHANNELS = (64, 96, 128)
 HIDDEN = 96
@@ -15,7 +15,7 @@ HIDDEN = 96
 class AudioCnn(nn.Module):
     """Three convolutions over the frames, each halving their number, pooled over the valid ones."""
 
-    def __init__(self, source: Input, width: int) -> None:
+    def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.scale = Scale(source)
         self.convolutions = nn.ModuleList()
@@ -44,7 +44,7 @@ class AudioGru(nn.Module):
     """A gated recurrent unit over the frames, pooled over the valid ones. It runs forwards only, so that no valid
     frame has seen the padding after it."""
 
-    def __init__(self, source: Input, width: int) -> None:
+    def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.scale = Scale(source)
         self.gru = nn.GRU(source.shape[1], HIDDEN, batch_first=True)

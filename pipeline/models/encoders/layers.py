@@ -6,7 +6,7 @@ Every one works on each sample by itself. A batch norm would mix the zeros of a 
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.inputs import Input
+from pipeline.models.inputs import ModalityInput
 
 
 class Scale(nn.Module):
@@ -18,7 +18,7 @@ class Scale(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, source: Input) -> None:
+    def __init__(self, source: ModalityInput) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(source.mean or (0.0,), dtype=torch.float32))
         self.register_buffer("std", torch.tensor(source.std or (1.0,), dtype=torch.float32))

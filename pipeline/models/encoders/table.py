@@ -8,9 +8,9 @@ from pipeline.models.encoders.audio import AudioCnn, AudioGru
 from pipeline.models.encoders.image import ImageCnn
 from pipeline.models.encoders.text import TextGru, TextTransformer
 from pipeline.models.encoders.video import VideoCnn
-from pipeline.models.inputs import Input
+from pipeline.models.inputs import ModalityInput
 
-BuildEncoder = Callable[[Input, int], nn.Module]
+BuildEncoder = Callable[[ModalityInput, int], nn.Module]
 """From an input and the width of the embedding to a module `(values, length or None) -> (batch, width)`."""
 
 ENCODERS: Mapping[str, Mapping[str, BuildEncoder]] = {

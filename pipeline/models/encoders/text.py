@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.encoders.layers import build_outlet, find_valid, pool_valid
-from pipeline.models.inputs import Input
+from pipeline.models.inputs import ModalityInput
 
 CHANNELS = 64
 HEADS = 4
@@ -21,7 +21,7 @@ class TextGru(nn.Module):
     """Word vectors and a gated recurrent unit over them, pooled over the valid tokens. It runs forwards only, so that
     no valid token has seen the padding after it; the words themselves are pooled too."""
 
-    def __init__(self, source: Input, width: int) -> None:
+    def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.words = nn.Embedding(source.words, CHANNELS)
         self.gru = nn.GRU(CHANNELS, CHANNELS, batch_first=True)
@@ -39,7 +39,7 @@ class TextGru(nn.Module):
 class TextTransformer(nn.Module):
     """Word vectors with learned places, two transformer layers, pooled over the valid tokens."""
 
-    def __init__(self, source: Input, width: int) -> None:
+    def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.words = nn.Embedding(source.words, CHANNELS)
         self.places = nn.Parameter(0.02 * torch.randn(source.shape[0], CHANNELS))

@@ -5,13 +5,13 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from pipeline.models.encoders.image import ImageCnn
-from pipeline.models.inputs import Input
+from pipeline.models.inputs import ModalityInput
 
 
 class VideoCnn(nn.Module):
     """Each frame through the network of pictures, then the mean over the frames: what is seen, not how it moves."""
 
-    def __init__(self, source: Input, width: int) -> None:
+    def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.frames = ImageCnn(replace(source, shape=source.shape[1:]), width)
 

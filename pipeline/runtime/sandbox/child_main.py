@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError
-from pipeline.runtime.sandbox.heartbeat import NOWHERE, UNTOUCHED, Divisible, Mark, use_mark
-from pipeline.runtime.sandbox.memory_usage import Meter
+from pipeline.runtime.sandbox.heartbeat import NOWHERE, UNTOUCHED, Divisible, Heartbeat, use_heartbeat
+from pipeline.runtime.sandbox.memory_usage import MemoryMeter
 from pipeline.runtime.sandbox.parent_death import end_with_parent
 from pipeline.runtime.stopwatch import OTHER, clock, take_times
 from pipeline.tables.drops import Rejection
@@ -75,7 +75,7 @@ def _fork(orders: Connection) -> int:
     if process == 0:
         try:
             orders.close()
-            _work(parent, Connection(handles[0]), Mark(handles[1], Meter()))
+            _work(parent, Connection(handles[0]), Heartbeat(handles[1], MemoryMeter()))
         finally:  # whatever it was: nothing of the forker's may be run by its child
             os._exit(1)
     for handle in handles:
@@ -114,13 +114,13 @@ def _count_threads() -> int:
     return threading.active_count()
 
 
-def _work(parent: int, connection: Connection, mark: Mark) -> None:
+def _work(parent: int, connection: Connection, mark: Heartbeat) -> None:
     """Run tasks until the connection is closed."""
     end_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         return
     _prefer_to_be_killed()
-    use_mark(mark)
+    use_heartbeat(mark)
     known = set(sys.modules)
     while True:
         try:
@@ -144,7 +144,7 @@ def _prefer_to_be_killed() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def _run(request: Request, mark: Mark) -> tuple[str, bytes]:
+def _run(request: Request, mark: Heartbeat) -> tuple[str, bytes]:
     try:
         payload, folder, source, lost, alone = request
         _enter(folder)

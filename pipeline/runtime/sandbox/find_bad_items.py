@@ -17,14 +17,14 @@ from pipeline.config.params import RunParams, parse_size
 from pipeline.errors import PipelineError
 from pipeline.runtime.sandbox.child_main import FAILED, REFUSED, RESULT, Request
 from pipeline.runtime.sandbox.heartbeat import NOWHERE
-from pipeline.runtime.sandbox.worker import Cause, Death, Limits
-from pipeline.runtime.sandbox.worker_pool import Host
+from pipeline.runtime.sandbox.worker import Death, DeathCause, SandboxLimits
+from pipeline.runtime.sandbox.worker_pool import SandboxPool
 from pipeline.runtime.stopwatch import add_times
 from pipeline.tables.drops import Reason, Rejection
 
 Task = TypeVar("Task")
 
-DEATHS = {Cause.CRASHED: 3, Cause.KILLED: 6, Cause.MEMORY: 3, Cause.TIMEOUT: 3}
+DEATHS = {DeathCause.CRASHED: 3, DeathCause.KILLED: 6, DeathCause.MEMORY: 3, DeathCause.TIMEOUT: 3}
 """How often a task may die of nothing that is found before it is given up: what kills from outside may go on for a
 while, and says nothing of the task; the rest comes again."""
 
@@ -39,7 +39,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
+class WorkerReply:
     """What a process said of a task, see `pipeline.runtime.sandbox.child_main`."""
 
     kind: str
@@ -70,9 +70,9 @@ def name_task(function: Callable[[Task], object], task: Task, number: int) -> st
     return f"{function.__name__} of {getattr(task, 'name', f'task {number}')}"
 
 
-def read_limits(run: RunParams) -> Limits:
+def read_limits(run: RunParams) -> SandboxLimits:
     """What one process may take."""
-    return Limits(parse_size(run.memory), run.item_seconds)
+    return SandboxLimits(parse_size(run.memory), run.item_seconds)
 
 
 def make_call(function: Callable[[Task], object], task: Task, source: str | None = None) -> Call:
@@ -82,7 +82,7 @@ def make_call(function: Callable[[Task], object], task: Task, source: str | None
     return Call(cloudpickle.dumps((function, task)), str(Path.cwd()), source)
 
 
-def run_call(host: Host, call: Call, wanted: Callable[[], bool] = lambda: True) -> Answer:
+def run_call(host: SandboxPool, call: Call, wanted: Callable[[], bool] = lambda: True) -> WorkerReply:
     """The answer to a call. Items that no process survives are lost, as `Divisible` says.
 
     Raises:
@@ -90,33 +90,33 @@ def run_call(host: Host, call: Call, wanted: Callable[[], bool] = lambda: True) 
         PipelineError: no process can be started.
     """
     with host.hold():
-        return _Triage(host, call, wanted).run()
+        return _BadItemSearch(host, call, wanted).run()
 
 
-class _Triage:
+class _BadItemSearch:
     """The way of one call, with what was lost on it so far."""
 
-    def __init__(self, host: Host, call: Call, wanted: Callable[[], bool]) -> None:
+    def __init__(self, host: SandboxPool, call: Call, wanted: Callable[[], bool]) -> None:
         self._host = host
         self._call = call
         self._wanted = wanted
         self._lost: dict[int, Rejection] = {}
 
-    def run(self) -> Answer:
+    def run(self) -> WorkerReply:
         unexplained = 0
         while True:
             end = self._try(None)
-            if isinstance(end, Answer):
+            if isinstance(end, WorkerReply):
                 return end
             found = self._find_lost(end, unexplained)
             self._lost |= found
             unexplained += not found
             if unexplained >= DEATHS[end.cause]:
-                return Answer(FAILED, pickle.dumps((_explain_death(end, self._host.limits), None)))
+                return WorkerReply(FAILED, pickle.dumps((_explain_death(end, self._host.limits), None)))
 
     def _find_lost(self, death: Death, unexplained: int) -> dict[int, Rejection]:
         """The items that answer for the death of a process that had the whole task; none, where none can be named."""
-        if death.items == NOWHERE or (death.cause is Cause.KILLED and unexplained < 2):
+        if death.items == NOWHERE or (death.cause is DeathCause.KILLED and unexplained < 2):
             return {}
         if death.sure:
             return {death.item: reject(death, self._host.limits)}
@@ -131,49 +131,49 @@ class _Triage:
             if item in self._lost:
                 continue
             death = self._try(item, fresh=len(items) == 1)
-            if isinstance(death, Death) and not (death.sure or death.cause is Cause.TIMEOUT) and len(items) > 1:
+            if isinstance(death, Death) and not (death.sure or death.cause is DeathCause.TIMEOUT) and len(items) > 1:
                 death = self._try(item, fresh=True)  # it may have suffered for the one before
-            if isinstance(death, Death) and death.cause is Cause.KILLED:
+            if isinstance(death, Death) and death.cause is DeathCause.KILLED:
                 death = self._try(item, fresh=True)
             if isinstance(death, Death):
                 found[item] = reject(death, self._host.limits)
         return found
 
-    def _try(self, alone: int | None, fresh: bool = False) -> Answer | Death:
+    def _try(self, alone: int | None, fresh: bool = False) -> WorkerReply | Death:
         request: Request = (self._call.payload, self._call.folder, self._call.source, self._lost, alone)
         outcome = self._host.run(request, self._wanted, fresh)
-        return outcome if isinstance(outcome, Death) else Answer(*outcome[:2])
+        return outcome if isinstance(outcome, Death) else WorkerReply(*outcome[:2])
 
 
-def reject(death: Death, limits: Limits) -> Rejection:
+def reject(death: Death, limits: SandboxLimits) -> Rejection:
     """The verdict on an item that a process died of. Nothing in it differs from run to run, but the signal may."""
     match death.cause:
-        case Cause.CRASHED:
+        case DeathCause.CRASHED:
             return Rejection(Reason.DECODER_CRASHED, "the process that worked on it died", death.sign)
-        case Cause.KILLED:
+        case DeathCause.KILLED:
             detail = "the process that worked on it was killed each time, as systems do where memory runs out"
             return Rejection(Reason.MEMORY, detail, death.sign)
-        case Cause.MEMORY:
+        case DeathCause.MEMORY:
             return Rejection(Reason.MEMORY, "it takes more than run.memory allows", limit=_format_memory(limits))
-        case Cause.TIMEOUT:
+        case DeathCause.TIMEOUT:
             return Rejection(Reason.TIMEOUT, "it takes more than run.item_seconds allows", limit=_format_time(limits))
 
 
-def _explain_death(death: Death, limits: Limits) -> str:
+def _explain_death(death: Death, limits: SandboxLimits) -> str:
     """What to say of a task that died again and again, and of no item of its own."""
     times = DEATHS[death.cause]
     what = {
-        Cause.CRASHED: f"its process died {times} times ({death.sign})",
-        Cause.KILLED: f"its process was killed {times} times ({death.sign}) from outside; is memory short here?",
-        Cause.MEMORY: f"it takes more than the {_format_memory(limits)} of a worker; raise run.memory",
-        Cause.TIMEOUT: f"it takes more than {_format_time(limits)} an item; raise run.item_seconds",
+        DeathCause.CRASHED: f"its process died {times} times ({death.sign})",
+        DeathCause.KILLED: f"its process was killed {times} times ({death.sign}) from outside; is memory short here?",
+        DeathCause.MEMORY: f"it takes more than the {_format_memory(limits)} of a worker; raise run.memory",
+        DeathCause.TIMEOUT: f"it takes more than {_format_time(limits)} an item; raise run.item_seconds",
     }[death.cause]
     return what if death.items == NOWHERE else f"{what}; each of its items alone does not"
 
 
-def _format_memory(limits: Limits) -> str:
+def _format_memory(limits: SandboxLimits) -> str:
     return f"{limits.memory / 2**20:.0f} MiB"
 
 
-def _format_time(limits: Limits) -> str:
+def _format_time(limits: SandboxLimits) -> str:
     return f"{limits.item_seconds:g} s"

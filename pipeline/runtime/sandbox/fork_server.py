@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.runtime.sandbox.heartbeat import NOWHERE, Mark
-from pipeline.runtime.sandbox.worker import Cell, Ended
+from pipeline.runtime.sandbox.heartbeat import NOWHERE, Heartbeat
+from pipeline.runtime.sandbox.worker import Ended, SandboxWorker
 
 ROOT = Path(__file__).resolve().parents[3]
 """Where the packages of this project are."""
@@ -46,11 +46,11 @@ PROGRAM = (
 )
 
 
-class ForkerDied(PipelineError):  # noqa: N818 - a fact, which mostly ends in another try
+class ForkServerDied(PipelineError):  # noqa: N818 - a fact, which mostly ends in another try
     """There is nothing any more to fork from; a new one may be tried."""
 
 
-class Forker:
+class ForkServer:
     """A process with one thread that forks others on demand; they end with it, and it ends with this one.
 
     For any thread. It is started here anew, so nothing of this process's threads and locks is in it.
@@ -82,7 +82,7 @@ class Forker:
         if prepare is not None:
             self._orders.send(("prepare", prepare))
 
-    def fork(self) -> Cell:
+    def fork(self) -> SandboxWorker:
         """A new process, and its watch.
 
         Raises:
@@ -92,18 +92,18 @@ class Forker:
         ours, theirs = socket.socketpair()
         with ExitStack() as handles, self._lock:
             handles.enter_context(theirs)
-            mark = _open_memory(Mark.SIZE)
+            mark = _open_memory(Heartbeat.SIZE)
             handles.callback(os.close, mark)
-            watch = Mark(mark)
+            watch = Heartbeat(mark)
             watch.start(NOWHERE)
             pid = self._order("fork", None, [theirs.fileno(), mark])
             if not isinstance(pid, int):
                 ours.close()
                 if pid is None:
-                    raise ForkerDied("no process can be started to work in; was the one that starts them killed?")
+                    raise ForkServerDied("no process can be started to work in; was the one that starts them killed?")
                 raise PipelineError(f"no process can be started to work in: {os.strerror(pid.errno or 0)}")
             self._alive.add(pid)
-            return Cell(pid, Connection(ours.detach()), watch, self._end)
+            return SandboxWorker(pid, Connection(ours.detach()), watch, self._end)
 
     def load(self, modules: Sequence[str]) -> bool:
         """Import modules here, so that new processes have them; whether it is safe to fork from it afterwards."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol, Self, TypeVar, runtime_checkable
 
-from pipeline.runtime.sandbox.memory_usage import Meter
+from pipeline.runtime.sandbox.memory_usage import MemoryMeter
 from pipeline.tables.drops import Reason, Rejection
 
 Item = TypeVar("Item")
@@ -57,7 +57,7 @@ class Position(NamedTuple):
     since: int
 
 
-class Mark:
+class Heartbeat:
     """A `Position`, in memory that a process shares with the one that watches it.
 
     Args:
@@ -67,7 +67,7 @@ class Mark:
 
     SIZE = 5 * 8
 
-    def __init__(self, handle: int, meter: Meter | None = None) -> None:
+    def __init__(self, handle: int, meter: MemoryMeter | None = None) -> None:
         self._view = memoryview(mmap.mmap(handle, self.SIZE)).cast("q")
         self._meter = meter
 
@@ -89,10 +89,10 @@ class Mark:
         return Position(*self._view)
 
 
-_mark: Mark | None = None  # of this process, where somebody watches it
+_mark: Heartbeat | None = None  # of this process, where somebody watches it
 
 
-def use_mark(mark: Mark) -> None:
+def use_heartbeat(mark: Heartbeat) -> None:
     """Let `watch_items` say in `mark` where this process is."""
     global _mark
     _mark = mark

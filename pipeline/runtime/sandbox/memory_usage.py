@@ -24,7 +24,7 @@ def measure_memory(pid: int) -> int | None:
             return None
 
 
-class Meter:
+class MemoryMeter:
     """Measures the process that makes it, in 2 µs."""
 
     def __init__(self) -> None:

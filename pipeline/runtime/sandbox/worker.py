@@ -9,7 +9,7 @@ from enum import Enum
 from multiprocessing.connection import Connection
 
 from pipeline.runtime.sandbox.child_main import NO_MEMORY, Reply, Request
-from pipeline.runtime.sandbox.heartbeat import NOWHERE, UNKNOWN, Mark, Position
+from pipeline.runtime.sandbox.heartbeat import NOWHERE, UNKNOWN, Heartbeat, Position
 from pipeline.runtime.sandbox.memory_usage import count_memory_kills, measure_memory
 
 TICK = 0.05
@@ -34,7 +34,7 @@ OUTSIDE = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHU
 """Signals that come from somebody else, and say nothing of the items."""
 
 
-class Cause(Enum):
+class DeathCause(Enum):
     """Of what a process died."""
 
     CRASHED = "crashed"
@@ -52,7 +52,7 @@ class Death:
     whether that item would have been the end of any process.
     """
 
-    cause: Cause
+    cause: DeathCause
     item: int
     items: int
     sign: str = ""
@@ -60,14 +60,14 @@ class Death:
 
 
 @dataclass(frozen=True)
-class Limits:
+class SandboxLimits:
     """Of a process: bytes of memory of its own (files that it maps are not counted), and seconds for an item."""
 
     memory: int
     item_seconds: float
 
 
-class Unwanted(Exception):  # noqa: N818 - nothing went wrong: nobody waits for the result any more
+class TaskCancelled(Exception):  # noqa: N818 - nothing went wrong: nobody waits for the result any more
     """The task was ended because its result is not wanted any more."""
 
 
@@ -75,21 +75,21 @@ Ended = tuple[int, int]
 """The wait status of a process that ended, and the most bytes that it used."""
 
 
-class Cell:
+class SandboxWorker:
     """A process with its watch. For one thread at a time.
 
     `end` ends the process if it still runs, waits for it, and may be called once; it gives None if its parent, the
     forker, is gone too.
     """
 
-    def __init__(self, pid: int, connection: Connection, mark: Mark, end: Callable[[int], Ended | None]) -> None:
+    def __init__(self, pid: int, connection: Connection, mark: Heartbeat, end: Callable[[int], Ended | None]) -> None:
         self.pid = pid
         self._connection = connection
         self._mark = mark
         self._end = end
         self._memory = measure_memory(pid) or 0
 
-    def run(self, request: Request, limits: Limits, wanted: Callable[[], bool]) -> Reply | Death:
+    def run(self, request: Request, limits: SandboxLimits, wanted: Callable[[], bool]) -> Reply | Death:
         """Run a task, and watch it; after a `Death` the cell is of no use any more.
 
         A task has `limits.item_seconds` for each item, or, where it does not say which item it is at, for all of them
@@ -114,8 +114,8 @@ class Cell:
         if death:
             return death
         if reply is not None:
-            return Death(Cause.MEMORY, item, items)
-        return _explain_end(ended, limits, count_memory_kills() > killed_before, Death(Cause.KILLED, item, items))
+            return Death(DeathCause.MEMORY, item, items)
+        return _explain_end(ended, limits, count_memory_kills() > killed_before, Death(DeathCause.KILLED, item, items))
 
     def _watch(self, watch: "_Watch", wanted: Callable[[], bool]) -> Death | None:
         """Wait until the process answers, or went over a limit.
@@ -132,7 +132,7 @@ class Cell:
             if time.monotonic() - asked > SECONDS_BETWEEN_CALLERS:
                 asked = time.monotonic()
                 if not wanted():
-                    raise Unwanted
+                    raise TaskCancelled
         return None
 
     def is_alive(self) -> bool:
@@ -153,7 +153,7 @@ class _Watch:
         base: bytes that the process had for itself when it was new, as any other will have.
     """
 
-    def __init__(self, pid: int, mark: Mark, limits: Limits, base: int) -> None:
+    def __init__(self, pid: int, mark: Heartbeat, limits: SandboxLimits, base: int) -> None:
         self.death: Death | None = None
         self._pid = pid
         self._mark = mark
@@ -182,7 +182,7 @@ class _Watch:
         if memory > self._limits.memory:
             self._judge_memory(position, memory)
         if self.death is None and self._seconds >= self._find_allowed_seconds():
-            self.death = Death(Cause.TIMEOUT, position.item, position.items, sure=position.item != NOWHERE)
+            self.death = Death(DeathCause.TIMEOUT, position.item, position.items, sure=position.item != NOWHERE)
         return True
 
     def _judge_memory(self, position: Position, memory: int) -> None:
@@ -190,7 +190,7 @@ class _Watch:
         known = position.item != NOWHERE and position.memory != UNKNOWN
         sure = known and position == self._mark.read() and self._base + memory - position.memory > limit
         if sure or memory > limit * (1 + ALLOWANCE * known):
-            self.death = Death(Cause.MEMORY, position.item, position.items, sure=sure)
+            self.death = Death(DeathCause.MEMORY, position.item, position.items, sure=sure)
 
     def find_tick(self) -> float:
         """Seconds until it should be looked at again: it may be over a limit then."""
@@ -206,19 +206,19 @@ class _Watch:
         return self._limits.item_seconds * (1 if item != NOWHERE else max(items, 1))
 
 
-def _explain_end(ended: Ended | None, limits: Limits, memory_ran_out: bool, death: Death) -> Death:
+def _explain_end(ended: Ended | None, limits: SandboxLimits, memory_ran_out: bool, death: Death) -> Death:
     """What a process died of that was not ended from here."""
     if ended is None:
         return death
     status, peak = ended
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
-        return Death(Cause.CRASHED, death.item, death.items, f"exit status {code}")
+        return Death(DeathCause.CRASHED, death.item, death.items, f"exit status {code}")
     sign = _name_signal(-code)
     if -code not in OUTSIDE:
-        return Death(Cause.CRASHED, death.item, death.items, sign)
+        return Death(DeathCause.CRASHED, death.item, death.items, sign)
     for_memory = -code == signal.SIGKILL and (memory_ran_out or peak > NEARLY * limits.memory)
-    return Death(Cause.MEMORY if for_memory else Cause.KILLED, death.item, death.items, sign)
+    return Death(DeathCause.MEMORY if for_memory else DeathCause.KILLED, death.item, death.items, sign)
 
 
 def _name_signal(number: int) -> str:

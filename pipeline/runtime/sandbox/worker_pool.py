@@ -8,25 +8,25 @@ from contextlib import contextmanager
 
 from pipeline.config.params import RunParams
 from pipeline.runtime.sandbox.child_main import Reply, Request
-from pipeline.runtime.sandbox.fork_server import Forker, ForkerDied
-from pipeline.runtime.sandbox.worker import Cause, Cell, Death, Limits, Unwanted
+from pipeline.runtime.sandbox.fork_server import ForkServer, ForkServerDied
+from pipeline.runtime.sandbox.worker import Death, DeathCause, SandboxLimits, SandboxWorker, TaskCancelled
 
 REST = 60.0
 """Seconds without a task after which processes end."""
 
 
-class Host:
+class SandboxPool:
     """The processes of one run: as many as there are threads that run a task at a time.
 
     Args:
         limits: of each process.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: SandboxLimits) -> None:
         self.limits = limits
         self._lock = threading.Lock()
-        self._forkers: list[Forker] = []  # the last one is in use; processes of those before may be alive
-        self._idle: list[Cell] = []
+        self._forkers: list[ForkServer] = []  # the last one is in use; processes of those before may be alive
+        self._idle: list[SandboxWorker] = []
         self._loaded: list[str] = []  # modules that processes loaded and the forker did not
         self._may_load = True
         self._holders = 0
@@ -49,7 +49,7 @@ class Host:
             raise
         with self._lock:
             if self._closed:
-                raise Unwanted
+                raise TaskCancelled
             if isinstance(outcome, Death):
                 self._learn_from_death(outcome)
             else:
@@ -90,7 +90,7 @@ class Host:
         return not self._holders
 
     def close(self) -> None:
-        """End all its processes; threads that wait for them get `Unwanted`."""
+        """End all its processes; threads that wait for them get `TaskCancelled`."""
         with self._lock:
             self._closed = True
             if self._rest is not None:
@@ -103,10 +103,10 @@ class Host:
         self._forkers.clear()
         self._idle.clear()
 
-    def _take_cell(self, fresh: bool) -> Cell:
+    def _take_cell(self, fresh: bool) -> SandboxWorker:
         with self._lock:
             if self._closed:
-                raise Unwanted
+                raise TaskCancelled
             while self._idle:
                 idle = self._idle.pop()
                 if not fresh and idle.is_alive():
@@ -115,29 +115,29 @@ class Host:
                 if fresh:
                     break
             if not (self._forkers and self._forkers[-1].is_alive()):
-                self._forkers.append(_early.pop() if _early else Forker())
+                self._forkers.append(_early.pop() if _early else ForkServer())
                 if not self._forkers[-1].is_safe():  # of those that were started early: a library has threads
-                    self._forkers.append(Forker())
+                    self._forkers.append(ForkServer())
             try:
                 return self._forkers[-1].fork()
-            except ForkerDied:  # while it forked
-                self._forkers.append(Forker())
+            except ForkServerDied:  # while it forked
+                self._forkers.append(ForkServer())
                 return self._forkers[-1].fork()
 
     def _learn_from_death(self, death: Death) -> None:
         """Have the libraries loaded where the next process is forked: it is not the last one that is needed."""
-        if death.cause is Cause.KILLED or not self._may_load or not self._loaded:
+        if death.cause is DeathCause.KILLED or not self._may_load or not self._loaded:
             return
         if not self._forkers[-1].load(self._loaded):
             self._may_load = False  # a library has started threads, or there is nothing any more to fork from
-            self._forkers.append(Forker())
+            self._forkers.append(ForkServer())
         self._loaded.clear()
 
 
-_early: list[Forker] = []  # for the hosts that come
+_early: list[ForkServer] = []  # for the hosts that come
 
 
-def prepare_processes(run: RunParams, prepare: Callable[[], None]) -> None:
+def warm_up_pool(run: RunParams, prepare: Callable[[], None]) -> None:
     """Have the processes that tasks will run in on this machine made ready while there is still something to plan.
 
     Args:
@@ -146,25 +146,25 @@ def prepare_processes(run: RunParams, prepare: Callable[[], None]) -> None:
             that those are forked from, at the same time as this one goes on; what it raises is of no consequence.
     """
     if run.scheduler is None and run.workers > 0:
-        _early.append(Forker(pickle.dumps(prepare)))
+        _early.append(ForkServer(pickle.dumps(prepare)))
 
 
-_hosts: dict[str, Host] = {}  # of the runs that this process works for
+_hosts: dict[str, SandboxPool] = {}  # of the runs that this process works for
 _hosts_lock = threading.Lock()
 
 
-def find_host(run: str, limits: Limits) -> Host:
+def open_pool(run: str, limits: SandboxLimits) -> SandboxPool:
     """This process's host for the run of that name; made when it is first asked for, and those of other runs, which
     may have ended without a word, are closed if they have nothing to do."""
     with _hosts_lock:
         if run not in _hosts:
             for name in [name for name, host in _hosts.items() if host.is_idle()]:
                 _hosts.pop(name).close()
-            _hosts[run] = Host(limits)
+            _hosts[run] = SandboxPool(limits)
         return _hosts[run]
 
 
-def close_host(run: str) -> None:
+def close_pool(run: str) -> None:
     """End all processes of a run here."""
     with _hosts_lock:
         host = _hosts.pop(run, None)
