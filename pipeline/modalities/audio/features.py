@@ -51,22 +51,22 @@ _KINDS: Mapping[Feature, _Kind] = {
 class AudioFeatures(Params):
     """What becomes of a sound in the shards."""
 
-    rate: Annotated[int, Limits(ge=MIN_RATE, le=MAX_RATE)]
+    rate: Annotated[int, Limits(ge=MIN_RATE, le=MAX_RATE)] = 16_000
     """Hz, after resampling."""
-    seconds: Annotated[float, Limits(gt=0, le=3600)]
+    seconds: Annotated[float, Limits(gt=0, le=3600)] = 2.5
     """Longer sounds are cut at their end, shorter ones padded."""
-    coefficients: Annotated[int, Limits(ge=1, le=256)]
+    coefficients: Annotated[int, Limits(ge=1, le=256)] = 40
     """MFCC a frame; at most `mels`."""
-    mels: Annotated[int, Limits(ge=1, le=256)]
+    mels: Annotated[int, Limits(ge=1, le=256)] = 64
     """Mel bands that they are computed from."""
-    fft: Annotated[int, Limits(ge=16, le=65536)]
+    fft: Annotated[int, Limits(ge=16, le=65536)] = 512
     """Samples of a frame."""
-    hop: Annotated[int, Limits(ge=1, le=65536)]
+    hop: Annotated[int, Limits(ge=1, le=65536)] = 256
     """Samples from one frame to the next."""
-    features: Annotated[tuple[Feature, ...], Limits(strict=False, min_length=1)]
+    features: Annotated[tuple[Feature, ...], Limits(strict=False, min_length=1)] = ("mfcc",)
     """Which features there are, in this order; a model sees the first. Deltas are the slopes and the curvatures of the
     MFCC over 9 frames, `logmel` the bands in dB that the MFCC are made of, `loudness` the level of each frame."""
-    dtype: Literal["float32", "float16"]
+    dtype: Literal["float32", "float16"] = "float32"
     """Of all of them. Half the bytes cost up to 0.05 % of a value, 0.25 of an MFCC of 512."""
 
     @field_validator("features")

@@ -51,17 +51,17 @@ within 3 bits, and no two different ones come near each other; at 8 it is 92.8 %
 class AudioCheck(Params):
     """What a sound must be to be kept."""
 
-    max_seconds: Annotated[float, Limits(gt=0)]
+    max_seconds: Annotated[float, Limits(gt=0)] = 600.0
     """By the header, before anything is decoded."""
-    min_seconds: Annotated[float, Limits(ge=0)]
+    min_seconds: Annotated[float, Limits(ge=0)] = 0.1
     """Of what is there."""
-    max_channels: Annotated[int, Limits(ge=1, le=64)]
+    max_channels: Annotated[int, Limits(ge=1, le=64)] = 8
     """Channels."""
-    min_level: Annotated[float, Limits(ge=-200, le=0)]
+    min_level: Annotated[float, Limits(ge=-200, le=0)] = -60.0
     """Decibels relative to full scale: a sound whose peak lies below is silence."""
-    near_bits: Annotated[int, Limits(ge=0, le=16)]
+    near_bits: Annotated[int, Limits(ge=0, le=16)] = 3
     """Of the 64 bits of the fingerprint, as many as may differ between near-duplicates."""
-    near_difference: Annotated[float, Limits(ge=0, le=255)]
+    near_difference: Annotated[float, Limits(ge=0, le=255)] = 2.0
     """Levels of 255 by which near-duplicates may differ on average over 16 × 16 cells of time and pitch, brought to one
     mean and deviation."""
 

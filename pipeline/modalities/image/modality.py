@@ -55,15 +55,15 @@ _CELL_PIXELS = 8
 class ImageCheck(Params):
     """What a picture must be to be kept."""
 
-    max_pixels: Annotated[int, Limits(ge=1)]
+    max_pixels: Annotated[int, Limits(ge=1)] = 50_000_000
     """Width times height, read in the header before anything is decoded."""
-    min_side: Annotated[int, Limits(ge=1)]
+    min_side: Annotated[int, Limits(ge=1)] = 16
     """Pixels of the shorter side."""
-    min_contrast: Annotated[float, Limits(ge=0)]
+    min_contrast: Annotated[float, Limits(ge=0)] = 2.0
     """Standard deviation of the grey levels (0 to 255), or of the transparency, below which a picture is empty."""
-    near_bits: Annotated[int, Limits(ge=0, le=16)]
+    near_bits: Annotated[int, Limits(ge=0, le=16)] = 3
     """Of the 64 bits of the fingerprint, as many as may differ between near-duplicates."""
-    near_difference: Annotated[float, Limits(ge=0, le=255)]
+    near_difference: Annotated[float, Limits(ge=0, le=255)] = 2.0
     """Levels of 255 by which near-duplicates may differ on average over 16 × 16 cells, brought to one brightness and
     contrast."""
 
@@ -71,19 +71,19 @@ class ImageCheck(Params):
 class ImageFeatures(Params):
     """What becomes of a picture in the shards."""
 
-    height: Annotated[int, Limits(ge=1, le=8192)]
+    height: Annotated[int, Limits(ge=1, le=8192)] = 64
     """Pixels."""
-    width: Annotated[int, Limits(ge=1, le=8192)]
+    width: Annotated[int, Limits(ge=1, le=8192)] = 64
     """Pixels."""
-    fit: Fit
+    fit: Fit = "crop"
     """Cut to the shape about the centre, or fill up with background, or distort."""
-    background: Annotated[tuple[Level, Level, Level], Limits(strict=False)]
+    background: Annotated[tuple[Level, Level, Level], Limits(strict=False)] = WHITE
     """R, G, B under transparency and around what `pad` fits."""
-    store: Literal["tensor", "jpeg"]
+    store: Literal["tensor", "jpeg"] = "tensor"
     """Pixels, or a JPEG file of them: a tenth of the bytes, decoded when they are loaded."""
-    quality: Annotated[int, Limits(ge=1, le=100)]
+    quality: Annotated[int, Limits(ge=1, le=100)] = 90
     """Of these JPEG files, as libjpeg counts it."""
-    dtype: Literal["uint8", "float16", "float32"]
+    dtype: Literal["uint8", "float16", "float32"] = "uint8"
     """Of a tensor: levels of 0 to 255, or parts of 255 from 0 to 1."""
 
     @model_validator(mode="after")

@@ -57,11 +57,11 @@ def _find_mark_runs() -> re.Pattern[str]:
 class TextCheck(Params):
     """What a text must be to be kept, and what is taken out of it."""
 
-    min_characters: Annotated[int, Limits(ge=1)]
+    min_characters: Annotated[int, Limits(ge=1)] = 2
     """Code points, of the cleaned text."""
-    max_characters: Annotated[int, Limits(ge=1, le=1_000_000)]
+    max_characters: Annotated[int, Limits(ge=1, le=1_000_000)] = 100_000
     """Code points, of the text as it came."""
-    redact: Annotated[tuple[Kind, ...], Limits(strict=False)]
+    redact: Annotated[tuple[Kind, ...], Limits(strict=False)] = ("email", "phone")
     """What is replaced by [EMAIL] and [PHONE]."""
 
 

@@ -35,20 +35,20 @@ class TextFeatures(Params):
 
     tokenizer: Literal["words", "bpe"] = "words"
     """What a token is: a word of spaCy's; or a run of bytes, by byte pair encoding (GPT-2's), which knows any text."""
-    language: LanguageCode
+    language: LanguageCode = "en"
     """spaCy's code of the language whose tokenizer is used; `xx` is the language-independent one."""
-    fallback: LanguageCode | None
+    fallback: LanguageCode | None = None
     """Language to use if a package that this one's tokenizer needs is not installed; null: that is an error."""
-    lowercase: bool
+    lowercase: bool = True
     """Words are counted and looked up in lower case."""
-    length: Annotated[int, Limits(ge=1, le=65536)]
+    length: Annotated[int, Limits(ge=1, le=65536)] = 32
     """Tokens; longer texts are cut, shorter ones padded."""
     dtype: Literal["int32", "uint16"] = "int32"
     """Of the ids. uint16 takes half the room, and is refused where the vocabulary is too large for it."""
-    vocabulary: Annotated[int, Limits(ge=1, le=10_000_000)]
+    vocabulary: Annotated[int, Limits(ge=1, le=10_000_000)] = 4000
     """Words at most, the most frequent ones; padding and unknown come on top. Of `bpe` tokens, 256 of them bytes; the
     placeholders come on top too."""
-    min_count: Annotated[int, Limits(ge=1)]
+    min_count: Annotated[int, Limits(ge=1)] = 2
     """Occurrences in the training split below which a word is unknown; of `bpe`, a pair of tokens is not made one."""
     frozen: FrozenVocabulary | None = None
     """A vocabulary to use as it is instead of learning one: new texts then change no other text's ids."""

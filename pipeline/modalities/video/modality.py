@@ -47,17 +47,17 @@ _THRESHOLD = 8.0  # of the fingerprint, as of pictures
 class VideoCheck(Params):
     """What a video must be to be kept. All but `near_` is read in the header, before anything is decoded."""
 
-    max_pixels: Annotated[int, Limits(ge=1)]
+    max_pixels: Annotated[int, Limits(ge=1)] = 9_000_000
     """Width times height."""
-    min_side: Annotated[int, Limits(ge=1)]
+    min_side: Annotated[int, Limits(ge=1)] = 16
     """Pixels of the shorter side."""
-    max_seconds: Annotated[float, Limits(gt=0)]
+    max_seconds: Annotated[float, Limits(gt=0)] = 600.0
     """Seconds."""
-    max_frames: Annotated[int, Limits(ge=1)]
+    max_frames: Annotated[int, Limits(ge=1)] = 36_000
     """Pictures."""
-    near_bits: Annotated[int, Limits(ge=0, le=16)]
+    near_bits: Annotated[int, Limits(ge=0, le=16)] = 3
     """Of the 64 bits of the fingerprint, as many as may differ between near-duplicates."""
-    near_difference: Annotated[float, Limits(ge=0, le=255)]
+    near_difference: Annotated[float, Limits(ge=0, le=255)] = 2.0
     """Levels of 255 by which near-duplicates may differ on average over four pictures of 8 × 8 cells, brought to one
     brightness and contrast."""
 
@@ -65,17 +65,17 @@ class VideoCheck(Params):
 class VideoFeatures(Params):
     """What becomes of a video in the shards."""
 
-    frames: Annotated[int, Limits(ge=1, le=4096)]
+    frames: Annotated[int, Limits(ge=1, le=4096)] = 8
     """Pictures, evenly spaced."""
-    height: Annotated[int, Limits(ge=1, le=8192)]
+    height: Annotated[int, Limits(ge=1, le=8192)] = 64
     """Pixels."""
-    width: Annotated[int, Limits(ge=1, le=8192)]
+    width: Annotated[int, Limits(ge=1, le=8192)] = 64
     """Pixels."""
-    fit: Fit
+    fit: Fit = "crop"
     """Cut to the shape about the centre, or fill up with background, or distort."""
-    background: Annotated[tuple[Level, Level, Level], Limits(strict=False)]
+    background: Annotated[tuple[Level, Level, Level], Limits(strict=False)] = (0, 0, 0)
     """R, G, B around what `pad` fits."""
-    sound: AudioFeatures
+    sound: AudioFeatures = AudioFeatures()
     """What becomes of its sound."""
 
 
