@@ -96,6 +96,8 @@ class Modality(Generic[CheckParams, FeatureParams]):
     `check(data, media_type, params)`: decode, judge, strip, describe.
     `plan_fields(params)`: the shard fields that the modality gives, known before any item is read.
     `extract(item, params, learned)`: values for exactly those fields; `learned` is None without `learning`.
+    `check_params`: the type of the params of `check`, the block `clean.<name>`.
+    `feature_params`: the type of the params of all others, the block `extract.<name>`.
     `prepare(params)`: raises `ParamsError` or `InputError` before any work if the params cannot be carried out here.
     `learning`: only where features depend on the whole training split.
     `libraries`: distributions that may change a feature though the modality's code does not import them.
@@ -108,6 +110,8 @@ class Modality(Generic[CheckParams, FeatureParams]):
     plan_fields: Callable[[FeatureParams], Mapping[str, Field]]
     extract: "Callable[[MediaItem, FeatureParams, Any], Mapping[str, Value] | Rejection]"
     prepare: Callable[[FeatureParams], None]
+    check_params: type[CheckParams]
+    feature_params: type[FeatureParams]
     learning: Learning[FeatureParams] | None = None
     libraries: tuple[str, ...] = ()
     describe: Callable[[FeatureParams], Mapping[str, str]] = _describe_nothing

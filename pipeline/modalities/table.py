@@ -1,13 +1,21 @@
-"""The modalities there are. To add one: its file in this folder, its line here, its name in
-`pipeline.tables.contracts`."""
+"""List the modalities. Reading the table imports none of them.
+
+To add one: its folder beside this file, its row here, and its name in `pipeline.tables.contracts.MODALITIES`. The names
+are there because every stage reads them, and what a row refers to counts as code that its readers run: crawl or train
+would depend on every decoder. A test compares the two.
+"""
 
 from typing import Any
 
-from pipeline.modalities.audio.modality import AUDIO
-from pipeline.modalities.image.modality import IMAGE
+from pipeline.config.lazy_import import LazyObject, LazyTable
 from pipeline.modalities.modality import Modality
-from pipeline.modalities.text.modality import TEXT
-from pipeline.modalities.video.modality import VIDEO
 
-MODALITIES: dict[str, Modality[Any, Any]] = {modality.name: modality for modality in (IMAGE, AUDIO, TEXT, VIDEO)}
+MODALITIES: LazyTable[Modality[Any, Any]] = LazyTable(
+    {
+        "image": LazyObject("pipeline.modalities.image.modality:IMAGE"),
+        "audio": LazyObject("pipeline.modalities.audio.modality:AUDIO"),
+        "text": LazyObject("pipeline.modalities.text.modality:TEXT"),
+        "video": LazyObject("pipeline.modalities.video.modality:VIDEO"),
+    }
+)
 """In the order of `pipeline.tables.contracts.MODALITIES`."""

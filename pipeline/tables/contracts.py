@@ -12,7 +12,7 @@ MODEL_FOLDER = "6_model"
 REPORT_FOLDER = "7_report"
 
 MODALITIES = ("image", "audio", "text", "video")
-"""The names of `pipeline.modalities.MODALITIES`, in the order in which samples list them."""
+"""The rows of `pipeline.modalities.table.MODALITIES`, in the order in which samples list them."""
 
 SPLITS = ("train", "val", "test")
 

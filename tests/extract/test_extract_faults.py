@@ -196,7 +196,7 @@ def test_a_fault_of_an_extractor_names_the_item(tmp_path: Path, monkeypatch: pyt
         raise ZeroDivisionError
 
     write_corpus(tmp_path / "data", make_things(4))
-    monkeypatch.setitem(TABLE, "image", replace(TABLE["image"], extract=fail))
+    monkeypatch.setitem(TABLE.loaded, "image", replace(TABLE["image"], extract=fail))
     with pytest.raises(ZeroDivisionError) as caught:
         run_extract(tmp_path, make_params())
     assert any(note.startswith("at folder:thing-0") for note in caught.value.__notes__)

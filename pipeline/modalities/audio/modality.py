@@ -190,4 +190,4 @@ def _make_cells(energies: NDArray[np.float32]) -> NDArray[np.uint8]:
     return cells
 
 
-AUDIO = Modality("audio", check_audio, plan_audio_fields, extract_audio, prepare_audio)
+AUDIO = Modality("audio", check_audio, plan_audio_fields, extract_audio, prepare_audio, AudioCheck, AudioFeatures)

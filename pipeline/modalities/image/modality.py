@@ -236,4 +236,4 @@ def _measure_grey(pixels: NDArray[Any]) -> _GreyImage:
     return _GreyImage(grey, contrast)
 
 
-IMAGE = Modality("image", check_image, plan_image_fields, extract_image, prepare_image)
+IMAGE = Modality("image", check_image, plan_image_fields, extract_image, prepare_image, ImageCheck, ImageFeatures)

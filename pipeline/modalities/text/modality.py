@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.modalities.modality import Learning, MediaItem, Modality
 from pipeline.modalities.text.byte_pairs import learn_byte_pairs
-from pipeline.modalities.text.check import check_text
+from pipeline.modalities.text.check import TextCheck, check_text
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import describe_text, parse_text, prepare_text
 from pipeline.modalities.text.token_fields import plan_text_fields
@@ -83,6 +83,8 @@ TEXT = Modality(
     plan_text_fields,
     extract_text,
     prepare_text,
+    TextCheck,
+    TextFeatures,
     LEARNING,
     libraries=("SudachiPy", "SudachiDict-core", "natto-py", "pythainlp", "pyvi"),
     describe=describe_text,

@@ -195,4 +195,4 @@ def _join_cells(seen: DecodedFrames) -> Pixels:
     return np.block([[first, second], [third, fourth]])
 
 
-VIDEO = Modality("video", check_video, plan_video_fields, extract_video, prepare_video)
+VIDEO = Modality("video", check_video, plan_video_fields, extract_video, prepare_video, VideoCheck, VideoFeatures)
