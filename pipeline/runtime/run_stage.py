@@ -241,9 +241,13 @@ def _remove_folder(path: Path) -> None:
 
 
 def format_summary(name: str, outcome: Outcome, seconds: float) -> str:
-    """`clean    in 1234 = kept 1180 + dropped 54: 31 flat, 23 broken; 12.3 s, 100 items/s`."""
+    """Return `clean    in 1234 = kept 1180 + dropped 54: 31 flat, 23 broken; 12.3 s, 100 items/s`, then the notes.
+
+    The rate is of the units that were worked on, see `Outcome.worked`.
+    """
     reasons = f": {outcome.count_reasons()}" if outcome.dropped else ""
-    rate = f"{outcome.seen / max(seconds, 1e-9):,.0f} {outcome.unit}s/s"
+    worked = outcome.seen if outcome.worked is None else outcome.worked
+    rate = f"{worked / max(seconds, 1e-9):,.0f} {outcome.unit}s/s"
     counts = f"in {outcome.seen} = kept {outcome.kept} + dropped {len(outcome.dropped)}{reasons}"
     line = f"{name:<9}{counts}; {seconds:.1f} s, {rate}"
     return "\n".join([line, *(" " * 9 + note.replace("\n", "\\n") for note in outcome.notes)])

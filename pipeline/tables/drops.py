@@ -115,7 +115,9 @@ class Outcome:
     """What a stage did with what came in, counted in one unit.
 
     `notes` are further counts for the summary line ("612 samples"); `parts` are ledger rows about parts of kept
-    units (captions in languages that a setting leaves out): reported, but outside the sum.
+    units (captions in languages that a setting leaves out): reported, but outside the sum. `worked` is how many units
+    the stage worked on, for the rate in the summary, where that is not `seen`: training goes over its samples once an
+    epoch.
     """
 
     unit: str
@@ -124,6 +126,7 @@ class Outcome:
     dropped: Sequence[Drop] = ()
     parts: Sequence[Drop] = ()
     notes: Sequence[str] = field(default=())
+    worked: int | None = None
 
     def check(self) -> None:
         """Hold `in = kept + dropped` and one row a key.

@@ -1,13 +1,17 @@
 """The shape of the code: what DVC watches is what runs; files and functions stay small enough to hold in mind."""
 
 import ast
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-from pipeline.cache.module_sources import find_source_files
+import shardwright
+from pipeline.cache import module_sources
+from pipeline.cache.module_sources import find_imports, find_source_files, read_lazy_names
 from pipeline.codegen.dvc_yaml import NODES, Node, render_stages
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.contracts import MODALITIES as NAMES
@@ -66,3 +70,38 @@ def test_contributing_says_what_each_test_file_guards() -> None:
     for path in sorted((ROOT / "tests").glob("test_*.py")):
         first_line = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
         assert f"| `{path.name}` | {first_line} |" in text
+
+
+def test_lazy_names_count_as_imports_of_the_modules_that_define_them() -> None:
+    homes = read_lazy_names("shardwright")
+    assert homes.keys() == set(shardwright.__all__)
+    for name, home in homes.items():
+        assert getattr(shardwright, name) is getattr(import_module(home), name)
+    for stage in ("stages.train", "stages.evaluate"):
+        assert set(find_source_files(homes["Loader"])) <= set(find_source_files(stage))
+
+
+def test_lazy_objects_count_as_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "table.py").write_text(
+        "from pipeline.config.lazy_import import LazyObject\n"
+        "TABLE = {'one': LazyObject('pipeline.models.fusions:Concat'), 'two': [LazyObject('demo.plan:Site')]}\n"
+        "def load():\n    return LazyObject('pipeline.models.layers:Two').load()\n"
+    )
+    (tmp_path / "formed.py").write_text("LazyObject(f'pipeline.{name}')\n")
+    monkeypatch.setattr(module_sources, "ROOT", tmp_path)
+    assert {"pipeline.models.fusions", "demo.plan", "pipeline.models.layers"} <= set(find_imports(Path("table.py")))
+    with pytest.raises(AssertionError, match="spelled out"):
+        find_imports(Path("formed.py"))
+
+
+LOADERS = {"pipeline/config/lazy_import.py", "pipeline/config/check_params.py", "shardwright/__init__.py"}
+"""Files that import modules by a name that is a value: those of LazyObject, of params, and the lazy public names."""
+
+SANDBOX = "pipeline/runtime/sandbox/child_main.py"
+"""It imports again, before it forks, what its children have imported."""
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_other_file_imports_by_a_computed_name(path: Path) -> None:
+    if str(path.relative_to(ROOT)) not in {*LOADERS, SANDBOX}:
+        assert not re.search(r"\b(import_module|__import__)\b", path.read_text())

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.cache.module_sources import PACKAGES
 from pipeline.codegen.dvc_yaml import NODES
 from tests.support.running import ROOT, edit_params, hash_files
 
@@ -71,7 +72,7 @@ def make_checkout(parent: Path, surroundings: Surroundings | None = None, **chan
     """
     surroundings = surroundings or Surroundings()
     folder = parent / surroundings.folder
-    for name in ("pipeline", "shardwright", "stages"):
+    for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("inbox", "lists"):
         (folder / name).mkdir()

@@ -1,0 +1,91 @@
+"""Compare the modules that each stage loads while it runs with the files that `dvc.yaml` names."""
+
+import subprocess
+import sys
+
+import pytest
+
+from pipeline.cache.module_sources import PACKAGES, find_path, find_source_files
+from pipeline.codegen.dvc_yaml import NODES
+from tests.support.checkouts import Surroundings, make_checkout
+from tests.support.running import ROOT
+
+RECORD_IMPORTS = """
+import os, sys
+
+class Recorder:
+    # Python asks it first for every module, imported by a statement or by `import_module`; it finds none.
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name.partition(".")[0] in {packages}:
+            handle = os.open({log!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            os.write(handle, f"{{os.getpid()}} {{name}}\\n".encode())
+            os.close(handle)
+
+sys.meta_path.insert(0, Recorder)
+"""
+"""Becomes `sitecustomize.py`, which Python runs at its start: in the stage, in its fork server, and in their forks."""
+
+CHECK_PARAMS = """
+import sys
+from pathlib import Path
+from pipeline.config.check_params import check_all_blocks
+from pipeline.config.params import read_params
+
+check_all_blocks(read_params(Path("params.yaml")))
+print(*sys.modules, sep="\\n")
+"""
+
+SMALL = {"train__epochs": 1, "extract__image__height": 32, "extract__image__width": 32}
+
+
+def find_files(names: set[str]) -> set[str]:
+    """The files of those of the modules that are this project's."""
+    return {str(path) for name in names if (path := find_path(name))}
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, set[str]]]:
+    """The files that each stage loaded when it ran on the demo of 60 things, by stage and process."""
+    folder = tmp_path_factory.mktemp("modules")
+    hook, log = folder / "hook", folder / "imports"
+    hook.mkdir()
+    program = RECORD_IMPORTS.format(packages=PACKAGES, log=str(log))
+    (hook / "sitecustomize.py").write_text(program, encoding="utf-8")
+    checkout = make_checkout(folder, Surroundings(workers=1, environment={"PYTHONPATH": str(hook)}), **SMALL)
+    stages: dict[str, dict[int, set[str]]] = {}
+    for node in NODES:
+        log.unlink(missing_ok=True)
+        checkout.run_stage(node.name)
+        names: dict[int, set[str]] = {}
+        for line in log.read_text(encoding="utf-8").splitlines():
+            pid, name = line.split()
+            names.setdefault(int(pid), set()).add(name)
+        stages[node.name] = {pid: find_files(each) for pid, each in names.items()}
+    return stages
+
+
+@pytest.fixture(scope="module")
+def checked() -> set[str]:
+    """The files that the check of the whole params file loads, at the start of every stage: it may refuse, no more."""
+    command = [sys.executable, "-c", CHECK_PARAMS]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return find_files(set(done.stdout.split()))
+
+
+@pytest.mark.parametrize("name", [node.name for node in NODES])
+def test_a_stage_loads_only_files_that_dvc_watches(
+    name: str, loaded: dict[str, dict[int, set[str]]], checked: set[str]
+) -> None:
+    files = set().union(*loaded[name].values())
+    assert files - checked <= set(find_source_files(f"stages.{name}"))
+    assert f"stages/{name}.py" in files
+    if name in ("clean", "extract"):
+        assert len(loaded[name]) > 1, "the processes of the tasks were not seen"
+
+
+def test_what_orders_the_samples_makes_train_and_evaluate_stale(loaded: dict[str, dict[int, set[str]]]) -> None:
+    order = "shardwright/datasets/permutation.py"
+    assert any(order in files for files in loaded["train"].values())
+    for name in ("train", "evaluate"):
+        assert order in find_source_files(f"stages.{name}")
