@@ -13,7 +13,7 @@ import numpy as np
 from demo import words
 from demo.flaws import EXPECTED, ORIENTATIONS, Flaw, count_planted
 from demo.kinds import KINDS, Kind, Manner, Place
-from demo.params import DemoParams
+from demo.options import DemoOptions
 
 HOST = "demo.test"
 """The name the crawl knows the site by, reserved for tests by RFC 2606; it resolves it to the port that serves it."""
@@ -148,18 +148,18 @@ def make_rng(seed: int, number: int, draw: Draw) -> np.random.Generator:
     return np.random.default_rng([seed, number, draw])
 
 
-def plan_site(params: DemoParams) -> Site:
-    """The site that these params stand for: the same for the same params, in every process."""
-    rng = np.random.default_rng([params.seed])
-    flaws = plant_flaws(params.things, rng)
+def plan_site(options: DemoOptions) -> Site:
+    """The site that these params stand for: the same for the same options, in every process."""
+    rng = np.random.default_rng([options.seed])
+    flaws = plant_flaws(options.things, rng)
     originals = choose_originals(flaws, rng)
     things = [
-        plan_thing(params.seed, number, KINDS[number % len(KINDS)], flaws[number]) for number in range(params.things)
+        plan_thing(options.seed, number, KINDS[number % len(KINDS)], flaws[number]) for number in range(options.things)
     ]
     for number, original in originals.items():
-        things[number] = plan_duplicate(params.seed, number, things[original], flaws[number])
+        things[number] = plan_duplicate(options.seed, number, things[original], flaws[number])
     paths = {path: thing for thing in things for path in list_paths(thing)}
-    return Site(params.seed, tuple(things), params.slow_seconds, things_by_path=paths)
+    return Site(options.seed, tuple(things), options.slow_seconds, things_by_path=paths)
 
 
 def list_paths(thing: Thing) -> list[str]:

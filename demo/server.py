@@ -3,14 +3,18 @@
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import SHUT_RDWR, socket
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from demo.plan import Site
-from demo.site import Response, render
+from demo.options import DemoOptions
+from pipeline.config.params import check_block
+
+if TYPE_CHECKING:
+    from demo.plan import Site
+    from demo.site import Response
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -20,8 +24,11 @@ class DemoServer(ThreadingHTTPServer):
     # Closing waits for the threads, and open connections are shut down first: nothing is left behind.
     daemon_threads = False
 
-    def __init__(self, site: Site, port: int = 0) -> None:
+    def __init__(self, site: "Site", port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), DemoHandler)
+        from demo.site import render  # loads OpenCV, which a crawl with all its answers in the cache does without
+
+        self.render = render
         self.site = site
         self.requests: Counter[str] = Counter()
         self.stopping = threading.Event()
@@ -32,6 +39,11 @@ class DemoServer(ThreadingHTTPServer):
     def port(self) -> int:
         """The port it listens on."""
         return self.server_port
+
+    @property
+    def address(self) -> str:
+        """`127.0.0.1:port`."""
+        return f"127.0.0.1:{self.port}"
 
     def count_request(self, path: str) -> int:
         """Count one more request for the path; how many there were before."""
@@ -82,7 +94,7 @@ class DemoHandler(BaseHTTPRequestHandler):
         """Send what the site renders for the path."""
         server = cast(DemoServer, self.server)
         path = self.path.partition("?")[0]
-        response = render(server.site, path, server.count_request(path))
+        response = server.render(server.site, path, server.count_request(path))
         if response.delay and server.stopping.wait(response.delay):
             self.close_connection = True
             return
@@ -92,7 +104,7 @@ class DemoHandler(BaseHTTPRequestHandler):
         """The same without the body."""
         self.do_GET()
 
-    def send(self, response: Response) -> None:
+    def send(self, response: "Response") -> None:
         """Write a response; without its body to a HEAD."""
         self.send_response(response.status)
         for name, value in response.headers:
@@ -111,8 +123,8 @@ class DemoHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve(site: Site, port: int = 0) -> Iterator[DemoServer]:
-    """The site on 127.0.0.1 for as long as the block runs, on a free port unless one is given."""
+def serve_site(site: "Site", port: int = 0) -> Iterator[DemoServer]:
+    """Serve the site on 127.0.0.1 while the block runs, on a free port unless one is given."""
     server = DemoServer(site, port)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
@@ -121,3 +133,27 @@ def serve(site: Site, port: int = 0) -> Iterator[DemoServer]:
     finally:
         server.stop()
         thread.join()
+
+
+def serve(options: Mapping[str, Any], key: str) -> AbstractContextManager[str]:
+    """Serve the site of some options: the function that `crawl.hosts` of `params.yaml` names.
+
+    Args:
+        options: The fields of `DemoOptions`; a missing one has its default.
+        key: The options' full key in `params.yaml`.
+
+    Returns:
+        A context manager that yields the address, `127.0.0.1:port`. Nothing is planned before it is entered.
+
+    Raises:
+        ParamsError: An option is unknown or out of range; the message has its full key.
+    """
+    return _serve_options(check_block({key: options}, key, DemoOptions))
+
+
+@contextmanager
+def _serve_options(options: DemoOptions) -> Iterator[str]:
+    from demo.plan import plan_site
+
+    with serve_site(plan_site(options)) as server:
+        yield server.address

@@ -2,7 +2,6 @@
 
 import sys
 
-from demo.params import DemoParams
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
 from pipeline.runtime.run_stage import Stage, run_stage
@@ -11,8 +10,8 @@ from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:
-    """Run the stage on its blocks of `params.yaml`."""
-    return crawl(stage.read_block("crawl", CrawlParams), stage.read_block("demo", DemoParams), stage.workspace)
+    """Run the stage on its block of `params.yaml`."""
+    return crawl(stage.read_block("crawl", CrawlParams), stage.workspace)
 
 
 if __name__ == "__main__":

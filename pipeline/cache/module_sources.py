@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("pipeline", "shardwright", "stages", "demo")
+PACKAGES = ("pipeline", "shardwright", "stages")
 STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 """Nodes that are a statement or contain statements."""
 

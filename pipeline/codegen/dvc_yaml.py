@@ -41,7 +41,7 @@ class Node:
 
 
 NODES = (
-    Node("crawl", ("crawl", "demo"), (), (CRAWLED_FOLDER,)),
+    Node("crawl", ("crawl",), (), (CRAWLED_FOLDER,)),
     Node("ingest", ("ingest",), (CRAWLED_FOLDER,), (INGESTED_FOLDER,)),
     Node("clean", ("clean",), (CRAWLED_FOLDER, INGESTED_FOLDER), (CLEANED_FOLDER,)),
     Node("align", ("align",), (CLEANED_FOLDER,), (ALIGNED_FOLDER,)),

@@ -14,7 +14,6 @@ from pipeline.config.params import check_block
 from pipeline.errors import ParamsError
 
 BLOCKS = {
-    "demo": "demo.params:DemoParams",
     "crawl": "pipeline.crawl.params:CrawlParams",
     "ingest": "pipeline.ingest.params:IngestParams",
     "clean": "pipeline.clean.params:CleanParams",

@@ -118,7 +118,7 @@ def check_block(blocks: Mapping[str, Any], name: str, block_type: type[Block]) -
 
 
 def _describe(block: str, block_type: type[BaseModel], detail: ErrorDetails) -> str:
-    path = [str(part) for part in detail["loc"]]
+    path = [str(part) for part in detail["loc"] if not str(part).startswith("<")]  # tags of a union's members
     name = ".".join([block, *path])
     known = list(_find_keys(block_type, path[:-1]))
     match detail["type"]:

@@ -1,6 +1,5 @@
 """Which addresses may be connected to: public unicast ones, and those that `crawl.hosts` lists."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -25,17 +24,6 @@ class Endpoint:
 
     address: IpAddress
     port: int
-
-
-@dataclass(frozen=True, slots=True)
-class ListedHost:
-    """A host that the user vouches for: `open` gives its place when first needed.
-
-    `salt` tells apart what is served under one name: of the demo's host, another seed is another site.
-    """
-
-    open: Callable[[], Endpoint]
-    salt: str = "listed"
 
 
 def is_public(address: IpAddress) -> bool:

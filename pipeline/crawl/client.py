@@ -17,9 +17,9 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from pipeline.crawl.addresses import ListedHost
 from pipeline.crawl.http_request import HttpResponse, Limit, reject_size, request
 from pipeline.crawl.journal import Body, Journal
+from pipeline.crawl.listed_hosts import ListedHost
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES

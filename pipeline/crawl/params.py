@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, JsonValue, Tag, field_validator
 
 from pipeline.config.params import Params, Strings
 from pipeline.crawl.addresses import parse_endpoint
@@ -27,21 +27,37 @@ class UrlList(Params):
     """Column of who is to be named."""
 
 
+class ServedHost(Params):
+    """A host that a Python function serves on this machine while the crawl runs."""
+
+    serve: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")]
+    """`module:function`, imported when the crawl starts. The function takes the options and their full key, for its
+    error messages, and returns a context manager that yields `127.0.0.1:port`."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """Given to the function, which checks them. Responses are cached under the function's name and the options:
+    another value fetches the host's URLs anew, an edit of the function's code does not (see `refresh`)."""
+
+
+HostName = Annotated[str, Field(pattern=r"^[a-z0-9._:-]+$")]
+HostAddress = Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-f:.]+\]):[0-9]{1,5}$")]
+Host = Annotated[
+    Annotated[HostAddress, Tag("<address>")] | Annotated[ServedHost, Tag("<served>")],
+    Discriminator(lambda host: "<served>" if isinstance(host, (dict, ServedHost)) else "<address>"),
+]
+
+
 class CrawlParams(Params):
     """What is fetched, and how considerately."""
 
     start: Strings
-    """Pages to start from; links are followed within their host. `http://demo.test/` is the demo."""
+    """Pages to start from; links are followed within their host."""
     lists: Annotated[tuple[UrlList, ...], Field(strict=False)]
     """URL lists; what they name is fetched, and no links in it are followed."""
     lists_folder: Annotated[str, Field(min_length=1)]
     """The folder of the lists. `dvc.yaml` watches it, so that an edited list is seen."""
-    hosts: dict[
-        Annotated[str, Field(pattern=r"^[a-z0-9._:-]+$")],
-        Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-f:.]+\]):[0-9]{1,5}$")],
-    ]
-    """Host names (or addresses) in lower case, and the address and port that each is reached at: for hosts that DNS
-    does not know, and the only way to one whose address is not public."""
+    hosts: dict[HostName, Host]
+    """Hosts that DNS does not know, and the only way to one whose address is not public: by name (or address) in lower
+    case, either the `address:port` at which to reach it, or a Python function that serves it while the crawl runs."""
     agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+(/[!-~]+)? ?[ -~]*$")]
     """The User-Agent header. Its first word is the name that robots.txt files know the crawler by; say where its owner
     can be reached."""
@@ -66,7 +82,8 @@ class CrawlParams(Params):
 
     @field_validator("hosts")
     @classmethod
-    def _check_places(cls, hosts: dict[str, str]) -> dict[str, str]:
-        for place in hosts.values():
-            parse_endpoint(place)
+    def _check_addresses(cls, hosts: dict[str, str | ServedHost]) -> dict[str, str | ServedHost]:
+        for host in hosts.values():
+            if isinstance(host, str):
+                parse_endpoint(host)
         return hosts

@@ -1,19 +1,16 @@
 """The stage: reads the lists, walks, and writes the responses with a row for each URL."""
 
-import ast
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo.params import DemoParams
-from pipeline.cache.module_sources import ROOT, find_source_files
-from pipeline.crawl.addresses import Endpoint, ListedHost, parse_endpoint
+from pipeline.crawl.listed_hosts import ListedHost, resolve_hosts
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.url_lists import ListedUrl, read_lists
+from pipeline.errors import PipelineError
 from pipeline.runtime.progress import show_progress
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
@@ -24,9 +21,6 @@ if TYPE_CHECKING:
     from pipeline.crawl.breadth_first import VisitedUrl
     from pipeline.crawl.journal import Body, Journal
     from pipeline.crawl.write_bodies import BodyTars
-
-DEMO_HOST = "demo.test"
-"""Where the demo is found; reserved for tests (RFC 2606), so that no real host is ever asked for it."""
 
 
 @dataclass(repr=False)
@@ -44,7 +38,7 @@ class CrawlResult:
     bad_rows: list[Drop] = field(default_factory=list)
 
 
-def crawl(params: CrawlParams, demo: DemoParams, workspace: Workspace) -> Outcome:
+def crawl(params: CrawlParams, workspace: Workspace) -> Outcome:
     """Fetch what `params` names; writes `1_crawled/`. Unit: the URL, or the row of a list that gives none.
 
     Answers are kept in a journal in the cache, so that a second run with another reason than `crawl.refresh` makes no
@@ -57,44 +51,24 @@ def crawl(params: CrawlParams, demo: DemoParams, workspace: Workspace) -> Outcom
     bad_rows = [row for row in rows if isinstance(row, Drop)]
     listed = [row for row in rows if isinstance(row, ListedUrl)]
     with ExitStack() as stack:
-        hosts = {name: ListedHost(_give(parse_endpoint(place))) for name, place in params.hosts.items()}
-        if any(DEMO_HOST in text.lower() for text in (*params.start, *(row.url for row in listed))):
-            hosts.setdefault(DEMO_HOST, ListedHost(_open_demo(demo, stack), _describe_demo(demo)))
+        hosts = resolve_hosts(params.hosts, stack)
         from pipeline.crawl.journal import Journal
 
         journal = stack.enter_context(Journal(workspace.cache / "answers"))
-        haul = asyncio.run(_walk(params, listed, hosts, workspace, journal))
+        try:
+            haul = asyncio.run(_walk(params, listed, hosts, workspace, journal))
+        except ExceptionGroup as group:
+            raise _find_cause(group) from group
         haul.bad_rows = bad_rows
         return _write(haul, journal.folder, workspace)
 
 
-def _give(endpoint: Endpoint) -> Callable[[], Endpoint]:
-    return lambda: endpoint
-
-
-def _open_demo(demo: DemoParams, stack: ExitStack) -> Callable[[], Endpoint]:
-    """Starts the demo's server when it is first asked for, and never if all its answers are kept already."""
-    opened: list[Endpoint] = []
-
-    def open_demo() -> Endpoint:
-        if not opened:
-            from demo.plan import plan_site
-            from demo.server import serve
-
-            server = stack.enter_context(serve(plan_site(demo)))
-            opened.append(parse_endpoint(f"127.0.0.1:{server.port}"))
-        return opened[0]
-
-    return open_demo
-
-
-def _describe_demo(demo: DemoParams) -> str:
-    """What decides the demo's content: its params and its code, but for comments."""
-    digest = hashlib.sha256(demo.model_dump_json().encode())
-    for path in find_source_files("demo.server"):
-        if path.startswith("demo/"):
-            digest.update(ast.dump(ast.parse((ROOT / path).read_text(encoding="utf-8"))).encode())
-    return digest.hexdigest()
+def _find_cause(group: ExceptionGroup) -> Exception:
+    """Return the pipeline's own error among those of tasks that failed together, or else `group` itself."""
+    first = group.exceptions[0]
+    if isinstance(first, ExceptionGroup):
+        first = _find_cause(first)
+    return first if isinstance(first, PipelineError) else group
 
 
 async def _walk(

@@ -205,13 +205,3 @@ def test_a_link_with_credentials_does_not_stand_for_the_one_without(tmp_path: Pa
 def test_hosts_are_checked_before_any_work(hosts: dict[str, str]) -> None:
     with pytest.raises(ParamsError, match=r"crawl\.hosts"):
         make_params(hosts=hosts)
-
-
-def test_the_demo_is_served_once_and_never_again(tmp_path: Path) -> None:
-    params = make_params(start=["http://demo.test/"])
-    first = run_crawl(tmp_path, params)
-    second = run_crawl(tmp_path, params)
-    assert first.outcome.kept > 150
-    assert first.outcome.notes[0].startswith("1")
-    assert second.outcome.notes[0].startswith("0 requests")
-    assert first.hash_files() == second.hash_files()

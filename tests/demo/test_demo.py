@@ -19,7 +19,7 @@ from demo.flaws import EXPECTED, ORIENTATIONS, PLANTINGS, Flaw, count_planted
 from demo.kinds import KINDS, Manner, Place
 from demo.media import Pixels, store_turned
 from demo.motifs import MOTIFS
-from demo.params import DemoParams
+from demo.options import DemoOptions
 from demo.picture import draw_picture
 from demo.plan import HOST, VAGUE_SHARE, Draw, Site, Thing, find_moved_path, make_rng, plan_site
 from demo.scenery import PLACES
@@ -30,7 +30,7 @@ SLOW = 0.3
 
 
 def make_site(things: int = 60, seed: int = 0) -> Site:
-    return plan_site(DemoParams(things=things, seed=seed, slow_seconds=SLOW))
+    return plan_site(DemoOptions(things=things, seed=seed, slow_seconds=SLOW))
 
 
 @pytest.fixture(scope="module")
@@ -360,10 +360,10 @@ def test_duplicates_are_duplicates(files: dict[str, Response], site: Site) -> No
 HASH_THE_SITE = """
 import hashlib
 from demo.pages import plan_lists
-from demo.params import DemoParams
+from demo.options import DemoOptions
 from demo.plan import plan_site
 from demo.site import render
-site = plan_site(DemoParams(things=60, seed=3, slow_seconds=1.0))
+site = plan_site(DemoOptions(things=60, seed=3, slow_seconds=1.0))
 digest = hashlib.sha256(repr(site.things).encode())
 for path in ["/", "/robots.txt", *plan_lists(site), *site.things_by_path]:
     digest.update(repr(render(site, path)).encode())

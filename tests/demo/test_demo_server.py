@@ -12,15 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from demo.flaws import Flaw
-from demo.params import DemoParams
+from demo.options import DemoOptions
 from demo.plan import Site, plan_site
-from demo.server import serve
+from demo.server import serve_site
 from demo.site import render
 
 
 @pytest.fixture(scope="module")
 def site() -> Site:
-    return plan_site(DemoParams(things=60, seed=0, slow_seconds=3600.0))
+    return plan_site(DemoOptions(things=60, seed=0, slow_seconds=3600.0))
 
 
 def find_picture(site: Site, flaw: Flaw) -> str:
@@ -40,7 +40,7 @@ def fetch(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
 
 def test_what_is_served_is_what_is_rendered(site: Site) -> None:
     paths = [thing.page for thing in site.things] + [find_picture(site, Flaw.ORIENTATION_6), "/nowhere"]
-    with serve(site) as server, ThreadPoolExecutor(8) as pool:
+    with serve_site(site) as server, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda path: fetch(server.port, path), paths))
         for path, (status, body) in zip(paths, answers, strict=True):
             expected = render(site, path)
@@ -51,7 +51,7 @@ def test_what_is_served_is_what_is_rendered(site: Site) -> None:
 
 def test_a_kept_connection_serves_many_and_the_flaky_url_recovers(site: Site) -> None:
     flaky = find_picture(site, Flaw.FLAKY_PICTURE)
-    with serve(site) as server:
+    with serve_site(site) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         statuses = []
         for path in (flaky, flaky, "/robots.txt", find_picture(site, Flaw.FAILING_PICTURE), flaky):
@@ -65,7 +65,7 @@ def test_a_kept_connection_serves_many_and_the_flaky_url_recovers(site: Site) ->
 
 def test_stopping_leaves_no_thread_and_waits_for_nobody(site: Site) -> None:
     before = set(threading.enumerate())
-    with serve(site) as server:
+    with serve_site(site) as server:
         idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         idle.request("GET", "/robots.txt")
         idle.getresponse().read()
@@ -92,4 +92,4 @@ def test_the_command_serves_until_interrupted() -> None:
 def test_the_command_refuses_what_the_params_refuse() -> None:
     run = subprocess.run([sys.executable, "-m", "demo", "--things", "5"], capture_output=True, text=True)
     assert run.returncode == 2
-    assert "demo.things" in run.stderr
+    assert "`demo.things` is 5" in run.stderr

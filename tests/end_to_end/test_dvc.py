@@ -14,7 +14,7 @@ from pipeline.codegen.dvc_yaml import NODES
 ROOT = Path(__file__).parents[2]
 
 CHANGES = {
-    "demo": ("seed: 7", "seed: 8", {"crawl"}),
+    "crawl.hosts": ("seed: 7", "seed: 8", {"crawl"}),
     "crawl": ("max_depth: 8", "max_depth: 9", {"crawl"}),
     "ingest": ("text: whole", "text: lines", {"ingest"}),
     "clean": ("max_channels: 8", "max_channels: 7", {"clean"}),

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from demo.params import DemoParams
 from pipeline.align.params import AlignParams
 from pipeline.align.step import align
 from pipeline.clean.params import CleanParams
@@ -78,9 +77,8 @@ def run_from(start: str | None, root: Path, folder: Path) -> dict[str, Outcome]:
         blocks["crawl"] |= {"start": ["http://stamps.test/"], "hosts": {"stamps.test": start}}
     run = RunParams(workers=0, memory="2 GiB", cache=str(folder / "cache"), progress=False)
     workspace = Workspace(folder, folder, folder / "cache", run)
-    demo = check_block(blocks, "demo", DemoParams)
     outcomes = {
-        "crawl": crawl(check_block(blocks, "crawl", CrawlParams), demo, workspace),
+        "crawl": crawl(check_block(blocks, "crawl", CrawlParams), workspace),
         "ingest": ingest(check_block(blocks, "ingest", IngestParams), workspace),
         "clean": clean(check_block(blocks, "clean", CleanParams), workspace),
         "align": align(check_block(blocks, "align", AlignParams), workspace),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkouts import UP_TO_EXTRACT, Checkout, Surroundings, make_checkout
+from tests.support.running import DEMO_THINGS
 
 PLAIN = Surroundings("here", 0, environment={"LC_ALL": "C", "TZ": "UTC", "PYTHONHASHSEED": "0"})
 
@@ -164,7 +165,7 @@ def test_killed_at_twenty_moments(plain: Checkout, stage: str, tmp_path: Path) -
 def test_the_whole_demo_on_any_number_of_workers(tmp_path: Path) -> None:
     everywhere = [replace(here, workers=workers) for here in (PLAIN, STRANGE, PRIMITIVE) for workers in (0, 1, 2, 4)]
     checkouts = [
-        make_checkout(tmp_path / str(number), surroundings, demo__things=600)
+        make_checkout(tmp_path / str(number), surroundings, **{DEMO_THINGS: 600})
         for number, surroundings in enumerate(everywhere)
     ]
     expected: dict[str, str] = {}

@@ -13,7 +13,7 @@ import yaml
 
 from pipeline.cache.module_sources import PACKAGES
 from pipeline.codegen.dvc_yaml import NODES
-from tests.support.running import ROOT, edit_params, hash_files
+from tests.support.running import DEMO_THINGS, ROOT, edit_params, hash_files
 
 UP_TO_EXTRACT = tuple(node.name for node in NODES[:5])
 
@@ -72,11 +72,11 @@ def make_checkout(parent: Path, surroundings: Surroundings | None = None, **chan
     """
     surroundings = surroundings or Surroundings()
     folder = parent / surroundings.folder
-    for name in PACKAGES:
+    for name in (*PACKAGES, "demo"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("inbox", "lists"):
         (folder / name).mkdir()
-    small = {"demo__things": 60, "crawl__timeout": 5.0, "crawl__backoff": 0.05, "run__workers": surroundings.workers}
+    small = {DEMO_THINGS: 60, "crawl__timeout": 5.0, "crawl__backoff": 0.05, "run__workers": surroundings.workers}
     blocks = edit_params(**{**small, **changes})
     (folder / "params.yaml").write_text(yaml.safe_dump(blocks), encoding="utf-8")
     return Checkout(folder, surroundings)

@@ -2,12 +2,11 @@
 
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo.params import DemoParams
 from pipeline.config.params import RunParams, check_block
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
@@ -74,13 +73,11 @@ class Crawl:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}
 
 
-def run_crawl(folder: Path, params: CrawlParams, demo: Sequence[float] = (60, 7)) -> Crawl:
+def run_crawl(folder: Path, params: CrawlParams) -> Crawl:
     """One run with the cache `folder/cache`; the ledger's sum is checked."""
     work = folder / f"run-{next(_runs)}"
     work.mkdir(parents=True)
     run = RunParams(workers=0, memory="1 GiB", cache=str(folder / "cache"), progress=False)
-    things, seed = map(int, demo)
-    demo_params = DemoParams(things=things, seed=seed, slow_seconds=30.0)
-    outcome = crawl(params, demo_params, Workspace(work, work, folder / "cache", run))
+    outcome = crawl(params, Workspace(work, work, folder / "cache", run))
     outcome.check()
     return Crawl(outcome, work / CRAWLED_FOLDER, work)

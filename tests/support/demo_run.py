@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from demo.flaws import EXPECTED, Flaw
-from demo.params import DemoParams
+from demo.options import DemoOptions
 from demo.plan import HOST, Site, Thing, plan_site
-from pipeline.config.params import check_block
 from pipeline.tables.contracts import CLEANED, CRAWLED, ITEMS, SAMPLES
 from pipeline.tables.drops import Outcome
 from pipeline.tables.item_names import name_item
 from pipeline.tables.parquet import DROPPED, read_table
-from tests.support.running import edit_params, run_stages
+from tests.support.running import DEMO_THINGS, edit_params, run_stages
 
 CHANGES: Mapping[str, Any] = {
-    "demo__things": 60,
+    DEMO_THINGS: 60,
     "crawl__timeout": 5.0,
     "extract__image__height": 32,
     "extract__image__width": 32,
@@ -34,7 +33,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         blocks = edit_params(**CHANGES)
-        self.site: Site = plan_site(check_block(blocks, "demo", DemoParams))
+        self.site: Site = plan_site(DemoOptions(**blocks["crawl"]["hosts"][HOST]["options"]))
         self.outcomes: dict[str, Outcome] = run_stages(blocks, folder, until="extract")
         self.data = folder / "data"
         self.crawled = {row["url"]: row for row in self.read("1_crawled/crawl.parquet", CRAWLED)}

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from demo.params import DemoParams
 from pipeline.align.params import AlignParams
 from pipeline.align.step import align
 from pipeline.clean.params import CleanParams
@@ -30,8 +29,11 @@ from pipeline.train.step import train
 
 ROOT = Path(__file__).parents[2]
 
+DEMO_THINGS = "crawl__hosts__demo.test__options__things"
+"""The number of things of the demo, for `edit_params`."""
+
 STEPS: Mapping[str, Callable[[Stage], Outcome]] = {
-    "crawl": lambda s: crawl(s.read_block("crawl", CrawlParams), s.read_block("demo", DemoParams), s.workspace),
+    "crawl": lambda s: crawl(s.read_block("crawl", CrawlParams), s.workspace),
     "ingest": lambda s: ingest(s.read_block("ingest", IngestParams), s.workspace),
     "clean": lambda s: clean(s.read_block("clean", CleanParams), s.workspace),
     "align": lambda s: align(s.read_block("align", AlignParams), s.workspace),

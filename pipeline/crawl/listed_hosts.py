@@ -1,0 +1,94 @@
+"""Resolve the hosts of `crawl.hosts`: those at a given address, and those that a Python function serves."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pipeline.crawl.addresses import Endpoint, parse_endpoint
+from pipeline.crawl.params import ServedHost
+from pipeline.errors import InputError, ParamsError
+
+Serve = Callable[[Mapping[str, Any], str], AbstractContextManager[str]]
+"""Takes the options and their full key in `params.yaml`, for its error messages; yields `127.0.0.1:port`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedHost:
+    """A host of `crawl.hosts`.
+
+    Attributes:
+        open: Returns the endpoint to connect to; starts the host's server on the first call, where it has one.
+        salt: Part of the journal's key: what is served under one name may depend on the function and its options.
+    """
+
+    open: Callable[[], Endpoint]
+    salt: str = "listed"
+
+
+def resolve_hosts(hosts: Mapping[str, str | ServedHost], stack: ExitStack) -> dict[str, ListedHost]:
+    """Return the listed hosts by name. Servers start when a request needs them and stop when `stack` closes.
+
+    Raises:
+        ParamsError: the module or function of a served host is missing, or the function refuses its options.
+    """
+    return {
+        name: _prepare_server(f"crawl.hosts.{name}", host, stack)
+        if isinstance(host, ServedHost)
+        else _resolve_address(host)
+        for name, host in hosts.items()
+    }
+
+
+def _resolve_address(address: str) -> ListedHost:
+    endpoint = parse_endpoint(address)
+    return ListedHost(lambda: endpoint)
+
+
+def _prepare_server(key: str, host: ServedHost, stack: ExitStack) -> ListedHost:
+    server = _load_function(key, host.serve)(host.options, f"{key}.options")
+    opened: list[Endpoint] = []
+
+    def open_server() -> Endpoint:
+        if not opened:
+            try:
+                address = stack.enter_context(server)
+            except OSError as error:  # the client would take it for a refused connection, and try again
+                raise InputError(f"{key}: its server {host.serve} cannot start: {error.strerror}") from error
+            opened.append(_check_loopback(key, host.serve, address))
+        return opened[0]
+
+    return ListedHost(open_server, f"{host.serve} {json.dumps(host.options, sort_keys=True)}")
+
+
+def _load_function(key: str, path: str) -> Serve:
+    module, _, name = path.partition(":")
+    try:
+        function: Serve = getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # the module is there, and imports one that is not
+        raise ParamsError(
+            f"params.yaml: `{key}.serve` is {path!r}, but there is no module {error.name}; "
+            "name one that can be imported in the folder of params.yaml, as module:function"
+        ) from None
+    except AttributeError:
+        raise ParamsError(
+            f"params.yaml: `{key}.serve` is {path!r}, but the module {module} has no {name}; name one of its functions"
+        ) from None
+    return function
+
+
+def _check_loopback(key: str, path: str, address: str) -> Endpoint:
+    try:
+        endpoint = parse_endpoint(address)
+    except ValueError:
+        endpoint = None
+    if endpoint is None or not endpoint.address.is_loopback:
+        raise ParamsError(
+            f"params.yaml: `{key}.serve` is {path!r}, which yielded {address!r}; "
+            "it must yield a loopback address and a port, such as 127.0.0.1:8000"
+        )
+    return endpoint
