@@ -1,40 +1,40 @@
-"""What can go wrong in the pipeline.
+"""Define the errors that stop a stage.
 
-PipelineError               one clear message for the person at the terminal; the stage exits 1
-├── ParamsError             params.yaml is not what the types allow; nothing was done
-├── InputError              an input file is missing or cannot be used
-├── LedgerError             in = kept + dropped does not hold: a fault of ours, never of the data
-├── TooManyDrops            more was dropped than the params allow
+PipelineError               printed as one line; the stage exits with code 1
+├── ParamsError             params.yaml does not fit the types; raised before any work is done
+├── InputError              an input file or folder is missing or cannot be used
+├── CountMismatch           counts that must agree do not (seen = kept + dropped): a bug, whatever the data
+├── TooManyDrops            a larger share was dropped than the params allow
 ├── MachineDrops            items were dropped that a larger or faster machine would have kept
-└── RunningElsewhere        another run holds this folder
+└── RunningElsewhere        another run uses this folder
 
-Bad data is not an exception: it is a row of `dropped.parquet` (see `pipeline.tables.drops`).
+Bad data raises nothing: it becomes a row of `dropped.parquet` (see `pipeline.tables.drops`).
 """
 
 
 class PipelineError(Exception):
-    """A message for a person: what was wrong, where, and what to do."""
+    """A message for the user: what is wrong, where, and what to do."""
 
 
 class ParamsError(PipelineError):
-    """A key of `params.yaml` is unknown or missing, or its value is of the wrong type or range."""
+    """A key of `params.yaml` is unknown or missing, or its value has the wrong type or range."""
 
 
 class InputError(PipelineError):
-    """A file or folder that the stage was told to read is missing or cannot be used."""
+    """A file or folder that the stage reads is missing or cannot be used."""
 
 
-class LedgerError(PipelineError):
+class CountMismatch(PipelineError):  # noqa: N818 - the name says what is wrong
     """Counts that must agree do not."""
 
 
-class TooManyDrops(PipelineError):  # noqa: N818 - it is a verdict, and reads as one
-    """The share of dropped items is above the limit that the params set."""
+class TooManyDrops(PipelineError):  # noqa: N818
+    """The share of dropped items is above the limit in the params."""
 
 
 class MachineDrops(PipelineError):  # noqa: N818
-    """Items took more time or memory than this machine was told to give them."""
+    """Items were dropped because they needed more time or memory than this machine gives them."""
 
 
 class RunningElsewhere(PipelineError):  # noqa: N818
-    """Another process works in the same folder."""
+    """Another process uses the same folder."""

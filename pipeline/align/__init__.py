@@ -1,1 +1,1 @@
-"""align: what belongs together becomes a sample with a key, a label and a split."""
+"""Align items into samples with a key, a label and a split: the stage `align`."""

@@ -1,4 +1,4 @@
-"""Splits: groups are dealt out by a hash, or the data says where a sample belongs."""
+"""Assign samples to splits: by a hash of their group, or as the data says."""
 
 import hashlib
 from collections import Counter
@@ -20,11 +20,11 @@ from pipeline.tables.item_names import name_item
 
 
 def find_groups(samples: Sequence[Sample], params: AlignParams) -> list[str]:
-    """The name of each sample's group; `samples` are in the order of their keys.
+    """Return the name of each sample's group; `samples` are in the order of their keys.
 
-    Samples are in one group if they name the same group, or are duplicates that may not cross splits, directly or by
-    way of others. A group's name is the smallest name that the data gives it, else its smallest key: so a further
-    sample changes a group's name only if it joins that group, and moves no other sample.
+    Samples are in one group if they name the same group, or are duplicates that may not cross splits, directly or
+    through others. A group's name is the smallest name that the data gives it, else its smallest key: so a new sample
+    changes a group's name only if it joins that group, and moves no other sample.
     """
     first: dict[Hashable, int] = {}
     edges: list[tuple[int, int]] = []
@@ -41,19 +41,19 @@ def find_groups(samples: Sequence[Sample], params: AlignParams) -> list[str]:
 
 
 def _list_names(sample: Sample) -> list[tuple[str, str]]:
-    """The groups that its items name, marked so that none is taken for a cluster."""
+    """Return the groups that its items name, marked so that none is confused with a cluster."""
     return [("named", part.group) for part in sample.parts.values() if part.group]
 
 
 SPELLINGS = {**{name: name for name in SPLITS}, "training": "train", "validation": "val", "valid": "val", "dev": "val"}
-"""What data calls the splits."""
+"""The names that data uses for the splits."""
 
 SMALL = 20  # samples: of so few, one group may well be a fifth
 
 
 @dataclass(frozen=True, slots=True)
 class PlacedSample:
-    """A sample in its split. No two samples of one group are in different splits."""
+    """A sample in its split. All samples of a group are in the same split."""
 
     sample: Sample
     group: str
@@ -61,10 +61,10 @@ class PlacedSample:
 
 
 def read_splits(samples: Sequence[Sample], params: AlignParams) -> tuple[list[Sample], list[Drop]]:
-    """The samples with the split that their items name, and drops for those without a clear one.
+    """Return the samples with the split that their items name, and drops for those without a clear one.
 
     Raises:
-        InputError: an item names a split that is not known; the message names both.
+        InputError: an item names an unknown split; the message names both.
     """
     if params.split == "hash":
         return list(samples), []
@@ -76,9 +76,10 @@ def read_splits(samples: Sequence[Sample], params: AlignParams) -> tuple[list[Sa
             kept.append(replace(sample, split=splits[0]))
         elif splits:
             detail = "its sample's items name several splits"
-            drops += sample.drop(Rejection(Reason.AMBIGUOUS_SPLIT, detail, ", ".join(splits), "1"))
+            drops += _drop_sample(sample, Reason.AMBIGUOUS_SPLIT, detail, ", ".join(splits), params)
         else:
-            drops += sample.drop(Rejection(Reason.MISSING_SPLIT, "none of its sample's items names a split"))
+            detail = "none of its sample's items names a split"
+            drops += _drop_sample(sample, Reason.MISSING_SPLIT, detail, "", params)
     return kept, drops
 
 
@@ -86,52 +87,55 @@ def _spell(part: Candidate) -> str:
     split = SPELLINGS.get((part.split or "").lower())
     if split is None:
         raise InputError(
-            f"{name_item(part.row)}: the split {part.split!r} is not known; known are {', '.join(SPELLINGS)}"
+            f"{name_item(part.row)}: its split is {part.split!r}; it must be one of {', '.join(SPELLINGS)}"
         )
     return split
+
+
+def _drop_sample(sample: Sample, reason: Reason, detail: str, value: str, params: AlignParams) -> list[Drop]:
+    return sample.drop(Rejection(reason, detail, value, params.split, "align.split"))
 
 
 def place_samples(
     samples: Sequence[Sample], groups: Sequence[str], params: AlignParams
 ) -> tuple[list[PlacedSample], list[Drop]]:
-    """Every sample in its split: where the data puts it, else where the hash of its group does.
+    """Put every sample into the split that the data names, or else into that of its group's hash.
 
-    Where the data tears a group apart, its samples stay in test, or else in val, and the others of the group are
-    dropped: what is tested on must not be trained on, and the tests stay what they were.
+    Where the data puts one group into several splits, its samples stay in test, or else in val, and the others of the
+    group are dropped: so nothing that is tested on is trained on, and the test set stays what it was.
     """
-    held: dict[str, str] = {}
+    fixed: dict[str, str] = {}
     for sample, group in zip(samples, groups, strict=True):
         if sample.split is not None:
-            held[group] = max(held.get(group, sample.split), sample.split, key=SPLITS.index)
+            fixed[group] = max(fixed.get(group, sample.split), sample.split, key=SPLITS.index)
     placed: list[PlacedSample] = []
     drops: list[Drop] = []
     for sample, group in zip(samples, groups, strict=True):
-        split = held.get(group) or deal_split(group, params.shares, params.salt)
+        split = fixed.get(group) or choose_split(group, params.shares, params.salt)
         if sample.split in (None, split):
             placed.append(PlacedSample(sample, group, split))
         else:
             detail = f"its sample's group {group!r} is also in {split}, and is kept there"
-            drops += sample.drop(Rejection(Reason.AMBIGUOUS_SPLIT, detail, sample.split or "", split))
+            drops += _drop_sample(sample, Reason.AMBIGUOUS_SPLIT, detail, sample.split or "", params)
     return placed, drops
 
 
-def deal_split(group: str, shares: Shares, salt: str) -> str:
-    """The split of a group: sha256 of salt and name as a number in [0, 1), held against the shares one after another.
+def choose_split(group: str, shares: Shares, salt: str) -> str:
+    """Choose the split of a group: compare sha256 of salt and name, as a number in [0, 1), with the summed shares.
 
-    It depends on nothing else, so groups that come later move none that are there.
+    It depends on nothing else, so new groups move no existing ones.
     """
     number = int.from_bytes(hashlib.sha256(f"{salt}\0{group}".encode()).digest()[:8]) / 2**64
-    dealt = [(split, share) for split, share in shares if share > 0]
-    edges = accumulate(share for _, share in dealt)
-    return next((split for (split, _), edge in zip(dealt, edges, strict=True) if number < edge), dealt[-1][0])
+    used = [(split, share) for split, share in shares if share > 0]
+    edges = accumulate(share for _, share in used)
+    return next((split for (split, _), edge in zip(used, edges, strict=True) if number < edge), used[-1][0])
 
 
 def check_splits(placed: Sequence[PlacedSample], params: AlignParams) -> None:
-    """Hold that no group swallows the rest, where it is not the data that says so.
+    """Check that no group holds most samples, where the hash assigns the splits.
 
     Raises:
-        PipelineError: a group dealt out by hash holds more than `max_group` of the samples; the message names it and
-            the settings.
+        PipelineError: a group holds more than `max_group` of the samples; the message names it and the settings.
     """
     if params.split != "hash" or len(placed) <= SMALL:
         return

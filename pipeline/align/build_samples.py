@@ -1,4 +1,4 @@
-"""Puts the items that belong together into samples."""
+"""Build samples from the items that belong together, and name them."""
 
 import hashlib
 import re
@@ -14,25 +14,24 @@ from pipeline.tables.drops import Drop, Reason, Rejection
 from pipeline.tables.item_names import name_item
 from pipeline.tables.parquet import Row
 
-MAX_STEM = 51  # with a dash and the hash 64 characters, the longest key that a shard takes
-HASH_DIGITS = 12  # 48 bits: a million samples of one stem collide with a chance of 0.2 %
+MAX_STEM = 51  # with a dash and the hash 64 characters, the longest key that a shard allows
+HASH_DIGITS = 12  # 48 bits: a million samples of one stem collide with a probability of 0.2 %
 
 
-def make_key(material: str, apart: str = "") -> str:
-    """The key, `[A-Za-z0-9_-]{1,64}`, of the sample that was aligned by `material`, a path or a name.
+def make_key(material: str, suffix: str = "") -> str:
+    """Return the key, `[A-Za-z0-9_-]{1,64}`, of the sample that was aligned by `material`, a path or a name.
 
-    `apart` goes into the hash alone: it tells samples of the same material apart.
-
-    `animals/birds/owl` gives `animals-birds-owl-` and 12 hex digits: the last components that fit whole, their
-    accents dropped, other characters as dashes. A material with nothing to read gives the stem `sample`.
+    `animals/birds/owl` gives `animals-birds-owl-` and 12 hex digits: the last components that fit whole, without
+    accents, with dashes for other characters. A material without any such character gives the stem `sample`. `suffix`
+    goes into the hash alone: it separates samples of the same material.
     """
-    digest = hashlib.sha256(f"{material}{apart}".encode()).hexdigest()[:HASH_DIGITS]
+    digest = hashlib.sha256(f"{material}{suffix}".encode()).hexdigest()[:HASH_DIGITS]
     return f"{_make_stem(material) or 'sample'}-{digest}"
 
 
 def _make_stem(material: str) -> str:
     plain = unicodedata.normalize("NFKD", material).encode("ascii", "ignore").decode()
-    plain = re.sub(r"\.[A-Za-z][A-Za-z0-9]{0,4}$", "", plain)  # a file's ending
+    plain = re.sub(r"\.[A-Za-z][A-Za-z0-9]{0,4}$", "", plain)  # a file's extension
     parts = [part for part in (re.sub(r"[^A-Za-z0-9_]+", "-", piece).strip("-") for piece in plain.split("/")) if part]
     stem = ""
     for part in reversed(parts):
@@ -45,9 +44,9 @@ def _make_stem(material: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Items that belong together, one a modality, in the order of the modalities.
+    """Items that belong together, one per modality, in the order of the modalities.
 
-    `label` and `split` are what its items agree on; the split is None where it is left to the hash.
+    `label` and `split` are those that its items agree on; the split is None where the hash decides.
     """
 
     key: str
@@ -55,13 +54,13 @@ class Sample:
     label: str | None = None
     split: str | None = None
 
-    def drop(self, rejection: Rejection) -> list[Drop]:
-        """A ledger row for each of its items."""
-        return [rejection.drop(name_item(part.row)) for part in self.parts.values()]
+    def drop(self, rejection: Rejection, kept_key: str = "") -> list[Drop]:
+        """Return a dropped row for each of its items; `kept_key` is the key of the sample that is kept instead."""
+        return [rejection.drop(name_item(part.row), kept_key=kept_key) for part in self.parts.values()]
 
 
 def gather_samples(candidates: Sequence[Candidate], rules: Mapping[str, Rule]) -> tuple[list[Sample], list[Drop]]:
-    """Samples in the order of their keys, and drops for items that are one too many or whose partners are missing.
+    """Return samples in the order of their keys, and drops for surplus items and for items without their partners.
 
     Of several items of a modality the first by source, file, part and id is used.
 
@@ -90,18 +89,20 @@ def _order(row: Row) -> tuple[str, str, str, str]:
 
 
 def _drop_extra(row: Row, used: Row) -> Drop:
-    detail = f"its sample already has {used['modality']}: {name_item(used)}"
-    return Drop(name_item(row), Reason.EXTRA_ITEM, detail, limit="1")
+    rejection = Rejection(Reason.EXTRA_ITEM, f"its sample already has {used['modality']}: {name_item(used)}", limit="1")
+    return rejection.drop(name_item(row), kept_key=name_item(used))
 
 
 def _reject_partial(missing: Sequence[str]) -> Rejection:
-    return Rejection(Reason.MISSING_PARTNER, f"its sample has no {' and no '.join(missing)}")
+    settings = ", ".join(f"align.modalities.{name}.required" for name in missing)
+    detail = f"its sample has no {' and no '.join(missing)}"
+    return Rejection(Reason.MISSING_PARTNER, detail, limit="true", setting=settings)
 
 
 def _name_samples(whole: Mapping[str, Mapping[str, Candidate]]) -> list[Sample]:
-    """Samples with their keys, in the order of the keys.
+    """Return samples with their keys, in the order of the keys.
 
-    Pages of several hosts may have the same path: the first of them by URL has the path's key, for the others the URL
+    Pages of several hosts may have the same path: the first of them by URL gets the path's key, for the others the URL
     goes into the hash.
     """
     samples: dict[str, Sample] = {}
@@ -109,7 +110,7 @@ def _name_samples(whole: Mapping[str, Mapping[str, Candidate]]) -> list[Sample]:
     for together, parts in sorted(whole.items()):
         material = next(iter(parts.values())).material
         first = taken.setdefault(material, together)
-        key = make_key(material, apart="" if first == together else together)
+        key = make_key(material, suffix="" if first == together else together)
         if key in samples:
             raise InputError(f"two samples have the key {key}: rename {together!r}, or leave it out by align.within")
         samples[key] = Sample(key, parts)

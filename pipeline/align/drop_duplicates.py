@@ -1,7 +1,7 @@
-"""Duplicates, decided a sample at a time: two things may share a caption or a sound and still be two things.
+"""Drop or group duplicates, a sample at a time: two different things may share a caption or a recording.
 
-`clean` has marked what is the same in each modality: `exact_cluster` (the same bytes) lies within `near_cluster`
-(looks, sounds or reads the same). A sample repeats another if that holds for all its required parts.
+`clean` has marked the duplicates of each modality: `exact_cluster` (the same bytes) lies within `near_cluster` (looks,
+sounds or reads the same). A sample repeats another if that holds for all its required parts.
 """
 
 from collections.abc import Hashable, Sequence
@@ -13,10 +13,10 @@ from pipeline.tables.drops import Drop, Reason, Rejection
 
 
 def drop_duplicates(samples: Sequence[Sample], params: AlignParams) -> tuple[list[Sample], list[Drop]]:
-    """Of the samples that repeat each other under the policy `drop`, keep the one with the smallest key.
+    """Keep the sample with the smallest key of those that repeat each other under the policy `drop`.
 
-    Where the data gives the splits, one in test comes before one in val, and that before one in train: the tests stay
-    what they were. `samples` are in the order of their keys; so are those kept.
+    Where the data gives the splits, test comes before val, and val before train: so the test set stays what it was.
+    `samples` are in the order of their keys; so are those that are kept.
     """
     required = params.modalities.required
     column = _choose_column(params.duplicates, ("drop",))
@@ -32,7 +32,7 @@ def drop_duplicates(samples: Sequence[Sample], params: AlignParams) -> tuple[lis
         if chosen is sample:
             kept.append(sample)
         else:
-            drops += sample.drop(_reject(sample, chosen, required))
+            drops += sample.drop(_reject(sample, chosen, required), kept_key=chosen.key)
     return kept, drops
 
 
@@ -41,7 +41,7 @@ def _order(sample: Sample) -> tuple[int, str]:
 
 
 def find_ties(sample: Sample, params: AlignParams) -> list[Hashable]:
-    """What keeps the sample in one split with every other one of which the same is found."""
+    """Return the clusters that tie the sample to the split of every other sample with one of them."""
     column = _choose_column(params.duplicates, ("drop", "group"))
     if column is None:
         return []
@@ -51,7 +51,7 @@ def find_ties(sample: Sample, params: AlignParams) -> list[Hashable]:
 
 
 def _choose_column(duplicates: Duplicates, policies: Sequence[str]) -> str | None:
-    """The clusters to go by: near ones if their policy is among `policies`, else exact ones, else none."""
+    """Return the near clusters if their policy is among `policies`, else the exact ones, else None."""
     if duplicates.near in policies:
         return "near_cluster"
     return "exact_cluster" if duplicates.exact in policies else None
@@ -63,5 +63,7 @@ def _list_clusters(sample: Sample, modalities: Sequence[str], column: str) -> tu
 
 def _reject(sample: Sample, kept: Sample, required: Sequence[str]) -> Rejection:
     if _list_clusters(sample, required, "exact_cluster") == _list_clusters(kept, required, "exact_cluster"):
-        return Rejection(Reason.DUPLICATE, f"its sample has the same bytes as {kept.key}, which is kept")
-    return Rejection(Reason.NEAR_DUPLICATE, f"its sample is near to {kept.key}, which is kept")
+        detail = "its sample has the same bytes as another"
+        return Rejection(Reason.DUPLICATE, detail, limit="drop", setting="align.duplicates.exact")
+    detail = "its sample looks, sounds or reads like another"
+    return Rejection(Reason.NEAR_DUPLICATE, detail, limit="drop", setting="align.duplicates.near")

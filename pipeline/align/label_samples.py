@@ -1,4 +1,4 @@
-"""Labels of samples: every sample has one, and all its items agree, or it is dropped."""
+"""Label samples: drop those whose items have no label or several."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ from pipeline.tables.drops import Drop, Reason, Rejection
 
 
 def label_samples(samples: Sequence[Sample], params: AlignParams) -> tuple[list[Sample], list[Drop]]:
-    """The samples with the label that their items give, and drops for those without a clear one."""
+    """Return the samples with the label that their items agree on, and drops for those without a clear one."""
     if params.label == "none":
         return list(samples), []
     labelled: list[Sample] = []
     drops: list[Drop] = []
     for sample in samples:
-        label = _choose_label(sample, params.classes)
+        label = _choose_label(sample, params)
         if isinstance(label, Rejection):
             drops += sample.drop(label)
         else:
@@ -24,23 +24,30 @@ def label_samples(samples: Sequence[Sample], params: AlignParams) -> tuple[list[
     return labelled, drops
 
 
-def _choose_label(sample: Sample, classes: Sequence[str] | None) -> str | Rejection:
+def _choose_label(sample: Sample, params: AlignParams) -> str | Rejection:
     labels = sorted({part.label for part in sample.parts.values() if part.label})
     if not labels:
-        return Rejection(Reason.MISSING_LABEL, "none of its sample's items has a label")
+        detail = "none of its sample's items has a label"
+        return Rejection(Reason.MISSING_LABEL, detail, limit=params.label, setting="align.label")
     if len(labels) > 1:
-        return Rejection(Reason.AMBIGUOUS_LABEL, "its sample's items have several labels", ", ".join(labels), "1")
-    if classes is not None and labels[0] not in classes:
-        return Rejection(Reason.UNKNOWN_LABEL, "its sample's label is not in align.classes", labels[0])
+        detail = "its sample's items have several labels"
+        return Rejection(Reason.AMBIGUOUS_LABEL, detail, ", ".join(labels), params.label, "align.label")
+    if params.classes is not None and labels[0] not in params.classes:
+        detail = "its sample's label is not among the classes"
+        return Rejection(Reason.UNKNOWN_LABEL, detail, labels[0], ", ".join(params.classes), "align.classes")
     return labels[0]
 
 
 def find_rare(samples: Sequence[Sample], min_samples: int) -> dict[str, Rejection]:
-    """For each label that fewer than `min_samples` samples have, the verdict on them."""
+    """Return a rejection for each label that fewer than `min_samples` samples have."""
     counts = Counter(sample.label for sample in samples if sample.label is not None)
     return {
         label: Rejection(
-            Reason.RARE_LABEL, f"few samples have its label {label!r} (align.min_samples)", str(count), str(min_samples)
+            Reason.RARE_LABEL,
+            f"samples with its label {label!r}",
+            str(count),
+            str(min_samples),
+            "align.min_samples",
         )
         for label, count in counts.items()
         if count < min_samples

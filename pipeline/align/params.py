@@ -1,4 +1,4 @@
-"""The block `align`: what belongs together, how it is labelled, and how it is split."""
+"""Define the block `align`: which items form a sample, and how samples are labelled and split."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ Policy = Literal["drop", "group", "keep"]
 STRICTNESS: tuple[Policy, ...] = ("keep", "group", "drop")
 
 GROUPS = ("key", "label", "group", "split")
-"""The named groups that a pattern may have."""
+"""The named groups that a pattern may contain."""
 
 
 class Rule(Params):
@@ -22,10 +22,10 @@ class Rule(Params):
     required: bool
     """A sample without it is dropped; otherwise it may be missing."""
     pattern: str | None
-    """A regular expression over the whole of `file`, with the named groups key, label, group and split as wished.
+    """A regular expression that matches the whole of `file`, with any of the named groups key, label, group and split.
     Items that do not match are not selected. `by: pattern` needs the group key."""
     part: str | None
-    """Only items that are this part of their file: a language, or the selector of a page's element; null: any part."""
+    """Use only this part of a file: a language, or the selector of a page's element; null: any part."""
 
     @field_validator("pattern")
     @classmethod
@@ -42,31 +42,31 @@ class Rule(Params):
         return pattern
 
     def has_group(self, name: str) -> bool:
-        """Whether the pattern has the named group."""
+        """Return whether the pattern has the named group."""
         return self.pattern is not None and name in re.compile(self.pattern).groupindex
 
 
 class Rules(Params):
-    """A rule for each modality that the samples have; null, or absent, leaves a modality out."""
+    """A rule for each modality of the samples; null, or absent, leaves a modality out."""
 
     image: Rule | None = None
-    """Pictures."""
+    """Images."""
     audio: Rule | None = None
-    """Sounds."""
+    """Audio."""
     text: Rule | None = None
-    """Texts."""
+    """Text."""
     video: Rule | None = None
-    """Videos."""
+    """Video."""
 
     @property
     def selected(self) -> Mapping[str, Rule]:
-        """The rules there are, in the order of the modalities."""
+        """Return the rules that are set, in the order of the modalities."""
         rules = {"image": self.image, "audio": self.audio, "text": self.text, "video": self.video}
         return {name: rule for name in MODALITIES if (rule := rules[name]) is not None}
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The modalities that every sample has."""
+        """Return the modalities that every sample has."""
         return tuple(name for name, rule in self.selected.items() if rule.required)
 
     @model_validator(mode="after")
@@ -80,11 +80,11 @@ class Duplicates(Params):
     """What to do with samples that repeat each other. A sample repeats another if all its required parts do."""
 
     exact: Policy
-    """Their parts are the same bytes."""
+    """Their parts have the same bytes."""
     near: Policy
-    """Their parts look, sound and read the same; the same bytes do."""
+    """Their parts look, sound or read the same; identical bytes do too."""
     share_split: Literal["any", "all"]
-    """Samples are kept in one split if any of their parts are duplicates, or only if all required ones are.
+    """Keep samples in one split if any of their parts are duplicates, or only if all required ones are.
     Duplicates under the policy `keep` do not count."""
 
     @model_validator(mode="after")
@@ -100,11 +100,11 @@ class Shares(Params):
     """The share of the samples for each split; they add up to 1."""
 
     train: Annotated[float, Field(gt=0, le=1)]
-    """To learn from."""
+    """For training."""
     val: Share
-    """To choose the best epoch by."""
+    """For choosing the best epoch."""
     test: Share
-    """To report on."""
+    """For the report."""
 
     @model_validator(mode="after")
     def _check_sum(self) -> Self:
@@ -117,10 +117,10 @@ class AlignParams(Params):
     """How items become samples."""
 
     by: Literal["page", "pattern", "table"]
-    """What belongs together: items of one page, items whose pattern gives the same key, or items to which the
+    """Which items form a sample: those of one page, those whose pattern gives the same key, or those to which the
     user's table gives the same `sample`."""
     within: Strings | None
-    """Use items of these sources alone: hosts, or `folder`; null: of all."""
+    """Use only items of these sources: hosts, or `folder`; null: all sources."""
     modalities: Rules
     """Which items are used, a rule for each modality."""
     label: Literal["none", "path", "column", "page"]
@@ -128,7 +128,7 @@ class AlignParams(Params):
     classes: Strings | None
     """The labels to keep; null: all."""
     min_samples: Annotated[int, Field(ge=1)]
-    """Samples whose label fewer samples than this have are dropped."""
+    """Drop samples whose label fewer samples than this have."""
     duplicates: Duplicates
     """What to do with samples that repeat each other."""
     split: Literal["hash", "path", "column"]
@@ -136,11 +136,11 @@ class AlignParams(Params):
     shares: Shares
     """For `split: hash`."""
     salt: str
-    """Goes into the hash: another one deals the groups out anew."""
+    """Part of the hash: another value assigns the groups to splits anew."""
     max_group: Annotated[float, Field(gt=0, le=1)]
-    """Share of the samples that one group may hold (of more than 20 samples); more stops the run."""
+    """The largest share of the samples that one group may hold, given more than 20 samples; more stops the run."""
     max_dropped: Share
-    """Share of the selected items that may be dropped; more stops the run."""
+    """The largest share of the selected items that may be dropped; more stops the run."""
 
     @field_validator("modalities")
     @classmethod

@@ -1,4 +1,4 @@
-"""The whole plan, from cleaned items to samples in splits: one pure function after another, each with its drops."""
+"""Plan all samples, from cleaned items to samples in splits: one pure function after another, each with its drops."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ class Plan:
 
     @property
     def items(self) -> int:
-        """Items used."""
+        """Count the items in samples."""
         return sum(len(placed.sample.parts) for placed in self.samples)
 
 
 def plan_samples(rows: Sequence[Row], params: AlignParams) -> Plan:
-    """What becomes of the cleaned items `rows`: each is in one sample, or has one drop. Their order does not matter.
+    """Put each cleaned item into one sample, or drop it. The order of `rows` does not matter.
 
-    Labels and given splits come before duplicates, so that a sample that will be dropped never stands for a good one;
+    Labels and given splits are decided before duplicates, so that a sample that is dropped never replaces a good one;
     rare labels come last, when it is known how many samples each label has.
     """
     candidates, drops = select_items(rows, params)
@@ -37,9 +37,9 @@ def plan_samples(rows: Sequence[Row], params: AlignParams) -> Plan:
     samples, unlabelled = label_samples(samples, params)
     samples, unsplit = read_splits(samples, params)
     samples, repeated = drop_duplicates(samples, params)
-    placed, torn = place_samples(samples, find_groups(samples, params), params)
+    placed, split_groups = place_samples(samples, find_groups(samples, params), params)
     rare = find_rare([each.sample for each in placed], params.min_samples)
-    drops += incomplete + unlabelled + unsplit + repeated + torn
+    drops += incomplete + unlabelled + unsplit + repeated + split_groups
     kept = []
     for each in placed:
         if each.sample.label in rare:

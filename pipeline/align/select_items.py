@@ -1,4 +1,4 @@
-"""Which items the rules select, and what each says about the sample that it belongs to."""
+"""Select the items that the rules name, and read from each what it says about its sample."""
 
 import re
 import unicodedata
@@ -11,11 +11,11 @@ from pipeline.tables.drops import Drop, Reason, Rejection
 from pipeline.tables.item_names import name_item
 from pipeline.tables.parquet import Row
 
-TOLERANCE = 0.1  # seconds that a span may end after its sound: those who cut by ear round
+TOLERANCE = 0.1  # seconds that a span may end after its recording: people who cut by ear round
 
 
 def check_span(row: Row) -> Rejection | None:
-    """Why the item's span cannot be used: it is empty, begins before its sound, or lies beyond its end."""
+    """Reject an item whose time span is empty, begins before its recording, or lies beyond its end."""
     start, end = row["start"], row["end"]
     shown = f"{'' if start is None else f'{start:g}'} to {'' if end is None else f'{end:g}'} s"
     if (start is not None and not start >= 0) or (end is not None and not end > (start or 0)):
@@ -31,8 +31,10 @@ def check_span(row: Row) -> Rejection | None:
 class Candidate:
     """A selected item.
 
-    Items with the same `together` are one sample. `material` is what the sample's key is made of: a path or a name,
-    never a host. `label`, `group` and `split` are what the item says of its sample, None where it says nothing.
+    Attributes:
+        together: items with the same value form one sample.
+        material: the path or name that the sample's key is made from; never contains a host.
+        label, group, split: of the sample, according to this item; None where it has none.
     """
 
     row: Row
@@ -44,7 +46,7 @@ class Candidate:
 
 
 def select_items(rows: Sequence[Row], params: AlignParams) -> tuple[list[Candidate], list[Drop]]:
-    """The items that the rules select, and a drop for each other one."""
+    """Return the items that the rules select, and a drop for each of the others."""
     rules = params.modalities.selected
     selected, drops = [], []
     for row in rows:
@@ -57,64 +59,66 @@ def select_items(rows: Sequence[Row], params: AlignParams) -> tuple[list[Candida
 
 
 def _select_item(row: Row, rule: Rule | None, params: AlignParams) -> Candidate | Rejection:
+    setting = f"align.modalities.{row['modality']}"
     if rule is None:
-        return _leave("align.modalities does not list its modality", row["modality"])
+        modalities = ", ".join(params.modalities.selected)
+        return _leave_out("its modality has no rule", row["modality"], "align.modalities", modalities)
     if params.within is not None and row["source"] not in params.within:
-        return _leave("its source is not in align.within", row["source"], ", ".join(params.within))
+        return _leave_out("its source is not listed", row["source"], "align.within", ", ".join(params.within))
     if rule.part is not None and row["part"] != rule.part:
-        return _leave("it is another part of its file than the rule says", row["part"], rule.part)
+        return _leave_out("it is another part of its file", row["part"], f"{setting}.part", rule.part)
     groups = _match(rule, row["file"])
     if groups is None:
-        return _leave("the pattern of its modality does not match its path", row["file"], rule.pattern or "")
-    return check_span(row) or _place(row, params, groups)
+        return _leave_out("the pattern does not match its path", row["file"], f"{setting}.pattern", rule.pattern or "")
+    return check_span(row) or _build_candidate(row, params, groups)
 
 
-def _leave(detail: str, value: str, limit: str = "") -> Rejection:
-    return Rejection(Reason.NOT_SELECTED, detail, value, limit)
+def _leave_out(detail: str, value: str, setting: str, limit: str) -> Rejection:
+    return Rejection(Reason.NOT_SELECTED, detail, value, limit, setting)
 
 
 def _match(rule: Rule, file: str) -> dict[str, str | None] | None:
-    """The pattern's named groups, none of them if there is no pattern; None where it does not match."""
+    """Return the pattern's named groups, empty without a pattern; None where it does not match."""
     if rule.pattern is None:
         return {}
     match = re.fullmatch(rule.pattern, unicodedata.normalize("NFC", file))  # file systems differ in their form
     return match.groupdict() if match else None
 
 
-def _place(row: Row, params: AlignParams, groups: dict[str, str | None]) -> Candidate | Rejection:
-    """What the item belongs to, by page, pattern or table."""
+def _build_candidate(row: Row, params: AlignParams, groups: dict[str, str | None]) -> Candidate | Rejection:
+    """Find what the item belongs to, by page, pattern or table."""
     match params.by:
         case "page":
-            together = row["page"] or row["url"]  # a page's own text may stand on no other page
+            together = row["page"] or row["url"]  # a page's own text may be on no other page
             material = _find_path(together) if together else None
             lacking = "it is on no page"
         case "pattern":
-            together = material = _normalise(groups["key"])
+            together = material = _normalize(groups["key"])
             lacking = "the pattern's group key is empty"
         case "table":
-            together = material = _normalise(row["sample"])
+            together = material = _normalize(row["sample"])
             lacking = "the table gives it no sample"
     if not together or material is None:
-        return _leave(lacking, "")
+        return _leave_out(lacking, "", "align.by", params.by)
     label = {"none": None, "path": groups.get("label"), "column": row["label"], "page": row["page_label"]}
     split = {"hash": None, "path": groups.get("split"), "column": row["split"]}
     return Candidate(
         row,
         together,
         material,
-        label=_normalise(label[params.label]),
-        group=_normalise(groups.get("group")) or _normalise(row["group"]),
-        split=_normalise(split[params.split]),
+        label=_normalize(label[params.label]),
+        group=_normalize(groups.get("group")) or _normalize(row["group"]),
+        split=_normalize(split[params.split]),
     )
 
 
 def _find_path(page: str) -> str:
-    """The path of a URL as it would be named in a folder, so that a crawl and a folder give the same keys."""
+    """Return the path of a URL as a folder would name it, so that a crawl and a folder give the same keys."""
     parts = urlsplit(page)
     path = unquote(parts.path).lstrip("/")
     return unicodedata.normalize("NFC", f"{path}?{parts.query}" if parts.query else path)
 
 
-def _normalise(text: str | None) -> str | None:
-    """Without outer space, in Unicode's composed form (file systems differ in theirs); None where nothing is left."""
+def _normalize(text: str | None) -> str | None:
+    """Strip outer space and compose Unicode (file systems differ in their form); None where nothing is left."""
     return unicodedata.normalize("NFC", text).strip() or None if text else None

@@ -1,4 +1,4 @@
-"""align, from the cleaned table to the table of samples."""
+"""Run the stage `align`: read the cleaned table, write the table of samples."""
 
 from collections import Counter
 from pathlib import Path
@@ -13,19 +13,30 @@ from pipeline.tables.drops import Outcome, Reason, check_drop_share
 from pipeline.tables.parquet import Row, write_dropped, write_table
 from pipeline.tables.row_files import read_batches
 
-CLUSTERS = ("id", "exact_cluster", "near_cluster")
-SHARED = (*CLUSTERS, "source", "part", "modality", "page", "label", "page_label", "sample", "group", "split")
-OWN = ("file", "url", "start", "end", "sample_rate", "frames")
-"""The columns in use: those in which many items have the same, and those in which each has its own."""
+CLUSTER_COLUMNS = ("id", "exact_cluster", "near_cluster")
+REPEATED_COLUMNS = (
+    *CLUSTER_COLUMNS,
+    "source",
+    "part",
+    "modality",
+    "page",
+    "label",
+    "page_label",
+    "sample",
+    "group",
+    "split",
+)
+UNIQUE_COLUMNS = ("file", "url", "start", "end", "sample_rate", "frames")
+"""The columns in use: those with values that many items share, and those with a value of its own for each item."""
 
 
 def align(params: AlignParams, workspace: Workspace) -> Outcome:
-    """Plan the samples and write `4_aligned`. Counts items: used in a sample, or dropped.
+    """Plan the samples and write `4_aligned`. Counts items: those in a sample, and those dropped.
 
     Raises:
         TooManyDrops: more than `params.max_dropped` of the selected items are in no sample.
-        PipelineError: there is nothing to train on, or one group holds too many samples.
-        InputError: the cleaned table is missing or damaged, or names a split that is not known.
+        PipelineError: one group holds too many samples.
+        InputError: the cleaned table is missing or damaged, or names an unknown split; or no sample is in train.
     """
     rows = _read_items(workspace.data / CLEANED_FOLDER / "items.parquet")
     plan = plan_samples(rows, params)
@@ -41,18 +52,20 @@ def align(params: AlignParams, workspace: Workspace) -> Outcome:
 
 
 def _read_items(path: Path) -> list[Row]:
-    """The columns of all items that samples are decided by; equal strings are one, as most clusters are one item."""
+    """Read the columns that decide. Equal strings are stored once: most clusters are the id of their one item."""
     rows: list[Row] = []
     strings: dict[str, str] = {}
-    for batch in read_batches(path, CLEANED, [*SHARED, *OWN]):
+    for batch in read_batches(path, CLEANED, [*REPEATED_COLUMNS, *UNIQUE_COLUMNS]):
         for row in batch.to_pylist():
-            row |= {name: strings.setdefault(text, text) for name in SHARED if (text := row[name]) is not None}
+            row |= {
+                name: strings.setdefault(text, text) for name in REPEATED_COLUMNS if (text := row[name]) is not None
+            }
             rows.append(row)
     return rows
 
 
 def _check_drops(outcome: Outcome, params: AlignParams) -> None:
-    """Items that the params leave out on purpose are no loss, so the limit is on the others."""
+    """Check the share of drops among selected items: the others were left out on purpose."""
     lost = [drop for drop in outcome.dropped if drop.reason != Reason.NOT_SELECTED]
     check_drop_share(
         Outcome("item", outcome.kept + len(lost), outcome.kept, lost), params.max_dropped, "align.max_dropped"
@@ -76,7 +89,7 @@ def _build_row(placed: PlacedSample) -> Row:
 
 
 def _describe(plan: Plan) -> list[str]:
-    """Samples by split, by label, by group."""
+    """Count samples by split, by label and by group."""
     splits = Counter(placed.split for placed in plan.samples)
     labels = Counter(placed.sample.label for placed in plan.samples if placed.sample.label is not None)
     groups = Counter(placed.group for placed in plan.samples)

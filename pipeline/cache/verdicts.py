@@ -8,7 +8,7 @@ from shardwright.format.canonical_json import decode_json, encode_canonical
 
 def encode_rejection(fingerprint: bytes, rejection: Rejection) -> Entry:
     """The entry of an item that was rejected."""
-    verdict = [str(rejection.reason), rejection.detail, rejection.value, rejection.limit]
+    verdict = [str(rejection.reason), rejection.detail, rejection.value, rejection.limit, rejection.setting]
     return Entry(fingerprint, [encode_canonical(verdict)], rejected=True)
 
 
@@ -19,7 +19,7 @@ def decode_rejection(entry: Entry) -> Rejection:
         DamagedError: it holds none that this version knows.
     """
     try:
-        reason, detail, value, limit = decode_json(entry.pieces[0])
-        return Rejection(Reason(reason), detail, value, limit)
+        reason, detail, value, limit, setting = decode_json(entry.pieces[0])
+        return Rejection(Reason(reason), detail, value, limit, setting)
     except (FormatError, ValueError, TypeError) as error:
         raise DamagedError from error

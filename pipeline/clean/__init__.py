@@ -1,1 +1,1 @@
-"""clean: items that decode, without metadata and personal data, and with their duplicates marked."""
+"""Clean items: drop what cannot be decoded, remove metadata and personal data, mark duplicates: the stage `clean`."""

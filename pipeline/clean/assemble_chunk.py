@@ -1,4 +1,4 @@
-"""Settles a chunk of items: reads the verdicts on them, and puts the bytes that changed into the chunk's tar."""
+"""Assemble a chunk of items: read the verdicts on them, and put the bytes that changed into the chunk's tar."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,14 +17,11 @@ from pipeline.clean.chunk_tar import TarEntry, name_tar, plan_offsets, reuse_tar
 from pipeline.clean.item_columns import CleanFolders
 from pipeline.clean.params import CleanParams
 from pipeline.tables.blob_store import TarReader
-from pipeline.tables.contracts import CLEANED, ITEMS
+from pipeline.tables.contracts import CHECKED_COLUMNS
 from pipeline.tables.drops import Drop, Rejection
 from pipeline.tables.item_names import name_item
 from pipeline.tables.parquet import Row
 from pipeline.tables.row_files import open_row_file
-
-FACTS = [name for name in CLEANED if name not in ITEMS and name not in ("redactions", "exact_cluster", "near_cluster")]
-"""The columns that a modality's check fills; those of the other modalities stay null."""
 
 FINDING = np.dtype(
     [
@@ -35,18 +32,22 @@ FINDING = np.dtype(
         ("size", "<i8"),
         ("redactions", "<i8"),
         ("bits", "<u8"),
-        ("facts", "<i8", (len(FACTS),)),
+        ("facts", "<i8", (len(CHECKED_COLUMNS),)),
     ]
 )
-"""What is known of an item; where its cleaned bytes stand in the chunk's tar, if they are rewritten; facts that its
-modality does not have are -1."""
+"""What the check found of an item. `offset` is that of its cleaned bytes in the chunk's tar, if they are rewritten;
+`facts` are the `CHECKED_COLUMNS`, -1 where its modality has no such column."""
 
 
 @dataclass(frozen=True, eq=False)
 class AssembleTask:
-    """A chunk: `tar` takes the cleaned bytes, `items` are rows of the ingested table.
+    """A chunk of items to assemble.
 
-    `lost` has what is to be said of items that no worker can check, by their place.
+    Attributes:
+        tar: the path that the tar of cleaned bytes is written to.
+        items: row numbers of the ingested table.
+        verdicts, data: where the cache has the verdicts and the cleaned bytes.
+        lost: the rejections of items that no worker can check, by their index in the chunk.
     """
 
     tar: Path
@@ -59,38 +60,38 @@ class AssembleTask:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """Return the name for messages."""
         return self.tar.stem
 
 
 @dataclass
 class AssembledChunk:
-    """What became of a chunk.
+    """The result of a chunk.
 
     Attributes:
         findings: of dtype `FINDING`, one an item.
-        thumbnails: by modality, the places of the kept items and their thumbnails, uint8 (n, cells).
-        drops: of the others.
-        kept: the name of the tar in the cache, None if there is no tar.
-        checked: how many items had to be checked again, since the cache turned out to be damaged.
-        damaged: the objects that are.
+        thumbnails: by modality, the indexes of the kept items in the chunk and their thumbnails, uint8 (n, cells).
+        drops: one for each of the other items.
+        tar: the name of the tar in the cache, None if there is no tar.
+        checked: how many items were checked again because the cache was damaged.
+        damaged: the names of the damaged objects.
     """
 
     findings: Array
     thumbnails: Mapping[str, tuple[NDArray[np.int64], NDArray[np.uint8]]]
     drops: list[Drop]
-    kept: str | None = None
+    tar: str | None = None
     checked: int = 0
     damaged: set[str] = field(default_factory=set)
 
 
 def assemble_chunk(task: AssembleTask) -> AssembledChunk:
-    """The verdicts on the items of a chunk; no bytes are returned: those that changed are in `task.tar`."""
+    """Return the verdicts on the items of a chunk, but no bytes: those that changed are written to `task.tar`."""
     with Verdicts(task) as verdicts:
-        return _settle(task, open_row_file(task.folders.items).read(task.items), verdicts)
+        return _assemble(task, open_row_file(task.folders.items).read(task.items), verdicts)
 
 
-def _settle(task: AssembleTask, rows: Sequence[Row], verdicts: "Verdicts") -> AssembledChunk:
+def _assemble(task: AssembleTask, rows: Sequence[Row], verdicts: "Verdicts") -> AssembledChunk:
     findings = np.zeros(len(rows), FINDING)
     findings["facts"] = -1
     drops: list[Drop] = []
@@ -99,33 +100,33 @@ def _settle(task: AssembleTask, rows: Sequence[Row], verdicts: "Verdicts") -> As
     for at, row in enumerate(rows):
         found = verdicts.read(at, row)
         if isinstance(found, Rejection):
-            drops.append(found.drop(name_item(row)))
+            drops.append(found.drop(name_item(row), f"clean.{row['modality']}"))
             continue
-        facts = [found.facts.get(name, -1) for name in FACTS]
+        facts = [found.facts.get(name, -1) for name in CHECKED_COLUMNS]
         findings[at] = (True, found.rewritten, found.sha256, 0, found.size, found.redactions, found.look.bits, facts)
-        places, thumbnails = looks.setdefault(row["modality"], ([], []))
-        places.append(at)
+        indexes, thumbnails = looks.setdefault(row["modality"], ([], []))
+        indexes.append(at)
         thumbnails.append(found.look.thumbnail)
         if found.rewritten:
             members[at] = TarEntry(row["id"], found.sha256, found.size, task.data.encode_key(at))
     joined = {
-        modality: (np.array(places), np.frombuffer(b"".join(cells), np.uint8).reshape(len(places), -1))
-        for modality, (places, cells) in looks.items()
+        modality: (np.array(indexes), np.frombuffer(b"".join(cells), np.uint8).reshape(len(indexes), -1))
+        for modality, (indexes, cells) in looks.items()
     }
-    settled = AssembledChunk(findings, joined, drops)
+    assembled = AssembledChunk(findings, joined, drops)
     if members:
         chosen, objects = list(members.values()), task.folders.objects
         findings["offset"][list(members)] = plan_offsets(chosen)
-        settled.kept = name_tar(chosen)
-        if not reuse_tar(objects, settled.kept, task.tar):
+        assembled.tar = name_tar(chosen)
+        if not reuse_tar(objects, assembled.tar, task.tar):
             write_tar(objects, task.tar, chosen, verdicts.read_data(members, rows))
-    verdicts.keep_checked()
-    settled.checked, settled.damaged = verdicts.checked, verdicts.damaged
-    return settled
+    verdicts.store_checked()
+    assembled.checked, assembled.damaged = verdicts.checked, verdicts.damaged
+    return assembled
 
 
 class Verdicts:
-    """Reads verdicts and cleaned bytes; and where the cache does not have them, checks anew. A context manager."""
+    """Reads verdicts and cleaned bytes from the cache, and checks again what it lacks. A context manager."""
 
     def __init__(self, task: AssembleTask) -> None:
         self._task = task
@@ -138,7 +139,7 @@ class Verdicts:
         self.damaged: set[str] = set()
 
     def read(self, at: int, row: Row) -> CheckResult | Rejection:
-        """The verdict on the item at place `at`."""
+        """Return the verdict on the item `at` of the chunk."""
         task = self._task
         if at in task.lost:
             return task.lost[at]
@@ -151,12 +152,12 @@ class Verdicts:
         return decode_check(self._check(at, row)[0])
 
     def read_data(self, members: Mapping[int, TarEntry], rows: Sequence[Row]) -> Iterator[bytes]:
-        """The cleaned bytes of the items at these places."""
+        """Yield the cleaned bytes of these items of the chunk."""
         for at, member in members.items():
             yield self._find_data(at, rows[at], member)
 
-    def keep_checked(self) -> None:
-        """Store the verdicts on what was checked anew; the bytes that changed are in the tar."""
+    def store_checked(self) -> None:
+        """Store the verdicts on what was checked again; the bytes that changed are in the tar."""
         if self._again:
             self._task.folders.objects.write_pack(list(self._again.values()))
 
@@ -174,12 +175,12 @@ class Verdicts:
         return self._data.pop(at)
 
     def _check(self, at: int, row: Row) -> list[Entry]:
-        fingerprint = self._task.verdicts.encode_key(at)
-        entries = check_item(row, self._items, self._task.params, fingerprint)
+        cache_key = self._task.verdicts.encode_key(at)
+        entries = check_item(row, self._items, self._task.params, cache_key)
         self.checked += 1
-        self._again[fingerprint] = entries[0]
+        self._again[cache_key] = entries[0]
         for entry in entries[1:]:
-            assert entry.fingerprint == hash_data(fingerprint)
+            assert entry.fingerprint == hash_data(cache_key)
             self._data[at] = entry.pieces[0]
         return entries
 

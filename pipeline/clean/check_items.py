@@ -1,6 +1,6 @@
-"""Checks items that the cache does not know: a chunk a task, whose verdicts and changed bytes go into one pack.
+"""Check items that are not in the cache: a chunk a task, whose verdicts and changed bytes go into one pack.
 
-Chunks have nothing to do with the tars of cleaned bytes, and no byte of the output depends on how they are cut.
+These chunks are not those of the tars of cleaned bytes, and no byte of the output depends on how they are cut.
 """
 
 import hashlib
@@ -24,17 +24,17 @@ from pipeline.tables.parquet import Row
 from pipeline.tables.row_files import open_row_file
 
 MAX_ITEMS = 256
-"""Of a task: about a second of work, where pictures and sounds take 2 to 5 ms each."""
+"""Items of a task: about a second of work, where images and audio take 2 to 5 ms each."""
 
 MAX_BYTES = 16 << 20
-"""Of a task's items, since the bytes that change are in memory until all are checked."""
+"""Bytes of a task's items: those that change are in memory until all are checked."""
 
 ITEM_BYTES = 256 << 20
-"""Taken for granted of a task: libraries, and the largest item that is likely."""
+"""Memory that every task needs: libraries, and the largest item that is likely."""
 
 MIN_TASKS = 128
-"""Where there are as many items: what a kill takes is the tasks that were under way. Short ones cost little, since they
-go to the workers together."""
+"""The least number of tasks, given as many items: a kill loses the tasks that are running. Short tasks cost little,
+since they are sent to the workers in batches."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -46,25 +46,25 @@ class CheckTask(Chunk):
 
     @property
     def estimated_bytes(self) -> int:
-        """Of memory: an item decoded, the bytes that changed, and what is imported to check them."""
+        """Return the memory of a task: a decoded item, the bytes that changed, and the imported libraries."""
         return ITEM_BYTES + 2 * MAX_BYTES
 
 
 def check_items(task: CheckTask) -> ChunkResult:
-    """Check items and store the verdicts, and the bytes that changed, in the cache.
+    """Check items, and store the verdicts and the bytes that changed in the cache.
 
     Raises:
-        InputError: stored bytes are not those that were ingested; the message names the tar and the item.
+        InputError: bytes are not those that were ingested; the message names the tar and the item.
     """
     rows = open_row_file(task.folders.items).walk(task.items)
     with TarReader(task.folders.data) as reader:
         return compute_chunk(
-            task, rows, task.folders.objects, lambda _, row, wanted: check_item(row, reader, task.params, wanted)
+            task, rows, task.folders.objects, lambda _, row, cache_key: check_item(row, reader, task.params, cache_key)
         )
 
 
-def check_item(row: Row, reader: TarReader, params: CleanParams, fingerprint: bytes) -> list[Entry]:
-    """The entries of one item, see `compute_check`.
+def check_item(row: Row, reader: TarReader, params: CleanParams, cache_key: bytes) -> list[Entry]:
+    """Return the cache entries of one item, see `compute_check`.
 
     Raises:
         InputError: its bytes are not those that were ingested.
@@ -76,11 +76,11 @@ def check_item(row: Row, reader: TarReader, params: CleanParams, fingerprint: by
         raise InputError(f"{row['tar']} is damaged at {name_item(row)}: remove it and run `dvc repro` again")
     modality = MODALITIES[row["modality"]]
     raw = CheckedBytes(data, sha256, row["media_type"])
-    return compute_check(modality, raw, params.checks[modality.name], fingerprint)
+    return compute_check(modality, raw, params.checks[modality.name], cache_key)
 
 
 class Checks:
-    """The items to check, cut into tasks."""
+    """The items to check, divided into tasks."""
 
     def __init__(
         self, missing: NDArray[np.int64], items: IngestedColumns, folders: CleanFolders, params: CleanParams
@@ -95,13 +95,13 @@ class Checks:
     def __len__(self) -> int:
         return len(self._edges) - 1
 
-    def make_task(self, number: int) -> CheckTask:
-        """The task of that number."""
+    def build_task(self, number: int) -> CheckTask:
+        """Return the task with this number."""
         chosen = self._missing[self._edges[number] : self._edges[number + 1]]
         return CheckTask(
             name=f"items {chosen[0]} to {chosen[-1]}",
             items=chosen,
-            prints=self._items.prints[chosen],
+            prints=self._items.cache_keys[chosen],
             folders=self._folders,
             params=self._params,
         )

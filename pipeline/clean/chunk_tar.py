@@ -1,5 +1,4 @@
-"""The tar of one chunk's cleaned bytes: held in memory and written at once, or, where the cache has the same one, given
-a second name."""
+"""Write the tar of a chunk's cleaned bytes at once from memory, or link the same tar from the cache."""
 
 import hashlib
 import zlib
@@ -17,16 +16,16 @@ from shardwright.format.tar import BLOCK, END, count_padding, encode_member
 
 @dataclass(frozen=True)
 class TarEntry:
-    """An item's cleaned bytes: its name in the tar, their sha256, their size, and their fingerprint in the cache."""
+    """An item's cleaned bytes: the member's name, their sha256, their size, and their key in the cache."""
 
     name: str
     sha256: bytes
     size: int
-    fingerprint: bytes
+    cache_key: bytes
 
 
 def plan_offsets(members: Sequence[TarEntry]) -> list[int]:
-    """Where the content of each member starts in the tar."""
+    """Return the offset of each member's content in the tar."""
     offsets, position = [], 0
     for member in members:
         offsets.append(position + BLOCK)
@@ -35,18 +34,18 @@ def plan_offsets(members: Sequence[TarEntry]) -> list[int]:
 
 
 def name_tar(members: Sequence[TarEntry]) -> str:
-    """The name in the cache of the tar of these members."""
+    """Return the name in the cache of the tar of these members."""
     digest = hashlib.sha256(b"tar of cleaned bytes")
     for member in members:
-        digest.update(f"{member.name} {member.sha256.hex()} {member.size} {member.fingerprint.hex()}\n".encode())
+        digest.update(f"{member.name} {member.sha256.hex()} {member.size} {member.cache_key.hex()}\n".encode())
     return f"{digest.hexdigest()[:32]}.tar"
 
 
 def reuse_tar(objects: ObjectStore, name: str, path: Path) -> bool:
-    """Give the kept tar of that name the second name `path`, if there is one and it is whole."""
+    """Link the cached tar of this name to `path`; return False if there is none, or it is damaged."""
     try:
         rows = objects.read_rows(name)
-        path.unlink(missing_ok=True)  # of a task that runs again
+        path.unlink(missing_ok=True)  # left by a task that runs again
         copy_by_link(objects.find_path(name), path)
     except (DamagedError, FileNotFoundError):
         return False
@@ -58,14 +57,14 @@ def reuse_tar(objects: ObjectStore, name: str, path: Path) -> bool:
 
 
 def write_tar(objects: ObjectStore, path: Path, members: Sequence[TarEntry], contents: Iterator[bytes]) -> None:
-    """Write the tar, whole or not at all, and keep it in the cache."""
+    """Write the tar atomically, and add it to the cache."""
     entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
     pieces: list[tuple[int, int, int]] = []
     chunks: list[bytes] = []
     for member, offset, content in zip(members, plan_offsets(members), contents, strict=True):
         chunks.append(encode_member(member.name, content))
-        if member.fingerprint not in entries:  # else another item has the same bytes
-            entries[member.fingerprint] = (member.fingerprint, False, len(pieces), 1)
+        if member.cache_key not in entries:  # else another item has the same bytes
+            entries[member.cache_key] = (member.cache_key, False, len(pieces), 1)
             pieces.append((offset, member.size, zlib.crc32(content)))
     chunks.append(END)
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""The cleaned table: the ingested items that were kept, in the order of ids, with what was found of each."""
+"""Write the cleaned table: the items that were kept, ordered by id, with what the checks found and their clusters."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache.pack_index import Array
-from pipeline.clean.assemble_chunk import FACTS
 from pipeline.clean.item_columns import IngestedColumns
-from pipeline.clean.near_duplicates import Bits, Thumbnails, find_near_clusters, level_thumbnails
+from pipeline.clean.near_duplicates import Bits, Thumbnails, find_near_clusters, normalize_thumbnails
 from pipeline.clean.params import CleanParams, Nearness
 from pipeline.clean.run_checks import CheckSummary, name_tar_file
 from pipeline.tables.connected_components import Indexes, find_components
-from pipeline.tables.contracts import CLEANED, CLEANED_FOLDER, MODALITIES
+from pipeline.tables.contracts import CHECKED_COLUMNS, CLEANED, CLEANED_FOLDER, MODALITIES
 from pipeline.tables.row_files import BATCH_ROWS, TableWriter, open_row_file
 
 if TYPE_CHECKING:
@@ -24,52 +23,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """For each item of one modality, in the order of ids, the smallest index of its exact and of its near cluster."""
+    """For each item of one modality, ordered by id, the smallest index of its exact and of its near cluster."""
 
     exact: Indexes
     near: Indexes
 
 
 def find_clusters(sha256s: NDArray[np.bytes_], bits: Bits, thumbnails: Thumbnails, nearness: Nearness) -> Clusters:
-    """Clusters of items by cleaned bytes, S32 (n,), bits, uint64 (n,), and levelled thumbnails, uint8 (n, cells).
+    """Cluster items by sha256 of the cleaned bytes, S32 (n,), and perceptual hashes.
 
-    Exact duplicates are always near. (Not so by their fingerprints alone: two pictures of the same bytes may be turned
-    by different EXIF orientations.)
+    The hashes are bits, uint64 (n,), and normalized thumbnails, uint8 (n, cells). Exact duplicates are always near.
+    (Not so by their perceptual hashes alone: two images of the same bytes may have different EXIF orientations.)
     """
     if not len(sha256s):
         return Clusters(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    _, first, place = np.unique(sha256s, return_index=True, return_inverse=True)
-    exact = first[place]
+    _, first, cluster = np.unique(sha256s, return_index=True, return_inverse=True)
+    exact = first[cluster]
     near = find_near_clusters(bits, thumbnails, nearness.bits, nearness.difference)
     return Clusters(exact, find_components(len(exact), exact, near)[near])
-
-
-Places = NDArray[np.int64]
 
 
 def write_items(
     path: Path, rows: Path, items: IngestedColumns, findings: CheckSummary, params: CleanParams
 ) -> list[str]:
-    """Write the cleaned table; gives a line of counts for each modality.
+    """Write the cleaned table, and return a line of counts for each modality.
 
     Args:
         path: of the table.
-        rows: of the ingested items, as the workers read them.
+        rows: path of the rows of the ingested items, as the workers read them.
         items: the ingested items.
-        findings: what is known of them.
-        params: when two of them are near-duplicates.
+        findings: the verdicts on them.
+        params: with the distances of near-duplicates.
     """
     exact, near = np.zeros(len(items), np.int64), np.zeros(len(items), np.int64)
     notes = []
     kept = np.asarray(findings.rows["kept"])
     for modality in (name for name in MODALITIES if name in findings.thumbnails):
-        places = np.flatnonzero(kept & (items.kinds == list(items.modalities).index(modality)))
-        places = places[np.argsort(items.ids[places])]
-        chosen = findings.rows[places]
-        thumbnails = level_thumbnails(findings.thumbnails[modality], places)
+        indexes = np.flatnonzero(kept & (items.kinds == list(items.modalities).index(modality)))
+        indexes = indexes[np.argsort(items.ids[indexes])]
+        chosen = findings.rows[indexes]
+        thumbnails = normalize_thumbnails(findings.thumbnails[modality], indexes)
         clusters = find_clusters(chosen["sha256"], chosen["bits"], thumbnails, params.nearness[modality])
         del thumbnails
-        exact[places], near[places] = places[clusters.exact], places[clusters.near]
+        exact[indexes], near[indexes] = indexes[clusters.exact], indexes[clusters.near]
         notes.append(f"{modality}: {_describe(chosen, clusters)}")
     order = np.flatnonzero(kept)
     order = order[np.argsort(items.ids[order])]
@@ -88,7 +84,7 @@ def write_items(
 
 
 def _build_columns(table: "pa.Table", found: Array, tars: NDArray[np.int32]) -> "Iterator[tuple[str, pa.Array]]":
-    """The columns of items but for their clusters."""
+    """Yield the columns of items except their clusters."""
     import pyarrow as pa
 
     columns = {name: table.column(name).combine_chunks() for name in table.schema.names}
@@ -98,14 +94,14 @@ def _build_columns(table: "pa.Table", found: Array, tars: NDArray[np.int32]) -> 
     columns["tar"] = pa.array(np.where(rewritten, names, columns["tar"].to_pylist()).tolist(), pa.string())
     columns["offset"] = pa.array(np.where(rewritten, found["offset"], columns["offset"].to_numpy()))
     columns["size"] = pa.array(np.where(rewritten, found["size"], columns["size"].to_numpy()))
-    for number, name in enumerate(FACTS):
+    for number, name in enumerate(CHECKED_COLUMNS):
         columns[name] = pa.array(found["facts"][:, number], mask=found["facts"][:, number] < 0)
     columns["redactions"] = pa.array(np.ascontiguousarray(found["redactions"]))
     yield from columns.items()
 
 
 def _write_ids(ids: NDArray[np.bytes_]) -> "pa.Array":
-    """Ids, or hashes, as 64 hex digits."""
+    """Return ids, or hashes, as 64 hex digits."""
     import pyarrow as pa
 
     digits = np.ascontiguousarray(ids).tobytes().hex()
@@ -113,7 +109,7 @@ def _write_ids(ids: NDArray[np.bytes_]) -> "pa.Array":
 
 
 def _describe(found: Array, clusters: Clusters) -> str:
-    """`741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4`."""
+    """Return `741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4`."""
     exact = np.unique(clusters.exact)
     near, sizes = np.unique(clusters.near, return_counts=True)
     redactions = int(found["redactions"].sum())

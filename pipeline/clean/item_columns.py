@@ -1,4 +1,4 @@
-"""The ingested items: in arrays for the stage to plan by, and row by row for the workers."""
+"""Read the ingested items: into arrays for planning, and into a file of rows for the workers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
 from pipeline.tables.row_files import RowFileWriter, StringTable, count_rows, pack_hex, read_batches, read_strings
 
 NEARNESS = {"near_bits", "near_difference"}
-"""Params of a check that only the search for duplicates looks at: another value of them checks nothing anew."""
+"""Params of a check that only the search for duplicates uses: changing them checks nothing again."""
 
 
 @dataclass(frozen=True)
 class CleanFolders:
-    """Where a task finds things: the data folder, the rows of the items, the cache, the work folder of the run."""
+    """The paths that a task uses: the data folder, the file of item rows, the cache, the work folder of the run."""
 
     data: Path
     items: Path
@@ -39,34 +39,41 @@ class CleanFolders:
 
     @property
     def objects(self) -> ObjectStore:
-        """The objects of the item cache."""
+        """Return the object store of the item cache."""
         return ObjectStore(self.cache, self.work)
 
 
 @dataclass(frozen=True)
 class IngestedColumns:
-    """The ingested table, in its order: the ids as S32, the place of each modality in `modalities`, bytes, and the
-    fingerprint of each item's check as S32."""
+    """The ingested table as arrays, in its order.
+
+    Attributes:
+        ids: S32 (n,).
+        modalities: their names.
+        kinds: the index of each item's modality in `modalities`.
+        sizes: bytes of each item.
+        cache_keys: of each item's check, S32 (n,).
+    """
 
     ids: NDArray[np.bytes_]
     modalities: Sequence[str]
     kinds: Numbers
     sizes: NDArray[np.int64]
-    prints: CacheKeys
+    cache_keys: CacheKeys
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
 def read_items(folders: CleanFolders, params: CleanParams) -> IngestedColumns:
-    """All ingested items; writes their rows for the workers.
+    """Read all ingested items, and write their rows for the workers.
 
     Raises:
         InputError: the table is missing or damaged.
     """
     path, names, methods = folders.data / INGESTED_FOLDER / "items.parquet", StringTable(), dict[str, bytes]()
     count, start = count_rows(path), 0
-    ids, prints = np.empty(count, "S32"), np.empty(count, "S32")
+    ids, cache_keys = np.empty(count, "S32"), np.empty(count, "S32")
     kinds, sizes = np.empty(count, np.int32), np.empty(count, np.int64)
     with RowFileWriter(folders.items, list(ITEMS)) as writer:
         for batch in read_batches(path, ITEMS):
@@ -79,27 +86,27 @@ def read_items(folders: CleanFolders, params: CleanParams) -> IngestedColumns:
             methods |= {name: hash_check(name, params) for name in set(modalities) - methods.keys()}
             sha256s, types = split_keys(pack_hex(batch, "sha256")), read_strings(batch, "media_type")
             rows = zip(modalities, sha256s, types, strict=True)
-            prints[part] = [hash_item(methods[name], sha256, kind, 0).digest() for name, sha256, kind in rows]
-    return IngestedColumns(ids, names.names, kinds, sizes, prints)
+            cache_keys[part] = [hash_item(methods[name], sha256, kind, 0).digest() for name, sha256, kind in rows]
+    return IngestedColumns(ids, names.names, kinds, sizes, cache_keys)
 
 
 def hash_check(modality: str, params: CleanParams) -> bytes:
-    """A hash of how items of a modality are checked."""
+    """Return a hash of how items of a modality are checked."""
     known = MODALITIES[modality]
     settings = params.checks[modality].model_dump(mode="json", exclude=NEARNESS)
     return hash_method(f"check of {modality}", (known.check, compute_check), {"params": settings}, known.libraries)
 
 
 class NeededChecks:
-    """The different checks that the items need: their verdicts, and the cleaned bytes of those that change."""
+    """Looks up the distinct checks that the items need: their verdicts, and the cleaned bytes of those that change."""
 
     def __init__(self, items: IngestedColumns) -> None:
-        different, self.first, of_item = np.unique(items.prints, return_index=True, return_inverse=True)
+        distinct, self.first, of_item = np.unique(items.cache_keys, return_index=True, return_inverse=True)
         self._of_item = of_item.astype(np.int32)
-        self.verdicts = LookupResult(different)
-        data = np.empty(len(different), "S32")
-        for place in range(len(different)):
-            data[place] = hash_data(encode_key(different, place))
+        self.verdicts = LookupResult(distinct)
+        data = np.empty(len(distinct), "S32")
+        for number in range(len(distinct)):
+            data[number] = hash_data(encode_key(distinct, number))
         self._order = np.argsort(data).astype(np.int32)
         self._rank = np.empty_like(self._order)
         self._rank[self._order] = np.arange(len(data), dtype=np.int32)
@@ -107,13 +114,13 @@ class NeededChecks:
 
     @property
     def missing(self) -> NDArray[np.int64]:
-        """The first item of each check whose verdict is not there, in the order of the items."""
+        """Return the first item of each check whose verdict is missing, in the order of the items."""
         return np.sort(self.first[self.verdicts.missing])
 
     def place_verdicts(self, items: slice) -> EntryLocations:
-        """Where the verdicts on these items are."""
+        """Return where the verdicts on these items are."""
         return place_entries(self.verdicts, self._of_item[items])
 
     def place_data(self, items: slice) -> EntryLocations:
-        """Where the cleaned bytes of these items are, of those that have any."""
+        """Return where the cleaned bytes of these items are, for those that have any."""
         return place_entries(self.data, self._rank[self._of_item[items]])

@@ -1,4 +1,4 @@
-"""The block `clean`: what an item must be like to be of use, and when two items are near-duplicates."""
+"""Define the block `clean`: the limits of the checks, and the distances of near-duplicates."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,8 +11,8 @@ from pipeline.modalities.video.modality import VideoCheck
 
 
 class Nearness(NamedTuple):
-    """Two items are near if their fingerprints differ in at most `bits` of 64, and their thumbnails, brought to one
-    brightness and contrast (`pipeline.clean.near_duplicates`), by at most `difference` levels of 256 on average."""
+    """Two items are near if their perceptual hashes differ in at most `bits` of 64, and their thumbnails, normalized to
+    one brightness and contrast (`pipeline.clean.near_duplicates`), by at most `difference` levels of 256 on average."""
 
     bits: int
     difference: float
@@ -22,24 +22,24 @@ class CleanParams(Params):
     """Limits and rules for each modality."""
 
     image: ImageCheck
-    """Pictures."""
+    """Images."""
     audio: AudioCheck
-    """Sounds."""
+    """Audio."""
     text: TextCheck
-    """Texts."""
+    """Text."""
     video: VideoCheck
-    """Videos."""
+    """Video."""
     max_dropped: Share
-    """Share of the items that may be dropped; more stops the run."""
+    """The largest share of the items that may be dropped; more stops the run."""
 
     @property
     def checks(self) -> Mapping[str, ImageCheck | AudioCheck | TextCheck | VideoCheck]:
-        """The params of each modality's check, by its name."""
+        """Return the params of each modality's check, by its name."""
         return {"image": self.image, "audio": self.audio, "text": self.text, "video": self.video}
 
     @property
     def nearness(self) -> Mapping[str, Nearness]:
-        """When two items of a modality are near. Texts: where they read the same but for case and punctuation."""
+        """Return the distances of near items by modality. Texts are near if only case and punctuation differ."""
         return {
             "image": Nearness(self.image.near_bits, self.image.near_difference),
             "audio": Nearness(self.audio.near_bits, self.audio.near_difference),

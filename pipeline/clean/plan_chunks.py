@@ -1,5 +1,5 @@
-"""How the cleaned bytes are cut into tars: runs of neighbouring items, by their number and size alone, so that any
-number of workers gives the same files."""
+"""Divide items into the chunks that share a tar: by their number and size alone, so that any number of workers writes
+the same files."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,12 +8,12 @@ MAX_ITEMS = 256
 MAX_BYTES = 64 << 20
 
 
-def find_starts(sizes: Sequence[int], most: int, most_bytes: int) -> list[int]:
-    """Where runs of items of these sizes start that have at most so many items and bytes, or one larger item."""
+def find_starts(sizes: Sequence[int], max_items: int, max_bytes: int) -> list[int]:
+    """Return the starts of runs of at most `max_items` items and `max_bytes` bytes; a larger item is a run alone."""
     starts: list[int] = []
     count = total = 0
     for number, size in enumerate(sizes):
-        if not starts or count == most or total + size > most_bytes:
+        if not starts or count == max_items or total + size > max_bytes:
             starts.append(number)
             count = total = 0
         count += 1
@@ -22,6 +22,6 @@ def find_starts(sizes: Sequence[int], most: int, most_bytes: int) -> list[int]:
 
 
 def plan_chunks(sizes: Sequence[int]) -> list[slice]:
-    """Items of these sizes, in their order, cut into the runs that share a tar."""
+    """Divide items of these sizes, in their order, into the runs that share a tar."""
     starts = find_starts(sizes, MAX_ITEMS, MAX_BYTES)
     return [slice(start, end) for start, end in pairwise([*starts, len(sizes)])]

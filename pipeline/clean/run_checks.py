@@ -1,4 +1,4 @@
-"""Carries the checks out: those that the cache does not have, then chunk by chunk what is to be said of each item."""
+"""Run the checks: first those that the cache lacks, then assemble the items chunk by chunk."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -25,12 +25,12 @@ from pipeline.tables.drops import Drop, Rejection
 
 
 class CheckSummary:
-    """What is known of all items, in their order: on disk, as thumbnails alone take 256 bytes an item.
+    """The findings on all items, in their order. They are on disk: thumbnails alone take 256 bytes an item.
 
     Attributes:
         rows: of dtype `FINDING`.
-        tars: the number of the tar that has the item's cleaned bytes, if they are rewritten.
-        thumbnails: by modality, uint8 (items, cells), of which only those of its kept items mean something.
+        tars: the number of the tar with the item's cleaned bytes, if they are rewritten.
+        thumbnails: by modality, uint8 (items, cells); only the rows of its kept items are filled.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
@@ -45,29 +45,29 @@ class CheckSummary:
             return np.zeros(shape, dtype)
         return np.memmap(self._folder / name, dtype, "w+", shape=shape)
 
-    def add(self, chunk: slice, tar: int, settled: AssembledChunk) -> None:
-        """Note what became of a chunk."""
-        self.rows[chunk] = settled.findings
+    def add(self, chunk: slice, tar: int, assembled: AssembledChunk) -> None:
+        """Store the findings on a chunk."""
+        self.rows[chunk] = assembled.findings
         self.tars[chunk] = tar
-        for modality, (places, cells) in settled.thumbnails.items():
+        for modality, (indexes, cells) in assembled.thumbnails.items():
             if modality not in self.thumbnails:
                 shape = (self._count, cells.shape[1])
                 self.thumbnails[modality] = self._make_array(f"thumbnails-{modality}", np.dtype(np.uint8), shape)
-            self.thumbnails[modality][chunk.start + places] = cells
+            self.thumbnails[modality][chunk.start + indexes] = cells
 
 
 class CheckRun:
-    """The work on the items; `use` takes note of what is used of the cache."""
+    """Checks and assembles all items; `use` records which objects of the cache are used."""
 
     def __init__(
-        self, items: IngestedColumns, wanted: NeededChecks, folders: CleanFolders, params: CleanParams, use: ObjectUse
+        self, items: IngestedColumns, needed: NeededChecks, folders: CleanFolders, params: CleanParams, use: ObjectUse
     ) -> None:
         self._items = items
-        self._wanted = wanted
+        self._needed = needed
         self._folders = folders
         self._params = params
         self._use = use
-        missing = wanted.missing
+        missing = needed.missing
         self._missing = len(missing)
         self._again = 0
         self._checks = Checks(missing, items, folders, params)
@@ -75,74 +75,74 @@ class CheckRun:
         self._lost: dict[bytes, Rejection] = {}
 
     def count_tasks(self) -> int:
-        """How many tasks there are at most at a time."""
+        """Return the largest number of tasks of one step."""
         return max(len(self._checks), len(self._chunks))
 
     def check_missing(self, workers: Executor, run: RunParams) -> None:
-        """Fill the cache with the verdicts that it does not have."""
-        tasks = LazyTasks(len(self._checks), self._checks.make_task)
-        finished = workers.run_tasks(check_items, tasks)
+        """Check the items whose verdicts the cache lacks, and store them there."""
+        tasks = LazyTasks(len(self._checks), self._checks.build_task)
+        results = workers.run_tasks(check_items, tasks)
 
-        def measure(finished: tuple[int, ChunkResult]) -> tuple[int, Mapping[str, int]]:
-            number, result = finished
+        def measure(numbered: tuple[int, ChunkResult]) -> tuple[int, Mapping[str, int]]:
+            number, result = numbered
             lost = Counter(str(rejection.reason) for rejection in result.lost.values())
             return len(tasks[number].items), {"checked": len(tasks[number].items) - lost.total(), **lost}
 
-        for number, result in show_progress(finished, self._missing, "items", run, measure):
+        for number, result in show_progress(results, self._missing, "items", run, measure):
             self._lost |= {encode_key(tasks[number].prints, at): rejection for at, rejection in result.lost.items()}
             if result.pack is not None:
-                with suppress(DamagedError):  # somebody removed it: `settle` will check what it needs
+                with suppress(DamagedError):  # somebody removed it: `assemble` checks again what it needs
                     rows = self._folders.objects.read_rows(result.pack)
-                    self._wanted.verdicts.add(result.pack, rows)
-                    self._wanted.data.add(result.pack, rows)
+                    self._needed.verdicts.add(result.pack, rows)
+                    self._needed.data.add(result.pack, rows)
 
-    def settle(self, folder: Path, workers: Executor, run: RunParams) -> tuple[CheckSummary, list[Drop]]:
-        """What is known of all items, and the drops; the bytes that changed are in tars in `folder`."""
+    def assemble(self, folder: Path, workers: Executor, run: RunParams) -> tuple[CheckSummary, list[Drop]]:
+        """Return the findings on all items, and the drops; write the bytes that changed to tars in `folder`."""
         findings, drops = CheckSummary(self._folders.work, len(self._items)), list[Drop]()
-        tasks = LazyTasks(len(self._chunks), lambda number: self._plan_settling(folder, number))
-        finished = workers.run_tasks(assemble_chunk, tasks)
-        for number, settled in show_progress(finished, len(self._items), "items", run, _measure_settled):
-            findings.add(self._chunks[number], number, settled)
-            drops += settled.drops
-            self._again += settled.checked
-            self._use.damaged |= settled.damaged
-            if settled.kept is not None:
-                self._use.published.add(settled.kept)
-        self._use.touched |= {*self._wanted.verdicts.names, *self._wanted.data.names}
+        tasks = LazyTasks(len(self._chunks), lambda number: self._plan_chunk(folder, number))
+        chunks = workers.run_tasks(assemble_chunk, tasks)
+        for number, assembled in show_progress(chunks, len(self._items), "items", run, _measure_chunk):
+            findings.add(self._chunks[number], number, assembled)
+            drops += assembled.drops
+            self._again += assembled.checked
+            self._use.damaged |= assembled.damaged
+            if assembled.tar is not None:
+                self._use.published.add(assembled.tar)
+        self._use.touched |= {*self._needed.verdicts.names, *self._needed.data.names}
         return findings, drops
 
-    def _plan_settling(self, folder: Path, number: int) -> AssembleTask:
+    def _plan_chunk(self, folder: Path, number: int) -> AssembleTask:
         chunk = self._chunks[number]
-        verdicts = self._wanted.place_verdicts(chunk)
-        prints = enumerate(split_keys(verdicts.prints)) if self._lost else ()
-        lost = {at: self._lost[each] for at, each in prints if each in self._lost}
+        verdicts = self._needed.place_verdicts(chunk)
+        cache_keys = enumerate(split_keys(verdicts.prints)) if self._lost else ()
+        lost = {at: self._lost[each] for at, each in cache_keys if each in self._lost}
         return AssembleTask(
             folder / name_tar_file(number),
             self._folders,
             self._params,
             range(chunk.start, chunk.stop),
             verdicts,
-            self._wanted.place_data(chunk),
+            self._needed.place_data(chunk),
             lost,
         )
 
     def describe(self) -> list[str]:
-        """What came from the cache, for the summary: `checks: 29,700 kept, 300 computed`."""
-        kept = len(self._wanted.verdicts.wanted) - self._missing
-        notes = [f"checks: {kept:,} kept, {self._missing:,} computed"]
+        """Describe for the summary what came from the cache: `checks: 29,700 reused, 300 computed`."""
+        reused = len(self._needed.verdicts.wanted) - self._missing
+        notes = [f"checks: {reused:,} reused, {self._missing:,} computed"]
         if self._use.damaged:
             again = f"; {self._again:,} items checked again" if self._again else ""
             notes.append(f"the item cache had {len(self._use.damaged)} damaged objects{again}")
         return notes
 
 
-def _measure_settled(finished: tuple[int, AssembledChunk]) -> tuple[int, Mapping[str, int]]:
-    """See `show_progress`: the items of a chunk."""
-    settled = finished[1]
-    dropped = Counter(str(drop.reason) for drop in settled.drops)
-    return len(settled.findings), {"kept": len(settled.findings) - dropped.total(), **dropped}
+def _measure_chunk(numbered: tuple[int, AssembledChunk]) -> tuple[int, Mapping[str, int]]:
+    """Count the items of a chunk for `show_progress`."""
+    assembled = numbered[1]
+    dropped = Counter(str(drop.reason) for drop in assembled.drops)
+    return len(assembled.findings), {"kept": len(assembled.findings) - dropped.total(), **dropped}
 
 
 def name_tar_file(number: int) -> str:
-    """`cleaned-000003.tar`: the tar of a chunk."""
+    """Return the name of a chunk's tar, `cleaned-000003.tar`."""
     return f"cleaned-{number:06d}.tar"

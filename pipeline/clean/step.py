@@ -1,4 +1,4 @@
-"""clean, from the ingested items to the cleaned table: check in parallel what is new, settle, cluster, write."""
+"""Run the stage `clean`: check new items in parallel, assemble all, mark duplicates, write the cleaned table."""
 
 from dataclasses import replace
 
@@ -16,11 +16,11 @@ from pipeline.tables.parquet import write_dropped
 
 
 def clean(params: CleanParams, workspace: Workspace) -> Outcome:
-    """Check every ingested item, mark duplicates, and write `3_cleaned`. Drops what is unfit, never a duplicate.
+    """Check every ingested item, mark duplicates, and write `3_cleaned`. Drops unfit items, but no duplicates.
 
     Raises:
         TooManyDrops: more than `params.max_dropped` of the items are unfit.
-        MachineDrops: something was dropped because of this machine, and `run.allow_machine_drops` does not allow that.
+        MachineDrops: items were dropped because of this machine, and `run.allow_machine_drops` is false.
         InputError: the ingested table or bytes are missing or damaged.
     """
     work = workspace.work.resolve()
@@ -28,19 +28,21 @@ def clean(params: CleanParams, workspace: Workspace) -> Outcome:
     folder = work / CLEANED_FOLDER
     folder.mkdir(parents=True)
     items = read_items(folders, params)
-    wanted = NeededChecks(items)
+    needed = NeededChecks(items)
     with folders.objects.hold():
-        use = ObjectUse(damaged=set(find_entries(folders.objects, [wanted.verdicts, wanted.data])))
-        checking = CheckRun(items, wanted, folders, params, use)
+        use = ObjectUse(damaged=set(find_entries(folders.objects, [needed.verdicts, needed.data])))
+        checking = CheckRun(items, needed, folders, params, use)
         with open_executor(workspace.run, checking.count_tasks(), [folders.data]) as workers:
             checking.check_missing(workers, workspace.run)
-            findings, drops = checking.settle(folder, workers, workspace.run)
+            findings, drops = checking.assemble(folder, workers, workspace.run)
     write_dropped(folder / "dropped.parquet", "clean", "item", drops)
     described = write_items(folder / "items.parquet", folders.items, items, findings, params)
     outcome = Outcome("item", len(items), len(items) - len(drops), drops)
     check_machine_drops(outcome, workspace.run.allow_machine_drops)
     check_drop_share(outcome, params.max_dropped, "clean.max_dropped")
     notes = [*described, *checking.describe()]
-    if forgotten := evict(folders.objects, use, workspace.run.cache_bytes):
-        notes.append(f"{forgotten / 1e9:.1f} GB that this run used had to leave the item cache: raise run.cache_bytes")
+    if evicted := evict(folders.objects, use, workspace.run.cache_bytes):
+        notes.append(
+            f"{evicted / 1e9:.1f} GB that this run used were evicted from the item cache: raise run.cache_bytes"
+        )
     return replace(outcome, notes=notes)

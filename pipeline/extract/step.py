@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.cache.evict import ObjectUse, evict
 from pipeline.cache.lookup import find_entries
 from pipeline.cache.object_store import ObjectStore
-from pipeline.errors import InputError, LedgerError
+from pipeline.errors import CountMismatch, InputError
 from pipeline.extract.build_dataset import DatasetBuild
 from pipeline.extract.compute_features import load_libraries
 from pipeline.extract.field_statistics import FieldMoments
@@ -133,18 +133,18 @@ def check_written(root: Path, manifest: Manifest, samples: int) -> None:
     The bytes of each shard were read back, or held to their sha256, by the task that made it.
 
     Raises:
-        LedgerError: something differs: a fault of ours.
+        CountMismatch: something differs: a fault of ours.
     """
     if read_manifest(root).hash != manifest.hash:
-        raise LedgerError(f"{root.name} has another manifest than was written")
+        raise CountMismatch(f"{root.name} has another manifest than was written")
     for name, split in manifest.splits.items():
         read_index(root / name / split.index.name, manifest.fields, split)
         for shard in split.shards:
             if (root / name / shard.name).stat().st_size != shard.bytes:
-                raise LedgerError(f"{name}/{shard.name} has another size than was written")
+                raise CountMismatch(f"{name}/{shard.name} has another size than was written")
     written = sum(split.samples for split in manifest.splits.values())
     if written != samples:
-        raise LedgerError(f"{samples} samples were kept, {written} are in the shards")
+        raise CountMismatch(f"{samples} samples were kept, {written} are in the shards")
 
 
 def describe_dataset(manifest: Manifest) -> list[str]:

@@ -1,4 +1,4 @@
-"""Asks the ledgers of all stages: what became of one thing (`why`), and how two datasets differ (`diff`).
+"""Explain results from the tables of all stages: what became of one item (`why`), how two datasets differ (`diff`).
 
-It reads tables, records and indexes, and knows no stage.
+This package reads tables, records and indexes, and imports no stage.
 """

@@ -1,4 +1,4 @@
-"""What is known of one thing on its way through the stages; names are those of the ledgers."""
+"""Define what `why` finds out about a file, its items and its samples; names are those of the stage tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DropFacts:
-    """A row of a `dropped.parquet`. `setting` is the key of `params.yaml` that decided, None where none did."""
+    """A row of a `dropped.parquet`.
+
+    Attributes:
+        setting: the full key in `params.yaml` that decided, several joined by ", "; None where no setting did.
+        limit: the value of the setting at that time, or another limit.
+        kept_key: the key of what was kept in its place, None where nothing was.
+    """
 
     stage: str
     reason: str
@@ -15,6 +21,7 @@ class DropFacts:
     limit: str
     count: int
     setting: str | None
+    kept_key: str | None
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class NameList:
 
 @dataclass(frozen=True)
 class LostPartner:
-    """A thing that belongs together with another, and why there is none."""
+    """An item, file or URL that belongs to the same sample, and why it was dropped."""
 
     name: str
     dropped: DropFacts
@@ -47,15 +54,15 @@ class ResponseFacts:
 
 @dataclass(frozen=True)
 class CleanFacts:
-    """What clean found of an item that it kept.
+    """The result of clean for an item that it kept.
 
     Attributes:
-        rewritten: whether its bytes are others than those that came in.
+        rewritten: whether its bytes were changed.
         sha256: of the cleaned bytes.
-        redactions: passages that were taken out.
-        facts: width, height and the like, as the cleaned table has them.
+        redactions: the number of passages that were redacted.
+        facts: width, height and other columns of the cleaned table.
         same: other items with the same cleaned bytes.
-        near: further ones that look, sound or read the same.
+        near: further items that look, sound or read the same.
     """
 
     rewritten: bool
@@ -71,11 +78,11 @@ class ItemFacts:
     """An item, as ingest made it.
 
     Attributes:
-        clean: what was found of it, or why it was dropped; None where the stage says nothing.
-        align: why it is in no sample; None where it is in one, or the stage says nothing.
-        partners: where its sample lacks something: what of it was dropped, as far as the ledgers tell.
-        sample: the key of the sample that it is in, or None.
-        twin: the key of the sample that is kept in place of its own, where that is a duplicate.
+        clean: the result of clean, or why it was dropped; None where the stage has no row of it.
+        align: why it is in no sample; None where it is in one, or the stage has no row of it.
+        partners: where its sample lacks a part: what was dropped of it, as far as the stage tables know.
+        sample: the key of its sample, or None.
+        kept_sample: the key of the sample that is kept in place of its own, if that is a duplicate.
     """
 
     name: str
@@ -91,19 +98,19 @@ class ItemFacts:
     align: DropFacts | None
     partners: Sequence[LostPartner]
     sample: str | None
-    twin: str | None
+    kept_sample: str | None
 
 
 @dataclass(frozen=True)
 class FileFacts:
-    """A file that came in, or a URL that did not.
+    """A file that was ingested, or a URL that gave no file.
 
     Attributes:
-        name: of the file; None where no file came of the URL.
-        response: None for a local file, or where the crawl's table is not there.
+        name: of the file; None where the URL gave none.
+        response: None for a local file, or where the crawl's table is missing.
         dropped: why ingest made no item of it, or None.
         left_out: parts of it that a setting leaves out, counted.
-        items: the first of those that were asked for, of `count`.
+        items: the first of the requested items, of `count`.
     """
 
     name: str | None
@@ -116,7 +123,7 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class MemberLocation:
-    """A member of a sample: its name in the tar, where its content starts in the shard, and its size, in bytes."""
+    """A member of a sample: its name in the tar, the offset of its content in the shard, and its size, in bytes."""
 
     name: str
     offset: int
@@ -125,7 +132,7 @@ class MemberLocation:
 
 @dataclass(frozen=True)
 class SampleLocation:
-    """Where a sample is: the `number`-th of its shard, from 0, among `samples`."""
+    """Where a sample is: at index `number` of its shard, which has `samples` samples."""
 
     split: str
     shard: str
@@ -136,7 +143,7 @@ class SampleLocation:
 
 @dataclass(frozen=True)
 class PartFacts:
-    """What a sample takes from one item; `start` and `end` in seconds, None for the whole."""
+    """The part of an item that a sample uses; `start` and `end` in seconds, None for the whole item."""
 
     item: str
     url: str | None
@@ -146,7 +153,8 @@ class PartFacts:
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """A sample, as align made it; None where that table is not there. `extract` is None where extract says nothing."""
+    """A sample, as align made it. `split` and `group` are None where its table is missing; `extract` is None where
+    neither the dataset nor the dropped table of extract has the sample."""
 
     key: str
     split: str | None
@@ -158,17 +166,17 @@ class SampleFacts:
 
 @dataclass(frozen=True)
 class WhyAnswer:
-    """What is known of what was asked for.
+    """The answer to a query.
 
     Attributes:
-        query: what was asked for.
-        stages: the stages whose tables are there.
+        query: the text of the query.
+        stages: the stages whose tables exist.
         dataset: the hash of the dataset, None where there is none.
-        files: the files that it is, or that it is made of.
-        samples: those that their items are in, and those that are kept in place of theirs.
-        rows: for a row of a URL list that gave no URL.
-        matches: where it may mean several things: their names, and then there is nothing else.
-        near: names that are like it, where there is no such thing.
+        files: the files that match, or that the matching sample is made of.
+        samples: the samples of their items, and those that are kept in place of them.
+        rows: the dropped row of a matching row of a URL list that gave no URL.
+        matches: the names of all matches, if there are several; all other fields are empty then.
+        near: similar names, if nothing matches.
     """
 
     query: str
@@ -182,5 +190,5 @@ class WhyAnswer:
 
     @property
     def found(self) -> bool:
-        """Whether there is anything of that name."""
+        """Return whether anything matches."""
         return bool(self.files or self.samples or self.rows or self.matches.count)

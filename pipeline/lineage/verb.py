@@ -1,4 +1,4 @@
-"""What the verbs of the ledgers have in common: their output, their exit codes, their excuses."""
+"""Run the commands `why` and `diff`: their output, exit codes and error lines."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def run_verb(act: Callable[[], int]) -> int:
-    """The exit code of what a verb does; what is in the way is one line on stderr, and the code 2."""
+    """Return the exit code of a command; an error is one line on stderr and the code 2."""
     try:
         return main.run_verb(act)
     except PipelineError as error:
@@ -28,6 +28,6 @@ def write_lines(lines: Iterable[str]) -> None:
 
 
 def write_json(value: "DataclassInstance") -> None:
-    """Write a record for machines: one JSON object, in ASCII and without control characters."""
+    """Write a record as one JSON object, in ASCII and without control characters."""
     for line in json.dumps(asdict(value), indent=1).replace("\x7f", "\\u007f").split("\n"):
         write_line(line)

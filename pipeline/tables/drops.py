@@ -1,15 +1,15 @@
-"""The ledger: every item that comes into a stage is kept, or is a row with a reason. Nothing else can happen to it."""
+"""Record why items are dropped, and check that every item that a stage sees is either kept or dropped."""
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from pipeline.errors import LedgerError, MachineDrops, TooManyDrops
+from pipeline.errors import CountMismatch, MachineDrops, TooManyDrops
 
 
 class Reason(StrEnum):
-    """Why an item was dropped. One spelling for all stages, so that counts can be added up."""
+    """Why an item was dropped. All stages share one spelling, so that counts can be added up."""
 
     # crawl
     ADDRESS_REFUSED = "address_refused"
@@ -66,16 +66,20 @@ class Reason(StrEnum):
 
 
 MACHINE_REASONS = frozenset({Reason.MEMORY, Reason.TIMEOUT})
-"""What was dropped for these another machine may keep, or this one on another day: never stored for a later run."""
+"""Reasons that depend on the machine and its load. Such verdicts are never cached: the next run tries again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A verdict of a pure function on one item that it was given without its key.
+    """The verdict of a pure function that rejects an item. The function does not know the item's key.
 
-    `detail` is our own words, never the text of an exception: those hold addresses and temporary names.
-    `value` and `limit` are what decided, as text, where a number or a name did. `setting` is the key of the param that
-    decided, relative to the block that the function was given (`min_side`); empty where no setting did.
+    Attributes:
+        detail: a description in our own words, never `str(exception)`: exceptions contain addresses and temporary
+            names.
+        value: the value that decided, as text; empty where none did.
+        limit: the limit that it was compared with, as text.
+        setting: the key of the param that decided, relative to the block that the function was given (`min_side`), or
+            the full key of a limit in `run` (`run.memory`); empty where no setting decided.
     """
 
     reason: Reason
@@ -84,10 +88,17 @@ class Rejection:
     limit: str = ""
     setting: str = ""
 
-    def drop(self, key: str, block: str = "") -> "Drop":
-        """The row of the dropped table for the item `key`; `block` is the full key of the block, `clean.image`."""
-        setting = f"{block}.{self.setting}" if self.setting and block else self.setting
-        return Drop(key, self.reason, self.detail, self.value, self.limit, setting=setting)
+    def drop(self, key: str, block: str = "", kept_key: str = "") -> "Drop":
+        """Return the dropped row for the item `key`.
+
+        Args:
+            key: of the item.
+            block: the full key of the block that `setting` is relative to, `clean.image`; empty if it is a full key.
+            kept_key: the key of what was kept in the item's place.
+        """
+        relative = bool(self.setting and block) and not self.setting.startswith("run.")
+        setting = f"{block}.{self.setting}" if relative else self.setting
+        return Drop(key, self.reason, self.detail, self.value, self.limit, setting=setting, kept_key=kept_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +106,8 @@ class Drop:
     """A row of `dropped.parquet`.
 
     Attributes:
-        count: 1, or the number of parts that one row stands for.
-        setting: the full key in `params.yaml` that decided, empty where none did.
+        count: 1, or the number of parts that the row stands for.
+        setting: the full key in `params.yaml` that decided, several joined by ", "; empty where no setting did.
         kept_key: the key of what was kept in its place, empty where nothing was.
     """
 
@@ -112,12 +123,15 @@ class Drop:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did with what came in, counted in one unit.
+    """The counts of a stage, in one unit, with the rows that it dropped.
 
-    `notes` are further counts for the summary line ("612 samples"); `parts` are ledger rows about parts of kept
-    units (captions in languages that a setting leaves out): reported, but outside the sum. `worked` is how many units
-    the stage worked on, for the rate in the summary, where that is not `seen`: training goes over its samples once an
-    epoch.
+    Attributes:
+        unit: what is counted: url, file, item or sample.
+        parts: rows about parts of units that were kept (captions in languages that a setting leaves out): reported,
+            but not counted in `seen`.
+        notes: further counts for the summary line ("612 samples").
+        worked: how many units the stage worked on, for the rate in the summary, where that is not `seen`: training goes
+            over its samples once an epoch.
     """
 
     unit: str
@@ -129,29 +143,32 @@ class Outcome:
     worked: int | None = None
 
     def check(self) -> None:
-        """Hold `in = kept + dropped` and one row a key.
+        """Check that `seen = kept + dropped` and that no key was dropped twice.
 
         Raises:
-            LedgerError: the sum does not hold, or a key was dropped twice; the message has the counts and the key.
+            CountMismatch: it does not hold; the message has the counts, or the key.
         """
         if self.seen != self.kept + len(self.dropped):
-            raise LedgerError(f"{self.seen} {self.unit}s came in, {self.kept} kept + {len(self.dropped)} dropped")
+            raise CountMismatch(f"{self.seen} {self.unit}s came in, {self.kept} kept + {len(self.dropped)} dropped")
         key, times = max(Counter(drop.key for drop in self.dropped).items(), key=lambda kt: kt[1], default=("", 1))
         if times > 1:
-            raise LedgerError(f"{self.unit} {key!r} was dropped {times} times")
+            raise CountMismatch(f"{self.unit} {key!r} was dropped {times} times")
 
     def count_reasons(self) -> str:
-        """`31 near_duplicate, 4 truncated`: most frequent first, then by name."""
+        """Return `31 near_duplicate, 4 truncated`: most frequent first, then by name."""
         counts = Counter(str(drop.reason) for drop in self.dropped)
         return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda rn: (-rn[1], rn[0])))
 
 
 def check_drop_share(outcome: Outcome, limit: float, setting: str) -> None:
-    """Stop a run that throws away more than the user thinks it does.
+    """Stop a run that drops more than the user allows.
+
+    Args:
+        limit: the largest share that may be dropped, 0 to 1.
+        setting: the full key of the limit in `params.yaml`.
 
     Raises:
-        TooManyDrops: more than the share `limit` (0 to 1) was dropped; the message has the counts by reason and
-            names `setting`, the key of `params.yaml` that sets the limit.
+        TooManyDrops: a larger share was dropped; the message has the counts by reason and the setting.
     """
     share = len(outcome.dropped) / outcome.seen if outcome.seen else 0.0
     if share > limit:
@@ -163,16 +180,16 @@ def check_drop_share(outcome: Outcome, limit: float, setting: str) -> None:
 
 
 def check_machine_drops(outcome: Outcome, allowed: bool) -> None:
-    """Stop a run whose result another machine would not give, unless that is `allowed`.
+    """Stop a run whose result depends on this machine, unless that is `allowed`.
 
     Raises:
-        MachineDrops: something was dropped for one of `MACHINE_REASONS`; the message has the counts by reason and the
-            keys of `params.yaml` that would keep it, or let it pass.
+        MachineDrops: items were dropped for one of `MACHINE_REASONS`; the message has the counts by reason and the
+            keys of `params.yaml` that would keep them, or allow to drop them.
     """
     drops = [drop for drop in outcome.dropped if drop.reason in MACHINE_REASONS]
     if drops and not allowed:
         named = Outcome(outcome.unit, len(drops), 0, drops).count_reasons()
         raise MachineDrops(
             f"{len(drops)} {outcome.unit}s were dropped because of this machine: {named}; raise run.memory or "
-            "run.item_seconds, or set run.allow_machine_drops in params.yaml to do without them"
+            "run.item_seconds, or set run.allow_machine_drops in params.yaml to drop them"
         )

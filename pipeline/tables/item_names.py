@@ -1,4 +1,4 @@
-"""What files and items are called in a ledger: by where they came from, so that a person finds them again."""
+"""Name files and items in the stage tables by where they came from, so that people find them again."""
 
 import re
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def name_item(row: Mapping[str, Any]) -> str:
-    """`folder:animals/owl.png`, `demo.test:things/owl.html#page`: unique, as (source, file, part) is."""
+    """Return `folder:animals/owl.png`, or `demo.test:things/owl.html#page`: unique, as (source, file, part) is."""
     part = f"#{row['part']}" if row["part"] else ""
     return f"{name_file(row['source'], row['file'])}{part}"
 
 
 def name_file(source: str, file: str) -> str:
-    """`folder:animals/cat.png`."""
+    """Return `folder:animals/cat.png`."""
     return f"{source}:{file}"
 
 
 def name_url(url: str) -> tuple[str, str]:
-    """Source and file of a canonical URL: its host (with a port that is not the default), and its path as a file's.
+    """Return the source and the file of a canonical URL: its host (with a port that is not the default) and its path.
 
-    Escapes are undone but for those of a slash; a query stays. The root of a host is the file `/`.
+    Escapes are decoded except those of a slash; a query is kept. The root of a host is the file `/`.
     """
     parts = urlsplit(url)
     segments = (unquote_to_bytes(segment).replace(b"/", b"%2F") for segment in parts.path[1:].split("/"))
@@ -31,9 +31,9 @@ def name_url(url: str) -> tuple[str, str]:
 
 
 def escape_name(name: bytes) -> str:
-    r"""A file's name as text that can be shown and stored: bytes that are not UTF-8, controls and backslashes escaped.
+    r"""Return a file name as text: bytes that are not UTF-8, control characters and backslashes are escaped.
 
-    No two names give the same text: `\xff` is a byte, `\\xff` four characters.
+    Two names never give the same text: `\xff` is one byte, `\\xff` four characters.
     """
     text = name.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
     return _UNPRINTABLE.sub(_escape, text)

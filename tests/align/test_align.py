@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.align.assign_splits import PlacedSample, deal_split
+from pipeline.align.assign_splits import PlacedSample, choose_split
 from pipeline.align.build_samples import make_key
 from pipeline.align.params import AlignParams, Shares
 from pipeline.align.plan_samples import Plan, plan_samples
@@ -159,13 +159,13 @@ def test_new_samples_move_none_that_they_are_not_tied_to(draw: random.Random, ad
 def test_shares_are_met_and_another_salt_deals_anew() -> None:
     shares = Shares(train=0.7, val=0.1, test=0.2)
     groups = [f"group-{n}" for n in range(20_000)]
-    dealt = [deal_split(group, shares, "0") for group in groups]
+    dealt = [choose_split(group, shares, "0") for group in groups]
     counts = Counter(dealt)
     assert all(abs(counts[split] / len(groups) - share) < 0.01 for split, share in shares)
-    again = [deal_split(group, shares, "1") for group in groups]
+    again = [choose_split(group, shares, "1") for group in groups]
     assert sum(a != b for a, b in zip(dealt, again, strict=True)) > 0.4 * len(groups)
-    assert {deal_split(group, Shares(train=1.0, val=0.0, test=0.0), "0") for group in groups} == {"train"}
-    assert {deal_split(group, Shares(train=0.5, val=0.5, test=0.0), "0") for group in groups} == {"train", "val"}
+    assert {choose_split(group, Shares(train=1.0, val=0.0, test=0.0), "0") for group in groups} == {"train"}
+    assert {choose_split(group, Shares(train=0.5, val=0.5, test=0.0), "0") for group in groups} == {"train", "val"}
 
 
 @pytest.mark.parametrize("subset", SUBSETS, ids="+".join)
@@ -260,7 +260,7 @@ def test_a_sample_repeats_another_only_if_all_its_required_parts_do() -> None:
     plan = plan_samples(whole + copy + partly, make_align_params())
     assert name_stems(plan) == ["a-first", "a-third"]
     assert set(find_reasons(plan).values()) == {"duplicate"}
-    assert find_sample(plan, "a/first").sample.key in plan.drops[0].detail
+    assert {drop.kept_key for drop in plan.drops} == {find_sample(plan, "a/first").sample.key}
     assert find_sample(plan, "a/third").group == find_sample(plan, "a/first").group
     apart = plan_samples(whole + copy + partly, make_align_params(duplicates__share_split="all"))
     assert find_sample(apart, "a/third").group != find_sample(apart, "a/first").group
@@ -283,7 +283,7 @@ def test_splits_may_come_from_the_data_and_never_tear_a_group() -> None:
     placed = {p.sample.key.rpartition("-")[0]: (p.split, p.group == "speaker") for p in plan.samples}
     assert placed == {"a-1": ("train", False), "a-2": ("val", False), "a-4": ("test", True)}
     assert Counter(find_reasons(plan).values()) == {"ambiguous_split": 6, "missing_split": 3}
-    with pytest.raises(InputError, match=r"folder:a/1\.png: the split 'tset' is not known; known are train"):
+    with pytest.raises(InputError, match=r"folder:a/1\.png: its split is 'tset'; it must be one of train"):
         plan_samples(make_thing("a/1", split="tset"), make_align_params(split="column"))
 
 

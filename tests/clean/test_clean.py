@@ -291,10 +291,10 @@ EDITS = st.tuples(st.sampled_from(NAMES), st.one_of(st.none(), st.sampled_from(C
 
 
 def read_counts(outcome: Outcome) -> tuple[int, int]:
-    """How many checks were kept, and how many computed."""
+    """Return how many checks were reused, and how many computed."""
     (line,) = (note for note in outcome.notes if note.startswith("checks: "))
-    kept, computed = re.findall(r"\d+", line)
-    return int(kept), int(computed)
+    reused, computed = re.findall(r"\d+", line)
+    return int(reused), int(computed)
 
 
 def clean_files(folder: Path, files: Mapping[str, bytes], change: Mapping[str, Any]) -> Outcome:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clean.near_duplicates import Bits, Thumbnails, find_near_clusters, level_thumbnails
+from pipeline.clean.near_duplicates import Bits, Thumbnails, find_near_clusters, normalize_thumbnails
 from pipeline.tables.connected_components import Indexes, find_components
 
 
@@ -97,14 +97,14 @@ def test_levelled_thumbnails_have_one_brightness_and_contrast() -> None:
         np.clip(draw.normal(mean, deviation, (50, 256)), 0, 255).astype(np.uint8)
         for mean, deviation in ((128, 40), (60, 12), (200, 3))
     ])  # fmt: skip
-    levelled = level_thumbnails(thumbnails).astype(float)
+    levelled = normalize_thumbnails(thumbnails).astype(float)
     assert np.abs(levelled.mean(axis=1) - 128).max() < 1
     assert np.abs(levelled.std(axis=1) - 32).max() < 1
 
 
 def test_a_brighter_copy_levels_to_the_same_and_an_even_thumbnail_stays_even() -> None:
     soft = np.arange(256, dtype=np.uint8)[None] // 4
-    assert (level_thumbnails(soft) == level_thumbnails(soft + 90)).all()
-    assert np.abs(level_thumbnails(soft).astype(int) - level_thumbnails(soft * 3)).max() <= 1
-    assert (level_thumbnails(np.full((1, 256), 7, dtype=np.uint8)) == 128).all()
-    assert level_thumbnails(np.empty((3, 0), dtype=np.uint8)).shape == (3, 0)
+    assert (normalize_thumbnails(soft) == normalize_thumbnails(soft + 90)).all()
+    assert np.abs(normalize_thumbnails(soft).astype(int) - normalize_thumbnails(soft * 3)).max() <= 1
+    assert (normalize_thumbnails(np.full((1, 256), 7, dtype=np.uint8)) == 128).all()
+    assert normalize_thumbnails(np.empty((3, 0), dtype=np.uint8)).shape == (3, 0)

@@ -60,6 +60,16 @@ def test_files_and_functions_are_small(path: Path) -> None:
             assert (node.end_lineno or 0) - node.lineno < 60, f"{node.name} is too long"
 
 
+@pytest.mark.parametrize("tree", ["pipeline", "shardwright"])
+def test_a_class_name_has_one_meaning(tree: str) -> None:
+    modules: dict[str, list[str]] = {}
+    for path in sorted((ROOT / tree).rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                modules.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in modules.items() if len(paths) > 1} == {}
+
+
 @pytest.mark.parametrize("name", [node.name for node in NODES])
 def test_entry_points_are_short(name: str) -> None:
     assert len((ROOT / f"stages/{name}.py").read_text().splitlines()) <= 20

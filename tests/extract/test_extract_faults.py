@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.cache.feature_entries import check_arrays
 from pipeline.cache.pack_index import DamagedError
-from pipeline.errors import InputError, LedgerError, ParamsError, PipelineError, TooManyDrops
+from pipeline.errors import CountMismatch, InputError, ParamsError, PipelineError, TooManyDrops
 from pipeline.extract.aligned_samples import hash_key
 from pipeline.extract.make_shard import make_shard
 from pipeline.extract.reuse_samples import ShardFile
@@ -206,13 +206,13 @@ def test_what_was_written_is_read_back(tmp_path: Path) -> None:
     root = extract_things(tmp_path, make_things(2, modalities=("image",)))
     manifest = read_manifest(root)
     check_written(root, manifest, 2)
-    with pytest.raises(LedgerError, match="3 samples were kept, 2 are in the shards"):
+    with pytest.raises(CountMismatch, match="3 samples were kept, 2 are in the shards"):
         check_written(root, manifest, 3)
-    with pytest.raises(LedgerError, match="5_shards has another manifest"):
+    with pytest.raises(CountMismatch, match="5_shards has another manifest"):
         check_written(root, replace(manifest, extract=None), 2)
     path = root / "train" / "train-000000.tar"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(LedgerError, match=r"train/train-000000\.tar has another size"):
+    with pytest.raises(CountMismatch, match=r"train/train-000000\.tar has another size"):
         check_written(root, manifest, 2)
 
 

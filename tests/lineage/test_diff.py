@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
+from pipeline.lineage.diff.command import describe_difference
 from pipeline.lineage.diff.command import run as diff
-from pipeline.lineage.diff.command import tell_difference
 from pipeline.lineage.diff.compare import append_spaces, find_common
-from pipeline.lineage.diff.differences import Counted, DatasetDiffer, Difference
-from pipeline.lineage.diff.sides import open_side
+from pipeline.lineage.diff.differences import CauseCount, DatasetDiffer, Difference
+from pipeline.lineage.diff.open_dataset import open_dataset
 from pipeline.tables.contracts import SHARDS_FOLDER
 from shardwright import Field, ShardWriter
 from shardwright.format.canonical_json import decode_json, encode_canonical
@@ -28,11 +28,11 @@ from tests.support.running import edit_params, run_stages
 
 
 def compare(old: Path, new: Path, most: int | None = None) -> Difference:
-    return DatasetDiffer(open_side(old), open_side(new), most).compare()
+    return DatasetDiffer(open_dataset(old), open_dataset(new), most).compare()
 
 
 def list_keys(found: Difference) -> dict[str, set[str]]:
-    groups = {"went": found.went, "came": found.came, "changed": found.changed, "moved": found.moved}
+    groups = {"removed": found.removed, "added": found.added, "changed": found.changed, "moved": found.moved}
     return {name: {told.key for told in group.samples} for name, group in groups.items()}
 
 
@@ -47,8 +47,8 @@ def test_a_run_and_itself_are_equal(run: Run, capsys: pytest.CaptureFixture[str]
     for other in (run.data, run.data / SHARDS_FOLDER):
         found = compare(run.data, other)
         assert found.equal
-        assert not found.making
-        assert list_keys(found) == {"went": set(), "came": set(), "changed": set(), "moved": set()}
+        assert not found.recipe
+        assert list_keys(found) == {"removed": set(), "added": set(), "changed": set(), "moved": set()}
         assert found.samples == (len(run.samples),) * 3
     assert diff([str(run.data), str(run.data)]) == 0
     assert capsys.readouterr().out.startswith(f"equal: {len(run.samples)} samples, dataset ")
@@ -58,25 +58,25 @@ def test_a_limit_of_clean_takes_the_samples_below_it(run: Run, tmp_path: Path) -
     new = rerun(run, tmp_path / "new", "clean", clean__image__min_side=220)
     sides = {item["id"]: min(item["width"], item["height"]) for item in run.cleaned.values() if item["width"]}
     small = {sample["key"] for sample in run.samples if sides[sample["image"]] < 220}
-    cause = "its image is dropped in clean: too_small (clean.image.min_side: 220)"
+    cause = "its image was dropped in clean: too_small (setting clean.image.min_side is 220)"
     assert small
     found = compare(run.data, new)
-    assert list_keys(found)["went"] == small
-    assert found.went.causes == [Counted(len(small), cause)]
-    assert not found.came.count
-    assert {cause.what for cause in found.changed.causes} == {"tokens: another vocabulary"}
+    assert list_keys(found)["removed"] == small
+    assert found.removed.causes == [CauseCount(len(small), cause)]
+    assert not found.added.count
+    assert {cause.text for cause in found.changed.causes} == {"tokens: another vocabulary"}
     back = compare(new, run.data)
-    assert list_keys(back)["came"] == small
-    assert back.came.causes == [Counted(len(small), cause)]
+    assert list_keys(back)["added"] == small
+    assert back.added.causes == [CauseCount(len(small), cause)]
 
 
 def test_a_param_of_extract_changes_its_fields_alone(run: Run, tmp_path: Path) -> None:
     found = compare(run.data, rerun(run, tmp_path / "new", "extract", extract__audio__hop=128))
     assert list_keys(found)["changed"] == {sample["key"] for sample in run.samples}
-    assert {told.what for told in found.changed.samples} == {"mfcc, mfcc_length"}
-    assert all("extract.audio.hop: 256 -> 128" in cause.what for cause in found.changed.causes)
-    assert [change.name for change in found.making if change.kind == "param"] == ["extract.audio.hop"]
-    assert (found.went.count, found.came.count, found.moved.count, found.dealt) == (0, 0, 0, 0)
+    assert {told.text for told in found.changed.samples} == {"mfcc, mfcc_length"}
+    assert all("extract.audio.hop: 256 -> 128" in cause.text for cause in found.changed.causes)
+    assert [change.name for change in found.recipe if change.kind == "param"] == ["extract.audio.hop"]
+    assert (found.removed.count, found.added.count, found.moved.count, found.resharded) == (0, 0, 0, 0)
 
 
 def test_another_salt_moves_samples_and_more_shards_deal_them(run: Run, tmp_path: Path) -> None:
@@ -87,10 +87,10 @@ def test_another_salt_moves_samples_and_more_shards_deal_them(run: Run, tmp_path
     assert new_splits
     assert all(old_splits[key] != split for key, split in new_splits.items())
     assert [cause.count for cause in found.moved.causes] == [len(new_splits)]
-    assert "align.salt" in found.moved.causes[0].what
-    assert "meta: another split in" in " ".join(cause.what for cause in found.changed.causes)
-    assert 0 < found.dealt <= len(old_splits) - len(new_splits)
-    assert [change.name for change in found.making if change.kind == "param"] == ["extract.shards"]
+    assert "align.salt" in found.moved.causes[0].text
+    assert "meta: another split in" in " ".join(cause.text for cause in found.changed.causes)
+    assert 0 < found.resharded <= len(old_splits) - len(new_splits)
+    assert [change.name for change in found.recipe if change.kind == "param"] == ["extract.shards"]
 
 
 NAMES = [f"{kind}/thing-{number}" for kind in ("bell", "owl") for number in range(6)]
@@ -158,17 +158,17 @@ def strip(keys: set[str]) -> set[str]:
 def test_added_files_are_a_sample_that_came(inbox: Path, tmp_path: Path) -> None:
     found = edit_inbox(inbox, tmp_path / "new", lambda root: write_inbox(root, ["owl/new"]))
     assert {name: strip(keys) for name, keys in list_keys(found).items()} == {
-        "went": set(), "came": {"owl-new"}, "changed": set(), "moved": set(),
+        "removed": set(), "added": {"owl-new"}, "changed": set(), "moved": set(),
     }  # fmt: skip
-    assert found.came.causes == [Counted(1, "its image is not in what comes in")]
+    assert found.added.causes == [CauseCount(1, "its image is not in the input")]
 
 
 def test_a_removed_file_is_a_sample_that_went(inbox: Path, tmp_path: Path) -> None:
     found = edit_inbox(inbox, tmp_path / "new", lambda root: (root / "owl/thing-2.wav").unlink())
     assert {name: strip(keys) for name, keys in list_keys(found).items()} == {
-        "went": {"owl-thing-2"}, "came": set(), "changed": set(), "moved": set(),
+        "removed": {"owl-thing-2"}, "added": set(), "changed": set(), "moved": set(),
     }  # fmt: skip
-    assert found.went.causes == [Counted(1, "its audio is not in what comes in")]
+    assert found.removed.causes == [CauseCount(1, "its audio is not in the input")]
 
 
 def test_a_broken_and_an_edited_file_are_told_apart(inbox: Path, tmp_path: Path) -> None:
@@ -179,10 +179,10 @@ def test_a_broken_and_an_edited_file_are_told_apart(inbox: Path, tmp_path: Path)
 
     found = edit_inbox(inbox, tmp_path / "new", edit)
     assert {name: strip(keys) for name, keys in list_keys(found).items()} == {
-        "went": {"bell-thing-1"}, "came": set(), "changed": {"owl-thing-3", "owl-thing-4"}, "moved": set(),
+        "removed": {"bell-thing-1"}, "added": set(), "changed": {"owl-thing-3", "owl-thing-4"}, "moved": set(),
     }  # fmt: skip
-    assert found.went.causes == [Counted(1, "its image is dropped in clean: truncated")]
-    causes = {cause.what for cause in found.changed.causes}
+    assert found.removed.causes == [CauseCount(1, "its image was dropped in clean: truncated")]
+    causes = {cause.text for cause in found.changed.causes}
     assert "image: other bytes of the image in 1" in causes
     assert "meta: other items in 2" in causes
     assert any(cause.startswith("tokens: other bytes of the text in 1") for cause in causes)
@@ -196,8 +196,8 @@ def test_the_record_tells_code_and_libraries(inbox: Path, tmp_path: Path) -> Non
     path.write_bytes(encode_canonical(record | {"source": "0" * 64, "libraries": libraries}))
     found = compare(inbox / "data", tmp_path / "data")
     assert found.equal  # it made the same bytes
-    assert [change.name for change in found.making] == ["code", "numpy"]
-    told = "\n".join(tell_difference(found))
+    assert [change.name for change in found.recipe] == ["code", "numpy"]
+    told = "\n".join(describe_difference(found))
     assert "other code" in told
     assert f"numpy: {record['libraries']['numpy']} -> 0.1" in told
 
@@ -236,16 +236,16 @@ def test_any_two_datasets_differ_where_their_samples_do(
     found = compare(roots[0], roots[1])
     both = old.keys() & new.keys()
     assert list_keys(found) == {
-        "went": set(old.keys() - new.keys()),
-        "came": set(new.keys() - old.keys()),
+        "removed": set(old.keys() - new.keys()),
+        "added": set(new.keys() - old.keys()),
         "changed": {key for key in both if old[key][1:] != new[key][1:]},
         "moved": {key for key in both if old[key][0] != new[key][0]},
     }
-    fields = {told.key: told.what.split(", ") for told in found.changed.samples}
+    fields = {told.key: told.text.split(", ") for told in found.changed.samples}
     for key, names in fields.items():
         changed = (name for name, a, b in zip(("n", "m", "meta"), old[key][1:], new[key][1:], strict=True) if a != b)
         assert names == list(changed)
-    assert found.equal == (open_side(roots[0]).manifest.hash == open_side(roots[1]).manifest.hash)
+    assert found.equal == (open_dataset(roots[0]).manifest.hash == open_dataset(roots[1]).manifest.hash)
 
 
 @given(content=st.binary(max_size=50), count=st.integers(0, 5000))
@@ -273,8 +273,8 @@ def test_the_command_says_what_it_cannot_compare(
     write_dataset(tmp_path / "repeated", {"a": ("train", 1, 1, "")}, 4)
     with ShardWriter(tmp_path / "repeated", "val", FIELDS) as writer:
         writer.write("a", make_arrays(1, 1), {})
-    with pytest.raises(InputError, match="'a' is there twice"):
-        open_side(tmp_path / "repeated")
+    with pytest.raises(InputError, match="two samples with the key 'a'"):
+        open_dataset(tmp_path / "repeated")
     index = next((tmp_path / "repeated" / "train").glob("*.npy"))
     index.write_bytes(index.read_bytes()[:-1] + b"?")
     assert diff([str(tmp_path / "repeated"), str(inbox / "data")]) == 2
@@ -299,6 +299,6 @@ def test_lists_are_short_unless_all_is_asked_for(tmp_path: Path, capsys: pytest.
     assert diff(words) == 1
     assert "and 30 more, see --all" in capsys.readouterr().out
     assert diff([*words, "--all"]) == 1
-    assert capsys.readouterr().out.count("no ledger tells of it") == 2 * 41
+    assert capsys.readouterr().out.count("the stage tables give no cause") == 2 * 41
     found = compare(tmp_path / "old", tmp_path / "new", most=10)
-    assert dataclasses.asdict(found)["went"]["count"] == 40
+    assert dataclasses.asdict(found)["removed"]["count"] == 40

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.align.params import AlignParams
-from pipeline.clean.near_duplicates import level_thumbnails
+from pipeline.clean.near_duplicates import normalize_thumbnails
 from pipeline.config.params import check_block, read_params
 from pipeline.errors import InputError
 from pipeline.extract.params import ExtractParams
@@ -240,7 +240,7 @@ def test_copies_are_near_and_other_videos_are_not(seed: int) -> None:
 
 def are_near(one: PerceptualHash, other: PerceptualHash) -> bool:
     cells = np.stack([np.frombuffer(each.thumbnail, np.uint8) for each in (one, other)])
-    first, second = level_thumbnails(cells).astype(int)
+    first, second = normalize_thumbnails(cells).astype(int)
     differ = (one.bits ^ other.bits).bit_count()
     return differ <= CHECK.near_bits and np.abs(first - second).mean() <= CHECK.near_difference
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import InputError, LedgerError, TooManyDrops
+from pipeline.errors import CountMismatch, InputError, TooManyDrops
 from pipeline.tables.blob_store import TarReader, TarStore
 from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_drop_share
 from pipeline.tables.parquet import DROPPED, Columns, read_table, write_dropped, write_table
@@ -27,13 +27,13 @@ def test_the_sum_is_held(kept: int, dropped: int, off_by: int) -> None:
     if off_by == 0:
         outcome.check()
     else:
-        with pytest.raises(LedgerError, match=str(kept + dropped + off_by)):
+        with pytest.raises(CountMismatch, match=str(kept + dropped + off_by)):
             outcome.check()
 
 
 def test_nothing_is_dropped_twice() -> None:
     drops = [Drop("a", Reason.FLAT, ""), Drop("a", Reason.BROKEN, "")]
-    with pytest.raises(LedgerError, match="'a' was dropped 2 times"):
+    with pytest.raises(CountMismatch, match="'a' was dropped 2 times"):
         Outcome("item", 2, 0, drops).check()
 
 

@@ -1,1 +1,1 @@
-"""`shardwright diff`: compare two datasets and explain the difference."""
+"""Compare two datasets and explain the differences: the command `shardwright diff`."""

@@ -1,10 +1,10 @@
-"""How two datasets were made: by which params, code, libraries, fields, classes and words they differ. Pure."""
+"""Compare how two datasets were made: params, code, libraries, fields, classes and vocabulary."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.lineage.diff.sides import DatasetSide
+from pipeline.lineage.diff.open_dataset import ComparedDataset
 from shardwright.format.canonical_json import encode_canonical
 from shardwright.format.manifest import Manifest
 
@@ -13,8 +13,12 @@ ABSENT = "nothing"
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is another: a param by its full key, a library, `code`, `python`, a field, `classes`,
-    `vocabulary`, sources; what it was and is, as text."""
+    """One change, with the old and the new value as text.
+
+    Attributes:
+        kind: param, field, classes, vocabulary, sources, code, python or library.
+        name: the full key of a param, or the name of a field or library.
+    """
 
     kind: str
     name: str
@@ -22,39 +26,35 @@ class Change:
     new: str
 
     def __str__(self) -> str:
-        if self.kind in (
-            "code",
-            "vocabulary",
-            "classes",
-            "sources",
-        ):  # two hashes, or two long lists, say nothing to people
+        # Two hashes, or two long lists, mean nothing to people.
+        if self.kind in ("code", "vocabulary", "classes", "sources"):
             return f"another {self.name}" if self.kind == "vocabulary" else f"other {self.name}"
         return f"{'field ' if self.kind == 'field' else ''}{self.name}: {self.old} -> {self.new}"
 
 
-def find_changes(old: DatasetSide, new: DatasetSide) -> list[Change]:
-    """All that is other about how the shards were made, in a fixed order."""
+def find_changes(old: ComparedDataset, new: ComparedDataset) -> list[Change]:
+    """Return all changes in how the shards were made, in a fixed order."""
     return [
         *_compare("param", _list_params(old), _list_params(new)),
         *_compare("field", _list_fields(old.manifest), _list_fields(new.manifest)),
-        *_compare("classes", *({"classes": _show(side.manifest.classes)} for side in (old, new))),
-        *_compare("vocabulary", *({"vocabulary": _find_vocabulary(side.manifest)} for side in (old, new))),
+        *_compare("classes", *({"classes": _show(each.manifest.classes)} for each in (old, new))),
+        *_compare("vocabulary", *({"vocabulary": _find_vocabulary(each.manifest)} for each in (old, new))),
         *_compare(
             "sources",
-            *({"sources or licences": side.manifest.hashes.get("sources_hash", ABSENT)} for side in (old, new)),
+            *({"sources or licences": each.manifest.hashes.get("sources_hash", ABSENT)} for each in (old, new)),
         ),
         *_compare_records(old.record, new.record),
     ]
 
 
 def _compare_records(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> Iterator[Change]:
-    """What only the records of the making say; nothing where one of them is missing."""
+    """Yield the changes that only the records of extract contain; none where a record is missing."""
     if old is None or new is None:
         return
     yield from _compare("code", {"code": str(old.get("source"))}, {"code": str(new.get("source"))})
     yield from _compare("python", {"python": str(old.get("python"))}, {"python": str(new.get("python"))})
     libraries = (
-        {name: str(version) for name, version in dict(side.get("libraries", {})).items()} for side in (old, new)
+        {name: str(version) for name, version in dict(record.get("libraries", {})).items()} for record in (old, new)
     )
     yield from _compare("library", *libraries)
 
@@ -66,9 +66,9 @@ def _compare(kind: str, old: Mapping[str, str], new: Mapping[str, str]) -> Itera
             yield Change(kind, name, before, after)
 
 
-def _list_params(side: DatasetSide) -> dict[str, str]:
-    """The block `extract` by full keys: as recorded, else as far as the manifest tells."""
-    known = side.record.get("params") if side.record else (side.manifest.extract or {}).get("params")
+def _list_params(dataset: ComparedDataset) -> dict[str, str]:
+    """Return the block `extract` by full keys: from the record, or else those that the manifest has."""
+    known = dataset.record.get("params") if dataset.record else (dataset.manifest.extract or {}).get("params")
     return dict(_flatten("extract", known)) if isinstance(known, Mapping) else {}
 
 

@@ -1,1 +1,1 @@
-"""`shardwright why`: trace one item through all stages."""
+"""Explain what became of a file, URL, item or sample: the command `shardwright why`."""

@@ -1,4 +1,4 @@
-"""`shardwright why`: the way of one thing through all stages, and why it ended where it did."""
+"""Run `shardwright why`: follow a file, URL, item or sample through all stages, and explain where it ended."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ PARAMS = Path("params.yaml")
 
 
 def run(words: Sequence[str]) -> int:
-    """Carry out `shardwright why`: 0 found, 1 nothing is called so, 2 it could not be looked for."""
+    """Run `shardwright why` and return its exit code: 0 found, 1 nothing has this name, 2 error."""
     parser = _build_parser()
     options = parser.parse_args(words)
     if options.most < 1:
-        parser.error(f"--most is {options.most}, at least 1 is wanted")
+        parser.error(f"--most is {options.most}; it must be at least 1")
     return run_verb(lambda: _answer(options))
 
 
 def _answer(options: argparse.Namespace) -> int:
     tracer = open_tracer(StageTables(options.data), options.most)
-    answer = tracer.answer(read_query(options.thing, options.root or _find_root()))
+    answer = tracer.answer(read_query(options.name, options.root or _find_root()))
     if options.json:
         write_json(answer)
     else:
@@ -35,19 +35,21 @@ def _answer(options: argparse.Namespace) -> int:
 
 
 def _find_root() -> Path | None:
-    """`ingest.root`, where there are params."""
+    """Return `ingest.root`, if there is a params file that sets it."""
     block = read_params(PARAMS).get("ingest") if PARAMS.is_file() else None
     root = block.get("root") if isinstance(block, dict) else None
     return Path(root) if isinstance(root, str) else None
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("shardwright why", description="Says what became of one thing, and why.")
-    parser.add_argument(
-        "thing", metavar="KEY|URL|FILE", help="a sample's key, a URL, a file's path or name, an item's id"
+    parser = argparse.ArgumentParser(
+        "shardwright why", description="Explains what became of a file, URL, item or sample in every stage."
     )
-    parser.add_argument("--data", metavar="FOLDER", type=Path, default=Path("data"), help="by default data")
-    parser.add_argument("--root", metavar="FOLDER", type=Path, help="by default ingest.root of params.yaml")
-    parser.add_argument("--most", metavar="N", type=int, default=10, help="of several things told, by default 10")
-    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.add_argument(
+        "name", metavar="KEY|URL|FILE", help="a sample's key, a URL, a file's path or name, or an item's id"
+    )
+    parser.add_argument("--data", metavar="FOLDER", type=Path, default=Path("data"), help="data folder; default: data")
+    parser.add_argument("--root", metavar="FOLDER", type=Path, help="default: ingest.root of params.yaml")
+    parser.add_argument("--most", metavar="N", type=int, default=10, help="longest list to print; default: 10")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

@@ -1,4 +1,4 @@
-"""What `why` says of an answer, for people: a line a fact, further in what is a part of something."""
+"""Format the answer of `why` for people: a line for each fact, indented below what it belongs to."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ from pipeline.lineage.facts import (
     SampleLocation,
     WhyAnswer,
 )
-from pipeline.lineage.stage_tables import PLACES
+from pipeline.lineage.stage_tables import STAGE_FILES
 from pipeline.tables.contracts import SHARDS_FOLDER
 
 MAX_SHOWN = 200
@@ -22,9 +22,9 @@ MAX_SHOWN = 200
 
 
 def explain_answer(answer: WhyAnswer) -> Iterator[str]:
-    """The lines."""
+    """Yield the lines of an answer."""
     if answer.matches.count:
-        yield f"{answer.matches.count} things are called so, ask for one of them:"
+        yield f"{answer.matches.count} names match, ask for one of them:"
         yield from (f"  {shorten(name)}" for name in answer.matches.names)
         if left := answer.matches.count - len(answer.matches.names):
             yield f"  and {left:,} more"
@@ -35,19 +35,19 @@ def explain_answer(answer: WhyAnswer) -> Iterator[str]:
     for row in answer.rows:
         yield f"{shorten(answer.query)}: {explain_dropped(row)}"
     if not answer.found:
-        yield f"nothing is called {shorten(answer.query)!r}"
+        yield f"no file, URL, item or sample is named {shorten(answer.query)!r}"
         yield from (f"  did you mean {shorten(name)}" for name in answer.near)
     if answer.dataset and any(isinstance(sample.extract, SampleLocation) for sample in answer.samples):
         yield f"dataset {answer.dataset}"
-    for stage, (folder, _) in PLACES.items():
+    for stage, (folder, _) in STAGE_FILES.items():
         if stage not in answer.stages:
-            yield f"{folder} is not there, so nothing is known of {stage}: `dvc repro {stage}` makes it"
+            yield f"{folder} is missing, so nothing is known of {stage}: run `dvc repro {stage}`"
     if answer.dataset is None and "extract" in answer.stages:
-        yield f"{SHARDS_FOLDER} has no dataset: `dvc repro extract` makes it"
+        yield f"{SHARDS_FOLDER} has no dataset: run `dvc repro extract`"
 
 
 def explain_file(file: FileFacts) -> Iterator[str]:
-    """A file, or a URL that gave none, with its items."""
+    """Yield the lines of a file, or of a URL that gave none, with its items."""
     response = file.response
     yield shorten(response.url if response else file.name or "")
     if response:
@@ -57,7 +57,7 @@ def explain_file(file: FileFacts) -> Iterator[str]:
     if file.dropped:
         yield f"  ingest   {explain_dropped(file.dropped)}"
     for part in file.left_out:
-        yield f"  ingest   parts left out: {part.count:,}, {explain_verdict(part)}"
+        yield f"  ingest   {part.count:,} parts left out: {explain_verdict(part)}"
     for item in file.items:
         yield from explain_item(item)
     if left := file.count - len(file.items):
@@ -65,7 +65,7 @@ def explain_file(file: FileFacts) -> Iterator[str]:
 
 
 def explain_response(response: ResponseFacts) -> Iterator[str]:
-    """What the crawl met at a URL."""
+    """Yield the lines of a URL's response."""
     status = "" if response.status is None else f", status {response.status}"
     verdict = explain_dropped(response.dropped) if response.dropped else "kept"
     served = f", served as {shorten(response.content_type)}" if response.content_type else ""
@@ -77,15 +77,16 @@ def explain_response(response: ResponseFacts) -> Iterator[str]:
 
 
 def explain_item(item: ItemFacts) -> Iterator[str]:
-    """An item, from ingest to align."""
+    """Yield the lines of an item, from ingest to align."""
     yield f"  item     {shorten(item.name)}"
     yield f"    id     {shorten(item.id)}"
-    said = [f"{shorten(item.media_type)}, {item.size:,} bytes", item.language and f"language {item.language}"]
-    said += [
+    described = [
+        f"{item.modality}, {shorten(item.media_type)}, {item.size:,} bytes",
+        item.language and f"language {item.language}",
         item.licence and f"licence {shorten(item.licence)}",
         item.attribution and f"by {shorten(item.attribution)}",
     ]
-    yield f"    ingest {', '.join(filter(None, said))}"
+    yield f"    ingest {', '.join(filter(None, described))}"
     yield f"    sha256 {shorten(item.sha256)}"
     if isinstance(item.clean, DropFacts):
         yield f"    clean  {explain_dropped(item.clean)}"
@@ -94,26 +95,27 @@ def explain_item(item: ItemFacts) -> Iterator[str]:
     if item.align:
         yield f"    align  {explain_dropped(item.align)}"
     for partner in item.partners:
-        yield f"           {shorten(partner.name)}: {partner.dropped.stage} {explain_dropped(partner.dropped)}"
+        yield f"           {shorten(partner.name)}: in {partner.dropped.stage} {explain_dropped(partner.dropped)}"
     if item.sample:
         yield f"    align  in sample {item.sample}"
 
 
 def explain_cleaned(cleaned: CleanFacts) -> Iterator[str]:
-    """What clean found of an item that it kept."""
+    """Yield the lines of clean for an item that it kept."""
     facts = ", ".join(f"{name} {value}" for name, value in cleaned.facts.items())
-    yield f"    clean  kept, {'rewritten' if cleaned.rewritten else 'as it came'}{f'; {facts}' if facts else ''}"
+    change = "bytes rewritten" if cleaned.rewritten else "bytes unchanged"
+    yield f"    clean  kept, {change}{f'; {facts}' if facts else ''}"
     if cleaned.rewritten:
-        yield f"    clean  now sha256 {cleaned.sha256}"
+        yield f"    clean  sha256 of the cleaned bytes {cleaned.sha256}"
     if cleaned.redactions:
-        yield f"    clean  passages redacted: {cleaned.redactions:,} (clean.text.redact)"
-    for words, others in (("the same bytes as", cleaned.same), ("near to", cleaned.near)):
+        yield f"    clean  {cleaned.redactions:,} passages redacted (setting clean.text.redact)"
+    for relation, others in (("exact duplicate of", cleaned.same), ("near-duplicate of", cleaned.near)):
         if others.count:
-            yield f"    clean  {words} {explain_several(others)}"
+            yield f"    clean  {relation} {join_names(others)}"
 
 
 def explain_sample(sample: SampleFacts) -> Iterator[str]:
-    """A sample, with where it is."""
+    """Yield the lines of a sample, with its location."""
     yield f"sample {sample.key}"
     if sample.split:
         label = f", label {shorten(sample.label)}" if sample.label is not None else ""
@@ -125,51 +127,56 @@ def explain_sample(sample: SampleFacts) -> Iterator[str]:
     if isinstance(sample.extract, DropFacts):
         yield f"  extract  {explain_dropped(sample.extract)}"
     elif sample.extract is None:
-        yield "  extract  nothing: the shards were made before it, or are not there; run `dvc repro extract`"
+        yield "  extract  not in the shards: they are older than the sample, or missing; run `dvc repro extract`"
     else:
-        yield from explain_place(sample.extract)
+        yield from explain_location(sample.extract)
 
 
 def explain_span(part: PartFacts) -> str:
-    """`, 1.5 to 3 s`; nothing for a whole."""
+    """Return `, 1.5 s to 3 s`; empty for a whole item."""
     if part.start is None and part.end is None:
         return ""
     return f", {part.start or 0:g} s to {'the end' if part.end is None else f'{part.end:g} s'}"
 
 
-def explain_place(place: SampleLocation) -> Iterator[str]:
-    """The shard and the members."""
-    yield f"  extract  {SHARDS_FOLDER}/{place.split}/{place.shard}, sample {place.number + 1:,} of {place.samples:,}"
-    for member in place.members:
+def explain_location(location: SampleLocation) -> Iterator[str]:
+    """Yield the lines of a sample's shard and members."""
+    shard = f"{SHARDS_FOLDER}/{location.split}/{location.shard}"
+    yield f"  extract  {shard}, sample {location.number + 1:,} of {location.samples:,}"
+    for member in location.members:
         yield f"    {member.name} at byte {member.offset:,}, {member.size:,} bytes"
 
 
 def explain_dropped(dropped: DropFacts) -> str:
-    """`dropped: too_small, pixels of the shorter side: 8 × 8 (clean.image.min_side: 16)`."""
+    """Return `dropped: too_small, pixels of the shorter side: 8 × 8 (setting clean.image.min_side is 16)`."""
     return f"dropped: {explain_verdict(dropped)}"
 
 
 def explain_verdict(dropped: DropFacts) -> str:
-    """The reason, the detail, the value, and the setting or limit that decided."""
+    """Return the reason, the detail, the value, what was kept instead, and the setting or limit that decided."""
     detail = f", {shorten(dropped.detail)}" if dropped.detail else ""
     value = f": {shorten(dropped.value)}" if dropped.value else ""
-    return f"{dropped.reason}{detail}{value}{explain_limit(dropped.setting, dropped.limit)}"
+    named = dropped.kept_key is None or dropped.kept_key in dropped.detail
+    kept = "" if named else f"; {shorten(dropped.kept_key or '')} is kept"
+    return f"{dropped.reason}{detail}{value}{kept}{explain_limit(dropped.setting, dropped.limit)}"
 
 
 def explain_limit(setting: str | None, limit: str) -> str:
-    """` (clean.image.min_side: 16)`, the setting as the stage had it; nothing where neither is known."""
+    """Return ` (setting clean.image.min_side is 16)`, with the value that the stage ran with; empty without both."""
     if setting:
-        return f" ({setting}{f': {shorten(limit)}' if limit else ''})"
+        several = ", " in setting
+        value = f" {'are' if several else 'is'} {shorten(limit)}" if limit else ""
+        return f" (setting{'s' if several else ''} {setting}{value})"
     return f" (limit {shorten(limit)})" if limit else ""
 
 
-def explain_several(several: NameList) -> str:
-    """`a, b and 3 more`."""
-    left = several.count - len(several.names)
-    return ", ".join(map(shorten, several.names)) + (f" and {left:,} more" if left else "")
+def join_names(names: NameList) -> str:
+    """Return `a, b and 3 more`."""
+    left = names.count - len(names.names)
+    return ", ".join(map(shorten, names.names)) + (f" and {left:,} more" if left else "")
 
 
 def shorten(text: str) -> str:
-    """The text without its middle, if it is too long to be shown."""
+    """Return the text without its middle if it is too long to be shown."""
     half = MAX_SHOWN // 2
     return text if len(text) <= MAX_SHOWN else f"{text[:half]} … {text[-half:]} ({len(text):,} characters)"

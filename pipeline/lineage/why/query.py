@@ -1,4 +1,4 @@
-"""What somebody may mean by a word: a sample's key, an item's id, a URL, or a file by any of its names."""
+"""Read a query: list the URLs, files and names in the stage tables that a word of the command line may mean."""
 
 import os
 import re
@@ -13,19 +13,19 @@ from pipeline.tables.item_names import escape_name, name_file
 LOCAL = "folder"
 """The source of files below `ingest.root`."""
 
-MAX_MARKS = 16
+MAX_SEPARATORS = 16
 """Colons and hash signs of a name that may end a source or begin a part; a host has no more."""
 
 
 @dataclass(frozen=True)
 class Query:
-    """What was asked for.
+    """A word of the command line, and what it may mean.
 
     Attributes:
-        text: as it was written, what is not UTF-8 as in the ledgers.
+        text: the word; bytes that are not UTF-8 are escaped as in the stage tables. May also be a key or an id.
         urls: the URLs that it may be.
         files: the paths inside a source that it may be.
-        names: the names in a ledger that it may be; every text may be one.
+        names: the names of files and items that it may be.
     """
 
     text: str
@@ -33,8 +33,8 @@ class Query:
     files: tuple[str, ...]
     names: tuple[str, ...]
 
-    def fits(self, source: str, file: str, part: str | None = None) -> bool:
-        """Whether it means this file, or this part of it."""
+    def matches(self, source: str, file: str, part: str | None = None) -> bool:
+        """Return whether it may mean this file, or this part of it."""
         name = name_file(source, file)
         if part is not None:
             return f"{name}#{part}" in self.names
@@ -42,7 +42,7 @@ class Query:
 
 
 def read_query(word: str, root: Path | None) -> Query:
-    """The query for a word of the command line; `root` is `ingest.root`, below which files on disk are looked for."""
+    """Return the query for a word; `root` is `ingest.root`, below which it may name a file on disk."""
     text = os.fsencode(word).decode("utf-8", "backslashreplace")
     names = [text]
     if root is not None and (local := _name_local(word, root)):
@@ -51,15 +51,15 @@ def read_query(word: str, root: Path | None) -> Query:
 
 
 def _name_local(word: str, root: Path) -> str | None:
-    """The name of a path on disk below `root`; None for any other. It need not be there any more."""
+    """Return the name of a path on disk below `root`, None for any other. The file may have been deleted."""
     if "\0" in word:
         return None
-    path, base = (Path(os.path.abspath(place)) for place in (word, root))  # noqa: PTH100 (links are not followed)
+    path, base = (Path(os.path.abspath(each)) for each in (word, root))  # noqa: PTH100 (links are not followed)
     return escape_name(os.fsencode(path.relative_to(base))) if path != base and path.is_relative_to(base) else None
 
 
 def _list_urls(text: str) -> Iterable[str]:
-    """The spellings of a URL under which it may be in the tables: as it is, and as a crawl would have written it."""
+    """Yield the spellings of a URL that the tables may have: as it is, and as a crawl would have written it."""
     yield text
     try:
         parts = urlsplit(urldefrag(text).url)
@@ -70,8 +70,8 @@ def _list_urls(text: str) -> Iterable[str]:
 
 
 def _list_files(names: Iterable[str]) -> Iterable[str]:
-    """The paths that these names may mean: `a:b#c` may be a file of that name, `b#c` of the source `a`, or `b` of it
-    with the part `c`."""
+    """Yield the paths that these names may mean: `a:b#c` may be a file of this name, the file `b#c` of the source `a`,
+    or the part `c` of its file `b`."""
     for name in names:
         for start in [0, *_find_ends(":", name)]:
             file = name[start:]
@@ -79,6 +79,6 @@ def _list_files(names: Iterable[str]) -> Iterable[str]:
             yield from (file[: end - 1] for end in _find_ends("#", file) if end > 1)
 
 
-def _find_ends(mark: str, text: str) -> list[int]:
-    """Where the first marks end."""
-    return [found.end() for found in islice(re.finditer(mark, text), MAX_MARKS)]
+def _find_ends(separator: str, text: str) -> list[int]:
+    """Return the ends of the first separators."""
+    return [found.end() for found in islice(re.finditer(separator, text), MAX_SEPARATORS)]

@@ -1,4 +1,4 @@
-"""Where a sample is in the shards, from the manifest and the indexes alone."""
+"""Locate a sample in the shards, from the manifest and the indexes alone."""
 
 from pathlib import Path
 
@@ -12,19 +12,19 @@ from shardwright.storage.sample_offsets import plan_offsets
 
 
 def read_dataset(root: Path) -> Manifest | None:
-    """The manifest of the dataset in `root`, or None if there is none.
+    """Return the manifest of the dataset in `root`, or None if there is none.
 
     Raises:
-        FormatError, DamageError: it is not what was written.
+        FormatError, DamageError: it is damaged.
     """
     return read_manifest(root) if (root / MANIFEST_NAME).is_file() else None
 
 
-def find_place(root: Path, manifest: Manifest, key: str) -> SampleLocation | None:
-    """Where the sample `key` is, or None if the dataset has none.
+def find_location(root: Path, manifest: Manifest, key: str) -> SampleLocation | None:
+    """Return where the sample `key` is, or None if the dataset does not have it.
 
     Raises:
-        DamageError: an index is not what was written.
+        DamageError: an index is damaged.
     """
     for name, split in manifest.splits.items():
         index = read_index(root / name / split.index.name, manifest.fields, split)
@@ -35,13 +35,13 @@ def find_place(root: Path, manifest: Manifest, key: str) -> SampleLocation | Non
 
 
 def _locate(manifest: Manifest, name: str, split: Split, index: Index, row: int) -> SampleLocation:
-    """The place of the sample of this row of the split's index."""
+    """Return the location of the sample at this row of the split's index."""
     counts = [shard.samples for shard in split.shards]
     ends = np.cumsum(counts)
     shard = split.shards[at := int(np.searchsorted(ends, row, "right"))]
     number = row - int(ends[at] - counts[at])
-    places = plan_offsets(manifest.fields, split.shards, np.zeros(len(counts), np.int64), index)
-    starts, offsets, sizes = places.locate(np.array([row]))
+    sample_offsets = plan_offsets(manifest.fields, split.shards, np.zeros(len(counts), np.int64), index)
+    starts, offsets, sizes = sample_offsets.locate(np.array([row]))
     layout, start = plan_layout(manifest.fields, shard.meta_bytes), int(starts[0])
     located = ((int(np.ravel(at)[0]), int(np.ravel(size)[0])) for at, size in zip(offsets, sizes, strict=True))
     *fields, (meta_at, _) = located

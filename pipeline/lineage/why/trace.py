@@ -1,6 +1,5 @@
-"""Follows things through the stages: forwards from a file to its samples, backwards from a sample to its files."""
+"""Follow files, items and samples through the stages: from a file to its samples, and from a sample to its files."""
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -18,147 +17,137 @@ from pipeline.lineage.facts import (
     WhyAnswer,
 )
 from pipeline.lineage.scan import ScanResult, match_all, match_any
-from pipeline.lineage.stage_tables import StageTables, make_dropped
-from pipeline.lineage.why.match import NearNames, QueryMatch, find_roots
+from pipeline.lineage.stage_tables import StageTables, build_drop_facts
+from pipeline.lineage.why.match import NearNames, QueryMatch, find_matches
 from pipeline.lineage.why.query import Query
-from pipeline.lineage.why.sample_location import find_place, read_dataset
-from pipeline.tables.contracts import CLEANED, ITEMS, MODALITIES
+from pipeline.lineage.why.sample_location import find_location, read_dataset
+from pipeline.tables.contracts import CHECKED_COLUMNS, MODALITIES
 from pipeline.tables.drops import Reason
 from pipeline.tables.item_names import name_file, name_item, name_url
 from pipeline.tables.parquet import Row
 from shardwright.format.manifest import Manifest
 
 
-def find_lost_partners(ledgers: StageTables, row: Row, align: DropFacts | None) -> list[LostPartner]:
-    """What of the ingested item's page, or of its sample in the user's table, was dropped before align saw it.
+def find_lost_partners(tables: StageTables, row: Row, align: DropFacts | None) -> list[LostPartner]:
+    """Find what was dropped before align of an item's page, or of its sample in the user's table.
 
-    Nothing where align did not miss a partner; and where a pattern says what belongs together, only align knows.
+    Empty unless align dropped the item for a missing partner; and where a pattern decides what belongs together, since
+    only align applies it.
     """
     if align is None or align.reason != Reason.MISSING_PARTNER:
         return []
-    found = [*_find_responses(ledgers, row), *_find_cleaned(ledgers, row)]
+    found = [*_find_responses(tables, row), *_find_cleaned(tables, row)]
     return sorted(found, key=lambda partner: partner.name)
 
 
-def _find_responses(ledgers: StageTables, row: Row) -> Iterator[LostPartner]:
-    """Of what its page embeds: what the crawl or ingest dropped."""
+def _find_responses(tables: StageTables, row: Row) -> Iterator[LostPartner]:
+    """Yield what the crawl or ingest dropped of what the item's page embeds."""
     if row["page"] is None:
         return
     files = {}
-    for response in ledgers.find("crawl", match_any({"page": [row["page"]], "url": [row["page"]]})).rows:
+    for response in tables.find("crawl", match_any({"page": [row["page"]], "url": [row["page"]]})).rows:
         if response["reason"] is None:
             files[name_file(*name_url(response["url"]))] = response["url"]
-        elif dropped := ledgers.find_drop("crawl", response["url"]):
+        elif dropped := tables.find_drop("crawl", response["url"]):
             yield LostPartner(response["url"], dropped)
-    for drop in ledgers.find_dropped("ingest", match_any({"key": list(files)})).rows:
+    for drop in tables.find_dropped("ingest", match_any({"key": list(files)})).rows:
         if drop["unit"] != "part":
-            yield LostPartner(files[drop["key"]], make_dropped(drop))
+            yield LostPartner(files[drop["key"]], build_drop_facts(drop))
 
 
-def _find_cleaned(ledgers: StageTables, row: Row) -> Iterator[LostPartner]:
-    """Of the items of its page or sample: what clean dropped."""
+def _find_cleaned(tables: StageTables, row: Row) -> Iterator[LostPartner]:
+    """Yield what clean dropped of the items of the same page or sample."""
     together = {column: [row[column]] for column in ("page", "sample") if row[column] is not None}
-    items = {name_item(item): item for item in _list_others(ledgers, together, row["id"])}
-    for drop in ledgers.find_dropped("clean", match_any({"key": list(items)})).rows:
-        yield LostPartner(drop["key"], make_dropped(drop, items[drop["key"]]["modality"]))
-
-
-def _list_others(ledgers: StageTables, together: dict[str, list[str]], item: str) -> Sequence[Row]:
-    return [other for other in ledgers.find("ingest", match_any(together)).rows if other["id"] != item]
-
-
-FACTS = [name for name in CLEANED if name not in ITEMS and name not in ("redactions", "exact_cluster", "near_cluster")]
-
-TWIN = re.compile(r"(?:the same bytes as|near to) ([A-Za-z0-9_-]{1,64}), which is kept")
-"""How align names the sample that is kept in place of a duplicate."""
+    others = [name_item(other) for other in tables.find("ingest", match_any(together)).rows if other["id"] != row["id"]]
+    for drop in tables.find_dropped("clean", match_any({"key": others})).rows:
+        yield LostPartner(drop["key"], build_drop_facts(drop))
 
 
 class Tracer:
-    """Follows things through the ledgers; `most` is how many of anything are told, the rest is counted."""
+    """Answers queries from the stage tables; lists have at most `most` entries, the rest is counted."""
 
-    def __init__(self, ledgers: StageTables, manifest: Manifest | None, most: int) -> None:
-        self.ledgers = ledgers
+    def __init__(self, tables: StageTables, manifest: Manifest | None, most: int) -> None:
+        self.tables = tables
         self.manifest = manifest
         self.most = most
         self._items: dict[str, Row] = {}
 
     def answer(self, query: Query) -> WhyAnswer:
-        """All that is known of what the query means, or what it may mean, or what is like it.
+        """Return all that is known of what the query matches, or its matches if there are several, or similar names.
 
         Raises:
             InputError: a table is missing from its folder, or damaged.
-            DamageError: the manifest or an index is not what was written.
+            DamageError: the manifest or an index is damaged.
         """
-        roots = find_roots(self.ledgers, query)
-        known = WhyAnswer(query.text, self.ledgers.stages, self.manifest.hash if self.manifest else None)
-        if len(roots) > 1:
-            return replace(known, matches=NameList([root.name for root in roots[: self.most]], len(roots)))
-        if roots and roots[0].key is None:
-            return self._follow_files(known, self._trace_files(roots))
-        return self._follow_key(known, query)
+        matches = find_matches(self.tables, query)
+        answer = WhyAnswer(query.text, self.tables.stages, self.manifest.hash if self.manifest else None)
+        if len(matches) > 1:
+            return replace(answer, matches=NameList([match.name for match in matches[: self.most]], len(matches)))
+        if matches and matches[0].key is None:
+            return self._follow_files(answer, self._trace_files(matches))
+        return self._follow_key(answer, query)
 
-    def _follow_key(self, known: WhyAnswer, query: Query) -> WhyAnswer:
-        """Of a sample, or of a row of a URL list, or of nothing."""
+    def _follow_key(self, answer: WhyAnswer, query: Query) -> WhyAnswer:
+        """Follow the key of a sample, or of a row of a URL list; else suggest similar names."""
         sample = self._trace_sample(query.text)
         if sample is not None:
-            found = self.ledgers.find("align", match_any({"key": [sample.key]})).rows
+            found = self.tables.find("align", match_any({"key": [sample.key]})).rows
             ids = [row[name] for row in found for name in MODALITIES if row[name] is not None]
-            roots = [QueryMatch((row["source"], row["file"]), row["url"], row["id"]) for row in self._read_items(ids)]
-            return replace(known, files=self._trace_files(roots), samples=[sample])
-        row = self.ledgers.find_drop("crawl", query.text)
-        return replace(known, rows=[row]) if row else replace(known, near=self._find_near(query))
+            matches = [QueryMatch((row["source"], row["file"]), row["url"], row["id"]) for row in self._read_items(ids)]
+            return replace(answer, files=self._trace_files(matches), samples=[sample])
+        row = self.tables.find_drop("crawl", query.text)
+        return replace(answer, rows=[row]) if row else replace(answer, near=self._find_near(query))
 
-    def _follow_files(self, known: WhyAnswer, files: Sequence[FileFacts]) -> WhyAnswer:
+    def _follow_files(self, answer: WhyAnswer, files: Sequence[FileFacts]) -> WhyAnswer:
         items = [item for file in files for item in file.items]
-        keys = dict.fromkeys(key for item in items for key in (item.sample, item.twin) if key is not None)
+        keys = dict.fromkeys(key for item in items for key in (item.sample, item.kept_sample) if key is not None)
         samples = [sample for key in keys if (sample := self._trace_sample(key)) is not None]
-        return replace(known, files=files, samples=samples)
+        return replace(answer, files=files, samples=samples)
 
-    def _trace_files(self, roots: Sequence[QueryMatch]) -> list[FileFacts]:
-        """Files with their items, and URLs that gave none; each table is looked through once for all."""
-        urls = [root.url for root in roots if root.url is not None]
+    def _trace_files(self, matches: Sequence[QueryMatch]) -> list[FileFacts]:
+        """Trace files with their items, and URLs that gave none; each table is scanned once for all."""
+        urls = [match.url for match in matches if match.url is not None]
         responses = {
-            row["url"]: self._trace_url(row) for row in self.ledgers.find("crawl", match_any({"url": urls})).rows
+            row["url"]: self._trace_url(row) for row in self.tables.find("crawl", match_any({"url": urls})).rows
         }
-        hits = [self._find_items(root) for root in roots]
+        hits = [self._find_items(match) for match in matches]
         items = {item.id: item for item in self._trace_items([row for each in hits for row in each.rows])}
-        keys = [name_file(*root.file) if root.file else root.url or "" for root in roots]
-        drops = self.ledgers.find_dropped("ingest", match_any({"key": keys})).rows
+        keys = [name_file(*match.file) if match.file else match.url or "" for match in matches]
+        drops = self.tables.find_dropped("ingest", match_any({"key": keys})).rows
         files = []
-        for root, key, found in zip(roots, keys, hits, strict=True):
-            mine = [(row["unit"], make_dropped(row)) for row in drops if row["key"] == key]
-            dropped = next((drop for unit, drop in mine if unit != "part"), None)
-            parts = [drop for unit, drop in mine if unit == "part"]
-            response = responses.get(root.url or "")
-            own = [items[row["id"]] for row in found.rows]
-            files.append(FileFacts(key if root.file else None, response, dropped, parts, own, found.count))
+        for match, key, found in zip(matches, keys, hits, strict=True):
+            file_drops = [(row["unit"], build_drop_facts(row)) for row in drops if row["key"] == key]
+            dropped = next((drop for unit, drop in file_drops if unit != "part"), None)
+            parts = [drop for unit, drop in file_drops if unit == "part"]
+            response = responses.get(match.url or "")
+            traced = [items[row["id"]] for row in found.rows]
+            files.append(FileFacts(key if match.file else None, response, dropped, parts, traced, found.count))
         return files
 
-    def _find_items(self, root: QueryMatch) -> ScanResult:
-        """The ingested items of a root."""
-        if root.item is not None:
-            rows = self._read_items([root.item])
+    def _find_items(self, match: QueryMatch) -> ScanResult:
+        """Return the ingested items of a match."""
+        if match.item is not None:
+            rows = self._read_items([match.item])
             return ScanResult(rows, len(rows))
-        if root.file is None:
+        if match.file is None:
             return ScanResult()
-        return self.ledgers.find("ingest", match_all({"source": root.file[0], "file": root.file[1]}), self.most)
+        return self.tables.find("ingest", match_all({"source": match.file[0], "file": match.file[1]}), self.most)
 
     def _trace_url(self, row: Row) -> ResponseFacts:
-        """What a row of the crawl says."""
-        dropped = self.ledgers.find_drop("crawl", row["url"]) if row["reason"] else None
+        """Return a row of the crawl as facts."""
+        dropped = self.tables.find_drop("crawl", row["url"]) if row["reason"] else None
         return ResponseFacts(row["url"], row["final_url"], row["status"], row["content_type"], row["page"], dropped)
 
     def _trace_items(self, rows: Sequence[Row]) -> list[ItemFacts]:
-        """What became of ingested items."""
+        """Trace ingested items through clean and align."""
         ids, names = [row["id"] for row in rows], [name_item(row) for row in rows]
         cleaned = self._trace_cleaned(rows)
-        modalities = {name_item(row): row["modality"] for row in rows}
         drops = {
-            (stage, row["key"]): make_dropped(row, modalities[row["key"]])
+            (stage, row["key"]): build_drop_facts(row)
             for stage in ("clean", "align")
-            for row in self.ledgers.find_dropped(stage, match_any({"key": names})).rows
+            for row in self.tables.find_dropped(stage, match_any({"key": names})).rows
         }
-        samples = self.ledgers.find("align", match_any(dict.fromkeys(MODALITIES, ids))).rows
+        samples = self.tables.find("align", match_any(dict.fromkeys(MODALITIES, ids))).rows
         keys = {row[name]: row["key"] for row in samples for name in MODALITIES if row[name] is not None}
         return [self._trace_item(row, cleaned.get(row["id"]), drops, keys.get(row["id"])) for row in rows]
 
@@ -167,21 +156,22 @@ class Tracer:
     ) -> ItemFacts:
         name = name_item(row)
         align = drops.get(("align", name))
+        repeated = align is not None and align.reason in (Reason.DUPLICATE, Reason.NEAR_DUPLICATE)
         return ItemFacts(
             name=name,
             **{column: row[column] for column in ITEM_COLUMNS},
             clean=cleaned or drops.get(("clean", name)),
             align=align,
-            partners=find_lost_partners(self.ledgers, row, align),
+            partners=find_lost_partners(self.tables, row, align),
             sample=sample,
-            twin=_find_twin(align),
+            kept_sample=align.kept_key if align and repeated else None,
         )
 
     def _trace_cleaned(self, rows: Sequence[Row]) -> dict[str, CleanFacts]:
-        """What clean found of those of these items that it kept, by id."""
+        """Return by id the result of clean for those of these items that it kept."""
         known = {row["id"]: row for row in rows}
-        cleaned = self.ledgers.find("clean", match_any({"id": list(known)})).rows
-        clusters = self.ledgers.find_groups("clean", "near_cluster", {row["near_cluster"] for row in cleaned})
+        cleaned = self.tables.find("clean", match_any({"id": list(known)})).rows
+        clusters = self.tables.find_groups("clean", "near_cluster", {row["near_cluster"] for row in cleaned})
         return {
             row["id"]: self._describe_cleaned(known[row["id"]], row, clusters[row["near_cluster"]]) for row in cleaned
         }
@@ -194,15 +184,15 @@ class Tracer:
             rewritten=cleaned["sha256"] != row["sha256"],
             sha256=cleaned["sha256"],
             redactions=cleaned["redactions"],
-            facts={name: cleaned[name] for name in FACTS if cleaned[name] is not None},
+            facts={name: cleaned[name] for name in CHECKED_COLUMNS if cleaned[name] is not None},
             same=NameList(same[: self.most], len(same)),
             near=NameList(near[: self.most], cluster.count - 1 - len(same)),
         )
 
     def _trace_sample(self, key: str) -> SampleFacts | None:
-        """A sample as align made it and extract placed it; None if neither knows it."""
-        rows = self.ledgers.find("align", match_any({"key": [key]})).rows
-        extract = self._find_end(key)
+        """Return a sample as align made it, with its location in the shards; None if neither knows it."""
+        rows = self.tables.find("align", match_any({"key": [key]})).rows
+        extract = self._find_extracted(key)
         if not rows:
             return SampleFacts(key, None, None, None, {}, extract) if extract else None
         (row,) = rows
@@ -215,40 +205,32 @@ class Tracer:
         }
         return SampleFacts(key, row["split"], row["label"], row["group"], parts, extract)
 
-    def _find_end(self, key: str) -> SampleLocation | DropFacts | None:
-        dropped = self.ledgers.find_drop("extract", key)
-        return dropped or (find_place(self.ledgers.shards, self.manifest, key) if self.manifest else None)
+    def _find_extracted(self, key: str) -> SampleLocation | DropFacts | None:
+        dropped = self.tables.find_drop("extract", key)
+        return dropped or (find_location(self.tables.shards, self.manifest, key) if self.manifest else None)
 
     def _read_items(self, ids: Iterable[str]) -> Sequence[Row]:
-        """The rows of these items, as ingest has them, else as clean has them."""
-        wanted = list(ids)
-        stage = "ingest" if "ingest" in self.ledgers.stages else "clean"
-        new = [item for item in wanted if item not in self._items]
-        self._items |= {row["id"]: row for row in self.ledgers.find(stage, match_any({"id": new})).rows}
-        return [self._items[item] for item in wanted if item in self._items]
+        """Return the rows of these items from ingest, or from clean where ingest's table is missing."""
+        requested = list(ids)
+        stage = "ingest" if "ingest" in self.tables.stages else "clean"
+        new = [item for item in requested if item not in self._items]
+        self._items |= {row["id"]: row for row in self.tables.find(stage, match_any({"id": new})).rows}
+        return [self._items[item] for item in requested if item in self._items]
 
     def _find_near(self, query: Query) -> list[str]:
         near = NearNames(query.text)
-        for names in self.ledgers.read_names():
-            near.look(names)
+        for names in self.tables.read_names():
+            near.add(names)
         return near.rank(self.most)
 
 
 ITEM_COLUMNS = ("id", "modality", "media_type", "size", "sha256", "language", "licence", "attribution")
 
 
-def _find_twin(dropped: DropFacts | None) -> str | None:
-    """The key of the sample that is kept in place of a duplicate."""
-    if dropped is None or dropped.reason not in (Reason.DUPLICATE, Reason.NEAR_DUPLICATE):
-        return None
-    found = TWIN.search(dropped.detail)
-    return found[1] if found else None
-
-
-def open_tracer(ledgers: StageTables, most: int) -> Tracer:
-    """A tracer with the dataset's manifest.
+def open_tracer(tables: StageTables, most: int) -> Tracer:
+    """Return a tracer that also reads the dataset's manifest.
 
     Raises:
-        FormatError, DamageError: the manifest is not what was written.
+        FormatError, DamageError: the manifest is damaged.
     """
-    return Tracer(ledgers, read_dataset(ledgers.shards), most)
+    return Tracer(tables, read_dataset(tables.shards), most)

@@ -154,9 +154,11 @@ def reject(death: Death, limits: SandboxLimits) -> Rejection:
             detail = "the process that worked on it was killed each time, as systems do where memory runs out"
             return Rejection(Reason.MEMORY, detail, death.sign)
         case DeathCause.MEMORY:
-            return Rejection(Reason.MEMORY, "it takes more than run.memory allows", limit=_format_memory(limits))
+            detail, limit = "it takes more memory than allowed", _format_memory(limits)
+            return Rejection(Reason.MEMORY, detail, limit=limit, setting="run.memory")
         case DeathCause.TIMEOUT:
-            return Rejection(Reason.TIMEOUT, "it takes more than run.item_seconds allows", limit=_format_time(limits))
+            detail, limit = "it takes more time than allowed", _format_time(limits)
+            return Rejection(Reason.TIMEOUT, detail, limit=limit, setting="run.item_seconds")
 
 
 def _explain_death(death: Death, limits: SandboxLimits) -> str:

@@ -1,4 +1,4 @@
-"""A dataset to compare, as arrays: a few tens of bytes a sample and member, whatever the samples hold."""
+"""Open a dataset for comparison, as arrays: a few tens of bytes a sample and member, whatever the samples contain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ RECORD = "extract_record.json"
 
 
 @dataclass(frozen=True)
-class DatasetSide:
-    """One of two datasets.
+class ComparedDataset:
+    """One of the two datasets that are compared.
 
     Attributes:
-        data: the data folder with the ledgers, None where there is none.
-        manifest: what the dataset is.
-        record: how its shards were made, None where that is not there.
+        data: the data folder with the stage tables, None where there is none.
+        manifest: of the dataset.
+        record: how its shards were made, None where there is no record.
         samples: in the order of their keys.
     """
 
@@ -42,10 +42,10 @@ class SampleArrays:
 
     Attributes:
         keys: S64 (n,).
-        splits: numbers in `split_names`.
-        shards: numbers in `shard_names`, which have the split in front.
-        metas: bytes of the sample's meta, padding included.
-        crc32s: uint32 (n, members), in the order of the fields, then the meta.
+        splits: indexes into `split_names`.
+        shards: indexes into `shard_names`, which are prefixed by their split.
+        metas: bytes of each sample's meta, with its padding.
+        crc32s: uint32 (n, members), of the fields in their order, then of the meta.
     """
 
     keys: NDArray[np.bytes_]
@@ -60,12 +60,12 @@ class SampleArrays:
         return len(self.keys)
 
 
-def open_side(path: Path) -> DatasetSide:
-    """The dataset in a data folder, in its folder of shards, or in any folder with a `dataset.json`.
+def open_dataset(path: Path) -> ComparedDataset:
+    """Open the dataset in a data folder, in its folder of shards, or in any folder with a `dataset.json`.
 
     Raises:
-        InputError: there is none, or two of its samples have one key; the message names the folder.
-        FormatError, DamageError: manifest or index is not what was written.
+        InputError: there is none, or two of its samples have the same key; the message names the folder.
+        FormatError, DamageError: the manifest or an index is damaged.
     """
     root = path if (path / MANIFEST_NAME).is_file() else path / SHARDS_FOLDER
     if not (root / MANIFEST_NAME).is_file():
@@ -74,12 +74,12 @@ def open_side(path: Path) -> DatasetSide:
         )
     parent = root.absolute().parent
     data = parent if root.absolute().name == SHARDS_FOLDER and (parent / ALIGNED_FOLDER).is_dir() else None
-    record = parent / EXTRACT_FOLDER / RECORD
+    path_of_record = parent / EXTRACT_FOLDER / RECORD
     manifest = read_manifest(root)
-    known = decode_json(record.read_bytes()) if record.is_file() else None
-    # A record of another run says nothing of these shards.
-    mine = known if isinstance(known, dict) and known.get("dataset") == manifest.hash else None
-    return DatasetSide(data, manifest, mine, _read_samples(root, manifest))
+    record = decode_json(path_of_record.read_bytes()) if path_of_record.is_file() else None
+    # The record of another run does not describe these shards.
+    matching = record if isinstance(record, dict) and record.get("dataset") == manifest.hash else None
+    return ComparedDataset(data, manifest, matching, _read_samples(root, manifest))
 
 
 def _read_samples(root: Path, manifest: Manifest) -> SampleArrays:
@@ -93,9 +93,7 @@ def _read_samples(root: Path, manifest: Manifest) -> SampleArrays:
     order = np.argsort(keys, kind="stable").astype(np.int32)
     keys = keys[order]
     if repeats := keys[1:][keys[1:] == keys[:-1]].tolist():
-        raise InputError(
-            f"{root}: the key {decode_key(repeats[0])!r} is there twice, so samples cannot be told by theirs"
-        )
+        raise InputError(f"{root} has two samples with the key {decode_key(repeats[0])!r}, so it cannot be compared")
     splits = np.repeat(np.arange(len(indexes)), [len(index) for index in indexes])
     empty = np.empty((0, len(manifest.fields) + 1), np.uint32)
     return SampleArrays(
