@@ -1,8 +1,8 @@
-"""extract: aligned samples to shards of arrays, in parallel, the same bytes on any number of workers.
+"""The stage extract: turn aligned samples into shards of arrays, with the same bytes on any number of workers.
 
-`step` is the flow. `corpus` is the plan: `samples` joins the tables, `fields` says what a sample holds, `plan` deals
-samples out to shards, `wanted` says which features they need. `making` carries it out: `compute` fills the item cache,
-`learn` goes over the training split where a feature needs it, `shard` makes one shard of features that `read` finds,
-`keep` knows the shards that the cache has. `meta` is what stands beside the arrays, `moments` are means and deviations,
-`provenance` is where it all came from, `dataset` the manifest.
+`step` is the flow. `plan_corpus` plans: `aligned_samples` joins the tables, `plan_fields` lists the fields of a sample,
+`plan_shards` assigns samples to shards, `needed_features` lists the features they need. `build_dataset` runs the plan:
+`compute_features` fills the item cache, `learn_vocabulary` counts over the training split where a feature needs it,
+`make_shard` builds one shard from the features that `read_features` finds, `reuse_shards` and `reuse_samples` copy what
+the cache already has.
 """

@@ -1,6 +1,6 @@
-"""Samples with all that is needed to make their arrays: the tables of align and clean, joined.
+"""Join the tables of align and clean: samples as arrays for planning, and single rows for workers.
 
-The stage plans by arrays, a few tens of bytes a sample; workers read what they need of the tables by row numbers.
+The driver plans on arrays of a few tens of bytes a sample; workers read table rows by number.
 """
 
 import hashlib
@@ -33,23 +33,23 @@ from pipeline.tables.row_files import (
 )
 
 ORIGIN = ("id", "source", "file", "part", "url", "language", "licence", "attribution")
-"""What a sample's meta says about each of its items: the columns of the cleaned table that say where it is from."""
+"""Columns of the cleaned table that a sample's meta holds for each item: its provenance."""
 
 SHARED = ("source", "language", "licence", "attribution")
-"""Those of `ORIGIN` that many items have in common: one string for all of them."""
+"""Columns of `ORIGIN` with few distinct values: their strings are interned."""
 
 ITEM_COLUMNS = (*ORIGIN, "media_type", "orientation", "sha256", "tar", "offset", "size")
-"""What workers read of the cleaned table."""
+"""Columns of the cleaned table that workers read."""
 
 Numbers = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
 class AlignedPart:
-    """What a sample takes from one item.
+    """The part of a sample that comes from one item.
 
-    `start` and `end` are seconds, None for the whole; `origin` has the columns of `ORIGIN` that are not empty; `sha256`
-    is that of the item's bytes.
+    `start` and `end` are seconds, None for the whole item; `origin` has the non-empty columns of `ORIGIN`; `sha256` is
+    the hash of the item's bytes.
     """
 
     place: BlobLocation
@@ -63,7 +63,7 @@ class AlignedPart:
 
 @dataclass(frozen=True, slots=True)
 class AlignedSample:
-    """A row of `samples.parquet` with its items, by modality, in the order of `MODALITIES`."""
+    """A row of `samples.parquet` with its parts by modality, in the order of `MODALITIES`."""
 
     key: str
     split: str
@@ -74,8 +74,8 @@ class AlignedSample:
 
 @dataclass(frozen=True)
 class ItemColumns:
-    """The cleaned table, in its order: the sha256 of the bytes as S32, the EXIF orientation (1 where there is none),
-    and the number of the media type in `media_types`."""
+    """Columns of the cleaned table, in its order: sha256 of the bytes as S32, EXIF orientation (1 without one), and the
+    number of the media type in `media_types`."""
 
     sha256s: NDArray[np.bytes_]
     orientations: NDArray[np.uint8]
@@ -85,13 +85,13 @@ class ItemColumns:
 
 @dataclass(frozen=True)
 class SampleColumns:
-    """The samples, in the order of their keys.
+    """Columns of the samples, in the order of their keys.
 
     Attributes:
         hashes: sha256 of the keys, S32.
-        splits, labels: numbers in `split_names` and `label_names`; -1 is no label.
-        items: by modality, the number of the item's row in the cleaned table; -1 where the sample has none.
-        spans: by modality, seconds as float64 (n, 2), NaN for the item's start or end; None where all take the whole.
+        splits, labels: numbers in `split_names` and `label_names`; -1 without a label.
+        items: by modality, the item's row number in the cleaned table; -1 without an item.
+        spans: by modality, seconds as float64 (n, 2), NaN for the item's start or end; None if all use whole items.
     """
 
     hashes: NDArray[np.bytes_]
@@ -108,22 +108,22 @@ class SampleColumns:
 
 @dataclass(frozen=True)
 class Tables:
-    """The row files that workers read: of samples and of items."""
+    """Paths of the row files that workers read: samples and items."""
 
     folder: Path
 
     @property
     def samples(self) -> Path:
-        """Rows of `samples.parquet`."""
+        """The rows of `samples.parquet`."""
         return self.folder / "samples.arrow"
 
     @property
     def items(self) -> Path:
-        """Rows of the cleaned table, with `ITEM_COLUMNS` alone."""
+        """The rows of the cleaned table, with `ITEM_COLUMNS` only."""
         return self.folder / "items.arrow"
 
     def read_samples(self, rows: Sequence[int]) -> list[AlignedSample]:
-        """The samples of these rows, with their items."""
+        """Return the samples at these rows, with their items."""
         batches = (rows[start : start + READ_ROWS] for start in range(0, len(rows), READ_ROWS))
         return [sample for batch in batches for sample in self._read_batch(batch)]
 
@@ -131,25 +131,25 @@ class Tables:
         found = open_row_file(self.samples).read(rows)
         wanted = sorted({row[name] for row in found for name in MODALITIES if row[name] is not None})
         items = dict(zip(wanted, open_row_file(self.items).read(wanted), strict=True))
-        return (join_sample(row, items) for row in found)
+        return (build_sample(row, items) for row in found)
 
 
 def read_corpus(data: Path, tables: Tables) -> tuple[SampleColumns, ItemColumns]:
-    """All samples that `align` made, and all items; writes the row files to `tables`.
+    """Read all aligned samples and cleaned items; write the row files of `tables`.
 
     Raises:
-        InputError: there are no samples, or one names an item that the cleaned table does not have.
+        InputError: there are no samples, or one names an item that is not in the cleaned table.
     """
     tables.folder.mkdir(parents=True)
     items, ids = _read_items(data / CLEANED_FOLDER / "items.parquet", tables.items)
     samples = _read_samples(data / ALIGNED_FOLDER / "samples.parquet", tables.samples, ids)
     if not len(samples):
-        raise InputError(f"{data / ALIGNED_FOLDER} has no samples: its dropped.parquet says why")
+        raise InputError(f"{data / ALIGNED_FOLDER} has no samples; its dropped.parquet lists why items were dropped")
     return samples, items
 
 
 def _read_items(path: Path, rows: Path) -> tuple[ItemColumns, NDArray[np.bytes_]]:
-    """The items, and their ids as S32."""
+    """Return the item columns, and the item ids as S32."""
     count, start = count_rows(path), 0
     ids, sha256s = np.empty(count, "S32"), np.empty(count, "S32")
     orientations, types, media_types = np.empty(count, np.uint8), np.empty(count, np.int32), StringTable()
@@ -165,7 +165,7 @@ def _read_items(path: Path, rows: Path) -> tuple[ItemColumns, NDArray[np.bytes_]
 
 
 def _read_samples(path: Path, rows: Path, ids: NDArray[np.bytes_]) -> SampleColumns:
-    """The samples, with the ids of their items replaced by row numbers; `ids` are those of the cleaned table."""
+    """Return the sample columns, with item ids replaced by row numbers in the cleaned table, whose ids are `ids`."""
     import pyarrow as pa
 
     count, start = count_rows(path), 0
@@ -192,14 +192,14 @@ def _read_samples(path: Path, rows: Path, ids: NDArray[np.bytes_]) -> SampleColu
 
 
 class Spans:
-    """Seconds of `count` spans, NaN where there is none: `seconds` is float64 (count, 2), None as long as all are."""
+    """Collects `count` spans: `seconds` is float64 (count, 2), NaN for a whole item; None while all are whole."""
 
     def __init__(self, count: int) -> None:
         self._count = count
         self.seconds: NDArray[np.float64] | None = None
 
     def note(self, part: slice, edges: Sequence[NDArray[np.float64]]) -> None:
-        """The starts and the ends of some of them."""
+        """Set the starts and ends of a slice of the spans."""
         if self.seconds is None and not np.isnan(edges).all():
             self.seconds = np.full((self._count, 2), np.nan)
         if self.seconds is not None:
@@ -207,58 +207,62 @@ class Spans:
 
 
 def _find_items(wanted: Sequence[str | None], keys: Sequence[str], ids: NDArray[np.bytes_]) -> Numbers:
-    """The row of each item in the cleaned table, which is sorted by `ids`; -1 for None."""
+    """Return the row of each item in the cleaned table, whose `ids` are sorted; -1 for None."""
     rows = np.full(len(wanted), -1, np.int32)
     there = [place for place, item in enumerate(wanted) if item is not None]
     prints = np.array([bytes.fromhex(wanted[place] or "") for place in there], "S32")
     at, present = match(ids, prints)
     if len(present) < len(there):
         place = there[int(np.setdiff1d(np.arange(len(there)), present)[0])]
-        raise InputError(f"sample {keys[place]!r} names an item {wanted[place]!r} that clean does not have")
+        raise InputError(
+            f"sample {keys[place]!r} names item {wanted[place]!r}, which is not in the cleaned table: run `dvc repro`"
+        )
     rows[there] = at
     return rows
 
 
 def hash_key(key: str) -> bytes:
-    """What orders samples: the sha256 of the key."""
+    """Return sha256 of the key, by which samples are ordered."""
     return hashlib.sha256(key.encode()).digest()
 
 
-def join_sample(row: Row, items: Mapping[int, Row]) -> AlignedSample:
-    """The sample of one row; `items` are rows of the cleaned table by their number."""
+def build_sample(row: Row, items: Mapping[int, Row]) -> AlignedSample:
+    """Build the sample of a row; `items` are rows of the cleaned table by number."""
     parts = {
-        modality: make_part(items[row[modality]], row[f"{modality}_start"], row[f"{modality}_end"])
+        modality: build_part(items[row[modality]], row[f"{modality}_start"], row[f"{modality}_end"])
         for modality in MODALITIES
         if row[modality] is not None
     }
     return AlignedSample(row["key"], row["split"], row["label"], row["group"], parts)
 
 
-def make_part(item: Row, start: float | None, end: float | None) -> AlignedPart:
-    """What a sample takes from the item of this row."""
+def build_part(item: Row, start: float | None, end: float | None) -> AlignedPart:
+    """Build the part that a sample takes from the item of this row."""
     origin: dict[str, Any] = {column: item[column] for column in ORIGIN if item[column]}
     origin.update((column, intern(origin[column])) for column in SHARED if column in origin)
     media_type, orientation = intern(item["media_type"]), item["orientation"] or 1
     return AlignedPart(read_blob(item), item["sha256"], media_type, orientation, start, end, origin)
 
 
-def name_origin(origin: Mapping[str, str]) -> str:
-    """What messages call the item of a `AlignedPart`."""
+def format_origin(origin: Mapping[str, str]) -> str:
+    """Return the name of a part's item for messages."""
     return name_item({"source": "", "file": "", "part": "", **origin})
 
 
 def find_classes(samples: SampleColumns, wanted: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The classes in the order of their numbers: `wanted`, else the labels found in code-point order; None if none."""
+    """Return the classes in label order: `wanted`, else all labels in code-point order; None without labels."""
     return wanted or tuple(sorted(samples.label_names)) or None
 
 
 def drop_labels(
     samples: SampleColumns, classes: tuple[str, ...] | None, tables: Tables
 ) -> tuple[NDArray[np.bool_], list[Drop]]:
-    """Which samples have a label with a number, and the drops of the others."""
+    """Return a mask of the samples whose label is in `classes`, and drops for the others."""
     if classes is None:
         return np.ones(len(samples), bool), []
-    known = np.array([name in classes for name in samples.label_names] + [False])  # the last is that of no label
+    known = np.array(
+        [name in classes for name in samples.label_names] + [False]
+    )  # the last entry is for samples without a label
     usable: NDArray[np.bool_] = known[samples.labels]
     others = open_row_file(tables.samples).read(np.flatnonzero(~usable).tolist())
     return usable, [_drop_label(row["key"], row["label"]) for row in others]
@@ -266,5 +270,5 @@ def drop_labels(
 
 def _drop_label(key: str, label: str | None) -> Drop:
     if label is None:
-        return Drop(key, Reason.MISSING_LABEL, "other samples have a label, this one has none")
-    return Drop(key, Reason.UNKNOWN_LABEL, "its label is not in extract.classes", label)
+        return Drop(key, Reason.MISSING_LABEL, "the sample has no label, others have one")
+    return Drop(key, Reason.UNKNOWN_LABEL, "the label is not in the list", label, setting="extract.classes")

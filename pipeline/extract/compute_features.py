@@ -1,6 +1,6 @@
-"""Computes the features that the cache does not have: chunks of items of one modality, each into a pack of its own.
+"""Compute missing features in chunks of items of one modality, each stored as one pack of the item cache.
 
-Chunks have nothing to do with shards, and no byte of the output depends on how they are cut.
+Chunks are independent of shards, and the output does not depend on how they are cut.
 """
 
 from contextlib import suppress
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.cache.pack_index import Entry
 from pipeline.errors import PipelineError
-from pipeline.extract.aligned_samples import make_part
+from pipeline.extract.aligned_samples import build_part
 from pipeline.extract.needed_features import NeededFeatures, Spans, read_span
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.read_features import ITEM_BYTES, ExtractFolders, Extractor, read_item
@@ -22,18 +22,18 @@ from pipeline.tables.parquet import Row
 from pipeline.tables.row_files import open_row_file
 
 MAX_ITEMS = 256
-"""Of a chunk: about a second of work where an item takes 3 ms."""
+"""Most items of a chunk: about a second of work at 3 ms an item."""
 
 MAX_BYTES = 16 << 20
-"""Of a chunk's features, which are in memory until all are there."""
+"""Most bytes of a chunk's features, which are in memory until the chunk ends."""
 
 MIN_CHUNKS = 32
-"""Of a modality, where it has as many items: what a kill takes is the chunks that were under way."""
+"""Fewest chunks of a modality with as many items: a kill loses the chunks in progress."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FeatureTask(Chunk):
-    """Items of the cleaned table, and the span of each, whose features are to be computed."""
+    """Items of the cleaned table, and their spans, whose features are to be computed."""
 
     folders: ExtractFolders
     extractor: Extractor
@@ -41,16 +41,16 @@ class FeatureTask(Chunk):
 
     @property
     def estimated_bytes(self) -> int:
-        """Of memory: an item decoded, the features, and what is imported to compute them."""
+        """Memory for a decoded item, the features, and the libraries that compute them."""
         return ITEM_BYTES + len(self.items) * self.extractor.count_bytes()
 
 
 def load_libraries(params: ExtractParams) -> None:
-    """Load what the tasks of all modalities need, and this module; nothing that starts a thread, as pyarrow does: a
-    process with threads cannot be forked from."""
+    """Load what the tasks of all modalities need. Nothing here may start a thread, as pyarrow does: a process with
+    threads cannot be forked from."""
 
     for name, modality in MODALITIES.items():
-        with suppress(PipelineError):  # whoever has a task of it meets the same, and says so
+        with suppress(PipelineError):  # a task of this modality raises the same
             modality.prepare(getattr(params, name))
 
 
@@ -58,15 +58,15 @@ def compute_features(task: FeatureTask) -> ChunkResult:
     """Compute the features of a chunk and store them in the cache.
 
     Raises:
-        ParamsError, InputError: the modality lacks something; or an item's bytes are not those that were cleaned.
+        ParamsError, InputError: the modality lacks something, or an item's bytes differ from those that were cleaned.
     """
     task.extractor.prepare()
     rows = open_row_file(task.folders.tables.items).walk(task.items)
     with TarReader(task.folders.data) as reader:
 
-        def compute(number: int, row: Row, fingerprint: bytes) -> list[Entry]:
-            item = read_item(make_part(row, *read_span(task.spans, number)), reader)
-            return [task.extractor.compute(item, fingerprint)]
+        def compute(number: int, row: Row, cache_key: bytes) -> list[Entry]:
+            item = read_item(build_part(row, *read_span(task.spans, number)), reader)
+            return [task.extractor.compute(item, cache_key)]
 
         return compute_chunk(task, rows, task.folders.objects, compute)
 
@@ -75,9 +75,9 @@ class Chunks:
     """The missing features of one modality, cut into tasks."""
 
     def __init__(
-        self, wanted: NeededFeatures, missing: NDArray[np.int64], extractor: Extractor, folders: ExtractFolders
+        self, needed: NeededFeatures, missing: NDArray[np.int64], extractor: Extractor, folders: ExtractFolders
     ) -> None:
-        self.wanted = wanted
+        self.needed = needed
         self._missing = missing
         self._extractor = extractor
         self._folders = folders
@@ -88,31 +88,31 @@ class Chunks:
 
     @property
     def features(self) -> int:
-        """How many there are."""
+        """The number of missing features."""
         return len(self._missing)
 
     @property
     def modality(self) -> str:
-        """Its name."""
+        """The name of the modality."""
         return self._extractor.modality
 
     def find_places(self, number: int) -> NDArray[np.int64]:
-        """The places, among those wanted, of the features of a task."""
+        """Return the indices of a task's features among the needed ones."""
         return self._missing[number * self._chunk : (number + 1) * self._chunk]
 
     def make_task(self, number: int) -> FeatureTask:
-        """The task of that number."""
+        """Return the task of this number."""
         places, first = self.find_places(number), number * self._chunk
         return FeatureTask(
             name=f"{self._extractor.modality} {first} to {first + len(places) - 1} of {len(self._missing)}",
-            items=self.wanted.items[places],
-            prints=self.wanted.found.wanted[places],
+            items=self.needed.items[places],
+            prints=self.needed.found.wanted[places],
             folders=self._folders,
             extractor=self._extractor,
-            spans=self.wanted.take_spans(places),
+            spans=self.needed.select_spans(places),
         )
 
 
 def limit_chunk(missing: int, feature_bytes: int) -> int:
-    """How many of so many items to compute in one task, for features of so many bytes each."""
+    """Return how many items to compute in one task, of `missing` items with features of `feature_bytes` each."""
     return max(1, min(MAX_ITEMS, MAX_BYTES // max(feature_bytes, 1), missing // MIN_CHUNKS))

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a field, a pass a shard, joined in the order of the shards: the same on any workers.
+"""Compute the mean and standard deviation of fields: one pass a shard, joined in shard order, equal on any workers.
 
 Pixels are summed exactly, in integers; floats by the update of Chan, Golub and LeVeque ("Updating Formulae and a
 Pairwise Algorithm for Computing Sample Variances", 1979), which does not cancel where the mean is large.
@@ -16,19 +16,19 @@ from shardwright.format.manifest import Statistics
 Array = NDArray[Any]
 
 _MOST_PLANES = 4
-"""That OpenCV tells apart in every release."""
+"""Channels that `cv2.split` supports in every release."""
 
 
 @dataclass(frozen=True)
 class FieldMoments:
-    """Of values in columns: how many rows, the mean of each column, and the sum of squares around it; float64."""
+    """Moments of columns of values: number of rows, mean and sum of squared deviations of each column; float64."""
 
     count: int
     mean: NDArray[np.float64]
     squares: NDArray[np.float64]
 
     def add(self, other: "FieldMoments") -> "FieldMoments":
-        """The moments of both together."""
+        """Return the moments of both together."""
         count = self.count + other.count
         if count == 0:
             return self
@@ -38,23 +38,23 @@ class FieldMoments:
         return FieldMoments(count, mean, squares)
 
     def describe(self) -> Statistics:
-        """As the manifest has it; the deviation is that of the whole, not of a sample of it."""
+        """Return the manifest's statistics; the standard deviation is that of the population (divided by the count)."""
         deviation = np.sqrt(self.squares / max(self.count, 1))
         return Statistics(tuple(self.mean.tolist()), tuple(deviation.tolist()), self.count)
 
 
 def has_moments(field: Field) -> bool:
-    """Whether the field has columns to be averaged: pixels and floats of two axes or more, never ids or lengths."""
+    """Return whether a field has statistics: uint8 and float fields of two or more axes, never ids or lengths."""
     return len(field.shape) > 1 and (field.dtype == "uint8" or field.dtype.startswith("float"))
 
 
 def start_moments(field: Field) -> FieldMoments:
-    """Of nothing: a column for each index of the field's last axis."""
+    """Return empty moments, with a column for each index of the field's last axis."""
     return FieldMoments(0, np.zeros(field.shape[-1]), np.zeros(field.shape[-1]))
 
 
 def measure(array: Array) -> FieldMoments:
-    """The moments of an array over all axes but its last."""
+    """Return the moments of an array over all axes but the last."""
     rows = array.reshape(-1, array.shape[-1])
     if len(rows) == 0:
         return FieldMoments(0, np.zeros(array.shape[-1]), np.zeros(array.shape[-1]))
@@ -66,9 +66,9 @@ def measure(array: Array) -> FieldMoments:
 
 
 def _measure_bytes(array: Array) -> FieldMoments:
-    """Exact integer sums, plane by plane, by OpenCV: 0.03 ms for 224 × 224 × 3, by BLAS 0.08, with `sum` 0.17.
+    """Return exact integer sums by plane with OpenCV: 0.03 ms for 224 × 224 × 3; BLAS takes 0.08, NumPy's `sum` 0.17.
 
-    Its norm is rounded: it may come out of a root, which leaves it less than a tenth from the whole number that it is.
+    OpenCV's norm may pass through a square root, which leaves it within 0.1 of the integer, so it is rounded.
     """
     import cv2
 

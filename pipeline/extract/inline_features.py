@@ -1,8 +1,7 @@
-"""Features that one shard alone needs: computed by the task that makes it, they are written once, in the shard.
+"""Compute features that only one shard needs in the task that builds the shard, so that they are written once.
 
-Where there are few such shards, chunks are the better tasks (`pipeline.extract.compute_features`): smaller, for a kill
-takes
-what was under way, and spread over all workers. No byte of the output depends on which way a feature came.
+With few such shards, chunks are better tasks (`pipeline.extract.compute_features`): they are smaller, so a kill loses
+less, and spread over all workers. The output is the same either way.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.cache.lookup import ABSENT, EntryLocations
-from pipeline.extract.aligned_samples import AlignedSample, name_origin
+from pipeline.extract.aligned_samples import AlignedSample, format_origin
 from pipeline.extract.needed_features import NeededFeatures
 from pipeline.extract.plan_shards import PlannedShard
 from pipeline.extract.read_features import FeatureReader
@@ -20,34 +19,34 @@ from pipeline.runtime.sandbox.heartbeat import enter_item, leave_items
 from pipeline.tables.drops import Rejection
 
 MIN_SHARDS = 64
-"""That have features of their own: what a kill takes is the shards that were under way."""
+"""Fewest shards with inline features: a kill loses the shards in progress, which must be a small part."""
 
 MAX_FEATURES = 2048
-"""Of a shard: some seconds of work."""
+"""Most inline features of a shard: a few seconds of work."""
 
 InlineKeys = Sequence[tuple[str, int]]
-"""Modality and place in the shard of each feature that its task computes, in that order."""
+"""Modality and position in the shard of each feature that its task computes, in that order."""
 
 
-def choose_inline(shards: Sequence[PlannedShard], wanted: Mapping[str, NeededFeatures]) -> None:
-    """Mark the features that are to be computed with their shards, if there are any: `NeededFeatures.own`.
+def choose_inline(shards: Sequence[PlannedShard], needed: Mapping[str, NeededFeatures]) -> None:
+    """Set `NeededFeatures.inline` for the features to compute with their shards, if any.
 
-    They are in no object of the cache, one sample alone needs them, and nothing is learned from them.
+    These are missing from the cache, needed by one sample only, and not part of what a vocabulary is learned from.
     """
-    single = {name: _find_single(each) for name, each in wanted.items() if MODALITIES[name].learning is None}
+    single = {name: _find_single(each) for name, each in needed.items() if MODALITIES[name].learning is None}
     counts = np.zeros(len(shards), np.int64)
     for name, features in single.items():
-        of_sample = wanted[name].of_sample
+        of_sample = needed[name].of_sample
         counts += [int(features[_drop_absent(of_sample[shard.rows])].sum()) for shard in shards]
     if np.count_nonzero(counts) >= MIN_SHARDS and counts.max() <= MAX_FEATURES:
         for name, features in single.items():
-            wanted[name].own = features
+            needed[name].inline = features
 
 
-def _find_single(wanted: NeededFeatures) -> NDArray[np.bool_]:
-    """Which features are missing and needed by one sample only."""
-    users = np.bincount(_drop_absent(wanted.of_sample), minlength=len(wanted.found.wanted))
-    single: NDArray[np.bool_] = (users == 1) & (wanted.found.objects == ABSENT)
+def _find_single(needed: NeededFeatures) -> NDArray[np.bool_]:
+    """Return a mask of the features that are missing and needed by one sample only."""
+    users = np.bincount(_drop_absent(needed.of_sample), minlength=len(needed.found.wanted))
+    single: NDArray[np.bool_] = (users == 1) & (needed.found.objects == ABSENT)
     return single
 
 
@@ -55,69 +54,69 @@ def _drop_absent(places: NDArray[np.int32]) -> NDArray[np.int32]:
     return places[places >= 0]
 
 
-def list_inline(shard: PlannedShard, wanted: Mapping[str, NeededFeatures]) -> InlineKeys:
-    """The features that the task of a shard computes: sample by sample."""
-    own = [(name, at) for name, each in wanted.items() for at in each.find_own(shard.rows)]
-    return sorted(own, key=lambda feature: feature[1])
+def list_inline(shard: PlannedShard, needed: Mapping[str, NeededFeatures]) -> InlineKeys:
+    """Return the features that the task of a shard computes, sample by sample."""
+    inline = [(name, at) for name, each in needed.items() for at in each.find_inline(shard.rows)]
+    return sorted(inline, key=lambda feature: feature[1])
 
 
 class InlineFeatures:
-    """Computes the features of a shard's own, sample by sample, but those that are lost; the reader has them then.
+    """Computes the inline features of a shard sample by sample, except lost ones, and hands them to the reader.
 
-    Where some are lost, the reader keeps the others for the next try of the task.
+    If some are lost, the reader stores the others for the next try of the task.
 
     Raises:
-        ParamsError, InputError: a modality lacks something.
+        ParamsError, InputError: a modality lacks something that it needs.
     """
 
     def __init__(
         self,
-        own: InlineKeys,
+        inline: InlineKeys,
         samples: Sequence[AlignedSample],
         features: Mapping[str, EntryLocations],
         reader: FeatureReader,
     ) -> None:
-        self._own = own
+        self._inline = inline
         self._samples = samples
         self._reader = reader
-        self._prints = [features[modality].encode_key(at) for modality, at in own]
+        self._keys = [features[modality].encode_key(at) for modality, at in inline]
         self._numbers: dict[int, list[int]] = {}
-        for number, (_, at) in enumerate(own):
+        for number, (_, at) in enumerate(inline):
             self._numbers.setdefault(at, []).append(number)
-        for modality in sorted({modality for modality, _ in own}):
+        for modality in sorted({modality for modality, _ in inline}):
             reader.prepare(modality)
 
-    def go_on(self) -> None:
-        """Take what an earlier try of the task computed, and leave what this one does to the next."""
-        self._reader.go_on(b"".join(self._prints))
+    def resume(self) -> None:
+        """Load what earlier tries of the task computed, and store what this one computes for the next."""
+        self._reader.resume(b"".join(self._keys))
 
     def compute(self, at: int, lost: Mapping[str, Mapping[int, Rejection]]) -> None:
-        """Compute those of the sample at this place.
+        """Compute the inline features of the sample at this position.
 
         Raises:
-            InputError: an item's bytes are not those that were cleaned.
+            InputError: an item's bytes differ from those that were cleaned.
         """
         for number in self._numbers.get(at, ()):
-            modality, _ = self._own[number]
-            enter_item(number, len(self._own))
-            if at in lost[modality] or self._prints[number] in self._reader:
+            modality, _ = self._inline[number]
+            enter_item(number, len(self._inline))
+            if at in lost[modality] or self._keys[number] in self._reader:
                 continue
             part = self._samples[at].parts[modality]
             try:
-                self._reader.compute(modality, self._prints[number], part)
+                self._reader.compute(modality, self._keys[number], part)
             except Exception as error:
-                error.add_note(f"at {name_origin(part.origin)}")
+                error.add_note(f"at {format_origin(part.origin)}")
                 raise
         leave_items()
 
     def release(self, at: int) -> None:
-        """Let go of those of the sample at this place: it is in the shard."""
+        """Forget the features of the sample at this position: it is in the shard."""
         for number in self._numbers.get(at, ()):
-            self._reader.release(self._prints[number])
+            self._reader.release(self._keys[number])
 
-    def compute_alone(self, lost: Mapping[str, Mapping[int, Rejection]]) -> None:
-        """Compute the one that is not lost, which ended a process or was there when one ended; if it does well, nothing
-        of an earlier try is taken: see `pipeline.runtime.compute_chunk.compute_chunk`."""
+    def compute_isolated(self, lost: Mapping[str, Mapping[int, Rejection]]) -> None:
+        """Compute the one feature that is not lost: it ended a process, or was in progress when one ended. If it
+        succeeds, results of earlier tries are discarded: see `pipeline.runtime.compute_chunk.compute_chunk`."""
         for at in self._numbers:
             self.compute(at, lost)
-        self._reader.start_anew(b"".join(self._prints))
+        self._reader.forget_earlier(b"".join(self._keys))

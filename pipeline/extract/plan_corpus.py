@@ -1,4 +1,4 @@
-"""What is to be made of which samples: everything that is decided before any item is read."""
+"""Plan the whole stage from the tables, before any item is read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,14 @@ from pipeline.tables.row_files import release_arrow_memory
 
 @dataclass(frozen=True)
 class Corpus:
-    """A plan.
+    """The plan of a dataset.
 
     Attributes:
-        count: of the samples; `unlabelled` are the drops of those that are in no shard.
-        shards: by split and number.
-        wanted: the features that they need, by modality, not looked up yet.
-        frozen: what is to be used in place of what would be learned, None where that has to be learned.
+        count: the number of aligned samples.
+        unlabelled: drops of the samples that are in no shard, since their label has no number.
+        shards: the planned shards, by split and number.
+        needed: the features that the samples need, by modality, not looked up in the cache yet.
+        frozen: the frozen vocabulary; None where it has to be learned.
     """
 
     count: int
@@ -34,26 +35,26 @@ class Corpus:
     folders: ExtractFolders
     plan: FieldPlan
     shards: Sequence[PlannedShard]
-    wanted: Mapping[str, NeededFeatures]
+    needed: Mapping[str, NeededFeatures]
     frozen: Any | None
 
     @property
     def extractors(self) -> dict[str, Extractor]:
-        """Of the modalities in use."""
+        """The extractor of each modality in use."""
         plan = self.plan
-        return {name: Extractor(name, plan.params[name], plan.own_fields(name)) for name in plan.modalities}
+        return {name: Extractor(name, plan.params[name], plan.modality_fields(name)) for name in plan.modalities}
 
     @property
     def learner(self) -> str | None:
-        """The modality in use that learns, if any."""
+        """The modality in use that learns from the training split, if any."""
         return find_learner(self.plan)
 
 
 def plan_corpus(params: ExtractParams, workspace: Workspace) -> Corpus:
-    """Read the tables and plan.
+    """Read the tables and plan the dataset.
 
     Raises:
-        InputError: nothing was aligned, or the file with what was learned before is missing or another.
+        InputError: nothing was aligned, or the frozen vocabulary is missing or has another sha256.
     """
     tables = Tables(workspace.work.resolve() / "tables")
     folders = ExtractFolders(workspace.data.resolve(), tables, workspace.cache.resolve(), workspace.work.resolve())
@@ -66,11 +67,11 @@ def plan_corpus(params: ExtractParams, workspace: Workspace) -> Corpus:
     learner = find_learner(plan)
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
     shards = plan_shards(samples, usable, plan.fields, params)
-    wanted = {name: find_needed_features(name, plan, samples, items, usable) for name in plan.modalities}
+    needed = {name: find_needed_features(name, plan, samples, items, usable) for name in plan.modalities}
     release_arrow_memory()
-    return Corpus(len(samples), unlabelled, folders, plan, shards, wanted, frozen)
+    return Corpus(len(samples), unlabelled, folders, plan, shards, needed, frozen)
 
 
 def order_rows(shards: Sequence[PlannedShard]) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """The rows of all samples in the order of the shards."""
+    """Return the rows of all samples in the order of the shards."""
     return np.concatenate([np.empty(0, np.int64), *(shard.rows for shard in shards)])

@@ -1,4 +1,4 @@
-"""What each sample of a dataset holds, known before any item is read."""
+"""Plan the fields of a dataset, before any item is read."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ LABEL = Field("int64", (), unit="index into classes")
 class FieldPlan:
     """The fields of a dataset, in order: those of each modality, then `<modality>_present`, then `label`.
 
-    `modalities` has the fields of each modality in use; `optional` are those that some samples lack: their fields are
-    padding or zero there, and only they have a `<modality>_present`. `params` has the block of each modality in use.
+    `modalities` lists the fields of each modality in use. `optional` lists the modalities that some samples lack: their
+    fields are then padding or zeros, and only they have a `<modality>_present`. `params` has each modality's block.
     """
 
     fields: Mapping[str, Field]
@@ -26,24 +26,24 @@ class FieldPlan:
     optional: tuple[str, ...]
     classes: tuple[str, ...] | None
 
-    def own_fields(self, modality: str) -> dict[str, Field]:
-        """The fields of one modality."""
+    def modality_fields(self, modality: str) -> dict[str, Field]:
+        """Return the fields of one modality."""
         return {name: self.fields[name] for name in self.modalities[modality]}
 
 
 def plan_fields(
     used: Iterable[str], lacking: Iterable[str], params: ExtractParams, classes: tuple[str, ...] | None
 ) -> FieldPlan:
-    """The fields of samples of which some have the modalities `used`, and some lack those in `lacking`."""
+    """Plan the fields of samples that use the modalities `used`, of which `lacking` are absent in some."""
     fields: dict[str, Field] = {}
     blocks: dict[str, Params] = {}
     modalities = {}
     for name in (name for name in MODALITIES if name in set(used)):
         blocks[name] = getattr(params, name)
-        own = MODALITIES[name].plan_fields(blocks[name])
-        assert not own.keys() & fields.keys(), f"{name} has fields of another modality"
-        fields.update(own)
-        modalities[name] = tuple(own)
+        inline = MODALITIES[name].plan_fields(blocks[name])
+        assert not inline.keys() & fields.keys(), f"{name} has fields of another modality"
+        fields.update(inline)
+        modalities[name] = tuple(inline)
     optional = tuple(name for name in modalities if name in set(lacking))
     fields.update({f"{name}_present": PRESENT for name in optional})
     if classes is not None:

@@ -1,7 +1,7 @@
-"""Which sample goes into which shard: decided by the hash of its key alone, so that a new sample touches one shard.
+"""Assign samples to shards by the hash of their key alone, so that a new sample changes one shard.
 
-The shard's number is the first bits of the hash, and samples are ordered by the hash inside. The number of shards is a
-power of two: when it doubles, each shard splits in two and no sample moves from one to another.
+The shard number is the first bits of the hash, and samples are ordered by hash within a shard. The number of shards is
+a power of two: when it doubles, each shard splits in two and no sample moves between the others.
 """
 
 from collections.abc import Mapping
@@ -17,21 +17,21 @@ from shardwright.format.field import Field
 from shardwright.format.layout import plan_layout
 
 META_BYTES = 1024
-"""Assumed for a sample's meta when shards are counted. An average (stamps: 700 to 1,000 bytes): the true one would
-tie the number of shards, and so every shard, to each caption."""
+"""Assumed size of a sample's meta when shards are counted. An average (stamps: 700 to 1,000 bytes): the true size
+would make the number of shards, and so every shard, depend on each caption."""
 
 JPEG_SHARE = 8
-"""Of a picture's pixels, one byte in so many is assumed for its JPEG file, for the same reason. Stamps of 224 × 224 at
-quality 90 take one in 14; shards are to keep to their size with pictures of more detail too."""
+"""Assumed compression of JPEG fields: bytes of pixels per byte of file, an average for the same reason. Stamps of
+224 × 224 at quality 90 reach 14; images with more detail reach less, and shards should stay below their limit."""
 
 PREFIX_BITS = 64
-"""Of a hash, that are looked at for the shard's number: `MAX_SHARDS` needs 19."""
+"""Leading bits of a hash that may form the shard number; `MAX_SHARDS` needs 19."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlannedShard:
-    """A shard and the row numbers of its samples in order. Numbers may be missing in a split: a shard without samples
-    is not written."""
+    """A shard and the row numbers of its samples in order. Shard numbers may have gaps: a shard without samples is not
+    written."""
 
     split: str
     number: int
@@ -39,14 +39,14 @@ class PlannedShard:
 
     @property
     def name(self) -> str:
-        """The name of its file, such as `train-000003.tar`."""
+        """The file name, such as `train-000003.tar`."""
         return f"{self.split}-{self.number:06d}.tar"
 
 
 def plan_shards(
     samples: SampleColumns, usable: NDArray[np.bool_], fields: Mapping[str, Field], params: ExtractParams
 ) -> list[PlannedShard]:
-    """All shards of the usable samples, by split and number."""
+    """Plan the shards of the usable samples, by split and number."""
     sample_bytes = estimate_sample_bytes(fields)
     planned = []
     for split, name in sorted(enumerate(samples.split_names), key=lambda numbered: numbered[1]):
@@ -65,13 +65,13 @@ def plan_shards(
 
 
 def estimate_sample_bytes(fields: Mapping[str, Field]) -> int:
-    """Bytes of a sample in its shard, tar headers and padding included; where members vary, as assumed."""
+    """Return bytes of a sample in its shard with tar headers and padding; JPEG members at their assumed size."""
     layout = plan_layout(fields, META_BYTES)
     return layout.fit([field.nbytes // JPEG_SHARE for field in fields.values() if field.varies]).stride
 
 
 def count_shards(samples: int, sample_bytes: int, shard_bytes: int) -> int:
-    """The smallest power of two that keeps the mean shard at or under `shard_bytes`; no more than there are samples."""
+    """Return the smallest power of two that keeps the mean shard within `shard_bytes`; at most the sample count."""
     count = 1
     while count < min(samples, MAX_SHARDS) and samples * sample_bytes > count * shard_bytes:
         count *= 2
@@ -79,7 +79,7 @@ def count_shards(samples: int, sample_bytes: int, shard_bytes: int) -> int:
 
 
 def find_shards(hashes: NDArray[np.bytes_], count: int) -> NDArray[np.int64]:
-    """The number of each shard among `count`, a power of two: as many first bits of the hash as count them."""
+    """Return the shard number of each hash: its first log2(`count`) bits, where `count` is a power of two."""
     bits = count.bit_length() - 1
     if bits == 0:
         return np.zeros(len(hashes), np.int64)

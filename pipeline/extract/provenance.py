@@ -1,4 +1,4 @@
-"""Where a dataset comes from: its sources and licences, and the code and libraries that made it."""
+"""Record where a dataset comes from: sources, licences, code and libraries."""
 
 import platform
 from collections import Counter
@@ -26,11 +26,11 @@ LIBRARIES = (
 
 
 Terms = tuple[str, str, str]
-"""Source, licence and attribution; "" where unknown."""
+"""Source, licence and attribution; "" if unknown."""
 
 
 def count_terms(samples: Iterable[AlignedSample]) -> Counter[Terms]:
-    """How many samples use something under each terms."""
+    """Count the samples that use an item under each source, licence and attribution."""
     counts: Counter[Terms] = Counter()
     for sample in samples:
         counts.update({_read_terms(part.origin) for part in sample.parts.values()})
@@ -42,14 +42,14 @@ def _read_terms(origin: Mapping[str, str]) -> Terms:
 
 
 def list_sources(counts: Mapping[Terms, int]) -> tuple[Source, ...]:
-    """The same for the manifest, sorted."""
+    """Return the counts as the manifest's sorted sources."""
     return tuple(Source(*terms, samples=count) for terms, count in sorted(counts.items()))
 
 
-def describe_making(params: ExtractParams, dataset: str, used: Iterable[str]) -> dict[str, Any]:
-    """`extract_record.json`: what made the dataset whose hash is given, of the modalities `used`.
+def describe_build(params: ExtractParams, dataset: str, used: Iterable[str]) -> dict[str, Any]:
+    """Build `extract_record.json` for the dataset with this hash and the modalities `used`.
 
-    No clock and no host: two runs say the same.
+    It holds no clock and no host name: two runs record the same.
     """
     models = [MODALITIES[name].describe(getattr(params, name)) for name in used]
     return {

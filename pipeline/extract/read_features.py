@@ -1,4 +1,4 @@
-"""Features from the item cache; and what the cache does not have, or what is damaged there, computed anew."""
+"""Read features from the item cache; compute those that are missing or damaged."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from pipeline.cache.pack_index import DamagedError, Entry
 from pipeline.cache.verdicts import decode_rejection
 from pipeline.config.params import Params
 from pipeline.errors import InputError
-from pipeline.extract.aligned_samples import AlignedPart, Tables, name_origin
+from pipeline.extract.aligned_samples import AlignedPart, Tables, format_origin
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.stopwatch import clock
@@ -25,12 +25,12 @@ from pipeline.tables.blob_store import TarReader
 from pipeline.tables.drops import Rejection
 
 ITEM_BYTES = 256 << 20
-"""Of memory, taken for granted of a task that computes: libraries, and the largest item that is likely."""
+"""Memory assumed for a task that computes: libraries, and the largest item that is likely."""
 
 
 @dataclass(frozen=True)
 class ExtractFolders:
-    """Where a task finds things: the data folder, the tables, the cache, and the work folder of the run."""
+    """Folders of a run: data, tables, item cache and work."""
 
     data: Path
     tables: Tables
@@ -39,42 +39,42 @@ class ExtractFolders:
 
     @property
     def objects(self) -> ObjectStore:
-        """The objects of the item cache."""
+        """The object store of the item cache."""
         return ObjectStore(self.cache, self.work)
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """One modality with its params, and its fields in order."""
+    """One modality with its params and its fields in order."""
 
     modality: str
     params: Params
     fields: Fields
 
     def count_bytes(self) -> int:
-        """Of one feature's arrays with their headers."""
+        """Return the bytes of one feature's arrays with their headers."""
         return sum(len(field.header) + field.nbytes for field in self.fields.values())
 
     def prepare(self) -> None:
-        """See that all is there that the features need.
+        """Load what the features need.
 
         Raises:
-            ParamsError, InputError: something is not.
+            ParamsError, InputError: something is missing.
         """
         MODALITIES[self.modality].prepare(self.params)
 
-    def compute(self, item: MediaItem, fingerprint: bytes) -> Entry:
-        """The feature of an item, as it is kept."""
-        return compute_entry(MODALITIES[self.modality], item, self.params, self.fields, fingerprint)
+    def compute(self, item: MediaItem, cache_key: bytes) -> Entry:
+        """Compute the feature of an item as a cache entry."""
+        return compute_entry(MODALITIES[self.modality], item, self.params, self.fields, cache_key)
 
 
 class FeatureReader:
     """Reads features; a context manager.
 
     Attributes:
-        computed: how many `read` had to compute.
-        damaged: names of objects that are.
-        stored: the fingerprints of those that it computed and that are in the cache already.
+        computed: how many features `read` had to compute.
+        damaged: names of the damaged objects.
+        stored: cache keys of computed features that are in the cache already.
     """
 
     def __init__(self, folders: ExtractFolders, extractors: Mapping[str, Extractor]) -> None:
@@ -89,71 +89,71 @@ class FeatureReader:
         self.damaged: set[str] = set()
         self.stored: set[bytes] = set()
 
-    def read(self, modality: str, placed: EntryLocations, at: int, part: AlignedPart) -> Entry | Rejection:
-        """The feature at place `at`, which is that of `part`; or the verdict that there is none.
+    def read(self, modality: str, locations: EntryLocations, at: int, part: AlignedPart) -> Entry | Rejection:
+        """Return the feature at position `at`, which is that of `part`, or its rejection.
 
         Raises:
-            InputError: it has to be computed, and the item's bytes are damaged.
+            InputError: the feature must be computed, and the item's bytes are damaged.
         """
-        fingerprint = placed.encode_key(at)
-        if fingerprint in self._fresh:
-            return _open_verdict(self._fresh[fingerprint])
+        cache_key = locations.encode_key(at)
+        if cache_key in self._fresh:
+            return _open_verdict(self._fresh[cache_key])
         try:
             with clock("read cache"):
-                entry = self._entries.read_placed(placed, at)
+                entry = self._entries.read_placed(locations, at)
             if entry is not None:
                 return _open_verdict(entry)
         except DamagedError:
-            self.damaged.add(placed.find_object(at) or "")
+            self.damaged.add(locations.find_object(at) or "")
         self.computed += 1
-        return _open_verdict(self.compute(modality, fingerprint, part))
+        return _open_verdict(self.compute(modality, cache_key, part))
 
     def prepare(self, modality: str) -> None:
         """See `Extractor.prepare`."""
         self._extractors[modality].prepare()
 
-    def compute(self, modality: str, fingerprint: bytes, part: AlignedPart) -> Entry:
-        """Compute the feature of a part, which is that of this fingerprint, and remember it.
+    def compute(self, modality: str, cache_key: bytes, part: AlignedPart) -> Entry:
+        """Compute the feature of a part, whose cache key is given, and remember it.
 
         Raises:
             InputError: the item's bytes are damaged.
         """
-        entry = self._extractors[modality].compute(self.read_item(part), fingerprint)
-        self._fresh[fingerprint] = entry
+        entry = self._extractors[modality].compute(self.read_item(part), cache_key)
+        self._fresh[cache_key] = entry
         if self._pack is not None:
             self._pack.add([entry])
         return entry
 
-    def __contains__(self, fingerprint: bytes) -> bool:
-        """Whether it computed the feature, or an earlier try of its task did."""
-        return fingerprint in self._fresh
+    def __contains__(self, cache_key: bytes) -> bool:
+        """Return whether this reader, or an earlier try of its task, computed the feature."""
+        return cache_key in self._fresh
 
-    def go_on(self, prints: bytes) -> None:
-        """Take what earlier tries of the task with these fingerprints computed, and leave what this one does to the
-        next, should it not come to `keep_computed`."""
-        self._pack = self._stack.enter_context(GrowingPack(self._objects, prints))
+    def resume(self, keys: bytes) -> None:
+        """Load what earlier tries of the task with these keys computed, and store what this one computes for the next
+        try, should this one not reach `store_computed`."""
+        self._pack = self._stack.enter_context(GrowingPack(self._objects, keys))
         self._fresh |= self._pack.remains
 
-    def release(self, fingerprint: bytes) -> None:
-        """Forget a feature that is stored elsewhere, if it was computed here."""
-        self._fresh.pop(fingerprint, None)
+    def release(self, cache_key: bytes) -> None:
+        """Forget a computed feature that is stored elsewhere."""
+        self._fresh.pop(cache_key, None)
 
-    def start_anew(self, prints: bytes) -> None:
-        """Forget what earlier tries of that task computed."""
-        with GrowingPack(self._objects, prints) as pack:
+    def forget_earlier(self, keys: bytes) -> None:
+        """Discard what earlier tries of the task with these keys computed."""
+        with GrowingPack(self._objects, keys) as pack:
             pack.discard()
 
-    def keep_computed(self) -> None:
-        """Store what it has, but what is in the cache already."""
+    def store_computed(self) -> None:
+        """Store the computed features that are not in the cache yet."""
         if self._pack is not None:
             self._pack.finish()
             return
-        entries = [entry for fingerprint, entry in self._fresh.items() if fingerprint not in self.stored]
+        entries = [entry for cache_key, entry in self._fresh.items() if cache_key not in self.stored]
         if entries:
             self._objects.write_pack(entries)
 
     def read_item(self, part: AlignedPart) -> MediaItem:
-        """The item of a part, see `read_item`."""
+        """Return the item of a part, see the function `read_item`."""
         return read_item(part, self._items)
 
     def __enter__(self) -> Self:
@@ -170,15 +170,15 @@ def _open_verdict(entry: Entry) -> Entry | Rejection:
 
 
 def read_item(part: AlignedPart, reader: TarReader) -> MediaItem:
-    """The item of a part, with its bytes.
+    """Return the item of a part, with its bytes.
 
     Raises:
-        InputError: they are not those that were cleaned; the message names the tar and the item.
+        InputError: the bytes differ from those that were cleaned; the message names the tar and the item.
     """
     with clock("read"):
         data = reader.read(part.place)
         sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != part.sha256:
-        named = name_origin(part.origin)
-        raise InputError(f"{part.place.tar} is damaged at {named}: remove it and run `dvc repro` again")
+        named = format_origin(part.origin)
+        raise InputError(f"{part.place.tar} is damaged at item {named}: remove the file and run `dvc repro` again")
     return MediaItem(data, part.media_type, part.orientation, part.start, part.end)

@@ -1,8 +1,7 @@
-"""Samples as they stand in shards of the cache, taken whole into a new shard that has them too.
+"""Copy whole samples from cached shards into a new shard that contains them too.
 
-A new sample changes the one shard that its key's hash names; all others of that shard are bytes that are there already,
-with their checksums and what they add to the statistics. Reading a sample in one piece, without looking into it, takes
-a tenth of the time that putting it together of its features does.
+A new sample changes one shard; the other samples of that shard are bytes that exist already, with their checksums and
+their share of the statistics. Copying a sample in one piece takes a tenth of the time of encoding it from its features.
 """
 
 import os
@@ -27,19 +26,19 @@ from shardwright.format.index import Index, index_dtype
 from shardwright.format.layout import plan_layout
 
 SHARD = ".tar"
-"""The ending of kept shards, which tells them from packs."""
+"""File suffix of cached shards, which distinguishes them from packs."""
 
 COLUMNS = (("print", "u1", (32,)), ("meta", "<u4"), ("frame", "<u4"))
-"""Of the table of a kept shard's samples, before those of the fields' measures."""
+"""Columns of the sample table of a cached shard, before the columns of each field's moments."""
 
 Array = NDArray[Any]
 Measures = Mapping[str, FieldMoments]
-"""What a sample adds to the statistics, by field; not of fields that it does not have."""
+"""A sample's contribution to the statistics, by field that it has."""
 
 
 @dataclass(frozen=True)
 class ReusableSamples:
-    """A sample as its shard has it, and what it adds to the statistics."""
+    """An encoded sample and its contribution to the statistics."""
 
     encoded: EncodedSample | PlacedSample
     measures: Measures
@@ -47,17 +46,17 @@ class ReusableSamples:
 
 @dataclass(frozen=True)
 class ShardRows:
-    """What is known of each sample that is in a shard, in its order, beside what its index says.
+    """Records of the samples of a shard, in its order, beyond its index.
 
     Attributes:
-        prints: its fingerprint.
-        features: those of its features, by modality.
-        measures: what it adds to the statistics.
-        metas: the bytes of its meta without the padding.
-        frames: see `shardwright.format.encode.PlacedSample`.
+        keys: cache keys of the samples.
+        features: cache keys of their features, by modality.
+        measures: their contributions to the statistics.
+        metas: bytes of their metas without padding.
+        frames: checksums of tar headers and padding, see `shardwright.format.encode.PlacedSample`.
     """
 
-    prints: Sequence[bytes]
+    keys: Sequence[bytes]
     features: Sequence[Mapping[str, bytes]]
     measures: Sequence[Measures]
     metas: Sequence[int]
@@ -65,9 +64,9 @@ class ShardRows:
 
 
 def encode_samples(written: ShardRows, fields: Mapping[str, Field]) -> bytes:
-    """What the rows of a kept shard say of each sample in it, with its measures for these fields."""
-    table = np.zeros(len(written.prints), _sample_dtype(fields))
-    table["print"] = np.frombuffer(b"".join(written.prints), np.uint8).reshape(-1, 32)
+    """Encode the sample table of a cached shard, with the moments of these fields."""
+    table = np.zeros(len(written.keys), _sample_dtype(fields))
+    table["print"] = np.frombuffer(b"".join(written.keys), np.uint8).reshape(-1, 32)
     table["meta"], table["frame"] = written.metas, written.frames
     for row, measured in enumerate(written.measures):
         for name, moments in measured.items():
@@ -76,7 +75,7 @@ def encode_samples(written: ShardRows, fields: Mapping[str, Field]) -> bytes:
 
 
 def decode_samples(rows: PackIndex, plan: FieldPlan) -> tuple[Index, Array]:
-    """The index of a kept shard, and the table that `encode_samples` made."""
+    """Decode the index of a cached shard and the table that `encode_samples` encoded."""
     samples, measured = rows.about["samples"], {name: plan.fields[name] for name in rows.about["moments"]}
     dtype = index_dtype(plan.fields)
     index = np.frombuffer(rows.extra, dtype, samples)
@@ -92,8 +91,8 @@ def _sample_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
 
 
 class SampleSpans(NamedTuple):
-    """Where a shard's samples stand and the contents of their members, in bytes: int64 `starts` and `strides`, both
-    (samples,); int64 `offsets` from there and `sizes`, both (members, samples), the meta last."""
+    """Byte ranges of a shard's samples: int64 `starts` and `strides` (samples,); of their members' contents: int64
+    `offsets` from the start of the sample and `sizes`, both (members, samples), the meta last."""
 
     starts: NDArray[np.int64]
     strides: NDArray[np.int64]
@@ -102,7 +101,7 @@ class SampleSpans(NamedTuple):
 
 
 def locate_samples(fields: Mapping[str, Field], meta_bytes: int, index: Index) -> SampleSpans:
-    """Of a shard with this index that pads its metas to so many bytes."""
+    """Locate the samples of a shard with this index that pads its metas to `meta_bytes`."""
     layout = plan_layout(fields, meta_bytes)
     varying = index["size"] if layout.varying else np.empty((len(index), 0), np.uint32)
     strides = layout.measure(varying)
@@ -110,8 +109,8 @@ def locate_samples(fields: Mapping[str, Field], meta_bytes: int, index: Index) -
 
 
 class ShardFile:
-    """Reads the samples of a shard that is open, each held to its checksums: those in the index, and that of its frame,
-    see `shardwright.format.encode.PlacedSample`."""
+    """Reads the samples of an open shard and checks each against its checksums: those of the index, and that of its
+    frame, see `shardwright.format.encode.PlacedSample`."""
 
     def __init__(
         self, descriptor: int, fields: Mapping[str, Field], meta_bytes: int, index: Index, frames: Sequence[int]
@@ -129,10 +128,10 @@ class ShardFile:
         self._places = [list(zip(offsets, sizes, strict=True)) for offsets, sizes in members]
 
     def read(self, row: int) -> PlacedSample:
-        """One of the samples.
+        """Return one sample.
 
         Raises:
-            DamagedError: its bytes are not as they were written.
+            DamagedError: its bytes differ from what was written.
         """
         start, stride = self._spans[row]
         data = os.pread(self._descriptor, stride, start)
@@ -149,33 +148,33 @@ class ShardFile:
         return PlacedSample(self._keys[row], data, self._checksums[row], self._varying[row], self._frames[row])
 
     def read_apart(self, row: int) -> EncodedSample:
-        """The same, for a shard that pads its metas to another size."""
+        """Return one sample for a shard that pads its metas to another size; raises what `read` raises."""
         sample = self.read(row)
         *contents, meta = (sample.data[at : at + size] for at, size in self._places[row])
         return encode_members(self._fields, sample.key, contents, meta.rstrip(b" "), sample.checksums[:-1])
 
 
 class _Shard:
-    """A kept shard that is open."""
+    """A cached shard that is open."""
 
     def __init__(self, descriptor: int, rows: PackIndex, plan: FieldPlan) -> None:
         index, self._samples = decode_samples(rows, plan)
         self._meta_bytes = rows.about["meta_bytes"]
         self._file = ShardFile(descriptor, plan.fields, self._meta_bytes, index, self._samples["frame"].tolist())
 
-    def list_prints(self) -> list[bytes]:
-        """The fingerprints of its samples, in their order."""
+    def list_keys(self) -> list[bytes]:
+        """Return the cache keys of its samples, in order."""
         return [bytes(row) for row in self._samples["print"]]
 
     def measure_meta(self, row: int) -> int:
-        """The bytes of a sample's meta without the padding."""
+        """Return the bytes of a sample's meta without padding."""
         return int(self._samples["meta"][row])
 
     def read(self, row: int, meta_bytes: int) -> ReusableSamples:
-        """One of its samples, for a shard that pads its metas to `meta_bytes`.
+        """Return one sample for a shard that pads its metas to `meta_bytes`.
 
         Raises:
-            DamagedError: its bytes are not as they were written.
+            DamagedError: its bytes differ from what was written.
         """
         read = self._file.read if meta_bytes == self._meta_bytes else self._file.read_apart
         return ReusableSamples(read(row), self._read_measures(row))
@@ -190,9 +189,9 @@ class _Shard:
 
 
 class ReusedSamples:
-    """Reads samples from the kept shards of these names that were put together in the same way; a context manager.
+    """Reads samples from the cached shards of these names that were assembled in the same way; a context manager.
 
-    `damaged` names those whose bytes are not what they were.
+    `damaged` has the names of shards with damaged bytes.
     """
 
     def __init__(self, objects: ObjectStore, names: Sequence[str], plan: FieldPlan, assembly: bytes) -> None:
@@ -206,23 +205,23 @@ class ReusedSamples:
                     continue
                 descriptor = os.open(objects.find_path(name), os.O_RDONLY)
             except (DamagedError, FileNotFoundError):
-                continue  # whoever needs its features finds out
+                continue  # its features are then read, and reported, elsewhere
             self._stack.callback(os.close, descriptor)
             shard = _Shard(descriptor, rows, plan)
-            self._found |= {each: (name, shard, row) for row, each in enumerate(shard.list_prints())}
+            self._found |= {each: (name, shard, row) for row, each in enumerate(shard.list_keys())}
 
-    def measure_meta(self, fingerprint: bytes) -> int | None:
-        """The bytes of the meta of the sample of this fingerprint, without padding; None if no shard has it."""
-        if fingerprint not in self._found:
+    def measure_meta(self, cache_key: bytes) -> int | None:
+        """Return the bytes of the sample's meta without padding; None if no shard has the sample."""
+        if cache_key not in self._found:
             return None
-        _, shard, row = self._found[fingerprint]
+        _, shard, row = self._found[cache_key]
         return shard.measure_meta(row)
 
-    def read(self, fingerprint: bytes, meta_bytes: int) -> ReusableSamples | None:
-        """The sample of this fingerprint, if a shard has it whole, for one that pads its metas to `meta_bytes`."""
-        if fingerprint not in self._found:
+    def read(self, cache_key: bytes, meta_bytes: int) -> ReusableSamples | None:
+        """Return the sample for a shard that pads its metas to `meta_bytes`; None if no shard has it undamaged."""
+        if cache_key not in self._found:
             return None
-        name, shard, row = self._found[fingerprint]
+        name, shard, row = self._found[cache_key]
         try:
             with clock("read cache"):
                 return shard.read(row, meta_bytes)

@@ -1,4 +1,4 @@
-"""Whole shards in the item cache, under the hash of all that they were made of."""
+"""Store whole shards in the item cache under the hash of everything they were built from, and reuse them."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -17,20 +17,20 @@ from pipeline.extract.aligned_samples import AlignedSample
 from pipeline.extract.field_statistics import FieldMoments
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.reuse_samples import SHARD, ShardRows, decode_samples, encode_samples, locate_samples
-from pipeline.extract.sample_meta import describe_sample
+from pipeline.extract.sample_meta import build_meta
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.drops import Drop, Reason
 from shardwright.format.canonical_json import encode_canonical
 from shardwright.format.encode import WrittenShard, encode_sample
 from shardwright.format.manifest import ShardRecord
 
-NOTHING = bytes(32)
-"""In place of the fingerprint of a feature that a sample does not have."""
+NO_FEATURE = bytes(32)
+"""Stands for the cache key of a feature that a sample does not have."""
 
 
 @dataclass(frozen=True)
 class CachedShard:
-    """A shard, None if no sample was left for it; what was dropped, and the sums for the statistics."""
+    """A shard, None if all its samples were dropped; the drops, and the moments for the statistics."""
 
     written: WrittenShard | None
     drops: tuple[Drop, ...]
@@ -38,8 +38,8 @@ class CachedShard:
 
 
 def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -> bytes:
-    """A hash of how shards are put together of features: the fields, the sha256 of what was learned, and the code,
-    with that which encodes what was parsed."""
+    """Return a hash of how shards are assembled from features: the fields, the sha256 of the vocabulary, and the code,
+    including the code that encodes parsed texts."""
     settings = {
         "fields": [[name, field.to_json()] for name, field in plan.fields.items()],
         "modalities": {name: list(fields) for name, fields in plan.modalities.items()},
@@ -54,35 +54,35 @@ def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -
 
 
 def list_code() -> list[Path]:
-    """The files that put shards together: all of this folder, since one too many costs copying alone."""
+    """Return the files whose code assembles shards: this whole folder; a file too many costs only copying."""
     return sorted(Path(__file__).parent.glob("*.py"))
 
 
-def fingerprint_samples(
+def hash_samples(
     assembly: bytes, samples: Sequence[AlignedSample], features: Mapping[str, EntryLocations], moments: bool
 ) -> list[bytes]:
-    """The fingerprint of each of these samples, with these features, as its shard will have it."""
-    prints = []
+    """Return the cache key of each encoded sample: a hash of the assembly, its meta and its features' keys."""
+    keys = []
     for at, sample in enumerate(samples):
         digest = hashlib.sha256(assembly + bytes([moments]))
-        digest.update(encode_canonical(describe_sample(sample, None)))  # its caption is one of the features' items
-        for modality, placed in features.items():
-            digest.update(placed.encode_key(at) if modality in sample.parts else NOTHING)
-        prints.append(digest.digest())
-    return prints
+        digest.update(encode_canonical(build_meta(sample, None)))  # the caption is one of the features' items
+        for modality, locations in features.items():
+            digest.update(locations.encode_key(at) if modality in sample.parts else NO_FEATURE)
+        keys.append(digest.digest())
+    return keys
 
 
-def name_shard(prints: Sequence[bytes]) -> str:
-    """The name in the cache of the shard of the samples with these fingerprints."""
-    return f"{hashlib.sha256(b''.join(prints)).hexdigest()[:32]}{SHARD}"
+def name_shard(keys: Sequence[bytes]) -> str:
+    """Return the cache name of the shard of samples with these cache keys."""
+    return f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}{SHARD}"
 
 
 def reuse_shard(objects: ObjectStore, name: str, path: Path, plan: FieldPlan) -> CachedShard | None:
-    """Give the kept shard of that name the second name `path`; None if there is none, or if it is damaged."""
+    """Link the cached shard of that name to `path`; None if it is missing or damaged."""
     try:
         rows = objects.read_rows(name)
         path.parent.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)  # of a task that runs again
+        path.unlink(missing_ok=True)  # left by an earlier try of the task
         copy_by_link(objects.find_path(name), path)
     except (DamagedError, FileNotFoundError):
         return None
@@ -107,7 +107,7 @@ def _load_shard(rows: PackIndex, name: str, plan: FieldPlan) -> CachedShard:
 
 
 def describe_shard(plan: FieldPlan, assembly: bytes, shard: CachedShard, samples: ShardRows) -> PackIndex:
-    """The rows of a finished shard."""
+    """Describe a finished shard as a pack index."""
     assert shard.written is not None
     record, index = shard.written.record, shard.written.index
     about: dict[str, Any] = {
@@ -130,7 +130,7 @@ def describe_shard(plan: FieldPlan, assembly: bytes, shard: CachedShard, samples
 def _find_features(
     plan: FieldPlan, written: WrittenShard, features: Sequence[Mapping[str, bytes]]
 ) -> tuple[Array, Array]:
-    """Where the features stand in the shard. Not those of what was learned: they are of one vocabulary alone."""
+    """Locate the features in the shard, except learned ones, which belong to one vocabulary."""
     located = locate_samples(plan.fields, written.record.meta_bytes, written.index)
     places = np.empty(located.offsets.T.shape, PIECE)  # of all members of all samples
     places["offset"] = (located.starts + located.offsets).T

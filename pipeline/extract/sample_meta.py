@@ -1,4 +1,4 @@
-"""What stands beside a sample's arrays, as JSON: which things it is made of, where they came from, what they say."""
+"""Build the members of a sample that are not features: the meta, and arrays for absent modalities."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ from shardwright.format.jpeg import decode_jpeg, encode_jpeg
 Array = NDArray[Any]
 
 
-def encode_nothing(fields: Fields) -> list[bytes]:
-    """The contents of the members of a sample that lacks the item: padding or zeros; of JPEG files, a black picture."""
-    # At quality 100 nothing is rounded: it decodes to zeros.
+def encode_absent(fields: Fields) -> list[bytes]:
+    """Return member contents for an absent modality: padding or zeros; for JPEG fields, a black image."""
+    # At quality 100 nothing is rounded, so it decodes to zeros.
     return [
         encode_jpeg(np.zeros(field.shape, np.uint8), 100)
         if field.varies
@@ -26,10 +26,10 @@ def encode_nothing(fields: Fields) -> list[bytes]:
 
 
 def decode_array(content: bytes, field: Field) -> Array:
-    """The array in the content of its member, or the pixels of its JPEG file, read-only.
+    """Return the read-only array of a member's content, or the pixels of its JPEG file.
 
     Raises:
-        DamagedError: it is no such content.
+        DamagedError: the content is not that of the field.
     """
     if field.varies:
         try:
@@ -43,15 +43,15 @@ def decode_array(content: bytes, field: Field) -> Array:
 
 
 MAX_CAPTION = 1000
-"""Characters of a text that the meta keeps: every meta of a shard is padded to the longest, so one book would be
-paid for by all. The median caption of stamps has 34 characters, its longest 197."""
+"""Characters of a caption in the meta: every meta of a shard is padded to the longest, so one book would make all
+samples large. The median caption of stamps has 34 characters, the longest 197."""
 
 
-def describe_sample(sample: AlignedSample, caption: str | None) -> dict[str, Any]:
-    """The meta of a sample: `key`, `split`, `group`, `label` by name, `caption`, and `items` by modality.
+def build_meta(sample: AlignedSample, caption: str | None) -> dict[str, Any]:
+    """Build the meta of a sample: `key`, `split`, `group`, `label` (its name), `caption`, and `items` by modality.
 
-    An item has what is known of `id`, `source`, `file`, `part`, `url`, `language`, `licence`, `attribution`, and
-    `start` and `end` in seconds where the sample is only a part of it. What is unknown is left out.
+    An item has the known ones of `id`, `source`, `file`, `part`, `url`, `language`, `licence`, `attribution`, and
+    `start` and `end` in seconds if the sample uses a span of it. Unknown values are left out.
     """
     meta: dict[str, Any] = {"key": sample.key, "split": sample.split, "group": sample.group}
     if sample.label is not None:

@@ -1,4 +1,4 @@
-"""What all shards of a dataset have in common."""
+"""The inputs that all shards of a dataset share: fields, vocabulary, and how shards are assembled."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +12,7 @@ from shardwright.format.canonical_json import decode_json
 
 @dataclass(frozen=True)
 class Learned:
-    """A file with what a modality learned: too large to send with each task, read once a process."""
+    """The vocabulary file of a modality: too large to send with each task, read once in each process."""
 
     modality: str
     path: Path
@@ -21,8 +21,8 @@ class Learned:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is the same for all shards: the fields, what was learned, if anything was, and a hash of both and of how
-    shards are put together."""
+    """What all shards share: the fields, the vocabulary if there is one, and a hash of both and of how shards are
+    assembled."""
 
     plan: FieldPlan
     learned: Learned | None
@@ -30,12 +30,12 @@ class Recipe:
 
     @property
     def extractors(self) -> dict[str, Extractor]:
-        """Of the modalities in use."""
+        """The extractor of each modality in use."""
         plan = self.plan
-        return {name: Extractor(name, plan.params[name], plan.own_fields(name)) for name in plan.modalities}
+        return {name: Extractor(name, plan.params[name], plan.modality_fields(name)) for name in plan.modalities}
 
 
 @lru_cache(maxsize=1)
 def read_learned(learned: Learned) -> Any:
-    """What was learned: JSON."""
+    """Return the learned vocabulary as JSON values."""
     return decode_json(learned.path.read_bytes())

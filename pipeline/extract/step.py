@@ -1,4 +1,4 @@
-"""The step: plan everything, compute what the cache lacks, make the shards, and write down what they are."""
+"""Run the stage: plan, compute missing features, build the shards, write the manifest and the record."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.plan_shards import PlannedShard
-from pipeline.extract.provenance import Terms, describe_making, list_sources
+from pipeline.extract.provenance import Terms, describe_build, list_sources
 from pipeline.extract.shard_recipe import Recipe
 from pipeline.runtime.executor import open_executor
 from pipeline.runtime.run_stage import Workspace
@@ -32,12 +32,12 @@ from shardwright.format.index import read_index
 from shardwright.format.manifest import FileRecord, Manifest, Split, Statistics, read_manifest, write_manifest
 from shardwright.format.writer import write_split
 
-Made = Sequence[tuple[PlannedShard, ShardResult]]
-"""Every planned shard with what became of it, in order."""
+ShardResults = Sequence[tuple[PlannedShard, ShardResult]]
+"""Every planned shard with its result, in order."""
 
 
-def write_dataset(root: Path, recipe: Recipe, made: Made) -> Manifest:
-    """Write the index of each split and `dataset.json`; the shards are there already."""
+def write_dataset(root: Path, recipe: Recipe, made: ShardResults) -> Manifest:
+    """Write the index of each split and `dataset.json` for shards that are already in `root`."""
     plan, learned = recipe.plan, recipe.learned
     manifest = Manifest(
         fields=plan.fields,
@@ -55,8 +55,8 @@ def write_dataset(root: Path, recipe: Recipe, made: Made) -> Manifest:
     return manifest
 
 
-def write_splits(root: Path, plan: FieldPlan, made: Made) -> dict[str, Split]:
-    """Write an index for each split that has a shard, and give the manifest's part about them."""
+def write_splits(root: Path, plan: FieldPlan, made: ShardResults) -> dict[str, Split]:
+    """Write an index for each split that has a shard; return the manifest's `splits`."""
     splits = {}
     for split in sorted({shard.split for shard, _ in made}):
         written = [
@@ -68,7 +68,7 @@ def write_splits(root: Path, plan: FieldPlan, made: Made) -> dict[str, Split]:
 
 
 def join_statistics(parts: Iterable[Mapping[str, FieldMoments]]) -> dict[str, Statistics] | None:
-    """The statistics of each field that has any, from the moments of the training shards in their order."""
+    """Join the moments of the training shards, in their order, into the statistics of each field; None without any."""
     joined: dict[str, FieldMoments] = {}
     for part in parts:
         for name, moments in part.items():
@@ -77,35 +77,35 @@ def join_statistics(parts: Iterable[Mapping[str, FieldMoments]]) -> dict[str, St
 
 
 def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
-    """Make `5_shards` and `5_extract` of what `align` put together; counts samples.
+    """Build `5_shards` and `5_extract` from the aligned samples; the outcome counts samples.
 
     Raises:
-        InputError: nothing was aligned, no sample is left, or something that a modality needs is missing here.
-        TooManyDrops: more was dropped than `extract.max_dropped` allows.
-        MachineDrops: something was dropped because of this machine, and `run.allow_machine_drops` does not allow that.
+        InputError: nothing was aligned, no sample is left, or a modality lacks something that it needs.
+        TooManyDrops: the share of dropped samples is above `extract.max_dropped`.
+        MachineDrops: samples were dropped for time or memory, and `run.allow_machine_drops` is false.
         PipelineError: a task failed; the message names its shard, and the sample where it is known.
     """
     warm_up_pool(workspace.run, partial(load_libraries, params))
-    outcome, objects, use = make_dataset(params, workspace)  # all that it planned by is let go of
+    outcome, objects, use = make_dataset(params, workspace)  # the plan is freed before the cache is cleaned up
     if forgotten := evict(objects, use, workspace.run.cache_bytes):
-        note = f"{forgotten / 1e9:.1f} GB that this run used had to leave the item cache: raise run.cache_bytes"
+        note = f"evicted {forgotten / 1e9:.1f} GB that this run used from the item cache: raise run.cache_bytes"
         return replace(outcome, notes=[*outcome.notes, note])
     return outcome
 
 
 def make_dataset(params: ExtractParams, workspace: Workspace) -> tuple[Outcome, ObjectStore, ObjectUse]:
-    """Make everything, and say what was done with the item cache; raises what `extract` does."""
+    """Build everything; return the outcome and what was used of the item cache. Raises what `extract` raises."""
     root = workspace.work.resolve() / SHARDS_FOLDER
     corpus = plan_corpus(params, workspace)
     root.mkdir(parents=True)
     with corpus.folders.objects.hold():
-        found = [wanted.found for wanted in corpus.wanted.values()]
+        found = [needed.found for needed in corpus.needed.values()]
         use = ObjectUse(damaged=set(find_entries(corpus.folders.objects, found)))
-        making = DatasetBuild(corpus, workspace.run, use)
-        with open_executor(workspace.run, making.count_tasks(), [corpus.folders.data]) as workers:
-            making.compute_missing(workers)
-            recipe = making.write_learned(root, workers)
-            results = making.make_shards(root, recipe, workers)
+        build = DatasetBuild(corpus, workspace.run, use)
+        with open_executor(workspace.run, build.count_tasks(), [corpus.folders.data]) as executor:
+            build.compute_missing(executor)
+            recipe = build.write_learned(root, executor)
+            results = build.make_shards(root, recipe, executor)
     dropped = [*corpus.unlabelled, *(drop for result in results for drop in result.shard.drops)]
     outcome = Outcome("sample", corpus.count, corpus.count - len(dropped), dropped)
     records = workspace.work / EXTRACT_FOLDER
@@ -114,41 +114,41 @@ def make_dataset(params: ExtractParams, workspace: Workspace) -> tuple[Outcome, 
     check_kept(outcome, params)
     manifest = write_dataset(root, recipe, list(zip(corpus.shards, results, strict=True)))
     check_written(root, manifest, outcome.kept)
-    record = encode_canonical(describe_making(params, manifest.hash, corpus.plan.modalities), indent=1) + b"\n"
+    record = encode_canonical(describe_build(params, manifest.hash, corpus.plan.modalities), indent=1) + b"\n"
     write_file(records / "extract_record.json", [record])
-    notes = [*describe_dataset(manifest), *making.describe()]
+    notes = [*describe_dataset(manifest), *build.describe()]
     return replace(outcome, notes=notes), corpus.folders.objects, use
 
 
 def check_kept(outcome: Outcome, params: ExtractParams) -> None:
-    """Stop before anything is put together where too little is left."""
+    """Stop before the manifest is written if too few samples are left."""
     check_drop_share(outcome, params.max_dropped, "extract.max_dropped")
     if outcome.kept == 0:
-        raise InputError(f"no sample is left to write: {outcome.count_reasons()}")
+        raise InputError(f"no sample is left to write; all were dropped: {outcome.count_reasons()}")
 
 
 def check_written(root: Path, manifest: Manifest, samples: int) -> None:
-    """Hold what was written to the plan: the manifest, the indexes, the shards' sizes, the count.
+    """Check the written manifest, indexes, shard sizes and sample count against the plan.
 
-    The bytes of each shard were read back, or held to their sha256, by the task that made it.
+    The bytes of each shard were read back, or checked against their sha256, by the task that built it.
 
     Raises:
-        CountMismatch: something differs: a fault of ours.
+        CountMismatch: something differs, which is a bug of this project.
     """
     if read_manifest(root).hash != manifest.hash:
-        raise CountMismatch(f"{root.name} has another manifest than was written")
+        raise CountMismatch(f"{root.name}/dataset.json differs from the manifest that was written")
     for name, split in manifest.splits.items():
         read_index(root / name / split.index.name, manifest.fields, split)
         for shard in split.shards:
             if (root / name / shard.name).stat().st_size != shard.bytes:
-                raise CountMismatch(f"{name}/{shard.name} has another size than was written")
+                raise CountMismatch(f"{name}/{shard.name} differs in size from the shard that was written")
     written = sum(split.samples for split in manifest.splits.values())
     if written != samples:
         raise CountMismatch(f"{samples} samples were kept, {written} are in the shards")
 
 
 def describe_dataset(manifest: Manifest) -> list[str]:
-    """The notes of the summary line: what is in each split, how large it is, and the dataset's name."""
+    """Return the summary notes: samples by split, shards, megabytes, and the start of the dataset hash."""
     shards = [shard for split in manifest.splits.values() for shard in split.shards]
     counts = ", ".join(f"{name} {manifest.splits[name].samples}" for name in SPLITS if name in manifest.splits)
     size = sum(shard.bytes for shard in shards) / 1e6

@@ -359,13 +359,13 @@ def test_an_edit_is_seen_by_the_modalities_that_run_it(edited: Checkout) -> None
 
 
 def test_edited_code_computes_its_own_modality_anew(edited: Checkout) -> None:
-    assert "features: 0 kept, 24 computed" in edited.run_stage("extract")
+    assert "features: 0 reused, 24 computed" in edited.run_stage("extract")
     whole = hash_files(edited.data / "5_shards")
     path = edited.folder / "pipeline/modalities/audio/mfcc.py"
     before = path.read_text()
     path.write_text(before + "\n# edited\n")
-    assert "features: 16 kept, 8 computed (8 audio)" in edited.run_stage("extract")
+    assert "features: 16 reused, 8 computed (8 audio)" in edited.run_stage("extract")
     assert hash_files(edited.data / "5_shards") == whole
     path.write_text(before)
-    assert "features: 24 kept, 0 computed" in edited.run_stage("extract")
+    assert "features: 24 reused, 0 computed" in edited.run_stage("extract")
     assert hash_files(edited.data / "5_shards") == whole

@@ -1,4 +1,4 @@
-"""extract: every sample is in one shard or in the ledger, with the same bytes wherever and in whatever order it ran."""
+"""extract: every sample is in one shard or dropped, and the bytes do not depend on workers, order or place."""
 
 import gc
 import hashlib
@@ -106,7 +106,7 @@ def test_another_place_locale_zone_and_hash_seed_give_the_same_bytes(made: Path,
 def test_the_order_in_which_tasks_are_finished_changes_nothing(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.extract.step.open_workers", lambda *_: nullcontext(LastFirst()))
+    monkeypatch.setattr("pipeline.extract.step.open_executor", lambda *_: nullcontext(LastFirst()))
     extract_things(tmp_path, make_things(32), make_params(shards=4))
     assert hash_outputs(tmp_path) == hash_outputs(made)
 

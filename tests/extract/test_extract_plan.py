@@ -1,4 +1,4 @@
-"""Which sample goes into which shard, and means that do not depend on how the samples were dealt out."""
+"""Assignment of samples to shards, and statistics that do not depend on it."""
 
 import hashlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Whatever is edited, only what is new is computed, and the bytes are those of a build from nothing."""
+"""Incremental builds: only what is new is computed, with the bytes of a build from nothing."""
 
 import hashlib
 import random
@@ -123,12 +123,12 @@ EDITS = st.one_of(
 
 
 def read_counts(outcome: Outcome) -> tuple[int, int]:
-    """How many features were kept, and how many computed."""
+    """Return how many features were reused and how many computed."""
     (line,) = (note for note in outcome.notes if note.startswith("features: "))
-    found = re.match(r"features: ([\d,]+) kept, ([\d,]+) computed", line)
+    found = re.match(r"features: ([\d,]+) reused, ([\d,]+) computed", line)
     assert found
-    kept, computed = (int(number.replace(",", "")) for number in found.groups())
-    return kept, computed
+    reused, computed = (int(number.replace(",", "")) for number in found.groups())
+    return reused, computed
 
 
 def list_outputs(folder: Path) -> dict[str, str]:
@@ -173,7 +173,7 @@ def workers() -> Iterator[Executor]:
 
 
 def test_workers_keep_and_compute_the_same(workers: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.extract.step.open_workers", lambda *_: nullcontext(workers))
+    monkeypatch.setattr("pipeline.extract.step.open_executor", lambda *_: nullcontext(workers))
     check_edits(SCENARIO, tmp_path)
 
 
@@ -272,7 +272,7 @@ def test_with_a_frozen_vocabulary_a_new_text_changes_its_own_shard_alone(tmp_pat
     params = make_params(shards=8, text__frozen=frozen)
     outcome = run_extract(tmp_path, params)
     assert read_counts(outcome) == (36, 0), "what was parsed does not depend on what is learned"
-    assert any(re.fullmatch(r"shards: (\d+) of \1 as they were", note) for note in outcome.notes)
+    assert any(re.fullmatch(r"shards: (\d+) of \1 reused", note) for note in outcome.notes)
     before = list_outputs(tmp_path)
     new = Thing("new", contents={"text": b"unheard words and a red bird"}, label="one")
     shutil.rmtree(tmp_path / "data")

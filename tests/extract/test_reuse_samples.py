@@ -1,4 +1,4 @@
-"""Samples that are taken whole from shards of the cache: only those, the same bytes, and never a damaged one."""
+"""Samples copied whole from cached shards: only matching ones, the same bytes, never a damaged one."""
 
 import shutil
 import tempfile
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.cache.object_store import ROWS, ObjectStore
 from pipeline.cache.pack_index import DamagedError, encode_rows
-from pipeline.extract.make_shard import Assembly
+from pipeline.extract.make_shard import ShardAssembly
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.reuse_samples import ShardFile
 from pipeline.tables.contracts import SHARDS_FOLDER
@@ -40,13 +40,13 @@ class Made:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
-    found, make = Made(), Assembly._make
+    found, make = Made(), ShardAssembly._build_sample
 
-    def count(self: Assembly, at: int, sample: Any, meta: bytes) -> Any:
+    def count(self: ShardAssembly, at: int, sample: Any, meta: bytes) -> Any:
         found.keys.append(sample.key)
         return make(self, at, sample, meta)
 
-    monkeypatch.setattr(Assembly, "_make", count)
+    monkeypatch.setattr(ShardAssembly, "_build_sample", count)
     return found
 
 
@@ -130,7 +130,7 @@ def test_shards_that_another_version_kept_are_no_trouble(made: Made, tmp_path: P
     made.clear()
     outcome = give_corpus(tmp_path, [*things, Thing("new")], params)
     assert len(made.keys) == 13
-    assert any(note.startswith("features: 36 kept, 3 computed") for note in outcome.notes)
+    assert any(note.startswith("features: 36 reused, 3 computed") for note in outcome.notes)
     check_as_from_nothing(tmp_path, [*things, Thing("new")], params)
 
 

@@ -1,4 +1,4 @@
-"""Features that are computed with their shards: the same bytes as any other way, each of them once, and none lost."""
+"""Inline features, computed with their shards: the same bytes as from chunks, each computed once, none lost."""
 
 import shutil
 import sys
@@ -64,9 +64,9 @@ def test_the_same_bytes_as_from_chunks(workers: int, tmp_path: Path, monkeypatch
         outcome = run_extract(folder, PARAMS, workers)
         made[shards] = hash_files(folder / "data" / SHARDS_FOLDER), hash_files(folder / "data" / EXTRACT_FOLDER)
         # 44 sounds, 44 texts, and 42 pictures: three samples share one.
-        assert count_features(outcome.notes) == "features: 0 kept, 130 computed (44 text, 42 image, 44 audio)"
+        assert count_features(outcome.notes) == "features: 0 reused, 130 computed (44 text, 42 image, 44 audio)"
         again = run_extract(folder, PARAMS, workers)
-        assert count_features(again.notes) == "features: 130 kept, 0 computed"
+        assert count_features(again.notes) == "features: 130 reused, 0 computed"
     assert made[1] == made[10**6]
 
 
@@ -77,7 +77,7 @@ def test_what_is_in_no_shard_is_kept(tmp_path: Path) -> None:
     run_extract(tmp_path, PARAMS)
     give_corpus(tmp_path, [*make_things(8), Thing("broken", "val", contents={"image": b"no picture"})])
     outcome = run_extract(tmp_path, PARAMS)
-    assert count_features(outcome.notes) == "features: 27 kept, 0 computed"
+    assert count_features(outcome.notes) == "features: 27 reused, 0 computed"
 
 
 @pytest.mark.usefixtures("with_shards")
@@ -86,7 +86,7 @@ def test_a_new_sample_is_all_that_is_computed(tmp_path: Path) -> None:
     run_extract(tmp_path, PARAMS)
     give_corpus(tmp_path, [*make_things(40), Thing("new")])
     outcome = run_extract(tmp_path, PARAMS)
-    assert count_features(outcome.notes) == "features: 120 kept, 3 computed (1 text, 1 image, 1 audio)"
+    assert count_features(outcome.notes) == "features: 120 reused, 3 computed (1 text, 1 image, 1 audio)"
 
 
 @pytest.mark.usefixtures("with_shards")
@@ -97,7 +97,7 @@ def test_poison_is_lost_alone_and_all_else_is_kept(tmp_path: Path) -> None:
     with pytest.raises(MachineDrops):
         run_extract(tmp_path, PARAMS, 1, memory="250 MiB")
     outcome = run_extract(tmp_path, PARAMS, 1, memory="250 MiB", allow_machine_drops=True)
-    assert count_features(outcome.notes) == "features: 74 kept, 1 computed (1 image)"
+    assert count_features(outcome.notes) == "features: 74 reused, 1 computed (1 image)"
     dropped = read_table(tmp_path / "data" / EXTRACT_FOLDER / "dropped.parquet", DROPPED)
     assert [(row["key"], row["reason"]) for row in dropped] == [("large", "memory")]
 
@@ -155,7 +155,7 @@ def test_what_is_damaged_of_it_is_computed_and_stored_again(tmp_path: Path) -> N
     grown.write_bytes(bytes(grown.stat().st_size))
     make_shard(task)
     content = task.path.read_bytes()
-    wanted = LookupResult(np.sort(np.array([task.features[name].encode_key(at) for name, at in task.own], "S32")))
+    wanted = LookupResult(np.sort(np.array([task.features[name].encode_key(at) for name, at in task.inline], "S32")))
     assert find_entries(task.folders.objects, [wanted]) == []
     assert len(wanted.missing) == 1, "the lost item"
     task = plan_task_with_a_lost_item(tmp_path)
