@@ -30,8 +30,8 @@ class Run:
     said: str
 
     def read_counts(self, what: str) -> tuple[int, int]:
-        """How many `features` or `checks` were kept, and how many computed."""
-        found = re.search(rf"{what}: ([\d,]+) kept, ([\d,]+) computed", self.said)
+        """How many `features` or `checks` were reused, and how many computed."""
+        found = re.search(rf"{what}: ([\d,]+) (?:kept|reused), ([\d,]+) computed", self.said)
         if found is None:
             return 0, 0
         kept, computed = (int(number.replace(",", "")) for number in found.groups())
