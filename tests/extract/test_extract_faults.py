@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.cache.feature_entries import check_arrays
 from pipeline.cache.pack_index import DamagedError
-from pipeline.errors import InputError, CountMismatch, ParamsError, PipelineError, TooManyDrops
+from pipeline.errors import CountMismatch, InputError, ParamsError, PipelineError, TooManyDrops
 from pipeline.extract.aligned_samples import hash_key
 from pipeline.extract.make_shard import make_shard
 from pipeline.extract.reuse_samples import ShardFile
