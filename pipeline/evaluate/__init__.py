@@ -1,1 +1,1 @@
-"""The stage evaluate: how good the model is, with which modalities, and where it errs."""
+"""Measure a model on a split, with each subset of the modalities, and write a report."""

@@ -1,21 +1,25 @@
-"""The report's figures as PNG: what was taken for what, what each modality is worth, how training went.
+"""Draw the report's figures as PNG: a matrix of counts, bars of scores, the history of training.
 
-Drawn on canvases of their own, away from any window system and from the user's matplotlib settings, and saved without a
-date or a version: the same numbers give the same bytes.
+Drawn without a window system and without the user's matplotlib settings, and saved without a date or a version: the
+same numbers give the same bytes.
 """
 
 import io
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.models.scores import Counts
+from pipeline.models.history import SCORE_PREFIX
+from pipeline.tasks.metrics.table import SCORES
+from pipeline.tasks.report import Bars, Matrix
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 INK = "#22303c"
 MUTED = "#6b7a88"
@@ -52,11 +56,11 @@ STYLE: dict[Any, Any] = {
 }
 
 MAX_NUMBERED = 20
-"""Classes up to which the confusion matrix has its numbers written in; beyond, colours alone."""
+"""Rows up to which a matrix has its counts written in the cells; larger ones have colours only."""
 
 
 def render(draw: Callable[["Figure"], None], width: float, height: float) -> bytes:
-    """The PNG of what `draw` puts on a figure of `width` × `height` inches."""
+    """Return the PNG of what `draw` puts on a figure of `width` × `height` inches."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -64,7 +68,7 @@ def render(draw: Callable[["Figure"], None], width: float, height: float) -> byt
     with matplotlib.rc_context(), warnings.catch_warnings():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
-        # A class named in a script that the font lacks shows as boxes in the picture; the page has it as text.
+        # A class named in a script that the font lacks shows as boxes in the figure; the page has it as text.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(figure)
@@ -74,59 +78,64 @@ def render(draw: Callable[["Figure"], None], width: float, height: float) -> byt
     return buffer.getvalue()
 
 
-def draw_confusion(confusion: Counts, classes: Sequence[str]) -> bytes:
-    """Rows the truth, columns the prediction; the colour is the share of the row, the number the samples."""
-    totals = np.maximum(confusion.sum(1, keepdims=True), 1)
-    side = min(14.0, 2.6 + 0.46 * len(classes))
-    names = [shorten(name) for name in classes]
+def draw_figure(figure: Matrix | Bars) -> bytes:
+    """Return the PNG of a figure of a task."""
+    return draw_matrix(figure) if isinstance(figure, Matrix) else draw_bars(figure)
+
+
+def draw_matrix(matrix: Matrix) -> bytes:
+    """Draw counts: the colour is the share of the row, the number the count."""
+    shares = matrix.counts / np.maximum(matrix.counts.sum(1, keepdims=True), 1)
+    side = min(14.0, 2.6 + 0.46 * len(matrix.names))
+    names = [shorten(name) for name in matrix.names]
 
     def draw(figure: "Figure") -> None:
         from matplotlib.colors import LinearSegmentedColormap
 
         axes = figure.add_subplot()
         colours = LinearSegmentedColormap.from_list("", ["#ffffff", PALE_BLUE, BLUE, "#17406f"])
-        axes.imshow(confusion / totals, cmap=colours, vmin=0, vmax=1)
+        axes.imshow(shares, cmap=colours, vmin=0, vmax=1)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(names)), names)
         axes.tick_params(length=0)
-        axes.set(title="What was taken for what", xlabel="predicted", ylabel="actual")
+        axes.set(title=matrix.title, xlabel="predicted", ylabel="actual")
         axes.spines[:].set_visible(False)
         for edge in range(len(names) + 1):
             axes.axhline(edge - 0.5, color=LINE, linewidth=0.8)
             axes.axvline(edge - 0.5, color=LINE, linewidth=0.8)
         if len(names) <= MAX_NUMBERED:
-            write_numbers(axes, confusion, confusion / totals)
+            write_counts(axes, matrix.counts, shares)
 
     return render(draw, side, side)
 
 
-def write_numbers(axes: "Axes", confusion: Counts, shares: "np.ndarray[Any, np.dtype[np.float64]]") -> None:
-    """The counts in their cells, but for zeros."""
-    for row, column in np.argwhere(confusion).tolist():
+def write_counts(axes: "Axes", counts: "NDArray[np.int64]", shares: "NDArray[np.float64]") -> None:
+    """Write the counts into their cells, except zeros."""
+    for row, column in np.argwhere(counts).tolist():
         colour = "white" if shares[row, column] > 0.45 else INK
-        axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=9)
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=9)
 
 
-def draw_subsets(subsets: Mapping[str, Mapping[str, float | None]]) -> bytes:
-    """A bar a subset of the modalities: macro F1, and a tick for accuracy."""
-    names = list(subsets)
-    macro_f1 = [subsets[name]["macro_f1"] or 0.0 for name in names]
-    accuracy = [subsets[name]["accuracy"] or 0.0 for name in names]
+def draw_bars(bars: Bars) -> bytes:
+    """Draw a bar and a tick for each name."""
+    names = list(bars.rows)
+    lengths = [first or 0.0 for first, _ in bars.rows.values()]
+    ticks = [second or 0.0 for _, second in bars.rows.values()]
 
     def draw(figure: "Figure") -> None:
         axes = figure.add_subplot()
-        places = np.arange(len(names))
+        heights = np.arange(len(names))
         colours = [PALE_BLUE] * (len(names) - 1) + [BLUE]
-        axes.barh(places, macro_f1, color=colours, height=0.62, label="macro F1")
-        axes.plot(accuracy, places, "|", color=ORANGE, markersize=15, markeredgewidth=2.2, label="accuracy")
-        for place, value in enumerate(macro_f1):
-            colour = "white" if place == len(names) - 1 and value > 0.1 else INK
-            axes.text(0.012, place, f"{value:.3f}", va="center", color=colour)
-        axes.set_yticks(places, names)
+        axes.barh(heights, lengths, color=colours, height=0.62, label=bars.titles[0])
+        axes.plot(ticks, heights, "|", color=ORANGE, markersize=15, markeredgewidth=2.2, label=bars.titles[1])
+        for height, value in enumerate(lengths):
+            colour = "white" if height == len(names) - 1 and value > 0.1 else INK
+            axes.text(0.012, height, f"{value:.3f}", va="center", color=colour)
+        axes.set_yticks(heights, names)
         axes.invert_yaxis()
         axes.tick_params(length=0)
         axes.grid(axis="x")
-        axes.set(title="What the modalities are worth", xlim=(0, 1), xlabel="score with these modalities alone")
+        axes.set(title=bars.title, xlim=(0, 1), xlabel=bars.axis)
         axes.spines["left"].set_visible(False)
         figure.legend(loc="outside lower right", ncols=2, reverse=True)
 
@@ -134,35 +143,39 @@ def draw_subsets(subsets: Mapping[str, Mapping[str, float | None]]) -> bytes:
 
 
 def draw_history(history: Mapping[str, Sequence[float]], best: int) -> bytes:
-    """Losses and validation scores over the epochs, with a line at the best one (counted from 1).
+    """Draw losses and validation scores over the epochs, with a line at the best one (counted from 1).
 
-    `history` has the columns of `history.tsv`; values that are missing are NaN.
+    `history` has the columns of `history.tsv`; missing values are NaN.
     """
     epochs = history["epoch"]
+    scores = [name.removeprefix(SCORE_PREFIX) for name in history if name.startswith(SCORE_PREFIX)]
+    scores.remove("loss")
 
     def draw(figure: "Figure") -> None:
         from matplotlib.ticker import MaxNLocator
 
-        losses, scores = figure.subplots(1, 2)
-        losses.plot(epochs, history["train_loss"], color=PALE_BLUE, linewidth=2, label="training")
-        losses.plot(epochs, history["val_loss"], color=BLUE, linewidth=2, label="validation")
-        losses.set(title="Loss", ylim=(0, None))
-        scores.plot(epochs, history["val_accuracy"], color=ORANGE, linewidth=2, label="accuracy")
-        scores.plot(epochs, history["val_macro_f1"], color=BLUE, linewidth=2, label="macro F1")
-        scores.set(title="Validation scores", ylim=(0, 1.02))
-        for axes in (losses, scores):
+        left, right = figure.subplots(1, 2)
+        left.plot(epochs, history["train_loss"], color=PALE_BLUE, linewidth=2, label="training")
+        left.plot(epochs, history["val_loss"], color=BLUE, linewidth=2, label="validation")
+        left.set(title="Loss", ylim=(0, None))
+        colours = list(itertools.islice(itertools.cycle((BLUE, ORANGE, PALE_BLUE, MUTED)), len(scores)))
+        for name, colour in zip(scores, reversed(colours), strict=True):  # the score that selects comes last
+            values = history[f"{SCORE_PREFIX}{name}"]
+            right.plot(epochs, values, color=colour, linewidth=2, label=SCORES[name].title)
+        right.set(title="Validation scores", ylim=(0, 1.02))
+        for axes in (left, right):
             axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"best: epoch {best}")
             axes.set_xlabel("epoch")
             axes.grid(axis="y")
             axes.tick_params(length=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.set_xlim(1, max(2, epochs[-1]))
-        losses.legend(loc="upper right")
-        scores.legend(loc="lower right")
+        left.legend(loc="upper right")
+        right.legend(loc="lower right")
 
     return render(draw, 9.4, 3.6)
 
 
 def shorten(name: str) -> str:
-    """A class's name for an axis."""
+    """Return a class's name, cut for an axis."""
     return name if len(name) <= 24 else name[:23] + "…"

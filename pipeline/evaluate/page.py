@@ -1,16 +1,15 @@
-"""`index.html`: the report as one file that needs nothing else, runs nothing and loads nothing.
+"""Build `index.html`: the report as one file that runs no script and loads nothing.
 
-Everything that comes from data goes through `escape_text`; the policy in its head would refuse a script all the same.
+All text that comes from data goes through `escape_text`; the policy in the page's head would refuse a script anyway.
 """
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
-from pipeline.evaluate.gallery import Card, strip_controls
-from pipeline.evaluate.metrics import find_extremes
+from pipeline.evaluate.cards import Card, strip_controls
+from pipeline.tasks.report import Cell, ReportTable, Section, TaskReport, Tile, format_score
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -48,36 +47,38 @@ footer { margin-top: 48px; font-size: 14px; color: #5b6a78; overflow-wrap: anywh
 
 
 @dataclass(frozen=True)
-class Report:
-    """What the page shows: the content of `metrics.json`, the figures (PNG) by name, the worst samples, and what was
-    measured: the hash of the dataset and a sentence about the model."""
+class Page:
+    """What the page shows.
 
-    metrics: Mapping[str, Any]
-    figures: Mapping[str, bytes]
-    cards: Sequence[Card]
+    Attributes:
+        split: on which the model was measured.
+        dataset: its hash.
+        model: a sentence about the model.
+        report: what the task reports.
+        figures: PNGs by name.
+        cards: the samples that the model got most wrong.
+    """
+
+    split: str
     dataset: str
     model: str
+    report: TaskReport
+    figures: Mapping[str, bytes]
+    cards: Sequence[Card]
 
 
-def build_page(report: Report) -> str:
-    """The page's HTML."""
-    metrics = report.metrics
+def build_page(page: Page) -> str:
+    """Return the page's HTML."""
     sections = [
-        f"<h1>How good the model is</h1>\n<p class='quiet'>{escape_text(report.model)}</p>",
-        build_tiles(metrics),
-        "<h2>With fewer modalities</h2>\n<p>The same model, shown only a part of each sample.</p>",
-        build_figure(report.figures, "subsets", "Scores with every subset of the modalities"),
-        "<h2>By class</h2>",
-        f"<p>{escape_text(describe_classes(metrics))}</p>",
-        build_class_table(metrics["per_class"]),
-        "<h2>Where classes are confused</h2>",
-        build_figure(report.figures, "confusion", "Confusion matrix, rows the truth, columns the prediction"),
+        f"<h1>How good the model is</h1>\n<p class='quiet'>{escape_text(page.model)}</p>",
+        build_tiles(page.report.tiles),
+        *(build_section(section, page) for section in page.report.sections),
         "<h2>Where it errs most</h2>",
-        build_cards(report.cards),
+        build_cards(page.cards),
         "<h2>Training</h2>",
-        build_figure(report.figures, "history", "Loss and validation scores over the epochs"),
-        f"<footer>Measured on the split “{escape_text(metrics['split'])}” of the dataset "
-        f"<code>{escape_text(report.dataset)}</code>. Intervals: 95 %, bootstrap over samples.</footer>",
+        build_figure(page.figures, "history", "Loss and validation scores over the epochs"),
+        f"<footer>Measured on the split “{escape_text(page.split)}” of the dataset "
+        f"<code>{escape_text(page.dataset)}</code>. Intervals: 95 %, bootstrap over samples.</footer>",
     ]
     body = "\n".join(section for section in sections if section)
     return (
@@ -88,92 +89,74 @@ def build_page(report: Report) -> str:
     )
 
 
-def build_tiles(metrics: Mapping[str, Any]) -> str:
-    """The numbers to see first."""
-    present = sum(values["support"] > 0 for values in metrics["per_class"].values())
-    tiles = [
-        (format_score(metrics["macro_f1"]), f"macro F1 {format_interval(metrics, 'macro_f1')}"),
-        (format_score(metrics["accuracy"]), f"accuracy {format_interval(metrics, 'accuracy')}"),
-        (str(metrics["samples"]), f"samples of the split {metrics['split']}"),
-        (str(present), f"of {len(metrics['per_class'])} classes in the split"),
-    ]
+def build_tiles(tiles: Iterable[Tile]) -> str:
+    """Return the most important numbers."""
     cells = "\n".join(
-        f"<div class='tile'><b>{escape_text(b)}</b><span>{escape_text(span)}</span></div>" for b, span in tiles
+        f"<div class='tile'><b>{escape_text(tile.value)}</b><span>{escape_text(tile.caption)}</span></div>"
+        for tile in tiles
     )
     return f"<div class='tiles'>\n{cells}\n</div>"
 
 
-def describe_classes(metrics: Mapping[str, Any]) -> str:
-    """A sentence or two on the best, the worst and the absent classes."""
-    sentences = []
-    extremes = find_extremes(metrics["per_class"])
-    if extremes is not None:
-        best, worst = extremes
-        sentences.append(f"Told best: {best}. Told worst: {worst}.")
-    if metrics["absent"]:
-        sentences.append(f"Not in the split, and so not in the means: {', '.join(metrics['absent'])}.")
-    return " ".join(sentences)
-
-
-def build_class_table(per_class: Mapping[str, Mapping[str, Any]]) -> str:
-    """A row a class."""
-    head = "".join(f"<th>{name}</th>" for name in ("class", "samples", "predicted", "precision", "recall", "F1"))
-    rows = [
-        [
-            f"<bdi>{escape_text(name)}</bdi>",
-            str(values["support"]),
-            str(values["predicted"]),
-            *(format_score(values[score]) for score in ("precision", "recall", "f1")),
-        ]
-        for name, values in per_class.items()
+def build_section(section: Section, page: Page) -> str:
+    """Return a section with its heading, text, table and figure, as far as it has them."""
+    parts = [
+        f"<h2>{escape_text(section.heading)}</h2>",
+        f"<p>{escape_text(section.text)}</p>" if section.text else "",
+        build_table(page.report.tables[section.table]) if section.table else "",
+        build_figure(page.figures, section.figure, section.alt),
     ]
-    lines = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return "\n".join(part for part in parts if part)
+
+
+def build_table(table: ReportTable) -> str:
+    """Return the table with the titles of its columns."""
+    head = "".join(f"<th>{escape_text(title)}</th>" for title in table.columns.values())
+    lines = "\n".join(f"<tr>{''.join(f'<td>{format_cell(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
     return f"<div class='table'><table>\n<tr>{head}</tr>\n{lines}\n</table></div>"
 
 
-def build_figure(figures: Mapping[str, bytes], name: str, words: str) -> str:
-    """A figure, or nothing where there is none of that name."""
+def format_cell(cell: Cell) -> str:
+    """Return a cell's HTML; text from data must not turn the direction of its row."""
+    if isinstance(cell, str):
+        return f"<bdi>{escape_text(cell)}</bdi>"
+    return str(cell) if isinstance(cell, int) else format_score(cell)
+
+
+def build_figure(figures: Mapping[str, bytes], name: str, alt: str) -> str:
+    """Return a figure, or nothing if there is none of that name."""
     if name not in figures:
         return ""
-    return f"<figure><img src='{encode_source(figures[name])}' alt='{escape_text(words)}'></figure>"
+    return f"<figure><img src='{encode_source(figures[name])}' alt='{escape_text(alt)}'></figure>"
 
 
 def build_cards(cards: Iterable[Card]) -> str:
-    """The samples that the model got most wrong."""
+    """Return the samples that the model got most wrong."""
     shown = "\n".join(build_card(card) for card in cards)
     return f"<div class='cards'>\n{shown}\n</div>" if shown else "<p>Nowhere: there is no sample to show.</p>"
 
 
 def build_card(card: Card) -> str:
-    """One sample."""
-    picture = "<div class='none'>no picture</div>"
-    if card.picture is not None:
-        picture = f"<img src='{encode_source(card.picture)}' alt=''>"
+    """Return one sample."""
+    mistake = card.mistake
+    image = "<div class='none'>no picture</div>"
+    if card.image is not None:
+        image = f"<img src='{encode_source(card.image)}' alt=''>"
     caption = f"<div dir='auto'>{escape_text(card.caption)}</div>" if card.caption else ""
     return (
-        f"<div class='card'>{picture}"
-        f"<div><span class='wrong'><bdi>{escape_text(card.predicted)}</bdi></span> {card.probability:.0%}, in truth "
-        f"<span class='right'><bdi>{escape_text(card.truth)}</bdi></span> {card.truth_probability:.0%}</div>"
+        f"<div class='card'>{image}"
+        f"<div><span class='wrong'><bdi>{escape_text(mistake.prediction)}</bdi></span> {mistake.probability:.0%}, "
+        f"in truth <span class='right'><bdi>{escape_text(mistake.truth)}</bdi></span> "
+        f"{mistake.truth_probability:.0%}</div>"
         f"{caption}<code>{escape_text(card.key)}</code></div>"
     )
 
 
 def escape_text(text: str) -> str:
-    """The text as HTML that shows it and does nothing else."""
+    """Return HTML that shows the text and does nothing else."""
     return escape(strip_controls(text))
 
 
 def encode_source(png: bytes) -> str:
-    """A picture as the address of itself."""
+    """Return an image as a data URL."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
-def format_score(score: float | None) -> str:
-    """Three digits, or a dash where the score is not defined."""
-    return "–" if score is None else f"{score:.3f}"
-
-
-def format_interval(metrics: Mapping[str, Any], name: str) -> str:
-    """`(0.812 to 0.901)`, or nothing."""
-    low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-    return "" if low is None else f"({low:.3f} to {high:.3f})"

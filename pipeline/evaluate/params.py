@@ -1,18 +1,22 @@
-"""The block `evaluate:` of `params.yaml`."""
+"""Declare the block `evaluate:` of `params.yaml`."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.params import Params
+from pipeline.config.params import OneOf, Params
+from pipeline.models.readers import READERS
+from pipeline.tables.contracts import SPLITS
 
 
 class EvaluateParams(Params):
     """What is measured and shown."""
 
-    split: Literal["train", "val", "test"]
+    split: Annotated[str, OneOf(SPLITS)]
     """The split to measure on."""
+    reader: Annotated[str, OneOf(READERS)] = "webdataset"
+    """What reads the shards; the report is the same."""
     batch_size: Annotated[int, Field(ge=1)]
-    """Samples at a time."""
+    """Samples in a batch."""
     worst: Annotated[int, Field(ge=0, le=1000)]
-    """Samples to show that the model got most wrong."""
+    """Samples to show of those that the model got most wrong."""

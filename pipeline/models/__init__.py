@@ -1,1 +1,1 @@
-"""The multimodal model: an encoder a modality, a fusion, a head; its checkpoint, and the batches that it takes."""
+"""Build the multimodal model (an encoder a modality, a fusion, a head), read its batches, save and load it."""

@@ -1,13 +1,13 @@
-"""Batches of a split, by either of two readers: this project's own, or stock webdataset over the same shards.
+"""Read a split of a dataset in batches, with this project's loader or with stock webdataset.
 
 A batch is a dict: for each field of the dataset a tensor (batch, *shape) of the field's dtype, `key` a list of str,
-and `valid` bool (batch,), True for every sample here. In reading order both readers give the same batches.
+and `valid` bool (batch,), here always True. In stored order both readers give the same batches.
 """
 
 import io
 import itertools
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import InputError
+from pipeline.models.readers import READERS
 from pipeline.tables.contracts import SPLITS
 from shardwright import Field, Loader, ShardDataset, read_manifest
 from shardwright.errors import ShardwrightError
@@ -24,13 +25,12 @@ from shardwright.format.jpeg import decode_jpeg
 Batch = dict[str, Any]
 
 SHUFFLE_BUFFER = 1000
-"""Samples that webdataset draws the next one from, the number that its documentation uses."""
+"""Samples from which webdataset chooses the next one; the number that its documentation uses."""
 
 
 @dataclass(frozen=True)
 class ReadOrder:
-    """How a pass over a split goes: `batch_size` samples at a time, in stored order or shuffled anew for each
-    (seed, epoch)."""
+    """How to pass over a split: `batch_size` samples at a time, in stored order or shuffled by (seed, epoch)."""
 
     batch_size: int
     shuffle: bool = False
@@ -39,7 +39,7 @@ class ReadOrder:
 
 
 def open_split(root: Path, split: str) -> ShardDataset | None:
-    """The split of the dataset in `root`, or None where it has no samples.
+    """Open a split of the dataset in `root`; None where it has no samples.
 
     Raises:
         InputError: there is no dataset, or it is damaged.
@@ -49,9 +49,9 @@ def open_split(root: Path, split: str) -> ShardDataset | None:
     except KeyError:
         return None
     except FileNotFoundError:
-        raise InputError(f"{root} has no dataset: run the stages before (`dvc repro`)") from None
+        raise InputError(f"{root} has no dataset: run `dvc repro`, which makes it") from None
     except ShardwrightError as error:
-        raise InputError(f"{error}: remove it and run `dvc repro` again") from error
+        raise _explain_damage(error) from error
     if len(data) == 0:
         data.close()
         return None
@@ -59,7 +59,7 @@ def open_split(root: Path, split: str) -> ShardDataset | None:
 
 
 def check_splits(root: Path) -> None:
-    """Hold that no sample is in two splits: else the model is asked for what it learned by heart.
+    """Check that no sample is in two splits: the model would be measured on what it was trained on.
 
     Raises:
         InputError: a key is in two splits, and the message names it and them; or a split is damaged.
@@ -74,11 +74,14 @@ def check_splits(root: Path) -> None:
         shared = np.intersect1d(seen[one], seen[other])
         if len(shared):
             key = shared[0].decode()
-            raise InputError(f"{root}: sample {key!r} is in the splits {one} and {other}; none may be in two")
+            raise InputError(
+                f"{root}: the sample {key!r} is in the splits {one} and {other}; it must be in one: "
+                "remove the folder and run `dvc repro`"
+            )
 
 
 def read_dataset_hash(root: Path) -> str:
-    """The name of the dataset in `root` by its content.
+    """Return the hash that names the dataset in `root` by its content.
 
     Raises:
         InputError: there is no dataset, or its manifest is damaged.
@@ -86,37 +89,41 @@ def read_dataset_hash(root: Path) -> str:
     try:
         return read_manifest(root).hash
     except FileNotFoundError:
-        raise InputError(f"{root} has no dataset: run the stages before (`dvc repro`)") from None
+        raise InputError(f"{root} has no dataset: run `dvc repro`, which makes it") from None
     except ShardwrightError as error:
-        raise InputError(f"{error}: remove it and run `dvc repro` again") from error
+        raise _explain_damage(error) from error
+
+
+def _explain_damage(error: ShardwrightError) -> InputError:
+    return InputError(f"{error}: remove it and run `dvc repro` again")
 
 
 def read_batches(reader: str, data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
-    """Every sample of the split once, in batches; the last one holds what is left.
+    """Read every sample of the split once, in batches; the last one may be smaller.
 
     Raises:
         InputError: a shard is damaged; the message names it.
     """
     try:
-        yield from READERS[reader](data, order)
+        yield from READERS[reader].load()(data, order)
     except ShardwrightError as error:
-        raise InputError(f"{error}: remove it and run `dvc repro` again") from error
+        raise _explain_damage(error) from error
 
 
 def move_batch(batch: Batch, device: torch.device) -> Batch:
-    """The batch with its tensors on `device`."""
-    return {name: part.to(device) if isinstance(part, torch.Tensor) else part for name, part in batch.items()}
+    """Return the batch with its tensors on `device`."""
+    return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
 
-def _read_by_shardwright(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
-    """Shuffled over the whole split."""
+def read_with_shardwright(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
+    """Read with `shardwright.Loader`, which shuffles the whole split."""
     loader = Loader(data, order.batch_size, shuffle=order.shuffle, seed=order.seed)
     loader.set_epoch(order.epoch)
     yield from loader
 
 
-def _read_by_webdataset(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
-    """Shuffled as streams are: the shards among themselves, then samples within a buffer.
+def read_with_webdataset(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
+    """Read with webdataset, which shuffles as streams do: the shards, then samples within a buffer.
 
     webdataset reads a shard that was cut between two samples as a shorter one, so samples are counted.
     """
@@ -127,31 +134,37 @@ def _read_by_webdataset(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]
     rng = random.Random(f"{order.seed} {order.epoch}")
     if order.shuffle:
         rng.shuffle(shards)
-    samples = group_by_keys(tar_file_expander(_open_files(shards)))
+    samples = group_by_keys(tar_file_expander(_open_shards(shards)))
     if order.shuffle:
         samples = shuffle(SHUFFLE_BUFFER, rng=rng)(samples)
-    count, waiting = 0, []
+    count, pending = 0, []
     for sample in samples:
-        waiting.append(sample)
+        pending.append(sample)
         count += 1
-        if len(waiting) == order.batch_size:
-            yield _collate(waiting, data.fields)
-            waiting = []
-    if waiting:
-        yield _collate(waiting, data.fields)
+        if len(pending) == order.batch_size:
+            yield _collate(pending, data.fields)
+            pending = []
+    if pending:
+        yield _collate(pending, data.fields)
     if count != len(data):
-        raise InputError(f"{data.root / data.split}: webdataset found {count} samples, the manifest has {len(data)}")
+        raise InputError(
+            f"{data.root / data.split}: webdataset found {count} samples, the manifest has {len(data)}: "
+            "remove the folder and run `dvc repro` again"
+        )
 
 
-def _open_files(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """What webdataset's own opener gives; that one reads the environment and leaves files open."""
+def _open_shards(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Yield open shards as webdataset's own opener does; that one reads the environment and leaves files open."""
     for path in paths:
         with path.open("rb") as file:
             yield {"url": str(path), "stream": file}
 
 
 def _collate(samples: Sequence[Mapping[str, Any]], fields: Mapping[str, Field]) -> Batch:
-    """A batch of the members as they stand in the shards; webdataset's own decoder would unpickle what says so."""
+    """Decode and stack the members of samples.
+
+    Not with webdataset's own decoder: it unpickles members that are named `.pkl`, `.pickle` or `.pyd`.
+    """
     batch: Batch = {"key": [sample["__key__"] for sample in samples]}
     for name, field in fields.items():
         arrays = [_decode_member(sample[f"{name}.{field.suffix}"], field) for sample in samples]
@@ -164,10 +177,3 @@ def _decode_member(content: bytes, field: Field) -> Any:
     if field.varies:
         return decode_jpeg(np.frombuffer(content, np.uint8), field.shape)
     return np.load(io.BytesIO(content), allow_pickle=False)
-
-
-READERS: Mapping[str, Callable[[ShardDataset, ReadOrder], Iterator[Batch]]] = {
-    "shardwright": _read_by_shardwright,
-    "webdataset": _read_by_webdataset,
-}
-"""By the names that `train.reader` takes."""

@@ -1,4 +1,4 @@
-"""A trained model on disk: the weights as safetensors, everything else as JSON; nothing in it is ever executed."""
+"""Save and load a trained model: the weights as safetensors, all else as JSON, so that loading executes no code."""
 
 import hashlib
 from collections.abc import Mapping
@@ -20,27 +20,28 @@ RECORD_NAME = "model.json"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 FORMAT = "shardwright-model"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """`model.json`: all that prediction, evaluation and a doubting reader need beside the weights.
+    """`model.json`: what prediction and evaluation need beside the weights, and how the model was made.
 
     Attributes:
+        task: the name of what it was trained for, from `TASKS`.
         architecture: of the model.
-        classes: what its outputs are, in order.
+        classes: the names of the labels, in the order of their numbers; empty where the dataset has none.
         dataset: hash of the dataset that it was trained on.
         fields: of that dataset.
-        extract: how those were computed, to compute them the same way for a new sample.
-        vocabulary: the words that token ids count through, or parts of words; these are found by the `tokenizer.json`
-            beside the weights.
+        extract: the parameters that computed them, to compute the same fields of a new sample.
+        vocabulary: the tokens by id: words, or the parts of words that the `tokenizer.json` beside the weights finds.
         params: the block `train` of `params.yaml`.
-        best: the epoch whose weights are the best, counted from 1, and its scores.
-        made_with: release of PyTorch and type of device, on which the bits of the weights depend.
-        weights: sha256 by file, that of a `tokenizer.json` too.
+        best: the epoch with the best weights, counted from 1, and its row of the history.
+        made_with: the release of PyTorch and the type of device, on which the bits of the weights depend.
+        weights: sha256 of each file, also of a `tokenizer.json`.
     """
 
+    task: str
     architecture: Architecture
     classes: tuple[str, ...]
     dataset: str
@@ -54,59 +55,59 @@ class ModelRecord:
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> str:
-    """Write a model's state and give the file's sha256. The same state gives the same bytes."""
+    """Write a model's state and return the file's sha256. The same state gives the same bytes."""
     data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
 
 def write_record(folder: Path, record: ModelRecord) -> None:
-    """Write `model.json`; its `hash` is the sha256 of the rest as canonical JSON."""
+    """Write `model.json`; its `hash` is the sha256 of all its other keys as canonical JSON."""
     document = {"format": FORMAT, "version": VERSION, **asdict(record)}
     document["hash"] = hash_canonical(document)
     (folder / RECORD_NAME).write_bytes(encode_canonical(document, indent=1) + b"\n")
 
 
 def read_record(folder: Path) -> ModelRecord:
-    """What `write_record` wrote.
+    """Read what `write_record` wrote.
 
     Raises:
-        InputError: it is missing, damaged, something else, or of another version.
+        InputError: it is missing, damaged, another kind of file, or of another version.
     """
     path = folder / RECORD_NAME
     try:
         document = decode_json(path.read_bytes())
         if not isinstance(document, dict) or (document.get("format"), document.get("version")) != (FORMAT, VERSION):
-            raise InputError(f"{path} is not a model of this version: run `dvc repro` again")
+            raise InputError(f"{path} is not a model of version {VERSION}: train again (`dvc repro`)")
         if document.pop("hash", None) != hash_canonical(document):
-            raise InputError(f"{path} was edited or is damaged, its hash is not that of its content: train again")
-        parts = {name: part for name, part in document.items() if name not in ("format", "version")}
-        record: ModelRecord = load_value(ModelRecord, parts, "the model")
+            raise InputError(f"{path} was edited or is damaged, its content has another hash: train again")
+        attributes = {name: value for name, value in document.items() if name not in ("format", "version")}
+        record: ModelRecord = load_value(ModelRecord, attributes, "the model")
     except FileNotFoundError:
         raise InputError(f"{path} is missing: train a model first (`dvc repro`)") from None
     except FormatError as error:
-        raise InputError(f"{path}: {error}: run `dvc repro` again") from error
+        raise InputError(f"{path}: {error}: train again (`dvc repro`)") from error
     return record
 
 
 def load_model(folder: Path, name: str = BEST) -> tuple[Model, ModelRecord]:
-    """A model with the weights of the file `name`, ready to predict, and its record.
+    """Load a model with the weights of the file `name`, ready to predict, and its record.
 
     Raises:
-        InputError: a file is missing, or the weights are not those that the record names.
+        InputError: a file is missing, the weights are not those that the record names, or do not fit the architecture.
     """
     record = read_record(folder)
     try:
         data = (folder / name).read_bytes()
     except OSError:
-        raise InputError(f"{folder / name} is missing: run `dvc repro` again") from None
+        raise InputError(f"{folder / name} is missing: train again (`dvc repro`)") from None
     if hashlib.sha256(data).hexdigest() != record.weights.get(name):
         raise InputError(
-            f"{folder / name} is damaged, its sha256 is not the one in {RECORD_NAME}: run `dvc repro` again"
+            f"{folder / name} is damaged, its sha256 is not the one in {RECORD_NAME}: train again (`dvc repro`)"
         )
     try:
         model = Model(record.architecture)
         model.load_state_dict(safetensors.torch.load(data))
     except (KeyError, RuntimeError, safetensors.SafetensorError) as error:  # as encoders change between releases
-        raise InputError(f"{folder}: its weights do not fit the model that it describes: train again") from error
+        raise InputError(f"{folder}: the weights do not fit the architecture in {RECORD_NAME}: train again") from error
     return model.eval(), record

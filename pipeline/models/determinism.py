@@ -1,4 +1,4 @@
-"""The same bits on every run on the same machine, and the process afterwards as it was before."""
+"""Make PyTorch compute the same bits on every run on the same machine, and choose its device."""
 
 import os
 from collections.abc import Iterator
@@ -11,8 +11,9 @@ from pipeline.errors import InputError
 
 @contextmanager
 def deterministic_mode(seed: int, threads: int) -> Iterator[None]:
-    """Seeded random numbers, deterministic kernels only, and a fixed number of threads of the CPU, as another number
-    sums in another order and gives other bits. All of it is put back at the end.
+    """Seed the random numbers, allow deterministic kernels only, and fix the number of CPU threads.
+
+    Another number of threads sums in another order and gives other bits. Everything is restored at the end.
 
     On CUDA, cuBLAS is deterministic only with a fixed workspace, which it reads from the environment when it starts
     (docs.nvidia.com/cuda/cublas, Results Reproducibility).
@@ -33,13 +34,13 @@ def deterministic_mode(seed: int, threads: int) -> Iterator[None]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device for `auto`, `cpu` or `cuda`; `auto` is the GPU where there is one.
+    """Return the device for `auto`, `cpu` or `cuda`; `auto` is the GPU if there is one.
 
     Raises:
-        InputError: `cuda` is asked for, and there is none that PyTorch can use.
+        InputError: `cuda`, and PyTorch finds no GPU.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise InputError("train.device is cuda, and PyTorch finds no GPU here: set it to auto or cpu")
+        raise InputError("train.device is cuda, but PyTorch finds no GPU: set it to auto or cpu")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)

@@ -1,4 +1,4 @@
-"""What a model sees of a dataset: which fields a modality has there, and how they are scaled."""
+"""Read from the manifest what a model sees of each modality: its fields, shapes and statistics."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,16 @@ from typing import Any
 
 from pipeline.errors import InputError
 from shardwright.format.canonical_json import decode_json
+from shardwright.format.field import Field
 from shardwright.format.manifest import FileRecord, Manifest
 
 MIN_STD = 1e-3
-"""Of a channel that hardly varies in training: dividing by less would blow noise up into a signal."""
+"""The least standard deviation of a channel: dividing by less would blow up the noise of a nearly constant one."""
 
 
 @dataclass(frozen=True)
 class ModalityInput:
-    """One modality of the shards.
+    """One modality of a dataset, as a model sees it.
 
     Attributes:
         modality: its name.
@@ -24,10 +25,10 @@ class ModalityInput:
         shape: of one sample of that field: image (height, width, channels), audio (frames, coefficients), text
             (tokens,), video (frames, height, width, channels).
         length: the field with the number of valid frames or tokens, or None.
-        present: the field that says whether a sample has the modality at all, or None where every sample has it.
+        present: the field that is 0 where a sample lacks the modality, or None where every sample has it.
         mean: over the training split, one a channel or coefficient, in the field's unit; empty for token ids.
-        std: likewise.
-        words: the size of the vocabulary that token ids count through; 0 where there is none.
+        std: standard deviation, likewise.
+        words: for token ids, the number of tokens in the vocabulary; else 0.
     """
 
     modality: str
@@ -41,45 +42,57 @@ class ModalityInput:
 
 
 def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[ModalityInput, ...]:
-    """The inputs for `modalities`, in that order, from the dataset in `root`.
+    """Return the inputs for `modalities`, in that order, from the dataset in `root`.
 
     Raises:
-        InputError: a modality is not in the dataset, or its token ids have no vocabulary; the message names it, the
-            setting, and what there is.
+        InputError: a modality is not in the dataset, or its token ids have no vocabulary; the message names the
+            setting, the modality, and what the dataset has.
     """
     known: Mapping[str, Sequence[str]] = (manifest.extract or {}).get("modalities", {})
     for modality in modalities:
         if modality not in known:
-            there = ", ".join(known) or "no modality"
-            raise InputError(f"train.modalities has `{modality}`, the dataset in {root} has {there}: edit params.yaml")
+            present = ", ".join(known) or "no modality"
+            raise InputError(
+                f"train.modalities has `{modality}`, but the dataset in {root} has {present}: take it out, or add it "
+                "to align.modalities"
+            )
     words = len(read_vocabulary(root, manifest))
-    inputs = tuple(_read_input(manifest, modality, known[modality], words) for modality in modalities)
+    inputs = tuple(_read_input(manifest, modality, known[modality][0], words) for modality in modalities)
     for source in inputs:
-        if source.modality == "text" and source.words == 0:
-            raise InputError(f"the dataset in {root} has token ids in `{source.field}` and no vocabulary for them")
+        if _holds_token_ids(manifest.fields[source.field]) and words == 0:
+            raise InputError(
+                f"{root}: the field `{source.field}` holds token ids, but the dataset has no vocabulary: "
+                "run `dvc repro` again"
+            )
     return inputs
 
 
-def _read_input(manifest: Manifest, modality: str, names: Sequence[str], words: int) -> ModalityInput:
-    value, *_ = names
-    length, present = f"{value}_length", f"{modality}_present"
-    statistics = (manifest.statistics or {}).get(value)
-    field = manifest.fields[value]
+def _read_input(manifest: Manifest, modality: str, name: str, words: int) -> ModalityInput:
+    length, present = f"{name}_length", f"{modality}_present"
+    statistics = (manifest.statistics or {}).get(name)
+    field = manifest.fields[name]
     return ModalityInput(
         modality=modality,
-        field=value,
+        field=name,
         shape=tuple(field.shape),
         length=length if length in manifest.fields else None,
         present=present if present in manifest.fields else None,
         mean=() if statistics is None else tuple(statistics.mean),
         std=() if statistics is None else tuple(max(std, MIN_STD) for std in statistics.std),
-        words=words if modality == "text" else 0,
+        words=words if _holds_token_ids(field) else 0,
     )
 
 
+def _holds_token_ids(field: Field) -> bool:
+    """Return whether a sample of the field is a sequence of whole numbers."""
+    return field.axes == "T" and "int" in field.dtype
+
+
 def read_vocabulary(root: Path, manifest: Manifest) -> list[str]:
-    """The words that token ids count through, or the parts of words of a `tokenizer.json`: 0 is padding, 1 stands for
-    every unknown word; empty where no field holds token ids. An id that a foreign tokenizer leaves out is "".
+    """Return the tokens by id: words, or the parts of words of a `tokenizer.json`.
+
+    0 is padding, 1 every unknown word. Empty where no field holds token ids; "" for an id that a foreign tokenizer
+    leaves out.
 
     Raises:
         InputError: the vocabulary's file is missing, or is not the one that the dataset was made with.
@@ -90,12 +103,12 @@ def read_vocabulary(root: Path, manifest: Manifest) -> list[str]:
 
 
 def has_words(document: Mapping[str, Any]) -> bool:
-    """Whether it is a list of words, and no tokenizer that finds parts of words."""
+    """Return whether the document is a list of words, not a tokenizer that finds parts of words."""
     return "words" in document
 
 
 def list_tokens(document: Mapping[str, Any]) -> list[str]:
-    """The tokens of a `vocabulary.json` or a `tokenizer.json`, by id."""
+    """Return the tokens of a `vocabulary.json` or a `tokenizer.json` by id."""
     if has_words(document):
         words: list[str] = document["words"]
         return words
@@ -106,7 +119,7 @@ def list_tokens(document: Mapping[str, Any]) -> list[str]:
 
 
 def read_vocabulary_file(root: Path, record: FileRecord) -> bytes:
-    """The content of the file that token ids refer to.
+    """Return the content of the file with the tokens.
 
     Raises:
         InputError: it is missing, or is not the one that the dataset was made with.

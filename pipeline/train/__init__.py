@@ -1,1 +1,1 @@
-"""The stage train: a multimodal classifier from the shards."""
+"""Train a multimodal model on the shards."""

@@ -1,7 +1,7 @@
-"""Light variations of training samples, one function a modality: they change the batch, never what is stored.
+"""Augment training batches, one function a modality; the shards stay as they are.
 
-Each takes a batch's values, the valid lengths or None, what is known of the input, and the draws; and gives values of
-the same shape and dtype. All are gathers and fills, the same on every device.
+Each function takes a batch's values, the valid lengths (batch,) or None, the modality's input and random numbers, and
+returns values of the same shape. All are gathers and fills, the same on every device.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,57 +12,62 @@ from torch import Tensor
 from pipeline.models.inputs import ModalityInput
 from pipeline.train.keyed_random import KeyedRandom
 
-MAX_SHIFT = 1 / 16  # of a picture's side, 4 of 64 pixels, as in the CIFAR recipe (He et al. 2015: 4 of 32)
-MAX_ROLL = 1 / 8  # of a sound's length
-MAX_SPAN = 1 / 8  # of a sound's length, hidden; and of its coefficients (SpecAugment, Park et al. 2019)
-UNKNOWN_WORDS = 0.1  # share of words that become unknown: the unknown word's vector has to mean something
-UNKNOWN = 1  # its token id; in a frozen tokenizer of others that of some token
+MAX_SHIFT = 1 / 16  # of an image's side, 4 of 64 pixels, as in the CIFAR recipe (He et al. 2015: 4 of 32)
+MAX_ROLL = 1 / 8  # of the valid frames of audio
+MAX_SPAN = 1 / 8  # of the valid frames of audio, masked; and of its coefficients (SpecAugment, Park et al. 2019)
+UNKNOWN_SHARE = 0.1  # of words that become the unknown word, so that its embedding is trained
+UNKNOWN = 1  # the id of the unknown word; in somebody else's frozen tokenizer it is some token
 
 Augment = Callable[[Tensor, Tensor | None, ModalityInput, KeyedRandom], Tensor]
 
 
-def augment_image(pixels: Tensor, length: Tensor | None, source: ModalityInput, draws: KeyedRandom) -> Tensor:
-    """(batch, height, width, channels): flipped left to right by half, and shifted; borders are repeated."""
+def augment_image(pixels: Tensor, length: Tensor | None, source: ModalityInput, rng: KeyedRandom) -> Tensor:
+    """Flip half of (batch, height, width, channels) left to right, and shift all; the border is repeated."""
     batch, height, width, _ = pixels.shape
-    rows = torch.arange(height) + draws.draw_whole("shift_y", int(height * MAX_SHIFT))[:, None]
-    columns = torch.arange(width) + draws.draw_whole("shift_x", int(width * MAX_SHIFT))[:, None]
-    columns = torch.where(draws.draw("flip") < 0.5, width - 1 - columns, columns)
+    rows = torch.arange(height) + rng.integers("shift_y", int(height * MAX_SHIFT))[:, None]
+    columns = torch.arange(width) + rng.integers("shift_x", int(width * MAX_SHIFT))[:, None]
+    columns = torch.where(rng.uniform("flip") < 0.5, width - 1 - columns, columns)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
     return pixels[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def augment_audio(frames: Tensor, length: Tensor | None, source: ModalityInput, draws: KeyedRandom) -> Tensor:
-    """(batch, frames, coefficients): rolled around within the valid frames; a span of frames and one of coefficients
-    are replaced by the training split's mean, which is where the model has its zero."""
+def augment_audio(frames: Tensor, length: Tensor | None, source: ModalityInput, rng: KeyedRandom) -> Tensor:
+    """Roll (batch, frames, coefficients) within the valid frames; mask a span of frames and one of coefficients.
+
+    Masked values are the training split's mean, which the model scales to zero.
+    """
     batch, steps, coefficients = frames.shape
     valid = torch.full((batch, 1), steps) if length is None else length.reshape(batch, 1).long()
     times = torch.arange(steps).expand(batch, steps)
-    rolled = (times + ((draws.draw("roll") * 2 - 1) * MAX_ROLL * valid).long()) % valid.clamp(min=1)
+    rolled = (times + ((rng.uniform("roll") * 2 - 1) * MAX_ROLL * valid).long()) % valid.clamp(min=1)
     frames = frames[torch.arange(batch)[:, None], torch.where(times < valid, rolled, times)]
-    hidden = _draw_span("time", times, valid, draws)[:, :, None]
+    masked = _choose_span("time", times, valid, rng)[:, :, None]
     bands = torch.arange(coefficients).expand(batch, coefficients)
-    hidden = hidden | _draw_span("band", bands, torch.full((batch, 1), coefficients), draws)[:, None, :]
-    return torch.where(hidden, torch.tensor(source.mean or (0.0,), dtype=frames.dtype), frames)
+    masked = masked | _choose_span("band", bands, torch.full((batch, 1), coefficients), rng)[:, None, :]
+    return torch.where(masked, torch.tensor(source.mean or (0.0,), dtype=frames.dtype), frames)
 
 
-def _draw_span(name: str, places: Tensor, size: Tensor, draws: KeyedRandom) -> Tensor:
-    """(batch, places) bool: a span of up to `MAX_SPAN` of `size` (batch, 1), anywhere within it."""
-    draw = draws.draw(name, 2)
-    width = (draw[:, :1] * MAX_SPAN * size).long()
-    first = (draw[:, 1:] * (size - width + 1)).long()
-    return torch.logical_and(places >= first, places < first + width)
+def _choose_span(name: str, indices: Tensor, size: Tensor, rng: KeyedRandom) -> Tensor:
+    """Return a mask over `indices` (batch, steps): a span of up to `MAX_SPAN` of `size` (batch, 1), anywhere within."""
+    numbers = rng.uniform(name, 2)
+    width = (numbers[:, :1] * MAX_SPAN * size).long()
+    first = (numbers[:, 1:] * (size - width + 1)).long()
+    return torch.logical_and(indices >= first, indices < first + width)
 
 
-def augment_text(tokens: Tensor, length: Tensor | None, source: ModalityInput, draws: KeyedRandom) -> Tensor:
-    """(batch, tokens): some words become the unknown word; padding stays. uint16 becomes int32: it cannot be filled."""
-    forgotten = (draws.draw("words", tokens.shape[1]) < UNKNOWN_WORDS) & (tokens != 0)
-    return tokens.int().masked_fill(forgotten, UNKNOWN)
+def augment_text(tokens: Tensor, length: Tensor | None, source: ModalityInput, rng: KeyedRandom) -> Tensor:
+    """Replace some words of (batch, tokens) by the unknown word; padding stays.
+
+    uint16 becomes int32: PyTorch cannot fill uint16.
+    """
+    replaced = (rng.uniform("words", tokens.shape[1]) < UNKNOWN_SHARE) & (tokens != 0)
+    return tokens.int().masked_fill(replaced, UNKNOWN)
 
 
-def augment_video(pixels: Tensor, length: Tensor | None, source: ModalityInput, draws: KeyedRandom) -> Tensor:
-    """(batch, frames, height, width, channels): every frame of a video flipped and shifted alike, as a picture is."""
+def augment_video(pixels: Tensor, length: Tensor | None, source: ModalityInput, rng: KeyedRandom) -> Tensor:
+    """Flip and shift (batch, frames, height, width, channels) as an image, every frame of a video alike."""
     frames, channels = pixels.shape[1], pixels.shape[4]
-    stacked = augment_image(pixels.permute(0, 2, 3, 1, 4).flatten(3), length, source, draws)
+    stacked = augment_image(pixels.permute(0, 2, 3, 1, 4).flatten(3), length, source, rng)
     return stacked.reshape(*stacked.shape[:3], frames, channels).permute(0, 3, 1, 2, 4)
 
 
@@ -75,7 +80,7 @@ AUGMENTATIONS: Mapping[str, Augment] = {
 """By modality."""
 
 
-def hide_modalities(present: Tensor, chance: float, draws: KeyedRandom) -> Tensor:
-    """`present` (batch, modalities) with each modality hidden at `chance`; a sample that would lose all keeps all."""
-    kept = present & (draws.draw("modalities", present.shape[1]) >= chance)
-    return torch.where(kept.any(1, keepdim=True), kept, present)
+def hide_modalities(present: Tensor, chance: float, rng: KeyedRandom) -> Tensor:
+    """Hide each modality of `present` (batch, modalities) bool at `chance`; a sample that would lose all keeps all."""
+    shown = present & (rng.uniform("modalities", present.shape[1]) >= chance)
+    return torch.where(shown.any(1, keepdim=True), shown, present)

@@ -1,6 +1,6 @@
-"""Random numbers as a function of what they are for: (seed, epoch, sample, name), and of nothing else.
+"""Compute random numbers as a function of (seed, epoch, sample, name) and of nothing else.
 
-So an augmentation does not depend on the order of samples, on the reader, or on how many numbers others drew.
+So an augmentation does not depend on the order of samples, on the reader, or on how many numbers were drawn before.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ divided by the golden ratio, m
 
 @dataclass(frozen=True)
 class KeyedRandom:
-    """The numbers for one batch: its samples' keys, and the (seed, epoch) of the pass."""
+    """Random numbers for one batch: the keys of its samples, and (seed, epoch) of the pass."""
 
     seed: int
     epoch: int
     keys: Sequence[str]
 
-    def draw(self, name: str, count: int = 1) -> Tensor:
-        """Uniform in [0, 1), float32 (samples, count).
+    def uniform(self, name: str, count: int = 1) -> Tensor:
+        """Return numbers uniform in [0, 1), float32 (samples, count).
 
         A hash of seed, epoch, name and key starts one SplitMix64 a sample (Steele, Lea and Flood 2014, "Fast
         splittable pseudorandom number generators", figure 17).
@@ -36,6 +36,6 @@ class KeyedRandom:
         state ^= state >> np.uint64(31)
         return torch.from_numpy((state >> np.uint64(40)).astype(np.float32) * np.float32(2**-24))
 
-    def draw_whole(self, name: str, limit: int) -> Tensor:
-        """Whole numbers from -limit to limit, all equally likely, int64 (samples,)."""
-        return (self.draw(name)[:, 0] * (2 * limit + 1)).long() - limit
+    def integers(self, name: str, limit: int) -> Tensor:
+        """Return integers uniform in [-limit, limit], int64 (samples,)."""
+        return (self.uniform(name)[:, 0] * (2 * limit + 1)).long() - limit

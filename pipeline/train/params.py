@@ -1,10 +1,14 @@
-"""The block `train:` of `params.yaml`."""
+"""Declare the block `train:` of `params.yaml`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, create_model
 
-from pipeline.config.params import Params, Share
+from pipeline.config.params import OneOf, Params, Share
+from pipeline.models.encoders.table import ENCODERS
+from pipeline.models.fusions.table import FUSIONS
+from pipeline.models.readers import READERS
+from pipeline.tasks.table import TASKS
 
 
 def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -13,57 +17,57 @@ def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-class EncoderParams(Params):
-    """The name of each modality's encoder; those of modalities that are not used do not matter."""
-
-    image: Literal["cnn"]
-    """Of pictures."""
-    audio: Literal["cnn", "gru"]
-    """Of sounds."""
-    text: Literal["gru", "transformer"]
-    """Of texts."""
-    video: Literal["cnn"]
-    """Of videos."""
+_encoder_fields: dict[str, Any] = {
+    modality: (
+        Annotated[str, OneOf(names), Field(description=f"Encoder of the modality {modality}.")],
+        next(iter(names)),
+    )
+    for modality, names in ENCODERS.items()
+}
+EncoderParams = create_model("EncoderParams", __base__=Params, **_encoder_fields)
+EncoderParams.__doc__ = "The encoder of each modality by name; only those of `train.modalities` are used."
 
 
 class TrainParams(Params):
     """How the model is built and trained."""
 
+    task: Annotated[str, OneOf(TASKS)] = "classification"
+    """What the model learns."""
     modalities: Annotated[
-        tuple[Literal["image", "audio", "text", "video"], ...],
+        tuple[Annotated[str, OneOf(ENCODERS)], ...],
         Field(strict=False, min_length=1),
         AfterValidator(_check_distinct),
     ]
-    """What the model sees; each has to be in the dataset."""
-    reader: Literal["shardwright", "webdataset"]
-    """Who reads the shards. They shuffle differently: over the whole split, and within a buffer."""
-    encoders: EncoderParams
+    """The modalities that the model sees; each must be in the dataset."""
+    reader: Annotated[str, OneOf(READERS)]
+    """What reads the shards. `shardwright` shuffles the whole split, `webdataset` the shards and within a buffer."""
+    encoders: EncoderParams  # type: ignore[valid-type]  # made from the table
     """The encoder of each modality."""
     width: Annotated[int, Field(ge=4, le=4096)]
     """Numbers in each modality's embedding."""
-    fusion: Literal["concat", "mean", "attention"]
-    """How the embeddings become one."""
+    fusion: Annotated[str, OneOf(FUSIONS)]
+    """How the embeddings of the modalities become one."""
     dropout: Annotated[float, Field(ge=0, lt=1)]
     """Share of the fused embedding that is zeroed in training."""
     modality_dropout: Annotated[float, Field(ge=0, lt=1)]
-    """Chance that a modality is hidden from the model in training, never all of a sample's; it learns to do without."""
+    """Chance that a modality of a sample is hidden in training, never all of them: the model learns to do without."""
     augment: bool
-    """Vary the samples in training: pictures flip and shift, sounds shift and lose a span, words go missing."""
+    """Augment the training samples: flip and shift images, roll and mask audio, replace words by the unknown word."""
     label_smoothing: Share
-    """Share of the target that is spread over all classes: keeps a model of few samples from being too sure."""
+    """Share of the target that is spread over all classes: keeps a model of few samples from being overconfident."""
     epochs: Annotated[int, Field(ge=1, le=100_000)]
     """Passes over the training split at most."""
     patience: Annotated[int, Field(ge=1)]
-    """Epochs without a better validation score, after which training stops."""
+    """Epochs without a better validation score after which training stops."""
     batch_size: Annotated[int, Field(ge=1)]
     """Samples a step."""
     learning_rate: Annotated[float, Field(gt=0, le=1)]
-    """At its highest: it rises for the first tenth of the steps and falls to 0 along a cosine."""
+    """The highest one: it rises over the first tenth of the steps and falls to 0 along a cosine."""
     weight_decay: Annotated[float, Field(ge=0, le=1)]
     """Of AdamW, on weight matrices only."""
     seed: Annotated[int, Field(ge=0, lt=2**32)]
-    """Of the initial weights, the order, dropout and augmentation."""
+    """Of the initial weights, the order of samples, dropout and augmentation."""
     threads: Annotated[int, Field(ge=1, le=1024)]
-    """Of the CPU. Another number may give other bits."""
+    """CPU threads. Another number may change bits of the weights."""
     device: Literal["auto", "cpu", "cuda"]
-    """`auto` takes a GPU where there is one."""
+    """`auto` is the GPU if there is one."""

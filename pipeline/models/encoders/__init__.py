@@ -1,1 +1,1 @@
-"""Encoders: one module a modality, listed in `table`."""
+"""Encode each modality into an embedding. `table` lists the encoders."""

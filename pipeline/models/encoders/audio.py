@@ -1,11 +1,12 @@
-"""Encoders of sounds: MFCC (batch, frames, coefficients) float32 and the number of valid frames (batch,), to (batch,
-width of the embedding). What stands after the valid frames does not matter, nor how much of it there is.
+"""Encode audio features: (batch, frames, coefficients) float32 and valid frames (batch,) to (batch, width) float32.
+
+The values and the number of padding frames do not influence the embedding.
 """
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.encoders.layers import FrameNorm, Scale, build_outlet, find_valid, pool_valid
+from pipeline.models.encoders.layers import FrameNorm, Scale, build_projection, find_valid, pool_valid
 from pipeline.models.inputs import ModalityInput
 
 CHANNELS = (64, 96, 128)
@@ -13,7 +14,7 @@ HIDDEN = 96
 
 
 class AudioCnn(nn.Module):
-    """Three convolutions over the frames, each halving their number, pooled over the valid ones."""
+    """Three convolutions over the frames, each halving their number, then pooling over the valid frames."""
 
     def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
@@ -25,14 +26,14 @@ class AudioCnn(nn.Module):
             self.convolutions.append(nn.Conv1d(channels, wider, 5, stride=2, padding=2, bias=False))
             self.norms.append(FrameNorm(wider))
             channels = wider
-        self.outlet = build_outlet(2 * channels, width)
+        self.outlet = build_projection(2 * channels, width)
 
     def forward(self, frames: Tensor, length: Tensor | None = None) -> Tensor:
-        """(batch, frames, coefficients) and (batch,)."""
+        """Encode `frames` (batch, frames, coefficients) with `length` (batch,)."""
         values = self.scale(frames).transpose(1, 2)
         valid = find_valid(frames, length)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            # After each layer anew: a norm's bias would make something of the padding, and the next layer see it.
+            # Masked again before each layer: a norm's bias makes padding nonzero, and the next layer would see it.
             values = convolution(values.masked_fill(~valid.unsqueeze(1), 0))
             values = torch.relu(norm(values))
             valid = valid[:, ::2]
@@ -41,17 +42,19 @@ class AudioCnn(nn.Module):
 
 
 class AudioGru(nn.Module):
-    """A gated recurrent unit over the frames, pooled over the valid ones. It runs forwards only, so that no valid
-    frame has seen the padding after it."""
+    """A gated recurrent unit over the frames, then pooling over the valid frames.
+
+    It runs forwards only, so that no state of a valid frame depends on the padding after it.
+    """
 
     def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.scale = Scale(source)
         self.gru = nn.GRU(source.shape[1], HIDDEN, batch_first=True)
-        self.outlet = build_outlet(2 * HIDDEN, width)
+        self.outlet = build_projection(2 * HIDDEN, width)
 
     def forward(self, frames: Tensor, length: Tensor | None = None) -> Tensor:
-        """(batch, frames, coefficients) and (batch,)."""
+        """Encode `frames` (batch, frames, coefficients) with `length` (batch,)."""
         valid = find_valid(frames, length)
         states, _ = self.gru(self.scale(frames).masked_fill(~valid.unsqueeze(2), 0))
         embedding: Tensor = self.outlet(pool_valid(states, valid))

@@ -1,21 +1,23 @@
-"""The encoders there are, by modality and name. To add one: a class in the modality's file, a line here."""
+"""List the encoders by modality and name. To add one: a class in a file of this folder, and a line here.
 
-from collections.abc import Callable, Mapping
+An encoder is built as `Encoder(source, width)` from a `ModalityInput` and the width of the embedding. The module that
+comes of it maps `(values, length)` to (batch, width) float32: `values` is a batch of the modality's field, `length`
+(batch,) the number of valid frames or tokens, None where the modality has no length.
+"""
 
-from torch import nn
+from collections.abc import Mapping
 
-from pipeline.models.encoders.audio import AudioCnn, AudioGru
-from pipeline.models.encoders.image import ImageCnn
-from pipeline.models.encoders.text import TextGru, TextTransformer
-from pipeline.models.encoders.video import VideoCnn
-from pipeline.models.inputs import ModalityInput
+from pipeline.config.lazy_import import LazyObject
 
-BuildEncoder = Callable[[ModalityInput, int], nn.Module]
-"""From an input and the width of the embedding to a module `(values, length or None) -> (batch, width)`."""
-
-ENCODERS: Mapping[str, Mapping[str, BuildEncoder]] = {
-    "image": {"cnn": ImageCnn},
-    "audio": {"cnn": AudioCnn, "gru": AudioGru},
-    "text": {"gru": TextGru, "transformer": TextTransformer},
-    "video": {"cnn": VideoCnn},
+ENCODERS: Mapping[str, Mapping[str, LazyObject]] = {
+    "image": {"cnn": LazyObject("pipeline.models.encoders.image:ImageCnn")},
+    "audio": {
+        "cnn": LazyObject("pipeline.models.encoders.audio:AudioCnn"),
+        "gru": LazyObject("pipeline.models.encoders.audio:AudioGru"),
+    },
+    "text": {
+        "gru": LazyObject("pipeline.models.encoders.text:TextGru"),
+        "transformer": LazyObject("pipeline.models.encoders.text:TextTransformer"),
+    },
+    "video": {"cnn": LazyObject("pipeline.models.encoders.video:VideoCnn")},
 }

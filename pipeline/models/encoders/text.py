@@ -1,13 +1,13 @@
-"""Encoders of texts: token ids (batch, tokens) int32 or uint16 and the number of valid ones (batch,), to (batch, width
-of the embedding). What stands after the valid tokens does not matter.
+"""Encode texts: token ids (batch, tokens) int32 or uint16 and valid tokens (batch,) to (batch, width) float32.
 
-PyTorch knows uint16 by name, and looks nothing up with it: so `int()`.
+The ids after the valid tokens do not influence the embedding. Ids are converted with `int()`, as PyTorch has the dtype
+uint16 but no embedding lookup for it.
 """
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.encoders.layers import build_outlet, find_valid, pool_valid
+from pipeline.models.encoders.layers import build_projection, find_valid, pool_valid
 from pipeline.models.inputs import ModalityInput
 
 CHANNELS = 64
@@ -18,17 +18,19 @@ DROPOUT = 0.1
 
 
 class TextGru(nn.Module):
-    """Word vectors and a gated recurrent unit over them, pooled over the valid tokens. It runs forwards only, so that
-    no valid token has seen the padding after it; the words themselves are pooled too."""
+    """Token embeddings and a gated recurrent unit over them; both are pooled over the valid tokens.
+
+    It runs forwards only, so that no state of a valid token depends on the padding after it.
+    """
 
     def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.words = nn.Embedding(source.words, CHANNELS)
         self.gru = nn.GRU(CHANNELS, CHANNELS, batch_first=True)
-        self.outlet = build_outlet(4 * CHANNELS, width)
+        self.outlet = build_projection(4 * CHANNELS, width)
 
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> Tensor:
-        """(batch, tokens) and (batch,)."""
+        """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
         words = self.words(tokens.int().masked_fill(~valid, 0))
         states, _ = self.gru(words)
@@ -37,25 +39,25 @@ class TextGru(nn.Module):
 
 
 class TextTransformer(nn.Module):
-    """Word vectors with learned places, two transformer layers, pooled over the valid tokens."""
+    """Token embeddings plus learned positions, two transformer layers, then pooling over the valid tokens."""
 
     def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.words = nn.Embedding(source.words, CHANNELS)
-        self.places = nn.Parameter(0.02 * torch.randn(source.shape[0], CHANNELS))
+        self.positions = nn.Parameter(0.02 * torch.randn(source.shape[0], CHANNELS))
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(CHANNELS, HEADS, 2 * CHANNELS, DROPOUT, batch_first=True, norm_first=True)
             for _ in range(LAYERS)
         )
-        self.outlet = build_outlet(2 * CHANNELS, width)
+        self.outlet = build_projection(2 * CHANNELS, width)
 
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> Tensor:
-        """(batch, tokens) and (batch,)."""
+        """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
-        # A text without a word attends to its first padding: attention over nothing at all is NaN. Pooling gives zeros.
+        # A text without tokens attends to its first padding: attention over no token is NaN. Pooling gives zeros.
         padding = ~valid
         padding[:, 0] = False
-        values = self.words(tokens.int().masked_fill(~valid, 0)) + self.places[: tokens.shape[1]]
+        values = self.words(tokens.int().masked_fill(~valid, 0)) + self.positions[: tokens.shape[1]]
         for layer in self.layers:
             values = layer(values, src_key_padding_mask=padding)
         embedding: Tensor = self.outlet(pool_valid(values, valid))

@@ -1,4 +1,4 @@
-"""Encoders of videos: (batch, frames, height, width, channels) uint8 to (batch, width of the embedding)."""
+"""Encode videos: (batch, frames, height, width, channels) uint8 to (batch, width) float32."""
 
 from dataclasses import replace
 
@@ -9,13 +9,13 @@ from pipeline.models.inputs import ModalityInput
 
 
 class VideoCnn(nn.Module):
-    """Each frame through the network of pictures, then the mean over the frames: what is seen, not how it moves."""
+    """The image encoder on each frame, then the mean over the frames: motion is not seen."""
 
     def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
         self.frames = ImageCnn(replace(source, shape=source.shape[1:]), width)
 
     def forward(self, pixels: Tensor, length: Tensor | None = None) -> Tensor:
-        """(batch, frames, height, width, channels) uint8; videos have no length."""
+        """Encode `pixels` (batch, frames, height, width, channels) uint8; videos have no `length`."""
         embeddings: Tensor = self.frames(pixels.flatten(0, 1))
         return embeddings.reshape(*pixels.shape[:2], -1).mean(1)

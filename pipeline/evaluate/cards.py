@@ -1,0 +1,76 @@
+"""Collect the samples that the model got most wrong, as the page shows them: image, caption, prediction, truth."""
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.tasks.report import Mistake
+from shardwright import ShardDataset
+
+SIDE = 160  # pixels; images whose longer side is longer are shrunk to this
+MAX_CAPTION = 240
+
+DIRECTIONS = {chr(code) for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C)}
+"""Characters that change the direction of the text after them: a caption could rewrite the page around it."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One sample: its key, image (PNG, None where it has none), caption, and the mistake."""
+
+    key: str
+    image: bytes | None
+    caption: str
+    mistake: Mistake
+
+
+def collect_cards(data: ShardDataset, mistakes: Sequence[Mistake], keys: Sequence[str]) -> list[Card]:
+    """Return a card for each mistake; `keys` are those of the split's samples in stored order."""
+    return [
+        Card(
+            key=keys[mistake.row],
+            image=read_image(data, mistake.row),
+            caption=clean_text(str(data.meta(mistake.row).get("caption", ""))),
+            mistake=mistake,
+        )
+        for mistake in mistakes
+    ]
+
+
+def read_image(data: ShardDataset, row: int) -> bytes | None:
+    """Return the sample's image as a small PNG, or None where it has none."""
+    names = (data.manifest.extract or {}).get("modalities", {}).get("image")
+    if not names:
+        return None
+    sample = data[row]
+    if not sample.get("image_present", True):
+        return None
+    return encode_png(sample[names[0]])
+
+
+def encode_png(pixels: Any) -> bytes:
+    """Encode (height, width, 3) RGB, uint8 or floats of 0 to 1, as a PNG of `SIDE` pixels at most."""
+    import cv2
+    import numpy as np
+
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels.astype(np.float32) * 255).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    scale = SIDE / max(height, width)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".png", pixels[:, :, ::-1])
+    return bytes(data.tobytes())
+
+
+def strip_controls(text: str) -> str:
+    """Return the text without control characters and direction marks."""
+    return "".join(c for c in text if c not in DIRECTIONS and (c in "\n\t" or unicodedata.category(c) != "Cc"))
+
+
+def clean_text(text: str) -> str:
+    """Return the text without control characters and direction marks, cut at `MAX_CAPTION` characters."""
+    cleaned = strip_controls(text)
+    return cleaned if len(cleaned) <= MAX_CAPTION else cleaned[: MAX_CAPTION - 1] + "…"

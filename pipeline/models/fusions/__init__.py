@@ -1,0 +1,1 @@
+"""Fuse one embedding a modality into one embedding a sample. `table` lists the fusions."""

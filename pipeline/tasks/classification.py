@@ -1,0 +1,298 @@
+"""Classify: each sample has one label, the number of its class; the head has an output, a logit, for each class."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.errors import InputError
+from pipeline.models.batches import Batch
+from pipeline.tables.parquet import Columns
+from pipeline.tasks.metrics.table import CLASS_METRICS, METRICS, SCORES
+from pipeline.tasks.metrics.tally import Counts, Floats, Tally, count_confusion, find_interval, resample_tally
+from pipeline.tasks.report import Bars, Cell, Matrix, Mistake, ReportTable, Section, TaskReport, Tile, format_score
+from pipeline.tasks.task import Loss, Predictions, Task, name_subset
+from shardwright import ShardDataset
+
+LABEL = "label"
+
+HEADLINES = ("accuracy", "macro_f1")
+"""The scores in validation, for each subset of the modalities, and with intervals. The last one selects the epoch: the
+mean over classes does not let a frequent class hide a rare one."""
+
+NO_SAMPLES = "the split has no samples"
+
+PREDICTIONS: Columns = {
+    "key": "string",
+    "truth": "string",
+    "prediction": "string",
+    "probability": "float64",  # of the prediction
+    "truth_probability": "float64",
+}
+"""`predictions.parquet`."""
+
+
+def count_outputs(data: ShardDataset) -> int:
+    """Return the number of classes.
+
+    Raises:
+        InputError: the dataset has no labels.
+    """
+    if not data.classes or LABEL not in data.fields:
+        raise InputError(f"{data.root} has no labels to learn: align.label says where they come from")
+    return len(data.classes)
+
+
+def describe_model(classes: Sequence[str]) -> str:
+    """Return what the model is."""
+    return f"a classifier of {len(classes)} classes"
+
+
+def compute_loss(outputs: Tensor, batch: Batch, loss: Loss) -> Tensor:
+    """Return the cross-entropy of the logits, a scalar."""
+    return functional.cross_entropy(outputs, batch[LABEL], reduction=loss.reduction, label_smoothing=loss.smoothing)
+
+
+def count_targets(batch: Batch, outputs: int) -> Tensor:
+    """Return the number of samples of each class, int64 (classes,)."""
+    return torch.bincount(batch[LABEL], minlength=outputs)
+
+
+def describe_targets(counts: Sequence[int], classes: Sequence[str]) -> list[str]:
+    """Name the classes without training samples."""
+    absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+    return [f"no training sample of {len(absent)} of {len(classes)} classes: {', '.join(absent)}"] if absent else []
+
+
+def count_results(outputs: Tensor, batch: Batch) -> Counts:
+    """Return the confusion matrix, int64 (classes, classes)."""
+    return count_confusion(batch[LABEL].cpu().numpy(), outputs.argmax(1).cpu().numpy(), outputs.shape[1])
+
+
+def score_counts(counts: Counts) -> dict[str, float]:
+    """Return `HEADLINES` by name."""
+    tally = Tally.from_confusion(counts)
+    return {name: float(SCORES[name].compute(tally)) for name in HEADLINES}
+
+
+def measure(predictions: Predictions, classes: Sequence[str], split: str) -> dict[str, Any]:
+    """Return the content of `metrics.json`: JSON without NaN, exact from the confusion matrix.
+
+    Macro scores are means over the classes that have samples in the split; the others are listed under `absent`. The
+    interval (`_low`, `_high`) is the 95 % percentile bootstrap over samples. What is not defined is null, and
+    `undefined` says why.
+    """
+    truth = predictions.targets[LABEL]
+    by_subset = {
+        name_subset(subset): count_confusion(truth, logits.argmax(1), len(classes))
+        for subset, logits in predictions.outputs.items()
+    }
+    confusion = list(by_subset.values())[-1]
+    tally = Tally.from_confusion(confusion)
+    scores = {name: _to_json(float(score.compute(tally))) for name, score in SCORES.items()}
+    scores |= _measure_intervals(confusion)
+    per_class = _measure_classes(tally, classes)
+    undefined = dict.fromkeys((name for name, value in scores.items() if value is None), NO_SAMPLES)
+    undefined |= {
+        f"per_class.{name}.{metric}": METRICS[metric].undefined
+        for name in classes
+        for metric in CLASS_METRICS
+        if per_class[name][metric] is None
+    }
+    return {
+        "split": split,
+        "samples": len(predictions.keys),
+        **scores,
+        "subsets": {
+            name: {score: _to_json(value) for score, value in score_counts(counts).items()}
+            for name, counts in by_subset.items()
+        },
+        "per_class": per_class,
+        "absent": [name for name in classes if per_class[name]["support"] == 0],
+        "undefined": undefined,
+    }
+
+
+def _measure_intervals(confusion: Counts) -> dict[str, float | None]:
+    """Return the ends of the intervals of `HEADLINES`; None without samples."""
+    names = [f"{name}_{end}" for name in HEADLINES for end in ("low", "high")]
+    if confusion.sum() == 0:
+        return dict.fromkeys(names)
+    resampled = resample_tally(confusion)
+    ends = [end for name in HEADLINES for end in find_interval(SCORES[name].compute(resampled))]
+    return dict(zip(names, ends, strict=True))
+
+
+def _measure_classes(tally: Tally, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return for each class its scores, the number of its samples, and how often it was predicted."""
+    columns = {name: METRICS[name].compute.load()(tally).tolist() for name in CLASS_METRICS}
+    return {
+        name: {
+            **{metric: _to_json(values[number]) for metric, values in columns.items()},
+            "support": int(tally.actual[number]),
+            "predicted": int(tally.predicted[number]),
+        }
+        for number, name in enumerate(classes)
+    }
+
+
+def _to_json(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value
+
+
+def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
+    """Return lines for the summary: the scores, and the classes that the split has no sample of."""
+    if metrics["samples"] == 0:
+        return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
+    interval = f"({metrics['macro_f1_low']:.3f} to {metrics['macro_f1_high']:.3f})"
+    lines = [f"{metrics['split']}: macro F1 {metrics['macro_f1']:.3f} {interval}, accuracy {metrics['accuracy']:.3f}"]
+    if metrics["absent"]:
+        lines.append(f"not in the split, and so not in the means: {', '.join(metrics['absent'])}")
+    return lines
+
+
+def build_report(
+    predictions: Predictions, classes: Sequence[str], metrics: Mapping[str, Any], worst: int
+) -> TaskReport:
+    """Return the tables, the figures and the sections of the page; without samples there are no figures."""
+    truth = predictions.targets[LABEL]
+    logits = list(predictions.outputs.values())[-1]
+    predicted = logits.argmax(1)
+    probabilities = compute_probabilities(logits)
+    rows = np.arange(len(truth))
+    columns = (probabilities[rows, predicted], probabilities[rows, truth])
+    figures = (
+        _plan_figures(count_confusion(truth, predicted, len(classes)), metrics, classes) if metrics["samples"] else {}
+    )
+    return TaskReport(
+        tiles=_build_tiles(metrics),
+        sections=_build_sections(metrics),
+        figures=figures,
+        tables=_build_tables(metrics, classes, truth, predicted),
+        columns=PREDICTIONS,
+        predictions=[
+            (key, classes[actual], classes[guess], *values)
+            for key, actual, guess, *values in zip(
+                predictions.keys, truth, predicted, *(column.tolist() for column in columns), strict=True
+            )
+        ],
+        mistakes=[
+            Mistake(row, classes[predicted[row]], classes[truth[row]], columns[0][row], columns[1][row])
+            for row in find_worst(predictions.keys, truth, predicted, columns[1])[:worst]
+        ],
+    )
+
+
+def compute_probabilities(logits: NDArray[np.float32]) -> Floats:
+    """Return the softmax over the last axis, float64."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    probabilities: Floats = powers / powers.sum(axis=-1, keepdims=True)
+    return probabilities
+
+
+def find_worst(keys: Sequence[str], truth: Counts, predicted: Counts, truth_probability: Floats) -> list[int]:
+    """Return the rows of the samples predicted wrong, the one with the least probable truth first."""
+    wrong = np.flatnonzero(predicted != truth).tolist()
+    return sorted(wrong, key=lambda row: (truth_probability[row], keys[row]))
+
+
+def _plan_figures(confusion: Counts, metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Matrix | Bars]:
+    accuracy, macro_f1 = HEADLINES
+    return {
+        "confusion": Matrix("What was taken for what", confusion, classes),
+        "subsets": Bars(
+            title="What the modalities are worth",
+            axis="score with these modalities alone",
+            titles=(SCORES[macro_f1].title, SCORES[accuracy].title),
+            rows={name: (values[macro_f1], values[accuracy]) for name, values in metrics["subsets"].items()},
+        ),
+    }
+
+
+def _build_tables(
+    metrics: Mapping[str, Any], classes: Sequence[str], truth: Counts, predicted: Counts
+) -> dict[str, ReportTable]:
+    """Return `confusion` (a row a sample, which `dvc plots` counts), `per_class` and `subsets`."""
+    per_class = {"class": "class", "support": "samples", "predicted": "predicted"}
+    per_class |= {name: METRICS[name].title for name in CLASS_METRICS}
+    subsets = {"subset": "modalities", **{name: SCORES[name].title for name in HEADLINES}}
+
+    def list_rows(block: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, str]) -> list[list[Cell]]:
+        return [[name, *(values[column] for column in list(columns)[1:])] for name, values in block.items()]
+
+    pairs: list[list[Cell]] = [[classes[t], classes[p]] for t, p in zip(truth, predicted, strict=True)]
+    return {
+        "confusion": ReportTable({"actual": "actual", "predicted": "predicted"}, pairs),
+        "per_class": ReportTable(per_class, list_rows(metrics["per_class"], per_class)),
+        "subsets": ReportTable(subsets, list_rows(metrics["subsets"], subsets)),
+    }
+
+
+def _build_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
+    present = sum(values["support"] > 0 for values in metrics["per_class"].values())
+    return [
+        *(
+            Tile(format_score(metrics[name]), f"{SCORES[name].title} {_format_interval(metrics, name)}")
+            for name in reversed(HEADLINES)
+        ),
+        Tile(str(metrics["samples"]), f"samples of the split {metrics['split']}"),
+        Tile(str(present), f"of {len(metrics['per_class'])} classes in the split"),
+    ]
+
+
+def _format_interval(metrics: Mapping[str, Any], name: str) -> str:
+    """Return `(0.812 to 0.901)`, or nothing."""
+    low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
+    return "" if low is None else f"({low:.3f} to {high:.3f})"
+
+
+def _build_sections(metrics: Mapping[str, Any]) -> list[Section]:
+    return [
+        Section(
+            "With fewer modalities",
+            "The same model, shown only a part of each sample.",
+            figure="subsets",
+            alt="Scores with every subset of the modalities",
+        ),
+        Section("By class", _describe_classes(metrics), table="per_class"),
+        Section(
+            "Where classes are confused",
+            figure="confusion",
+            alt="Confusion matrix, rows the truth, columns the prediction",
+        ),
+    ]
+
+
+def _describe_classes(metrics: Mapping[str, Any]) -> str:
+    """Name the classes with the highest and the lowest F1, and those that the split has no sample of."""
+    per_class = metrics["per_class"]
+    sentences = []
+    present = [name for name, values in per_class.items() if values["support"] > 0]
+    if len(present) > 1:
+        best, worst = (choose(present, key=lambda name: per_class[name]["f1"]) for choose in (max, min))
+        sentences.append(f"Told best: {best}. Told worst: {worst}.")
+    if metrics["absent"]:
+        sentences.append(f"Not in the split, and so not in the means: {', '.join(metrics['absent'])}.")
+    return " ".join(sentences)
+
+
+CLASSIFICATION = Task(
+    fields=(LABEL,),
+    scores=HEADLINES,
+    count_outputs=count_outputs,
+    describe_model=describe_model,
+    compute_loss=compute_loss,
+    count_targets=count_targets,
+    describe_targets=describe_targets,
+    count_results=count_results,
+    score_counts=score_counts,
+    measure=measure,
+    describe_metrics=describe_metrics,
+    build_report=build_report,
+)

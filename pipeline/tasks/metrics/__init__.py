@@ -1,0 +1,1 @@
+"""Compute scores from exact counts. `table` lists the metrics."""

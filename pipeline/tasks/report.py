@@ -1,0 +1,100 @@
+"""Hold what a task reports, as values: the stage evaluate writes the tables, draws the figures and builds the page."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.tables.parquet import Columns
+
+Cell = str | int | float | None
+"""Of a table; None where a value is not defined."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A number at the top of the page, and what it is."""
+
+    value: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """A table: written as CSV with the names of `columns`, shown on the page with their titles."""
+
+    columns: Mapping[str, str]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A figure of counts, int64 (n, n): rows the truth, columns the prediction, both named `names`."""
+
+    title: str
+    counts: NDArray[np.int64]
+    names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A figure of scores, 0 to 1 or None: for each name a bar with the first value and a tick at the second.
+
+    `titles` name the two scores; the last bar stands out.
+    """
+
+    title: str
+    axis: str
+    titles: tuple[str, str]
+    rows: Mapping[str, tuple[float | None, float | None]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: a heading, a text, and the names of a figure (with its description) and a table."""
+
+    heading: str
+    text: str = ""
+    figure: str = ""
+    alt: str = ""
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A sample that the model got wrong: its row, what was predicted and what is true, each with its probability."""
+
+    row: int
+    prediction: str
+    truth: str
+    probability: float
+    truth_probability: float
+
+
+@dataclass(frozen=True)
+class TaskReport:
+    """All that a task reports.
+
+    Attributes:
+        tiles: the most important numbers.
+        sections: of the page, in order.
+        figures: by name; drawn as `<name>.png`.
+        tables: by name; written as `<name>.csv`.
+        columns: of `predictions.parquet`, the first of them `key`.
+        predictions: its rows, one a sample in stored order.
+        mistakes: the worst first.
+    """
+
+    tiles: Sequence[Tile]
+    sections: Sequence[Section]
+    figures: Mapping[str, Matrix | Bars]
+    tables: Mapping[str, ReportTable]
+    columns: Columns
+    predictions: Sequence[Sequence[Cell]]
+    mistakes: Sequence[Mistake]
+
+
+def format_score(score: float | None) -> str:
+    """Return three decimals, or a dash where the score is not defined."""
+    return "–" if score is None else f"{score:.3f}"
