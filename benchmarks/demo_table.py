@@ -1,6 +1,7 @@
-"""What each modality is worth: trains and measures a model of its own for every subset of the modalities, with several
-seeds, on the shards that are there. The same recipe and budget for all: the blocks `train` and `evaluate` of
-`params.yaml` with nothing changed but `train.modalities` and `train.seed`.
+"""Compare modalities: train and measure a separate model for every subset of them, with several seeds.
+
+All use the dataset in `data/` and the blocks `train` and `evaluate` of `params.yaml`, in which nothing is changed but
+`train.modalities` and `train.seed`.
 
 `python -m benchmarks.demo_table` (about 10 minutes on 2 cores), or `make demo-table`.
 """
@@ -18,9 +19,9 @@ from typing import Any
 from pipeline.config.params import RunParams, check_block, read_params
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.step import evaluate
-from pipeline.evaluate.subsets import Subset, list_subsets, name_subset
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
+from pipeline.tasks.task import Subset, list_subsets, name_subset
 from pipeline.train.params import TrainParams
 from pipeline.train.step import train
 
@@ -29,7 +30,7 @@ RESULT = Path("benchmarks/results/demo_table.md")
 
 @dataclass(frozen=True)
 class Recipe:
-    """The blocks of `params.yaml` that say how to train and measure."""
+    """The blocks of `params.yaml` by which models are trained and measured."""
 
     train: TrainParams
     evaluate: EvaluateParams
@@ -38,7 +39,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Row:
-    """Scores of the models of one subset of the modalities, one a seed."""
+    """Scores of the models of one subset of the modalities, one for each seed."""
 
     subset: Subset
     macro_f1: Sequence[float]
@@ -46,21 +47,21 @@ class Row:
 
 
 def measure(shards: Path, recipe: Recipe, subset: Subset, seed: int) -> dict[str, Any]:
-    """Train and evaluate one model on the dataset in `shards`; gives its metrics."""
+    """Train and evaluate one model on the dataset in `shards`; return its metrics."""
     params = recipe.train.model_copy(update={"modalities": subset, "seed": seed})
     with tempfile.TemporaryDirectory() as name:
         data = Path(name)
         (data / SHARDS_FOLDER).symlink_to(shards.resolve())
-        workspace = Workspace(data, data, data / "cache", recipe.run)  # what is made is at once where it is read
+        workspace = Workspace(data, data, data / "cache", recipe.run)  # outputs are where the next stage reads
         train(params, workspace)
-        assert (data / MODEL_FOLDER).is_dir(), "made by train"
+        assert (data / MODEL_FOLDER).is_dir(), "train writes it"
         evaluate(recipe.evaluate, workspace)
         metrics: dict[str, Any] = json.loads((data / REPORT_FOLDER / "metrics.json").read_text(encoding="utf-8"))
     return metrics
 
 
 def measure_all(shards: Path, recipe: Recipe, seeds: int) -> list[Row]:
-    """A row a subset of the modalities that `params.yaml` names, the smallest first."""
+    """Return a row for each subset of the modalities in `params.yaml`, the smallest first."""
     rows = []
     for subset in list_subsets(recipe.train.modalities):
         metrics = [measure(shards, recipe, subset, seed) for seed in range(seeds)]
@@ -70,7 +71,7 @@ def measure_all(shards: Path, recipe: Recipe, seeds: int) -> list[Row]:
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """The rows in Markdown, and how far the best fused model is ahead of the best single modality."""
+    """Return the rows in Markdown, and how far the best fused model is ahead of the best single modality."""
     best = {
         fused: max((row for row in rows if (len(row.subset) > 1) == fused), key=lambda row: mean(row.macro_f1))
         for fused in {len(row.subset) > 1 for row in rows}
@@ -90,21 +91,23 @@ def format_table(rows: Sequence[Row]) -> str:
 
 
 def format_row(row: Row) -> str:
-    """One line of the table, in per cent."""
+    """Return one line of the table, in per cent."""
     return f"| {name_subset(row.subset)} | {format_spread(row.macro_f1)} | {format_spread(row.accuracy)} |"
 
 
 def format_spread(values: Sequence[float]) -> str:
-    """`93.1 ± 0.8`."""
+    """Return mean and standard deviation in per cent: `93.1 ± 0.8`."""
     return f"{100 * mean(values):.1f} ± {100 * stdev(values) if len(values) > 1 else 0:.1f}"
 
 
 def main() -> None:
-    """Measure, print the table, and keep it."""
-    parser = argparse.ArgumentParser(description="Trains every subset of the modalities and prints the table.")
+    """Measure, print the table and write it to a file."""
+    parser = argparse.ArgumentParser(
+        description="Train a model for every subset of the modalities and print a table of their scores."
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder with 5_shards")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--result", type=Path, default=RESULT, help="where the table goes")
+    parser.add_argument("--result", type=Path, default=RESULT, help="the file to write the table to")
     options = parser.parse_args()
     blocks = read_params(Path("params.yaml"))
     recipe = Recipe(

@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pipeline.config.check_params import BLOCKS, load_block_type
 from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
-from pipeline.tables.contracts import SPLITS, TABLES
+from pipeline.tables.contracts import TABLES
 from pipeline.tables.parquet import Columns
+from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Score = Annotated[float, Field(ge=0, le=1)] | None
@@ -63,54 +64,12 @@ class TokenizerFile(Document):
     model: BytePairs
 
 
-class ClassScores(Document):
-    """Of one class; null where a score is not defined."""
-
-    precision: Score
-    recall: Score
-    f1: Score
-    support: Count
-    predicted: Count
-
-
-class SubsetScores(Document):
-    """With one subset of the modalities."""
-
-    accuracy: Score
-    macro_f1: Score
-
-
-class Metrics(Document):
-    """`7_report/metrics.json`, see `pipeline.evaluate.metrics.build_metrics`."""
-
-    split: Literal[SPLITS]  # type: ignore[valid-type]  # the names stand in one place
-    samples: Count
-    accuracy: Score
-    accuracy_low: Score
-    accuracy_high: Score
-    macro_precision: Score
-    macro_recall: Score
-    macro_f1: Score
-    macro_f1_low: Score
-    macro_f1_high: Score
-    weighted_precision: Score
-    weighted_recall: Score
-    weighted_f1: Score
-    micro_precision: Score
-    micro_recall: Score
-    micro_f1: Score
-    subsets: dict[str, SubsetScores]
-    per_class: dict[str, ClassScores]
-    absent: list[str]
-    undefined: dict[str, str]
-
-
 def build_document_schemas() -> dict[str, Schema]:
     """The schema of each file, by the file's name without its ending."""
     return {
         "dataset": build_manifest_schema(),
         "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
-        "metrics": Metrics.model_json_schema(),
+        "metrics": build_metrics_schema(),
         "model": build_model_schema(),
         "tokenizer": TokenizerFile.model_json_schema(),
         "vocabulary": VocabularyFile.model_json_schema(),
@@ -128,6 +87,34 @@ def build_manifest_schema() -> Schema:
     schema["properties"]["sources_hash"] = describe_sha256()
     require(schema, format={"const": FORMAT}, version={"enum": list(VERSIONS)}, hash=describe_sha256())
     return schema
+
+
+def build_metrics_schema() -> Schema:
+    """`7_report/metrics.json`, see `pipeline.tasks.classification.measure`: its scores are those of the tables."""
+    from pipeline.tasks.classification import HEADLINES
+
+    scores: dict[str, Any] = dict.fromkeys(SCORES, (Score, ...))
+    ends: dict[str, Any] = {f"{name}_{end}": (Score, ...) for name in HEADLINES for end in ("low", "high")}
+    of_class: dict[str, Any] = dict.fromkeys(CLASS_METRICS, (Score, ...))
+    counts: dict[str, Any] = dict.fromkeys(("support", "predicted"), (Count, ...))
+    class_scores: Any = create_model("ClassScores", __base__=Document, **of_class, **counts)
+    class_scores.__doc__ = "Scores of one class; null where a score is not defined."
+    headlines = {name: scores[name] for name in HEADLINES}
+    subset_scores: Any = create_model("SubsetScores", __base__=Document, **headlines)
+    subset_scores.__doc__ = "Scores with one subset of the modalities."
+    metrics = create_model(
+        "Metrics",
+        __base__=Document,
+        **facts,
+        **scores,
+        **ends,
+        subsets=(dict[str, subset_scores], ...),
+        per_class=(dict[str, class_scores], ...),
+        absent=(list[str], ...),
+        undefined=(dict[str, str], ...),
+    )
+    metrics.__doc__ = "`7_report/metrics.json`, see `pipeline.tasks.classification.measure`."
+    return metrics.model_json_schema()
 
 
 def build_model_schema() -> Schema:

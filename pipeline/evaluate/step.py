@@ -36,7 +36,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
         raise InputError(
             f"{source} was trained for the task `{record.task}`, known are {', '.join(TASKS)}: train again"
         )
-    task = TASKS[record.task].load()
+    task = TASKS[record.task]
     data = open_split(root, params.split)
     with deterministic_mode(seed=0, threads=record.params["threads"]):
         device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")

@@ -105,7 +105,7 @@ def read_batches(reader: str, data: ShardDataset, order: ReadOrder) -> Iterator[
         InputError: a shard is damaged; the message names it.
     """
     try:
-        yield from READERS[reader].load()(data, order)
+        yield from READERS[reader](data, order)
     except ShardwrightError as error:
         raise _explain_damage(error) from error
 

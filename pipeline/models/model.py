@@ -45,11 +45,11 @@ class Model(nn.Module):
         width = architecture.width
         self.encoders = nn.ModuleDict(
             {
-                source.modality: ENCODERS[source.modality][architecture.encoders[source.modality]].load()(source, width)
+                source.modality: ENCODERS[source.modality][architecture.encoders[source.modality]](source, width)
                 for source in self.inputs
             }
         )
-        self.fusion = FUSIONS[architecture.fusion].load()(len(self.inputs), width)
+        self.fusion = FUSIONS[architecture.fusion](len(self.inputs), width)
         self.head = nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(width, architecture.outputs))
 
     def embed(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -3,11 +3,20 @@
 A reader is a function from a split and a `ReadOrder` to batches. In stored order all give the same batches.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline.config.lazy_import import LazyObject
+from pipeline.config.lazy_import import LazyObject, LazyTable
 
-READERS: Mapping[str, LazyObject] = {
-    "shardwright": LazyObject("pipeline.models.batches:read_with_shardwright"),
-    "webdataset": LazyObject("pipeline.models.batches:read_with_webdataset"),
-}
+if TYPE_CHECKING:
+    from pipeline.models.batches import Batch, ReadOrder
+    from shardwright import ShardDataset
+
+Reader: TypeAlias = "Callable[[ShardDataset, ReadOrder], Iterator[Batch]]"
+
+READERS: LazyTable[Reader] = LazyTable(
+    {
+        "shardwright": LazyObject("pipeline.models.batches:read_with_shardwright"),
+        "webdataset": LazyObject("pipeline.models.batches:read_with_webdataset"),
+    }
+)

@@ -130,7 +130,7 @@ def _measure_intervals(confusion: Counts) -> dict[str, float | None]:
 
 def _measure_classes(tally: Tally, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return for each class its scores, the number of its samples, and how often it was predicted."""
-    columns = {name: METRICS[name].compute.load()(tally).tolist() for name in CLASS_METRICS}
+    columns = {name: METRICS[name].load()(tally).tolist() for name in CLASS_METRICS}
     return {
         name: {
             **{metric: _to_json(values[number]) for metric, values in columns.items()},

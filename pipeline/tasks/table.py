@@ -1,9 +1,14 @@
 """List the tasks by name. To add one: a file in this folder with a `Task`, and a line here."""
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from pipeline.config.lazy_import import LazyObject
+from pipeline.config.lazy_import import LazyObject, LazyTable
 
-TASKS: Mapping[str, LazyObject] = {
-    "classification": LazyObject("pipeline.tasks.classification:CLASSIFICATION"),
-}
+if TYPE_CHECKING:
+    from pipeline.tasks.task import Task
+
+TASKS: "LazyTable[Task]" = LazyTable(
+    {
+        "classification": LazyObject("pipeline.tasks.classification:CLASSIFICATION"),
+    }
+)

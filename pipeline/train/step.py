@@ -41,7 +41,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     if data is None:
         raise InputError(f"{root} has no samples in the split `train`: look at align.split and align.shares")
     check_splits(root)
-    task: Task = TASKS[params.task].load()
+    task = TASKS[params.task]
     architecture = plan_architecture(params, task, data)
     with deterministic_mode(params.seed, params.threads):
         device = choose_device(params.device)

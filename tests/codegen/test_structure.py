@@ -42,8 +42,8 @@ def test_an_edit_in_a_helper_is_seen_by_its_stage_alone() -> None:
     watched = {node.name: set(find_source_files(f"stages.{node.name}")) for node in NODES}
     assert "pipeline/formats/ogg.py" in watched["clean"]
     assert "pipeline/formats/ogg.py" not in watched["train"]
-    assert "pipeline/models/fusions.py" in watched["train"] & watched["evaluate"]
-    assert "pipeline/models/fusions.py" not in watched["extract"]
+    assert "pipeline/models/fusions/attention.py" in watched["train"] & watched["evaluate"]
+    assert "pipeline/models/fusions/attention.py" not in watched["extract"]
 
 
 def test_modalities_are_named_once() -> None:

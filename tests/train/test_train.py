@@ -1,4 +1,4 @@
-"""Training: the same bits every time, what it refuses, and that augmentation is a function of the sample."""
+"""Training gives the same bits every time and refuses unfit datasets; augmentation is a function of the sample."""
 
 import json
 import os
@@ -20,12 +20,12 @@ from pipeline.config.params import RunParams, check_block, read_params
 from pipeline.errors import InputError, ParamsError, PipelineError
 from pipeline.models.checkpoint import LAST, load_model
 from pipeline.models.encoders.table import ENCODERS
+from pipeline.models.history import Epoch
 from pipeline.models.inputs import ModalityInput
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
 from pipeline.train.augment import AUGMENTATIONS, hide_modalities
-from pipeline.train.history import Epoch
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
 from pipeline.train.step import train
@@ -63,7 +63,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_same_bits_every_time_and_other_bits_with_another_seed(data: Path) -> None:
     outcome = run_train(data, "first")
-    torch.rand(3)  # what the process did before must not matter, nor does it notice
+    torch.rand(3)  # random numbers drawn before must not matter, and the state of the generator stays
     before = torch.random.get_rng_state()
     run_train(data, "second")
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -73,6 +73,7 @@ def test_the_same_bits_every_time_and_other_bits_with_another_seed(data: Path) -
     assert first == second
     assert first["best.safetensors"] != other["best.safetensors"]
     assert (outcome.unit, outcome.seen, outcome.kept) == ("sample", 64, 64)
+    assert outcome.worked == 3 * 64
     assert outcome.notes[0].startswith("best epoch ")
 
 
@@ -84,7 +85,7 @@ def test_another_process_makes_the_same_bits(data: Path) -> None:
     assert read_bytes(data / "here") == read_bytes(data / "there")
 
 
-def test_the_files_agree_with_each_other(data: Path) -> None:
+def test_the_files_of_a_model_agree(data: Path) -> None:
     run_train(data, "files", epochs=4)
     folder = data / "files" / MODEL_FOLDER
     record = json.loads((folder / "model.json").read_text())
@@ -104,7 +105,7 @@ def test_the_files_agree_with_each_other(data: Path) -> None:
 
 @pytest.mark.parametrize("reader", ["shardwright", "webdataset"])
 @pytest.mark.parametrize("fusion", ["concat", "mean", "attention"])
-def test_there_is_something_to_learn(data: Path, reader: str, fusion: str) -> None:
+def test_every_reader_and_fusion_learns(data: Path, reader: str, fusion: str) -> None:
     name = f"{reader}-{fusion}"
     run_train(data, name, reader=reader, fusion=fusion, epochs=12, width=16, learning_rate=0.01)
     best = json.loads((data / name / MODEL_FOLDER / "model.json").read_text())["best"]
@@ -112,7 +113,7 @@ def test_there_is_something_to_learn(data: Path, reader: str, fusion: str) -> No
 
 
 @pytest.mark.parametrize("modalities", [["image"], ["audio"], ["text"], ["text", "image"]])
-def test_any_part_of_the_modalities(data: Path, modalities: list[str]) -> None:
+def test_any_subset_of_the_modalities_can_be_trained(data: Path, modalities: list[str]) -> None:
     name = "-".join(modalities)
     run_train(data, name, modalities=modalities, epochs=1)
     _, record = load_model(data / name / MODEL_FOLDER)
@@ -120,7 +121,7 @@ def test_any_part_of_the_modalities(data: Path, modalities: list[str]) -> None:
     assert list(record.architecture.encoders) == sorted(modalities)  # JSON is sorted; the inputs carry the order
 
 
-def test_training_stops_when_nothing_gets_better(data: Path) -> None:
+def test_training_stops_when_patience_is_over(data: Path) -> None:
     run_train(data, "stop", epochs=60, patience=2, learning_rate=0.01)
     lines = (data / "stop" / MODEL_FOLDER / "history.tsv").read_text().splitlines()
     best = json.loads((data / "stop" / MODEL_FOLDER / "model.json").read_text())["best"]["epoch"]
@@ -131,9 +132,9 @@ def test_without_validation_the_last_epoch_is_taken(tmp_path: Path) -> None:
     make_shards(tmp_path / SHARDS_FOLDER, Toy(val=0, train=12))
     outcome = run_train(tmp_path, patience=1)
     assert outcome.notes == ["no validation samples: the last of 3 epochs is taken"]
-    made = read_bytes(tmp_path / "run")
-    assert made["best.safetensors"] == made["last.safetensors"]
-    assert made["history.tsv"].decode().splitlines()[1].split("\t")[2:5] == ["", "", ""]
+    written = read_bytes(tmp_path / "run")
+    assert written["best.safetensors"] == written["last.safetensors"]
+    assert written["history.tsv"].decode().splitlines()[1].split("\t")[2:5] == ["", "", ""]
 
 
 def test_a_class_without_training_samples_is_named(tmp_path: Path) -> None:
@@ -147,10 +148,10 @@ def test_a_class_without_training_samples_is_named(tmp_path: Path) -> None:
     [
         (Toy(train=0), "no samples in the split `train`"),
         (Toy(labels=False), "no labels to learn"),
-        (Toy(modalities=("image", "text")), r"train\.modalities has `audio`, the dataset in .* has image, text"),
+        (Toy(modalities=("image", "text")), r"train\.modalities has `audio`, but the dataset in .* has image, text"),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused(toy: Toy, message: str, tmp_path: Path) -> None:
+def test_an_unfit_dataset_is_refused(toy: Toy, message: str, tmp_path: Path) -> None:
     make_shards(tmp_path / SHARDS_FOLDER, toy)
     with pytest.raises(InputError, match=message):
         run_train(tmp_path)
@@ -163,7 +164,7 @@ def test_a_missing_dataset_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_sample_in_two_splits_is_refused(tmp_path: Path) -> None:
-    """As when somebody copies a split over another, and writes the hashes anew."""
+    """As when somebody copies one split over another and updates the hashes."""
     root = make_shards(tmp_path / SHARDS_FOLDER, Toy())
     manifest = read_manifest(root)
     shutil.rmtree(root / "test")
@@ -202,7 +203,7 @@ def test_modalities_are_named_once() -> None:
 
 
 def make_epoch(number: int, macro_f1: float | None, loss: float | None) -> Epoch:
-    return Epoch(number, 1.0, loss, macro_f1, macro_f1, 0.1)
+    return Epoch(number, 1.0, loss, {"accuracy": 0.9, "macro_f1": macro_f1}, 0.1)
 
 
 def test_a_better_epoch_has_a_higher_score_or_the_same_at_a_lower_loss() -> None:
@@ -238,46 +239,47 @@ KEYS = st.lists(st.text("abcdef", min_size=1, max_size=6), min_size=1, max_size=
 
 
 def make_values(modality: str, count: int) -> tuple[Tensor, Tensor | None]:
-    draw = torch.Generator().manual_seed(count)
+    rng = torch.Generator().manual_seed(count)
     source = SOURCES[modality]
-    length = torch.randint(1, source.shape[0] + 1, (count,), generator=draw, dtype=torch.int32)
+    length = torch.randint(1, source.shape[0] + 1, (count,), generator=rng, dtype=torch.int32)
     if modality in ("image", "video"):
-        return torch.randint(0, 256, (count, *source.shape), generator=draw, dtype=torch.uint8), None
+        return torch.randint(0, 256, (count, *source.shape), generator=rng, dtype=torch.uint8), None
     if modality == "audio":
-        values = torch.randn(count, *source.shape, generator=draw)
+        values = torch.randn(count, *source.shape, generator=rng)
         return values.masked_fill((torch.arange(20) >= length[:, None])[:, :, None], 0), length
-    tokens = torch.randint(2, 12, (count, *source.shape), generator=draw, dtype=torch.int32)
+    tokens = torch.randint(2, 12, (count, *source.shape), generator=rng, dtype=torch.int32)
     return tokens.masked_fill(torch.arange(6) >= length[:, None], 0), length
 
 
-def test_every_modality_has_a_variation() -> None:
+def test_every_modality_with_an_encoder_has_an_augmentation() -> None:
     assert set(AUGMENTATIONS) == set(ENCODERS)
 
 
 @pytest.mark.parametrize("modality", AUGMENTATIONS)
 @given(keys=KEYS, seed=st.integers(0, 5), epoch=st.integers(0, 5))
 @settings(max_examples=20)
-def test_a_sample_is_varied_alike_in_whatever_batch(modality: str, keys: list[str], seed: int, epoch: int) -> None:
+def test_a_sample_is_augmented_alike_in_any_batch(modality: str, keys: list[str], seed: int, epoch: int) -> None:
     values, length = make_values(modality, len(keys))
     augment, source = AUGMENTATIONS[modality], SOURCES[modality]
-    varied = augment(values, length, source, KeyedRandom(seed, epoch, keys))
-    assert (varied.shape, varied.dtype) == (values.shape, values.dtype)
+    augmented = augment(values, length, source, KeyedRandom(seed, epoch, keys))
+    assert (augmented.shape, augmented.dtype) == (values.shape, values.dtype)
     for row, key in enumerate(keys):
-        own = None if length is None else length[row : row + 1]
-        assert torch.equal(augment(values[row : row + 1], own, source, KeyedRandom(seed, epoch, [key]))[0], varied[row])
+        one = None if length is None else length[row : row + 1]
+        alone = augment(values[row : row + 1], one, source, KeyedRandom(seed, epoch, [key]))
+        assert torch.equal(alone[0], augmented[row])
 
 
-def test_variations_vary_and_keep_to_what_is_there() -> None:
+def test_augmentation_differs_by_epoch_and_leaves_padding() -> None:
     keys = [f"key{number}" for number in range(64)]
     for modality, augment in AUGMENTATIONS.items():
         values, length = make_values(modality, 64)
-        varied = [augment(values, length, SOURCES[modality], KeyedRandom(0, epoch, keys)) for epoch in (0, 1)]
-        assert not torch.equal(varied[0], values)
-        assert not torch.equal(*varied)
+        augmented = [augment(values, length, SOURCES[modality], KeyedRandom(0, epoch, keys)) for epoch in (0, 1)]
+        assert not torch.equal(augmented[0], values)
+        assert not torch.equal(*augmented)
     tokens, _ = make_values("text", 64)
-    varied_tokens = augment_as("text", tokens, keys)
-    assert torch.equal(varied_tokens == 0, tokens == 0)
-    assert set(varied_tokens[varied_tokens != tokens].tolist()) == {1}
+    changed = augment_as("text", tokens, keys)
+    assert torch.equal(changed == 0, tokens == 0)
+    assert set(changed[changed != tokens].tolist()) == {1}
     pixels, _ = make_values("image", 64)
     assert all(
         set(new.flatten().tolist()) <= set(old.flatten().tolist())
@@ -289,25 +291,25 @@ def augment_as(modality: str, values: Tensor, keys: list[str]) -> Tensor:
     return AUGMENTATIONS[modality](values, None, SOURCES[modality], KeyedRandom(0, 0, keys))
 
 
-def test_draws_are_uniform_and_apart() -> None:
+def test_random_numbers_are_uniform_and_independent() -> None:
     keys = [f"key{number}" for number in range(2000)]
-    draws = KeyedRandom(0, 0, keys)
-    numbers = draws.draw("a", 3)
+    rng = KeyedRandom(0, 0, keys)
+    numbers = rng.uniform("a", 3)
     assert numbers.min() >= 0
     assert numbers.max() < 1
     torch.testing.assert_close(numbers.mean(0), torch.full((3,), 0.5), atol=0.03, rtol=0)
     torch.testing.assert_close(numbers.T.corrcoef(), torch.eye(3), atol=0.06, rtol=0)
-    others = [KeyedRandom(1, 0, keys).draw("a", 3), KeyedRandom(0, 1, keys).draw("a", 3), draws.draw("b", 3)]
+    others = [KeyedRandom(1, 0, keys).uniform("a", 3), KeyedRandom(0, 1, keys).uniform("a", 3), rng.uniform("b", 3)]
     assert all((other != numbers).all(1).float().mean() > 0.99 for other in others)
-    assert set(draws.draw_whole("w", 2).tolist()) == {-2, -1, 0, 1, 2}
+    assert set(rng.integers("w", 2).tolist()) == {-2, -1, 0, 1, 2}
 
 
 @given(KEYS, st.floats(0, 0.99), st.data())
 @settings(max_examples=40)
-def test_hiding_never_shows_and_never_takes_all(keys: list[str], chance: float, data: st.DataObject) -> None:
+def test_hiding_never_shows_a_modality_and_never_hides_all(keys: list[str], chance: float, data: st.DataObject) -> None:
     present = torch.tensor([data.draw(st.lists(st.booleans(), min_size=3, max_size=3)) for _ in keys])
-    kept = hide_modalities(present, chance, KeyedRandom(0, 0, keys))
-    assert not (kept & ~present).any()
-    assert torch.equal(kept.any(1), present.any(1))
+    shown = hide_modalities(present, chance, KeyedRandom(0, 0, keys))
+    assert not (shown & ~present).any()
+    assert torch.equal(shown.any(1), present.any(1))
     if chance == 0:
-        assert torch.equal(kept, present)
+        assert torch.equal(shown, present)

@@ -5,19 +5,31 @@ comes of it maps `(values, length)` to (batch, width) float32: `values` is a bat
 (batch,) the number of valid frames or tokens, None where the modality has no length.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline.config.lazy_import import LazyObject
+from pipeline.config.lazy_import import LazyObject, LazyTable
 
-ENCODERS: Mapping[str, Mapping[str, LazyObject]] = {
-    "image": {"cnn": LazyObject("pipeline.models.encoders.image:ImageCnn")},
-    "audio": {
-        "cnn": LazyObject("pipeline.models.encoders.audio:AudioCnn"),
-        "gru": LazyObject("pipeline.models.encoders.audio:AudioGru"),
-    },
-    "text": {
-        "gru": LazyObject("pipeline.models.encoders.text:TextGru"),
-        "transformer": LazyObject("pipeline.models.encoders.text:TextTransformer"),
-    },
-    "video": {"cnn": LazyObject("pipeline.models.encoders.video:VideoCnn")},
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pipeline.models.inputs import ModalityInput
+
+BuildEncoder: TypeAlias = "Callable[[ModalityInput, int], nn.Module]"
+
+ENCODERS: Mapping[str, LazyTable[BuildEncoder]] = {
+    "image": LazyTable({"cnn": LazyObject("pipeline.models.encoders.image:ImageCnn")}),
+    "audio": LazyTable(
+        {
+            "cnn": LazyObject("pipeline.models.encoders.audio:AudioCnn"),
+            "gru": LazyObject("pipeline.models.encoders.audio:AudioGru"),
+        }
+    ),
+    "text": LazyTable(
+        {
+            "gru": LazyObject("pipeline.models.encoders.text:TextGru"),
+            "transformer": LazyObject("pipeline.models.encoders.text:TextTransformer"),
+        }
+    ),
+    "video": LazyTable({"cnn": LazyObject("pipeline.models.encoders.video:VideoCnn")}),
 }

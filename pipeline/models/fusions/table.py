@@ -6,12 +6,20 @@ module that comes of it maps `embeddings` (batch, modalities, width) float32 and
 it can get through. A sample may have no modality at all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline.config.lazy_import import LazyObject
+from pipeline.config.lazy_import import LazyObject, LazyTable
 
-FUSIONS: Mapping[str, LazyObject] = {
-    "concat": LazyObject("pipeline.models.fusions.concat:Concat"),
-    "mean": LazyObject("pipeline.models.fusions.mean:Mean"),
-    "attention": LazyObject("pipeline.models.fusions.attention:Attention"),
-}
+if TYPE_CHECKING:
+    from torch import nn
+
+BuildFusion: TypeAlias = "Callable[[int, int], nn.Module]"
+
+FUSIONS: LazyTable[BuildFusion] = LazyTable(
+    {
+        "concat": LazyObject("pipeline.models.fusions.concat:Concat"),
+        "mean": LazyObject("pipeline.models.fusions.mean:Mean"),
+        "attention": LazyObject("pipeline.models.fusions.attention:Attention"),
+    }
+)

@@ -1,24 +1,28 @@
 """List the metrics and the ways to average them. To add a metric: a function in a file of this folder, a line here.
 
-A metric is a function from a `Tally` (exact counts by class) to float64: (…) for the whole split, (…, classes) where it
-is per class; NaN where it is not defined. `metrics.json`, the report and the choice of the best epoch take their names
+A metric is a function from a `Tally` (exact counts by class) to scores of 0 to 1, float64: (…) for the whole split, or
+(…, classes); NaN where it is not defined. `metrics.json`, the report and the choice of the best epoch take their names
 from `SCORES`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from pipeline.config.lazy_import import LazyObject
+from pipeline.config.lazy_import import LazyObject, LazyTable
 
 if TYPE_CHECKING:
     from pipeline.tasks.metrics.tally import Floats, Tally
 
-AVERAGES: Mapping[str, LazyObject] = {
-    "macro": LazyObject("pipeline.tasks.metrics.tally:average_macro"),
-    "weighted": LazyObject("pipeline.tasks.metrics.tally:average_weighted"),
-    "micro": LazyObject("pipeline.tasks.metrics.tally:average_micro"),
-}
+ComputeMetric: TypeAlias = "Callable[[Tally], Floats]"
+
+AVERAGES: "LazyTable[Callable[[ComputeMetric, Tally], Floats]]" = LazyTable(
+    {
+        "macro": LazyObject("pipeline.tasks.metrics.tally:average_macro"),
+        "weighted": LazyObject("pipeline.tasks.metrics.tally:average_weighted"),
+        "micro": LazyObject("pipeline.tasks.metrics.tally:average_micro"),
+    }
+)
 """From a metric per class and a tally to one number."""
 
 
@@ -37,6 +41,11 @@ class Metric:
     title: str
     averages: tuple[str, ...] = ()
     undefined: str = ""
+
+    def load(self) -> ComputeMetric:
+        """Import and return the function."""
+        compute: ComputeMetric = self.compute.load()
+        return compute
 
 
 METRICS: Mapping[str, Metric] = {
@@ -76,9 +85,8 @@ class Score:
 
     def compute(self, tally: "Tally") -> "Floats":
         """Return the score (…) of each tally; NaN where it is not defined."""
-        compute = METRICS[self.metric].compute.load()
-        score: Floats = AVERAGES[self.average].load()(compute, tally) if self.average else compute(tally)
-        return score
+        compute = METRICS[self.metric].load()
+        return AVERAGES[self.average](compute, tally) if self.average else compute(tally)
 
 
 CLASS_METRICS: tuple[str, ...] = tuple(name for name, metric in METRICS.items() if metric.averages)

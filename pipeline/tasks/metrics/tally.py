@@ -49,11 +49,7 @@ def divide(numerator: NDArray[Any], denominator: NDArray[Any]) -> Floats:
     return result
 
 
-PerClass = Callable[[Tally], Floats]
-"""A metric per class."""
-
-
-def average_macro(compute: PerClass, tally: Tally) -> Floats:
+def average_macro(compute: Callable[[Tally], Floats], tally: Tally) -> Floats:
     """Return the mean over the classes that have samples, (…); NaN without samples.
 
     Where the metric is undefined for one of these classes it counts as 0: what is never predicted was never found.
@@ -62,12 +58,12 @@ def average_macro(compute: PerClass, tally: Tally) -> Floats:
     return divide(np.where(has_samples, np.nan_to_num(compute(tally)), 0.0).sum(-1), has_samples.sum(-1))
 
 
-def average_weighted(compute: PerClass, tally: Tally) -> Floats:
+def average_weighted(compute: Callable[[Tally], Floats], tally: Tally) -> Floats:
     """Return the mean over the classes, each weighted by its number of samples, (…); NaN without samples."""
     return divide((np.nan_to_num(compute(tally)) * tally.actual).sum(-1), tally.actual.sum(-1))
 
 
-def average_micro(compute: PerClass, tally: Tally) -> Floats:
+def average_micro(compute: Callable[[Tally], Floats], tally: Tally) -> Floats:
     """Return the metric of the counts summed over the classes, (…).
 
     Where each sample has one class and one prediction, precision, recall and F1 are then the accuracy.
