@@ -93,6 +93,7 @@ def build_metrics_schema() -> Schema:
     """`7_report/metrics.json`, see `pipeline.tasks.classification.measure`: its scores are those of the tables."""
     from pipeline.tasks.classification import HEADLINES
 
+    facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...)}
     scores: dict[str, Any] = dict.fromkeys(SCORES, (Score, ...))
     ends: dict[str, Any] = {f"{name}_{end}": (Score, ...) for name in HEADLINES for end in ("low", "high")}
     of_class: dict[str, Any] = dict.fromkeys(CLASS_METRICS, (Score, ...))
