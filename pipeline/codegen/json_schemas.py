@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pipeline.config.check_params import BLOCKS, load_block_type
 from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
-from pipeline.tables.contracts import TABLES
+from pipeline.tables.contracts import SPLITS, TABLES
 from pipeline.tables.parquet import Columns
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
 
