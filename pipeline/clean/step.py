@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 from pipeline.cache.evict import ObjectUse, evict
+from pipeline.cache.library_versions import describe_environment
 from pipeline.cache.lookup import find_entries
 from pipeline.clean.cleaned_table import write_items
 from pipeline.clean.item_columns import CleanFolders, NeededChecks, read_items
 from pipeline.clean.params import CleanParams
 from pipeline.clean.run_checks import CheckRun
+from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.executor import open_executor
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import CLEANED_FOLDER
@@ -32,7 +34,7 @@ def clean(params: CleanParams, workspace: Workspace) -> Outcome:
     with folders.objects.hold():
         use = ObjectUse(damaged=set(find_entries(folders.objects, [needed.verdicts, needed.data])))
         checking = CheckRun(items, needed, folders, params, use)
-        with open_executor(workspace.run, checking.count_tasks(), [folders.data]) as workers:
+        with open_executor(workspace.run, checking.count_tasks(), [folders.data], describe_checks) as workers:
             checking.check_missing(workers, workspace.run)
             findings, drops = checking.assemble(folder, workers, workspace.run)
     write_dropped(folder / "dropped.parquet", "clean", "item", drops)
@@ -46,3 +48,8 @@ def clean(params: CleanParams, workspace: Workspace) -> Outcome:
             f"{evicted / 1e9:.1f} GB that this run used were evicted from the item cache: raise run.cache_bytes"
         )
     return replace(outcome, notes=notes)
+
+
+def describe_checks() -> dict[str, str]:
+    """Return by name what this stage's results depend on besides its code, see `describe_environment`."""
+    return describe_environment(["stages.clean"], [name for each in MODALITIES.values() for name in each.libraries])

@@ -3,27 +3,14 @@
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib import metadata
 from typing import Any
 
+from pipeline.cache.library_versions import describe_environment, describe_machine
 from pipeline.cache.module_sources import hash_source
 from pipeline.extract.aligned_samples import AlignedSample
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.table import MODALITIES
 from shardwright.format.manifest import Source
-
-LIBRARIES = (
-    "av",
-    "numpy",
-    "opencv-python",
-    "opencv-python-headless",
-    "soundfile",
-    "soxr",
-    "spacy",
-    "tokenizers",
-)
-"""Distributions whose version can change a byte of a shard: what the modalities import."""
-
 
 Terms = tuple[str, str, str]
 """Source, licence and attribution; "" if unknown."""
@@ -49,24 +36,26 @@ def list_sources(counts: Mapping[Terms, int]) -> tuple[Source, ...]:
 def describe_build(params: ExtractParams, dataset: str, used: Iterable[str]) -> dict[str, Any]:
     """Build `extract_record.json` for the dataset with this hash and the modalities `used`.
 
-    It holds no clock and no host name: two runs record the same.
+    It holds no clock, no host name and no processor type: two runs record the same.
     """
-    models = [MODALITIES[name].describe(getattr(params, name)) for name in used]
+    environment = describe_features(params, used)
     return {
         "dataset": dataset,
         "params": params.model_dump(mode="json"),
         "source": hash_source("stages.extract"),
         "python": platform.python_version(),
-        "libraries": read_versions() | {name: version for model in models for name, version in model.items()},
+        "libraries": {name: environment[name] for name in environment.keys() - describe_machine().keys()},
     }
 
 
-def read_versions() -> dict[str, str]:
-    """The versions of those of `LIBRARIES` that are installed."""
-    installed = {}
-    for name in LIBRARIES:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue  # OpenCV comes under several names
-    return installed
+def describe_features(params: ExtractParams, used: Iterable[str]) -> dict[str, str]:
+    """Return by name what this stage's results depend on besides its code, see `describe_environment`, and the versions
+    of models that the params of the modalities `used` name.
+
+    Raises:
+        InputError: such a model is not installed here.
+    """
+    libraries = [name for each in MODALITIES.values() for name in each.libraries]
+    models = [MODALITIES[name].describe(getattr(params, name)) for name in used]
+    versions = {name: version for model in models for name, version in model.items()}
+    return describe_environment(["stages.extract"], libraries) | versions

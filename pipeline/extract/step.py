@@ -18,7 +18,7 @@ from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.plan_shards import PlannedShard
-from pipeline.extract.provenance import Terms, describe_build, list_sources
+from pipeline.extract.provenance import Terms, describe_build, describe_features, list_sources
 from pipeline.extract.shard_recipe import Recipe
 from pipeline.runtime.executor import open_executor
 from pipeline.runtime.run_stage import Workspace
@@ -102,7 +102,8 @@ def make_dataset(params: ExtractParams, workspace: Workspace) -> tuple[Outcome, 
         found = [needed.found for needed in corpus.needed.values()]
         use = ObjectUse(damaged=set(find_entries(corpus.folders.objects, found)))
         build = DatasetBuild(corpus, workspace.run, use)
-        with open_executor(workspace.run, build.count_tasks(), [corpus.folders.data]) as executor:
+        describe = partial(describe_features, params, tuple(corpus.plan.modalities))
+        with open_executor(workspace.run, build.count_tasks(), [corpus.folders.data], describe) as executor:
             build.compute_missing(executor)
             recipe = build.write_learned(root, executor)
             results = build.make_shards(root, recipe, executor)

@@ -1,7 +1,8 @@
-"""What must hold of a cluster that somebody else started, before it is given any work.
+"""Check a cluster that somebody else started before it gets any work: its address, its files, its code and libraries.
 
-A Dask worker runs whatever it is sent, so an address that others can reach must be encrypted and ask for certificates.
-Tasks name files, and their code is what is on the worker's own disk: both must be those of this machine.
+A Dask worker runs whatever it is sent, so an address that others can reach must be encrypted and demand certificates.
+Tasks carry file names, and their code is that on the worker's own disk: both must be the driver's. Cache keys hold the
+driver's libraries and processor type: the workers must have the same.
 """
 
 import ipaddress
@@ -10,43 +11,82 @@ import platform
 import secrets
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from importlib import metadata
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.cache.library_versions import PROCESSOR, PYTHON, VECTORS, describe_environment, forget_versions
 from pipeline.cache.module_sources import hash_source
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 
-SEEN_WITHIN = 5.0
-"""Seconds for a new file to be seen on other machines: a network file system keeps what it knows of a folder."""
+VISIBLE_WITHIN = 5.0
+"""Seconds for a new file to become visible on other machines: a network file system caches the listing of a folder."""
 
-LIBRARIES = (
-    "dask",
-    "distributed",
-    "numpy",
-    "opencv-python",
-    "opencv-python-headless",
-    "pyarrow",
-    "pydantic",
-    "soundfile",
-    "soxr",
-    "spacy",
-)
-"""Distributions that hand tasks around, or can change a byte of what comes out."""
+CODE = "code"
+"""Name of the hash of the code that hands tasks to their processes. That of a task's own code is checked by its
+process."""
+
+EXECUTOR = "pipeline.runtime.executor"
+
+Describe = Callable[[], Mapping[str, str]]
+"""Returns by name what must be the same on all machines. It is pickled, and runs on the driver and on every worker."""
 
 Ask = Callable[..., Mapping[str, Any]]
-"""Runs a function with its arguments on every worker; gives by address what it returned, or what it raised."""
+"""Runs a function with its arguments on every worker; returns by address what it returned, or the exception."""
+
+
+def describe_executor() -> dict[str, str]:
+    """Return by name what every run needs to be the same: the executor's code and libraries, and Python."""
+    return {
+        **describe_environment([EXECUTOR]),
+        PYTHON: platform.python_version(),  # some functions are pickled as bytecode
+        CODE: hash_source(EXECUTOR),
+    }
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The driver's environment, which each worker compares with its own.
+
+    Attributes:
+        run: name of the run.
+        describe: returns what the run's tasks depend on.
+        expected: what it returned on the driver, and `describe_executor`.
+    """
+
+    run: str
+    describe: Describe
+    expected: Mapping[str, str]
+
+    def check_late_worker(self) -> None:
+        """Compare this process, a worker that may have joined after `check_workers`; computed once a run.
+
+        Raises:
+            PipelineError: it differs; the message has this host, the first difference and what to do.
+        """
+        if self.run not in _differences:
+            here = {**self.describe(), **describe_executor()}
+            _differences[self.run] = list(compare_environments(self.expected, here))
+        for difference in _differences[self.run]:
+            raise PipelineError(f"a worker that joined late cannot be used: on {socket.gethostname()} it {difference}")
+
+
+_differences: dict[str, list[str]] = {}  # of this worker from the driver, by run
+
+
+def describe_driver(run: str, describe: Describe) -> Environment:
+    """Return the environment of this process."""
+    return Environment(run, describe, {**describe(), **describe_executor()})
 
 
 def check_address(run: RunParams) -> None:
     """Refuse an address that others could reach, or listen to, without a certificate.
 
     Raises:
-        PipelineError: the message has the address and says what to write instead.
+        PipelineError: the message has the address and what to write instead.
     """
     address = run.scheduler or ""
     parts = urlsplit(address)
@@ -63,7 +103,7 @@ def check_address(run: RunParams) -> None:
     for name in ("tls_ca", "tls_cert", "tls_key"):
         path = getattr(run, name)
         if path and not Path(path).is_file():
-            raise PipelineError(f"run.{name}: there is no file {path}")
+            raise PipelineError(f"run.{name} is {path}: there is no such file")
 
 
 def _read_port(address: str) -> int | None:
@@ -74,54 +114,45 @@ def _read_port(address: str) -> int | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine, and cannot be another."""
+    """Return whether a host name or address is this machine, and cannot be another."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def check_workers(address: str, ask: Ask, folders: Sequence[Path]) -> None:
-    """Refuse workers that cannot see the folders, or would run other code than this machine.
+def check_workers(address: str, ask: Ask, folders: Sequence[Path], environment: Environment) -> None:
+    """Refuse workers that cannot see the folders, or differ from the driver in code, libraries or processor type.
 
     Raises:
-        PipelineError: a line for each worker that will not do.
+        PipelineError: a line for each difference, with the worker, both values and what to do.
     """
-    wanted = describe_machine()
-    tokens = [_leave_token(folder) for folder in folders]
+    tokens = [_write_token(folder) for folder in folders]
     try:
-        answers = ask(probe_worker, tokens)
+        answers = ask(probe_worker, tokens, environment.describe)
         problems = [
             f"worker {worker}: {problem}"
             for worker, answer in sorted(answers.items())
-            for problem in _compare(worker, address, answer, wanted)
+            for problem in _check_answer(worker, address, answer, environment)
         ]
     finally:
         for token, _ in tokens:
             Path(token).unlink(missing_ok=True)
     if not answers:
-        raise PipelineError(f"the scheduler at {address} has no workers: start some, as docs/clusters.md says")
+        raise PipelineError(f"the scheduler at {address} has no workers: start some, as docs/clusters.md shows")
     if problems:
         raise PipelineError("\n".join([f"the cluster at {address} cannot be used", *problems]))
 
 
-def describe_machine() -> dict[str, str]:
-    """What must be the same wherever tasks run: versions, and the code that hands tasks to their processes."""
-    found = {"code": hash_source("pipeline.runtime.executor"), "python": platform.python_version()}
-    for name in LIBRARIES:
-        with suppress(metadata.PackageNotFoundError):  # OpenCV comes under several names
-            found[name] = metadata.version(name)
-    return found
+def probe_worker(tokens: Sequence[tuple[str, str]], describe: Describe) -> dict[str, Any]:
+    """Return a worker's host and environment, and the token files that it cannot read. Runs on the worker."""
+    forget_versions()  # a worker may be older than the state of its checkout and libraries
+    unseen = [path for path, content in tokens if not _can_see(Path(path), content)]
+    return {"environment": {**describe(), **describe_executor()}, "unseen": unseen, "host": socket.gethostname()}
 
 
-def probe_worker(tokens: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """What a worker says of itself: `describe_machine`, and which of the token files it cannot read. Runs there."""
-    unseen = [path for path, content in tokens if not _see(Path(path), content)]
-    return {"machine": describe_machine(), "unseen": unseen, "host": socket.gethostname()}
-
-
-def _leave_token(folder: Path) -> tuple[str, str]:
-    """A new file in a folder, and what is in it."""
+def _write_token(folder: Path) -> tuple[str, str]:
+    """Write a new file into a folder; return its path and its content."""
     folder.mkdir(parents=True, exist_ok=True)
     content = secrets.token_hex(16)
     path = folder.resolve() / f".probe-{secrets.token_hex(8)}"
@@ -129,9 +160,9 @@ def _leave_token(folder: Path) -> tuple[str, str]:
     return str(path), content
 
 
-def _see(path: Path, content: str) -> bool:
-    """Whether a file comes into sight, and can be answered beside it."""
-    deadline = time.monotonic() + SEEN_WITHIN
+def _can_see(path: Path, content: str) -> bool:
+    """Return whether a file becomes visible here, and its folder can be written to."""
+    deadline = time.monotonic() + VISIBLE_WITHIN
     while True:
         try:
             return path.read_text(encoding="ascii") == content and os.access(path.parent, os.W_OK)
@@ -141,20 +172,38 @@ def _see(path: Path, content: str) -> bool:
             time.sleep(0.2)
 
 
-def _compare(worker: str, address: str, answer: Any, wanted: Mapping[str, str]) -> list[str]:
-    """What is wrong with a worker that gave this answer."""
+def _check_answer(worker: str, address: str, answer: Any, environment: Environment) -> list[str]:
+    """Return what is wrong with a worker that gave this answer to `probe_worker`."""
     if isinstance(answer, Exception) and "ModuleNotFoundError" in repr(answer):  # Dask may pack it into another
         return [
             f"it does not find this project's code ({answer}): start it in the checkout, with `python -m dask worker`"
         ]
+    if isinstance(answer, PipelineError):  # such as a spaCy model that is not installed there
+        return [str(answer)]
     if isinstance(answer, BaseException):
         return [f"it could not be asked: {type(answer).__name__}: {answer}"]
-    problems = [f"on {answer['host']} it does not see {Path(path).parent}" for path in answer["unseen"]]
-    for name, here in wanted.items():
-        there = answer["machine"].get(name)
-        if there != here:
-            what = "another version of this project's code" if name == "code" else f"{name} {there}, here it is {here}"
-            problems.append(f"on {answer['host']} it has {what}")
+    problems = [
+        f"on {answer['host']} it does not see {Path(path).parent}: mount it there under the same path, writable"
+        for path in answer["unseen"]
+    ]
+    differences = compare_environments(environment.expected, answer["environment"])
+    problems += [f"on {answer['host']} it {difference}" for difference in differences]
     if address.startswith("tcp:") and not is_loopback(urlsplit(worker).hostname or ""):
         problems.append("it is reached over the network without TLS: see docs/clusters.md")
     return problems
+
+
+def compare_environments(driver: Mapping[str, str], worker: Mapping[str, str]) -> Iterator[str]:
+    """Yield each difference of a worker from the driver, as `has numpy 2.0.1, the driver has 2.3.4: …`."""
+    for name in sorted(driver.keys() | worker.keys()):
+        if driver.get(name) == worker.get(name):
+            continue
+        if name == CODE:
+            yield "has another version of this project's code: bring its checkout to the driver's state"
+            continue
+        there, here = worker.get(name) or "none", driver.get(name) or "none"
+        if name in (PROCESSOR, VECTORS):
+            advice = "use machines of one type: the last bits of a feature depend on it"
+        else:
+            advice = "install the driver's version there"
+        yield f"has {name} {there}, the driver has {here}: {advice}"

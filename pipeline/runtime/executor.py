@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from pipeline.cache.library_versions import describe_environment
 from pipeline.config.params import RunParams
+from pipeline.runtime.check_cluster import Describe
 from pipeline.runtime.dask_executor import join_cluster, open_local_cluster
 from pipeline.runtime.serial_executor import SerialExecutor
 
@@ -14,20 +17,19 @@ Result = TypeVar("Result")
 
 
 class Executor(Protocol):
-    """Processes to run tasks in, or this one."""
+    """Runs tasks in worker processes, or in this one."""
 
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
-        """`(number of the task, its result)` for every task, as they are finished; each number once.
+        """Yield `(number of the task, its result)` for every task once, in the order in which they finish.
 
         A task that is `pipeline.runtime.sandbox.heartbeat.Divisible` survives its items: one that kills its process,
-        takes longer than `run.item_seconds` or more memory than `run.memory` is lost, and the result is that of the
-        task
-        without it.
-        A task with a number `estimated_bytes` waits until what is under way leaves so much memory.
+        or takes longer than `run.item_seconds` or more memory than `run.memory`, is lost, and the result is that of the
+        task without it. A task with a number `estimated_bytes` waits until the running ones leave so much memory.
 
         Raises:
-            PipelineError: a task raised it; or, in a worker, anything else, or its process died again and again: the
-                message has the task's `name` (else its number), what was raised, and where. Or the cluster is gone.
+            PipelineError: a task raised it. Or a task in a worker raised anything else, or its process died again and
+                again: the message has the task's `name` (else its number), what was raised, and where. Or the cluster
+                is gone.
         """
         ...
 
@@ -35,22 +37,27 @@ class Executor(Protocol):
 def run_tasks(
     function: Callable[[Task], Result], tasks: Sequence[Task], run: RunParams
 ) -> Iterator[tuple[int, Result]]:
-    """`Executor.run_tasks` for a stage with one kind of task."""
-    with open_executor(run, len(tasks)) as workers:
-        yield from workers.run_tasks(function, tasks)
+    """Open an executor for tasks of one kind, and yield what `Executor.run_tasks` does."""
+    describe = partial(describe_environment, (function.__module__,))
+    with open_executor(run, len(tasks), describe=describe) as executor:
+        yield from executor.run_tasks(function, tasks)
 
 
 @contextmanager
-def open_executor(run: RunParams, tasks: int, folders: Sequence[Path] = ()) -> Iterator[Executor]:
-    """Yield the workers of the cluster `run.scheduler`; else `run.workers` processes of this machine, but no more than
-    there are `tasks`; or this process if that is 0.
+def open_executor(
+    run: RunParams, tasks: int, folders: Sequence[Path] = (), describe: Describe = dict
+) -> Iterator[Executor]:
+    """Yield the executor of the cluster `run.scheduler`; else of `run.workers` processes of this machine, but no more
+    than there are `tasks`; or of this process if that is 0.
 
-    Each process loads its libraries once, so kinds of tasks that follow each other share them.
+    A process loads its libraries once, so kinds of tasks that follow each other share them.
 
     Args:
         run: how to run.
-        tasks: the most that there will be of one kind.
+        tasks: the most tasks of one kind.
         folders: which workers on other machines must see too, beside `run.cache`.
+        describe: returns by name what results depend on, such as versions of libraries; workers on other machines must
+            return the same. It is pickled. `describe_environment` of the modules that tasks run, and more.
 
     Raises:
         PipelineError: the cluster cannot be reached or used; the message says what to do.
@@ -58,7 +65,7 @@ def open_executor(run: RunParams, tasks: int, folders: Sequence[Path] = ()) -> I
     if tasks == 0 or (run.scheduler is None and run.workers == 0):
         yield SerialExecutor(run)
     elif run.scheduler is not None:
-        with join_cluster(run, run.scheduler, folders) as cluster:
+        with join_cluster(run, run.scheduler, folders, describe) as cluster:
             yield cluster
     else:
         with open_local_cluster(run, min(run.workers, tasks)) as cluster:

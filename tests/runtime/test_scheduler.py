@@ -1,6 +1,7 @@
 """A Dask cluster that somebody else started: used if it is safe, and the work outlives what dies in it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -8,15 +9,24 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.cache.library_versions import describe_environment
 from pipeline.config.params import RunParams
-from pipeline.errors import PipelineError
+from pipeline.errors import InputError, PipelineError
 from pipeline.runtime import check_cluster
-from pipeline.runtime.check_cluster import check_address, check_workers, describe_machine, probe_worker
+from pipeline.runtime.check_cluster import (
+    Describe,
+    Environment,
+    check_address,
+    check_workers,
+    describe_driver,
+    probe_worker,
+)
 from pipeline.runtime.dask_executor import DaskExecutor
 from pipeline.runtime.executor import open_executor, run_tasks
 from pipeline.runtime.sandbox.find_bad_items import Call, make_call, run_call
@@ -112,8 +122,8 @@ import sys
 from pathlib import Path
 from pipeline.errors import PipelineError
 from pipeline.runtime.executor import run_tasks
-from pipeline.runtime.sandbox.worker import Limits
-from pipeline.runtime.sandbox.worker_pool import Host
+from pipeline.runtime.sandbox.worker import SandboxLimits
+from pipeline.runtime.sandbox.worker_pool import SandboxPool
 from pipeline.runtime.sandbox.find_bad_items import Call, make_call, run_call
 from pipeline.config.params import RunParams
 from tests.support.poison import Items, work_on
@@ -147,7 +157,7 @@ def test_a_scheduler_that_dies_is_one_clear_line_and_leaves_nothing(tmp_path: Pa
         assert driver.returncode == 1
         assert complaint == (
             f"the Dask scheduler at {cluster.address} is gone: start it and its workers again, then run this again; "
-            "what is finished is kept\n"
+            "finished items are in the cache\n"
         )
         wait_for(lambda: not any(map(is_alive, ours)))
 
@@ -238,36 +248,74 @@ def test_addresses_of_this_machine(address: str) -> None:
 def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
     authority, certificate, _ = map(str, make_certificates(tmp_path))
     keys = {"tls_ca": authority, "tls_cert": certificate, "tls_key": "nowhere.pem"}
-    with pytest.raises(PipelineError, match=r"^run\.tls_key: there is no file nowhere\.pem$"):
+    with pytest.raises(PipelineError, match=r"^run\.tls_key is nowhere\.pem: there is no such file$"):
         check_address(make_run("tls://h:1", tmp_path, **keys))
 
 
-def check_answers(folder: Path, worker: str = "tcp://127.0.0.1:5", **changes: str) -> None:
-    """Ask one worker, on this machine, which says of itself what is changed here."""
+HERE = describe_driver("a-run", partial(describe_environment, ("stages.clean", "stages.extract")))
 
-    def ask(probe: Any, tokens: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
-        answer = probe(tokens)
-        return {worker: {**answer, "machine": {**answer["machine"], **changes}}}
 
-    check_workers("tcp://127.0.0.1:1", ask, [folder])
+@pytest.fixture
+def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is known of source and libraries: reading it anew takes a second."""
+    monkeypatch.setattr(check_cluster, "forget_versions", lambda: None)
+
+
+def check_answers(folder: Path, changes: Mapping[str, str | None], worker: str = "tcp://127.0.0.1:5") -> None:
+    """Ask one worker, on this machine, whose environment is changed so; None: it has no such library."""
+
+    def ask(probe: Any, tokens: Sequence[tuple[str, str]], describe: Describe) -> Mapping[str, Any]:
+        answer = probe(tokens, describe)
+        environment = {**answer["environment"], **changes}
+        return {worker: {**answer, "environment": {n: v for n, v in environment.items() if v is not None}}}
+
+    check_workers("tcp://127.0.0.1:1", ask, [folder], HERE)
 
 
 def test_workers_that_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_cluster, "SEEN_WITHIN", 0.1)
-    check_answers(tmp_path)
-    with pytest.raises(PipelineError, match="has another version of this project's code"):
-        check_answers(tmp_path, code="0" * 64)
-    here = describe_machine()["numpy"]
-    with pytest.raises(PipelineError, match=f"has numpy 1.2.3, here it is {here}"):
-        check_answers(tmp_path, numpy="1.2.3")
+    monkeypatch.setattr(check_cluster, "VISIBLE_WITHIN", 0.1)
+    check_answers(tmp_path, {})
+    with pytest.raises(PipelineError, match="has another version of this project's code: bring its checkout"):
+        check_answers(tmp_path, {"code": "0" * 64})
     with pytest.raises(PipelineError, match=r"10\.0\.0\.5:5: it is reached over the network without TLS"):
-        check_answers(tmp_path, "tcp://10.0.0.5:5")
+        check_answers(tmp_path, {}, "tcp://10.0.0.5:5")
     with pytest.raises(PipelineError, match="could not be asked: ValueError: no"):
-        check_workers("tcp://127.0.0.1:1", lambda *_: {"tcp://127.0.0.1:5": ValueError("no")}, [])
+        check_workers("tcp://127.0.0.1:1", lambda *_: {"tcp://127.0.0.1:5": ValueError("no")}, [], HERE)
+    error = InputError("extract.text.model is 'x', which is not installed")
+    with pytest.raises(PipelineError, match=r"5: extract\.text\.model is 'x', which is not installed"):
+        check_workers("tcp://127.0.0.1:1", lambda *_: {"tcp://127.0.0.1:5": error}, [], HERE)
     with pytest.raises(PipelineError, match="has no workers: start some"):
-        check_workers("tcp://127.0.0.1:1", lambda *_: {}, [tmp_path])
-    assert probe_worker([(str(tmp_path / "elsewhere" / "token"), "x")])["unseen"] == [str(tmp_path / "elsewhere/token")]
+        check_workers("tcp://127.0.0.1:1", lambda *_: {}, [tmp_path], HERE)
+    unseen = probe_worker([(str(tmp_path / "elsewhere" / "token"), "x")], dict)["unseen"]
+    assert unseen == [str(tmp_path / "elsewhere/token")]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("read_once")
+@pytest.mark.parametrize("name", sorted(HERE.expected.keys() - {"code"}))
+def test_a_worker_must_have_the_drivers_libraries_and_processor(name: str, tmp_path: Path) -> None:
+    here = re.escape(HERE.expected[name])
+    message = (
+        f"5: on {socket.gethostname()} it has {name} 0.0.9, the driver has {here}: (install|use machines of one type)"
+    )
+    with pytest.raises(PipelineError, match=message):
+        check_answers(tmp_path, {name: "0.0.9"})
+    with pytest.raises(PipelineError, match=f"it has {name} none, the driver has {here}"):
+        check_answers(tmp_path, {name: None})
+
+
+def test_a_library_that_only_the_worker_has_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PipelineError, match=r"it has spacy-transformers 1\.3, the driver has none"):
+        check_answers(tmp_path, {"spacy-transformers": "1.3"})
+
+
+def test_a_worker_that_joined_late_is_compared_too() -> None:
+    HERE.check_late_worker()
+    other = Environment("b-run", HERE.describe, {**HERE.expected, "av": "0.0.9"})
+    message = f"^a worker that joined late cannot be used: on {socket.gethostname()} it has av .*, the driver has 0.0.9"
+    for _ in range(2):
+        with pytest.raises(PipelineError, match=message):
+            other.check_late_worker()
 
 
 @pytest.mark.parametrize(
