@@ -1,7 +1,6 @@
 """Reads entries, and holds every byte to its checksum."""
 
 import os
-import zlib
 from collections import OrderedDict
 from types import TracebackType
 from typing import Self
@@ -9,6 +8,7 @@ from typing import Self
 from pipeline.cache.lookup import EntryLocations
 from pipeline.cache.object_store import ObjectStore
 from pipeline.cache.pack_index import DamagedError, Entry, PackIndex
+from shardwright.format.checksum import compute_crc32
 
 MAX_OPEN = 64
 """Objects that are open at a time. A shard is made of two or three, or of some tens once its params changed."""
@@ -36,7 +36,7 @@ class EntryReader:
         pieces = []
         for offset, size, crc32 in rows.pieces[first : first + count].tolist():
             piece = os.pread(descriptor, size, offset)
-            if len(piece) != size or zlib.crc32(piece) != crc32:
+            if len(piece) != size or compute_crc32(piece) != crc32:
                 raise DamagedError
             pieces.append(piece)
         if len(pieces) != count:

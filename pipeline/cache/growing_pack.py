@@ -10,7 +10,6 @@ import hashlib
 import os
 import secrets
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -21,6 +20,7 @@ from pipeline.cache.object_store import PACK, ObjectStore
 from pipeline.cache.pack_index import Entry, PackIndexBuilder
 from pipeline.runtime.stopwatch import clock
 from shardwright.format.canonical_json import decode_json, encode_canonical
+from shardwright.format.checksum import compute_crc32
 
 LOSS = 0.01
 """Seconds of work that a death costs at most, beside the item that it came at."""
@@ -117,7 +117,7 @@ def _claim(file: IO[bytes], path: Path) -> bool:
 
 def _encode_line(listed: bytes) -> bytes:
     """JSON on a line with its crc32."""
-    return b"%08x %s\n" % (zlib.crc32(listed), listed)
+    return b"%08x %s\n" % (compute_crc32(listed), listed)
 
 
 def _read_line(line: bytes, content: bytes, start: int) -> list[Entry] | None:
@@ -130,7 +130,7 @@ def _read_line(line: bytes, content: bytes, start: int) -> list[Entry] | None:
         read = []
         for offset, size, crc32 in pieces:
             read.append(content[offset : offset + size])
-            if offset != start or len(read[-1]) != size or zlib.crc32(read[-1]) != crc32:
+            if offset != start or len(read[-1]) != size or compute_crc32(read[-1]) != crc32:
                 return None
             start += size
         entries.append(Entry(bytes.fromhex(fingerprint), read, rejected))

@@ -9,7 +9,6 @@ of the object wants to keep, and the sha256 of all that. Numbers are little-endi
 
 import hashlib
 import struct
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import decode_json, encode_canonical
+from shardwright.format.checksum import compute_crc32
 
 MAGIC = b"SWROWS1\n"
 
@@ -73,7 +73,7 @@ class PackIndexBuilder:
         """Put its pieces after those that there are; offset, size and crc32 of each."""
         pieces = []
         for piece in entry.pieces:
-            pieces.append((self.size, len(piece), zlib.crc32(piece)))
+            pieces.append((self.size, len(piece), compute_crc32(piece)))
             self.size += len(piece)
         self._entries.append((entry.fingerprint, entry.rejected, len(self._pieces), len(pieces)))
         self._pieces += pieces

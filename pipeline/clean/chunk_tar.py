@@ -1,7 +1,6 @@
 """Write the tar of a chunk's cleaned bytes at once from memory, or link the same tar from the cache."""
 
 import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from pipeline.cache.object_store import ObjectStore, copy_by_link
 from pipeline.cache.pack_index import ENTRY, PIECE, DamagedError, PackIndex
 from shardwright.format.atomic_write import write_file
+from shardwright.format.checksum import compute_crc32
 from shardwright.format.tar import BLOCK, END, count_padding, encode_member
 
 
@@ -65,7 +65,7 @@ def write_tar(objects: ObjectStore, path: Path, members: Sequence[TarEntry], con
         chunks.append(encode_member(member.name, content))
         if member.cache_key not in entries:  # else another item has the same bytes
             entries[member.cache_key] = (member.cache_key, False, len(pieces), 1)
-            pieces.append((offset, member.size, zlib.crc32(content)))
+            pieces.append((offset, member.size, compute_crc32(content)))
     chunks.append(END)
     digest = hashlib.sha256()
     for chunk in chunks:

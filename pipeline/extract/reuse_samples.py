@@ -5,7 +5,6 @@ their share of the statistics. Copying a sample in one piece takes a tenth of th
 """
 
 import os
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pipeline.cache.pack_index import DamagedError, PackIndex
 from pipeline.extract.field_statistics import FieldMoments, start_moments
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.runtime.stopwatch import clock
+from shardwright.format.checksum import compute_crc32
 from shardwright.format.encode import EncodedSample, PlacedSample, encode_members
 from shardwright.format.field import Field
 from shardwright.format.index import Index, index_dtype
@@ -139,11 +139,11 @@ class ShardFile:
         if len(data) < stride:
             raise DamagedError
         for (at, size), checksum in zip(self._places[row], self._checksums[row], strict=True):
-            if zlib.crc32(view[at : at + size]) != checksum:
+            if compute_crc32(view[at : at + size]) != checksum:
                 raise DamagedError
             frame.append(view[end:at])
             end = at + size
-        if zlib.crc32(b"".join((*frame, view[end:]))) != self._frames[row]:
+        if compute_crc32(b"".join((*frame, view[end:]))) != self._frames[row]:
             raise DamagedError
         return PlacedSample(self._keys[row], data, self._checksums[row], self._varying[row], self._frames[row])
 

@@ -6,12 +6,12 @@ the first three packets are and how they lie in pages.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated
+from shardwright.format.checksum import compute_crc32
 
 _HEAD = struct.Struct("<4sBBqIIIB")  # capture, version, flags, granule, serial, sequence, CRC, number of segments
 _CAPTURE = b"OggS"
@@ -54,7 +54,7 @@ def compute_crc(data: bytes) -> int:
     zlib's has the same polynomial, least significant bit first, start and end inverted: with the bits of each byte
     reversed on the way in and those of the result on the way out, it computes this one at C speed.
     """
-    reflected = zlib.crc32(data.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    reflected = compute_crc32(data.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int.from_bytes(reflected.to_bytes(4, "little").translate(_REVERSED), "big")
 
 

@@ -5,7 +5,6 @@ sections 5 and 11; eXIf is 11.3.4.5 there.
 """
 
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from pipeline.formats.exif_orientation import UPRIGHT
 from pipeline.formats.exif_orientation import read_orientation as read_exif_orientation
 from pipeline.formats.format_errors import FormatFault, Truncated
+from shardwright.format.checksum import compute_crc32
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_SIDE = 2**31 - 1
@@ -55,7 +55,7 @@ def read_header(data: bytes) -> PngHeader:
         raise Truncated("ends inside the header")
     if data[:16] != SIGNATURE + struct.pack(">I4s", 13, b"IHDR"):
         raise FormatFault("no signature and header chunk")
-    if zlib.crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
+    if compute_crc32(data[12:29]) != int.from_bytes(data[29:33], "big"):
         raise FormatFault("the header's CRC is wrong")
     width, height, depth, colour, *methods = struct.unpack_from(">IIBBBBB", data, 16)
     if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE):
@@ -85,7 +85,7 @@ def check_whole(data: bytes) -> None:
     names = set()
     for chunk in _walk_chunks(data):
         (expected,) = struct.unpack_from(">I", data, chunk.end - 4)
-        if zlib.crc32(memoryview(data)[chunk.start + 4 : chunk.end - 4]) != expected:
+        if compute_crc32(memoryview(data)[chunk.start + 4 : chunk.end - 4]) != expected:
             raise FormatFault("a chunk's CRC is wrong")
         if chunk.name not in _CRITICAL and not chunk.name[0] & 0x20:
             raise FormatFault("an unknown critical chunk")

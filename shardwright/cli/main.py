@@ -20,6 +20,7 @@ from shardwright.datasets.shard_dataset import ShardDataset
 from shardwright.errors import ShardwrightError
 from shardwright.format.atomic_write import write_file
 from shardwright.format.canonical_json import encode_canonical
+from shardwright.format.checksum import compute_crc32
 from shardwright.format.index import decode_key
 from shardwright.format.manifest import MANIFEST_NAME, read_manifest
 from shardwright.format.verify import verify
@@ -49,7 +50,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _encode_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", compute_crc32(kind + data))
 
 
 ENTRY_POINTS = "shardwright.commands"

@@ -2,7 +2,6 @@
 
 import math
 import operator
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, number_rows
 from shardwright.errors import DamageError
 from shardwright.format.canonical_json import decode_json
+from shardwright.format.checksum import compute_crc32
 from shardwright.format.field import Field
 from shardwright.format.image_header import check_jpeg
 from shardwright.format.index import decode_key, read_index
@@ -218,7 +218,7 @@ class ShardDataset(SampleSource):
         start = int((starts + offsets[-1])[0])
         content = self._files.read(start, self._shards[self._places.find_shards(row)].meta_bytes)
         if not (self._files.checked_once and self._checked[-1, row]):
-            self._check_member(row, -1, zlib.crc32(content))
+            self._check_member(row, -1, compute_crc32(content))
             self._checked[-1, row] = True
         meta: dict[str, Any] = decode_json(content)
         return meta
@@ -271,7 +271,7 @@ class ShardDataset(SampleSource):
         for at, (row, content) in enumerate(zip(rows.tolist(), contents, strict=True)):
             try:
                 if not (files.checked_once and self._checked[member, row]):
-                    self._check_member(row, member, zlib.crc32(content.data))
+                    self._check_member(row, member, compute_crc32(content.data))
                     check_jpeg(content.tobytes(), shape)
                 pictures[at] = decode_jpeg(content, shape)
             except ValueError as error:
@@ -289,12 +289,12 @@ class ShardDataset(SampleSource):
             return
         wanted = self._layout.heads[member]
         heads = files.gather(starts[pending], len(wanted))
-        begun = zlib.crc32(wanted)
+        begun = compute_crc32(wanted)
         for at, head in zip(pending.tolist(), heads, strict=True):
             if head.tobytes() != wanted:
-                self._check_member(int(rows[at]), member, zlib.crc32(block[at], zlib.crc32(head)))
+                self._check_member(int(rows[at]), member, compute_crc32(block[at], compute_crc32(head)))
                 raise self._blame(int(rows[at]), member, "its NPY header is not that of the field in the manifest")
-            self._check_member(int(rows[at]), member, zlib.crc32(block[at], begun))
+            self._check_member(int(rows[at]), member, compute_crc32(block[at], begun))
         if files.checked_once:  # a window may have read another file by the same name
             self._checked[member, rows[pending]] = True
 

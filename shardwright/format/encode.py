@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from shardwright.errors import FormatError
 from shardwright.format import tar
 from shardwright.format.atomic_write import write_file
 from shardwright.format.canonical_json import encode_canonical
+from shardwright.format.checksum import compute_crc32
 from shardwright.format.field import Field, check_fields
 from shardwright.format.index import Index, index_dtype
 from shardwright.format.layout import plan_layout
@@ -135,7 +135,7 @@ def encode_members(
         pieces += (header, content, bytes(tar.count_padding(len(content))))
         if spec.varies:
             sizes.append(len(content))
-    return EncodedSample(key, tuple(pieces), tuple(checksums or map(zlib.crc32, contents)), tuple(sizes), meta)
+    return EncodedSample(key, tuple(pieces), tuple(checksums or map(compute_crc32, contents)), tuple(sizes), meta)
 
 
 class ShardBuilder:
@@ -184,8 +184,8 @@ class ShardBuilder:
         meta = sample.meta.ljust(self.meta_bytes)
         header = tar.encode_header(f"{sample.key}.{self._layout.suffixes[-1]}", self.meta_bytes)
         pieces = (*sample.pieces, header, meta, self._padding)
-        self._rows[sample.key] = (*sample.checksums, zlib.crc32(meta)), sample.sizes
-        self.frames.append(zlib.crc32(b"".join(piece for place, piece in enumerate(pieces) if place % 3 != 1)))
+        self._rows[sample.key] = (*sample.checksums, compute_crc32(meta)), sample.sizes
+        self.frames.append(compute_crc32(b"".join(piece for place, piece in enumerate(pieces) if place % 3 != 1)))
         return pieces
 
     def _count(self, pieces: Sequence[bytes]) -> Sequence[bytes]:

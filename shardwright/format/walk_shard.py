@@ -4,7 +4,6 @@ import errno
 import hashlib
 import os
 import stat
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from shardwright.format import tar
+from shardwright.format.checksum import compute_crc32
 from shardwright.format.encode import KEY
 from shardwright.format.field import Field
 from shardwright.format.image_header import check_jpeg
@@ -119,7 +119,7 @@ def _compare_sample(sample: bytes, key: str, layout: Layout, checksums: list[int
         end = start + size
         if sample[start - tar.BLOCK : start] != tar.encode_header(f"{key}.{suffix}", size):
             yield Damage(key, f"{suffix}: its tar header is not the one that was written")
-        found = zlib.crc32(view[start:end])
+        found = compute_crc32(view[start:end])
         if found != wanted:
             yield Damage(key, f"{suffix}: its crc32 is {found:08x}, the index says {wanted:08x}")
         elif not sample.startswith(head, start):

@@ -18,6 +18,22 @@ if TYPE_CHECKING:
     import torch
 
 
+def check_torch() -> None:
+    """Import PyTorch, which batches of tensors need and which is an optional dependency.
+
+    Raises:
+        ModuleNotFoundError: it is not installed; the message says how to install it.
+    """
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise ModuleNotFoundError(
+            "Loader needs PyTorch, which is not installed: pip install 'shardwright[torch]'", name="torch"
+        ) from error
+
+
 @dataclass(frozen=True)
 class PendingTransfer:
     """A batch under way to the device; `arrived` is a CUDA event, or None where the copy is done."""

@@ -13,6 +13,7 @@ from shardwright.loading.batch_plan import RankShares, Uneven
 from shardwright.loading.batch_reader import OnError, ReadTask, Skip, log_skips
 from shardwright.loading.batch_stream import BatchStream, Cache, StreamOptions
 from shardwright.loading.block_shuffle import BlockOrder
+from shardwright.loading.device import check_torch
 from shardwright.loading.prefetch import start_threads
 from shardwright.loading.window_reader import DEFAULT_BLOCKS, Blocks, WindowReader
 
@@ -73,6 +74,7 @@ class Loader:
 
     Raises:
         ValueError: a number or word is out of range, or two do not go together.
+        ModuleNotFoundError: PyTorch is not installed.
     """
 
     def __init__(  # noqa: PLR0913  # the names are a contract
@@ -95,6 +97,7 @@ class Loader:
         cache: Cache | None = None,
         blocks: Blocks = DEFAULT_BLOCKS,
     ) -> None:
+        check_torch()
         if shuffle not in ORDERS:
             raise ValueError(f"shuffle {shuffle!r} must be one of {', '.join(map(repr, ORDERS))}")
         if skip_budget < 0:

@@ -1,6 +1,5 @@
 """Reads members of foreign shards, one column of a batch at a time, checks them, and decodes them."""
 
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from shardwright.datasets.base import ReadContext
 from shardwright.errors import DamageError
+from shardwright.format.checksum import compute_crc32
 from shardwright.storage.file_set import ALIGNMENT, FileSet
 from shardwright.webdataset.build_index import HINT, is_same_file
 from shardwright.webdataset.columns import Column
@@ -115,7 +115,7 @@ class MemberReader:
     def _read(self, row: int, place: int, address: int, size: int, files: FileSet) -> bytes:
         content = files.read(address, size) if size else b""
         if not (files.checked_once and self._checked[place, row]):
-            self._check(row, place, zlib.crc32(content))
+            self._check(row, place, compute_crc32(content))
             self._checked[place, row] = True
         return content
 
@@ -162,7 +162,7 @@ class MemberReader:
         for at, head in zip(pending.tolist(), heads, strict=True):
             row, place = int(members.rows[at]), int(members.places[at])
             text = head.tobytes()
-            self._check(row, place, zlib.crc32(block[at], zlib.crc32(text)))
+            self._check(row, place, compute_crc32(block[at], compute_crc32(text)))
             if self._find_form(text) != form:
                 raise self.blame(row, place, "its NPY header is not that of the others")
         self._checked[members.places[pending], members.rows[pending]] = True

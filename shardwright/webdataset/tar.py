@@ -8,12 +8,12 @@ a shorter archive, and reads sparse members, which turn five kilobytes into sixt
 import hashlib
 import io
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import PurePath
 from typing import BinaryIO, NamedTuple
 
 from shardwright.errors import DamageError, FormatError
+from shardwright.format.checksum import compute_crc32
 from shardwright.format.tar import BLOCK, count_padding
 from shardwright.webdataset.limits import DEFAULT_LIMITS, Limits
 
@@ -194,10 +194,10 @@ class TarReader:
     def _read_content(self, size: int) -> tuple[int, bytes]:
         """The crc32 of a content, and how it begins; also reads the padding after it."""
         first = self._read_exactly(min(size, CHUNK_BYTES))
-        crc32, rest = zlib.crc32(first), size - len(first)
+        crc32, rest = compute_crc32(first), size - len(first)
         while rest:
             chunk = self._read_exactly(min(rest, CHUNK_BYTES))
-            crc32, rest = zlib.crc32(chunk, crc32), rest - len(chunk)
+            crc32, rest = compute_crc32(chunk, crc32), rest - len(chunk)
         self._read_exactly(count_padding(size))
         return crc32, first
 

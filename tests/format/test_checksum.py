@@ -1,0 +1,41 @@
+"""The crc32 of every library that is installed is the crc32 of zlib."""
+
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardwright.format import checksum
+from shardwright.format.checksum import MODULES, Crc32, compute_crc32, load_functions
+
+FUNCTIONS = dict(load_functions())
+
+
+def test_the_development_packages_include_every_library() -> None:
+    assert tuple(FUNCTIONS) == MODULES
+
+
+def test_the_fastest_library_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compute_crc32 is FUNCTIONS[MODULES[0]]
+    monkeypatch.setattr(checksum, "MODULES", ("shardwright.no_such_module", "zlib"))
+    assert next(load_functions()) == ("zlib", zlib.crc32)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+@given(data=st.binary(max_size=2000), before=st.binary(max_size=200), start=st.integers(0, 2**32 - 1))
+def test_values_and_running_values_are_those_of_zlib(function: Crc32, data: bytes, before: bytes, start: int) -> None:
+    assert function(data) == zlib.crc32(data)
+    assert function(data, start) == zlib.crc32(data, start)
+    assert function(data, function(before)) == zlib.crc32(before + data)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+@pytest.mark.parametrize("size", [65_537, 4_000_003])
+def test_large_buffers_of_any_alignment(function: Crc32, size: int) -> None:
+    data = np.random.default_rng(size).bytes(size)
+    for start in (0, 1, 13):
+        view = memoryview(data)[start:]
+        assert function(view) == function(view.tobytes()) == zlib.crc32(view)
+        assert function(view[1000:], function(view[:1000])) == zlib.crc32(view)
