@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.apart import MARK, SHOWN_LINES, FailedError
-from benchmarks.make_tensors import SIZES, write_shardwright
-from benchmarks.memory_group import NoGroupError, drop_caches, limit_memory
+from benchmarks.support.apart import MARK, SHOWN_LINES, FailedError
+from benchmarks.support.make_tensors import SIZES, write_shardwright
+from benchmarks.support.memory_group import NoGroupError, drop_caches, limit_memory
 from shardwright.loading.window_reader import Blocks
 
 RESULT = Path("benchmarks/results/loader_cold.md")
@@ -60,7 +60,7 @@ def run_pass(kind: str, folder: Path, limit: int, blocks: Blocks) -> Pass:
         FailedError: the pass failed; it may have been killed for memory.
     """
     cut = (f"--block-bytes={blocks.size}", f"--blocks-per-window={blocks.per_window}", f"--ahead={blocks.ahead}")
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.cold_pass", kind, str(folder), *cut]
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.support.cold_pass", kind, str(folder), *cut]
     drop_caches()
     with limit_memory(limit) as group:
         run = group.run(command)

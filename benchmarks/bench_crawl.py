@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.copies import BEFORE_EXTRACT, CHECKOUT, Changes, Copy, Run
-from benchmarks.extract_corpora import draw_picture
+from benchmarks.support.copies import BEFORE_EXTRACT, CHECKOUT, Changes, Copy, Run
+from benchmarks.support.extract_corpora import draw_picture
 
 RESULT = CHECKOUT / "benchmarks/results/crawl.md"
 HOST = "pictures.test"
@@ -70,7 +70,7 @@ def write_list(path: Path, host: str, urls: int) -> None:
 @contextmanager
 def serve(folder: Path) -> Iterator[int]:
     """The port of a server of the folder's files."""
-    command = [sys.executable, "-m", "benchmarks.picture_server", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.support.picture_server", str(folder)]
     with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None

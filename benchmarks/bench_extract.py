@@ -3,8 +3,10 @@
     python -m benchmarks.bench_extract [--stamps FOLDER] [--copies 10] [--speech 7000] [--rounds 3]
 
 Two corpora: the stamps, so many different copies of each, and generated speech with large pictures. On each, in turn,
-round after round: the usual script with a process pool (`benchmarks.naive_prep`), the extract stage with an empty item
-cache, and the stage's own extractors in a bare pool that writes nothing (`benchmarks.bare_pool`). The best round of
+round after round: the usual script with a process pool (`benchmarks.support.naive_prep`), the extract stage with an
+empty item
+cache, and the stage's own extractors in a bare pool that writes nothing (`benchmarks.support.bare_pool`). The best
+round of
 each counts. Start-up, which the last ratio sets aside, is what the same takes on eight samples. Writes
 `benchmarks/results/extract.md`; takes 40 minutes on 2 cores and 15 GB of disk.
 """
@@ -21,10 +23,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apart import run_apart
-from benchmarks.copies import BEFORE_EXTRACT, CHECKOUT, Changes, Copy
-from benchmarks.extract_corpora import SOUND, copy_stamps, make_speech
-from benchmarks.naive_prep import COEFFICIENTS, FFT, HOP, MELS, RATE, SIDE
+from benchmarks.support.apart import run_apart
+from benchmarks.support.copies import BEFORE_EXTRACT, CHECKOUT, Changes, Copy
+from benchmarks.support.extract_corpora import SOUND, copy_stamps, make_speech
+from benchmarks.support.naive_prep import COEFFICIENTS, FFT, HOP, MELS, RATE, SIDE
 from pipeline.runtime.sandbox.fork_server import ONE_THREAD
 
 RESULT = CHECKOUT / "benchmarks/results/extract.md"
@@ -155,7 +157,7 @@ def list_runners(corpus: Corpus, work: Path) -> Mapping[str, Any]:
     def run_naive(copy: Copy, tree: Path, measured: Measured) -> float:
         out = work / "naive"
         ends = ("--picture", corpus.picture, "--sound", corpus.sound)
-        outcome = run_apart("benchmarks.naive_prep", tree, out, *ends)
+        outcome = run_apart("benchmarks.support.naive_prep", tree, out, *ends)
         shutil.rmtree(out)
         return float(outcome["seconds"])
 
@@ -163,7 +165,7 @@ def list_runners(corpus: Corpus, work: Path) -> Mapping[str, Any]:
         return extract(copy, measured)
 
     def run_pool(copy: Copy, tree: Path, measured: Measured) -> float:
-        return float(run_apart("benchmarks.bare_pool", copy.folder)["seconds"])
+        return float(run_apart("benchmarks.support.bare_pool", copy.folder)["seconds"])
 
     return {"usual script": run_naive, "extract": run_stage, "bare pool": run_pool}
 

@@ -21,8 +21,8 @@ from multiprocessing import Pool
 from pathlib import Path
 from typing import Any
 
-from benchmarks.copies import CHECKOUT, Changes, Copy, Run
-from benchmarks.incremental_corpus import SIDE, list_files, write_sample
+from benchmarks.support.copies import CHECKOUT, Changes, Copy, Run
+from benchmarks.support.incremental_corpus import SIDE, list_files, write_sample
 
 RESULTS = CHECKOUT / "benchmarks/results/incremental.md"
 STAGES = ("crawl", "ingest", "clean", "align", "extract")

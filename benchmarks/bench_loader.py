@@ -18,10 +18,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apart import FailedError, run_apart
-from benchmarks.loader_report import Case, Measured, Run, format_report
-from benchmarks.peers import PEERS
-from benchmarks.read_tensors import LATER_SECONDS, READERS, Rates
+from benchmarks.support.apart import FailedError, run_apart
+from benchmarks.support.loader_report import Case, Measured, Run, format_report
+from benchmarks.support.peers import PEERS
+from benchmarks.support.read_tensors import LATER_SECONDS, READERS, Rates
 
 RESULT = Path("benchmarks/results/loader.md")
 SMALL = ("shardwright", "webdataset")
@@ -69,7 +69,7 @@ def make_data(plan: Plan, runs: Sequence[Run]) -> dict[str, str]:
         partial = folder.with_name(f"{form}.partial")
         shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped
         try:
-            run_apart("benchmarks.make_tensors", form, size, partial, "--samples", plan.samples[size])
+            run_apart("benchmarks.support.make_tensors", form, size, partial, "--samples", plan.samples[size])
         except FailedError as error:
             if form == "shardwright":
                 raise
@@ -82,7 +82,7 @@ def make_data(plan: Plan, runs: Sequence[Run]) -> dict[str, str]:
 def measure(plan: Plan) -> Measured:
     """Run all of it, round after round."""
     measured = Measured()
-    found = run_apart("benchmarks.peers")
+    found = run_apart("benchmarks.support.peers")
     for name in plan.readers & found.keys():
         if "missing" in found[name]:
             measured.left_out[name] = found[name]["missing"]
@@ -98,7 +98,7 @@ def measure(plan: Plan) -> Measured:
             measured.first_batch.append(probe(plan, "first_batch")["seconds"])
     if "shardwright" in plan.readers:
         measured.memory = probe(plan, "memory", "--threads", 2)["mebibytes"]
-        opening = run_apart("benchmarks.loader_probes", "opening", plan.folder / "opening")["seconds"]
+        opening = run_apart("benchmarks.support.loader_probes", "opening", plan.folder / "opening")["seconds"]
         measured.opening = {int(shards): seconds for shards, seconds in opening.items()}
     return measured
 
@@ -109,7 +109,7 @@ def add_run(plan: Plan, run: Run, measured: Measured) -> None:
     order = ["--shuffle"] if run.shuffle else []
     options = ["--samples", samples, "--workers", run.case.workers, "--seconds", plan.seconds, *order]
     try:
-        rates = Rates(**run_apart("benchmarks.read_tensors", run.case.reader, folder, run.size, *options))
+        rates = Rates(**run_apart("benchmarks.support.read_tensors", run.case.reader, folder, run.size, *options))
     except FailedError as error:
         if run.case.reader not in PEERS:
             raise
@@ -121,9 +121,9 @@ def add_run(plan: Plan, run: Run, measured: Measured) -> None:
 
 
 def probe(plan: Plan, *arguments: object) -> dict[str, Any]:
-    """One of `benchmarks.loader_probes` on the large set."""
+    """One of `benchmarks.support.loader_probes` on the large set."""
     name, *options = arguments
-    return run_apart("benchmarks.loader_probes", name, plan.find_set("large", "shardwright"), *options)
+    return run_apart("benchmarks.support.loader_probes", name, plan.find_set("large", "shardwright"), *options)
 
 
 def describe_machine() -> Iterator[str]:

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.copies import CHECKOUT, Changes, Copy
+from benchmarks.support.copies import CHECKOUT, Changes, Copy
 
 RESULT = CHECKOUT / "benchmarks/results/scale.md"
 STAGES = ("ingest", "clean", "align", "extract")

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.limits import open_memcpy, open_raw
-from benchmarks.loader_report import Case, Measured, Run, format_report, list_checks
-from benchmarks.make_tensors import FORMATS, SIZES, make_sample, sum_labels
-from benchmarks.peers import Reading, open_shardwright
-from benchmarks.read_tensors import Rates, measure
+from benchmarks.support.limits import open_memcpy, open_raw
+from benchmarks.support.loader_report import Case, Measured, Run, format_report, list_checks
+from benchmarks.support.make_tensors import FORMATS, SIZES, make_sample, sum_labels
+from benchmarks.support.peers import Reading, open_shardwright
+from benchmarks.support.read_tensors import Rates, measure
 
 SAMPLES = 23
 SIZE = SIZES["small"]

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.loader_report import OTHERS
-from benchmarks.peers import PEERS, find_peers
+from benchmarks.support.loader_report import OTHERS
+from benchmarks.support.peers import PEERS, find_peers
 
 CHECKOUT = Path(__file__).parents[2]
 

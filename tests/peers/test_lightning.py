@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.torchvision_stand_in import stand_in
+from benchmarks.support.torchvision_stand_in import stand_in
 from shardwright import Field, ShardWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what other packages warn of is theirs

@@ -1,6 +1,7 @@
 """How fast one reader reads one set: it is opened once and read again and again, in this process.
 
-`python -m benchmarks.read_tensors READER FOLDER SIZE --samples N [--shuffle] [--workers W]`; `benchmarks.bench_loader`
+`python -m benchmarks.support.read_tensors READER FOLDER SIZE --samples N [--shuffle] [--workers W]`;
+`benchmarks.bench_loader`
 calls it. The readers are the two limits, the peers by name, and `shardwright`, whose workers are threads.
 """
 
@@ -9,10 +10,10 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.apart import write_outcome
-from benchmarks.limits import Epoch, open_memcpy, open_raw, read_files
-from benchmarks.make_tensors import SIZES, sum_labels
-from benchmarks.peers import PEERS, Reading, open_shardwright
+from benchmarks.support.apart import write_outcome
+from benchmarks.support.limits import Epoch, open_memcpy, open_raw, read_files
+from benchmarks.support.make_tensors import SIZES, sum_labels
+from benchmarks.support.peers import PEERS, Reading, open_shardwright
 
 BATCH = 64
 LATER_SECONDS = 2.0

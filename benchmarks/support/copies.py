@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 BEFORE_EXTRACT = ("crawl", "ingest", "clean", "align")
 
 Changes = Mapping[str, Mapping[str, Any]]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from benchmarks.read_tensors import Rates
+from benchmarks.support.read_tensors import Rates
 
 
 @dataclass(frozen=True)

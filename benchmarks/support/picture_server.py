@@ -1,6 +1,6 @@
 """Serves generated pictures on loopback with as little work as can be: what is measured is who asks for them.
 
-    python -m benchmarks.picture_server FOLDER
+    python -m benchmarks.support.picture_server FOLDER
 
 Prints its port, serves the files of FOLDER by name over HTTP/1.1 with connections that stay open, and ends when its
 standard input does.

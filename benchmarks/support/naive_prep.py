@@ -1,9 +1,10 @@
 """What a competent user would write instead: a process pool over librosa, OpenCV and spaCy, and webdataset's writer.
 
-    python -m benchmarks.naive_prep FOLDER OUT --picture .png --sound _desc_es.ogg [--processes 2]
+    python -m benchmarks.support.naive_prep FOLDER OUT --picture .png --sound _desc_es.ogg [--processes 2]
 
 It reads a folder of samples `<label>/…/<stem><picture>`, `<stem><sound>` and `<stem>.txt` (the first line counts),
-drops nothing, checks nothing, and hands `samples` and `seconds` to `benchmarks.apart`, imports of the workers included.
+drops nothing, checks nothing, and hands `samples` and `seconds` to `benchmarks.support.apart`, imports of the workers
+included.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.apart import write_outcome
+from benchmarks.support.apart import write_outcome
 
 SIDE, RATE, COEFFICIENTS, FFT, HOP, MELS = 224, 16_000, 40, 400, 160, 64
 TOOLS: dict[str, Any] = {}

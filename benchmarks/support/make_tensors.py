@@ -1,6 +1,7 @@
 """The same samples in the format of each reader: a picture, MFCC, tokens and a label, all of random values.
 
-`python -m benchmarks.make_tensors FORMAT SIZE FOLDER --samples N` writes one set; `benchmarks.bench_loader` calls it.
+`python -m benchmarks.support.make_tensors FORMAT SIZE FOLDER --samples N` writes one set; `benchmarks.bench_loader`
+calls it.
 """
 
 import argparse
@@ -15,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.apart import write_outcome
-from benchmarks.torchvision_stand_in import stand_in
+from benchmarks.support.apart import write_outcome
+from benchmarks.support.torchvision_stand_in import stand_in
 from shardwright import Field, ShardWriter
 
 CLASSES = 10

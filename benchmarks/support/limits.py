@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.make_tensors import CLASSES, Size
+from benchmarks.support.make_tensors import CLASSES, Size
 
 READ_BYTES = 1 << 22
 NPY_HEADER = 128

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.extract_corpora import RATE, draw_voice
+from benchmarks.support.extract_corpora import RATE, draw_voice
 
 SIDE = 224
 CLASSES = 20

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 MARK = "outcome "
 """Begins the line that counts: other people's packages print what they like around it."""
 SHOWN_LINES = 8

@@ -1,6 +1,6 @@
 """What a user would pick instead, each read as its own documentation shows: batches of torch tensors, no augmentation.
 
-`python -m benchmarks.peers` finds out which of them are here and work.
+`python -m benchmarks.support.peers` finds out which of them are here and work.
 """
 
 import io
@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.apart import write_outcome
-from benchmarks.limits import Epoch, list_tars
-from benchmarks.make_tensors import keep_litdata_in
-from benchmarks.torchvision_stand_in import stand_in
+from benchmarks.support.apart import write_outcome
+from benchmarks.support.limits import Epoch, list_tars
+from benchmarks.support.make_tensors import keep_litdata_in
+from benchmarks.support.torchvision_stand_in import stand_in
 
 BUFFERED = 1000
 """Samples in the shuffle buffers of webdataset and HF datasets: what their documentation uses."""

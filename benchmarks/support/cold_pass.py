@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from benchmarks.apart import write_outcome
-from benchmarks.limits import open_raw
+from benchmarks.support.apart import write_outcome
+from benchmarks.support.limits import open_raw
 from shardwright import Loader, ShardDataset
 from shardwright.loading.window_reader import Blocks
 

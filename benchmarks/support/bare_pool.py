@@ -1,9 +1,9 @@
 """The extractors of the pipeline in a bare spawn pool that writes nothing: what all else is a price on top of.
 
-    python -m benchmarks.bare_pool COPY [--processes 2]
+    python -m benchmarks.support.bare_pool COPY [--processes 2]
 
 It goes through the samples that `align` made in COPY, a copy of the checkout, reads the bytes of their items, and
-throws the arrays away. Hands `samples` and `seconds` to `benchmarks.apart`, imports of the processes included.
+throws the arrays away. Hands `samples` and `seconds` to `benchmarks.support.apart`, imports of the processes included.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.apart import write_outcome
+from benchmarks.support.apart import write_outcome
 from pipeline.config.params import check_block, read_params
 from pipeline.extract.aligned_samples import Tables, read_corpus
 from pipeline.extract.params import ExtractParams

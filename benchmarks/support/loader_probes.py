@@ -1,6 +1,7 @@
 """What else a user waits for or pays: the first batch, opening many shards, memory over many epochs.
 
-`python -m benchmarks.loader_probes PROBE FOLDER`; `benchmarks.bench_loader` calls it, each probe in a new process.
+`python -m benchmarks.support.loader_probes PROBE FOLDER`; `benchmarks.bench_loader` calls it, each probe in a new
+process.
 """
 
 import argparse
@@ -13,9 +14,9 @@ from typing import Any
 import numpy as np
 
 import shardwright
-from benchmarks.apart import write_outcome
-from benchmarks.limits import list_tars, read_files
-from benchmarks.read_tensors import BATCH
+from benchmarks.support.apart import write_outcome
+from benchmarks.support.limits import list_tars, read_files
+from benchmarks.support.read_tensors import BATCH
 from shardwright import Field, Loader, Manifest, Sample, ShardDataset, write_manifest, write_shard, write_split
 
 EPOCHS = 20

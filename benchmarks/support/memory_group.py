@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.apart import CHECKOUT
+from benchmarks.support.apart import CHECKOUT
 
 MOUNT = Path("/sys/fs/cgroup")
 NAME = "shardwright-bench"
