@@ -6,9 +6,17 @@ PEERS ?= .venv-peers
 PEERS_READY := $(PEERS)/.ready
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help repro test test-a-to-i test-j-to-z sweep check format generated demo-site demo-table bench-loader test-peers clean
+# uv installs in a third of pip's time; pip is used where uv is missing.
+UV := $(shell command -v uv 2>/dev/null)
+install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet --disable-pip-version-check)
 
-help:  ## what can be made
+# The folders of tests/ in two halves of about the same time, one for each of two cores.
+SECOND_HALF := datasets end_to_end format loading modalities remote storage webdataset
+FIRST_HALF := $(filter-out $(SECOND_HALF) __pycache__ peers support,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
+
+.PHONY: help repro test test-first-half test-second-half quick sweep check format generated demo-site demo-table bench-loader test-peers clean
+
+help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 $(READY): pyproject.toml constraints.txt
@@ -16,14 +24,14 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "python 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (some minutes, once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pipeline,dev]'
+	@$(call install,.venv) --constraint constraints.txt --editable '.[pipeline,dev]'
 	@touch $(READY)
 
 $(PEERS_READY): pyproject.toml constraints-peers.txt
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	@echo '*' > $(PEERS)/.gitignore
 	@echo "installing other people's readers into $(PEERS) (2.3 GB, more with CUDA; some minutes, once)"
-	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-peers.txt --editable '.[peers]'
+	@$(call install,$(PEERS)) --constraint constraints-peers.txt --editable '.[peers]'
 	@touch $(PEERS_READY)
 
 repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder run it on your own data
@@ -31,14 +39,17 @@ repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder ru
 	@dvc repro --quiet
 	@$(BIN)/python -m pipeline.runtime.closing
 
-test: $(READY)  ## the tests that run all the time: half of them on each of two cores
-	@$(MAKE) --no-print-directory --jobs=2 test-a-to-i test-j-to-z
+test: $(READY)  ## all tests but the sweeps, in two halves at a time
+	@$(MAKE) --no-print-directory --jobs=2 test-first-half test-second-half
 
-test-a-to-i: $(READY)
-	@$(BIN)/python -m pytest -m "not sweep" tests/test_[a-i]*.py
+test-first-half: $(READY)
+	@$(BIN)/python -m pytest -m "not sweep" $(addprefix tests/,$(FIRST_HALF))
 
-test-j-to-z: $(READY)
-	@$(BIN)/python -m pytest -m "not sweep" tests/test_[j-z]*.py
+test-second-half: $(READY)
+	@$(BIN)/python -m pytest -m "not sweep" $(addprefix tests/,$(SECOND_HALF))
+
+quick: $(READY)  ## the tests of the inner loop: under a minute, and none may start a process
+	@$(BIN)/python -m pytest -m "not sweep and not slow" --forbid-processes tests
 
 sweep: $(READY)  ## the heavy tests; prints a table of them
 	@$(BIN)/python -m pytest -m sweep -s

@@ -1,6 +1,7 @@
-"""Settings for all tests: no time limits on single examples (machines are busy), the same examples on every run."""
+"""Settings for all tests: no time limits on single examples, the same examples on every run."""
 
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,13 +13,29 @@ if TYPE_CHECKING:
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 
-# Started as a background job, as CI may do, this process ignores Ctrl-C and would hand that on to all that it starts.
+# Started as a background job, as CI may do, this process ignores Ctrl-C and would hand that on to its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+PROCESS_EVENTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--forbid-processes", action="store_true", help="fail a test that starts a process")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--forbid-processes"):
+        sys.addaudithook(_refuse_process)
+
+
+def _refuse_process(event: str, _: tuple[object, ...]) -> None:
+    if event in PROCESS_EVENTS:
+        raise RuntimeError(f"{event} in a quick test: mark its module with `pytestmark = pytest.mark.slow`")
 
 
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> "Run":
     """The demo, run as far as the shards; for reading only."""
-    from tests.support.demo_run import Run  # with the whole pipeline, which tests of the shards do without
+    from tests.support.demo_run import Run  # imports the whole pipeline, which tests of the shards need not
 
     return Run(tmp_path_factory.mktemp("demo"))

@@ -186,8 +186,7 @@ def test_killed_at_many_moments(name: str, kills: int, tmp_path: Path) -> None:
     outcomes = []
     for _ in range(kills):
         moment = time.monotonic() + draw.uniform(0, 1.1 * length)
-        outcomes.append(check_kill(counted, lambda _, at=moment: time.monotonic() >= at, whole, items))  # type:
-        ignore[misc]
+        outcomes.append(check_kill(counted, lambda _, at=moment: time.monotonic() >= at, whole, items))  # type: ignore[misc]
     caught = [(done, again) for done, again in outcomes if done >= 0]
     least = 5 * case.under_way
     working = [(done, again) for done, again in caught if done >= least]
