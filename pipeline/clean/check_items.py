@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.compute_chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.runtime.stopwatch import clock
-from pipeline.tables.blob_store import TarReader, read_blob
+from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.item_names import name_item
 from pipeline.tables.parquet import Row
 from pipeline.tables.row_files import open_row_file
@@ -70,7 +70,7 @@ def check_item(row: Row, reader: TarReader, params: CleanParams, cache_key: byte
         InputError: its bytes are not those that were ingested.
     """
     with clock("read"):
-        data = reader.read(read_blob(row))
+        data = reader.read(read_location(row))
         sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != row["sha256"]:
         raise InputError(f"{row['tar']} is damaged at {name_item(row)}: remove it and run `dvc repro` again")

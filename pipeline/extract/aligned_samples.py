@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.cache.lookup import match
 from pipeline.errors import InputError
-from pipeline.tables.blob_store import BlobLocation, read_blob
+from pipeline.tables.blob_store import BlobLocation, read_location
 from pipeline.tables.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.item_names import name_item
@@ -241,7 +241,7 @@ def build_part(item: Row, start: float | None, end: float | None) -> AlignedPart
     origin: dict[str, Any] = {column: item[column] for column in ORIGIN if item[column]}
     origin.update((column, intern(origin[column])) for column in SHARED if column in origin)
     media_type, orientation = intern(item["media_type"]), item["orientation"] or 1
-    return AlignedPart(read_blob(item), item["sha256"], media_type, orientation, start, end, origin)
+    return AlignedPart(read_location(item), item["sha256"], media_type, orientation, start, end, origin)
 
 
 def format_origin(origin: Mapping[str, str]) -> str:

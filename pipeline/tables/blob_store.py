@@ -1,6 +1,6 @@
-"""The bytes of items, in tars: a hundred files between two stages instead of a hundred thousand.
+"""Store the bytes of items in tars: a hundred files between two stages instead of a hundred thousand.
 
-A `BlobLocation` says where an item's bytes are; tables carry it as three columns.
+A `BlobLocation` is where an item's bytes are; tables have it as three columns.
 """
 
 import os
@@ -13,13 +13,13 @@ from typing import IO, Any
 from pipeline.errors import InputError
 from shardwright.format.tar import BLOCK, END, count_padding, encode_header
 
-MAX_TAR_BYTES = 256 << 20  # of content; keeps a tar small enough to copy and large enough to be few
-MAX_OPEN = 64  # tars that a reader has open: 16 GB of content
+MAX_TAR_BYTES = 256 << 20  # of content: small enough to copy a tar, large enough for few tars
+MAX_OPEN = 64  # tars that a reader keeps open: 16 GB of content
 
 
 @dataclass(frozen=True, slots=True)
 class BlobLocation:
-    """Where bytes lie: `tar` is below the data folder (`2_ingested/items-000000.tar`), offset and size in bytes."""
+    """A range of bytes of `tar`, which is relative to the data folder: `2_ingested/items-000000.tar`."""
 
     tar: str
     offset: int
@@ -27,15 +27,15 @@ class BlobLocation:
 
     @property
     def tar_name(self) -> str:
-        """The tar's name in its folder."""
+        """Return the tar's name in its folder."""
         return self.tar.rpartition("/")[2]
 
 
 class TarLayout:
-    """Says where members go that are appended to `<prefix>-000000.tar`, `-000001.tar`, … in the order they come.
+    """Plans the locations of members that are appended to `<prefix>-000000.tar`, `-000001.tar`, … in their order.
 
-    `stage_folder` is the name of their folder under the data folder once it is published; it goes into each
-    `BlobLocation`.
+    `stage_folder` is the name of their folder under the data folder once it is published; every `BlobLocation` begins
+    with it.
     """
 
     def __init__(self, stage_folder: str, prefix: str) -> None:
@@ -44,12 +44,12 @@ class TarLayout:
         self._end = 0
 
     def add(self, size: int) -> BlobLocation:
-        """Where the content of the next member goes, behind its header."""
+        """Return the location of the next member's content, after its header."""
         if self._end and self._end + size > MAX_TAR_BYTES:
             self._number, self._end = self._number + 1, 0
-        place = BlobLocation(f"{self._start}-{self._number:06d}.tar", self._end + BLOCK, size)
-        self._end = place.offset + size + count_padding(size)
-        return place
+        location = BlobLocation(f"{self._start}-{self._number:06d}.tar", self._end + BLOCK, size)
+        self._end = location.offset + size + count_padding(size)
+        return location
 
 
 class TarStore:
@@ -62,15 +62,15 @@ class TarStore:
         self._file: IO[bytes] | None = None
 
     def write(self, name: str, data: bytes) -> BlobLocation:
-        """Append a member and say where its content went."""
-        place = self._layout.add(len(data))
-        if self._file is None or place.tar != self._tar:
+        """Append a member, and return the location of its content."""
+        location = self._layout.add(len(data))
+        if self._file is None or location.tar != self._tar:
             self._finish()
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / place.tar_name).open("xb")
-            self._tar = place.tar
+            self._file = (self._folder / location.tar_name).open("xb")
+            self._tar = location.tar
         write_member(self._file, name, data)
-        return place
+        return location
 
     def _finish(self) -> None:
         if self._file is not None:
@@ -95,31 +95,34 @@ def write_member(file: IO[bytes], name: str, data: bytes) -> None:
 
 
 class TarReader:
-    """Reads bytes by their `BlobLocation`, below the data folder; keeps the tars open that were used last."""
+    """Reads bytes by their `BlobLocation` below the data folder; keeps recently used tars open."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._open: OrderedDict[str, int] = OrderedDict()
 
-    def read(self, place: BlobLocation) -> bytes:
-        """The bytes at `place`.
+    def read(self, location: BlobLocation) -> bytes:
+        """Return the bytes at `location`.
 
         Raises:
             InputError: the tar is missing or ends before them.
         """
-        descriptor = self._find(place.tar)
-        content = os.pread(descriptor, place.size, place.offset)
-        while len(content) < place.size:  # a call gives 2 GiB at most
-            more = os.pread(descriptor, place.size - len(content), place.offset + len(content))
+        descriptor = self._find(location.tar)
+        content = os.pread(descriptor, location.size, location.offset)
+        while len(content) < location.size:  # a call returns at most 2 GiB
+            more = os.pread(descriptor, location.size - len(content), location.offset + len(content))
             if not more:
-                raise InputError(f"{self._data / place.tar} ends before byte {place.offset + place.size}: it was cut")
+                end = location.offset + location.size
+                raise InputError(
+                    f"{self._data / location.tar} is truncated: it ends before byte {end}; run `dvc repro` again"
+                )
             content += more
         return content
 
-    def forget(self, place: BlobLocation) -> None:
-        """Tell the system that nobody will ask for these bytes again soon: their memory may serve something else."""
+    def forget(self, location: BlobLocation) -> None:
+        """Tell the system that these bytes will not be read again soon, so that their page cache can be freed."""
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(self._find(place.tar), place.offset, place.size, os.POSIX_FADV_DONTNEED)
+            os.posix_fadvise(self._find(location.tar), location.offset, location.size, os.POSIX_FADV_DONTNEED)
 
     def _find(self, tar: str) -> int:
         if tar in self._open:
@@ -134,7 +137,7 @@ class TarReader:
         return self._open[tar]
 
     def close(self) -> None:
-        """Close the tars that are open."""
+        """Close the open tars."""
         while self._open:
             os.close(self._open.popitem()[1])
 
@@ -147,6 +150,6 @@ class TarReader:
         self.close()
 
 
-def read_blob(row: dict[str, Any]) -> BlobLocation:
-    """The `BlobLocation` in a table's columns `tar`, `offset`, `size`."""
+def read_location(row: dict[str, Any]) -> BlobLocation:
+    """Return the `BlobLocation` in a row's columns `tar`, `offset` and `size`."""
     return BlobLocation(row["tar"], row["offset"], row["size"])

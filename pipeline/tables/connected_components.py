@@ -1,4 +1,4 @@
-"""Connected components: which things belong together when pairs of them do."""
+"""Find connected components of a graph."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ Indexes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def find_components(count: int, left: Indexes, right: Indexes) -> Indexes:
-    """For each of `count` nodes the smallest node that it is connected with, by the edges `left[i]`-`right[i]`.
+    """Return for each of `count` nodes the smallest node connected with it, by the edges `left[i]`-`right[i]`.
 
-    Every round hangs the larger root of each edge below the smaller one and then flattens the trees, all in arrays;
-    edges within a tree are left out of the next round. A pointer only ever goes to a smaller node, so there are no
-    cycles and the root of a component is its smallest node. (Shiloach and Vishkin, "An O(log n) parallel connectivity
-    algorithm", 1982, is the ancestor of this.)
+    Every round attaches the larger root of each edge to the smaller one and then flattens the trees, all in arrays;
+    edges within a tree are left out of the next round. Nodes only ever point to smaller nodes, so there are no cycles
+    and the root of a component is its smallest node. (After Shiloach and Vishkin, "An O(log n) parallel connectivity
+    algorithm", 1982.)
     """
     root = np.arange(count, dtype=np.int64)
     while len(left):
@@ -26,7 +26,7 @@ def find_components(count: int, left: Indexes, right: Indexes) -> Indexes:
 
 
 def _flatten(root: Indexes) -> Indexes:
-    """Let every node point to the root of its tree."""
+    """Make every node point to the root of its tree."""
     while not np.array_equal(above := root[root], root):
         root = above
     return root

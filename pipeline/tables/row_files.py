@@ -1,7 +1,7 @@
-"""Tables too large for a dict a row: read in batches, and kept on disk in a form that gives single rows at once.
+"""Read tables in batches, and store their rows in files that give random access to single rows.
 
-A row of the cleaned table takes some 4 kB as a dict. A driver keeps what it decides by in arrays, and workers read the
-rest from a `RowFile` beside the outputs, by row number.
+A row of the cleaned table takes some 4 kB as a dict. So a driver keeps the columns that it decides by in arrays, and
+workers read the others from a `RowFile` beside the outputs, by row number.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,21 +20,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 16384
-"""Some 8 MB of the cleaned table at a time. To take a shard's rows from few batches is twice as fast as from many."""
+"""Rows of a batch: some 8 MB of the cleaned table. Taking a shard's rows is twice as fast from few batches."""
 
 READ_ROWS = 128
-"""Rows that are read at a time, 2 kB each of the cleaned table; a batch costs 0.5 ms of its own."""
+"""Rows that `RowFile.walk` reads at a time, 2 kB each for the cleaned table; each read costs another 0.5 ms."""
 
 BUFFER_BYTES = 1 << 16
-"""Of a column, read at a time: without it whole row groups are in memory, 50,000 rows."""
+"""Bytes of a column that are read at a time: without it whole row groups, 50,000 rows, are in memory."""
 
 
 def read_batches(
-    path: Path, columns: Columns, wanted: Sequence[str] | None = None, groups: Sequence[int] | None = None
+    path: Path, columns: Columns, names: Sequence[str] | None = None, groups: Sequence[int] | None = None
 ) -> "Iterator[pa.RecordBatch]":
-    """A table that `pipeline.tables.parquet.write_table` wrote with the same columns, in its order, a batch at a time.
+    """Yield a table that `pipeline.tables.parquet.write_table` wrote with the same columns, in batches.
 
-    Of the columns those that are `wanted`, or all; of the rows those in these row groups, or all.
+    Args:
+        names: the columns to read; all by default.
+        groups: the row groups to read; all by default.
 
     Raises:
         InputError: the file is missing, damaged, or has other columns.
@@ -45,13 +47,13 @@ def read_batches(
     with _explain_faults(path), pq.ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True) as file:
         if not file.schema_arrow.equals(build_schema(columns)):
             raise InputError(f"{path} has other columns than this version writes: run `dvc repro` again")
-        names = None if wanted is None else list(wanted)
-        batches = file.iter_batches(BATCH_ROWS, row_groups=groups, columns=names, use_threads=False)
+        chosen = None if names is None else list(names)
+        batches = file.iter_batches(BATCH_ROWS, row_groups=groups, columns=chosen, use_threads=False)
         while True:
             try:
                 batch = next(batches, None)
             except (OSError, pa.ArrowException) as error:
-                raise InputError(_say_damaged(path)) from error
+                raise InputError(_describe_damage(path)) from error
             if batch is None:
                 release_arrow_memory()
                 return
@@ -59,14 +61,14 @@ def read_batches(
 
 
 def release_arrow_memory() -> None:
-    """Return to the system what tables took that are no longer in use; Arrow keeps it otherwise."""
+    """Return the memory of tables that are no longer used to the system; Arrow keeps it otherwise."""
     import pyarrow as pa
 
     pa.default_memory_pool().release_unused()
 
 
 def count_rows(path: Path) -> int:
-    """Rows of a table, by its footer.
+    """Return the number of rows of a table, from its footer.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -75,7 +77,7 @@ def count_rows(path: Path) -> int:
 
 
 def count_group_rows(path: Path) -> list[int]:
-    """Rows of each row group of a table, by its footer.
+    """Return the number of rows of each row group of a table, from its footer.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -88,19 +90,19 @@ def count_group_rows(path: Path) -> list[int]:
 
 
 def read_rows(path: Path, columns: Columns, numbers: Sequence[int]) -> list[Row]:
-    """The rows of these numbers, in the order of the table; of the rest no more than their row groups is read.
+    """Return the rows with these numbers, in the order of the table. Only their row groups are read.
 
     Raises:
         InputError: the file is missing, damaged, or has other columns.
     """
     rows: list[Row] = []
     edges = np.cumsum([0, *count_group_rows(path)])
-    wanted = np.unique(np.asarray(numbers, np.int64))
-    groups = np.searchsorted(edges, wanted, "right") - 1
+    distinct = np.unique(np.asarray(numbers, np.int64))
+    groups = np.searchsorted(edges, distinct, "right") - 1
     for group in np.unique(groups).tolist():
-        start, places = edges[group], wanted[groups == group]
+        start, in_group = edges[group], distinct[groups == group]
         for batch in read_batches(path, columns, groups=[group]):
-            inside = places[(places >= start) & (places < start + batch.num_rows)] - start
+            inside = in_group[(in_group >= start) & (in_group < start + batch.num_rows)] - start
             rows += batch.take(inside).to_pylist() if len(inside) else []
             start += batch.num_rows
     return rows
@@ -108,7 +110,7 @@ def read_rows(path: Path, columns: Columns, numbers: Sequence[int]) -> list[Row]
 
 @contextmanager
 def _explain_faults(path: Path) -> Iterator[None]:
-    """Around the opening of a table; what is raised while its batches are used is not the table's."""
+    """Turn errors of opening a table into `InputError`. Errors while its batches are used are not the table's."""
     import pyarrow as pa
 
     try:
@@ -116,32 +118,32 @@ def _explain_faults(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise InputError(f"{path} is missing: run the stage that writes it (`dvc repro`)") from None
     except (OSError, pa.ArrowException) as error:
-        raise InputError(_say_damaged(path)) from error
+        raise InputError(_describe_damage(path)) from error
 
 
-def _say_damaged(path: Path) -> str:
+def _describe_damage(path: Path) -> str:
     return f"{path} is damaged: remove it and run `dvc repro` again"
 
 
 def read_strings(batch: "pa.RecordBatch", column: str) -> list[Any]:
-    """The values of one column: strings, or None."""
+    """Return the values of one column: strings, or None."""
     values: list[Any] = batch.column(column).to_pylist()
     return values
 
 
 def pack_hex(batch: "pa.RecordBatch", column: str) -> NDArray[np.bytes_]:
-    """A column of 64 hex digits as S32."""
+    """Return a column of 64 hex digits as S32."""
     return np.frombuffer(bytes.fromhex("".join(read_strings(batch, column))), "S32")
 
 
 def read_floats(batch: "pa.RecordBatch", column: str) -> NDArray[np.float64]:
-    """A column of numbers, NaN where there is none."""
+    """Return a column of numbers, NaN for null."""
     values: NDArray[np.float64] = batch.column(column).cast("float64").fill_null(float("nan")).to_numpy()
     return values
 
 
 class TableWriter:
-    """Writes a table that `pipeline.tables.parquet.read_table` reads, a batch at a time; a context manager."""
+    """Writes a table for `pipeline.tables.parquet.read_table` in batches. A context manager."""
 
     def __init__(self, path: Path, columns: Columns) -> None:
         import pyarrow.parquet as pq
@@ -151,10 +153,11 @@ class TableWriter:
         self._writer = pq.ParquetWriter(path, self._schema, **PARQUET)
 
     def write(self, columns: "Mapping[str, pa.Array]") -> None:
-        """Append rows: all columns, by name.
+        """Append rows, given as all columns by name.
 
         Raises:
-            ValueError: a column is missing, or has a null where none may be.
+            ValueError: a column has a null that is not allowed.
+            KeyError: a column is missing.
         """
         import pyarrow as pa
 
@@ -172,14 +175,14 @@ class TableWriter:
 
 
 class StringTable:
-    """Strings of which there are few different ones, as numbers in the order of their first appearance."""
+    """Numbers strings, of which few are distinct, in the order of their first appearance."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self._numbers: dict[str, int] = {}
 
     def number(self, values: Sequence[str | None]) -> NDArray[np.int32]:
-        """The number of each value; -1 for None."""
+        """Return the number of each value; -1 for None."""
         for value in dict.fromkeys(values):
             if value is not None and value not in self._numbers:
                 self._numbers[value] = len(self.names)
@@ -188,7 +191,7 @@ class StringTable:
 
 
 class RowFileWriter:
-    """Writes batches to a `RowFile`; a context manager."""
+    """Writes batches to a `RowFile`. A context manager."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self._path = path
@@ -196,7 +199,7 @@ class RowFileWriter:
         self._writer: Any = None
 
     def write(self, batch: "pa.RecordBatch") -> None:
-        """Append the rows of a batch; of its columns those of the file."""
+        """Append the rows of a batch, with the columns of the file."""
         import pyarrow as pa
 
         chosen = batch.select(self._columns)
@@ -213,7 +216,7 @@ class RowFileWriter:
 
 
 class RowFile:
-    """Rows by their numbers, from a memory map of an uncompressed Arrow file."""
+    """Reads rows by their numbers from a memory-mapped, uncompressed Arrow file."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
@@ -223,33 +226,33 @@ class RowFile:
         self._starts = np.cumsum([0, *(batch.num_rows for batch in self._batches)])[:-1]
 
     def read(self, numbers: Sequence[int] | NDArray[Any]) -> list[Row]:
-        """The rows of these numbers, in this order."""
+        """Return the rows with these numbers, in this order."""
         rows: list[Row] = self.take(numbers).to_pylist()
         return rows
 
     def walk(self, numbers: Sequence[int] | NDArray[Any]) -> Iterator[Row]:
-        """The same one by one, without having more than `READ_ROWS` of them in memory."""
+        """Yield the rows with these numbers, with at most `READ_ROWS` of them in memory."""
         for start in range(0, len(numbers), READ_ROWS):
             yield from self.read(numbers[start : start + READ_ROWS])
 
     def take(self, numbers: Sequence[int] | NDArray[Any]) -> "pa.Table":
-        """The same as a table."""
+        """Return the rows with these numbers as a table."""
         import pyarrow as pa
 
-        wanted = np.asarray(numbers, np.int64)
-        batches = np.searchsorted(self._starts, wanted, "right") - 1
+        rows = np.asarray(numbers, np.int64)
+        batches = np.searchsorted(self._starts, rows, "right") - 1
         order = np.argsort(batches, kind="stable")
         parts = [
-            self._batches[number].take(pa.array(wanted[batches == number] - self._starts[number]))
+            self._batches[number].take(pa.array(rows[batches == number] - self._starts[number]))
             for number in np.unique(batches).tolist()
         ]
-        back = np.empty(len(order), np.int64)
-        back[order] = np.arange(len(order))
-        return pa.Table.from_batches(parts, schema=self._file.schema).take(pa.array(back))
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(len(order))
+        return pa.Table.from_batches(parts, schema=self._file.schema).take(pa.array(rank))
 
 
 def open_row_file(path: Path) -> RowFile:
-    """The file at `path`, opened once a process. (A worker of a cluster outlives a run, and meets the next one's.)"""
+    """Open the file at `path`, once in a process. (Workers of a cluster outlive a run, and see the next run's file.)"""
     status = path.stat()
     return _open_once(path, status.st_ino, status.st_mtime_ns)
 

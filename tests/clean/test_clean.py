@@ -26,7 +26,7 @@ from pipeline.clean.step import clean
 from pipeline.config.params import RunParams, check_block, read_params
 from pipeline.errors import InputError, ParamsError, TooManyDrops
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore, read_blob
+from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore, read_location
 from pipeline.tables.contracts import CLEANED, ITEMS, MODALITIES
 from pipeline.tables.drops import Outcome
 from pipeline.tables.parquet import DROPPED, Row, read_table, write_table
@@ -116,7 +116,7 @@ def read_reasons(workspace: Workspace) -> dict[str, str]:
 def read_bytes(workspace: Workspace, row: Row) -> bytes:
     root = workspace.work if row["tar"].startswith("3_cleaned/") else workspace.data
     with TarReader(root) as reader:
-        return reader.read(read_blob(row))
+        return reader.read(read_location(row))
 
 
 def run_clean(workspace: Workspace, **changes: Any) -> Outcome:

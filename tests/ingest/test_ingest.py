@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError, ParamsError, TooManyDrops
 from pipeline.ingest.sources.folder import read_file
-from pipeline.tables.blob_store import TarReader, read_blob
+from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.drops import Reason, Rejection
 from pipeline.tables.item_names import escape_name, name_url
 from tests.support.ingesting import Response, make_params, make_picture, run_ingest, write_files
@@ -62,7 +62,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     assert result.outcome.notes == ["4 items: 2 image, 2 text"]
     with TarReader(result.data) as reader:
         for row in result.rows:
-            content = reader.read(read_blob(row))
+            content = reader.read(read_location(row))
             assert hashlib.sha256(content).hexdigest() == row["sha256"]
             identity = "\0".join((row["sha256"], row["source"], row["file"], row["part"]))
             assert hashlib.sha256(identity.encode()).hexdigest() == row["id"]
@@ -257,7 +257,7 @@ def test_what_the_crawl_has_is_not_written_again(tmp_path: Path) -> None:
         "4.png": "1_crawled",
     }
     with TarReader(found.data) as reader:
-        assert {reader.read(read_blob(row)) for row in found.rows if row["modality"] == "image"} == {picture}
+        assert {reader.read(read_location(row)) for row in found.rows if row["modality"] == "image"} == {picture}
 
 
 def test_a_damaged_response_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pipeline.config.params import RunParams, check_block
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.blob_store import TarReader, read_blob
+from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
 from pipeline.tables.drops import Outcome
 from pipeline.tables.parquet import read_table
@@ -67,7 +67,7 @@ class Crawl:
 
     def read_body(self, url: str) -> bytes:
         with TarReader(self.data) as reader:
-            return reader.read(read_blob(self.rows[url]))
+            return reader.read(read_location(self.rows[url]))
 
     def hash_files(self) -> dict[str, str]:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}

@@ -14,7 +14,7 @@ from pipeline.config.params import RunParams, check_block
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.blob_store import TarReader, TarStore, read_blob
+from pipeline.tables.blob_store import TarReader, TarStore, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
 from pipeline.tables.drops import Drop, Outcome, Reason
 from pipeline.tables.parquet import read_table, write_dropped, write_table
@@ -115,7 +115,7 @@ class Ingest:
         """The text items by file and part."""
         with TarReader(self.data) as reader:
             return {
-                (row["file"], row["part"]): reader.read(read_blob(row)).decode()
+                (row["file"], row["part"]): reader.read(read_location(row)).decode()
                 for row in self.rows
                 if row["modality"] == "text"
             }

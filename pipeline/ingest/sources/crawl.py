@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.ingest.source_file import FileAnnotations, SourceFile
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.blob_store import BlobLocation, TarReader, read_blob
+from pipeline.tables.blob_store import BlobLocation, TarReader, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.item_names import name_url
@@ -37,7 +37,7 @@ def read_crawled(workspace: Workspace, reader: TarReader) -> tuple[list[SourceFi
 
 
 def _read_row(row: dict[str, Any], reader: TarReader) -> SourceFile:
-    place = read_blob(row)
+    place = read_location(row)
     source, file = name_url(row["url"])
     return SourceFile(
         source,

@@ -102,5 +102,5 @@ def test_a_cut_tar_is_noticed(tmp_path: Path) -> None:
         place = store.write("a", b"x" * 1000)
     path = tmp_path / "s/items-000000.tar"
     path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(InputError, match="was cut"), TarReader(tmp_path) as reader:
+    with pytest.raises(InputError, match="is truncated"), TarReader(tmp_path) as reader:
         reader.read(place)
