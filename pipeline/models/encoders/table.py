@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 BuildEncoder: TypeAlias = "Callable[[ModalityInput, int], nn.Module]"
 
 ENCODERS: Mapping[str, LazyTable[BuildEncoder]] = {
-    "image": LazyTable({"cnn": LazyObject("pipeline.models.encoders.image:ImageCnn")}),
+    "image": LazyTable(
+        {
+            "cnn": LazyObject("pipeline.models.encoders.image:ImageCnn"),
+        }
+    ),
     "audio": LazyTable(
         {
             "cnn": LazyObject("pipeline.models.encoders.audio:AudioCnn"),
@@ -31,5 +35,9 @@ ENCODERS: Mapping[str, LazyTable[BuildEncoder]] = {
             "transformer": LazyObject("pipeline.models.encoders.text:TextTransformer"),
         }
     ),
-    "video": LazyTable({"cnn": LazyObject("pipeline.models.encoders.video:VideoCnn")}),
+    "video": LazyTable(
+        {
+            "cnn": LazyObject("pipeline.models.encoders.video:VideoCnn"),
+        }
+    ),
 }
