@@ -14,8 +14,8 @@ class EvaluateParams(Params):
 
     split: Annotated[str, OneOf(SPLITS)]
     """The split to measure on."""
-    reader: Annotated[str, OneOf(READERS)] = "webdataset"
-    """What reads the shards; the report is the same."""
+    reader: Annotated[str, OneOf(READERS)] = "shardwright"
+    """What reads the shards. The report is the same; webdataset takes some 0.3 ms of CPU more for a sample."""
     batch_size: Annotated[int, Field(ge=1)]
     """Samples in a batch."""
     worst: Annotated[int, Field(ge=0, le=1000)]

@@ -21,6 +21,7 @@ from pipeline.tables.contracts import SPLITS
 from shardwright import Field, Loader, ShardDataset, read_manifest
 from shardwright.errors import ShardwrightError
 from shardwright.format.jpeg import decode_jpeg
+from shardwright.format.npy import encode_npy_header
 
 Batch = dict[str, Any]
 
@@ -167,13 +168,21 @@ def _collate(samples: Sequence[Mapping[str, Any]], fields: Mapping[str, Field]) 
     """
     batch: Batch = {"key": [sample["__key__"] for sample in samples]}
     for name, field in fields.items():
-        arrays = [_decode_member(sample[f"{name}.{field.suffix}"], field) for sample in samples]
-        batch[name] = torch.from_numpy(np.stack(arrays))
+        members = [sample[f"{name}.{field.suffix}"] for sample in samples]
+        batch[name] = torch.from_numpy(np.stack(_decode_members(members, field)))
     batch["valid"] = torch.ones(len(samples), dtype=torch.bool)
     return batch
 
 
-def _decode_member(content: bytes, field: Field) -> Any:
+def _decode_members(members: Sequence[bytes], field: Field) -> list[Any]:
+    """Return the arrays of members. Those whose header is the field's are views: `np.load` parses each header, which
+    takes as long as all else of reading."""
     if field.varies:
-        return decode_jpeg(np.frombuffer(content, np.uint8), field.shape)
-    return np.load(io.BytesIO(content), allow_pickle=False)
+        return [decode_jpeg(np.frombuffer(member, np.uint8), field.shape) for member in members]
+    header, dtype = encode_npy_header(field.dtype, field.shape), np.dtype(field.dtype)
+    return [
+        np.frombuffer(member, dtype, offset=len(header)).reshape(field.shape)
+        if member.startswith(header)
+        else np.load(io.BytesIO(member), allow_pickle=False)
+        for member in members
+    ]
