@@ -1,5 +1,6 @@
-"""Fetches pages, what they embed, and lists of URLs: politely, resumably, and the only stage that uses the network.
+"""Fetch pages, what they embed, and lists of URLs: the stage `crawl`, the only one that uses the network.
 
-`walk` decides what is tried and in which order, `visit` what a URL gave, `exchange` makes one request; the rules are
-pure and in files of their own: `urls`, `addresses`, `robots`, `opt_outs`, `links`.
+`breadth_first` decides which URLs are tried and in which order, `visit_url` applies robots.txt, redirects and opt-outs
+to one of them, `client` gets responses from the `journal` or by an `http_request`. The rules are pure and have modules
+of their own: `urls`, `addresses`, `robots`, `opt_outs`, `links`.
 """

@@ -1,7 +1,7 @@
-"""Breadth first, level by level: what is tried, in which order, and which page it belongs to.
+"""Plan a crawl breadth first: which URLs are tried, in which order, and which page each belongs to.
 
-A level is planned when all of the one before it has come in, in the order of its pages and of their links; so nothing
-depends on which answer came first.
+A level is planned when all responses of the level before are there, in the order of its pages and of their links, so
+nothing depends on the order of the responses.
 """
 
 import asyncio
@@ -34,7 +34,13 @@ class VisitedUrl:
 
 
 class BreadthFirst:
-    """The state of a crawl: every URL that it has come across, in `tried`, and in `passed_over` the counted rest."""
+    """The state of a crawl.
+
+    Attributes:
+        tried: Every URL that was found, also those that are rejected without a request.
+        repeated: Rows of lists whose URL an earlier row has.
+        passed_over: Counted rows for links that are no URLs to try, a row a page and reason.
+    """
 
     def __init__(self, params: CrawlParams) -> None:
         self.tried: dict[str, VisitedUrl] = {}
@@ -42,10 +48,10 @@ class BreadthFirst:
         self.passed_over: list[Drop] = []
         self._params = params
         self._sites: set[str] = set()
-        self._wanted = 0
+        self._requested = 0
 
     def plan_first_level(self, start: Iterable[str], listed: Iterable[ListedUrl]) -> list[VisitedUrl]:
-        """Start pages, then listed URLs; of several rows with one URL the first counts."""
+        """Return the start pages, then the listed URLs; of several rows with one URL the first counts."""
         level = []
         for text in start:
             try:
@@ -62,13 +68,14 @@ class BreadthFirst:
             elif known.listed is None:
                 known.listed = row
             else:
-                self.repeated.append(Drop(row.key, Reason.DUPLICATE, f"the same URL as {known.listed.key}"))
+                detail = f"the same URL as {known.listed.key}"
+                self.repeated.append(Drop(row.key, Reason.DUPLICATE, detail, kept_key=row.url))
         return [one for one in level if one.rejection is None]
 
     def plan_next_level(self, level: Sequence[VisitedUrl]) -> list[VisitedUrl]:
-        """What the pages of a finished level refer to and nothing referred to before."""
+        """Return the new URLs that the pages of a visited level refer to."""
         for one in level:
-            # Many start pages redirect (to https, to www): their links are within the host that they arrive at.
+            # Many start pages redirect (to https, to www): their links are within the host of the target.
             if one.depth == 0 and one.follow and one.visit and not one.visit.rejection:
                 self._sites.add(find_site(one.visit.final_url or one.url))
         planned = []
@@ -76,12 +83,12 @@ class BreadthFirst:
             if one.visit and one.follow:
                 planned += [self._consider(link, one, one.visit) for link in one.visit.links.followed]
                 self._count_passed_over(one.url, one.visit.links)
-                one.visit = replace(one.visit, links=Links())  # they are many
+                one.visit = replace(one.visit, links=Links())  # frees the memory of many links
         return [one for one in planned if one is not None and one.rejection is None]
 
     def _consider(self, link: Link, parent: VisitedUrl, visit: Visit) -> VisitedUrl | None:
-        """A new entry for a link, or None where its URL is known already."""
-        reserved = visit.no_pictures if link.picture else None
+        """Return a new entry for a link, or None if its URL is known already."""
+        opted_out = visit.no_images if link.image else None
         known = self.tried.get(link.url)
         if known is None:
             return self._add(
@@ -91,30 +98,31 @@ class BreadthFirst:
                     page=parent.url,
                     embedder=parent.url if link.embedded else None,
                     follow=not link.embedded,
-                    rejection=_reject_link(link, reserved),
+                    rejection=_reject_link(link, opted_out),
                 )
             )
         if link.embedded and known.embedder is None:
             known.embedder = parent.url
-        if reserved:  # one page's word is enough, also where another page was faster
-            known.rejection = Rejection(Reason.OPTED_OUT, reserved)
+        if opted_out:  # one page's opt-out is enough, also where another page was read first
+            known.rejection = Rejection(Reason.OPTED_OUT, opted_out)
         return None
 
     def _add(self, one: VisitedUrl) -> VisitedUrl:
         if one.rejection is None:
             one.rejection = self._find_bound(one)
-        self._wanted += one.rejection is None
+        self._requested += one.rejection is None
         self.tried[one.url] = one
         return one
 
     def _find_bound(self, one: VisitedUrl) -> Rejection | None:
         if one.page is not None and find_site(one.url) not in self._sites:
-            return Rejection(Reason.OUT_OF_BOUNDS, "on another host than the start pages")
+            return Rejection(Reason.OUT_OF_BOUNDS, "on another host than the start pages", setting="start")
         if one.depth > self._params.max_depth:
-            detail = "more links from a start page than crawl.max_depth allows"
-            return Rejection(Reason.OUT_OF_BOUNDS, detail, str(one.depth), str(self._params.max_depth))
-        if self._wanted >= self._params.max_urls:
-            return Rejection(Reason.OUT_OF_BOUNDS, "beyond crawl.max_urls", limit=str(self._params.max_urls))
+            detail, depth, limit = "too many links from a start page", str(one.depth), str(self._params.max_depth)
+            return Rejection(Reason.OUT_OF_BOUNDS, detail, depth, limit, "max_depth")
+        if self._requested >= self._params.max_urls:
+            limit = str(self._params.max_urls)
+            return Rejection(Reason.OUT_OF_BOUNDS, "too many URLs", limit=limit, setting="max_urls")
         return None
 
     def _count_passed_over(self, page: str, links: Links) -> None:
@@ -126,16 +134,16 @@ class BreadthFirst:
             self.passed_over.append(Drop(page, Reason.BAD_URL, detail, count=links.other_schemes))
 
 
-def _reject_link(link: Link, reserved: str | None) -> Rejection | None:
+def _reject_link(link: Link, opted_out: str | None) -> Rejection | None:
     if link.fault:
         return Rejection(Reason.BAD_URL, link.fault)
-    return Rejection(Reason.OPTED_OUT, reserved) if reserved else None
+    return Rejection(Reason.OPTED_OUT, opted_out) if opted_out else None
 
 
 async def visit_level(
     level: Sequence[VisitedUrl], visit: Callable[[str], Awaitable[Visit]], per_host: int, run: RunParams
 ) -> None:
-    """Visit every URL of a level, `per_host` at a time of each site, and note what came of it."""
+    """Visit every URL of a level, `per_host` at a time of each site, and store the results in the level."""
     waiting: dict[str, deque[VisitedUrl]] = {}
     for one in level:
         waiting.setdefault(find_site(one.url), deque()).append(one)

@@ -1,6 +1,6 @@
-"""Fetches each URL once, ever: answers are kept in the journal, final ones and failures alike.
+"""Fetch each URL once: responses and failures are stored in the journal and read from there in later runs.
 
-A run that was killed goes on with what is missing, and a run that is repeated makes no request at all.
+A run that was killed requests only the URLs that are missing, and a repeated run makes no request at all.
 """
 
 import asyncio
@@ -28,7 +28,10 @@ from pipeline.tables.drops import Reason, Rejection
 
 
 class Pace:
-    """`delay` may be raised while requests are waiting, when robots.txt asks for more."""
+    """Limits the requests to one site: their number at a time, and the seconds between the starts of two.
+
+    `delay` may be raised while requests are waiting, when robots.txt asks for more.
+    """
 
     def __init__(self, at_a_time: int, delay: float) -> None:
         self.delay = delay
@@ -48,14 +51,14 @@ class Pace:
 
 
 MAX_CONNECTIONS = 256
-"""To all hosts together; leaves room under the usual limit of 1,024 open files."""
+"""To all hosts together; well below the usual limit of 1,024 open files."""
 
 MAX_RETRY_AFTER = 60.0
-"""Seconds. A server that asks to come back later than this is not asked again in this run."""
+"""Seconds. A server that asks for a longer wait is not requested again in this run."""
 
 
 class Client:
-    """Answers by URL, from the journal or else from the network. `requests` counts the latter."""
+    """Returns responses by URL, from the journal or else from the network. `requests` counts the latter."""
 
     def __init__(
         self,
@@ -76,11 +79,11 @@ class Client:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def fetch(self, url: str, judge: Callable[[HttpResponse], HttpResponse]) -> HttpResponse:
-        """The answer for a canonical URL, as `judge` leaves it: it may withhold the body, and a new one is kept so."""
+        """Return the response for a canonical URL after `judge`, which may remove the body; it is stored without it."""
         return await self._fetch(self.make_key(url), url, Limit(self._params.max_bytes), judge)
 
     async def fetch_robots(self, url: str) -> HttpResponse:
-        """The answer for a URL as robots.txt: at most its first 500 KiB."""
+        """Return the response for the URL of a robots.txt, cut to its first 500 KiB."""
         return await self._fetch(self.make_key(url) + "\nrobots", url, Limit(MAX_ROBOTS_BYTES, cut=True), lambda it: it)
 
     def slow_down(self, site: str, delay: float) -> None:
@@ -88,11 +91,11 @@ class Client:
         self._paces[site].delay = max(self._paces[site].delay, delay)
 
     def find_body(self, url: str) -> Body | None:
-        """Where the kept body of a URL is, or None if it was never fetched."""
+        """Return where the body of a URL is stored, or None if it was never fetched."""
         return self._journal.find_body(self.make_key(url))
 
     def make_key(self, url: str) -> str:
-        """The journal's key of an answer: not where the host is, but whether the user says where."""
+        """Return the journal's key of a response: not the host's address, but whether and how it is listed."""
         return f"{url}\n{self._params.refresh}\n{self._salts.get(find_host(url)[0], '')}"
 
     async def _fetch(
@@ -101,40 +104,40 @@ class Client:
         async with self._locks.setdefault(key, asyncio.Lock()):
             known = self._journal.read(key)
             if known is not None and self._still_holds(known, limit):
-                return judge(self._apply_limits(known, limit))  # another agent may be meant now
-            exchange = judge(await self._try_repeatedly(url, limit))
-            self._journal.write(key, exchange)
-            return exchange
+                return judge(self._apply_limits(known, limit))  # opt-outs may name the agent, which may have changed
+            response = judge(await self._try_repeatedly(url, limit))
+            self._journal.write(key, response)
+            return response
 
-    def _still_holds(self, exchange: HttpResponse, limit: Limit) -> bool:
-        """A verdict that a setting decided does not bind one that allows more."""
-        match exchange.rejection:
+    def _still_holds(self, response: HttpResponse, limit: Limit) -> bool:
+        """Return False for a rejection by a limit that has been raised since."""
+        match response.rejection:
             case Rejection(reason=Reason.TOO_LARGE, limit=allowed):
                 return int(allowed) >= limit.max_bytes
             case Rejection(reason=Reason.TIMEOUT, limit=allowed):
                 return float(allowed) >= self._params.timeout
         return True
 
-    def _apply_limits(self, exchange: HttpResponse, limit: Limit) -> HttpResponse:
-        """A kept answer as it would be under the limits of now: the same ledger, whatever they were then."""
-        match exchange.rejection:
+    def _apply_limits(self, response: HttpResponse, limit: Limit) -> HttpResponse:
+        """Return a stored response under the present limits, so that rows do not depend on earlier ones."""
+        match response.rejection:
             case Rejection(reason=Reason.TOO_LARGE):
-                return replace(exchange, rejection=replace(exchange.rejection, limit=str(limit.max_bytes)))
+                return replace(response, rejection=reject_size(limit))
             case Rejection(reason=Reason.TIMEOUT):
-                return replace(exchange, rejection=replace(exchange.rejection, limit=str(self._params.timeout)))
-        if len(exchange.body) > limit.max_bytes:
-            return replace(exchange, body=b"", rejection=reject_size(limit))
-        return exchange
+                return replace(response, rejection=_reject_time(self._params.timeout))
+        if len(response.body) > limit.max_bytes:
+            return replace(response, body=b"", rejection=reject_size(limit))
+        return response
 
     async def _try_repeatedly(self, url: str, limit: Limit) -> HttpResponse:
         for attempt in range(self._params.retries + 1):
             async with self._paces[find_site(url)].take_turn(), self._connections:
-                exchange = await self._try(url, limit)
-            asked = read_retry_after(exchange.read_header("retry-after"), time.time())
-            if not _is_passing(exchange) or attempt == self._params.retries or asked > MAX_RETRY_AFTER:
+                response = await self._try(url, limit)
+            requested = read_retry_after(response.read_header("retry-after"), time.time())
+            if not _is_temporary(response) or attempt == self._params.retries or requested > MAX_RETRY_AFTER:
                 break
-            await asyncio.sleep(max(self._params.backoff * 2**attempt, asked))
-        return exchange
+            await asyncio.sleep(max(self._params.backoff * 2**attempt, requested))
+        return response
 
     async def _try(self, url: str, limit: Limit) -> HttpResponse:
         seconds = self._params.timeout
@@ -144,18 +147,17 @@ class Client:
                 self.requests += 1
                 return await request(self._session, url, limit)
         except AddressRefused as refused:
-            return _reject(Reason.ADDRESS_REFUSED, str(refused))
+            return HttpResponse(rejection=Rejection(Reason.ADDRESS_REFUSED, str(refused), setting="hosts"))
         except TimeoutError:
-            rejection = Rejection(Reason.TIMEOUT, "no whole answer within crawl.timeout", limit=str(seconds))
-            return HttpResponse(rejection=rejection)
+            return HttpResponse(rejection=_reject_time(seconds))
         except gaierror:
             return _reject(Reason.CONNECTION_FAILED, "the name does not resolve")
         except (aiohttp.ClientSSLError, ssl.SSLError):
-            return _reject(Reason.TLS_FAILED, "no secure connection: its certificate or protocol is not accepted")
+            return _reject(Reason.TLS_FAILED, "its certificate or TLS version is not accepted")
         except aiohttp.ClientPayloadError:
             return _reject(Reason.TRUNCATED_BODY, "the connection closed before the end of the body")
         except aiohttp.ClientResponseError:
-            return _reject(Reason.CONNECTION_FAILED, "the answer is not valid HTTP")
+            return _reject(Reason.CONNECTION_FAILED, "the response is not valid HTTP")
         except (aiohttp.ClientError, OSError):
             return _reject(Reason.CONNECTION_FAILED, "the connection was refused or broke")
 
@@ -164,15 +166,19 @@ def _reject(reason: Reason, detail: str) -> HttpResponse:
     return HttpResponse(rejection=Rejection(reason, detail))
 
 
-def _is_passing(exchange: HttpResponse) -> bool:
-    """Whether another try might give another answer."""
-    if exchange.rejection and exchange.rejection.reason in (Reason.CONNECTION_FAILED, Reason.TRUNCATED_BODY):
+def _reject_time(seconds: float) -> Rejection:
+    return Rejection(Reason.TIMEOUT, "no complete response in time", limit=str(seconds), setting="timeout")
+
+
+def _is_temporary(response: HttpResponse) -> bool:
+    """Return whether another try might succeed."""
+    if response.rejection and response.rejection.reason in (Reason.CONNECTION_FAILED, Reason.TRUNCATED_BODY):
         return True
-    return exchange.status is not None and (exchange.status == 429 or exchange.status >= 500)
+    return response.status is not None and (response.status == 429 or response.status >= 500)
 
 
 def read_retry_after(value: str | None, now: float) -> float:
-    """Seconds to wait, from a Retry-After header in either of its forms; 0 where it says nothing."""
+    """Return the seconds to wait by a Retry-After header in either of its forms; 0 without one that can be read."""
     if not value:
         return 0.0
     if value.strip().isascii() and value.strip().isdigit():
@@ -186,7 +192,7 @@ def read_retry_after(value: str | None, now: float) -> float:
 
 @asynccontextmanager
 async def open_client(params: CrawlParams, hosts: Mapping[str, ListedHost], journal: Journal) -> AsyncIterator[Client]:
-    """A client without cookies and proxies, that asks for plain bytes and trusts the system's certificates."""
+    """Open a client without cookies and proxies that requests plain bytes and trusts the system's certificates."""
     resolver = Resolver({name: host.open for name, host in hosts.items()})
     connector = aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0, ssl=ssl.create_default_context())
     async with aiohttp.ClientSession(

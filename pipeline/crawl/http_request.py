@@ -1,4 +1,4 @@
-"""One request to one URL and what came of it; no redirects, no retries, no opinion about the content."""
+"""Make one request to one URL, without redirects, retries or checks of the content."""
 
 import json
 import zlib
@@ -14,14 +14,14 @@ from pipeline.tables.drops import Reason, Rejection
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
-KEPT_HEADERS = ("content-type", "location", "retry-after", *OPT_OUT_HEADERS)
+STORED_HEADERS = ("content-type", "location", "retry-after", *OPT_OUT_HEADERS)
 REDIRECTS = (301, 302, 303, 307, 308)
 CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An answer, or why there is none. `headers` are those of `KEPT_HEADERS`, names in lower case."""
+    """A response, or why there is none. `headers` are those of `STORED_HEADERS`, names in lower case."""
 
     status: int | None = None
     headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -29,55 +29,55 @@ class HttpResponse:
     rejection: Rejection | None = None
 
     def read_header(self, name: str) -> str | None:
-        """The first value of a header, or None."""
+        """Return the first value of a header, or None."""
         return next(iter(self.headers.get(name, ())), None)
 
     def find_redirect(self) -> str | None:
-        """Where a redirect leads, as the server spelled it, or None where this is none."""
+        """Return the target of a redirect as the server spelled it, or None if this is not a redirect."""
         return self.read_header("location") if self.status in REDIRECTS else None
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How much of a body is wanted, decompressed; longer ones are refused, or cut there."""
+    """The largest body, decompressed; longer ones are rejected, or cut there."""
 
     max_bytes: int
     cut: bool = False
 
 
-def encode_head(exchange: HttpResponse) -> bytes:
-    """All but the body, as JSON."""
+def encode_head(response: HttpResponse) -> bytes:
+    """Encode all but the body as JSON."""
     head = {
-        "status": exchange.status,
-        "headers": {name: list(values) for name, values in sorted(exchange.headers.items())},
-        "rejection": asdict(exchange.rejection) if exchange.rejection else None,
+        "status": response.status,
+        "headers": {name: list(values) for name, values in sorted(response.headers.items())},
+        "rejection": asdict(response.rejection) if response.rejection else None,
     }
     return json.dumps(head).encode()
 
 
 def decode_head(encoded: bytes, body: bytes) -> HttpResponse:
-    """The exchange of which `encode_head` encoded all but the body."""
+    """Return the response whose head `encode_head` encoded."""
     head = json.loads(encoded)
-    said = head["rejection"]
-    rejection = Rejection(**{**said, "reason": Reason(said["reason"])}) if said else None
+    fields = head["rejection"]
+    rejection = Rejection(**{**fields, "reason": Reason(fields["reason"])}) if fields else None
     return HttpResponse(head["status"], head["headers"], body, rejection)
 
 
 async def request(session: "ClientSession", url: str, limit: Limit) -> HttpResponse:
-    """GET a canonical URL. The body is read where the status is 200 or 203, and not otherwise.
+    """GET a canonical URL. The body is read only if the status is 200 or 203.
 
     Raises:
-        aiohttp.ClientError: the connection failed or broke, or the answer is no HTTP.
+        aiohttp.ClientError: the connection failed or broke, or the response is not HTTP.
     """
     async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
-        headers = {name: response.headers.getall(name) for name in KEPT_HEADERS if name in response.headers}
-        exchange = HttpResponse(response.status, headers)
-        if exchange.find_redirect() is not None:
-            return exchange
+        headers = {name: response.headers.getall(name) for name in STORED_HEADERS if name in response.headers}
+        head = HttpResponse(response.status, headers)
+        if head.find_redirect() is not None:
+            return head
         body = await _read_body(response, limit) if response.status in (200, 203) else _reject_status(response.status)
     if isinstance(body, Rejection):
-        return HttpResponse(exchange.status, headers, rejection=body)
-    return HttpResponse(exchange.status, headers, body)
+        return HttpResponse(head.status, headers, rejection=body)
+    return HttpResponse(head.status, headers, body)
 
 
 def _reject_status(status: int) -> Rejection:
@@ -85,7 +85,7 @@ def _reject_status(status: int) -> Rejection:
 
 
 class _Decoder(Protocol):
-    """As `zlib.decompressobj` is typed."""
+    """The type of a `zlib.decompressobj`."""
 
     @property
     def eof(self) -> bool: ...
@@ -94,7 +94,7 @@ class _Decoder(Protocol):
 
 
 class _Plain:
-    """Bytes as they are."""
+    """Returns bytes unchanged."""
 
     eof = True
 
@@ -105,20 +105,20 @@ class _Plain:
 def _find_decoder(encoding: str) -> _Decoder | None:
     if encoding in ("", "identity"):
         return _Plain()
-    # 32: gzip and zlib headers are told apart. Plain bytes were asked for; some servers compress all the same.
+    # 32: detect gzip and zlib headers. The request asks for plain bytes; some servers compress all the same.
     return zlib.decompressobj(32 + zlib.MAX_WBITS) if encoding in ("gzip", "x-gzip", "deflate") else None
 
 
 async def _read_body(response: "ClientResponse", limit: Limit) -> bytes | Rejection:
     decoder = _find_decoder(response.headers.get("Content-Encoding", "").strip().lower())
     if decoder is None:
-        return Rejection(Reason.HTTP_ERROR, "the body is encoded, though plain bytes were asked for")
+        return Rejection(Reason.HTTP_ERROR, "the body has an encoding that was not requested")
     body, received = bytearray(), 0
     try:
         async for chunk in response.content.iter_chunked(CHUNK_BYTES):
             received += len(chunk)
             body += decoder.decompress(chunk, limit.max_bytes + 1 - len(body))
-            # What comes in counts too: it may go on for ever and decompress to nothing.
+            # The received bytes count too: they may go on for ever and decompress to nothing.
             if max(received, len(body)) > limit.max_bytes:
                 return bytes(body[: limit.max_bytes]) if limit.cut else reject_size(limit)
     except zlib.error:
@@ -129,5 +129,5 @@ async def _read_body(response: "ClientResponse", limit: Limit) -> bytes | Reject
 
 
 def reject_size(limit: Limit) -> Rejection:
-    """The verdict on a body beyond the limit."""
-    return Rejection(Reason.TOO_LARGE, "more bytes than crawl.max_bytes allows", limit=str(limit.max_bytes))
+    """Return the rejection of a body beyond the limit."""
+    return Rejection(Reason.TOO_LARGE, "the body has too many bytes", limit=str(limit.max_bytes), setting="max_bytes")

@@ -1,8 +1,8 @@
-"""The answers of all crawls, in files that are only ever appended to, outside every output folder.
+"""Store the responses of all crawls in append-only files of the cache, and copy their bodies into tars.
 
-A record is a header, the answer's head as JSON, and its body. Each run that learns something new writes a file of its
-own, so that any number of processes may do so; a killed one leaves whole records and at most one that is cut, which
-is as good as none. A crawl of a million URLs leaves one file, where a file an answer would leave a million.
+A record is a header, the response's head as JSON, and its body. Each run with new responses writes a file of its own,
+so any number of processes may write at a time; a killed one leaves complete records and at most one that is cut, which
+is ignored. A crawl of a million URLs leaves one file, where a file a response would leave a million.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ import struct
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,30 +21,34 @@ from typing import IO, NamedTuple, Self
 
 from pipeline.crawl.http_request import HttpResponse, decode_head, encode_head
 from pipeline.errors import InputError
-from pipeline.tables.blob_store import BlobLocation, TarReader
+from pipeline.tables.blob_store import BlobLocation, TarLayout, TarReader, write_member
+from pipeline.tables.contracts import CRAWLED_FOLDER
 from shardwright.format.atomic_write import sync_behind
+from shardwright.format.tar import END
 
 MAGIC = b"\xf1SWCRAWL"
-"""At the start of each record; found again behind one that is damaged."""
+"""Starts each record; searched for behind a damaged one."""
 
 HEADER = struct.Struct("<8s32s32sIQI")
 """Magic; sha256 of the key and of the body; bytes of the head and of the body; crc32 of all that and of the head."""
 
-
 SYNC_BYTES = 64 << 20
-"""Written before they are synced, while the crawl goes on: a power cut takes the last seconds of it."""
+"""Bytes written between two syncs, which run beside the crawl: a power failure loses its last seconds."""
+
+THREADS = 4
+"""For copying bodies: they hash and wait for the disk without Python's lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Where the body of an answer stands below the journal's folder, and its sha256 in hexadecimal."""
+    """The location of a response's body below the journal's folder, and its sha256 in hexadecimal."""
 
-    place: BlobLocation
+    location: BlobLocation
     sha256: str
 
 
 class _Record(NamedTuple):
-    """Where a record is: the number of its file, its offset there, its size and that of its body, whose sha256."""
+    """The location of a record: index of its file, offset there, size; and size and sha256 of its body."""
 
     file: int
     offset: int
@@ -53,7 +58,7 @@ class _Record(NamedTuple):
 
 
 class Journal:
-    """The files `*.answers` of a folder; a context manager. Of two answers for one key the later counts."""
+    """The files `*.answers` of a folder; a context manager. Of two responses for one key the later counts."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -64,11 +69,11 @@ class Journal:
         self._names = sorted(path.name for path in folder.glob("*.answers"))
         self._file: IO[bytes] | None = None
         self._end = self._synced = 0
-        for number, name in enumerate(self._names):
-            self._records.update(_scan(folder / name, number))
+        for index, name in enumerate(self._names):
+            self._records.update(_scan(folder / name, index))
 
     def read(self, key: str) -> HttpResponse | None:
-        """The answer for `key`, or None where there is none or it is damaged."""
+        """Return the response for `key`, or None if there is none or it is damaged."""
         hashed = _hash_key(key)
         found = self._records.get(hashed)
         if found is None:
@@ -87,16 +92,16 @@ class Journal:
         return decode_head(record[HEADER.size : start], body)
 
     def find_body(self, key: str) -> Body | None:
-        """Where the body of the answer for `key` is, as far as is known: it is not read."""
+        """Return where the body of the response for `key` is, without reading it; None if there is no response."""
         found = self._records.get(_hash_key(key))
         if found is None:
             return None
         start = found.offset + found.size - found.body_bytes
         return Body(BlobLocation(self._names[found.file], start, found.body_bytes), found.sha256.hex())
 
-    def write(self, key: str, exchange: HttpResponse) -> None:
-        """Keep an answer, whole or not at all."""
-        head, hashed, body = encode_head(exchange), _hash_key(key), exchange.body
+    def write(self, key: str, response: HttpResponse) -> None:
+        """Store a response, completely or not at all."""
+        head, hashed, body = encode_head(response), _hash_key(key), response.body
         sha256 = hashlib.sha256(body).digest()
         front = HEADER.pack(MAGIC, hashed, sha256, len(head), len(body), 0)[:-4]
         record = b"".join((front, zlib.crc32(head, zlib.crc32(front)).to_bytes(4, "little"), head, body))
@@ -134,34 +139,90 @@ class _Header:
         return HEADER.size + self.head_bytes + self.body_bytes
 
 
-def _read_header(data: "bytes | mmap.mmap", at: int = 0) -> _Header | None:
-    """The header that stands there, None if it is none, or damaged, or the head after it is."""
-    if len(data) < at + HEADER.size:
+def _read_header(data: "bytes | mmap.mmap", offset: int = 0) -> _Header | None:
+    """Return the header at `offset`; None if there is none, or if it or the head after it is damaged."""
+    if len(data) < offset + HEADER.size:
         return None
-    magic, key, sha256, head_bytes, body_bytes, crc32 = HEADER.unpack_from(data, at)
-    front = data[at : at + HEADER.size - 4]
-    head = data[at + HEADER.size : at + HEADER.size + head_bytes]
+    magic, key, sha256, head_bytes, body_bytes, crc32 = HEADER.unpack_from(data, offset)
+    front = data[offset : offset + HEADER.size - 4]
+    head = data[offset + HEADER.size : offset + HEADER.size + head_bytes]
     if magic != MAGIC or len(head) < head_bytes or zlib.crc32(head, zlib.crc32(front)) != crc32:
         return None
     return _Header(key, sha256, head_bytes, body_bytes)
 
 
-def _scan(path: Path, number: int) -> Iterator[tuple[bytes, _Record]]:
-    """The key, hashed, and the place of each whole record of a file with that number. Bodies are not read."""
+def _scan(path: Path, index: int) -> Iterator[tuple[bytes, _Record]]:
+    """Yield the hashed key and the location of each complete record of the file with that index. Reads no bodies."""
     if path.stat().st_size < HEADER.size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = 0
-        while at >= 0:
-            header = _read_header(data, at)
-            if header is not None and at + header.record_bytes <= len(data):
-                yield header.key, _Record(number, at, header.record_bytes, header.body_bytes, header.sha256)
-                at += header.record_bytes
-            elif at < len(data):
-                at = data.find(MAGIC, at + 1)
+        offset = 0
+        while offset >= 0:
+            header = _read_header(data, offset)
+            if header is not None and offset + header.record_bytes <= len(data):
+                yield header.key, _Record(index, offset, header.record_bytes, header.body_bytes, header.sha256)
+                offset += header.record_bytes
+            elif offset < len(data):
+                offset = data.find(MAGIC, offset + 1)
             else:
                 return
 
 
 def _hash_key(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
+
+
+class BodyTars:
+    """Plans tars with each different body once, then copies them from the journal, a tar a thread.
+
+    `journal` is the journal's folder.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._layout = TarLayout(CRAWLED_FOLDER, "responses")
+        self._locations: dict[str, BlobLocation] = {}  # by sha256
+        self._tars: dict[str, list[tuple[str, Body]]] = {}  # by name; each body with the URL that had it first
+
+    def __len__(self) -> int:
+        return len(self._locations)
+
+    def plan(self, url: str, body: Body) -> BlobLocation:
+        """Return where the body of that URL will be: tars are filled in the order of the calls."""
+        location = self._locations.get(body.sha256)
+        if location is None:
+            location = self._locations[body.sha256] = self._layout.add(body.location.size)
+            self._tars.setdefault(location.tar_name, []).append((url, body))
+        return location
+
+    def write(self, folder: Path) -> Iterator[int]:
+        """Write the tars, and yield the number of bodies of each when it is complete.
+
+        Raises:
+            InputError: a body is missing in the journal or damaged there; the message names its URL.
+        """
+        with ThreadPoolExecutor(THREADS, "crawl-copy") as pool:
+            try:
+                yield from pool.map(lambda tar: self._write_tar(folder / tar, self._tars[tar]), self._tars)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _write_tar(self, path: Path, bodies: list[tuple[str, Body]]) -> int:
+        with path.open("xb") as file, TarReader(self._journal) as journal:
+            for url, body in bodies:
+                write_member(file, body.sha256, _read_body(journal, url, body))
+                journal.forget(body.location)
+            file.write(END)
+        return len(bodies)
+
+
+def _read_body(journal: TarReader, url: str, body: Body) -> bytes:
+    message = f"the response of {url} is missing in the cache, or damaged: run the stage again"
+    try:
+        data = journal.read(body.location)
+    except InputError:
+        raise InputError(message) from None
+    if hashlib.sha256(data).hexdigest() != body.sha256:
+        raise InputError(message)
+    return data

@@ -1,4 +1,4 @@
-"""The links of a page, in document order. Pure."""
+"""Extract the links of a page, in document order. Pure."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,30 +14,30 @@ _EMBEDS = "img[src], audio[src], video[src], source[src]"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A reference to another URL. `url` is canonical; where it cannot be, a redacted text, and `fault` says why."""
+    """A reference to another URL. `url` is canonical; if it is invalid, a redacted text, and `fault` says why."""
 
     url: str
     embedded: bool
-    picture: bool = False
+    image: bool = False
     fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What a page refers to, each URL once, and how much was passed over."""
+    """The URLs that a page refers to, each once, and the numbers of links that were passed over."""
 
     followed: tuple[Link, ...] = ()
     nofollow: int = 0
     """Links that the page asks not to follow."""
     other_schemes: int = 0
-    """mailto, data, javascript and the like."""
+    """Links by mailto, data, javascript and the like."""
 
 
 def extract_links(document: "LexborHTMLParser", url: str, follow: bool = True) -> Links:
-    """What the page at `url` links (`a`) and embeds (`img`, `audio`, `video`, `source`).
+    """Return what the page at `url` links (`a`) and embeds (`img`, `audio`, `video`, `source`).
 
-    `<base href>` is respected, `rel=nofollow` too; with `follow` False the whole page is nofollow, what it embeds is
-    not. What is embedded and linked counts as embedded.
+    `<base href>` and `rel=nofollow` are respected. With `follow` False no link of the page is followed, but what it
+    embeds is. A URL that is both embedded and linked counts as embedded.
     """
     base = _find_base(document, url)
     found: dict[str, Link] = {}
@@ -75,8 +75,8 @@ def _may_follow(node: "LexborNode") -> bool:
 
 
 def _build_link(node: "LexborNode", reference: str, base: str) -> Link:
-    embedded, picture = node.tag != "a", node.tag == "img"
+    embedded, image = node.tag != "a", node.tag == "img"
     try:
-        return Link(canonicalize_url(reference, base), embedded, picture)
+        return Link(canonicalize_url(reference, base), embedded, image)
     except BadUrl as bad:
-        return Link(redact_url(reference), embedded, picture, str(bad))
+        return Link(redact_url(reference), embedded, image, str(bad))

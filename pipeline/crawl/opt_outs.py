@@ -1,9 +1,9 @@
-"""What a site says about the use of its content for training and about following its links. Pure.
+"""Read a site's opt-outs from training on its content and from following its links. Pure.
 
-Signals that are understood: `noai`, `noml`, `noimageai` and `nofollow` in `X-Robots-Tag` headers and `<meta
-name="robots">`; `tdm-reservation: 1` as header and as meta element (TDM Reservation Protocol, W3C community group);
-`Content-Usage: train-ai=n` (IETF AI Preferences). A directive may be addressed to one agent (`otherbot: noai`): then it
-counts for that agent alone. `noindex` is about search engines and means nothing here.
+Signals: `noai`, `noml`, `noimageai` and `nofollow` in `X-Robots-Tag` headers and `<meta name="robots">`;
+`tdm-reservation: 1` as header and as meta element (TDM Reservation Protocol, W3C community group); `Content-Usage:
+train-ai=n` (IETF AI Preferences). A directive may be addressed to one agent (`otherbot: noai`): then it counts for that
+agent only. `noindex` is for search engines and is ignored.
 """
 
 import re
@@ -17,40 +17,40 @@ if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser
 
 ALL_USES = ("noai", "noml")
-PICTURES = "noimageai"
+IMAGES = "noimageai"
 
 Headers = Mapping[str, Sequence[str]]
 """Header names in lower case, each with its values in their order."""
 
 HEADERS = ("x-robots-tag", "tdm-reservation", "content-usage")
-"""The headers that `read_header_signals` looks at."""
+"""The headers that `read_header_signals` reads."""
 
 _VALUED = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
-"""Directives that have a colon themselves: what stands before it is no agent's name."""
+"""Directives that have a colon themselves: they are not the names of agents."""
 
 _AGENT = re.compile(r"[a-z0-9_.*-]+")
-"""Unlike the date of `unavailable_after`, which may hold commas and colons."""
+"""The name of an agent; not the date of `unavailable_after`, which may have commas and colons."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What was said, each None or the place and word that said it, ready for the ledger."""
+    """The signals of a response; each is None or its evidence, the header or element and the word."""
 
     no_training: str | None = None
-    no_pictures: str | None = None
+    no_images: str | None = None
     no_follow: str | None = None
 
     def merge(self, other: "Signals") -> "Signals":
-        """Both together; where both speak, this one is quoted."""
+        """Return the signals of both, with the evidence of `self` for those that both have."""
         return Signals(
             self.no_training or other.no_training,
-            self.no_pictures or other.no_pictures,
+            self.no_images or other.no_images,
             self.no_follow or other.no_follow,
         )
 
 
 def read_header_signals(headers: Headers, agent: str) -> Signals:
-    """The signals of a response's headers to the agent whose product token is `agent`."""
+    """Return the signals of a response's headers to the agent whose product token is `agent`."""
     directives = [word for value in headers.get("x-robots-tag", ()) for word in _find_directives(value, agent)]
     signals = _judge(directives, "X-Robots-Tag")
     if any(value.strip() == "1" for value in headers.get("tdm-reservation", ())):
@@ -61,7 +61,7 @@ def read_header_signals(headers: Headers, agent: str) -> Signals:
 
 
 def read_page_signals(document: "LexborHTMLParser", agent: str) -> Signals:
-    """The signals of a page's meta elements to the agent whose product token is `agent`."""
+    """Return the signals of a page's meta elements to the agent whose product token is `agent`."""
     signals = Signals()
     for node in document.css("meta[name][content]"):
         name, content = (read_attribute(node, "name") or "").lower(), read_attribute(node, "content") or ""
@@ -73,7 +73,10 @@ def read_page_signals(document: "LexborHTMLParser", agent: str) -> Signals:
 
 
 def _find_directives(value: str, agent: str) -> list[str]:
-    """`noai, nofollow` or `otherbot: nofollow, agent: noai`: a name holds until the next one."""
+    """Return the directives for `agent`, as in `noai, nofollow` or `otherbot: nofollow, agent: noai`.
+
+    The name of an agent holds for all directives up to the next name.
+    """
     addressed, words = True, []
     for part in value.lower().split(","):
         name, colon, rest = part.strip().partition(":")
@@ -88,15 +91,15 @@ def _split_words(text: str) -> list[str]:
     return [word for word in re.split(r"[\s,;]+", text.lower()) if word]
 
 
-def _judge(words: Iterable[str], place: str) -> Signals:
+def _judge(words: Iterable[str], origin: str) -> Signals:
     signals = Signals()
     for word in words:
         if word in ALL_USES:
-            signals = replace(signals, no_training=signals.no_training or f"{place}: {word}")
-        elif word == PICTURES:
-            signals = replace(signals, no_pictures=f"{place}: {word}")
+            signals = replace(signals, no_training=signals.no_training or f"{origin}: {word}")
+        elif word == IMAGES:
+            signals = replace(signals, no_images=f"{origin}: {word}")
         elif word in ("nofollow", "none"):
-            signals = replace(signals, no_follow=f"{place}: {word}")
+            signals = replace(signals, no_follow=f"{origin}: {word}")
     return signals
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Discriminator, Field, JsonValue, Tag, field_validator
+from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
 from pipeline.config.params import Params, Strings
 from pipeline.crawl.addresses import parse_endpoint
@@ -38,8 +38,13 @@ class ServedHost(Params):
     another value fetches the host's URLs anew, an edit of the function's code does not (see `refresh`)."""
 
 
+def _check_address(text: str) -> str:
+    parse_endpoint(text)
+    return text
+
+
 HostName = Annotated[str, Field(pattern=r"^[a-z0-9._:-]+$")]
-HostAddress = Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-f:.]+\]):[0-9]{1,5}$")]
+HostAddress = Annotated[str, Field(pattern=r"^([0-9.]+|\[[0-9a-f:.]+\]):[0-9]{1,5}$"), AfterValidator(_check_address)]
 Host = Annotated[
     Annotated[HostAddress, Tag("<address>")] | Annotated[ServedHost, Tag("<served>")],
     Discriminator(lambda host: "<served>" if isinstance(host, (dict, ServedHost)) else "<address>"),
@@ -79,11 +84,3 @@ class CrawlParams(Params):
     """Seconds before the first further try, doubled for each one after it; Retry-After may ask for more."""
     refresh: Annotated[int, Field(ge=0)]
     """Responses are kept and not asked for again; another number fetches everything anew."""
-
-    @field_validator("hosts")
-    @classmethod
-    def _check_addresses(cls, hosts: dict[str, str | ServedHost]) -> dict[str, str | ServedHost]:
-        for host in hosts.values():
-            if isinstance(host, str):
-                parse_endpoint(host)
-        return hosts

@@ -1,6 +1,6 @@
-"""Looks each host up once, checks every address that it has, and pins it: what was checked is what is connected to.
+"""Look each host up once, check all its addresses, and connect only to the addresses that were checked.
 
-A second lookup could give another answer (DNS rebinding), so there is none.
+A second lookup could return other addresses (DNS rebinding), so there is none.
 """
 
 import asyncio
@@ -14,23 +14,23 @@ from pipeline.crawl.addresses import Endpoint, IpAddress, is_public
 from pipeline.crawl.urls import find_host
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
-"""Gives the addresses of a host name; raises `OSError` where it has none."""
+"""Returns the addresses of a host name; raises `OSError` where it has none."""
 
 
-class AddressRefused(Exception):  # noqa: N818 - a verdict, turned into a ledger row
+class AddressRefused(Exception):  # noqa: N818 - a verdict, turned into a dropped row
     """The host may not be connected to; the message says why."""
 
 
 async def look_up(name: str) -> Sequence[str]:
-    """All addresses that the system's resolver knows for a name."""
+    """Return all addresses that the system's resolver knows for a name."""
     found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return [str(address[0]) for *_, address in found]
 
 
 class Resolver(AbstractResolver):
-    """Says where a host is; aiohttp asks it, and so does whoever wants the verdict before a connection is tried.
+    """Resolves hosts: for aiohttp, and for a check before a connection is tried.
 
-    `listed` are the hosts that the user vouches for, each with a function that gives its place when it is first needed.
+    `listed` are the hosts of `crawl.hosts`, each with a function that returns its endpoint when it is first needed.
     """
 
     def __init__(self, listed: Mapping[str, Callable[[], Endpoint]], lookup: Lookup = look_up) -> None:
@@ -39,7 +39,7 @@ class Resolver(AbstractResolver):
         self._pinned: dict[str, asyncio.Task[Sequence[IpAddress]]] = {}
 
     async def find(self, url: str) -> Sequence[Endpoint]:
-        """Where the host of a canonical URL is reached; the same answer for the whole run.
+        """Return the endpoints of the host of a canonical URL, the same for the whole run.
 
         Raises:
             AddressRefused: one of its addresses is not public, and the host is not listed.
@@ -51,20 +51,20 @@ class Resolver(AbstractResolver):
         literal = _parse_literal(host)
         if host in self._listed:
             endpoint = self._listed[host]()
-            # aiohttp connects to an address in a URL without asking anybody, so it cannot be led elsewhere.
+            # aiohttp connects to an address in a URL without asking the resolver, so it cannot be redirected.
             if literal and endpoint != Endpoint(literal, port):
-                raise AddressRefused(f"crawl.hosts allows {host} on port {endpoint.port}, the URL names {port}")
+                raise AddressRefused(f"{host} is listed with port {endpoint.port}, the URL has port {port}")
             return [endpoint]
         addresses = [literal] if literal else await self._find_pinned(host)
         if not all(map(is_public, addresses)):
-            raise AddressRefused("its address is not public; if it is yours, list the host in crawl.hosts")
+            raise AddressRefused("its address is not public, and the host is not listed")
         return [Endpoint(address, port) for address in addresses]
 
     async def _find_pinned(self, host: str) -> Sequence[IpAddress]:
         task = self._pinned.get(host)
         if task is None or (task.done() and (task.cancelled() or task.exception())):
             task = self._pinned[host] = asyncio.create_task(self._look_up(host))
-        return await asyncio.shield(task)  # one caller's deadline must not end the lookup of the others
+        return await asyncio.shield(task)  # one caller's timeout must not cancel the lookup of the others
 
     async def _look_up(self, host: str) -> Sequence[IpAddress]:
         return [ip_address(text) for text in await self._lookup(host)]
@@ -72,7 +72,7 @@ class Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """For aiohttp: the same endpoints as `find`, in its own type."""
+        """Return the endpoints of `find` in aiohttp's type."""
         try:
             endpoints = await self._find(host, port)
         except AddressRefused as refused:
@@ -83,7 +83,7 @@ class Resolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Let go of lookups that are still under way."""
+        """Cancel lookups that are still running."""
         for task in self._pinned.values():
             task.cancel()
         await asyncio.gather(*self._pinned.values(), return_exceptions=True)

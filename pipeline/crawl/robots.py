@@ -1,4 +1,4 @@
-"""robots.txt: what a site's answer to it means (RFC 9309). Pure."""
+"""Interpret a site's robots.txt as RFC 9309 says. Pure."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,10 +7,10 @@ if TYPE_CHECKING:
     from protego import Protego
 
 MAX_ROBOTS_BYTES = 500 * 1024
-"""As much is read of a robots.txt; the rest is ignored (RFC 9309, section 2.5)."""
+"""Read of a robots.txt; the rest is ignored (RFC 9309, section 2.5)."""
 
 MAX_CRAWL_DELAY = 60.0
-"""Seconds. A site that asks for longer pauses is left alone: a crawl of it would not end."""
+"""Seconds. A site that asks for longer pauses is not crawled: the crawl would not end."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Robots:
     """Why nothing at all may be fetched, if so."""
 
     def judge(self, url: str, agent: str) -> str | None:
-        """Why the agent with that product token may not fetch the canonical URL, or None."""
+        """Return why the agent with that product token may not fetch the canonical URL, or None."""
         if self.forbidden:
             return self.forbidden
         if self.rules is not None and not self.rules.can_fetch(url, agent):
@@ -32,16 +32,17 @@ class Robots:
         return None
 
     def read_delay(self, agent: str) -> float:
-        """Seconds that the site asks to leave between two requests."""
+        """Return the seconds that the site asks to leave between two requests."""
         delay = self.rules.crawl_delay(agent) if self.rules is not None else None
-        return delay if delay is not None and delay >= 0 else 0.0  # nan is not: sites write anything
+        return delay if delay is not None and delay >= 0 else 0.0  # also for nan: sites write anything
 
 
 def read_robots(status: int | None, content: bytes) -> Robots:
-    """The rules in a site's final answer for /robots.txt; `status` None: there was no answer.
+    """Return the rules in a site's final response for /robots.txt; `status` None: there was no response.
 
-    200: what it says, garbage being nothing. Other 2xx, 3xx without an end and 4xx: there are no rules. 5xx and no
-    answer: everything is forbidden (RFC 9309, section 2.3.1), and so it is after a 429, which says "later".
+    200: the rules in it, where lines that cannot be parsed count as none. Other 2xx, endless redirects and 4xx: no
+    rules. 5xx and no response: everything is forbidden (RFC 9309, section 2.3.1), and also after a 429, which means
+    "later".
     """
     if status is None or status >= 500 or status == 429:
         return Robots(forbidden="robots.txt cannot be reached, so nothing may be fetched")

@@ -1,4 +1,4 @@
-"""The stage: reads the lists, walks, and writes the responses with a row for each URL."""
+"""Run the stage: read the lists, crawl, and write the responses with a row for each URL."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,15 +19,14 @@ from pipeline.tables.parquet import write_dropped, write_table
 
 if TYPE_CHECKING:
     from pipeline.crawl.breadth_first import VisitedUrl
-    from pipeline.crawl.journal import Body, Journal
-    from pipeline.crawl.write_bodies import BodyTars
+    from pipeline.crawl.journal import Body, BodyTars, Journal
 
 
 @dataclass(repr=False)
 class CrawlResult:
-    """What a walk brought home: `find_body` says where the bytes are that were kept for a final URL.
+    """All URLs of a crawl. `find_body` returns where the body that was kept for a final URL is.
 
-    Without a repr, which asyncio makes of what a task gives: it takes a second for 100,000 URLs.
+    Without a repr, which asyncio builds of the result of a task: it takes a second for 100,000 URLs.
     """
 
     tried: "list[VisitedUrl]"
@@ -39,13 +38,14 @@ class CrawlResult:
 
 
 def crawl(params: CrawlParams, workspace: Workspace) -> Outcome:
-    """Fetch what `params` names; writes `1_crawled/`. Unit: the URL, or the row of a list that gives none.
+    """Fetch the pages and lists of `params` and write `1_crawled/`. Unit: the URL, or the row of a list without one.
 
-    Answers are kept in a journal in the cache, so that a second run with another reason than `crawl.refresh` makes no
-    request for what is there and writes the same bytes.
+    Responses are stored in a journal in the cache: a second run for any reason but `crawl.refresh` makes no request
+    for what is there and writes the same bytes.
 
     Raises:
-        InputError: a list is missing, or cannot be used.
+        InputError: a list is missing or cannot be used, or the server of a host cannot start.
+        ParamsError: the function that serves a host is missing, or refuses its options.
     """
     rows = list(read_lists(Path(params.lists_folder), params.lists))
     bad_rows = [row for row in rows if isinstance(row, Drop)]
@@ -56,11 +56,11 @@ def crawl(params: CrawlParams, workspace: Workspace) -> Outcome:
 
         journal = stack.enter_context(Journal(workspace.cache / "answers"))
         try:
-            haul = asyncio.run(_walk(params, listed, hosts, workspace, journal))
+            result = asyncio.run(_crawl(params, listed, hosts, workspace, journal))
         except ExceptionGroup as group:
             raise _find_cause(group) from group
-        haul.bad_rows = bad_rows
-        return _write(haul, journal.folder, workspace)
+        result.bad_rows = bad_rows
+        return _write(result, journal.folder, workspace)
 
 
 def _find_cause(group: ExceptionGroup) -> Exception:
@@ -71,7 +71,7 @@ def _find_cause(group: ExceptionGroup) -> Exception:
     return first if isinstance(first, PipelineError) else group
 
 
-async def _walk(
+async def _crawl(
     params: CrawlParams,
     listed: Sequence[ListedUrl],
     hosts: Mapping[str, ListedHost],
@@ -82,33 +82,33 @@ async def _walk(
     from pipeline.crawl.client import open_client
     from pipeline.crawl.visit_url import Visitor
 
-    walk = BreadthFirst(params)
+    plan = BreadthFirst(params)
     async with open_client(params, hosts, journal) as client:
         visitor = Visitor(client, params.agent.split("/")[0].split()[0])
-        level = walk.plan_first_level(params.start, listed)
+        level = plan.plan_first_level(params.start, listed)
         while level:
             await visit_level(level, visitor.visit, params.per_host, workspace.run)
-            level = walk.plan_next_level(level)
-    tried = [walk.tried[url] for url in sorted(walk.tried)]
-    return CrawlResult(tried, walk.repeated, walk.passed_over, client.requests, client.find_body)
+            level = plan.plan_next_level(level)
+    tried = [plan.tried[url] for url in sorted(plan.tried)]
+    return CrawlResult(tried, plan.repeated, plan.passed_over, client.requests, client.find_body)
 
 
-def _write(haul: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
-    from pipeline.crawl.write_bodies import BodyTars
+def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
+    from pipeline.crawl.journal import BodyTars
 
-    folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*haul.bad_rows, *haul.repeated], BodyTars(journal)
-    write_table(folder / "crawl.parquet", _build_rows(haul, bodies, drops), CRAWLED)
+    folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*result.bad_rows, *result.repeated], BodyTars(journal)
+    write_table(folder / "crawl.parquet", _build_rows(result, bodies, drops), CRAWLED)
     for _ in show_progress(bodies.write(folder), len(bodies), "responses", workspace.run, lambda count: (count, {})):
         pass
-    seen = len(haul.tried) + len(haul.bad_rows) + len(haul.repeated)
+    seen = len(result.tried) + len(result.bad_rows) + len(result.repeated)
     outcome = Outcome(
         unit="url",
         seen=seen,
         kept=seen - len(drops),
         dropped=drops,
-        parts=haul.passed_over,
+        parts=result.passed_over,
         notes=[
-            _describe_requests(haul.requests) if seen else "nothing to crawl: crawl.start and crawl.lists are empty"
+            _describe_requests(result.requests) if seen else "nothing to crawl: crawl.start and crawl.lists are empty"
         ],
     )
     write_dropped(folder / "dropped.parquet", "crawl", outcome.unit, outcome.dropped, outcome.parts)
@@ -116,22 +116,22 @@ def _write(haul: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
 
 
 def _describe_requests(count: int) -> str:
-    return f"{count:,} request{'' if count == 1 else 's'}; all other answers were kept from before"
+    return f"{count:,} request{'' if count == 1 else 's'}; all other responses from the cache"
 
 
-def _build_rows(haul: CrawlResult, bodies: "BodyTars", drops: list[Drop]) -> Iterator[dict[str, Any]]:
-    """The table's rows; bodies are planned on the way, each once, and rejected URLs go to `drops`."""
-    for one in haul.tried:
+def _build_rows(result: CrawlResult, bodies: "BodyTars", drops: list[Drop]) -> Iterator[dict[str, Any]]:
+    """Yield the table's rows, plan where each different body goes, and append rejected URLs to `drops`."""
+    for one in result.tried:
         rejection = one.rejection or (one.visit.rejection if one.visit else None)
         row = _describe(one)
         if rejection:
-            drops.append(rejection.drop(one.url))
+            drops.append(rejection.drop(one.url, "crawl"))
             yield {**row, "reason": str(rejection.reason), "detail": rejection.detail}
             continue
-        body = haul.find_body(row["final_url"])
+        body = result.find_body(row["final_url"])
         assert body is not None, row["final_url"]
-        place = bodies.plan(one.url, body)
-        yield {**row, "sha256": body.sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
+        location = bodies.plan(one.url, body)
+        yield {**row, "sha256": body.sha256, "tar": location.tar, "offset": location.offset, "size": location.size}
 
 
 def _describe(one: "VisitedUrl") -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _describe(one: "VisitedUrl") -> dict[str, Any]:
     if one.visit:
         row |= {"final_url": one.visit.final_url, "status": one.visit.status, "content_type": one.visit.content_type}
     if one.listed:
-        said = one.listed
-        row |= {"page": one.url, "caption": said.caption, "label": said.label, "split": said.split}
-        row |= {"licence": said.licence, "attribution": said.attribution}
+        listed = one.listed
+        row |= {"page": one.url, "caption": listed.caption, "label": listed.label, "split": listed.split}
+        row |= {"licence": listed.licence, "attribution": listed.attribution}
     return row

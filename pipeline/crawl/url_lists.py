@@ -1,4 +1,4 @@
-"""URL lists: csv, jsonl or Parquet tables with a URL a row."""
+"""Read URL lists: csv, jsonl or Parquet tables with a URL a row."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from pipeline.tables.drops import Drop, Reason
 
 @dataclass(frozen=True, slots=True)
 class ListedUrl:
-    """A row of a list: a canonical URL and what the list says about it. `key` is `file:line`."""
+    """A row of a list: a canonical URL and the list's annotations. `key` is `file:line`."""
 
     key: str
     url: str
@@ -25,10 +25,10 @@ class ListedUrl:
 
 
 def read_lists(folder: Path, lists: Sequence[UrlList]) -> Iterator[ListedUrl | Drop]:
-    """The rows of all lists in their order; a row that cannot be used is a `Drop` with the key `file:line`.
+    """Yield the rows of all lists in their order; a row that cannot be used is a `Drop` with the key `file:line`.
 
     Raises:
-        InputError: a list is missing, damaged as a whole, or lacks a column that is named for it.
+        InputError: a list is missing, damaged as a whole, or lacks a column that its params name.
     """
     uses = Counter(list_.file for list_ in lists)
     for list_ in lists:

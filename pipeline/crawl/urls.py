@@ -1,8 +1,8 @@
-"""One spelling for each URL, so that nothing is fetched twice and provenance reads the same on every run.
+"""Bring URLs into canonical form, so that nothing is fetched twice and provenance is the same in every run. Pure.
 
-The canonical form follows RFC 3986, section 6.2 (case, percent-encoding, dot segments, default port), the WHATWG URL
-Standard where that says what a browser would fetch (backslashes, numeric hosts such as `127.1`), and drops fragments
-and a host's trailing dot. It is a fixed point: the canonical form of a canonical URL is itself.
+The canonical form follows RFC 3986, section 6.2 (case, percent-encoding, dot segments, default port) and the WHATWG URL
+Standard where that defines what a browser would fetch (backslashes, numeric hosts such as `127.1`), and removes
+fragments and a host's trailing dot. It is a fixed point: the canonical form of a canonical URL is itself.
 """
 
 import re
@@ -11,10 +11,10 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib.parse import urljoin, urlsplit
 
 MAX_URL_CHARACTERS = 2000
-"""Longer ones are refused. What servers and sitemaps commonly take (sitemaps.org: fewer than 2,048)."""
+"""Longer ones are refused. The usual limit of servers and sitemaps (sitemaps.org: fewer than 2,048)."""
 
 CACHED = 1024
-"""URLs of which it is remembered what is in them: each is asked about some ten times while it is fetched."""
+"""URLs whose parts are cached: each is split some ten times while it is fetched."""
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -28,29 +28,29 @@ _QUERY_SAFE = _PATH_SAFE | {"?"}
 
 
 class BadUrl(Exception):  # noqa: N818 - a verdict on data, caught where the URL came from
-    """The text is no URL that is fetched; the message says why, in words that are fit for the ledger."""
+    """The text is not a URL that is fetched; the message is the detail of the dropped row."""
 
 
 def canonicalize_url(text: str, base: str | None = None) -> str:
-    """The canonical form of `text`, an `http` or `https` URL, or a reference relative to the canonical URL `base`.
+    """Return the canonical form of `text`: an `http` or `https` URL, or a reference relative to the canonical `base`.
 
     Raises:
-        BadUrl: it is no such URL, has credentials or control characters, or is longer than 2,000 characters.
+        BadUrl: it is not such a URL, has credentials or control characters, or is longer than 2,000 characters.
     """
     text = text.strip(" \t\r\n\f")
     if len(text) > MAX_URL_CHARACTERS:
         raise BadUrl(f"longer than {MAX_URL_CHARACTERS} characters")
     if _CONTROLS.search(text):
-        raise BadUrl("it holds control characters")
+        raise BadUrl("it has control characters")
     try:
         parts = urlsplit(_join(text, base))
         port = parts.port
-    except ValueError:  # unbalanced brackets, a port that is no number
-        raise BadUrl("its host or port cannot be read") from None
+    except ValueError:  # unbalanced brackets, a port that is not a number
+        raise BadUrl("its host or port is not valid") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise BadUrl("its scheme is neither http nor https")
     if "@" in parts.netloc:
-        raise BadUrl("it holds credentials")
+        raise BadUrl("it has credentials")
     host = _canonicalize_host(parts.hostname or "")
     if port == 0:
         raise BadUrl("its port is 0")
@@ -64,16 +64,16 @@ def canonicalize_url(text: str, base: str | None = None) -> str:
 
 
 def has_other_scheme(reference: str) -> bool:
-    """Whether a link names a scheme other than http and https (mailto, data, javascript): no page to fetch."""
+    """Return whether a link has a scheme other than http and https (mailto, data, javascript), so is not fetched."""
     scheme = _SCHEME.match(reference.strip())
     return scheme is not None and scheme[1].lower() not in DEFAULT_PORTS
 
 
 def redact_url(text: str) -> str:
-    """A bad URL as it may stand in a ledger: without credentials, controls escaped, 200 characters at most.
+    """Return a bad URL as a key of a dropped row: without credentials, controls escaped, cut to 200 characters.
 
-    However the slashes before them are spelled: `http:me:secret@host` names credentials too. What takes their place
-    is no part of a canonical URL, so that the bad URL is never taken for the good one without them.
+    Credentials are found however the slashes before them are spelled: `http:me:secret@host` has some too. The mark in
+    their place cannot be part of a canonical URL, so the key is never that of the good URL without them.
     """
     text = re.sub(r"[^/\\?#]*@", "[…]@", text.strip())
     text = _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
@@ -82,13 +82,13 @@ def redact_url(text: str) -> str:
 
 @lru_cache(CACHED)
 def find_site(url: str) -> str:
-    """Host, and port where that is not the default one: whose limits and robots.txt a canonical URL obeys."""
+    """Return host, and port if it is not the default: the site whose limits and robots.txt a canonical URL obeys."""
     return urlsplit(url).netloc
 
 
 @lru_cache(CACHED)
 def find_host(url: str) -> tuple[str, int]:
-    """Host and port of a canonical URL, an IPv6 address without its brackets."""
+    """Return host and port of a canonical URL, an IPv6 address without its brackets."""
     parts = urlsplit(url)
     assert parts.hostname is not None, url
     return parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]
@@ -96,7 +96,7 @@ def find_host(url: str) -> tuple[str, int]:
 
 @lru_cache(CACHED)
 def find_origin(url: str) -> str:
-    """The canonical URL's scheme, host and port, as the URL of the root."""
+    """Return the URL of the root of a canonical URL's scheme, host and port."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}/"
 
@@ -138,7 +138,7 @@ def _encode_idna(host: str) -> str:
 
 
 def _parse_ipv4(labels: list[str]) -> IPv4Address:
-    """`127.1`, `0x7f.1`, `0177.0.0.1` and `2130706433` are all 127.0.0.1 (WHATWG URL Standard, section 3.5)."""
+    """Parse numeric hosts: `127.1`, `0x7f.1`, `0177.0.0.1`, `2130706433` are 127.0.0.1 (WHATWG URL Standard, 3.5)."""
     if len(labels) > 4:
         _refuse_host()
     try:
@@ -148,7 +148,7 @@ def _parse_ipv4(labels: list[str]) -> IPv4Address:
     *bytes_, last = numbers
     if any(byte > 255 for byte in bytes_) or last >= 256 ** (5 - len(numbers)):
         _refuse_host()
-    return IPv4Address(last + sum(byte << 8 * (3 - place) for place, byte in enumerate(bytes_)))
+    return IPv4Address(last + sum(byte << 8 * (3 - position) for position, byte in enumerate(bytes_)))
 
 
 def _parse_number(label: str) -> int:
@@ -160,7 +160,7 @@ def _parse_number(label: str) -> int:
 
 
 def _encode(text: str, safe: frozenset[str]) -> str:
-    """Escapes of unreserved characters are undone, other escapes get upper case, all else unsafe is escaped."""
+    """Decode escapes of unreserved characters, write other escapes in upper case, and escape all else unsafe."""
 
     def encode_match(found: re.Match[str]) -> str:
         escape, character = found[1], found[2]
@@ -173,13 +173,13 @@ def _encode(text: str, safe: frozenset[str]) -> str:
 
 
 def _remove_dot_segments(path: str) -> str:
-    kept: list[str] = []
+    result: list[str] = []
     segments = path.split("/")
     for segment in segments:
         if segment == "..":
-            del kept[max(1, len(kept) - 1) :]
+            del result[max(1, len(result) - 1) :]
         elif segment != ".":
-            kept.append(segment)
+            result.append(segment)
     if segments[-1] in (".", ".."):
-        kept.append("")
-    return "/".join(kept)
+        result.append("")
+    return "/".join(result)

@@ -1,4 +1,4 @@
-"""What a URL gave: robots.txt asked, redirects followed by hand, opt-outs respected, links read."""
+"""Visit a URL: ask robots.txt, follow redirects one by one, respect opt-outs, extract links."""
 
 from dataclasses import dataclass, field, replace
 
@@ -14,17 +14,17 @@ from pipeline.formats.media_type import find_media_type
 from pipeline.tables.drops import Reason, Rejection
 
 MAX_REDIRECTS = 5
-"""As RFC 9309 asks for robots.txt, and for everything else."""
+"""What RFC 9309 asks for robots.txt; used for all URLs."""
 
 UNREACHABLE = (Reason.ADDRESS_REFUSED, Reason.CONNECTION_FAILED, Reason.TLS_FAILED)
-"""What, said of robots.txt, is true of the whole site."""
+"""Reasons for which, if they stop the request for robots.txt, no URL of the site can be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """The verdict on one URL. Kept where `rejection` is None; the body is then the client's for `final_url`.
+    """The result for one URL. It is kept if `rejection` is None; the client then has the body for `final_url`.
 
-    `no_pictures` is what says that the pictures of the page are not to be used, if anything does.
+    `no_images` is the signal of a page that its images may not be used, or None.
     """
 
     final_url: str | None
@@ -32,7 +32,7 @@ class Visit:
     content_type: str | None = None
     rejection: Rejection | None = None
     links: Links = field(default_factory=Links)
-    no_pictures: str | None = None
+    no_images: str | None = None
 
 
 class Visitor:
@@ -44,23 +44,23 @@ class Visitor:
         self._robots: dict[str, Robots | Rejection] = {}
 
     async def visit(self, url: str) -> Visit:
-        """What the canonical URL gave, after redirects; each hop is judged like the first."""
+        """Return the result for a canonical URL after redirects; each target is checked like the first URL."""
         passed: list[str] = []
         while len(passed) <= MAX_REDIRECTS:
             forbidden = await self._find_objection(url)
             if forbidden:
                 return Visit(url if passed else None, rejection=forbidden)
             passed.append(url)
-            exchange = await self._client.fetch(url, self._withhold)
-            location = exchange.find_redirect()
+            response = await self._client.fetch(url, self._remove_opted_out)
+            location = response.find_redirect()
             if location is None:
-                return self._describe(url, exchange)
+                return self._describe(url, response)
             target = follow_redirect(location, url, passed)
             if isinstance(target, Rejection):
-                return Visit(url, exchange.status, rejection=target)
+                return Visit(url, response.status, rejection=target)
             url = target
         too_many = Rejection(Reason.REDIRECT_REFUSED, "too many redirects", str(len(passed)), str(MAX_REDIRECTS))
-        return Visit(passed[-1], exchange.status, rejection=too_many)
+        return Visit(passed[-1], response.status, rejection=too_many)
 
     async def _find_objection(self, url: str) -> Rejection | None:
         origin = find_origin(url)  # http and https of one host have a robots.txt each
@@ -68,7 +68,7 @@ class Visitor:
         if robots is None:
             robots = self._robots[origin] = await self._fetch_robots(url)
             if isinstance(robots, Robots):
-                # Where it is longer, `judge` forbids everything; other origins may still ask this host for a file.
+                # Where it asks for more, `judge` forbids everything; other origins of this host may still be fetched.
                 self._client.slow_down(find_site(url), min(robots.read_delay(self._agent), MAX_CRAWL_DELAY))
         if isinstance(robots, Rejection):
             return robots
@@ -76,64 +76,64 @@ class Visitor:
         return Rejection(Reason.ROBOTS_FORBID, forbidden) if forbidden else None
 
     async def _fetch_robots(self, url: str) -> Robots | Rejection:
-        """The rules for the site of `url`, or what keeps its robots.txt and so the whole site out of reach."""
+        """Return the rules for the site of `url`, or why neither its robots.txt nor anything else can be fetched."""
         url = canonicalize_url("/robots.txt", url)
         passed = [url]
-        exchange = await self._client.fetch_robots(url)
-        while (location := exchange.find_redirect()) is not None:
+        response = await self._client.fetch_robots(url)
+        while (location := response.find_redirect()) is not None:
             target = follow_redirect(location, url, passed)
             if isinstance(target, Rejection) or len(passed) > MAX_REDIRECTS:
                 return Robots()  # RFC 9309, section 2.3.1.2: as if there were none
             passed.append(url := target)
-            exchange = await self._client.fetch_robots(url)
-        if exchange.rejection and exchange.rejection.reason in UNREACHABLE:
-            return replace(exchange.rejection, detail=f"robots.txt: {exchange.rejection.detail}")
-        unread = exchange.rejection is not None and exchange.status in (200, 203)
-        return read_robots(None if unread else exchange.status, exchange.body)
+            response = await self._client.fetch_robots(url)
+        if response.rejection and response.rejection.reason in UNREACHABLE:
+            return replace(response.rejection, detail=f"robots.txt: {response.rejection.detail}")
+        unread = response.rejection is not None and response.status in (200, 203)
+        return read_robots(None if unread else response.status, response.body)
 
-    def _withhold(self, exchange: HttpResponse) -> HttpResponse:
-        """The exchange without its body where the content may not be used."""
-        if exchange.rejection:
-            return exchange
+    def _remove_opted_out(self, response: HttpResponse) -> HttpResponse:
+        """Return the response, without its body if the content may not be used."""
+        if response.rejection:
+            return response
         try:
-            signal = self._find_opt_out(exchange)
-        except FormatFault as fault:  # what cannot be read may say anything
-            return replace(exchange, body=b"", rejection=Rejection(Reason.UNREADABLE, str(fault)))
+            signal = self._find_opt_out(response)
+        except FormatFault as fault:  # a page that cannot be read may opt out
+            return replace(response, body=b"", rejection=Rejection(Reason.UNREADABLE, str(fault)))
         if signal is None:
-            return exchange
-        return replace(exchange, body=b"", rejection=Rejection(Reason.OPTED_OUT, signal))
+            return response
+        return replace(response, body=b"", rejection=Rejection(Reason.OPTED_OUT, signal))
 
-    def _find_opt_out(self, exchange: HttpResponse) -> str | None:
-        signals = read_header_signals(exchange.headers, self._agent)
-        media_type = find_media_type(exchange.body)
+    def _find_opt_out(self, response: HttpResponse) -> str | None:
+        signals = read_header_signals(response.headers, self._agent)
+        media_type = find_media_type(response.body)
         if media_type == "text/html":
-            signals = signals.merge(read_page_signals(parse_html(exchange.body), self._agent))
-        return signals.no_training or (signals.no_pictures if media_type.startswith("image/") else None)
+            signals = signals.merge(read_page_signals(parse_html(response.body), self._agent))
+        return signals.no_training or (signals.no_images if media_type.startswith("image/") else None)
 
-    def _describe(self, url: str, exchange: HttpResponse) -> Visit:
-        visit = Visit(url, exchange.status, _tidy(exchange.read_header("content-type")), exchange.rejection)
-        if exchange.rejection or find_media_type(exchange.body) != "text/html":
+    def _describe(self, url: str, response: HttpResponse) -> Visit:
+        visit = Visit(url, response.status, _tidy(response.read_header("content-type")), response.rejection)
+        if response.rejection or find_media_type(response.body) != "text/html":
             return visit
-        document = parse_html(exchange.body)
-        signals = read_header_signals(exchange.headers, self._agent)
+        document = parse_html(response.body)
+        signals = read_header_signals(response.headers, self._agent)
         signals = signals.merge(read_page_signals(document, self._agent))
         links = extract_links(document, url, follow=signals.no_follow is None)
-        return replace(visit, links=links, no_pictures=signals.no_pictures)
+        return replace(visit, links=links, no_images=signals.no_images)
 
 
 def follow_redirect(location: str, url: str, passed: list[str]) -> str | Rejection:
-    """The canonical URL that a redirect from `url` leads to, or why it is not followed."""
+    """Return the canonical URL that a redirect from `url` leads to, or why it is not followed."""
     try:
         target = canonicalize_url(location, url)
     except BadUrl as bad:
-        return Rejection(Reason.REDIRECT_REFUSED, f"the redirect leads to no page: {bad}")
+        return Rejection(Reason.REDIRECT_REFUSED, f"the target of the redirect is refused: {bad}")
     if target in passed:
-        return Rejection(Reason.REDIRECT_REFUSED, "the redirects lead in a circle")
+        return Rejection(Reason.REDIRECT_REFUSED, "the redirects form a loop")
     return target
 
 
 def _tidy(value: str | None) -> str | None:
-    """A header's value as it may stand in a table: printable ASCII, 200 characters at most."""
+    """Return a header's value with other characters than printable ASCII replaced, cut to 200 characters."""
     if value is None:
         return None
     return "".join(character if " " <= character <= "~" else "?" for character in value)[:200]

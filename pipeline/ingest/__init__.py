@@ -1,5 +1,5 @@
-"""Gives every item an identity: what was crawled and what lies in a folder, its type found from its bytes.
+"""Give every item an identity: the stage `ingest`.
 
-`crawled` and `folder` say which files came in, `contents` what a file holds; `parts` and `pages` take texts and web
-pages apart, `table` reads what the user says about files.
+`sources` lists the files that come in, `read_contents` finds the items of a file by its bytes, `split_text` and
+`read_page` split texts and web pages; `step` writes a row for each item.
 """

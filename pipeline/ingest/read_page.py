@@ -1,4 +1,4 @@
-"""What a web page says: its text, its label, its licence and its author. Pure."""
+"""Read a web page's text, language, label, licence and author. Pure."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class PageFacts:
-    """What a page says about itself and what it embeds. `text` is None where nothing matches the selector."""
+    """Facts about a page and what it embeds; None where it has none. `text` is what matches `ingest.page_text`."""
 
     text: str | None = None
     language: str | None = None
@@ -26,10 +26,10 @@ class PageFacts:
 
 
 def read_page(content: bytes, params: IngestParams) -> PageFacts:
-    """The facts of a page, by the selectors of `params`.
+    """Return the facts of a page, found by the selectors of `params`.
 
-    Licence: what `rel=license` links to, else its text (HTML Standard, section 4.6.8.9). Attribution: `rel=author`'s
-    text, else `<meta name=author>`.
+    Licence: the target of `rel=license`, else its text (HTML Standard, section 4.6.8.9). Attribution: the text of
+    `rel=author`, else `<meta name=author>`.
 
     Raises:
         FormatFault: as `parse_html`.
@@ -45,14 +45,14 @@ def read_page(content: bytes, params: IngestParams) -> PageFacts:
 
 
 def check_selectors(params: IngestParams) -> None:
-    """Refuse selectors that cannot be used, before any work.
+    """Check the selectors before any work.
 
     Raises:
-        ParamsError: one of them is no CSS selector; the message names it.
+        ParamsError: one of them is not a CSS selector; the message names it.
     """
     for key, selector in (("page_text", params.page_text), ("page_label", params.page_label)):
         if selector is not None and not check_selector(selector):
-            raise ParamsError(f"params.yaml: `ingest.{key}` is {selector!r}, it should be a CSS selector, or null")
+            raise ParamsError(f"params.yaml: `ingest.{key}` is {selector!r}, it must be a CSS selector or null")
 
 
 def _find_text(document: "LexborHTMLParser", selector: str | None) -> str | None:
@@ -61,13 +61,13 @@ def _find_text(document: "LexborHTMLParser", selector: str | None) -> str | None
     for text in map(read_text, nodes):
         size += len(text)
         if size > MAX_PAGE_BYTES:
-            break  # only matches inside matches, where each repeats what is in it, hold more than their page
+            break  # only nested matches, which repeat each other, can hold more text than the page
         texts.append(text)
     return "\n".join(filter(None, texts)) if nodes else None
 
 
 def _find_language(document: "LexborHTMLParser") -> str | None:
-    """The primary subtag of `<html lang>`: `en` of `en-GB`."""
+    """Return the primary subtag of `<html lang>`: `en` of `en-GB`."""
     node = document.css_first("html[lang]")
     language = read_attribute(node, "lang") if node else None
     return language.split("-")[0].lower() if language else None
@@ -91,5 +91,5 @@ def _find_attribution(document: "LexborHTMLParser") -> str | None:
 
 
 def _tidy(text: str) -> str | None:
-    """One line without control characters, as names are shown on terminals; None where nothing is left."""
+    """Return one line without control characters, safe for terminals; None where nothing remains."""
     return _CONTROLS.sub("", " ".join(text.split())) or None

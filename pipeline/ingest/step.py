@@ -1,11 +1,10 @@
-"""The stage: every file that came in becomes items with an identity, or a row that says why not."""
+"""Run the stage: turn every file that came in into items with an identity, or drop it with a reason."""
 
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
@@ -14,37 +13,34 @@ from pipeline.formats.media_type import HEAD_BYTES, find_media_type, is_binary
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_contents import Content, Contents, read_contents
 from pipeline.ingest.read_page import PageFacts, check_selectors, read_page
-from pipeline.ingest.source_file import SourceFile
-from pipeline.ingest.sources.crawl import read_crawled
-from pipeline.ingest.sources.folder import SOURCE, list_folder
-from pipeline.ingest.user_table import read_said
+from pipeline.ingest.sources.source import SourceFile, SourceInputs
+from pipeline.ingest.sources.table import SOURCES
 from pipeline.runtime.progress import show_progress
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore
-from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
+from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
 from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_drop_share
-from pipeline.tables.item_names import name_file
-from pipeline.tables.parquet import read_table, write_dropped, write_table
+from pipeline.tables.parquet import write_dropped, write_table
 
 
 def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
-    """Read the crawl's responses and the folder `params.root`; writes `2_ingested/`. Unit: the file.
+    """Read the files of all sources and write `2_ingested/`. Unit: the file.
 
     Raises:
-        InputError: nothing came in, the folder is missing, or the user's table cannot be used.
-        ParamsError: a selector is not one.
+        InputError: no source has a file, the folder is missing, or the user's table cannot be used.
+        ParamsError: a selector is not valid CSS.
         TooManyDrops: more files were dropped than `params.max_dropped` allows.
     """
     check_selectors(params)
     folder = workspace.work / INGESTED_FOLDER
     with ExitStack() as stack:
-        reader = stack.enter_context(TarReader(workspace.data))
-        files, drops = _gather(params, workspace, reader)
+        inputs = SourceInputs(params, workspace, stack.enter_context(TarReader(workspace.data)))
+        files, drops = _list_files(inputs)
         seen = len(files) + len(drops)
         if not seen:
-            raise InputError(_explain_nothing(params, workspace))
+            raise InputError("; ".join(["no input", *(source.explain_nothing(inputs) for source in SOURCES.values())]))
         store = stack.enter_context(TarStore(folder, INGESTED_FOLDER, "items"))
-        ingester = Ingester(params, store, _read_pages(files, params, reader))
+        ingester = Ingester(params, store, _read_pages(files, params, inputs.reader))
         rows = ingester.read_all(show_progress(files, len(files), "files", workspace.run))
         write_table(folder / "items.parquet", rows, ITEMS)
     drops += ingester.drops
@@ -54,58 +50,46 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
     return outcome
 
 
-def _gather(params: IngestParams, workspace: Workspace, reader: TarReader) -> tuple[list[SourceFile], list[Drop]]:
-    """All files that came in, in the order of (source, file), and what was dropped unopened."""
-    crawled, repeated = read_crawled(workspace, reader)
-    local, refused = list_folder(Path(params.root), params.ignore)
-    drops = [*repeated, *refused]
-    if params.table is not None:
-        local = _apply_table(local, params.root, params.table)
-        drops.append(Drop(name_file(SOURCE, params.table), Reason.USED_AS_TABLE, "the table that ingest.table names"))
-    return sorted([*crawled, *local], key=lambda incoming: (incoming.source, incoming.file)), drops
-
-
-def _apply_table(local: Sequence[SourceFile], root: str, table: str) -> list[SourceFile]:
-    others = [incoming for incoming in local if incoming.file != table]
-    said = read_said(Path(root), table, {incoming.file for incoming in others})
-    return [replace(incoming, said=said[incoming.file]) if incoming.file in said else incoming for incoming in others]
-
-
-def _explain_nothing(params: IngestParams, workspace: Workspace) -> str:
-    crawled = read_table(workspace.data / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
-    counts = Counter(str(row["reason"]) for row in crawled)
-    if not counts:
-        return f"no input: list pages in crawl.start, or put files into {params.root}"
-    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    return (
-        f"no input: {params.root} has no files, and the crawl kept none of {counts.total()} URLs: {reasons}; "
-        "raise crawl.refresh to ask for them again"
-    )
+def _list_files(inputs: SourceInputs) -> tuple[list[SourceFile], list[Drop]]:
+    """Return the files of all sources in the order of (source, file), and what was dropped unopened."""
+    files: list[SourceFile] = []
+    drops: list[Drop] = []
+    for source in SOURCES.values():
+        for found in source.list_files(inputs):
+            if isinstance(found, Drop):
+                drops.append(found)
+            else:
+                files.append(found)
+    return sorted(files, key=lambda file: (file.source, file.file)), drops
 
 
 def _read_pages(files: Sequence[SourceFile], params: IngestParams, reader: TarReader) -> dict[str, PageFacts]:
-    """What each crawled page says about the things that it embeds, by its URL. Its text is not kept: it is long.
+    """Return the facts of each crawled page that embeds something, by its URL, without its text, which is long.
 
-    A URL of a list embeds itself, so most that may be pages are pictures: a look at their first bytes is enough.
+    A listed URL counts as embedding itself, so most of these are images: their first bytes tell.
     """
-    embedding = {incoming.page for incoming in files if incoming.page is not None}
+    embedding = {file.page for file in files if file.page is not None}
     pages = {}
-    for incoming in files:
-        if incoming.url is None or incoming.place is None or incoming.url not in embedding:
+    for file in files:
+        if file.url is None or file.location is None or file.url not in embedding:
             continue
-        if is_binary(reader.read(replace(incoming.place, size=min(HEAD_BYTES, incoming.place.size)))):
+        if is_binary(reader.read(replace(file.location, size=min(HEAD_BYTES, file.location.size)))):
             continue
-        content = incoming.read()
+        content = file.read()
         if isinstance(content, bytes) and find_media_type(content) == "text/html":
-            with suppress(FormatFault):  # it says nothing then, and is dropped when its turn comes
-                pages[incoming.url] = replace(read_page(content, params), text=None)
+            with suppress(FormatFault):  # it has no facts then, and is dropped when it is read for its items
+                pages[file.url] = replace(read_page(content, params), text=None)
     return pages
 
 
 class Ingester:
-    """Turns files into rows; the items' bytes go to `store`, each once, and the ledger to `drops` and `parts`.
+    """Builds the rows of the items of files. Stores each different content once.
 
-    Crawled files that are items as they are stay where the crawl put them.
+    Crawled files that are one whole item stay in the crawl's tars.
+
+    Attributes:
+        drops: A row for each file without items.
+        parts: Counted rows for the texts that were left out of files with items.
     """
 
     def __init__(self, params: IngestParams, store: TarStore, pages: dict[str, PageFacts]) -> None:
@@ -114,70 +98,70 @@ class Ingester:
         self._params = params
         self._store = store
         self._pages = pages
-        self._places: dict[str, BlobLocation] = {}
-        self._counts: Counter[str] = Counter()
+        self._locations: dict[str, BlobLocation] = {}  # by sha256
+        self._counts: Counter[str] = Counter()  # items by modality
 
     def read_all(self, files: Iterator[SourceFile]) -> Iterator[dict[str, Any]]:
-        """A row for each item, in the order of (source, file, part) if the files come in that of (source, file)."""
-        for incoming in files:
-            verdict = self._read(incoming)
+        """Yield a row for each item, ordered by (source, file, part) if the files are ordered by (source, file)."""
+        for file in files:
+            verdict = self._read(file)
             if isinstance(verdict, Rejection):
-                self.drops.append(verdict.drop(incoming.key))
+                self.drops.append(verdict.drop(file.key, "ingest"))
                 continue
-            for (reason, detail), count in sorted(verdict.left_out.items()):
-                self.parts.append(Drop(incoming.key, reason, detail, count=count))
-            page = verdict.page or self._pages.get(incoming.page or "")
+            for left_out, count in sorted(verdict.left_out.items(), key=lambda rc: (rc[0].reason, rc[0].detail)):
+                self.parts.append(replace(left_out.drop(file.key, "ingest"), count=count))
+            page = verdict.page or self._pages.get(file.page or "")
             for item in sorted(verdict.items, key=lambda item: item.part):
                 self._counts[item.modality] += 1
-                yield self._build_row(incoming, item, verdict, page or PageFacts())
+                yield self._build_row(file, item, verdict, page or PageFacts())
 
-    def _read(self, incoming: SourceFile) -> Contents | Rejection:
-        data = incoming.read()
+    def _read(self, file: SourceFile) -> Contents | Rejection:
+        data = file.read()
         if isinstance(data, Rejection):
             return data
-        contents = read_contents(data, incoming, self._params)
+        contents = read_contents(data, file, self._params)
         if isinstance(contents, Rejection) or self._params.licences is None:
             return contents
-        page = contents.page or self._pages.get(incoming.page or "", PageFacts())
-        licence = incoming.said.licence or page.licence or self._params.licence
+        page = contents.page or self._pages.get(file.page or "", PageFacts())
+        licence = file.annotations.licence or page.licence or self._params.licence
         if licence in self._params.licences:
             return contents
-        return Rejection(Reason.LICENCE_REFUSED, "not among ingest.licences", licence or "none")
+        return Rejection(Reason.LICENCE_REFUSED, "not an allowed licence", licence or "none", setting="licences")
 
-    def _build_row(self, incoming: SourceFile, item: Content, contents: Contents, page: PageFacts) -> dict[str, Any]:
-        said = incoming.said
-        sha256 = (incoming.sha256 if item.whole else None) or hashlib.sha256(item.data).hexdigest()
-        place = self._places.get(sha256)
-        if place is None:
-            there = incoming.place if item.whole else None
-            place = self._places[sha256] = there or self._store.write(sha256, item.data)
+    def _build_row(self, file: SourceFile, item: Content, contents: Contents, page: PageFacts) -> dict[str, Any]:
+        annotations = file.annotations
+        sha256 = (file.sha256 if item.whole else None) or hashlib.sha256(item.data).hexdigest()
+        location = self._locations.get(sha256)
+        if location is None:
+            stored = file.location if item.whole else None
+            location = self._locations[sha256] = stored or self._store.write(sha256, item.data)
         return {
-            "id": make_id(sha256, incoming.source, incoming.file, item.part),
-            "source": incoming.source,
-            "file": incoming.file,
+            "id": make_id(sha256, file.source, file.file, item.part),
+            "source": file.source,
+            "file": file.file,
             "part": item.part,
             "modality": item.modality,
             "media_type": item.media_type,
-            "url": incoming.url,
-            "page": incoming.url if contents.page else incoming.page,
-            "label": said.label,
+            "url": file.url,
+            "page": file.url if contents.page else file.page,
+            "label": annotations.label,
             "page_label": page.label,
-            "sample": said.sample,
-            "start": said.start,
-            "end": said.end,
-            "group": said.group,
-            "split": said.split,
+            "sample": annotations.sample,
+            "start": annotations.start,
+            "end": annotations.end,
+            "group": annotations.group,
+            "split": annotations.split,
             "language": item.language,
-            "licence": said.licence or page.licence or self._params.licence,
-            "attribution": said.attribution or page.attribution or self._params.attribution,
+            "licence": annotations.licence or page.licence or self._params.licence,
+            "attribution": annotations.attribution or page.attribution or self._params.attribution,
             "sha256": sha256,
-            "tar": place.tar,
-            "offset": place.offset,
-            "size": place.size,
+            "tar": location.tar,
+            "offset": location.offset,
+            "size": location.size,
         }
 
     def describe(self) -> list[str]:
-        """`1,800 items: 600 audio, 600 image, 600 text`, and `61,298 parts left out: part_not_selected`."""
+        """Return `1,800 items: 600 audio, 600 image, 600 text` and `61,298 parts left out: part_not_selected`."""
         notes = []
         if self._counts:
             counts = ", ".join(f"{count:,} {modality}" for modality, count in sorted(self._counts.items()))
@@ -189,5 +173,5 @@ class Ingester:
 
 
 def make_id(sha256: str, source: str, file: str, part: str) -> str:
-    """An item's identity: what it is and where it comes from. sha256 over the four, joined by NUL."""
+    """Return an item's identity: sha256 over content, source, file and part, joined by NUL."""
     return hashlib.sha256("\0".join((sha256, source, file, part)).encode()).hexdigest()

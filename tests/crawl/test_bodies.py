@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.crawl.journal import Journal
-from pipeline.crawl.write_bodies import BodyTars
+from pipeline.crawl.journal import BodyTars, Journal
 from pipeline.errors import InputError
 from pipeline.tables.blob_store import BlobLocation, TarStore
 from pipeline.tables.contracts import CRAWLED_FOLDER
@@ -63,7 +62,9 @@ def test_a_body_that_is_lost_is_named(tmp_path: Path, damage: str) -> None:
         else:
             path.write_bytes(content[:-10] if damage == "cut" else content[:-10] + b"!" + content[-9:])
         lost = "http://x/0" if damage == "gone" else "http://x/2"
-        with pytest.raises(InputError, match=f"lost the answer of {lost}: run the stage again"):
+        with pytest.raises(
+            InputError, match=f"the response of {lost} is missing in the cache, or damaged: run the stage again"
+        ):
             list(bodies.write(tmp_path))
     with Journal(tmp_path / "answers") as journal:  # the next run asks for it again
         kept = [journal.read(f"{number}") is not None for number in range(3)]

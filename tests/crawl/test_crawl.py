@@ -39,7 +39,7 @@ def build_site(width: int = 3, seed: int = 0) -> dict[str, Route]:
 
 def test_a_site_is_walked_breadth_first(tmp_path: Path) -> None:
     with serve(build_site()) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place))
+        result = run_crawl(tmp_path, make_params(address=site.address))
         user_agent = site.headers["/"]["User-Agent"]
     rows = result.rows
     assert not result.outcome.dropped
@@ -58,7 +58,7 @@ def test_the_same_bytes_however_the_answers_arrive(tmp_path: Path) -> None:
     hashes = []
     for seed, per_host in ((0, 8), (1, 8), (2, 1)):
         with serve(build_site(seed=seed)) as site:
-            params = make_params(place=site.place, per_host=per_host)
+            params = make_params(address=site.address, per_host=per_host)
             hashes.append(run_crawl(tmp_path / str(seed), params).hash_files())
     assert hashes[0] == hashes[1] == hashes[2]
 
@@ -78,7 +78,7 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         "/large": Reply(bytes(5000)),
     }
     with serve(routes) as site:
-        params = make_params(place=site.place, timeout=2.0, max_bytes=4000)
+        params = make_params(address=site.address, timeout=2.0, max_bytes=4000)
         first = run_crawl(tmp_path, params)
         count = site.requests.total()
         second = run_crawl(tmp_path, params)
@@ -89,16 +89,16 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         }  # fmt: skip
         assert first.rows[f"{START}moved"]["final_url"] == f"{START}0/1/"
 
-        wider = run_crawl(tmp_path, make_params(place=site.place, timeout=10.0, max_bytes=6000))
+        wider = run_crawl(tmp_path, make_params(address=site.address, timeout=10.0, max_bytes=6000))
         assert site.requests.total() == count + 2  # what the limits had cut off, and nothing else
         assert f"{START}large" not in wider.reasons
         assert f"{START}slow" not in wider.reasons
 
-        narrower = run_crawl(tmp_path, make_params(place=site.place, max_bytes=4500))
+        narrower = run_crawl(tmp_path, make_params(address=site.address, max_bytes=4500))
         assert site.requests.total() == count + 2
         assert narrower.reasons[f"{START}large"] == "too_large"
 
-        run_crawl(tmp_path, make_params(place=site.place, timeout=10.0, max_bytes=6000, refresh=1))
+        run_crawl(tmp_path, make_params(address=site.address, timeout=10.0, max_bytes=6000, refresh=1))
         assert site.requests.total() > 2 * count - 10
 
 
@@ -120,7 +120,7 @@ def test_a_killed_crawl_goes_on_with_what_is_missing(tmp_path: Path) -> None:
     with serve(routes) as site:
         code = (
             "from pathlib import Path; from tests.support.crawling import *;"
-            f"run_crawl(Path({str(tmp_path)!r}), make_params(place={site.place!r}, per_host=1, timeout=20.0))"
+            f"run_crawl(Path({str(tmp_path)!r}), make_params(address={site.address!r}, per_host=1, timeout=20.0))"
         )
         with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
             assert reached.wait(20)
@@ -128,12 +128,12 @@ def test_a_killed_crawl_goes_on_with_what_is_missing(tmp_path: Path) -> None:
         gate.set()
         done = [path for path in pictures if site.requests[path]]
         assert done == pictures[:13]
-        result = run_crawl(tmp_path, make_params(place=site.place, per_host=1))
+        result = run_crawl(tmp_path, make_params(address=site.address, per_host=1))
         assert not result.outcome.dropped
         assert {path: site.requests[path] for path in pictures} == {
             path: 2 if path == pictures[12] else 1 for path in pictures
         }
-        undisturbed = run_crawl(tmp_path / "other", make_params(place=site.place))
+        undisturbed = run_crawl(tmp_path / "other", make_params(address=site.address))
     assert result.hash_files() == undisturbed.hash_files()
 
 
@@ -145,14 +145,14 @@ def test_bounds_leave_rows(tmp_path: Path) -> None:
         "/2": page('<a href="/3">3</a>'),
     }
     with serve(routes) as site:
-        shallow = run_crawl(tmp_path / "a", make_params(place=site.place, max_depth=1))
+        shallow = run_crawl(tmp_path / "a", make_params(address=site.address, max_depth=1))
         assert shallow.reasons == {
             "http://other.test/x": "out_of_bounds",
             "http://cdn.test/y.png": "out_of_bounds",
             f"{START}2": "out_of_bounds",
         }
         assert shallow.rows[f"{START}1.png"]["depth"] == 1  # what a page embeds belongs to it
-        few = run_crawl(tmp_path / "b", make_params(place=site.place, max_urls=2))
+        few = run_crawl(tmp_path / "b", make_params(address=site.address, max_urls=2))
         assert few.outcome.kept == 2
         assert few.reasons[f"{START}2"] == few.reasons[f"{START}1.png"] == "out_of_bounds"
 
@@ -160,7 +160,7 @@ def test_bounds_leave_rows(tmp_path: Path) -> None:
 def test_a_start_page_that_moves_to_another_host_takes_its_bounds_along(tmp_path: Path) -> None:
     routes: dict[str, Route] = {"/": page('<a href="/next">n</a>'), "/next": page("")}
     with serve(routes) as site, serve({"/": Reply(status=302, headers={"Location": f"http://www.{HOST}/"})}) as old:
-        hosts = {HOST: old.place, f"www.{HOST}": site.place}
+        hosts = {HOST: old.address, f"www.{HOST}": site.address}
         result = run_crawl(tmp_path, make_params(hosts=hosts))
     assert not result.outcome.dropped
     assert result.rows[START]["final_url"] == f"http://www.{HOST}/"
@@ -171,7 +171,7 @@ def test_links_passed_over_are_counted(tmp_path: Path) -> None:
     body = '<a href="mailto:a@b.test">m</a><a href="data:,x">d</a><a rel=nofollow href="/n">n</a><img src="/i.png">'
     routes: dict[str, Route] = {"/": page(body), "/i.png": PICTURE, "/n": page("")}
     with serve(routes) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place))
+        result = run_crawl(tmp_path, make_params(address=site.address))
         assert "/n" not in site.requests
     assert sorted((part.key, str(part.reason), part.count) for part in result.outcome.parts) == [
         (START, "bad_url", 2),
@@ -196,7 +196,7 @@ def test_nothing_to_crawl(tmp_path: Path) -> None:
 def test_a_link_with_credentials_does_not_stand_for_the_one_without(tmp_path: Path) -> None:
     links = '<a href="http://me:secret@site.test/b.html">x</a><a href="/b.html">y</a>'
     with serve({"/robots.txt": Reply(status=404), "/": page(links), "/b.html": page("here")}) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place))
+        result = run_crawl(tmp_path, make_params(address=site.address))
     assert result.rows["http://site.test/b.html"]["status"] == 200
     assert result.reasons == {"http://[…]@site.test/b.html": "bad_url"}
 
@@ -205,3 +205,31 @@ def test_a_link_with_credentials_does_not_stand_for_the_one_without(tmp_path: Pa
 def test_hosts_are_checked_before_any_work(hosts: dict[str, str]) -> None:
     with pytest.raises(ParamsError, match=r"crawl\.hosts"):
         make_params(hosts=hosts)
+
+
+def test_dropped_rows_have_the_setting_that_decided(tmp_path: Path) -> None:
+    links = [f'<a href="{link}">x</a>' for link in ("/deep", "http://other.test/", "/slow", "/large", "/gone")]
+    routes: dict[str, Route] = {
+        "/": page("".join(links)),
+        "/deep": page('<a href="/deeper">x</a>'),
+        "/deeper": page('<a href="/deepest">x</a>'),
+        "/slow": Reply(delay=4.0),
+        "/large": Reply(bytes(5000)),
+    }
+    with serve(routes) as site:
+        start = [START, "http://127.0.0.1:9/"]
+        params = make_params(address=site.address, start=start, timeout=2.0, max_bytes=4000, max_depth=2)
+        result = run_crawl(tmp_path, params)
+        few = run_crawl(tmp_path, make_params(address=site.address, max_urls=1))
+        again = run_crawl(tmp_path, params)
+    assert result.read_settings() == {
+        f"{START}deepest": "crawl.max_depth",
+        "http://other.test/": "crawl.start",
+        f"{START}slow": "crawl.timeout",
+        f"{START}large": "crawl.max_bytes",
+        "http://127.0.0.1:9/": "crawl.hosts",
+    }
+    assert result.reasons[f"{START}gone"] == "http_error"
+    assert few.read_settings()[f"{START}gone"] == "crawl.max_urls"
+    assert again.read_settings() == result.read_settings()  # from the journal
+    assert not any("crawl." in drop.detail for drop in (*result.outcome.dropped, *few.outcome.dropped))

@@ -22,7 +22,7 @@ PICTURE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "ima
 def fetch(tmp_path: Path, route: Route, **changes: object) -> tuple[Crawl, int]:
     """Crawl a single URL; how often it was asked for."""
     with serve({"/": route}) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place, **changes))
+        result = run_crawl(tmp_path, make_params(address=site.address, **changes))
         return result, site.requests["/"]
 
 
@@ -71,16 +71,16 @@ def test_one_reason_each(tmp_path: Path, reply: Reply, reason: str, requests: in
 def test_a_limit_that_changes_leaves_the_ledger_of_a_fresh_run(tmp_path: Path) -> None:
     with serve({"/": Reply(bytes(2000))}) as site:
         for max_bytes in (1000, 500):
-            again = run_crawl(tmp_path, make_params(place=site.place, max_bytes=max_bytes))
-        fresh = run_crawl(tmp_path / "fresh", make_params(place=site.place, max_bytes=500))
+            again = run_crawl(tmp_path, make_params(address=site.address, max_bytes=max_bytes))
+        fresh = run_crawl(tmp_path / "fresh", make_params(address=site.address, max_bytes=500))
         assert site.requests["/"] == 2
     assert again.outcome.dropped == fresh.outcome.dropped
 
 
 def test_another_agent_is_judged_by_what_is_said_to_it(tmp_path: Path) -> None:
     with serve({"/": page("", head='<meta name="otherbot" content="noai">')}) as site:
-        assert run_crawl(tmp_path, make_params(place=site.place)).outcome.kept == 1
-        other = run_crawl(tmp_path, make_params(place=site.place, agent="otherbot/1"))
+        assert run_crawl(tmp_path, make_params(address=site.address)).outcome.kept == 1
+        other = run_crawl(tmp_path, make_params(address=site.address, agent="otherbot/1"))
         assert site.requests["/"] == 1
     assert other.reasons == {START: "opted_out"}
 
@@ -106,7 +106,7 @@ def test_pictures_of_a_page_that_says_noimageai(tmp_path: Path) -> None:
         "/a.png": PICTURE, "/b.png": PICTURE, "/a.ogg": Reply(b"OggS"),
     }  # fmt: skip
     with serve(routes) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place))
+        result = run_crawl(tmp_path, make_params(address=site.address))
         assert not site.requests["/a.png"]
     assert result.reasons == {f"{START}a.png": "opted_out"}
 
@@ -115,7 +115,7 @@ def test_a_page_may_ask_not_to_be_followed(tmp_path: Path) -> None:
     body = '<a href="/next">n</a><img src="/a.png">'
     routes: dict[str, Route] = {"/": page(body, X_Robots_Tag="nofollow"), "/next": page(""), "/a.png": PICTURE}
     with serve(routes) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place))
+        result = run_crawl(tmp_path, make_params(address=site.address))
         assert not site.requests["/next"]
     assert list(result.rows) == [START, f"{START}a.png"]
     assert result.outcome.parts[0].count == 1
@@ -158,7 +158,7 @@ def test_redirects_have_an_end(tmp_path: Path) -> None:
     }
     routes |= {"/": page('<a href="/3">six hops</a><a href="/4">five hops</a>'), "/9": PICTURE}
     with serve(routes) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place))
+        result = run_crawl(tmp_path, make_params(address=site.address))
         assert max(site.requests.values()) == 1  # hops are shared
     assert result.reasons == {f"{START}3": "redirect_refused"}
     assert result.rows[f"{START}4"]["final_url"] == f"{START}9"
@@ -168,7 +168,7 @@ def test_each_hop_is_asked_of_robots(tmp_path: Path) -> None:
     moved: dict[str, Route] = {"/": Reply(status=301, headers={"Location": "http://other.test/private"})}
     forbidden: dict[str, Route] = {"/robots.txt": Reply(b"User-agent: *\nDisallow: /private"), "/private": PICTURE}
     with serve(moved) as site, serve(forbidden) as other:
-        result = run_crawl(tmp_path, make_params(hosts={HOST: site.place, "other.test": other.place}))
+        result = run_crawl(tmp_path, make_params(hosts={HOST: site.address, "other.test": other.address}))
         assert not other.requests["/private"]
     assert result.reasons == {START: "robots_forbid"}
 
@@ -189,7 +189,7 @@ def test_each_hop_is_asked_of_robots(tmp_path: Path) -> None:
 def test_robots(tmp_path: Path, robots: Reply, reason: str | None) -> None:
     routes: dict[str, Route] = {"/": PICTURE, "/robots.txt": robots, "/elsewhere": Reply(b"User-agent: *\nDisallow: /")}
     with serve(routes) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place, timeout=2.0))
+        result = run_crawl(tmp_path, make_params(address=site.address, timeout=2.0))
         assert site.requests["/"] == (reason is None)
     assert result.reasons.get(START) == reason
 
@@ -199,7 +199,7 @@ def test_at_most_so_many_requests_at_a_time(tmp_path: Path) -> None:
     routes: dict[str, Route] = {"/": page("".join(f'<img src="{path}">' for path in pictures))}
     routes |= dict.fromkeys(pictures, Reply(PICTURE.body, delay=0.02))
     with serve(routes) as site:
-        run_crawl(tmp_path, make_params(place=site.place, per_host=3))
+        run_crawl(tmp_path, make_params(address=site.address, per_host=3))
     assert site.most_busy <= 3
 
 
@@ -207,7 +207,7 @@ def test_at_most_so_many_requests_at_a_time(tmp_path: Path) -> None:
 def test_requests_keep_their_distance(tmp_path: Path, delay: float, robots: bytes) -> None:
     routes: dict[str, Route] = {"/": page('<img src="/1"><img src="/2"><img src="/3">'), "/robots.txt": Reply(robots)}
     with serve({**routes, "/1": PICTURE, "/2": PICTURE, "/3": PICTURE}) as site:
-        run_crawl(tmp_path, make_params(place=site.place, delay=delay))
+        run_crawl(tmp_path, make_params(address=site.address, delay=delay))
     pauses = [after - before for before, after in zip(site.times[1:], site.times[2:], strict=False)]
     assert min(pauses) > 0.07  # starts are 0.1 apart, arrivals a little less exactly
 
@@ -227,21 +227,21 @@ def test_a_name_becomes_reachable_when_it_is_listed(tmp_path: Path) -> None:
     with serve({"/": PICTURE}) as site:
         url = f"http://localhost:{site.server_port}/"
         assert run_crawl(tmp_path, make_params(start=[url])).reasons == {url: "address_refused"}
-        assert not run_crawl(tmp_path, make_params(start=[url], hosts={"localhost": site.place})).reasons
+        assert not run_crawl(tmp_path, make_params(start=[url], hosts={"localhost": site.address})).reasons
 
 
 def test_nobody_there(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{closed.getsockname()[1]}"
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
         start = [START, "http://name.invalid/"]  # RFC 6761: names under .invalid do not resolve
-        result = run_crawl(tmp_path, make_params(start=start, place=place))
+        result = run_crawl(tmp_path, make_params(start=start, address=address))
     assert set(result.reasons.values()) == {"connection_failed"}
 
 
 def test_no_http(tmp_path: Path) -> None:
-    with serve_raw(b"SSH-2.0-OpenSSH_9.2\r\n") as place:
-        result = run_crawl(tmp_path, make_params(place=place))
+    with serve_raw(b"SSH-2.0-OpenSSH_9.2\r\n") as address:
+        result = run_crawl(tmp_path, make_params(address=address))
     assert result.reasons == {START: "connection_failed"}
 
 
@@ -251,13 +251,13 @@ def test_an_unknown_certificate_is_never_accepted(tmp_path: Path) -> None:
     context.load_cert_chain(tmp_path / "self.pem")
     with serve({"/": PICTURE}) as site:
         site.socket = context.wrap_socket(site.socket, server_side=True)
-        result = run_crawl(tmp_path, make_params(start=[f"https://{HOST}/"], place=site.place))
+        result = run_crawl(tmp_path, make_params(start=[f"https://{HOST}/"], address=site.address))
     assert list(result.reasons.values()) == ["tls_failed"]
 
 
 def test_http_and_https_of_a_host_have_a_robots_txt_each(tmp_path: Path) -> None:
     with serve({"/": PICTURE}) as site:
-        params = make_params(start=[f"https://{HOST}/", START], place=site.place, per_host=1)
+        params = make_params(start=[f"https://{HOST}/", START], address=site.address, per_host=1)
         result = run_crawl(tmp_path, params)
     assert list(result.reasons) == [f"https://{HOST}/"]
     assert result.outcome.kept == 1

@@ -32,7 +32,7 @@ def test_lists(tmp_path: Path, ending: str) -> None:
     list_ = {"file": f"list.{ending}", "url": "link", "caption": "text", "label": "kind", "attribution": "by"}
     routes: dict[str, Route] = {"/a.png": PICTURE, "/b.png": PICTURE, "/page": page('<a href="/c">c</a>')}
     with serve(routes) as site:
-        params = make_params(place=site.place, start=[], lists=[list_], lists_folder=str(tmp_path))
+        params = make_params(address=site.address, start=[], lists=[list_], lists_folder=str(tmp_path))
         result = run_crawl(tmp_path, params)
     assert not result.outcome.dropped
     columns = ("page", "caption", "label", "attribution", "depth")
@@ -69,7 +69,7 @@ def test_bad_rows_of_a_list_are_dropped_by_file_and_line(tmp_path: Path) -> None
     (tmp_path / "bad.csv").write_bytes(b"\n".join(lines) + b"\n")
     with serve({"/a.png": PICTURE, "/b.png": PICTURE}) as site:
         list_ = {"file": "bad.csv", "caption": "caption"}
-        params = make_params(place=site.place, start=[], lists=[list_], lists_folder=str(tmp_path))
+        params = make_params(address=site.address, start=[], lists=[list_], lists_folder=str(tmp_path))
         result = run_crawl(tmp_path, params)
     assert result.reasons == {
         "bad.csv:3": "bad_url",

@@ -214,7 +214,7 @@ def test_headers_that_do_not(headers: dict[str, list[str]]) -> None:
             Signals("meta robots: noai", no_follow="meta robots: nofollow"),
         ),
         ('<meta name="shardwright" content="noml">', Signals(no_training="meta shardwright: noml")),
-        ('<meta name="robots" content="noimageai">', Signals(no_pictures="meta robots: noimageai")),
+        ('<meta name="robots" content="noimageai">', Signals(no_images="meta robots: noimageai")),
         ('<meta name="tdm-reservation" content="1">', Signals(no_training="meta tdm-reservation: 1")),
         ('<meta name="robots" content="none">', Signals(no_follow="meta robots: none")),
         ('<meta name="googlebot" content="noai"><meta name="robots" content="noindex">', Signals()),
@@ -246,7 +246,7 @@ def test_links_come_in_document_order_each_once() -> None:
 
 def test_embedding_counts_for_more_than_linking() -> None:
     links = extract_links(parse_html(b'<a href="a.png"><img src="a.png"></a>'), PAGE)
-    assert links.followed == (Link("http://host.test/dir/a.png", embedded=True, picture=True),)
+    assert links.followed == (Link("http://host.test/dir/a.png", embedded=True, image=True),)
 
 
 def test_base_and_nofollow() -> None:
@@ -262,7 +262,7 @@ def test_base_and_nofollow() -> None:
 
 def test_a_bad_link_is_named_without_its_credentials() -> None:
     (link,) = extract_links(parse_html(b'<a href="http://me:secret@host.test/">'), PAGE).followed
-    assert link.fault == "it holds credentials"
+    assert link.fault == "it has credentials"
     assert "secret" not in link.url
 
 

@@ -87,7 +87,7 @@ def test_a_tangled_page_is_a_row_of_the_crawl_and_nothing_is_kept_of_it(tmp_path
     routes["/tangled"] = page(TANGLED["attributes"])
     routes["/idna"] = Reply(b"<html><meta charset=idna><p>caf\xe9")
     with serve(routes) as site:
-        result = run_crawl(tmp_path, make_params(place=site.place, max_bytes=10 << 20))
+        result = run_crawl(tmp_path, make_params(address=site.address, max_bytes=10 << 20))
     assert result.reasons == {f"{START}tangled": "unreadable"}
     assert result.outcome.kept == 2
 

@@ -49,7 +49,7 @@ def read_keys(folder: Path, keys: Sequence[str] = tuple("abcdef")) -> dict[str, 
                 assert body is not None
                 assert body.sha256 == hashlib.sha256(answer.body).hexdigest()
                 with TarReader(folder) as reader:
-                    assert reader.read(body.place) == answer.body
+                    assert reader.read(body.location) == answer.body
                 found[key] = answer.body
     return found
 

@@ -23,7 +23,7 @@ STARTED = []
 def serve(options, key):
     STARTED.append((options, key))
     with serve_routes({"/": Reply(options.get("body", "plain").encode())}) as site:
-        yield site.place
+        yield site.address
 
 @contextlib.contextmanager
 def serve_far(options, key):

@@ -336,13 +336,13 @@ def test_a_table_may_name_files_in_another_form_of_unicode(tmp_path: Path) -> No
     [
         ("nowhere.txt,,,,,,,,\n", r"table.csv:2: 'nowhere.txt'"),
         ("table.csv,,,,,,,,\n", r"table.csv:2: 'table.csv'"),
-        ("a.txt,,,,,,,,\na.txt,,,,,,,,\n", "table.csv:3: 'a.txt' was named before"),
-        (",,,,,,,,\n", "table.csv:2: the row names no file"),
+        ("a.txt,,,,,,,,\na.txt,,,,,,,,\n", "table.csv:3: 'a.txt' has an earlier row"),
+        (",,,,,,,,\n", "table.csv:2: the column `file` is empty"),
         ("a.txt,,\n", "table.csv:2: 3 fields, the header names 9"),
         ("a.txt,,,,,soon,,,\n", "table.csv:2: `start` is 'soon'"),
         ("a.txt,,,,,-1,,,\n", "`start` is '-1'"),
         ("a.txt,,,,,nan,,,\n", "`start` is 'nan'"),
-        ("a.txt,,,,,2,1,,\n", "`end` is not after `start`"),
+        ("a.txt,,,,,2,1,,\n", "`end` must be after `start`"),
     ],
 )
 def test_a_table_that_is_wrong_stops_the_run(tmp_path: Path, rows: str, message: str) -> None:
@@ -354,9 +354,9 @@ def test_a_table_that_is_wrong_stops_the_run(tmp_path: Path, rows: str, message:
 def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"crawl\.start"):
         run_ingest(tmp_path, make_params())
-    with pytest.raises(InputError, match=r"the crawl kept none of 2 URLs: 2 timeout; raise crawl\.refresh"):
+    with pytest.raises(InputError, match=r"the crawl kept none of 2 URLs \(2 timeout\): raise crawl\.refresh"):
         run_ingest(tmp_path, make_params(), [Response(f"http://a.test/{name}", None) for name in "xy"])
-    with pytest.raises(InputError, match=r"missing is not a folder"):
+    with pytest.raises(InputError, match=r"ingest\.root is .*missing, which is not a folder"):
         run_ingest(tmp_path, make_params(root="missing"))
     with pytest.raises(ParamsError, match=r"ingest\.page_text"):
         run_ingest(tmp_path, make_params(page_text="p["))
@@ -365,6 +365,37 @@ def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
     write_files(tmp_path / "inbox", {"a.txt": "a", "b": b"\x00", "c": b"\x00"})
     with pytest.raises(TooManyDrops, match=r"2 unsupported_type.*ingest\.max_dropped"):
         run_ingest(tmp_path, make_params(max_dropped=0.5))
+
+
+def test_dropped_rows_have_the_setting_that_decided(tmp_path: Path) -> None:
+    files: dict[str, bytes | str] = {
+        "table.csv": "file,licence\na.txt,free\nb.txt,free\nbare.html,free\n",
+        "a.txt": "A cat.\nde=Eine Katze.\nnot a caption\n",
+        "b.txt": "",
+        "bare.html": "<!doctype html><p>nothing marked",
+        "c.txt": "of unknown origin",
+    }
+    (write_files(tmp_path / "inbox", files) / "out").symlink_to(tmp_path)
+    captions = {"text": "tagged_lines", "table": "table.csv", "licences": ["free"]}
+    result = run_ingest(tmp_path, make_params(languages=["en"], **captions))
+    assert {part.setting: part.count for part in result.outcome.parts} == {"ingest.text": 1, "ingest.languages": 1}
+    assert {drop.key: drop.setting for drop in result.outcome.dropped} == {
+        "folder:table.csv": "ingest.table",
+        "folder:b.txt": "",
+        "folder:bare.html": "ingest.page_text",
+        "folder:c.txt": "ingest.licences",
+        "folder:out": "ingest.root",
+    }
+    other = run_ingest(tmp_path, make_params(languages=["fr"], page_text=None, **captions))
+    assert other.read_settings()["folder:a.txt"] == "ingest.languages"
+    assert other.read_settings()["folder:bare.html"] == "ingest.page_text"
+    assert not any("ingest." in drop.detail for drop in (*result.outcome.dropped, *result.outcome.parts))
+
+
+def test_a_dropped_duplicate_has_the_key_of_the_kept_file(tmp_path: Path) -> None:
+    responses = [Response(f"{scheme}://a.test/a.png", make_picture()) for scheme in ("http", "https")]
+    (drop,) = run_ingest(tmp_path, make_params(), responses).outcome.dropped
+    assert (drop.key, drop.kept_key) == ("http://a.test/a.png", "a.test:a.png")
 
 
 @pytest.mark.skipif(not STAMPS.is_dir(), reason="the stamps corpus is not there")

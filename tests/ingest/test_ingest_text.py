@@ -31,8 +31,8 @@ def split(text: str, layout: TextLayout, **changes: object) -> dict[str, tuple[s
 
 def count_reasons(text: str, layout: TextLayout, **changes: object) -> Counter[Reason]:
     counts: Counter[Reason] = Counter()
-    for (reason, _), count in split_text(text, make_params(text=layout, **changes)).left_out.items():
-        counts[reason] += count
+    for rejection, count in split_text(text, make_params(text=layout, **changes)).left_out.items():
+        counts[rejection.reason] += count
     return counts
 
 

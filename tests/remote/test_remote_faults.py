@@ -196,7 +196,7 @@ def test_secrets_are_sent_and_never_told(published: Published, cache: Path, capl
     caplog.set_level(logging.INFO, "shardwright")
     query = "?signature=S3CRET"
     with serve_set(published, {SHARD: Reply(b"", 500)}, query) as site:
-        url = f"http://user:S3CRET@{site.place}/ds{query}"
+        url = f"http://user:S3CRET@{site.address}/ds{query}"
         told = []
         with ShardDataset(url, "train", cache=cache, remote=QUICK) as data:
             published.check(data, [0, 39])

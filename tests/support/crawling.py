@@ -14,7 +14,7 @@ from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
 from pipeline.tables.drops import Outcome
-from pipeline.tables.parquet import read_table
+from pipeline.tables.parquet import DROPPED, read_table
 
 HOST = "site.test"
 START = f"http://{HOST}/"
@@ -40,10 +40,10 @@ _runs = itertools.count()
 
 
 def make_params(**changes: Any) -> CrawlParams:
-    """The block `crawl:` with `changes`; `place` is where the host `site.test` is served."""
+    """The block `crawl:` with `changes`; `address` is that of the host `site.test`."""
     block = {**BLOCK, **changes}
-    if "place" in block:
-        block["hosts"] = {HOST: block.pop("place"), **block["hosts"]}
+    if "address" in block:
+        block["hosts"] = {HOST: block.pop("address"), **block["hosts"]}
     return check_block({"crawl": block}, "crawl", CrawlParams)
 
 
@@ -64,6 +64,11 @@ class Crawl:
     def reasons(self) -> dict[str, str]:
         """Why each URL was dropped."""
         return {drop.key: str(drop.reason) for drop in self.outcome.dropped}
+
+    def read_settings(self) -> dict[str, str]:
+        """The column `setting` of `dropped.parquet` by key, without rows that no setting decided."""
+        rows = read_table(self.folder / "dropped.parquet", DROPPED)
+        return {row["key"]: row["setting"] for row in rows if row["setting"]}
 
     def read_body(self, url: str) -> bytes:
         with TarReader(self.data) as reader:

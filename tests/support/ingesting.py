@@ -17,7 +17,7 @@ from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, TarStore, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
 from pipeline.tables.drops import Drop, Outcome, Reason
-from pipeline.tables.parquet import read_table, write_dropped, write_table
+from pipeline.tables.parquet import DROPPED, read_table, write_dropped, write_table
 
 BLOCK: Mapping[str, Any] = {
     "root": "inbox",
@@ -111,6 +111,11 @@ class Ingest:
         """Why each file was dropped."""
         return {drop.key: str(drop.reason) for drop in self.outcome.dropped}
 
+    def read_settings(self) -> dict[str, str]:
+        """The column `setting` of `dropped.parquet` by key, without rows that no setting decided."""
+        rows = read_table(self.folder / "dropped.parquet", DROPPED)
+        return {row["key"]: row["setting"] for row in rows if row["setting"]}
+
     def read_texts(self) -> dict[tuple[str, str], str]:
         """The text items by file and part."""
         with TarReader(self.data) as reader:
@@ -122,6 +127,12 @@ class Ingest:
 
     def hash_files(self) -> dict[str, str]:
         return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}
+
+
+def make_workspace(data: Path) -> Workspace:
+    """A workspace that reads and writes in `data`."""
+    run = RunParams(workers=0, memory="1 GiB", cache=str(data / "cache"), progress=False)
+    return Workspace(data, data, data / "cache", run)
 
 
 def run_ingest(
@@ -138,7 +149,6 @@ def run_ingest(
     root = folder / params.root
     if params.root == "inbox":
         root.mkdir(exist_ok=True)
-    run = RunParams(workers=0, memory="1 GiB", cache=str(folder / "cache"), progress=False)
-    outcome = ingest(params.model_copy(update={"root": os.fspath(root)}), Workspace(data, data, folder / "cache", run))
+    outcome = ingest(params.model_copy(update={"root": os.fspath(root)}), make_workspace(data))
     outcome.check()
     return Ingest(outcome, data / INGESTED_FOLDER, data)

@@ -52,7 +52,7 @@ class Site(ThreadingHTTPServer):
         self.connections: set[socket] = set()
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         return f"127.0.0.1:{self.server_port}"
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -82,7 +82,7 @@ def flip(body: bytes) -> bytes:
 
 
 def find_url(site: Site) -> str:
-    return f"http://{site.place}/ds"
+    return f"http://{site.address}/ds"
 
 
 def count_shards(site: Site) -> int:

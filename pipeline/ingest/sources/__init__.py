@@ -1,1 +1,1 @@
-"""Sources of files: one module a source, listed in `table`."""
+"""Sources of files: one module a source, listed in `table`; `source` has their contract."""

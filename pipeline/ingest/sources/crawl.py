@@ -1,12 +1,13 @@
-"""The files that a crawl brought: every response that it kept."""
+"""Read the files that a crawl fetched: every response that it kept."""
 
 import hashlib
+from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from pipeline.errors import InputError
-from pipeline.ingest.source_file import FileAnnotations, SourceFile
-from pipeline.runtime.run_stage import Workspace
+from pipeline.ingest.sources.source import FileAnnotations, Source, SourceFile, SourceInputs
 from pipeline.tables.blob_store import BlobLocation, TarReader, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
 from pipeline.tables.drops import Drop, Reason
@@ -14,46 +15,61 @@ from pipeline.tables.item_names import name_url
 from pipeline.tables.parquet import read_table
 
 
-def read_crawled(workspace: Workspace, reader: TarReader) -> tuple[list[SourceFile], list[Drop]]:
-    """Each kept response as a file, and those that stand for a file which another URL gave already.
+def list_responses(inputs: SourceInputs) -> Iterator[SourceFile | Drop]:
+    """Yield each kept response as a file, and a drop for each that has the file name of another URL's response.
 
-    The latter happens where a site is linked by http and by https: the same host and path are the same file, and https
-    is believed. (And where two paths differ in escapes of `%`, `/` and `?` alone.)
+    The latter happens where a site is linked by http and by https: the same host and path are the same file, and the
+    response by https is kept. It also happens where two paths differ only in escapes of `%`, `/` and `?`.
 
     Raises:
         InputError: the crawl's table is missing or damaged; or, from reading a file, its bytes are.
     """
-    rows = read_table(workspace.data / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
     found: dict[tuple[str, str], SourceFile] = {}
-    drops = []
-    for row in sorted(rows, key=lambda row: (not row["url"].startswith("https:"), row["url"])):
+    for row in sorted(_read_rows(inputs), key=lambda row: (not row["url"].startswith("https:"), row["url"])):
         if row["reason"] is not None:
             continue
-        incoming = _read_row(row, reader)
-        first = found.setdefault((incoming.source, incoming.file), incoming)
-        if first is not incoming:
-            drops.append(Drop(row["url"], Reason.DUPLICATE, f"the same file name as {first.url}"))
-    return list(found.values()), drops
+        file = _describe_response(row, inputs.reader)
+        first = found.setdefault((file.source, file.file), file)
+        if first is file:
+            yield file
+        else:
+            yield Drop(row["url"], Reason.DUPLICATE, f"the same file name as {first.url}", kept_key=first.key)
 
 
-def _read_row(row: dict[str, Any], reader: TarReader) -> SourceFile:
-    place = read_location(row)
+def explain_empty_crawl(inputs: SourceInputs) -> str:
+    """Return what to do if the crawl kept no response."""
+    counts = Counter(str(row["reason"]) for row in _read_rows(inputs))
+    if not counts:
+        return "nothing was crawled: list pages in crawl.start or URL lists in crawl.lists"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"the crawl kept none of {counts.total()} URLs ({reasons}): raise crawl.refresh to request them again"
+
+
+def _read_rows(inputs: SourceInputs) -> Iterator[dict[str, Any]]:
+    yield from read_table(inputs.workspace.data / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
+
+
+def _describe_response(row: dict[str, Any], reader: TarReader) -> SourceFile:
+    location = read_location(row)
     source, file = name_url(row["url"])
     return SourceFile(
         source,
         file,
-        partial(_read_response, reader, place, row),
+        partial(_read_response, reader, location, row),
         FileAnnotations(row["caption"], row["label"], None, row["split"], row["licence"], row["attribution"]),
         row["url"],
         row["page"],
         row["content_type"],
-        place,
+        location,
         row["sha256"],
     )
 
 
-def _read_response(reader: TarReader, place: BlobLocation, row: dict[str, Any]) -> bytes:
-    data = reader.read(place)
+def _read_response(reader: TarReader, location: BlobLocation, row: dict[str, Any]) -> bytes:
+    data = reader.read(location)
     if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        raise InputError(f"{place.tar} is damaged at {row['url']}: remove it and run `dvc repro` again")
+        raise InputError(f"{location.tar} is damaged at {row['url']}: remove it and run `dvc repro` again")
     return data
+
+
+CRAWL = Source(list_responses, explain_empty_crawl)
