@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.config.check_params import check_block, read_params
+from pipeline.config.params import RunParams
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.step import evaluate
 from pipeline.runtime.run_stage import Workspace
@@ -62,6 +63,7 @@ def measure(shards: Path, recipe: Recipe, subset: Subset, seed: int) -> dict[str
 
 def measure_all(shards: Path, recipe: Recipe, seeds: int) -> list[Row]:
     """Return a row for each subset of the modalities in `params.yaml`, the smallest first."""
+    assert recipe.train.modalities, "train.modalities names those to compare"
     rows = []
     for subset in list_subsets(recipe.train.modalities):
         metrics = [measure(shards, recipe, subset, seed) for seed in range(seeds)]

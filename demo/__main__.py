@@ -8,7 +8,7 @@ import threading
 from demo.options import DemoOptions
 from demo.plan import plan_site
 from demo.server import serve_site
-from pipeline.config.params import check_block
+from pipeline.config.check_params import check_block
 from pipeline.errors import ParamsError
 
 

@@ -10,7 +10,7 @@ from socket import SHUT_RDWR, socket
 from typing import TYPE_CHECKING, Any, cast
 
 from demo.options import DemoOptions
-from pipeline.config.params import check_block
+from pipeline.config.check_params import check_block
 
 if TYPE_CHECKING:
     from demo.plan import Site

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.support.apart import write_outcome
-from pipeline.config.params import check_block, read_params
+from pipeline.config.check_params import check_block, read_params
 from pipeline.extract.aligned_samples import Tables, read_corpus
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.modality import MediaItem
@@ -32,7 +32,7 @@ def extract_samples(rows: range, data: Path, tables: Tables, params: ExtractPara
         for sample in tables.read_samples(rows):
             for name, part in sample.parts.items():
                 item = MediaItem(reader.read(part.place), part.media_type, part.orientation, part.start, part.end)
-                extract_item(item, name, getattr(params, name))
+                extract_item(item, name, params.features[name])
     return len(rows)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from pipeline.config.check_params import read_effective_params
+
 CHECKOUT = Path(__file__).parents[2]
 BEFORE_EXTRACT = ("crawl", "ingest", "clean", "align")
 
@@ -57,7 +59,7 @@ class Copy:
 
     def write_params(self, changes: Changes) -> None:
         """The params of the checkout with `changes`; a block within a block is changed value by value."""
-        blocks = yaml.safe_load((CHECKOUT / "params.yaml").read_text())
+        blocks = read_effective_params(CHECKOUT / "params.yaml")
         for name, values in changes.items():
             for key, value in values.items():
                 old = blocks[name].get(key)

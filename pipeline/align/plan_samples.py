@@ -7,7 +7,7 @@ from pipeline.align.assign_splits import PlacedSample, find_groups, place_sample
 from pipeline.align.build_samples import gather_samples
 from pipeline.align.drop_duplicates import drop_duplicates
 from pipeline.align.label_samples import find_rare, label_samples
-from pipeline.align.params import AlignParams
+from pipeline.align.params import AlignParams, Rule, Rules
 from pipeline.align.select_items import select_items
 from pipeline.tables.drops import Drop
 from pipeline.tables.parquet import Row
@@ -26,12 +26,21 @@ class Plan:
         return sum(len(placed.sample.parts) for placed in self.samples)
 
 
+def name_modalities(rows: Sequence[Row], params: AlignParams) -> AlignParams:
+    """Return params that name the modalities of the samples: where `params` name none, all those of the items."""
+    if params.modalities.selected:
+        return params
+    found = {row["modality"] for row in rows if params.within is None or row["source"] in params.within}
+    return params.model_copy(update={"modalities": Rules({name: Rule() for name in found})})
+
+
 def plan_samples(rows: Sequence[Row], params: AlignParams) -> Plan:
     """Put each cleaned item into one sample, or drop it. The order of `rows` does not matter.
 
     Labels and given splits are decided before duplicates, so that a sample that is dropped never replaces a good one;
     rare labels come last, when it is known how many samples each label has.
     """
+    params = name_modalities(rows, params)
     candidates, drops = select_items(rows, params)
     samples, incomplete = gather_samples(candidates, params.modalities.selected)
     samples, unlabelled = label_samples(samples, params)

@@ -1,13 +1,10 @@
 """Define the block `clean`: the limits of the checks, and the distances of near-duplicates."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from pipeline.config.params import Params, Share
-from pipeline.modalities.audio.modality import AudioCheck
-from pipeline.modalities.image.modality import ImageCheck
-from pipeline.modalities.text.check import TextCheck
-from pipeline.modalities.video.modality import VideoCheck
+from pipeline.config.params import Params, Share, add_keys, describe_part
+from pipeline.modalities.table import MODALITIES
 
 
 class Nearness(NamedTuple):
@@ -18,31 +15,22 @@ class Nearness(NamedTuple):
     difference: float
 
 
+@add_keys({name: describe_part(MODALITIES[name].check_params, f"How {name} items are checked.") for name in MODALITIES})
 class CleanParams(Params):
-    """Limits and rules for each modality."""
+    """Which items are dropped, and what is removed from them; every item is checked, whatever samples are made of."""
 
-    image: ImageCheck
-    """Images."""
-    audio: AudioCheck
-    """Audio."""
-    text: TextCheck
-    """Text."""
-    video: VideoCheck
-    """Video."""
-    max_dropped: Share
+    max_dropped: Share = 0.5
     """The largest share of the items that may be dropped; more stops the run."""
 
     @property
-    def checks(self) -> Mapping[str, ImageCheck | AudioCheck | TextCheck | VideoCheck]:
+    def checks(self) -> Mapping[str, Any]:
         """Return the params of each modality's check, by its name."""
-        return {"image": self.image, "audio": self.audio, "text": self.text, "video": self.video}
+        return {name: getattr(self, name) for name in MODALITIES}
 
     @property
     def nearness(self) -> Mapping[str, Nearness]:
         """Return the distances of near items by modality. Texts are near if only case and punctuation differ."""
         return {
-            "image": Nearness(self.image.near_bits, self.image.near_difference),
-            "audio": Nearness(self.audio.near_bits, self.audio.near_difference),
-            "text": Nearness(0, 0.0),
-            "video": Nearness(self.video.near_bits, self.video.near_difference),
+            name: Nearness(getattr(check, "near_bits", 0), getattr(check, "near_difference", 0.0))
+            for name, check in self.checks.items()
         }

@@ -7,8 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.config.check_params import check_all_blocks
-from pipeline.config.params import read_params
+from pipeline.config.check_params import check_all_blocks, read_params
 from pipeline.errors import ParamsError
 
 PARAMS = Path("params.yaml")

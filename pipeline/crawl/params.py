@@ -54,33 +54,35 @@ Host = Annotated[
 class CrawlParams(Params):
     """What is fetched, and how considerately."""
 
-    start: Strings
+    start: Strings = ()
     """Pages to start from; links are followed within their host."""
-    lists: Annotated[tuple[UrlList, ...], Field(strict=False)]
+    lists: Annotated[tuple[UrlList, ...], Field(strict=False)] = ()
     """URL lists; what they name is fetched, and no links in it are followed."""
-    lists_folder: Annotated[str, Field(min_length=1)]
+    lists_folder: Annotated[str, Field(min_length=1)] = "lists"
     """The folder of the lists. `dvc.yaml` watches it, so that an edited list is seen."""
-    hosts: dict[HostName, Host]
+    hosts: dict[HostName, Host] = Field(default_factory=dict)
     """Hosts that DNS does not know, and the only way to one whose address is not public: by name (or address) in lower
     case, either the `address:port` at which to reach it, or a Python function that serves it while the crawl runs."""
-    agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+(/[!-~]+)? ?[ -~]*$")]
+    agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+(/[!-~]+)? ?[ -~]*$")] = (
+        "shardwright/0.1 (+https://example.org/shardwright)"
+    )
     """The User-Agent header. Its first word is the name that robots.txt files know the crawler by; say where its owner
     can be reached."""
-    max_depth: Annotated[int, Field(ge=0)]
+    max_depth: Annotated[int, Field(ge=0)] = 8
     """Links from a start page; what a page embeds belongs to it and is no link."""
-    max_urls: Annotated[int, Field(ge=1)]
+    max_urls: Annotated[int, Field(ge=1)] = 100_000
     """URLs that are tried; those beyond are in the ledger as out_of_bounds."""
-    max_bytes: Annotated[int, Field(ge=1, lt=2**33)]
+    max_bytes: Annotated[int, Field(ge=1, lt=2**33)] = 33_554_432
     """Of one response, decompressed."""
-    timeout: Annotated[float, Field(gt=0, le=3600)]
+    timeout: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Seconds for one response, from looking its host up to the last byte read."""
-    per_host: Annotated[int, Field(ge=1, le=64)]
+    per_host: Annotated[int, Field(ge=1, le=64)] = 8
     """Requests at a time to one host."""
-    delay: Annotated[float, Field(ge=0, le=3600)]
+    delay: Annotated[float, Field(ge=0, le=3600)] = 0.0
     """Seconds between the starts of two requests to one host; robots.txt may ask for more."""
-    retries: Annotated[int, Field(ge=0, le=10)]
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
     """Further tries after a 429, a 5xx or a broken connection."""
-    backoff: Annotated[float, Field(ge=0, le=60)]
+    backoff: Annotated[float, Field(ge=0, le=60)] = 0.5
     """Seconds before the first further try, doubled for each one after it; Retry-After may ask for more."""
-    refresh: Annotated[int, Field(ge=0)]
+    refresh: Annotated[int, Field(ge=0)] = 0
     """Responses are kept and not asked for again; another number fetches everything anew."""

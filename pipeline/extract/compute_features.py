@@ -51,7 +51,7 @@ def load_libraries(params: ExtractParams) -> None:
 
     for name, modality in MODALITIES.items():
         with suppress(PipelineError):  # a task of this modality raises the same
-            modality.prepare(getattr(params, name))
+            modality.prepare(params.features[name])
 
 
 def compute_features(task: FeatureTask) -> ChunkResult:

@@ -1,38 +1,35 @@
-"""The block `extract:` of `params.yaml`."""
+"""Define the block `extract`: how shards are cut, and the features of each modality."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from pipeline.config.params import Params, Share, Strings
-from pipeline.modalities.audio.features import AudioFeatures
-from pipeline.modalities.image.modality import ImageFeatures
-from pipeline.modalities.text.params import TextFeatures
-from pipeline.modalities.video.modality import VideoFeatures
+from pipeline.config.params import Params, Share, Strings, add_keys, describe_part
+from pipeline.modalities.table import MODALITIES
 
 MAX_SHARDS = 2**19
 """Of a split: the largest power of two that the six digits of a shard's name can count."""
 
 
+@add_keys({name: describe_part(MODALITIES[name].feature_params, f"Fields of {name} items.") for name in MODALITIES})
 class ExtractParams(Params):
-    """How shards are cut, and the features of each modality."""
+    """How shards are cut, and the features of each modality; those that no sample has are not computed."""
 
-    shard_bytes: Annotated[int, Field(ge=4096, le=2**33)]
-    """The mean size of a split's shards is at most this; their number is the smallest power of two that keeps to it."""
-    shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] | None
-    """A fixed number of shards a split instead, a power of two; `null` to go by `shard_bytes`."""
-    classes: Annotated[Strings, Field(min_length=1)] | None
-    """The labels in the order of their numbers; samples with others are dropped. `null`: those found, sorted."""
-    image: ImageFeatures
-    """Pictures to pixels."""
-    audio: AudioFeatures
-    """Sounds to MFCC, and more where it says so."""
-    text: TextFeatures
-    """Words to numbers."""
-    video: VideoFeatures
-    """Videos to pictures and features of their sound."""
-    max_dropped: Share
-    """More than this share of the samples dropped stops the run."""
+    shard_bytes: Annotated[int, Field(ge=4096, le=2**33)] = 16_777_216
+    """Upper bound of the mean size of a split's shards; their number is the smallest power of two that keeps to it."""
+    shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] | None = None
+    """A fixed number of shards a split instead, a power of two; null: by `shard_bytes`."""
+    classes: Annotated[Strings, Field(min_length=1)] | None = None
+    """The labels in the order of their numbers; samples with others are dropped. Null: those found, in code-point
+    order."""
+    max_dropped: Share = 0.1
+    """Share of the samples that may be dropped; more stops the run."""
+
+    @property
+    def features(self) -> Mapping[str, Any]:
+        """The params of each modality's features, by its name."""
+        return {name: getattr(self, name) for name in MODALITIES}
 
     @field_validator("shards")
     @classmethod
@@ -45,5 +42,5 @@ class ExtractParams(Params):
     @classmethod
     def _check_distinct(cls, classes: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if classes is not None and len(set(classes)) < len(classes):
-            raise ValueError("a list without repetitions")
+            raise ValueError("a list without repeats")
         return classes

@@ -39,7 +39,7 @@ def plan_fields(
     blocks: dict[str, Params] = {}
     modalities = {}
     for name in (name for name in MODALITIES if name in set(used)):
-        blocks[name] = getattr(params, name)
+        blocks[name] = params.features[name]
         inline = MODALITIES[name].plan_fields(blocks[name])
         assert not inline.keys() & fields.keys(), f"{name} has fields of another modality"
         fields.update(inline)

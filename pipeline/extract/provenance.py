@@ -56,6 +56,6 @@ def describe_features(params: ExtractParams, used: Iterable[str]) -> dict[str, s
         InputError: such a model is not installed here.
     """
     libraries = [name for each in MODALITIES.values() for name in each.libraries]
-    models = [MODALITIES[name].describe(getattr(params, name)) for name in used]
+    models = [MODALITIES[name].describe(params.features[name]) for name in used]
     versions = {name: version for model in models for name, version in model.items()}
     return describe_environment(["stages.extract"], libraries) | versions

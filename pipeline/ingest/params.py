@@ -12,31 +12,31 @@ TextLayout = Literal["whole", "first_line", "lines", "tagged_lines"]
 class IngestParams(Params):
     """Which files come in, and how they become items."""
 
-    root: Annotated[str, Field(min_length=1)]
+    root: Annotated[str, Field(min_length=1)] = "inbox"
     """A folder to read besides the crawl's responses; links to anything outside it are refused."""
-    ignore: Strings
+    ignore: Strings = (".gitignore", ".DS_Store", "Thumbs.db")
     """Names of files and folders that are not data: neither read nor counted."""
-    text: TextLayout
+    text: TextLayout = "whole"
     """Layout of text files: the whole file is one text; its first line is; each line is; or each line is a caption, the
     first in the default language and each further one as `lang=caption` or `lang.utf8=caption`."""
-    default_language: Annotated[str, Field(min_length=2)]
+    default_language: Annotated[str, Field(min_length=2)] = "en"
     """Language of text without one."""
-    languages: Strings | None
+    languages: Strings | None = None
     """Keep text in these languages only, spelled as in the data; null: all."""
-    page_text: Annotated[str, Field(min_length=1)] | None
+    page_text: Annotated[str, Field(min_length=1)] | None = None
     """CSS selector of a page's text; several matches are one text, a line each. Null: pages give no text."""
-    page_label: Annotated[str, Field(min_length=1)] | None
+    page_label: Annotated[str, Field(min_length=1)] | None = None
     """CSS selector of the label of a page and of what it embeds: the `content` attribute of the first match, else its
     text. Null: pages give no label."""
-    table: Annotated[str, Field(pattern=r"^[^/].*\.(csv|jsonl|parquet)$")] | None
+    table: Annotated[str, Field(pattern=r"^[^/].*\.(csv|jsonl|parquet)$")] | None = None
     """Path below `root` of a table of annotations with a column `file` (a path below `root`) and any of `caption`,
     `label`, `group`, `split`, `licence`, `attribution`, `language`, `sample` (the name of the sample that the file
     belongs to), `start` and `end` (seconds)."""
-    licence: str | None
+    licence: str | None = None
     """Licence of files without one."""
-    attribution: str | None
+    attribution: str | None = None
     """Attribution of files without one."""
-    licences: Strings | None
+    licences: Strings | None = None
     """Keep files under these licences only; null: all, also those without one."""
-    max_dropped: Share
+    max_dropped: Share = 0.5
     """Largest share of files that may be dropped; more stops the run."""

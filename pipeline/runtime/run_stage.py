@@ -19,8 +19,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pipeline.config.check_params import check_all_blocks
-from pipeline.config.params import Block, RunParams, check_block, read_params
+from pipeline.config.check_params import check_all_blocks, check_block, read_params
+from pipeline.config.params import Block, RunParams
 from pipeline.errors import PipelineError, RunningElsewhere
 from pipeline.runtime.disk_errors import explain_disk_errors
 from pipeline.runtime.sandbox.parent_death import end_with_parent

@@ -1,10 +1,10 @@
 """Declare the block `train:` of `params.yaml`."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import AfterValidator, Field
 
-from pipeline.config.params import OneOf, Params, Share
+from pipeline.config.params import OneOf, Params, Share, add_keys
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.readers import READERS
@@ -17,15 +17,17 @@ def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-_encoder_fields: dict[str, Any] = {
-    modality: (
-        Annotated[str, OneOf(names), Field(description=f"Encoder of the modality {modality}.")],
-        next(iter(names)),
-    )
-    for modality, names in ENCODERS.items()
-}
-EncoderParams = create_model("EncoderParams", __base__=Params, **_encoder_fields)
-EncoderParams.__doc__ = "The encoder of each modality by name; only those of `train.modalities` are used."
+@add_keys(
+    {
+        modality: (
+            Annotated[str, OneOf(names)],
+            Field(default=next(iter(names)), description=f"Encoder of the modality {modality}."),
+        )
+        for modality, names in ENCODERS.items()
+    }
+)
+class EncoderParams(Params):
+    """The encoder of each modality by name; only those of the modalities in use count."""
 
 
 class TrainParams(Params):
@@ -33,41 +35,44 @@ class TrainParams(Params):
 
     task: Annotated[str, OneOf(TASKS)] = "classification"
     """What the model learns."""
-    modalities: Annotated[
-        tuple[Annotated[str, OneOf(ENCODERS)], ...],
-        Field(strict=False, min_length=1),
-        AfterValidator(_check_distinct),
-    ]
-    """The modalities that the model sees; each must be in the dataset."""
-    reader: Annotated[str, OneOf(READERS)]
+    modalities: (
+        Annotated[
+            tuple[Annotated[str, OneOf(ENCODERS)], ...],
+            Field(strict=False, min_length=1),
+            AfterValidator(_check_distinct),
+        ]
+        | None
+    ) = None
+    """The modalities that the model sees; each must be in the dataset. Null: all that the dataset has."""
+    reader: Annotated[str, OneOf(READERS)] = "shardwright"
     """What reads the shards. `shardwright` shuffles the whole split, `webdataset` the shards and within a buffer."""
-    encoders: EncoderParams  # type: ignore[valid-type]  # made from the table
+    encoders: EncoderParams = EncoderParams()
     """The encoder of each modality."""
-    width: Annotated[int, Field(ge=4, le=4096)]
+    width: Annotated[int, Field(ge=4, le=4096)] = 64
     """Numbers in each modality's embedding."""
-    fusion: Annotated[str, OneOf(FUSIONS)]
+    fusion: Annotated[str, OneOf(FUSIONS)] = "attention"
     """How the embeddings of the modalities become one."""
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the fused embedding that is zeroed in training."""
-    modality_dropout: Annotated[float, Field(ge=0, lt=1)]
+    modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
     """Chance that a modality of a sample is hidden in training, never all of them: the model learns to do without."""
-    augment: bool
+    augment: bool = True
     """Augment the training samples: flip and shift images, roll and mask audio, replace words by the unknown word."""
-    label_smoothing: Share
+    label_smoothing: Share = 0.05
     """Share of the target that is spread over all classes: keeps a model of few samples from being overconfident."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     """Passes over the training split at most."""
-    patience: Annotated[int, Field(ge=1)]
+    patience: Annotated[int, Field(ge=1)] = 8
     """Epochs without a better validation score after which training stops."""
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)] = 32
     """Samples a step."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.002
     """The highest one: it rises over the first tenth of the steps and falls to 0 along a cosine."""
-    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Of AdamW, on weight matrices only."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the initial weights, the order of samples, dropout and augmentation."""
-    threads: Annotated[int, Field(ge=1, le=1024)]
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads. Another number may change bits of the weights."""
-    device: Literal["auto", "cpu", "cuda"]
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU if there is one."""

@@ -63,10 +63,11 @@ def plan_architecture(params: TrainParams, task: "Task", data: "ShardDataset") -
     from pipeline.models.inputs import read_inputs
     from pipeline.models.model import Architecture
 
+    modalities = params.modalities or tuple((data.manifest.extract or {}).get("modalities", {}))
     return Architecture(
         outputs=task.count_outputs(data),
-        inputs=read_inputs(data.root, data.manifest, params.modalities),
-        encoders={name: getattr(params.encoders, name) for name in params.modalities},
+        inputs=read_inputs(data.root, data.manifest, modalities),
+        encoders={name: getattr(params.encoders, name) for name in modalities},
         width=params.width,
         fusion=params.fusion,
         dropout=params.dropout,

@@ -1,4 +1,4 @@
-"""The block `align` refuses what cannot work; keys of samples are readable and what a shard takes."""
+"""Check that the block `align` refuses what cannot work, and that sample keys are readable and fit a shard."""
 
 import re
 from typing import Any
@@ -8,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.align.build_samples import make_key
+from pipeline.align.params import AlignParams
+from pipeline.align.plan_samples import plan_samples
+from pipeline.config.check_params import check_block
 from pipeline.errors import ParamsError
-from tests.support.item_rows import make_align_params
+from tests.support.item_rows import make_align_params, make_item, make_thing
 
 
 @given(st.text(max_size=80))
@@ -34,21 +37,65 @@ def test_keys_are_readable(material: str, stem: str) -> None:
     assert make_key(material).rpartition("-")[0] == stem
 
 
+PATTERN = r"(?P<key>(?P<label>[^/]+)/.+)\.png"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"modalities__image__pattern": "(?P<key>.+"}, "a regular expression: missing \\)"),
-        ({"modalities__image__pattern": "(?P<name>.+)"}, "named groups are among key, label, group, split, not name"),
-        ({"modalities__image__pattern": None}, "every pattern has a group .* also of image"),
-        ({"split": "path"}, r"`align.split` is 'path', .* a pattern of align.modalities has a group \(\?P<split>"),
-        ({"shares__train": 0.5}, "add up to 1, not 0.8"),
-        ({"duplicates__near": "drop", "duplicates__exact": "keep"}, "`exact` is at least as strict as `near`"),
-        ({"modalities": {"smell": None}}, "`align.modalities.smell` is not a known key"),
-        ({"modalities": {}}, "at least one modality"),
-        ({"label": "none", "classes": ["a"]}, "null where align.label is none"),
-        ({"by": "name"}, "'page', 'pattern' or 'table'"),
+        (
+            {"modalities__image__pattern": "(?P<key>.+"},
+            'modalities.image.pattern is "(?P<key>.+"; it must be a regular expression: missing )',
+        ),
+        (
+            {"modalities__image__pattern": "(?P<name>.+)"},
+            "it must be a pattern whose named groups are among key, label, group, split, not name",
+        ),
+        (
+            {"modalities__image__pattern": None},
+            "modalities.image.pattern is null; it must have the group (?P<key>…), as align.by is pattern",
+        ),
+        ({"modalities": {}}, "modalities is an empty mapping; it must name the modalities, with patterns"),
+        (
+            {"split": "path"},
+            'split is "path"; a pattern of align.modalities must have the group (?P<split>…) for it',
+        ),
+        ({"shares__train": 0.5}, "shares.test is 0.15; train, val and test must add up to 1, not 0.8"),
+        ({"shares": {"train": 0.5}}, "shares.train is 0.5; train, val and test must add up to 1, not 0.8"),
+        (
+            {"duplicates__near": "drop", "duplicates__exact": "keep"},
+            'duplicates.exact is "keep"; it must be drop, at least as strict as near (drop)',
+        ),
+        ({"modalities": {"smell": None}}, "modalities.smell is not a known key; known are image, audio, text, video"),
+        ({"modalities": {"imag": None}}, "modalities.imag is not a known key; did you mean image?"),
+        (
+            {"modalities": {"image": {"required": False, "pattern": PATTERN}}},
+            "modalities.image.required is false; at least one modality must be required",
+        ),
+        ({"label": "none", "classes": ["a"]}, 'classes is ["a"]; it must be null, as align.label is none'),
+        ({"by": "name"}, 'by is "name"; it must be page, pattern or table'),
     ],
 )
 def test_wrong_params_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ParamsError, match=message):
+    with pytest.raises(ParamsError, match=re.escape(message)) as caught:
         make_align_params(**changes)
+    assert str(caught.value).startswith("params.yaml: align.")
+
+
+def test_a_modality_that_is_named_is_required_and_needs_no_pattern() -> None:
+    named = {"text": None, "image": {}, "video": {"required": False}}
+    params = check_block({"align": {"modalities": named}}, "align", AlignParams)
+    assert list(params.modalities.selected) == ["image", "text", "video"]
+    assert params.modalities.required == ("image", "text")
+    assert all(rule.pattern is None and rule.part is None for rule in params.modalities.selected.values())
+
+
+@pytest.mark.parametrize("block", [None, {}, {"modalities": None}, {"modalities": {}}])
+def test_where_none_is_named_the_modalities_are_those_of_the_data(block: dict[str, Any] | None) -> None:
+    params = check_block({"align": block}, "align", AlignParams)
+    rows = [row for number in range(9) for row in make_thing(f"a/{number}", page=f"https://a.test/{number}")]
+    rows = [row for row in rows if row["modality"] != "audio"]
+    other = make_item("audio", "b", page="https://a.test/0", source="elsewhere")
+    for items, within in ((rows, None), ([*rows, other], ["folder"])):
+        plan = plan_samples(items, params.model_copy(update={"within": within}))
+        assert [sorted(each.sample.parts) for each in plan.samples] == [["image", "text"]] * 9

@@ -11,7 +11,8 @@ from pipeline.align.params import AlignParams
 from pipeline.align.step import align
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import clean
-from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.config.check_params import check_block, read_effective_params
+from pipeline.config.params import RunParams
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
@@ -32,7 +33,7 @@ PATTERNS = {
 
 
 def choose_params() -> dict[str, Any]:
-    blocks = read_params(ROOT / "params.yaml")
+    blocks = read_effective_params(ROOT / "params.yaml")
     blocks["ingest"] |= {"root": str(STAMPS), "text": "tagged_lines", "languages": ["en"]}
     rules = {name: {"required": True, "pattern": p, "part": part} for name, (p, part) in PATTERNS.items()}
     blocks["align"] |= {"by": "pattern", "label": "path", "modalities": rules}

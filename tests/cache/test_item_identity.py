@@ -20,7 +20,8 @@ from pipeline.cache.module_sources import find_path, find_source_files
 from pipeline.clean.item_columns import hash_check
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import describe_checks
-from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.config.check_params import check_block, read_params
+from pipeline.config.params import RunParams
 from pipeline.extract import provenance
 from pipeline.extract import step as extract_step
 from pipeline.modalities.modality import MediaItem

@@ -23,7 +23,8 @@ from pipeline.clean.cleaned_table import find_clusters
 from pipeline.clean.params import CleanParams, Nearness
 from pipeline.clean.plan_chunks import MAX_BYTES, MAX_ITEMS, plan_chunks
 from pipeline.clean.step import clean
-from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.config.check_params import check_block, read_effective_params
+from pipeline.config.params import RunParams
 from pipeline.errors import InputError, ParamsError, TooManyDrops
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore, read_location
@@ -38,7 +39,7 @@ TYPES = {"png": ("image", "image/png"), "jpg": ("image", "image/jpeg"), "wav": (
 
 def make_params(**changes: Any) -> CleanParams:
     """The block of params.yaml, with `key=value` changed."""
-    block = read_params(ROOT / "params.yaml")["clean"]
+    block = read_effective_params(ROOT / "params.yaml")["clean"]
     return check_block({"clean": {**block, **changes}}, "clean", CleanParams)
 
 
@@ -232,7 +233,7 @@ def test_nothing_in_is_nothing_out(tmp_path: Path) -> None:
 
 
 def test_an_unknown_key_is_named() -> None:
-    with pytest.raises(ParamsError, match=r"`clean\.max_droped` is not a known key; did you mean `max_dropped`"):
+    with pytest.raises(ParamsError, match=r"clean\.max_droped is not a known key; did you mean max_dropped\?"):
         make_params(max_droped=0.1)
 
 
@@ -301,7 +302,7 @@ def clean_files(folder: Path, files: Mapping[str, bytes], change: Mapping[str, A
     """Clean `files` in `folder`, in place of what was there; the cache stays."""
     for place in ("data", "work"):
         shutil.rmtree(folder / place, ignore_errors=True)
-    block = read_params(ROOT / "params.yaml")["clean"]
+    block = read_effective_params(ROOT / "params.yaml")["clean"]
     return run_clean(ingest_files(folder, files), max_dropped=1.0, **{k: block[k] | v for k, v in change.items()})
 
 

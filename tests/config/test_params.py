@@ -12,9 +12,15 @@ import pytest
 import yaml
 
 from pipeline.codegen.json_schemas import build_schemas, render_schema
-from pipeline.config.check_params import BLOCKS, check_all_blocks, load_block_type
+from pipeline.config.check_params import (
+    BLOCKS,
+    check_all_blocks,
+    load_block_type,
+    read_effective_params,
+    read_params,
+)
 from pipeline.config.choose_params import main as choose_params
-from pipeline.config.params import Params, read_params
+from pipeline.config.params import Params
 from pipeline.errors import ParamsError
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +28,7 @@ PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "examples").glob("*.yaml")
 
 
 def load() -> dict[str, Any]:
-    return read_params(ROOT / "params.yaml")
+    return read_effective_params(ROOT / "params.yaml")
 
 
 def find_leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -76,10 +82,9 @@ def test_every_key_says_what_it_means() -> None:
 def test_an_unknown_key_is_named_with_the_nearest_one(path: tuple[str, ...]) -> None:
     blocks = load()
     parent = find_parent(blocks, path)
-    parent[path[-1] + "s"] = parent.pop(path[-1])
-    with pytest.raises(ParamsError) as caught:
+    parent[path[-1] + "x"] = parent.pop(path[-1])
+    with pytest.raises(ParamsError, match=rf"{'.'.join(path)}x is not a known (key|block); did you mean {path[-1]}\?"):
         check_all_blocks(blocks)
-    assert path[-1] + "s" in str(caught.value) or path[-1] in str(caught.value)
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=".".join)
@@ -99,8 +104,8 @@ def test_messages() -> None:
     with pytest.raises(ParamsError) as caught:
         check_all_blocks(blocks)
     message = str(caught.value)
-    assert "`train.fusoin` is not a known key; did you mean `fusion`?" in message
-    assert "`clean.image.min_side` is '16', it should be a valid integer" in message
+    assert "params.yaml: train.fusoin is not a known key; did you mean fusion?" in message
+    assert 'params.yaml: clean.image.min_side is "16"; it must be a whole number' in message
 
 
 def test_blocks_are_frozen() -> None:

@@ -16,7 +16,8 @@ from pipeline.align.params import AlignParams
 from pipeline.align.step import align
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import clean
-from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.config.check_params import check_block, read_effective_params
+from pipeline.config.params import RunParams
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
 from pipeline.ingest.params import IngestParams
@@ -69,7 +70,7 @@ def make_files() -> dict[str, bytes | str]:
 
 def run_from(start: str | None, root: Path, folder: Path) -> dict[str, Outcome]:
     """crawl to align with the params of `examples/stamps.yaml`, from the server at `start` or else from `root`."""
-    blocks = read_params(ROOT / "examples/stamps.yaml")
+    blocks = read_effective_params(ROOT / "examples/stamps.yaml")
     empty = folder / "empty"
     empty.mkdir(parents=True)
     blocks["ingest"]["root"] = str(empty if start else root)

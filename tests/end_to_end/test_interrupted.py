@@ -298,7 +298,7 @@ from pipeline.extract.reuse_shards import hash_assembly, list_code
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.needed_features import hash_features
 from pipeline.tables.contracts import MODALITIES
-from pipeline.config.params import check_block, read_params
+from pipeline.config.check_params import check_block, read_params
 from pipeline.cache.module_sources import find_imports
 
 plan = plan_fields(MODALITIES, (), check_block(read_params(Path("params.yaml")), "extract", ExtractParams), None)

@@ -30,7 +30,7 @@ CHECK_PARAMS = """
 import sys
 from pathlib import Path
 from pipeline.config.check_params import check_all_blocks
-from pipeline.config.params import read_params
+from pipeline.config.check_params import read_params
 
 check_all_blocks(read_params(Path("params.yaml")))
 print(*sys.modules, sep="\\n")

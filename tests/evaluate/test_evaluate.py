@@ -14,7 +14,8 @@ import torch
 from hypothesis import example, given, settings
 
 from benchmarks.demo_table import Recipe, format_table, measure_all
-from pipeline.config.params import RunParams, check_block
+from pipeline.config.check_params import check_block
+from pipeline.config.params import RunParams
 from pipeline.errors import InputError, PipelineError
 from pipeline.evaluate.cards import Card, clean_text
 from pipeline.evaluate.page import Page, build_page

@@ -140,7 +140,7 @@ def draw_arrays(thing: Thing, root: Path) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     for name in thing.modalities:
         item = MediaItem(draw_item(thing.key, name), MEDIA_TYPES[name])
-        extracted = TABLE[name].extract(item, getattr(params, name), words)
+        extracted = TABLE[name].extract(item, params.features[name], words)
         assert not isinstance(extracted, Rejection)
         arrays |= extracted
     return arrays
@@ -180,7 +180,8 @@ def test_pictures_kept_as_jpeg_are_those_that_the_modality_gives(tmp_path: Path)
         if key.startswith("blind"):
             assert not sample["image"].any()
             continue
-        extracted = TABLE["image"].extract(MediaItem(draw_item(key, "image"), "image/png"), params.image, None)
+        item = MediaItem(draw_item(key, "image"), "image/png")
+        extracted = TABLE["image"].extract(item, params.features["image"], None)
         assert not isinstance(extracted, Rejection)
         wanted = decode_jpeg(np.frombuffer(extracted["image"], np.uint8), (12, 16, 3))
         np.testing.assert_array_equal(sample["image"], wanted)
@@ -320,7 +321,7 @@ def test_what_is_loaded_ahead_starts_no_thread() -> None:
     code = (
         "from pathlib import Path; from pipeline.extract.compute_features import load_libraries; "
         "from pipeline.extract.params import ExtractParams; "
-        "from pipeline.config.params import check_block, read_params; "
+        "from pipeline.config.check_params import check_block, read_params; "
         "load_libraries(check_block(read_params(Path('params.yaml')), 'extract', ExtractParams)); "
         "import sys; print(len(list(Path('/proc/self/task').iterdir())), 'cv2' in sys.modules, 'spacy' in sys.modules)"
     )

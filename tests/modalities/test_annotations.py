@@ -176,11 +176,11 @@ def test_a_model_that_does_not_set_what_is_asked_for_is_named(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "m"}, "both `model` and `annotate` are set or neither"),
-        ({"annotate": ["pos"]}, "both `model` and `annotate` are set or neither"),
-        ({"model": "m", "annotate": ["pos", "pos"]}, "names nothing twice"),
+        ({"model": "m"}, r"annotate is \[\] \(the default\); it must name at least one annotation"),
+        ({"annotate": ["pos"]}, r"model is null \(the default\); it must name a pipeline of spaCy"),
+        ({"model": "m", "annotate": ["pos", "pos"]}, "annotate is .*; it must be a list without repeats"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ParamsError, match=rf"`extract\.text` is a mapping, it should be such that .*{message}"):
+    with pytest.raises(ParamsError, match=rf"extract\.text\.{message}"):
         make_params(**{f"text__{name}": value for name, value in changes.items()})

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from pipeline.clean.params import CleanParams
-from pipeline.config.params import check_block, read_params
+from pipeline.config.check_params import check_block, read_params
 from pipeline.extract.params import ExtractParams
 from pipeline.formats import ogg, png, wav
 from pipeline.formats.format_errors import FormatFault
@@ -34,8 +34,7 @@ from tests.support.factory_video import make_dirty_videos
 
 BLOCKS = read_params(Path(__file__).parents[2] / "params.yaml")
 CHECKS = check_block(BLOCKS, "clean", CleanParams).checks
-EXTRACT = check_block(BLOCKS, "extract", ExtractParams)
-FEATURES = {"image": EXTRACT.image, "audio": EXTRACT.audio, "video": EXTRACT.video}
+FEATURES = check_block(BLOCKS, "extract", ExtractParams).features
 SPANS = [(None, None), (0.1, 0.2), (0.25, 5.0)]
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from pipeline.config.params import read_params
+from pipeline.config.check_params import read_effective_params
 from pipeline.modalities.audio import modality as audio
 from pipeline.modalities.image import modality as image
 from pipeline.modalities.modality import Checked, MediaItem, Modality
@@ -24,7 +24,7 @@ from pipeline.tables.drops import Reason, Rejection
 from tests.support.factory_media import SECRET, encode_sound, make_dirty_files, make_tone
 from tests.support.factory_video import make_dirty_videos
 
-BLOCKS = read_params(Path(__file__).parents[2] / "params.yaml")
+BLOCKS = read_effective_params(Path(__file__).parents[2] / "params.yaml")
 FILES = {
     **make_dirty_files(),
     **make_dirty_videos(),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.align.params import AlignParams
 from pipeline.clean.near_duplicates import normalize_thumbnails
-from pipeline.config.params import check_block, read_params
+from pipeline.config.check_params import check_block, read_params
 from pipeline.errors import InputError
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.audio.modality import extract_audio
@@ -329,4 +329,4 @@ def test_a_model_is_told_that_there_are_no_videos(tmp_path: Path) -> None:
 
 def test_rules_and_blocks_know_videos() -> None:
     assert not check_block(BLOCKS, "align", AlignParams).modalities.selected["video"].required
-    assert check_block(BLOCKS, "extract", ExtractParams).video.frames == 8
+    assert check_block(BLOCKS, "extract", ExtractParams).features["video"].frames == 8

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.params import RunParams, check_block
+from pipeline.config.check_params import check_block
+from pipeline.config.params import RunParams
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
 from pipeline.runtime.run_stage import Workspace

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.cache.evict import ObjectUse
-from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.config.check_params import check_block, read_effective_params
+from pipeline.config.params import RunParams
 from pipeline.extract.build_dataset import DatasetBuild
 from pipeline.extract.make_shard import ShardTask
 from pipeline.extract.params import ExtractParams
@@ -116,7 +117,7 @@ def _make_item(thing: Thing, modality: str, store: TarStore) -> Row:
 
 def make_params(**changes: Any) -> ExtractParams:
     """The block of `params.yaml` with small features, and `modality__key=value` changed."""
-    block = read_params(ROOT / "params.yaml")["extract"]
+    block = read_effective_params(ROOT / "params.yaml")["extract"]
     block["image"] |= {"height": 12, "width": 16}
     block["audio"] |= {"rate": 8000, "seconds": 0.5, "coefficients": 8, "mels": 16, "fft": 256, "hop": 128}
     block["text"] |= {"length": 5, "min_count": 1}

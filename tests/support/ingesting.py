@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.config.params import RunParams, check_block
+from pipeline.config.check_params import check_block
+from pipeline.config.params import RunParams
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace

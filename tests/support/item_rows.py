@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 from pipeline.align.params import AlignParams
-from pipeline.config.params import check_block
+from pipeline.config.check_params import check_block
 from pipeline.tables.contracts import CLEANED
 from pipeline.tables.parquet import Row
 

@@ -12,8 +12,8 @@ from pipeline.align.step import align
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import clean
 from pipeline.codegen.dvc_yaml import NODES
-from pipeline.config.check_params import check_all_blocks
-from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.config.check_params import check_all_blocks, check_block, read_effective_params
+from pipeline.config.params import RunParams
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
 from pipeline.evaluate.params import EvaluateParams
@@ -45,7 +45,7 @@ STEPS: Mapping[str, Callable[[Stage], Outcome]] = {
 
 def edit_params(file: str = "params.yaml", **changes: Any) -> dict[str, Any]:
     """The blocks of a params file with `stage__key__key=value` changed; runs without Dask unless told otherwise."""
-    blocks = copy.deepcopy(read_params(ROOT / file))
+    blocks = copy.deepcopy(read_effective_params(ROOT / file))
     blocks["run"]["workers"] = 0
     for name, value in changes.items():
         *path, key = name.split("__")

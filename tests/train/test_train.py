@@ -16,7 +16,8 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from pipeline.config.params import RunParams, check_block, read_params
+from pipeline.config.check_params import check_block, read_effective_params
+from pipeline.config.params import RunParams
 from pipeline.errors import InputError, ParamsError, PipelineError
 from pipeline.models.checkpoint import LAST, load_model
 from pipeline.models.encoders.table import ENCODERS
@@ -35,7 +36,7 @@ from tests.support.factory_shards import Toy, make_shards, spoil_sample
 
 RUN = RunParams(workers=0, memory="1 GiB", cache=".cache", progress=False)
 ROOT = Path(__file__).parents[2]
-BLOCKS = read_params(ROOT / "params.yaml")
+BLOCKS = read_effective_params(ROOT / "params.yaml")
 SMALL: Mapping[str, Any] = {"epochs": 3, "width": 8, "batch_size": 16, "threads": 1, "device": "cpu"}
 
 

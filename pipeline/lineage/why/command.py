@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config.params import read_params
+from pipeline.config.check_params import read_params
 from pipeline.lineage.stage_tables import StageTables
 from pipeline.lineage.verb import run_verb, write_json, write_lines
 from pipeline.lineage.why.explain import explain_answer

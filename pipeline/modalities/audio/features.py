@@ -79,7 +79,7 @@ class AudioFeatures(Params):
     @model_validator(mode="after")
     def _check_coefficients(self) -> Self:
         if self.coefficients > self.mels:
-            raise ValueError(f"no more than mels ({self.mels}) coefficients, they are {self.coefficients}")
+            raise self.refuse("coefficients", f"it must be at most mels ({self.mels})")
         return self
 
     @property

@@ -89,7 +89,7 @@ class ImageFeatures(Params):
     @model_validator(mode="after")
     def _check_store(self) -> Self:
         if self.store == "jpeg" and self.dtype != "uint8":
-            raise ValueError("with `dtype: uint8` where `store` is jpeg: JPEG files have levels of 0 to 255")
+            raise self.refuse("dtype", "it must be uint8, as store is jpeg: JPEG files have levels of 0 to 255")
         return self
 
 

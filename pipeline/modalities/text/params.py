@@ -61,15 +61,16 @@ class TextFeatures(Params):
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.tokenizer == "bpe" and self.annotate:
-            raise ValueError(
-                "without `annotate` where `tokenizer` is bpe: what is said of words has no place beside parts of words"
-            )
+            clause = "it must be empty, as tokenizer is bpe: annotations of words do not fit parts of words"
+            raise self.refuse("annotate", clause)
         if self.tokenizer == "bpe" and self.vocabulary < BYTES:
-            raise ValueError(f"such that `vocabulary` is at least {BYTES} where `tokenizer` is bpe: a token a byte")
+            raise self.refuse("vocabulary", f"it must be at least {BYTES}, as tokenizer is bpe: a token a byte")
         if len(set(self.annotate)) < len(self.annotate):
-            raise ValueError("such that `annotate` names nothing twice")
-        if bool(self.annotate) != (self.model is not None):
-            raise ValueError("such that both `model` and `annotate` are set or neither is: each is of use to the other")
+            raise self.refuse("annotate", "it must be a list without repeats")
+        if self.annotate and self.model is None:
+            raise self.refuse("model", "it must name a pipeline of spaCy, as annotate is set")
+        if self.model is not None and not self.annotate:
+            raise self.refuse("annotate", "it must name at least one annotation, as model is set")
         if self.dtype == "uint16" and self.frozen is None and self.vocabulary + SPECIAL > MAX_UINT16:
-            raise ValueError(f"such that `vocabulary` is at most {MAX_UINT16 - SPECIAL} where `dtype` is uint16")
+            raise self.refuse("vocabulary", f"it must be at most {MAX_UINT16 - SPECIAL}, as dtype is uint16")
         return self
