@@ -51,10 +51,10 @@ def compute_check(modality: Modality[Any, Any], raw: CheckedBytes, params: Param
         "size": len(checked.data),
         "rewritten": rewritten,
         "facts": dict(checked.facts),
-        "bits": checked.fingerprint.bits,
+        "bits": checked.perceptual_hash.bits,
         "redactions": checked.redactions,
     }
-    verdict = Entry(fingerprint, [encode_canonical(found), checked.fingerprint.thumbnail])
+    verdict = Entry(fingerprint, [encode_canonical(found), checked.perceptual_hash.thumbnail])
     return [verdict, Entry(hash_data(fingerprint), [checked.data])] if rewritten else [verdict]
 
 

@@ -35,11 +35,11 @@ _JFIF_LENGTH = 14  # of a JFIF segment without a thumbnail, which would show the
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """Size in pixels as stored, before orientation; components are 1 (grey), 3 (YCbCr, RGB) or 4 (CMYK, YCCK)."""
+    """Size in pixels as stored, before orientation; channels are 1 (grey), 3 (YCbCr, RGB) or 4 (CMYK, YCCK)."""
 
     width: int
     height: int
-    components: int
+    channels: int
     precision: int
 
 
@@ -108,10 +108,10 @@ def strip_metadata(data: bytes) -> bytes:
 def _decode_frame(frame: bytes) -> JpegHeader:
     if len(frame) < 6:
         raise FormatFault("the frame header is too short")
-    precision, height, width, components = struct.unpack_from(">BHHB", frame)
-    if not (width and height and components and len(frame) >= 6 + 3 * components):
+    precision, height, width, channels = struct.unpack_from(">BHHB", frame)
+    if not (width and height and channels and len(frame) >= 6 + 3 * channels):
         raise FormatFault("the frame header has no size or too few components")
-    return JpegHeader(width, height, components, precision)
+    return JpegHeader(width, height, channels, precision)
 
 
 def _strip_segment(data: bytes, segment: _Segment) -> bytes:

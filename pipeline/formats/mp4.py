@@ -189,7 +189,9 @@ def _list_chunks(data: bytes, track: _Box) -> tuple[NDArray[np.int64], NDArray[n
     (entries,) = _read_fields(">I", data, runs, 4)
     firsts, per_chunk, _ = _read_table(data, runs, 8, 3 * entries).reshape(-1, 3).T
     chunks = np.diff(np.append(firsts, count + 1))
-    if count and (not entries or firsts[0] != 1 or (chunks < 0).any() or (starts < 0).any()):
+    if not count:
+        return starts, starts
+    if not entries or firsts[0] != 1 or (chunks < 0).any() or (starts < 0).any():
         raise FormatFault("the table of chunks is out of order")
     size, samples, sizes = _read_sizes(data, track)
     edges = np.minimum(np.append(0, np.cumsum(np.repeat(per_chunk, chunks)[:count])), samples)

@@ -1,1 +1,1 @@
-"""What is known about each kind of media: one file a modality."""
+"""Check items of each modality and turn them into arrays: one folder a modality."""

@@ -1,7 +1,7 @@
-"""What a modality has to know: how to check an item, and how to turn it into arrays of fixed shape.
+"""Define what a modality is: a bundle of pure functions that check an item and turn it into arrays of fixed shape.
 
-A modality is one file in this folder and one line in `MODALITIES`. Its functions are pure: bytes and params in, a
-record or a `Rejection` out; they never see a file, a key or another item.
+The functions get bytes and params and return a record or a `Rejection`; they never see a file, a key or another item.
+The table of modalities is `pipeline.modalities.table`.
 """
 
 from collections import Counter
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 Value: TypeAlias = "np.ndarray[Any, Any] | bytes"
-"""Of one field of a sample: an array, or a whole file where the field has an encoding."""
+"""The value of one field of a sample: an array, or a whole file where the field has an encoding."""
 
 CheckParams = TypeVar("CheckParams", bound=Params)
 FeatureParams = TypeVar("FeatureParams", bound=Params)
@@ -25,7 +25,7 @@ FeatureParams = TypeVar("FeatureParams", bound=Params)
 
 @dataclass(frozen=True, slots=True)
 class PerceptualHash:
-    """For near-duplicates: items are near when `bits` differ in few places and `thumbnail` by little on average.
+    """Finds near-duplicates: items are near when few of `bits` differ, and `thumbnail` differs little on average.
 
     `bits` is an unsigned 64-bit number; `thumbnail` is 256 bytes (16 × 16 uint8), or empty where equal bits suffice.
     """
@@ -36,18 +36,27 @@ class PerceptualHash:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An item that is fit for use: its bytes without metadata (the same object where nothing changed), the columns
-    of the cleaned table that it fills, its fingerprint, and how many passages were redacted."""
+    """An item that passed its check.
+
+    Attributes:
+        data: its bytes without metadata; the same object where nothing changed.
+        facts: the columns of the cleaned table that it fills.
+        perceptual_hash: of the item.
+        redactions: how many passages were redacted.
+    """
 
     data: bytes
     facts: Mapping[str, int]
-    fingerprint: PerceptualHash
+    perceptual_hash: PerceptualHash
     redactions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class MediaItem:
-    """What `extract` gets: cleaned bytes, their type, EXIF orientation (1 where none), and the seconds to take."""
+    """The input of `extract`: cleaned bytes, their media type, EXIF orientation (1 where none), and the span to take.
+
+    `start` and `end` are seconds; None for the start or the end of the item.
+    """
 
     data: bytes
     media_type: str
@@ -58,22 +67,22 @@ class MediaItem:
 
 @dataclass(frozen=True)
 class Learning(Generic[FeatureParams]):
-    """For a modality whose features depend on the whole training split, by way of a vocabulary or the like.
+    """The functions of a modality whose features depend on the whole training split, by a vocabulary or the like.
 
-    Its `extract` falls into two halves, and the first, which takes time and knows nothing of the other items, is kept
-    between runs:
+    Its `extract` is split in two. The first half, `parse`, takes time and knows nothing of other items: its results are
+    cached between runs.
 
     `name(params)`: the name of the file with what is learned.
-    `parse(item, params)`: what of an item its features are made of (the words of a text): JSON.
+    `parse(item, params)`: what the item's features are computed from (the words of a text): JSON.
     `count(parsed, params)`: what one item adds to the counts over the training split.
     `learn(counts, params)`: what is learned from their sum: JSON, saved beside the shards.
     `encode(parsed, params, learned)`: arrays for exactly the planned fields.
     `read_frozen(params)`: what was learned before, where the params name it; then nothing is counted. Raises
-    `InputError` where it is not what they name.
-    `late`: the params that `parse` does not look at: another value of them parses nothing anew.
+    `InputError` where the file is not what they name.
+    `late`: the params that `parse` does not read: with another value of them nothing is parsed again.
 
-    What is parsed is known by the code of the module that `parse` is in, and of all that this one imports. So the other
-    functions belong elsewhere: else an edit in them parses everything anew.
+    The cache key of parsed items covers the code of the module that `parse` is in and of all that it imports. So the
+    other functions belong into other modules: otherwise an edit in them would parse everything again.
     """
 
     name: "Callable[[FeatureParams], str]"
@@ -93,14 +102,15 @@ def _describe_nothing(params: Params) -> Mapping[str, str]:
 class Modality(Generic[CheckParams, FeatureParams]):
     """A bundle of pure functions.
 
-    `check(data, media_type, params)`: decode, judge, strip, describe.
-    `plan_fields(params)`: the shard fields that the modality gives, known before any item is read.
+    `check(data, media_type, params)`: decodes an item, checks it, strips its metadata, computes its perceptual hash.
+    `plan_fields(params)`: the shard fields that the modality fills, known before any item is read.
     `extract(item, params, learned)`: values for exactly those fields; `learned` is None without `learning`.
+    `prepare(params)`: loads libraries, once in the process that workers are forked from; raises `ParamsError` or
+    `InputError` before any work if the params cannot be carried out here.
     `check_params`: the type of the params of `check`, the block `clean.<name>`.
     `feature_params`: the type of the params of all others, the block `extract.<name>`.
-    `prepare(params)`: raises `ParamsError` or `InputError` before any work if the params cannot be carried out here.
     `learning`: only where features depend on the whole training split.
-    `libraries`: distributions that may change a feature though the modality's code does not import them.
+    `libraries`: distributions that may change a result though the modality's code does not import them.
     `describe(params)`: the versions, by name, of what else computes features, such as a model that the params name.
     Raises `InputError` where it is missing.
     """

@@ -1,39 +1,38 @@
-"""How alike two pictures or two sounds are, from 16 × 16 cells of each.
+"""Compute perceptual hashes: how alike two images or two recordings are, from 16 × 16 cells of each.
 
-The cells are compared by their mean difference, once they are brought to one brightness and contrast
-(`pipeline.clean.near_duplicates`); 63 signs of their slowest cosine terms find the pairs that are worth comparing. It
-is the
-perceptual hash by DCT of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section
-3.2, over 16 cells a side instead of 32, and against a fixed threshold instead of the median: the terms of a symmetric
-or smooth thing lie at zero, where the least noise flips a sign.
+`pipeline.clean.near_duplicates` compares the cells by their mean difference, once they are brought to one brightness
+and contrast; 63 signs of their lowest cosine terms find the pairs that are worth comparing. It is the perceptual hash
+by DCT of Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010), section 3.2, over 16
+cells a side instead of 32, and against a fixed threshold instead of the median: the terms of a symmetric or smooth
+image lie at zero, where the least noise flips a sign.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.modalities.cosine_transform import make_cosines
 from pipeline.modalities.modality import PerceptualHash
 
 SIDE = 16
 _TERMS = 8
 
 _SHARE = 0.6
-"""Of the contrast, which no threshold exceeds. On 796 pictures, 566 drawings and 956 narrations with copies of each, as
+"""Of the contrast: no threshold exceeds it. On 796 photographs, 566 drawings and 956 narrations with copies of each, as
 many copies are found as with the thresholds alone, within 0.3 %, and no other pairs."""
 
 MIN_CONTRAST = 1.0
-"""Levels: below this the cells are even, and what there is of contrast is rounding."""
+"""Levels: below this the cells are even, and what contrast they have is rounding."""
 
 
 def compute_perceptual_hash(cells: NDArray[np.uint8], threshold: float) -> PerceptualHash:
-    """The fingerprint of `cells`, uint8 (16, 16): grey levels, or energies over time and pitch.
+    """Return the perceptual hash of `cells`, uint8 (16, 16): grey levels, or energies over time and frequency.
 
-    Bit i is set where cosine term i + 1 exceeds `threshold` (of orthonormal terms over cells of 0 to 255), or the
-    `_SHARE` of the cells' standard deviation if that is less: things of little contrast would all have the same bits,
-    none, and every pair of them would have to be compared. The terms are those of the lowest 8 × 8 frequencies in row
-    order. The constant term is left out, so a brighter copy keeps its bits.
+    Bit i is set where cosine term i + 1 exceeds `threshold` (of orthonormal terms over cells of 0 to 255), or `_SHARE`
+    of the cells' standard deviation if that is less: items of little contrast would all have the same bits, none, and
+    every pair of them would have to be compared. The terms are those of the lowest 8 × 8 frequencies in row order. The
+    constant term is left out, so a brighter copy has the same bits.
     """
     basis = make_cosines(SIDE, _TERMS)
     terms = basis @ cells.astype(np.float64) @ basis.T
@@ -44,6 +43,19 @@ def compute_perceptual_hash(cells: NDArray[np.uint8], threshold: float) -> Perce
 
 
 def find_contrast(levels: NDArray[np.uint8]) -> Any:
-    """Standard deviation over the last axis, float64 in levels; by sums of whole numbers, the same on every machine."""
+    """Return the standard deviation over the last axis, float64 in levels; by integer sums: equal on every machine."""
     whole, count = levels.astype(np.int64), levels.shape[-1]
     return np.sqrt(count * (whole**2).sum(axis=-1) - whole.sum(axis=-1) ** 2) / count
+
+
+@cache
+def make_cosines(size: int, terms: int) -> NDArray[np.float64]:
+    """Return the first `terms` rows of the orthonormal DCT-II of `size` points: float64 (terms, size), read-only.
+
+    A matrix is faster than an FFT of all terms where few are used.
+    """
+    points = np.arange(size) + 0.5
+    rows: NDArray[np.float64] = np.cos(np.pi / size * np.outer(np.arange(terms), points)) * np.sqrt(2 / size)
+    rows[0] /= np.sqrt(2)
+    rows.setflags(write=False)
+    return rows

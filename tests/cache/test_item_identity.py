@@ -36,7 +36,7 @@ EVERYTHING: Mapping[str, Any] = {"audio__features": ["mfcc", "mfcc_delta", "mfcc
 
 
 def test_whatever_decides_changes_the_fingerprint() -> None:
-    check, extract = MODALITIES["image"].check, MODALITIES["image"].extract
+    plan, extract = MODALITIES["image"].plan_fields, MODALITIES["image"].extract  # of one module
     sound = MODALITIES["audio"].extract
     plain = ("features", [extract], {"a": 1}, ())
     others: list[tuple[str, list[Any], dict[str, Any], tuple[str, ...]]] = [
@@ -48,7 +48,7 @@ def test_whatever_decides_changes_the_fingerprint() -> None:
         ("features", [extract], {"a": 1}, ("pytest",)),
     ]
     assert len({hash_method(*known) for known in [plain, *others]}) == 1 + len(others)
-    assert hash_method(*plain) == hash_method("features", [check], {"a": 1}, ("not-installed",))
+    assert hash_method(*plain) == hash_method("features", [plan], {"a": 1}, ("not-installed",))
     items = [
         (bytes(32), bytes(32), "image/png", 1),
         (b"x" * 32, bytes(32), "image/png", 1),
@@ -80,8 +80,9 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
 @pytest.mark.parametrize("name", MODALITIES)
 def test_what_a_modality_runs_is_in_its_fingerprint(name: str) -> None:
     modality = MODALITIES[name]
+    assert modality.check.__module__ == f"pipeline.modalities.{name}.check"
     if modality.learning is None:
-        assert modality.check.__module__ == modality.extract.__module__ == f"pipeline.modalities.{name}.modality"
+        assert modality.extract.__module__ == f"pipeline.modalities.{name}.features"
     computes = modality.learning.parse if modality.learning else modality.extract
     libraries = {"image": {"cv2", "numpy"}, "audio": {"soundfile", "soxr", "numpy"}, "text": {"spacy"}}
     assert set(find_libraries(computes.__module__)) >= libraries.get(name, set())
@@ -99,7 +100,7 @@ def test_a_modality_has_nothing_of_another_in_its_fingerprint() -> None:
     for module in (compute_entry.__module__, compute_check.__module__):
         for name in MODALITIES:
             assert not [path for path in find_source_files(module) if path.startswith(f"pipeline/modalities/{name}/")]
-    assert "pipeline/modalities/audio/mfcc.py" not in find_source_files("pipeline.modalities.image.modality")
+    assert "pipeline/modalities/audio/mel.py" not in find_source_files("pipeline.modalities.image.modality")
 
 
 def test_workers_of_a_cluster_are_compared_in_all_that_keys_hold_beside_source_and_settings(
@@ -122,7 +123,7 @@ def test_workers_of_a_cluster_are_compared_in_all_that_keys_hold_beside_source_a
     for name in MODALITIES:
         hash_check(name, check_block(read_params(ROOT / "params.yaml"), "clean", CleanParams))
     assert entered.items() <= describe_checks().items()
-    assert {"Python", "Unicode tables", "processor type", "vector instructions", "av", "numpy"} <= entered.keys()
+    assert {"Python", "Unicode tables", "processor type", "vector instructions", "soundfile", "numpy"} <= entered.keys()
     entered.clear()
     monkeypatch.setattr(extract_step, "open_executor", open_noted)
     write_corpus(tmp_path / "data", [Thing("one", modalities=tuple(MODALITIES))])

@@ -319,7 +319,7 @@ for path in map(Path, sys.argv[1:]):
 
 EDITS = {
     "pipeline/modalities/native_stderr.py": "image video",
-    "pipeline/modalities/audio/mfcc.py": "audio video",
+    "pipeline/modalities/audio/numpy_features.py": "audio video",
     "pipeline/modalities/audio/decode.py": "audio video",
     "pipeline/formats/jpeg.py": "image",
     "pipeline/modalities/text/words.py": "text shards",
@@ -331,7 +331,7 @@ EDITS = {
     "pipeline/modalities/modality.py": "image audio text video shards",
     "pipeline/cache/feature_entries.py": "image audio text video shards",
     "shardwright/format/field.py": "image audio text video shards",
-    "pipeline/modalities/video/modality.py": "video",
+    "pipeline/modalities/video/features.py": "video",
     "pipeline/modalities/video/soundtrack.py": "video",
     "pipeline/formats/mp4.py": "video",
     "pipeline/runtime/dask_executor.py": "",
@@ -361,7 +361,7 @@ def test_an_edit_is_seen_by_the_modalities_that_run_it(edited: Checkout) -> None
 def test_edited_code_computes_its_own_modality_anew(edited: Checkout) -> None:
     assert "features: 0 reused, 24 computed" in edited.run_stage("extract")
     whole = hash_files(edited.data / "5_shards")
-    path = edited.folder / "pipeline/modalities/audio/mfcc.py"
+    path = edited.folder / "pipeline/modalities/audio/numpy_features.py"
     before = path.read_text()
     path.write_text(before + "\n# edited\n")
     assert "features: 16 reused, 8 computed (8 audio)" in edited.run_stage("extract")

@@ -211,8 +211,8 @@ def test_orientation_of_any_bytes_is_one_of_eight(tail: bytes) -> None:
 @pytest.mark.parametrize("progressive", [False, True])
 def test_jpeg_header_is_what_was_encoded(progressive: bool) -> None:
     header = jpeg.read_header(encode_jpeg(draw_scene(37, 53), progressive=progressive))
-    assert (header.width, header.height, header.components, header.precision) == (53, 37, 3, 8)
-    assert jpeg.read_header(encode_jpeg(draw_scene(9, 11)[..., 0])).components == 1
+    assert (header.width, header.height, header.channels, header.precision) == (53, 37, 3, 8)
+    assert jpeg.read_header(encode_jpeg(draw_scene(9, 11)[..., 0])).channels == 1
 
 
 def test_jpeg_keeps_what_decides_how_pixels_look() -> None:

@@ -4,7 +4,6 @@ import io
 import struct
 import time
 from contextlib import suppress
-from types import ModuleType
 
 import av
 import pytest
@@ -17,12 +16,11 @@ from pipeline.formats.format_errors import FormatFault, Truncated
 from pipeline.formats.media_type import find_media_type
 from pipeline.formats.video_header import NO_VIDEO
 from pipeline.modalities.image.pixels import load_opencv
-from pipeline.modalities.video.modality import FORMATS
+from pipeline.modalities.video.frames import PARSERS
 from tests.support.factory_media import SECRET, make_tone
 from tests.support.factory_video import HEIGHT, WIDTH, draw_frames, encode_video, make_dirty_videos
 
 DIRTY = make_dirty_videos()
-PARSERS: dict[str, ModuleType] = dict(FORMATS)
 TYPES = list(PARSERS)
 
 changes = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255), st.booleans()), max_size=6)

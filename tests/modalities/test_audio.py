@@ -14,16 +14,18 @@ from librosa.feature import mfcc as compute_reference
 from librosa.filters import mel as make_reference
 from numpy.typing import NDArray
 
-from pipeline.modalities.audio.decode import mix_to_mono
-from pipeline.modalities.audio.features import MAX_RATE, MIN_RATE, AudioFeatures
+from pipeline.modalities.audio.check import check_audio
+from pipeline.modalities.audio.decode import MAX_RATE, MIN_RATE, mix_to_mono
+from pipeline.modalities.audio.features import extract_audio, plan_audio_fields
 from pipeline.modalities.audio.mel import Framing, make_filters
-from pipeline.modalities.audio.mfcc import compute_logmel, compute_mfcc
-from pipeline.modalities.audio.modality import AudioCheck, check_audio, extract_audio, plan_audio_fields
+from pipeline.modalities.audio.numpy_features import compute_logmel, compute_mfcc
+from pipeline.modalities.audio.params import AudioFeatures
+from pipeline.modalities.audio.rules import AudioCheck
 from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.tables.drops import Reason, Rejection
 from tests.support.factory_media import encode_sound, make_tone
 
-CHECK = AudioCheck(max_seconds=20.0, min_seconds=0.1, max_channels=8, min_level=-60.0, near_bits=3, near_difference=8.0)
+CHECK = AudioCheck.model_validate({"max_seconds": 20.0, "near_difference": 8.0})
 FEATURES = AudioFeatures(
     rate=16000, seconds=2.5, coefficients=40, mels=64, fft=512, hop=256, features=("mfcc",), dtype="float32"
 )
@@ -225,7 +227,7 @@ def test_facts_are_what_was_decoded(kind: str) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_copies_are_near_and_other_sounds_are_not(seed: int) -> None:
     sound = make_tone(44100, 1.5, seed=seed) * np.hanning(66150)[:, None].astype(np.float32)
-    fingerprints = []
+    hashes = []
     for data, kind in (
         (encode_sound(sound, 44100, "WAV"), "audio/wav"),
         (encode_sound(sound, 44100, "OGG"), "audio/ogg"),
@@ -235,8 +237,8 @@ def test_copies_are_near_and_other_sounds_are_not(seed: int) -> None:
     ):
         checked = check_audio(data, kind, CHECK)
         assert isinstance(checked, Checked)
-        fingerprints.append(checked.fingerprint)
-    first, *copies, other = fingerprints
+        hashes.append(checked.perceptual_hash)
+    first, *copies, other = hashes
     for copy in copies:
         assert (first.bits ^ copy.bits).bit_count() <= 3
         cells = [np.frombuffer(one.thumbnail, np.uint8).astype(int) for one in (first, copy)]
@@ -251,7 +253,7 @@ def test_sounds_that_are_all_noise_have_bits_that_tell_them_apart() -> None:
         noise = np.random.default_rng(seed).normal(0, 0.1, (8000, 1)).astype(np.float32)
         checked = check_audio(encode_sound(noise, 16000, "WAV"), "audio/wav", CHECK)
         assert isinstance(checked, Checked)
-        found.add(checked.fingerprint.bits)
+        found.add(checked.perceptual_hash.bits)
     assert len(found) == 50
 
 

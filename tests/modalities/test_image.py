@@ -11,15 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.modalities.image.modality import (
-    ImageCheck,
-    ImageFeatures,
-    check_image,
-    extract_image,
-    plan_image_fields,
-)
+from pipeline.modalities.image.check import check_image
+from pipeline.modalities.image.features import extract_image, plan_image_fields
+from pipeline.modalities.image.params import ImageFeatures
 from pipeline.modalities.image.pixels import blend_to_rgb, turn_upright
 from pipeline.modalities.image.pixels import fit_pixels as fit_by_values
+from pipeline.modalities.image.rules import ImageCheck
 from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.format.jpeg import decode_jpeg
@@ -35,7 +32,7 @@ from tests.support.factory_media import (
     make_segment,
 )
 
-CHECK = ImageCheck(max_pixels=1_000_000, min_side=16, min_contrast=2.0, near_bits=3, near_difference=8.0)
+CHECK = ImageCheck.model_validate({"max_pixels": 1_000_000, "near_difference": 8.0})
 WHITE = (255, 255, 255)
 
 
@@ -89,7 +86,7 @@ def test_eight_orientations_give_the_same_upright_picture(orientation: int) -> N
     assert isinstance(upright, Checked)
     assert checked.facts["orientation"] == orientation
     assert (checked.facts["height"], checked.facts["width"]) == stored.shape[:2]
-    assert (checked.fingerprint.bits ^ upright.fingerprint.bits).bit_count() <= 1
+    assert (checked.perceptual_hash.bits ^ upright.perceptual_hash.bits).bit_count() <= 1
     for fit in ("crop", "pad", "stretch"):
         given = extract(checked.data, plan(24, 32, fit), orientation=orientation)
         assert np.array_equal(given, extract(encode_png(scene), plan(24, 32, fit)))
@@ -289,10 +286,10 @@ def test_a_jpeg_is_judged_as_its_pixels_are(side: int, grey: bool) -> None:
     looked, whole = check_image(data, "image/jpeg", CHECK), check_image(reencode_as_png(data), "image/png", CHECK)
     assert isinstance(looked, Checked)
     assert isinstance(whole, Checked)
-    assert looked.fingerprint is not None
-    assert whole.fingerprint is not None
-    assert (looked.fingerprint.bits ^ whole.fingerprint.bits).bit_count() <= 1
-    cells = [np.frombuffer(each.fingerprint.thumbnail, np.uint8).astype(int) for each in (looked, whole)]
+    assert looked.perceptual_hash is not None
+    assert whole.perceptual_hash is not None
+    assert (looked.perceptual_hash.bits ^ whole.perceptual_hash.bits).bit_count() <= 1
+    cells = [np.frombuffer(each.perceptual_hash.thumbnail, np.uint8).astype(int) for each in (looked, whole)]
     assert np.abs(cells[0] - cells[1]).mean() <= 1
 
 
@@ -327,7 +324,7 @@ def test_facts_say_the_channels_of_the_file() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_copies_are_near_and_other_pictures_are_not(seed: int) -> None:
     scene = draw_scene(120, 160, seed)
-    fingerprints = []
+    hashes = []
     for pixels in (
         scene,
         extract(encode_jpeg(scene, 50), plan(120, 160), "image/jpeg")[..., ::-1],
@@ -336,8 +333,8 @@ def test_copies_are_near_and_other_pictures_are_not(seed: int) -> None:
     ):
         checked = check_image(encode_png(pixels), "image/png", CHECK)
         assert isinstance(checked, Checked)
-        fingerprints.append(checked.fingerprint)
-    first, *copies, other = fingerprints
+        hashes.append(checked.perceptual_hash)
+    first, *copies, other = hashes
     for copy in copies:
         assert (first.bits ^ copy.bits).bit_count() <= 3
         cells = [np.frombuffer(one.thumbnail, np.uint8).astype(int) for one in (first, copy)]

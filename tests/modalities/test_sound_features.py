@@ -1,6 +1,5 @@
 """Features of sounds beside MFCC: librosa's, of one length, and never a number that their dtype cannot hold."""
 
-import typing
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -13,19 +12,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.errors import ParamsError
-from pipeline.modalities.audio.delta import WIDTH, compute_delta
-from pipeline.modalities.audio.features import AudioFeatures, Feature, compute_features, plan_features
-from pipeline.modalities.audio.loudness import compute_loudness
+from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
+from pipeline.modalities.audio.features import compute_features, extract_audio, plan_features
 from pipeline.modalities.audio.mel import Framing
-from pipeline.modalities.audio.mfcc import compute_logmel
-from pipeline.modalities.audio.modality import extract_audio
+from pipeline.modalities.audio.numpy_features import DELTA_WIDTH, compute_delta, compute_logmel, compute_loudness
+from pipeline.modalities.audio.params import AudioFeatures
 from pipeline.modalities.modality import MediaItem
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.datasets.shard_dataset import ShardDataset
 from tests.support.factory_extract import Thing, extract_things, make_params, make_things, read_all
 from tests.support.factory_media import encode_sound, make_tone
 
-ALL: tuple[Feature, ...] = typing.get_args(Feature)
+ALL = tuple(AUDIO_FEATURES)
 BLOCK: dict[str, Any] = {
     "rate": 16000, "seconds": 1.0, "coefficients": 20, "mels": 40, "fft": 400, "hop": 160,
     "features": ALL, "dtype": "float32",
@@ -99,7 +97,7 @@ def test_deltas_are_librosas(frames: int, values: int, order: Literal[1, 2], see
     features = np.random.default_rng(seed).normal(0, 200, (frames, values)).astype(np.float32)
     ours = compute_delta(features, order)
     assert (str(ours.dtype), ours.shape) == ("float32", features.shape)
-    width = max(odd for odd in range(1, WIDTH + 1, 2) if odd <= frames)  # librosa refuses more than there are
+    width = max(odd for odd in range(1, DELTA_WIDTH + 1, 2) if odd <= frames)  # librosa refuses more than there are
     theirs = librosa.feature.delta(features.T, width=width, order=order).T if width >= 3 else np.zeros_like(features)
     assert np.abs(ours - theirs).max() < 1e-3
 
@@ -108,7 +106,7 @@ def test_deltas_are_librosas(frames: int, values: int, order: Literal[1, 2], see
 def test_deltas_of_a_parabola_are_its_derivatives(frames: int, slope: float, bend: float) -> None:
     places = np.arange(frames, dtype=np.float64)[:, None]
     parabola = (slope * places + bend * places**2).astype(np.float32)
-    half = min(WIDTH, frames - (frames + 1) % 2) // 2
+    half = min(DELTA_WIDTH, frames - (frames + 1) % 2) // 2
     inner = slice(half, frames - half)
     assert np.allclose(compute_delta(parabola, 1)[inner], (slope + 2 * bend * places)[inner], atol=0.02)
     assert np.allclose(compute_delta(parabola, 2), 2 * bend, atol=0.02)
@@ -116,7 +114,7 @@ def test_deltas_of_a_parabola_are_its_derivatives(frames: int, slope: float, ben
 
 @settings(max_examples=30)
 @given(st.permutations(ALL), st.integers(1, 5), st.sampled_from(["float32", "float16"]), st.integers(0, 20_000))
-def test_arrays_are_the_planned_fields(names: list[Feature], count: int, dtype: str, samples: int) -> None:
+def test_arrays_are_the_planned_fields(names: list[str], count: int, dtype: str, samples: int) -> None:
     params = choose(features=names[:count], dtype=dtype)
     sound = make_tone(16000, 1.25)[: min(samples, params.samples), 0]
     fields, arrays = plan_features(params, "x_"), compute(sound, params, "x_")
@@ -139,7 +137,7 @@ def test_half_precision_is_the_single_one_rounded() -> None:
 def test_what_half_precision_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sound comes so far, the cosine transform of 256 bands of 400 dB would give 6,400: the limit is held anyway."""
     large = np.full((3, 20), 70_000, np.float32)
-    monkeypatch.setattr("pipeline.modalities.audio.features.compute_mfcc", lambda logmel, coefficients: large)
+    monkeypatch.setattr("pipeline.modalities.audio.clip.compute_mfcc", lambda logmel, coefficients: large)
     sound = make_tone(16000, 0.5)[:, 0]
     assert not isinstance(compute_features(sound, choose(features=["mfcc"])), Rejection)
     rejection = compute_features(sound, choose(features=["logmel", "mfcc"], dtype="float16"))

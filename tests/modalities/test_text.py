@@ -13,17 +13,18 @@ from hypothesis import strategies as st
 
 from pipeline.errors import InputError
 from pipeline.modalities.modality import Checked, MediaItem
-from pipeline.modalities.text.check import TextCheck, check_text, normalize_text
+from pipeline.modalities.text.check import check_text, normalize_text
 from pipeline.modalities.text.modality import extract_text
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import parse_text, prepare_text
 from pipeline.modalities.text.placeholders import EMAIL, PHONE, split_placeholders
 from pipeline.modalities.text.redaction import redact_text
+from pipeline.modalities.text.rules import TextCheck
 from pipeline.modalities.text.vocabulary import count_words, learn_vocabulary
 from pipeline.modalities.text.words import load_tokenizer, split_words
 from pipeline.tables.drops import Reason, Rejection
 
-CHECK = TextCheck(min_characters=2, max_characters=100_000, redact=("email", "phone"))
+CHECK = TextCheck()
 FEATURES = TextFeatures(language="en", fallback=None, lowercase=True, length=8, vocabulary=100, min_count=1)
 ROOT = Path(__file__).parents[2]
 
@@ -220,8 +221,8 @@ def test_texts_with_the_same_words_are_near(one: str, other: str, near: bool) ->
     for text in (one, other):
         checked = check_text(text.encode(), "text/plain", CHECK)
         assert isinstance(checked, Checked)
-        assert checked.fingerprint.thumbnail == b""
-        prints.append(checked.fingerprint.bits)
+        assert checked.perceptual_hash.thumbnail == b""
+        prints.append(checked.perceptual_hash.bits)
     assert (prints[0] == prints[1]) is near
 
 
@@ -340,7 +341,7 @@ def test_output_does_not_depend_on_the_hash_seed(seed: str) -> None:
         "c = TextCheck(min_characters=1, max_characters=99, redact=('email',))\n"
         "k = check_text(b'Two cats, a@b.org', 'text/plain', c)\n"
         "f = TextFeatures(language='xx', fallback=None, lowercase=True, length=4, vocabulary=9, min_count=1)\n"
-        "print(k.data, k.fingerprint.bits, learn_vocabulary(Counter(k.data.decode().split()), f))\n"
+        "print(k.data, k.perceptual_hash.bits, learn_vocabulary(Counter(k.data.decode().split()), f))\n"
     )
     how = {"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT), "LC_ALL": "C"}
     done = subprocess.run([sys.executable, "-c", code], env=how, capture_output=True, text=True, check=True)

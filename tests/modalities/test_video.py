@@ -18,16 +18,13 @@ from pipeline.clean.near_duplicates import normalize_thumbnails
 from pipeline.config.check_params import check_block, read_params
 from pipeline.errors import InputError
 from pipeline.extract.params import ExtractParams
-from pipeline.modalities.audio.modality import extract_audio
+from pipeline.modalities.audio.features import extract_audio
 from pipeline.modalities.modality import Checked, MediaItem, PerceptualHash
-from pipeline.modalities.video.modality import (
-    CONTAINERS,
-    FORMATS,
-    VideoCheck,
-    VideoFeatures,
-    check_video,
-    extract_video,
-)
+from pipeline.modalities.video.check import check_video
+from pipeline.modalities.video.features import CONTAINERS, extract_video
+from pipeline.modalities.video.frames import PARSERS
+from pipeline.modalities.video.params import VideoFeatures
+from pipeline.modalities.video.rules import VideoCheck
 from pipeline.modalities.video.soundtrack import read_soundtrack
 from pipeline.models.inputs import ModalityInput, read_inputs
 from pipeline.tables.drops import Reason, Rejection
@@ -41,8 +38,8 @@ from tests.support.factory_video import HEIGHT, WIDTH, draw_frames, encode_video
 from tests.support.running import edit_params, run_stages
 
 BLOCKS = read_params(ROOT / "params.yaml")
-CHECK = VideoCheck(max_pixels=100_000, min_side=16, max_seconds=5.0, max_frames=60, near_bits=3, near_difference=2.0)
-TYPES = list(FORMATS)
+CHECK = VideoCheck.model_validate({"max_pixels": 100_000, "max_seconds": 5.0, "max_frames": 60})
+TYPES = list(PARSERS)
 
 
 def choose(**changes: Any) -> VideoFeatures:
@@ -184,7 +181,7 @@ def test_limits_are_held_before_anything_is_decoded(monkeypatch: pytest.MonkeyPa
     def refuse(*_: object) -> None:
         raise AssertionError("it was decoded")
 
-    monkeypatch.setattr("pipeline.modalities.video.modality.read_frames", refuse)
+    monkeypatch.setattr("pipeline.modalities.video.features.read_frames", refuse)
     for media_type in TYPES:
         data = encode_video(draw_frames(20), media_type)
         assert isinstance(check(data, media_type, max_frames=3), Rejection)
@@ -222,7 +219,7 @@ def _list_packets(data: bytes) -> list[bytes]:
 def test_copies_are_near_and_other_videos_are_not(seed: int) -> None:
     frames = draw_frames(20, seed)
     small = [cv2.resize(frame, (48, 36), interpolation=cv2.INTER_AREA) for frame in frames]
-    fingerprints = []
+    hashes = []
     for pictures, media_type in (
         *((frames, media_type) for media_type in TYPES),
         (small, "video/mp4"),
@@ -231,8 +228,8 @@ def test_copies_are_near_and_other_videos_are_not(seed: int) -> None:
     ):
         checked = check(encode_video(pictures, media_type), media_type)
         assert isinstance(checked, Checked)
-        fingerprints.append(checked.fingerprint)
-    first, *copies, backwards, other = fingerprints
+        hashes.append(checked.perceptual_hash)
+    first, *copies, backwards, other = hashes
     assert all(are_near(first, copy) for copy in copies)
     assert not are_near(first, backwards)
     assert not are_near(first, other)

@@ -1,1 +1,1 @@
-"""The modality audio: its checks, features and params."""
+"""Check recordings and compute audio features."""

@@ -1,4 +1,4 @@
-"""Sounds: decoded by libsndfile a block at a time, mixed to one channel, resampled by soxr.
+"""Decode recordings with libsndfile a block at a time, mix them to one channel, and resample them with soxr.
 
 Samples are float32, full scale ±1: (frames, channels) as decoded, (frames,) once mono.
 """
@@ -13,36 +13,42 @@ from numpy.typing import NDArray
 
 from pipeline.modalities.audio.mel import Samples
 from pipeline.runtime.stopwatch import clock
+from pipeline.tables.drops import Reason, Rejection
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
+MIN_RATE, MAX_RATE = 1_000, 768_000
+"""Hz. Below, nothing can be recognised; above there is no converter on sale: such headers are wrong."""
+
 MAX_PEAK = 1e12
-"""Full scale is 1; beyond this, energies of long frames come near the end of what float32 can hold."""
+"""Full scale is 1; beyond this, energies of long frames come near the largest number of float32."""
+
+REJECTED_PEAK = Rejection(Reason.NONFINITE, "a sample is NaN, or beyond any recording", limit=f"{MAX_PEAK:g}")
 
 _BLOCK = 1 << 16
-"""Frames decoded at a time: what a header claims is never allocated at once."""
+"""Frames decoded at a time: memory for what a header claims is never allocated at once."""
 
 LOOKAHEAD = 256
-"""Samples of the lower rate that follow a cut and that soxr's filter still looks at; measured: after 256, what more
-there is changes no sample by more than 1e-6."""
+"""Samples of the lower rate after a cut that soxr's filter still reads; measured: what follows after 256 changes no
+sample by more than 1e-6."""
 
 
 class UndecodableError(ValueError):
-    """The decoder gave up. Without its words, which hold addresses."""
+    """The decoder cannot read the file. Its own message is left out: it may hold memory addresses."""
 
 
 def load_decoder() -> None:
-    """Load what reads and resamples sounds, for the processes that are forked from this one."""
+    """Import what decodes and resamples, for the processes that are forked from this one."""
     import soundfile  # noqa: F401
     import soxr  # noqa: F401
 
 
 def read_blocks(data: bytes) -> Iterator[tuple[NDArray[np.float32], int]]:
-    """The whole sound, a block (frames, channels) at a time, each with the rate in Hz.
+    """Yield the whole recording, a block (frames, channels) at a time, each with the rate in Hz.
 
     Raises:
-        UndecodableError: the decoder cannot open it, or gives up on the way.
+        UndecodableError: the decoder cannot open it, or fails on the way.
     """
     import soundfile
 
@@ -55,9 +61,9 @@ def read_blocks(data: bytes) -> Iterator[tuple[NDArray[np.float32], int]]:
 
 
 def read_clip(data: bytes, span: tuple[float, float | None], seconds: float, rate: int) -> Samples:
-    """The first `seconds` of the span (start, end or None) in seconds, mono, at `rate` Hz; nothing beyond is decoded.
+    """Return the first `seconds` of the span (start, end or None) in seconds, mono, at `rate` Hz.
 
-    It is empty where the span lies beyond the end of the sound.
+    Nothing beyond is decoded. The clip is empty where the span lies beyond the end of the recording.
 
     Raises:
         UndecodableError: as `read_blocks`.
@@ -65,15 +71,15 @@ def read_clip(data: bytes, span: tuple[float, float | None], seconds: float, rat
     import soundfile
 
     try:
-        with clock("decode sound"), soundfile.SoundFile(io.BytesIO(data)) as file:
+        with clock("decode audio"), soundfile.SoundFile(io.BytesIO(data)) as file:
             start, end = (file.frames if edge is None else round(edge * file.samplerate) for edge in span)
             lookahead = LOOKAHEAD * max(1.0, file.samplerate / rate)
-            wanted = min(end - start, file.frames - start, math.ceil(seconds * file.samplerate + lookahead))
-            if wanted <= 0:
+            needed = min(end - start, file.frames - start, math.ceil(seconds * file.samplerate + lookahead))
+            if needed <= 0:
                 return np.empty(0, np.float32)
             if start:
                 file.seek(start)
-            mono = [mix_to_mono(block) for block in _read_frames(file, wanted)]
+            mono = [mix_to_mono(block) for block in _read_frames(file, needed)]
     except soundfile.LibsndfileError:
         raise UndecodableError from None
     samples = mono[0] if len(mono) == 1 else np.concatenate([np.empty(0, np.float32), *mono])
@@ -81,10 +87,9 @@ def read_clip(data: bytes, span: tuple[float, float | None], seconds: float, rat
 
 
 def mix_to_mono(block: NDArray[np.float32]) -> Samples:
-    """The mean of the channels of `block`, float32 (frames, channels), as (frames,).
+    """Return the mean of the channels of `block`, float32 (frames, channels), as (frames,).
 
-    Channels are added one by one: `block.mean(axis=1)` is 24 times slower, its inner loop is as short as the channels
-    are few.
+    Channels are added one by one: `block.mean(axis=1)` is 24 times slower, as its inner loop runs over few channels.
     """
     mono = block[:, 0].copy()
     for channel in range(1, block.shape[1]):
@@ -94,7 +99,7 @@ def mix_to_mono(block: NDArray[np.float32]) -> Samples:
 
 
 def resample(samples: Samples, rate: int, to: int) -> Samples:
-    """One channel of `rate` Hz at `to` Hz, by soxr in its high quality."""
+    """Return one channel of `rate` Hz resampled to `to` Hz, in soxr's quality `HQ`."""
     import soxr
 
     if rate == to or not samples.size:
@@ -105,7 +110,7 @@ def resample(samples: Samples, rate: int, to: int) -> Samples:
 
 
 def _read_frames(file: "SoundFile", frames: int | None) -> Iterator[NDArray[np.float32]]:
-    """The next `frames`, or all."""
+    """Yield the next `frames`, or all, in blocks."""
     left = math.inf if frames is None else frames
     while left > 0 and len(block := _read_block(file, int(min(left, _BLOCK)))):
         left -= len(block)
@@ -113,6 +118,6 @@ def _read_frames(file: "SoundFile", frames: int | None) -> Iterator[NDArray[np.f
 
 
 def _read_block(file: "SoundFile", frames: int) -> NDArray[np.float32]:
-    with clock("decode sound"):
+    with clock("decode audio"):
         block: NDArray[np.float32] = file.read(frames, dtype="float32", always_2d=True)
     return block

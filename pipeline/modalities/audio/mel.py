@@ -1,4 +1,4 @@
-"""Energy of a sound over time and pitch, with librosa's definitions, in NumPy alone.
+"""Cut clips into frames and compute their mel spectrograms, by librosa's definitions, in NumPy alone.
 
 Importing `librosa.filters` takes 2 s a process, more than all the work of a small run, so its mel filters are here
 too: Slaney's scale (Auditory Toolbox, 1998), linear below 1 kHz and logarithmic above, triangles of equal area.
@@ -14,18 +14,19 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 """One channel: float32 (samples,), full scale ±1."""
 
-_HZ_A_MEL = 200 / 3  # below the bend
+_HZ_PER_MEL = 200 / 3  # below the bend
 _BEND_HZ = 1000.0
-_BEND_MEL = _BEND_HZ / _HZ_A_MEL
-_LOG_A_MEL = np.log(6.4) / 27  # above it
+_BEND_MEL = _BEND_HZ / _HZ_PER_MEL
+_LOG_PER_MEL = np.log(6.4) / 27  # above it
 
 _FRAMES_AT_A_TIME = 128
-"""Spectra of so many stay in the processor's cache: 20 s take 4 ms, where 1024 at a time took 12."""
+"""Spectra of so many frames stay in the processor's cache: 20 s take 4 ms, where 1024 at a time took 12."""
 
 
 @dataclass(frozen=True)
 class Framing:
-    """Samples of a frame and from one frame to the next, and the mel bands between two frequencies in Hz."""
+    """How clips are cut: Hz; samples of a frame and from one frame to the next; mel bands between two frequencies in
+    Hz."""
 
     rate: int
     fft: int
@@ -35,13 +36,13 @@ class Framing:
     high: float
 
     def count_frames(self, samples: int) -> int:
-        """Frames of a clip of that many samples: their centres lie at multiples of `hop`, from sample 0 on."""
+        """Return the frames of a clip of so many samples: their centres lie at multiples of `hop`, from sample 0 on."""
         return 1 + (samples + 2 * (self.fft // 2) - self.fft) // self.hop
 
 
 def cut_frames(samples: Samples, framing: Framing) -> NDArray[np.float32]:
-    """The frames of a clip, float32 (frames, framing.fft): a view of it with zeros of half a frame at each side, which
-    is librosa's `center=True` with `pad_mode="constant"`."""
+    """Return the frames of a clip, float32 (frames, framing.fft): a view of the clip between half frames of zeros,
+    which is librosa's `center=True` with `pad_mode="constant"`."""
     half = framing.fft // 2
     padded = np.zeros(len(samples) + 2 * half, np.float32)  # np.pad takes twice the time
     padded[half : half + len(samples)] = samples
@@ -50,7 +51,7 @@ def cut_frames(samples: Samples, framing: Framing) -> NDArray[np.float32]:
 
 
 def compute_energies(samples: Samples, framing: Framing) -> NDArray[np.float32]:
-    """Energies of the mel bands, float32 (frames, bands); librosa's `melspectrogram` with the axes swapped.
+    """Return the energies of the mel bands, float32 (frames, bands): librosa's `melspectrogram` with the axes swapped.
 
     The window is Hann's. Spectra are computed in double precision, as librosa's are, and rounded then: in single, bands
     80 dB below the loudest are off by up to 0.01 dB, and NumPy's transform takes three times as long.
@@ -68,7 +69,7 @@ def compute_energies(samples: Samples, framing: Framing) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)  # rates come from files, and there may be any number of them
 def make_filters(framing: Framing) -> NDArray[np.float32]:
-    """Triangular filters, float32 (fft // 2 + 1, bands), read-only; librosa's `filters.mel` with the axes swapped."""
+    """Return the filters, float32 (fft // 2 + 1, bands), read-only: librosa's `filters.mel` with the axes swapped."""
     low, high = _convert_to_mel(np.array([framing.low, framing.high]))
     edges = _convert_to_hz(np.linspace(low, high, framing.bands + 2))
     frequencies = np.arange(framing.fft // 2 + 1)[:, None] * (framing.rate / framing.fft)
@@ -81,18 +82,18 @@ def make_filters(framing: Framing) -> NDArray[np.float32]:
 
 
 def _convert_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
-    above = _BEND_MEL + np.log(np.maximum(hz, _BEND_HZ) / _BEND_HZ) / _LOG_A_MEL
-    return np.where(hz < _BEND_HZ, hz / _HZ_A_MEL, above)
+    above = _BEND_MEL + np.log(np.maximum(hz, _BEND_HZ) / _BEND_HZ) / _LOG_PER_MEL
+    return np.where(hz < _BEND_HZ, hz / _HZ_PER_MEL, above)
 
 
 def _convert_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-    above = _BEND_HZ * np.exp(_LOG_A_MEL * (np.maximum(mel, _BEND_MEL) - _BEND_MEL))
-    return np.where(mel < _BEND_MEL, mel * _HZ_A_MEL, above)
+    above = _BEND_HZ * np.exp(_LOG_PER_MEL * (np.maximum(mel, _BEND_MEL) - _BEND_MEL))
+    return np.where(mel < _BEND_MEL, mel * _HZ_PER_MEL, above)
 
 
 @lru_cache(maxsize=64)
 def _make_window(size: int) -> NDArray[np.float64]:
-    """Hann's window, periodic, as for spectra."""
+    """Return the periodic Hann window."""
     window: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi / size * np.arange(size))
     window.setflags(write=False)
     return window

@@ -1,1 +1,1 @@
-"""The modality image: its checks, features and params."""
+"""Check images and turn them into arrays."""

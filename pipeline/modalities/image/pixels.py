@@ -1,4 +1,4 @@
-"""Pixels: decoded, blended, turned and fitted by OpenCV, on the calling thread.
+"""Decode, blend, turn and resize images with OpenCV, on the calling thread.
 
 Pixels are uint8 arrays (height, width, 3) with axes HWC in the order R, G, B, unless a docstring says otherwise.
 """
@@ -19,17 +19,17 @@ Fit = Literal["crop", "pad", "stretch"]
 Colour = tuple[int, int, int]
 """R, G, B, 0 to 255."""
 
-
 MEAN_FROM = 1.125
-"""By how much an axis shrinks at least for a mean to be the better choice. On 39 drawings of 240 × 240 with lines and
-letters, and on 12 of bare shapes, beside an ideal low-pass (Lanczos of three lobes), what lies between pixels is off by
-4.15 and 3.61 levels at 1.07, 3.98 and 3.68 at 1.19 (root mean square), a mean by 4.32 and 3.74, and 4.09 and 3.53. And
-it takes OpenCV a quarter of the time: 0.12 ms from 240 to 224."""
+"""The factor from which on an axis is shrunk by area means and not by linear interpolation. On 39 drawings of 240 × 240
+with lines and letters, and on 12 of bare shapes, compared with an ideal low-pass (Lanczos of three lobes),
+interpolation is off by 4.15 and 3.61 levels at 1.07, 3.98 and 3.68 at 1.19 (root mean square), area means by 4.32 and
+3.74, and 4.09 and 3.53. And interpolation takes OpenCV a quarter of the time: 0.12 ms from 240 to 224."""
 
 
 @cache
 def load_opencv() -> Any:
-    """The module cv2, on the calling thread alone: its own pool does not survive a fork, and processes do that work."""
+    """Return the module cv2, limited to the calling thread: its thread pool does not survive a fork, and the work is
+    spread over processes."""
     with clock("load libraries"):
         import cv2
 
@@ -38,10 +38,10 @@ def load_opencv() -> Any:
 
 
 def decode_pixels(data: bytes, reduction: int = 1, grey: bool = False) -> NDArray[Any] | None:
-    """What the file holds, as OpenCV gives it: grey, BGR or BGRA, of uint8 or uint16, not turned; None if it cannot.
+    """Return the pixels as OpenCV decodes them: grey, BGR or BGRA, uint8 or uint16, not turned; None if it cannot.
 
-    `reduction` 2, 4 or 8 decodes a JPEG to that part of its size, in BGR or in grey: the decoder then skips frequencies
-    that shrinking would throw away (640 × 480 to 224: 725 a second instead of 434).
+    `reduction` 2, 4 or 8 decodes a JPEG at 1 / reduction of its size, in BGR or in grey: the decoder then skips
+    frequencies that shrinking would discard (640 × 480 to 224: 725 a second instead of 434).
     """
     cv2 = load_opencv()
     flags = cv2.IMREAD_UNCHANGED
@@ -49,7 +49,7 @@ def decode_pixels(data: bytes, reduction: int = 1, grey: bool = False) -> NDArra
         kind = "GRAYSCALE" if grey else "COLOR"
         flags = getattr(cv2, f"IMREAD_REDUCED_{kind}_{reduction}") | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        with clock("decode picture"), silence_stderr():
+        with clock("decode image"), silence_stderr():
             pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error:  # a size beyond what OpenCV itself allows
         return None
@@ -57,9 +57,9 @@ def decode_pixels(data: bytes, reduction: int = 1, grey: bool = False) -> NDArra
 
 
 def blend_to_rgb(pixels: NDArray[Any], background: Colour) -> Pixels:
-    """8-bit RGB from what OpenCV decodes: (height, width), or (height, width, 3) BGR, or 4 BGRA, of uint8 or uint16.
+    """Return 8-bit RGB of decoded pixels: (height, width) grey, (height, width, 3) BGR or 4 BGRA, uint8 or uint16.
 
-    Transparency is blended onto `background` (R, G, B) in OpenCV, to within one level.
+    OpenCV blends transparency onto `background` (R, G, B), to within one level.
     """
     cv2 = load_opencv()
     if pixels.dtype == np.uint16:
@@ -76,14 +76,14 @@ def blend_to_rgb(pixels: NDArray[Any], background: Colour) -> Pixels:
 
 @cache
 def _tabulate_background(background: Colour) -> Pixels:
-    """What shines through at each opacity: uint8 (256, 1, 3)."""
+    """The background's part of the blend at each opacity: uint8 (256, 1, 3)."""
     shares = np.arange(255, -1, -1)[:, None, None] / 255
     table: Pixels = np.rint(shares * np.array(background)).astype(np.uint8)
     return table
 
 
 def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    """`pixels`, (height, width) or (height, width, 3), as EXIF orientation 1 to 8 says that they are to be seen."""
+    """Return `pixels`, (height, width) or (height, width, 3), turned upright from EXIF orientation 1 to 8."""
     cv2 = load_opencv()
     if orientation in (5, 6, 7, 8):
         pixels = cv2.transpose(pixels)
@@ -92,8 +92,8 @@ def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def fit_pixels(pixels: Pixels, size: Size, fit: Fit, background: Colour) -> Pixels:
-    """`pixels` in `size`: the middle of them, or all of them on `background`, or all of them distorted."""
-    with clock("fit picture"):
+    """Return `pixels` in `size`: their middle cut out, or all of them on `background`, or all of them distorted."""
+    with clock("fit image"):
         return _fit(pixels, size, fit, background)
 
 
@@ -106,12 +106,12 @@ def _fit(pixels: Pixels, size: Size, fit: Fit, background: Colour) -> Pixels:
 
 
 def resize_pixels(pixels: Pixels, size: Size) -> Pixels:
-    """Shrink by the mean of what falls into a pixel, enlarge between pixels, each axis as it needs; what shrinks by
-    less than `MEAN_FROM` too lies between pixels."""
+    """Return `pixels` in `size`: shrunk by area means; enlarged, or shrunk by less than `MEAN_FROM`, by linear
+    interpolation."""
     cv2 = load_opencv()
     rows, columns = min(size[0], pixels.shape[0]), min(size[1], pixels.shape[1])
     if max(pixels.shape[0] / rows, pixels.shape[1] / columns) >= MEAN_FROM:
-        # A part of a picture takes OpenCV a quarter longer than the same pixels side by side.
+        # A view into an image takes OpenCV a quarter longer than a contiguous copy.
         pixels = cv2.resize(np.ascontiguousarray(pixels), (columns, rows), interpolation=cv2.INTER_AREA)
     if pixels.shape[:2] != size:
         pixels = cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -119,21 +119,21 @@ def resize_pixels(pixels: Pixels, size: Size) -> Pixels:
 
 
 def take_middle(pixels: Pixels, size: Size) -> Pixels:
-    """The middle part of that size, a view."""
+    """Return the middle part of that size, a view."""
     top, left = (pixels.shape[0] - size[0]) // 2, (pixels.shape[1] - size[1]) // 2
     return pixels[top : top + size[0], left : left + size[1]]
 
 
-def find_cropped_size(given: Size, wanted: Size) -> Size:
-    """The largest part of `given` with the shape of `wanted`."""
-    if given[1] * wanted[0] > given[0] * wanted[1]:
-        return given[0], max(1, round(given[0] * wanted[1] / wanted[0]))
-    return max(1, round(given[1] * wanted[0] / wanted[1])), given[1]
+def find_cropped_size(given: Size, target: Size) -> Size:
+    """Return the largest size within `given` that has the aspect ratio of `target`."""
+    if given[1] * target[0] > given[0] * target[1]:
+        return given[0], max(1, round(given[0] * target[1] / target[0]))
+    return max(1, round(given[1] * target[0] / target[1])), given[1]
 
 
-def find_padded_size(given: Size, wanted: Size) -> Size:
-    """The largest size within `wanted` with the shape of `given`."""
-    scale = min(wanted[0] / given[0], wanted[1] / given[1])
+def find_padded_size(given: Size, target: Size) -> Size:
+    """Return the largest size within `target` that has the aspect ratio of `given`."""
+    scale = min(target[0] / given[0], target[1] / given[1])
     return max(1, round(given[0] * scale)), max(1, round(given[1] * scale))
 
 

@@ -1,1 +1,1 @@
-"""The modality text: its checks, features and params."""
+"""Check texts and turn them into token ids."""

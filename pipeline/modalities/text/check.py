@@ -1,17 +1,15 @@
-"""The check of a text: UTF-8, in one normal form and free of e-mail addresses and phone numbers."""
+"""Check texts: bring them into one normal form and redact e-mail addresses and phone numbers."""
 
 import hashlib
 import re
 import sys
 import unicodedata
 from functools import cache
-from typing import Annotated
 
-from pydantic import Field as Limits
-
-from pipeline.config.params import Params
 from pipeline.modalities.modality import Checked, PerceptualHash
-from pipeline.modalities.text.redaction import Kind, redact_text
+from pipeline.modalities.rules import check_rules
+from pipeline.modalities.text.redaction import redact_text
+from pipeline.modalities.text.rules import RULES, TextCheck, TextFacts
 from pipeline.tables.drops import Reason, Rejection
 
 _INVISIBLE = re.compile(
@@ -29,12 +27,12 @@ _STRAY_JOINERS = re.compile(
 MAX_MARKS = 30
 """Combining marks in a row, as in Unicode's Stream-Safe Text Format (UAX #15, section 13); no language needs more.
 
-It is also what keeps normalisation linear: 80,000 alternating marks in a row took 4.9 s.
+It also keeps normalisation linear: 80,000 alternating marks in a row took 4.9 s.
 """
 
 
 def normalize_text(text: str) -> str:
-    """`text` in NFC, with runs of white space made single spaces, without controls and invisible characters.
+    """Return `text` in NFC, with single spaces for runs of white space, without controls and invisible characters.
 
     Normalising twice gives the same as once.
     """
@@ -49,35 +47,24 @@ def normalize_text(text: str) -> str:
 
 @cache
 def _find_mark_runs() -> re.Pattern[str]:
-    """More combining marks in a row than are kept; the group is what is kept. Takes 0.1 s to make."""
+    """Return the pattern of more combining marks in a row than are kept; its group is what is kept. Takes 0.1 s."""
     marks = "".join(char for char in map(chr, range(sys.maxunicode + 1)) if unicodedata.combining(char))
     return re.compile(f"([{marks}]{{{MAX_MARKS}}})[{marks}]+")
 
 
-class TextCheck(Params):
-    """What a text must be to be kept, and what is taken out of it."""
-
-    min_characters: Annotated[int, Limits(ge=1)] = 2
-    """Code points, of the cleaned text."""
-    max_characters: Annotated[int, Limits(ge=1, le=1_000_000)] = 100_000
-    """Code points, of the text as it came."""
-    redact: Annotated[tuple[Kind, ...], Limits(strict=False)] = ("email", "phone")
-    """What is replaced by [EMAIL] and [PHONE]."""
-
-
 def check_text(data: bytes, media_type: str, params: TextCheck) -> Checked | Rejection:
-    """Normalise and redact a text, and judge what is left. The fact is characters (code points)."""
+    """Normalise and redact a text, and check what is left. The fact is characters (code points)."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as fault:
         return Rejection(Reason.NOT_UTF8, "first byte that is not UTF-8", str(fault.start))
-    if len(text) > params.max_characters:
-        return Rejection(Reason.TOO_LONG, "characters", str(len(text)), str(params.max_characters))
+    if rejection := check_rules(RULES, "header", TextFacts(len(text)), params):
+        return rejection
     text, redactions = redact_text(normalize_text(text), params.redact)
     if not text:
         return Rejection(Reason.EMPTY, "no visible characters")
-    if len(text) < params.min_characters:
-        return Rejection(Reason.TOO_SHORT, "characters", str(len(text)), str(params.min_characters))
+    if rejection := check_rules(RULES, "decoded", TextFacts(len(text)), params):
+        return rejection
     cleaned = text.encode()
     return Checked(
         data if cleaned == data else cleaned, {"characters": len(text)}, PerceptualHash(_hash_words(text)), redactions
@@ -85,7 +72,7 @@ def check_text(data: bytes, media_type: str, params: TextCheck) -> Checked | Rej
 
 
 def _hash_words(text: str) -> int:
-    """64 bits that texts share whose words are the same, whatever their case, punctuation and spacing."""
+    """64 bits that are equal for texts with the same words, whatever their case, punctuation and spacing."""
     folded = unicodedata.normalize("NFKC", text.casefold())
     spaced = "".join(" " if unicodedata.category(char)[0] in "PZC" else char for char in folded)
     words = " ".join(spaced.split()) or text

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from pipeline.modalities.modality import Learning, MediaItem, Modality
 from pipeline.modalities.text.byte_pairs import learn_byte_pairs
-from pipeline.modalities.text.check import TextCheck, check_text
+from pipeline.modalities.text.check import check_text
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import describe_text, parse_text, prepare_text
+from pipeline.modalities.text.rules import TextCheck
 from pipeline.modalities.text.token_fields import plan_text_fields
 from pipeline.modalities.text.tokenizer_file import count_pieces, encode_text, read_tokenizer
 from pipeline.modalities.text.vocabulary import (

@@ -1,1 +1,1 @@
-"""The modality video: its checks, features and params."""
+"""Check videos and turn them into frames and audio features."""

@@ -1,6 +1,6 @@
-"""Pictures of a video: decoded by OpenCV one after another, on the calling thread, from bytes in memory.
+"""Decode frames of a video with OpenCV one after another, on the calling thread, from bytes in memory.
 
-There is no file name, so no name can reach a shell or a URL; and no more than one picture is held at its full size.
+There is no file name, so no name can reach a shell or a URL; and no more than one frame is held at its full size.
 """
 
 import io
@@ -9,40 +9,55 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.formats import avi, matroska, mp4
+from pipeline.formats.video_header import VideoHeader
 from pipeline.modalities.audio.decode import UndecodableError
 from pipeline.modalities.image.pixels import Pixels, Size, load_opencv
 from pipeline.modalities.native_stderr import silence_stderr
 
+PARSERS = {"video/mp4": mp4, "video/webm": matroska, "video/x-matroska": matroska, "video/x-msvideo": avi}
+"""The parser of each media type of this modality."""
+
 
 @dataclass(frozen=True)
 class DecodedFrames:
-    """What `read_frames` gives: pictures, and how many the decoder went over to find them."""
+    """The frames that `read_frames` returns, and how many the decoder went over to find them."""
 
-    pictures: list[Pixels]
+    frames: list[Pixels]
     decoded: int
 
 
-def read_frames(
-    data: bytes, size: Size, wanted: Sequence[int], fit: Callable[[Pixels], Pixels], end: int
-) -> DecodedFrames:
-    """The pictures whose numbers are `wanted`, each as `fit` makes it of uint8 (height, width, 3), RGB, upright.
+def find_size(header: VideoHeader) -> Size:
+    """Return the height and width of a video's frames as stored."""
+    return header.height, header.width
 
-    They are decoded from the first on, since few files can be entered at any picture. `wanted` goes up and may name a
-    picture twice; the last one that is there stands for those that a file lacks.
+
+def space_evenly(count: int, first: int, end: int) -> list[int]:
+    """Return the middles of `count` equal parts of the range from `first` up to before `end`."""
+    return [first + (2 * part + 1) * (end - first) // (2 * count) for part in range(count)]
+
+
+def read_frames(
+    data: bytes, size: Size, numbers: Sequence[int], fit: Callable[[Pixels], Pixels], end: int
+) -> DecodedFrames:
+    """Return the frames with these numbers, each as `fit` makes it of uint8 (height, width, 3), RGB, upright.
+
+    They are decoded from the first on, since few files can be entered at any frame. `numbers` never goes down and may
+    name a frame twice; the last frame found stands for those that the file lacks.
 
     Args:
         data: the file.
-        size: height and width of its pictures as stored.
-        wanted: numbers from 0 on.
-        fit: makes a picture smaller.
+        size: height and width of its frames as stored.
+        numbers: counted from 0.
+        fit: makes a frame smaller.
         end: stop before this number.
 
     Raises:
-        UndecodableError: the decoder cannot open it, gives none of the pictures, or pictures of another size.
+        UndecodableError: the decoder cannot open it, gives none of the frames, or frames of another size.
     """
     cv2 = load_opencv()
-    times = Counter(wanted)
-    pictures: list[Pixels] = []
+    times = Counter(numbers)
+    frames: list[Pixels] = []
     decoded = 0
     with silence_stderr():
         try:
@@ -50,17 +65,17 @@ def read_frames(
             _check_size(capture, size)
             while decoded < end and capture.grab():
                 if decoded in times:
-                    pictures += [fit(_retrieve(capture))] * times[decoded]
+                    frames += [fit(_retrieve(capture))] * times[decoded]
                 decoded += 1
         except cv2.error:
             raise UndecodableError from None
-    if not pictures:
+    if not frames:
         raise UndecodableError
-    return DecodedFrames(pictures + pictures[-1:] * (len(wanted) - len(pictures)), decoded)
+    return DecodedFrames(frames + frames[-1:] * (len(numbers) - len(frames)), decoded)
 
 
 def _check_size(capture: Any, size: Size) -> None:
-    """A header may say one size to be let in, and the pictures have another. Those on their side come upright."""
+    """A header may give a small size to pass the check, and the frames have another. Rotated frames come upright."""
     cv2 = load_opencv()
     found = [round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)]
     if sorted(found) != sorted(size):
@@ -69,8 +84,8 @@ def _check_size(capture: Any, size: Size) -> None:
 
 def _retrieve(capture: Any) -> Pixels:
     cv2 = load_opencv()
-    there, picture = capture.retrieve()
-    if not there:
+    decoded, frame = capture.retrieve()
+    if not decoded:
         raise UndecodableError
-    rgb: Pixels = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    rgb: Pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     return rgb

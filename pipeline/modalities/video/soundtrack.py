@@ -1,7 +1,7 @@
-"""The sound of a video: decoded by PyAV from bytes in memory, mixed to one channel, resampled by soxr.
+"""Decode the audio of a video with PyAV from bytes in memory, mix it to one channel, and resample it with soxr.
 
-OpenCV decodes no sound, and libsndfile reads no container of video. The container's format is given, not guessed, and
-no protocol is allowed: a file that names other files, or addresses, gets none of them.
+OpenCV decodes no audio, and libsndfile reads no video container. The container's format is given, not guessed, and no
+protocol is allowed: a file that names other files or addresses gets none of them.
 """
 
 import io
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.modalities.audio.decode import LOOKAHEAD, UndecodableError, mix_to_mono, resample
-from pipeline.modalities.audio.features import MAX_RATE, MIN_RATE
+from pipeline.modalities.audio.decode import LOOKAHEAD, MAX_RATE, MIN_RATE, UndecodableError, mix_to_mono, resample
 from pipeline.modalities.audio.mel import Samples
 from pipeline.modalities.native_stderr import silence_stderr
 
@@ -24,13 +23,13 @@ Span = tuple[float, float | None]
 
 
 def read_soundtrack(data: bytes, container: str, span: Span, seconds: float, rate: int) -> Samples:
-    """The first `seconds` of the span, mono, at `rate` Hz, of the first sound that the video has.
+    """Return the first `seconds` of the span, mono, at `rate` Hz, of the video's first audio stream.
 
-    It is empty where there is none, or none in the span; a sound that sets in late begins where it does. `container` is
-    a name of FFmpeg's: mov, matroska or avi.
+    It is empty where there is none, or none in the span; audio that begins late keeps its start. `container` is a name
+    of FFmpeg's: mov, matroska or avi.
 
     Raises:
-        UndecodableError: the decoder cannot open it, or gives up on the way, or its rate is none.
+        UndecodableError: the decoder cannot open it, or fails on the way, or its rate is impossible.
     """
     import av
 
@@ -38,7 +37,7 @@ def read_soundtrack(data: bytes, container: str, span: Span, seconds: float, rat
         try:
             with av.open(io.BytesIO(data), "r", container, options={"protocol_whitelist": "none"}) as file:
                 found = _read_span(file, span, seconds, rate) if file.streams.audio else None
-        except (av.FFmpegError, ValueError):  # a ValueError where the sound changes its format on the way
+        except (av.FFmpegError, ValueError):  # a ValueError where the audio changes its format on the way
             raise UndecodableError from None
     if found is None:
         return np.empty(0, np.float32)
@@ -47,7 +46,7 @@ def read_soundtrack(data: bytes, container: str, span: Span, seconds: float, rat
 
 
 def _read_span(file: "InputContainer", span: Span, seconds: float, rate: int) -> tuple[Samples, int]:
-    """The samples of the span and as many after it as the resampler looks at, and their rate in Hz."""
+    """Return the samples of the span and as many after it as the resampler reads, and their rate in Hz."""
     context = file.streams.audio[0].codec_context
     if context is None or not MIN_RATE <= context.sample_rate <= MAX_RATE:  # None: of a codec that FFmpeg does not know
         raise UndecodableError
@@ -65,7 +64,8 @@ def _read_span(file: "InputContainer", span: Span, seconds: float, rate: int) ->
 
 
 def _read_parts(file: "InputContainer") -> Iterator[tuple[int, Samples]]:
-    """The whole sound a packet at a time, mono, each with the number of its first sample from the video's start on."""
+    """Yield the whole audio a packet at a time, mono, each with the number of its first sample from the video's
+    start."""
     from av import AudioResampler
 
     stream = file.streams.audio[0]

@@ -1,0 +1,130 @@
+"""Check recordings: by their header, then stripped of metadata, then decoded from start to end.
+
+Samples are float32, full scale ±1.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.formats import flac, ogg, wav
+from pipeline.modalities.audio.decode import (
+    MAX_PEAK,
+    MAX_RATE,
+    MIN_RATE,
+    REJECTED_PEAK,
+    UndecodableError,
+    mix_to_mono,
+    read_blocks,
+)
+from pipeline.modalities.audio.mel import Framing, compute_energies
+from pipeline.modalities.audio.rules import MAX_SECONDS, RULES, AudioCheck, AudioFacts
+from pipeline.modalities.modality import Checked
+from pipeline.modalities.perceptual_hash import SIDE, compute_perceptual_hash
+from pipeline.modalities.rules import check_rules
+from pipeline.modalities.strip_file import Parser, strip_file
+from pipeline.tables.drops import Reason, Rejection
+
+PARSERS = {"audio/wav": wav, "audio/ogg": ogg, "audio/flac": flac}
+"""The parser of each media type of this modality."""
+
+_CELL_RATE = 8_000  # Hz; the perceptual hash covers half of it, so that a copy at a lower rate has the same
+_CELL_LOW = 60.0  # Hz
+_CELL_FLOOR = 1e-9  # energy, against the logarithm of zero
+_CELL_RANGE_DB = 60.0  # below the loudest cell everything counts as silence
+_CELL_THRESHOLD = 32.0
+"""Of the perceptual hash. On 890 short narrations 97.8 % of copies at 16 kHz and 99.1 % of copies in low quality stay
+within 3 bits, and no two different ones come near each other; at 8 it is 92.8 % and 96.0 %."""
+
+
+@dataclass(frozen=True, slots=True)
+class _DecodedAudio:
+    """What decoding shows: samples per channel, peak of any channel, whether all samples are finite and below
+    `MAX_PEAK`, and the 16 × 16 cells of the perceptual hash."""
+
+    frames: int
+    peak: float
+    finite: bool
+    cells: NDArray[np.uint8]
+
+
+def check_audio(data: bytes, media_type: str, params: AudioCheck) -> Checked | Rejection:
+    """Check a recording by its header, strip its metadata, then decode the stripped file, which is what is kept.
+
+    The facts are sample_rate in Hz, frames (samples per channel), and channels.
+    """
+
+    def check_header(facts: AudioFacts) -> Rejection | None:
+        if not MIN_RATE <= facts.rate <= MAX_RATE:
+            return Rejection(Reason.BAD_RATE, "Hz, by the header", str(facts.rate), f"{MIN_RATE} to {MAX_RATE}")
+        return check_rules(RULES, "header", facts, params)
+
+    file = strip_file(data, media_type, PARSERS, _read_facts, check_header)
+    if isinstance(file, Rejection):
+        return file
+    declared = file.facts
+    try:
+        decoded = _decode(file.data, round(MAX_SECONDS.read_limit(params) * declared.rate))
+    except UndecodableError:
+        return Rejection(Reason.BROKEN, "the decoder cannot read the samples")
+    if rejection := _check_decoded(decoded, declared, params):
+        return rejection
+    facts = {"sample_rate": declared.rate, "frames": decoded.frames, "channels": declared.channels}
+    return Checked(file.data, facts, compute_perceptual_hash(decoded.cells, _CELL_THRESHOLD))
+
+
+def _read_facts(parser: Parser, data: bytes) -> AudioFacts:
+    header: Any = parser.read_header(data)
+    return AudioFacts(header.rate, header.frames, header.channels)
+
+
+def _check_decoded(decoded: _DecodedAudio, declared: AudioFacts, params: AudioCheck) -> Rejection | None:
+    if decoded.frames < declared.frames:
+        shown = str(decoded.frames), str(declared.frames)
+        return Rejection(Reason.TRUNCATED, "samples decoded, of those declared", *shown)
+    if decoded.frames == 0:
+        return Rejection(Reason.TOO_SHORT, "no samples")
+    peak = decoded.peak if decoded.finite else None
+    facts = AudioFacts(declared.rate, decoded.frames, declared.channels, peak)
+    if rejection := check_rules(RULES, "decoded", facts, params):
+        return rejection
+    return None if decoded.finite else REJECTED_PEAK
+
+
+def _decode(data: bytes, max_frames: int) -> _DecodedAudio:
+    """Decode all, up to the first block that goes beyond `max_frames` or has a sample beyond `MAX_PEAK`.
+
+    Raises:
+        UndecodableError: the decoder cannot read it.
+    """
+    frames, peak, finite = 0, 0.0, True
+    energies = [np.zeros((0, SIDE), np.float32)]
+    for block, rate in read_blocks(data):
+        frames += len(block)
+        block_peak = float(np.abs(block).max())
+        finite = block_peak <= MAX_PEAK  # which no NaN is
+        if frames > max_frames or not finite:
+            break
+        peak = max(peak, block_peak)
+        energies.append(compute_energies(mix_to_mono(block), _plan_cells(rate)))
+    return _DecodedAudio(frames, peak, finite, _make_cells(np.concatenate(energies)))
+
+
+def _plan_cells(rate: int) -> Framing:
+    """Frames of some 16 ms, and 16 bands up to 4 kHz or as far as the rate goes."""
+    size = max(16, rate // 64)
+    return Framing(rate, size, size, SIDE, _CELL_LOW, min(_CELL_RATE, rate) / 2)
+
+
+def _make_cells(energies: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """uint8 (16 times, 16 bands) from (frames, 16): decibels, 255 at the clip's loudest, 0 at 60 below."""
+    edges = np.linspace(0, len(energies), SIDE + 1)
+    total = np.vstack([np.zeros(SIDE), np.cumsum(energies, axis=0, dtype=np.float64)])
+    positions = np.arange(len(total))
+    sums = np.stack([np.interp(edges, positions, total[:, band]) for band in range(SIDE)], axis=1)
+    decibels = 10 * np.log10(np.maximum(np.diff(sums, axis=0), _CELL_FLOOR))
+    relative = (decibels - decibels.max()) / _CELL_RANGE_DB + 1
+    cells: NDArray[np.uint8] = (np.clip(relative, 0, 1) * 255).round().astype(np.uint8)
+    return cells

@@ -1,0 +1,92 @@
+"""List the rules of `clean.audio`."""
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field as Limits
+
+from pipeline.modalities.rules import CleaningRule, NearDuplicates, add_rules
+from pipeline.tables.drops import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFacts:
+    """What rules compare: Hz, samples per channel and channels; once decoded the largest peak of any channel.
+
+    Full scale is 1.
+    """
+
+    rate: int
+    frames: int
+    channels: int
+    peak: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """The length."""
+        return self.frames / self.rate
+
+    @property
+    def level(self) -> float | None:
+        """The peak in decibels relative to full scale, at least -240."""
+        return None if self.peak is None else 20 * math.log10(max(self.peak, 1e-12))
+
+
+MAX_SECONDS: CleaningRule[AudioFacts] = CleaningRule(
+    setting="max_seconds",
+    type=Annotated[float, Limits(gt=0)],
+    default=600.0,
+    meaning="Seconds; read in the header before anything is decoded, and counted again while decoding.",
+    source="chosen by hand: 10 minutes of 48 kHz stereo are 230 MB decoded, a fraction of run.memory",
+    bound="max",
+    measure=lambda facts: facts.seconds,
+    details={"header": "seconds, by the header", "decoded": "seconds, decoded"},
+    reason=Reason.TOO_LONG,
+    format=".2f",
+)
+
+RULES: tuple[CleaningRule[AudioFacts], ...] = (
+    MAX_SECONDS,
+    CleaningRule(
+        setting="min_seconds",
+        type=Annotated[float, Limits(ge=0)],
+        default=0.1,
+        meaning="Seconds, as decoded.",
+        source="chosen by hand: half a spoken syllable",
+        bound="min",
+        measure=lambda facts: facts.seconds,
+        details={"decoded": "seconds, decoded"},
+        reason=Reason.TOO_SHORT,
+        format=".3f",
+    ),
+    CleaningRule(
+        setting="max_channels",
+        type=Annotated[int, Limits(ge=1, le=64)],
+        default=8,
+        meaning="Channels, by the header.",
+        source="7.1 surround has 8",
+        bound="max",
+        measure=lambda facts: facts.channels,
+        details={"header": "channels, by the header"},
+        reason=Reason.TOO_MANY_CHANNELS,
+    ),
+    CleaningRule(
+        setting="min_level",
+        type=Annotated[float, Limits(ge=-200, le=0)],
+        default=-60.0,
+        meaning="Decibels relative to full scale: a recording whose peak lies below is silence.",
+        source="the `top_db` below which librosa.effects.trim takes sound for silence",
+        bound="min",
+        measure=lambda facts: facts.level,
+        details={"decoded": "peak in dB relative to full scale"},
+        reason=Reason.SILENT,
+        format=".1f",
+    ),
+)
+"""In the order in which they are checked, which is that of the keys."""
+
+
+@add_rules(RULES)
+class AudioCheck(NearDuplicates):
+    """Limits that recordings are held to, and when two of them are near-duplicates."""

@@ -1,0 +1,115 @@
+"""Check images: by their header, then stripped of metadata, then decoded at a reduced size.
+
+Pixels are uint8 arrays (height, width, 3) with axes HWC in the order R, G, B, unless a docstring says otherwise.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.formats import jpeg, png
+from pipeline.modalities.image.params import WHITE
+from pipeline.modalities.image.pixels import (
+    Pixels,
+    blend_to_rgb,
+    decode_pixels,
+    load_opencv,
+    resize_pixels,
+    turn_upright,
+)
+from pipeline.modalities.image.rules import RULES, ImageCheck, ImageFacts
+from pipeline.modalities.modality import Checked
+from pipeline.modalities.perceptual_hash import SIDE, compute_perceptual_hash
+from pipeline.modalities.rules import check_rules
+from pipeline.modalities.strip_file import Parser, strip_file
+from pipeline.tables.drops import Reason, Rejection
+
+PARSERS = {"image/jpeg": jpeg, "image/png": png}
+"""The parser of each media type of this modality."""
+
+_THRESHOLD = 8.0
+"""Of the perceptual hash. On 792 drawings 99.9 % of copies as JPEG of quality 60 stay within 3 bits, and 7 of 313,000
+pairs of different ones come near each other; at 0 it is 91.9 % and 12 pairs, at 32 all and 26."""
+
+_CELL_PIXELS = 8
+"""At least, for the side of a cell of the perceptual hash. Thumbnails are off by 0.1 levels then and by 0.8 in the
+worst of 36 images, and their bits by 1; with 4 pixels by 0.4, 2.6 and 5."""
+
+
+def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | Rejection:
+    """Check an image by its header, strip its metadata, then decode the stripped file, which is what is kept.
+
+    The facts are width and height in pixels as stored, orientation (EXIF, read before it is stripped), and channels.
+    """
+
+    def check_header(facts: dict[str, int]) -> Rejection | None:
+        return check_rules(RULES, "header", ImageFacts(facts["width"], facts["height"]), params)
+
+    file = strip_file(data, media_type, PARSERS, read_facts, check_header)
+    if isinstance(file, Rejection):
+        return file
+    facts, rejection = file.facts, None
+    # Fine detail loses contrast where the image was reduced: then the whole is looked at.
+    for reduction in dict.fromkeys((_plan_reduction(media_type, facts), 1)):
+        grey = _decode_grey(file.data, facts, reduction)
+        if grey is None:
+            return Rejection(Reason.BROKEN, "the decoder cannot read the pixels")
+        rejection = check_rules(RULES, "decoded", ImageFacts(facts["width"], facts["height"], grey.contrast), params)
+        if rejection is None:
+            cells = turn_upright(resize_pixels(grey.levels, (SIDE, SIDE)), facts["orientation"])
+            return Checked(file.data, facts, compute_perceptual_hash(cells, _THRESHOLD))
+    assert rejection is not None
+    return rejection
+
+
+def read_facts(parser: Parser, data: bytes) -> dict[str, int]:
+    """Return the columns of the cleaned table that an image fills, from its headers alone.
+
+    Raises:
+        FormatFault: the headers are not as the format demands.
+    """
+    header = parser.read_header(data)
+    return {
+        "width": header.width,
+        "height": header.height,
+        "orientation": parser.read_orientation(data),
+        "channels": header.channels,
+    }
+
+
+class _GreyImage(NamedTuple):
+    """Grey levels over white, uint8 (height, width), and the contrast of `ImageFacts`."""
+
+    levels: Pixels
+    contrast: float
+
+
+def _plan_reduction(media_type: str, facts: dict[str, int]) -> int:
+    """By how much a JPEG is reduced: its decoder reads all of the file in any case, and grey at half of the size takes
+    it 1.4 ms for 640 × 480, colours at full size 3."""
+    if media_type != "image/jpeg" or facts["channels"] not in (1, 3):
+        return 1
+    side = min(facts["width"], facts["height"])
+    return next((part for part in (8, 4, 2) if side >= part * _CELL_PIXELS * SIDE), 1)
+
+
+def _decode_grey(data: bytes, facts: dict[str, int], reduction: int) -> _GreyImage | None:
+    """The image at 1 / `reduction` of its size; None if the decoder cannot read it, or gives another size."""
+    pixels = decode_pixels(data, reduction, grey=reduction > 1)
+    if pixels is None or pixels.shape[:2] != (-(-facts["height"] // reduction), -(-facts["width"] // reduction)):
+        return None
+    return _measure_grey(pixels)
+
+
+def _measure_grey(pixels: NDArray[Any]) -> _GreyImage:
+    cv2 = load_opencv()
+    grey = pixels
+    if pixels.ndim == 3 or pixels.dtype != np.uint8:
+        grey = cv2.cvtColor(blend_to_rgb(pixels, WHITE), cv2.COLOR_RGB2GRAY)
+    contrast = float(cv2.meanStdDev(grey)[1].item())
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        full = 65535 if pixels.dtype == np.uint16 else 255
+        opacity = cv2.meanStdDev(cv2.extractChannel(pixels, 3))[1].item() * 255 / full
+        contrast = max(contrast, float(opacity))
+    return _GreyImage(grey, contrast)

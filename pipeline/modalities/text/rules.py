@@ -1,0 +1,53 @@
+"""List the rules of `clean.text`."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field as Limits
+
+from pipeline.config.params import Params
+from pipeline.modalities.rules import CleaningRule, add_rules
+from pipeline.modalities.text.redaction import Kind
+from pipeline.tables.drops import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class TextFacts:
+    """What rules compare: code points."""
+
+    characters: int
+
+
+RULES: tuple[CleaningRule[TextFacts], ...] = (
+    CleaningRule(
+        setting="min_characters",
+        type=Annotated[int, Limits(ge=1)],
+        default=2,
+        meaning="Code points of the cleaned text.",
+        source="chosen by hand: one character describes nothing",
+        bound="min",
+        measure=lambda facts: facts.characters,
+        details={"decoded": "characters, cleaned"},
+        reason=Reason.TOO_SHORT,
+    ),
+    CleaningRule(
+        setting="max_characters",
+        type=Annotated[int, Limits(ge=1, le=1_000_000)],
+        default=100_000,
+        meaning="Code points of the text as ingested.",
+        source="chosen by hand: some 30 printed pages",
+        bound="max",
+        measure=lambda facts: facts.characters,
+        details={"header": "characters, as ingested"},
+        reason=Reason.TOO_LONG,
+    ),
+)
+"""In the order of the keys. A text has no header: rules of that moment are checked before it is cleaned."""
+
+
+@add_rules(RULES)
+class TextCheck(Params):
+    """Limits that texts are held to, and what is redacted."""
+
+    redact: Annotated[tuple[Kind, ...], Limits(strict=False)] = ("email", "phone")
+    """Kinds of personal data that are replaced by [EMAIL] and [PHONE]."""

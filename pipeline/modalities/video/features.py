@@ -1,0 +1,78 @@
+"""Turn videos into frames of one size and the features of their audio.
+
+Frames are uint8 arrays (height, width, 3) with axes HWC in the order R, G, B. What can be decoded is what the FFmpeg
+inside OpenCV and PyAV knows: H.264, HEVC, MPEG-4, VP8, VP9, AV1, MJPEG and more; AAC, MP3, Opus, Vorbis, PCM and more.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.formats.format_errors import FormatFault
+from pipeline.formats.video_header import VideoHeader
+from pipeline.modalities.audio.decode import UndecodableError
+from pipeline.modalities.audio.features import compute_features, plan_features
+from pipeline.modalities.image.pixels import Pixels, fit_pixels
+from pipeline.modalities.modality import MediaItem
+from pipeline.modalities.video.frames import PARSERS, find_size, read_frames, space_evenly
+from pipeline.modalities.video.params import VideoFeatures
+from pipeline.modalities.video.soundtrack import Span, read_soundtrack
+from pipeline.tables.drops import Reason, Rejection
+from shardwright.format.field import Field
+
+CONTAINERS = {"video/mp4": "mov", "video/webm": "matroska", "video/x-matroska": "matroska", "video/x-msvideo": "avi"}
+"""FFmpeg's name of the container of each media type."""
+
+PREFIX = "video_"
+"""Of the fields of a video's audio, so that a sample may have audio of its own beside the video."""
+
+
+def plan_video_fields(params: VideoFeatures) -> Mapping[str, Field]:
+    """Return `video`: uint8 (frames, height, width, 3), axes THWC, RGB; and the fields of its audio, as `video_mfcc`
+    and `video_mfcc_length`, which is 0 where a video has none."""
+    shape = (params.frames, params.height, params.width, 3)
+    return {"video": Field("uint8", shape, axes="THWC", unit="RGB 0-255"), **plan_features(params.sound, PREFIX)}
+
+
+def extract_video(item: MediaItem, params: VideoFeatures, learned: Any) -> Mapping[str, NDArray[Any]] | Rejection:
+    """Return frames of the item's span, and the features of its audio.
+
+    The span is cut into `params.frames` equal parts, and the frame in the middle of each is taken; where there are
+    fewer frames than parts, some are taken twice. Positions are counted in frames: where frames last for different
+    times, those taken are evenly spaced among frames and not in time.
+    """
+    span = (item.start or 0.0, item.end)
+    try:
+        header = PARSERS[item.media_type].read_header(item.data)
+        first, end = _find_span(header, span)
+        if first >= end:
+            return Rejection(Reason.TOO_SHORT, "the span lies beyond the end of the video")
+        numbers = space_evenly(params.frames, first, end)
+        seen = read_frames(item.data, find_size(header), numbers, lambda pixels: _fit(pixels, params), numbers[-1] + 1)
+    except (FormatFault, UndecodableError):
+        return Rejection(Reason.BROKEN, "the decoder cannot read the frames")
+    try:
+        samples = read_soundtrack(item.data, CONTAINERS[item.media_type], span, params.sound.seconds, params.sound.rate)
+    except UndecodableError:
+        return Rejection(Reason.BROKEN, "the decoder cannot read the audio")
+    features = compute_features(samples, params.sound, PREFIX)
+    return features if isinstance(features, Rejection) else {"video": np.stack(seen.frames), **features}
+
+
+def prepare_video(params: VideoFeatures) -> None:
+    """Do nothing: every value that the type allows can be computed."""
+
+
+def _find_span(header: VideoHeader, span: Span) -> tuple[int, int]:
+    """The number of the first frame of a span in seconds, and that of the first one after it."""
+    rate = header.frames / header.seconds
+    start, end = span
+    first = int(min(start * rate, header.frames))
+    return first, header.frames if end is None else math.ceil(min(end * rate, header.frames))
+
+
+def _fit(pixels: Pixels, params: VideoFeatures) -> Pixels:
+    return fit_pixels(pixels, (params.height, params.width), params.fit, params.background)
