@@ -70,15 +70,15 @@ class Page:
 def build_page(page: Page) -> str:
     """Return the page's HTML."""
     sections = [
-        f"<h1>How good the model is</h1>\n<p class='quiet'>{escape_text(page.model)}</p>",
+        f"<h1>Evaluation</h1>\n<p class='quiet'>{escape_text(page.model)}</p>",
         build_tiles(page.report.tiles),
         *(build_section(section, page) for section in page.report.sections),
-        "<h2>Where it errs most</h2>",
+        "<h2>Worst mistakes</h2>\n<p>Samples predicted wrong, the one with the least probable truth first.</p>",
         build_cards(page.cards),
-        "<h2>Training</h2>",
-        build_figure(page.figures, "history", "Loss and validation scores over the epochs"),
-        f"<footer>Measured on the split “{escape_text(page.split)}” of the dataset "
-        f"<code>{escape_text(page.dataset)}</code>. Intervals: 95 %, bootstrap over samples.</footer>",
+        "<h2>Training</h2>\n<p>The weights of the marked epoch, the best in validation, were evaluated.</p>",
+        build_figure(page.figures, "history", "Loss and validation scores by epoch"),
+        f"<footer>Evaluated on the split “{escape_text(page.split)}” of the dataset "
+        f"<code>{escape_text(page.dataset)}</code>.</footer>",
     ]
     body = "\n".join(section for section in sections if section)
     return (
@@ -133,20 +133,20 @@ def build_figure(figures: Mapping[str, bytes], name: str, alt: str) -> str:
 def build_cards(cards: Iterable[Card]) -> str:
     """Return the samples that the model got most wrong."""
     shown = "\n".join(build_card(card) for card in cards)
-    return f"<div class='cards'>\n{shown}\n</div>" if shown else "<p>Nowhere: there is no sample to show.</p>"
+    return f"<div class='cards'>\n{shown}\n</div>" if shown else "<p>There is no sample to show.</p>"
 
 
 def build_card(card: Card) -> str:
     """Return one sample."""
     mistake = card.mistake
-    image = "<div class='none'>no picture</div>"
+    image = "<div class='none'>no image</div>"
     if card.image is not None:
         image = f"<img src='{encode_source(card.image)}' alt=''>"
     caption = f"<div dir='auto'>{escape_text(card.caption)}</div>" if card.caption else ""
     return (
         f"<div class='card'>{image}"
-        f"<div><span class='wrong'><bdi>{escape_text(mistake.prediction)}</bdi></span> {mistake.probability:.0%}, "
-        f"in truth <span class='right'><bdi>{escape_text(mistake.truth)}</bdi></span> "
+        f"<div>predicted <span class='wrong'><bdi>{escape_text(mistake.prediction)}</bdi></span> "
+        f"{mistake.probability:.0%}, actual <span class='right'><bdi>{escape_text(mistake.truth)}</bdi></span> "
         f"{mistake.truth_probability:.0%}</div>"
         f"{caption}<code>{escape_text(card.key)}</code></div>"
     )

@@ -78,7 +78,6 @@ def describe_model(evaluated: Evaluated) -> str:
     record = evaluated.record
     names = record.architecture.encoders
     encoders = [f"{source.modality} ({names[source.modality]})" for source in record.architecture.inputs]
-    fusion = f", joined by {record.architecture.fusion}" if len(encoders) > 1 else ""
-    epoch = f"epoch {record.best['epoch']} of training"
+    fusion = f", fused by {record.architecture.fusion}" if len(encoders) > 1 else ""
     description = evaluated.description[:1].upper() + evaluated.description[1:]
-    return f"{description} from {', '.join(encoders)}{fusion}; {epoch}."
+    return f"{description} from {', '.join(encoders)}{fusion}; weights of epoch {record.best['epoch']}."

@@ -1,5 +1,7 @@
 """Run the stage evaluate: read the shards and the model, write a report."""
 
+import time
+
 from pipeline.errors import InputError
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.runtime.run_stage import Workspace
@@ -40,10 +42,16 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     data = open_split(root, params.split)
     with deterministic_mode(seed=0, threads=record.params["threads"]):
         device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
+        start = time.perf_counter()
         predictions = predict(model.to(device), read_split(data, params, workspace.run), task.fields)
+        seconds = time.perf_counter() - start
     metrics = task.measure(predictions, record.classes, params.split)
     report = task.build_report(predictions, record.classes, metrics, params.worst)
     folder = workspace.work / REPORT_FOLDER
     folder.mkdir(parents=True)
     write_report(folder, Evaluated(metrics, report, record, task.describe_model(record.classes), data), source)
-    return Outcome("sample", metrics["samples"], metrics["samples"], notes=task.describe_metrics(metrics))
+    samples = len(predictions.keys)
+    notes = task.describe_metrics(metrics)
+    if samples:
+        notes.append(f"read and predicted in {seconds:.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s")
+    return Outcome("sample", samples, samples, notes=notes)

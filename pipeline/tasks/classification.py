@@ -153,7 +153,7 @@ def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     interval = f"({metrics['macro_f1_low']:.3f} to {metrics['macro_f1_high']:.3f})"
     lines = [f"{metrics['split']}: macro F1 {metrics['macro_f1']:.3f} {interval}, accuracy {metrics['accuracy']:.3f}"]
     if metrics["absent"]:
-        lines.append(f"not in the split, and so not in the means: {', '.join(metrics['absent'])}")
+        lines.append(f"no samples in the split, so not in macro F1: {', '.join(metrics['absent'])}")
     return lines
 
 
@@ -205,10 +205,10 @@ def find_worst(keys: Sequence[str], truth: Counts, predicted: Counts, truth_prob
 def _plan_figures(confusion: Counts, metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Matrix | Bars]:
     accuracy, macro_f1 = HEADLINES
     return {
-        "confusion": Matrix("What was taken for what", confusion, classes),
+        "confusion": Matrix("Confusion matrix", confusion, classes),
         "subsets": Bars(
-            title="What the modalities are worth",
-            axis="score with these modalities alone",
+            title="Scores by subset of the modalities",
+            axis="score with these modalities only",
             titles=(SCORES[macro_f1].title, SCORES[accuracy].title),
             rows={name: (values[macro_f1], values[accuracy]) for name, values in metrics["subsets"].items()},
         ),
@@ -241,8 +241,8 @@ def _build_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
             Tile(format_score(metrics[name]), f"{SCORES[name].title} {_format_interval(metrics, name)}")
             for name in reversed(HEADLINES)
         ),
-        Tile(str(metrics["samples"]), f"samples of the split {metrics['split']}"),
-        Tile(str(present), f"of {len(metrics['per_class'])} classes in the split"),
+        Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),
+        Tile(str(present), f"of {len(metrics['per_class'])} classes have samples in it"),
     ]
 
 
@@ -252,33 +252,47 @@ def _format_interval(metrics: Mapping[str, Any], name: str) -> str:
     return "" if low is None else f"({low:.3f} to {high:.3f})"
 
 
+SCORES_TEXT = (
+    "Macro F1 is the mean of the F1 of all classes that have samples: a rare class counts as much as a frequent one. "
+    "Accuracy is the share of samples predicted correctly. In parentheses: 95 % intervals, percentile bootstrap over "
+    "the samples. They show how much a score depends on which samples are in the split, not how much it depends on the "
+    "seed of training."
+)
+
+
 def _build_sections(metrics: Mapping[str, Any]) -> list[Section]:
     return [
+        Section("Scores", SCORES_TEXT),
         Section(
-            "With fewer modalities",
-            "The same model, shown only a part of each sample.",
+            "Modalities",
+            "The same model, shown only some of the modalities of each sample.",
             figure="subsets",
             alt="Scores with every subset of the modalities",
         ),
-        Section("By class", _describe_classes(metrics), table="per_class"),
+        Section("Classes", _describe_classes(metrics), table="per_class"),
         Section(
-            "Where classes are confused",
+            "Confusion",
+            "Rows are the actual class, columns the predicted one: correct predictions are on the diagonal. The colour "
+            "is the share of the row.",
             figure="confusion",
-            alt="Confusion matrix, rows the truth, columns the prediction",
+            alt="Confusion matrix, rows the actual class, columns the predicted one",
         ),
     ]
 
 
 def _describe_classes(metrics: Mapping[str, Any]) -> str:
-    """Name the classes with the highest and the lowest F1, and those that the split has no sample of."""
+    """Explain the columns; name the classes with the highest and the lowest F1, and those without samples."""
     per_class = metrics["per_class"]
-    sentences = []
+    sentences = [
+        "Precision: the share of the predictions of a class that are correct. Recall: the share of the samples of a "
+        "class that are found. F1: their harmonic mean."
+    ]
     present = [name for name, values in per_class.items() if values["support"] > 0]
     if len(present) > 1:
         best, worst = (choose(present, key=lambda name: per_class[name]["f1"]) for choose in (max, min))
-        sentences.append(f"Told best: {best}. Told worst: {worst}.")
+        sentences.append(f"Highest F1: {best}. Lowest F1: {worst}.")
     if metrics["absent"]:
-        sentences.append(f"Not in the split, and so not in the means: {', '.join(metrics['absent'])}.")
+        sentences.append(f"No samples in the split, so not in macro F1: {', '.join(metrics['absent'])}.")
     return " ".join(sentences)
 
 

@@ -168,7 +168,7 @@ def test_a_split_without_samples_has_null_scores_with_the_reason(tmp_path: Path)
     assert (metrics["samples"], metrics["macro_f1"], metrics["accuracy_low"]) == (0, None, None)
     assert metrics["undefined"]["macro_f1"] == "the split has no samples"
     assert metrics["subsets"]["image"] == {"accuracy": None, "macro_f1": None}
-    assert "How good the model is" in (tmp_path / REPORT_FOLDER / "index.html").read_text()
+    assert "<h1>Evaluation</h1>" in (tmp_path / REPORT_FOLDER / "index.html").read_text()
 
 
 def test_classes_without_samples_are_listed_and_not_averaged(tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ METRICS: Mapping[str, Metric] = {
         LazyObject("pipeline.tasks.metrics.scores:compute_precision"),
         "precision",
         tuple(AVERAGES),
-        "no sample was taken for the class",
+        "the class is never predicted",
     ),
     "recall": Metric(
         LazyObject("pipeline.tasks.metrics.scores:compute_recall"),
@@ -66,7 +66,7 @@ METRICS: Mapping[str, Metric] = {
         LazyObject("pipeline.tasks.metrics.scores:compute_f1"),
         "F1",
         tuple(AVERAGES),
-        "the class is neither in the split nor predicted",
+        "the split has no sample of the class, and it is never predicted",
     ),
 }
 
