@@ -1,4 +1,4 @@
-"""Measures the model on a split and writes a report: `data/5_shards` and `data/6_model` to `data/7_report`."""
+"""Measure the model on a split and write a report: `data/5_shards` and `data/6_model` to `data/7_report`."""
 
 import sys
 

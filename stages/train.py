@@ -1,4 +1,4 @@
-"""Trains a multimodal classifier on the shards: `data/5_shards` to `data/6_model`."""
+"""Train a multimodal model on the shards: `data/5_shards` to `data/6_model`."""
 
 import sys
 

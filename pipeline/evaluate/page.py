@@ -73,7 +73,7 @@ def build_page(page: Page) -> str:
         f"<h1>Evaluation</h1>\n<p class='quiet'>{escape_text(page.model)}</p>",
         build_tiles(page.report.tiles),
         *(build_section(section, page) for section in page.report.sections),
-        "<h2>Worst mistakes</h2>\n<p>Samples predicted wrong, the one with the least probable truth first.</p>",
+        "<h2>Worst mistakes</h2>\n<p>With the probabilities of the prediction and of the truth, the worst first.</p>",
         build_cards(page.cards),
         "<h2>Training</h2>\n<p>The weights of the marked epoch, the best in validation, were evaluated.</p>",
         build_figure(page.figures, "history", "Loss and validation scores by epoch"),

@@ -1,4 +1,4 @@
-"""Toy shards as the stage extract writes them: small, seeded, and with something to learn."""
+"""Make toy shards as the stage extract writes them: small, seeded, and with classes that can be learned."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ WORDS = ["", "?", *(f"word{n}" for n in range(10))]
 
 @dataclass(frozen=True)
 class Toy:
-    """What the dataset is to be: classes, samples a split, modalities, and those that every third sample lacks."""
+    """The dataset to make: classes, samples of each split, modalities, and those that every third sample lacks."""
 
     classes: Sequence[str] = ("bell", "drum", "horn", "wind")
     train: int = 48
@@ -38,17 +38,17 @@ Arrays = dict[str, Any]
 
 
 def spoil_sample(key: str, arrays: Arrays) -> Arrays:
-    """One training sample with numbers that are finite, and too large to compute with."""
+    """Give one training sample numbers that are finite, but overflow in the model."""
     if key != "train-005":
         return arrays
     return arrays | {"mfcc": np.full((20, 8), np.float32(3e38)) * np.array([1, -1] * 4, np.float32)}
 
 
-def keep_sample(key: str, arrays: Arrays) -> Arrays:
+def leave_sample(key: str, arrays: Arrays) -> Arrays:
     return arrays
 
 
-def make_shards(root: Path, toy: Toy, seed: int = 0, spoil: Callable[[str, Arrays], Arrays] = keep_sample) -> Path:
+def make_shards(root: Path, toy: Toy, seed: int = 0, spoil: Callable[[str, Arrays], Arrays] = leave_sample) -> Path:
     """Write the dataset into `root`; each modality tells classes apart, with noise."""
     fields: dict[str, Field] = {}
     for modality in toy.modalities:
@@ -77,19 +77,19 @@ def make_sample(rng: np.random.Generator, toy: Toy, label: int, number: int) -> 
     mfcc[:frames] = rng.normal(size=(frames, 8)) + 2 * (np.arange(8) % 4 == label % 4)
     ids = np.zeros(6, np.int32)
     ids[:tokens] = 2 + (label * 2 + rng.integers(0, 3, tokens)) % 10
-    picture = rng.integers(0, 100, (16, 16, 3)).astype(np.uint8)
-    picture[:, :, label % 3] += np.uint8(40 * (1 + label % 2))
+    image = rng.integers(0, 100, (16, 16, 3)).astype(np.uint8)
+    image[:, :, label % 3] += np.uint8(40 * (1 + label % 2))
     arrays: Arrays = {}
     if "image" in toy.modalities:
-        arrays["image"] = picture
+        arrays["image"] = image
     if "audio" in toy.modalities:
         arrays |= {"mfcc": mfcc, "mfcc_length": frames}
     if "text" in toy.modalities:
         arrays |= {"tokens": ids, "tokens_length": tokens}
     for modality in toy.missing:
-        there = number % 3 != 0
-        arrays[f"{modality}_present"] = int(there)
-        if not there:
+        present = number % 3 != 0
+        arrays[f"{modality}_present"] = int(present)
+        if not present:
             for name in FIELDS[modality]:
                 arrays[name] = np.zeros_like(arrays[name]) if isinstance(arrays[name], np.ndarray) else 0
     if toy.labels:
@@ -98,7 +98,7 @@ def make_sample(rng: np.random.Generator, toy: Toy, label: int, number: int) -> 
 
 
 def complete_manifest(root: Path, toy: Toy) -> None:
-    """Add what the writer does not know: statistics, the vocabulary, and which fields are of which modality."""
+    """Add what the stage extract adds: statistics, the vocabulary, and the fields of each modality."""
     content = encode_canonical({"words": WORDS})
     (root / "vocabulary.json").write_bytes(content)
 

@@ -1,4 +1,4 @@
-"""Any subset of the modalities goes the whole way, from files to metrics."""
+"""Every subset of the modalities goes through the whole pipeline, from files to metrics."""
 
 import itertools
 import json
@@ -18,32 +18,32 @@ SUBSETS = [*(subset for n in (1, 2, 3) for subset in itertools.combinations(STIL
 THINGS = 48
 
 
-def write_image(path: Path, label: int, draw: np.random.Generator) -> None:
+def write_image(path: Path, label: int, rng: np.random.Generator) -> None:
     import cv2
 
-    picture = draw.integers(0, 120, (24, 24, 3), dtype=np.uint8)
-    picture[..., label] += 120
-    assert cv2.imwrite(str(path), picture)
+    image = rng.integers(0, 120, (24, 24, 3), dtype=np.uint8)
+    image[..., label] += 120
+    assert cv2.imwrite(str(path), image)
 
 
-def write_audio(path: Path, label: int, draw: np.random.Generator) -> None:
+def write_audio(path: Path, label: int, rng: np.random.Generator) -> None:
     import soundfile
 
     time = np.arange(4000) / 8000
-    tone = np.sin(2 * np.pi * (300 + 500 * label) * time) + draw.normal(0, 0.05, len(time))
+    tone = np.sin(2 * np.pi * (300 + 500 * label) * time) + rng.normal(0, 0.05, len(time))
     soundfile.write(path, 0.3 * tone, 8000)
 
 
-def write_text(path: Path, label: int, draw: np.random.Generator) -> None:
+def write_text(path: Path, label: int, rng: np.random.Generator) -> None:
     words = [["low", "dark", "red"], ["high", "bright", "green"]][label]
-    first, second = words[draw.integers(3)], words[draw.integers(3)]
-    path.write_text(f"a {first} thing beside {second} number {draw.integers(10**6)}")
+    first, second = words[rng.integers(3)], words[rng.integers(3)]
+    path.write_text(f"a {first} thing beside {second} number {rng.integers(10**6)}")
 
 
-def write_video(path: Path, label: int, draw: np.random.Generator) -> None:
+def write_video(path: Path, label: int, rng: np.random.Generator) -> None:
     frames = []
     for _ in range(4):
-        frame = draw.integers(0, 120, (24, 24, 3), dtype=np.uint8)
+        frame = rng.integers(0, 120, (24, 24, 3), dtype=np.uint8)
         frame[..., label] += 120
         frames.append(frame)
     write_with_opencv(path, frames, "MJPG")
@@ -62,7 +62,7 @@ def make_corpus(folder: Path, modalities: tuple[str, ...]) -> None:
             WRITERS[modality](path, label, np.random.default_rng([number, ord(modality[0])]))
 
 
-def choose(modalities: tuple[str, ...], root: Path) -> dict[str, Any]:
+def make_params(modalities: tuple[str, ...], root: Path) -> dict[str, Any]:
     pattern = r"(?P<key>(?P<label>[a-z]+)_(?P<group>g\d+)_\d+)\.{}"
     rules = {m: {"required": True, "pattern": pattern.format(ENDINGS[m]), "part": None} for m in modalities}
     return edit_params(
@@ -77,9 +77,9 @@ JPEG, HALVES = {"store": "jpeg"}, {"dtype": "float16"}
 
 
 @pytest.mark.parametrize(("stored", "reader"), [(JPEG, "shardwright"), (JPEG, "webdataset"), (HALVES, "shardwright")])
-def test_pictures_in_any_form_go_the_whole_way(stored: dict[str, str], reader: str, tmp_path: Path) -> None:
+def test_images_go_through_the_pipeline_in_every_form(stored: dict[str, str], reader: str, tmp_path: Path) -> None:
     make_corpus(tmp_path / "files", ("image",))
-    params = choose(("image",), tmp_path / "files")
+    params = make_params(("image",), tmp_path / "files")
     params["extract"]["image"] |= stored
     params["train"] |= {"reader": reader, "epochs": 1}
     run_stages(params, tmp_path)
@@ -88,9 +88,9 @@ def test_pictures_in_any_form_go_the_whole_way(stored: dict[str, str], reader: s
 
 
 @pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)
-def test_the_whole_way(modalities: tuple[str, ...], tmp_path: Path) -> None:
+def test_every_subset_goes_through_the_pipeline(modalities: tuple[str, ...], tmp_path: Path) -> None:
     make_corpus(tmp_path / "files", modalities)
-    outcomes = run_stages(choose(modalities, tmp_path / "files"), tmp_path)
+    outcomes = run_stages(make_params(modalities, tmp_path / "files"), tmp_path)
     assert outcomes["ingest"].kept == THINGS * len(modalities)
     assert outcomes["extract"].kept == THINGS
     metrics = json.loads((tmp_path / "data/7_report/metrics.json").read_text())
