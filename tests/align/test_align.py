@@ -1,4 +1,4 @@
-"""align: every item in one sample or one drop; duplicates decided a sample at a time; splits that stay."""
+"""align puts every item into one sample or drops it, compares whole samples for duplicates, and keeps splits stable."""
 
 import random
 from collections import Counter
@@ -43,32 +43,32 @@ def name_stems(plan: Plan) -> list[str]:
     return sorted(placed.sample.key.rpartition("-")[0] for placed in plan.samples)
 
 
-def draw_rows(draw: random.Random, count: int) -> list[Row]:
-    """Items of few things: partners missing or too many, duplicates, groups, labels and splits that disagree."""
+def draw_rows(rng: random.Random, count: int) -> list[Row]:
+    """Draw items of few samples: missing and extra partners, duplicates, groups, conflicting labels and splits."""
     rows = {}
     for _ in range(count):
         row = make_item(
-            draw.choice(MODALITIES),
-            f"{draw.choice(['cat', 'dog', ''])}/{draw.randrange(4)}",
-            source=draw.choice(["folder", "a.test", "b.test"]),
-            part=draw.choice(["", "", "en"]),
-            group=draw.choice([None, None, None, "g1", "g2"]),
-            split=draw.choice([None, "train", "train", "dev", "test"]),
-            label=draw.choice([None, "cat", "dog"]),
-            page_label=draw.choice([None, "cat", "cow"]),
-            sample=draw.choice([None, "s1", "s2", "s3"]),
-            page=draw.choice([None, "http://a.test/1", "http://b.test/1", "http://b.test/2?x=1"]),
+            rng.choice(MODALITIES),
+            f"{rng.choice(['cat', 'dog', ''])}/{rng.randrange(4)}",
+            source=rng.choice(["folder", "a.test", "b.test"]),
+            part=rng.choice(["", "", "en"]),
+            group=rng.choice([None, None, None, "g1", "g2"]),
+            split=rng.choice([None, "train", "train", "dev", "test"]),
+            label=rng.choice([None, "cat", "dog"]),
+            page_label=rng.choice([None, "cat", "cow"]),
+            sample=rng.choice([None, "s1", "s2", "s3"]),
+            page=rng.choice([None, "http://a.test/1", "http://b.test/1", "http://b.test/2?x=1"]),
         )
         rows[row["id"]] = row
-    return mark_clusters(sorted(rows.values(), key=lambda row: str(row["id"])), draw)
+    return mark_clusters(sorted(rows.values(), key=lambda row: str(row["id"])), rng)
 
 
-def mark_clusters(rows: list[Row], draw: random.Random, of: int = 4) -> list[Row]:
-    """Exact clusters within near clusters, named by their smallest id, within a modality."""
+def mark_clusters(rows: list[Row], rng: random.Random, of: int = 4) -> list[Row]:
+    """Draw exact clusters within near clusters, named by their smallest id, in each modality."""
     marked = {}
     for modality in MODALITIES:
         items = [row for row in rows if row["modality"] == modality]
-        exact = {row["id"]: draw.randrange(of) for row in items}
+        exact = {row["id"]: rng.randrange(of) for row in items}
         for row in items:
             same = [r["id"] for r in items if exact[r["id"]] == exact[row["id"]]]
             near = [r["id"] for r in items if exact[r["id"]] // 2 == exact[row["id"]] // 2]
@@ -105,9 +105,9 @@ CHANGES = st.fixed_dictionaries(
 
 @given(st.randoms(use_true_random=False), st.integers(0, 120), CHANGES)
 @settings(max_examples=150)
-def test_every_item_is_in_one_sample_or_has_one_drop(draw: random.Random, count: int, changes: dict[str, Any]) -> None:
+def test_every_item_is_in_one_sample_or_has_one_drop(rng: random.Random, count: int, changes: dict[str, Any]) -> None:
     params = make_align_params(**changes)
-    rows = draw_rows(draw, count)
+    rows = draw_rows(rng, count)
     plan = plan_samples(rows, params)
     Outcome("item", len(rows), plan.items, plan.drops).check()
     used = [name_item(part.row) for placed in plan.samples for part in placed.sample.parts.values()]
@@ -119,7 +119,7 @@ def test_every_item_is_in_one_sample_or_has_one_drop(draw: random.Random, count:
 
 
 def check_pair(one: PlacedSample, other: PlacedSample, params: AlignParams) -> None:
-    """Whole duplicates under `drop` are gone; what is tied is in one group and one split."""
+    """Check that no duplicates under `drop` are left, and that tied samples are in one group and one split."""
     names = [{part.group for part in placed.sample.parts.values()} - {None} for placed in (one, other)]
     tied = bool(names[0] & names[1])
     policies = params.duplicates
@@ -135,10 +135,10 @@ def check_pair(one: PlacedSample, other: PlacedSample, params: AlignParams) -> N
 
 @given(st.randoms(use_true_random=False), CHANGES)
 @settings(max_examples=30)
-def test_the_order_of_the_items_does_not_matter(draw: random.Random, changes: dict[str, Any]) -> None:
+def test_the_order_of_the_items_does_not_matter(rng: random.Random, changes: dict[str, Any]) -> None:
     params = make_align_params(**changes)
-    rows = draw_rows(draw, 60)
-    shuffled = draw.sample(rows, len(rows))
+    rows = draw_rows(rng, 60)
+    shuffled = rng.sample(rows, len(rows))
     one, other = plan_samples(rows, params), plan_samples(shuffled, params)
     assert one.samples == other.samples
     assert sorted(map(repr, one.drops)) == sorted(map(repr, other.drops))
@@ -146,24 +146,24 @@ def test_the_order_of_the_items_does_not_matter(draw: random.Random, changes: di
 
 @given(st.randoms(use_true_random=False), st.integers(1, 40), st.sampled_from(["any", "all"]))
 @settings(max_examples=40)
-def test_new_samples_move_none_that_they_are_not_tied_to(draw: random.Random, added: int, share_split: str) -> None:
+def test_new_samples_move_no_sample_that_they_are_not_tied_to(rng: random.Random, added: int, share_split: str) -> None:
     params = make_align_params(duplicates__share_split=share_split)
     old = mark_clusters([row for n in range(20) for row in make_thing(f"cat/{n}")], random.Random(1), of=40)
-    new = [row for n in range(added) for row in make_thing(f"cat/new{n}", group=draw.choice([None, "new"]))]
-    before, after = plan_samples(old, params), plan_samples(draw.sample(old + new, len(old + new)), params)
+    new = [row for n in range(added) for row in make_thing(f"cat/new{n}", group=rng.choice([None, "new"]))]
+    before, after = plan_samples(old, params), plan_samples(rng.sample(old + new, len(old + new)), params)
     kept = {placed.sample.key: placed for placed in after.samples}
     assert all(kept[placed.sample.key] == placed for placed in before.samples)
     assert len(after.samples) == len(before.samples) + added
 
 
-def test_shares_are_met_and_another_salt_deals_anew() -> None:
+def test_shares_are_met_and_another_salt_assigns_anew() -> None:
     shares = Shares(train=0.7, val=0.1, test=0.2)
     groups = [f"group-{n}" for n in range(20_000)]
-    dealt = [choose_split(group, shares, "0") for group in groups]
-    counts = Counter(dealt)
+    assigned = [choose_split(group, shares, "0") for group in groups]
+    counts = Counter(assigned)
     assert all(abs(counts[split] / len(groups) - share) < 0.01 for split, share in shares)
     again = [choose_split(group, shares, "1") for group in groups]
-    assert sum(a != b for a, b in zip(dealt, again, strict=True)) > 0.4 * len(groups)
+    assert sum(a != b for a, b in zip(assigned, again, strict=True)) > 0.4 * len(groups)
     assert {choose_split(group, Shares(train=1.0, val=0.0, test=0.0), "0") for group in groups} == {"train"}
     assert {choose_split(group, Shares(train=0.5, val=0.5, test=0.0), "0") for group in groups} == {"train", "val"}
 
@@ -215,7 +215,7 @@ def test_pages_of_one_path_on_two_hosts_are_two_samples() -> None:
     assert alone.samples[0].sample.key in {placed.sample.key for placed in plan.samples}
 
 
-def test_a_table_says_what_belongs_together_and_which_seconds() -> None:
+def test_a_table_gives_samples_and_time_spans() -> None:
     rows = [make_item("image", "a", sample="one"), make_item("audio", "b", sample="one", start=1.5, end=2.0)]
     rows += [make_item("text", "c", sample="one"), make_item("text", "d")]
     plan = plan_samples(rows, make_align_params(by="table", label="none", modalities=NO_PATTERNS))
@@ -270,7 +270,7 @@ def test_a_sample_repeats_another_only_if_all_its_required_parts_do() -> None:
     assert set(find_reasons(dropped).values()) == {"near_duplicate"}
 
 
-def test_splits_may_come_from_the_data_and_never_tear_a_group() -> None:
+def test_splits_from_the_data_never_divide_a_group() -> None:
     rows = [
         *make_thing("a/1", split="Train"),
         *make_thing("a/2", split="validation"),
@@ -287,7 +287,7 @@ def test_splits_may_come_from_the_data_and_never_tear_a_group() -> None:
         plan_samples(make_thing("a/1", split="tset"), make_align_params(split="column"))
 
 
-def test_a_duplicate_is_kept_in_the_tests_and_not_for_a_sample_that_is_dropped() -> None:
+def test_a_duplicate_is_kept_in_the_test_split_and_a_dropped_sample_replaces_none() -> None:
     first = make_thing("a/1", split="train")
     copies = [
         [
@@ -301,7 +301,7 @@ def test_a_duplicate_is_kept_in_the_tests_and_not_for_a_sample_that_is_dropped()
     assert Counter(find_reasons(plan).values()) == {"missing_split": 3, "duplicate": 3}
 
 
-def test_label_group_and_split_may_stand_in_the_path() -> None:
+def test_label_group_and_split_may_come_from_the_path() -> None:
     pattern = r"(?P<split>[a-z]+)/(?P<key>(?P<label>\w+)_(?P<group>\w+)_\d)\.{}"
     rules = {m: {"required": True, "pattern": pattern.format(e), "part": None} for m, e in ENDINGS.items()}
     rows = [row for stem in ("train/owl_ann_1", "train/owl_ann_2", "test/cat_bob_1") for row in make_thing(stem)]
@@ -316,7 +316,7 @@ def open_aligned(folder: Path, rows: list[Row]) -> Workspace:
     return Workspace(folder / "data", folder / "work", folder, run)
 
 
-def test_the_step_writes_samples_and_ledger(tmp_path: Path) -> None:
+def test_the_step_writes_samples_and_drops(tmp_path: Path) -> None:
     rows = [row for n in range(30) for row in make_thing(f"cat/{n}")]
     rows += [make_item("audio", "cat/31", start=0.5, end=1.0), *make_thing("cat/32")[::2]]
     workspace = open_aligned(tmp_path, rows)
@@ -348,14 +348,14 @@ def test_time_spans_reach_the_samples(tmp_path: Path) -> None:
     [(None, None, True), (0.0, 2.0, True), (1.5, None, True), (None, 2.05, True), (-0.1, 1.0, False), (1.0, 1.0, False),
      (2.0, None, False), (0.0, 2.2, False), (float("nan"), 1.0, False), (0.0, float("nan"), False)],
 )  # fmt: skip
-def test_a_time_span_lies_within_its_sound(start: float | None, end: float | None, fits: bool) -> None:
+def test_a_time_span_lies_within_its_recording(start: float | None, end: float | None, fits: bool) -> None:
     item = make_item("audio", "cat/1", start=start, end=end, frames=16000, sample_rate=8000)
     rejection = check_span(item)
     assert (rejection is None) == fits
     assert rejection is None or rejection.reason == "out_of_bounds"
 
 
-def test_what_is_left_out_on_purpose_is_no_loss(tmp_path: Path) -> None:
+def test_unselected_items_do_not_count_as_drops(tmp_path: Path) -> None:
     rows = [row for n in range(30) for row in make_thing(f"cat/{n}")]
     texts = {"text": make_align_params().modalities.selected["text"].model_dump()}
     align(make_align_params(modalities=texts, max_dropped=0.0), open_aligned(tmp_path, rows))
@@ -364,7 +364,7 @@ def test_what_is_left_out_on_purpose_is_no_loss(tmp_path: Path) -> None:
         align(make_align_params(max_dropped=0.01), workspace)
 
 
-def test_a_group_that_swallows_the_rest_is_refused(tmp_path: Path) -> None:
+def test_a_group_of_most_samples_is_an_error(tmp_path: Path) -> None:
     rows = [row for n in range(30) for row in make_thing(f"cat/{n}", group="all" if n < 10 else None)]
     with pytest.raises(
         PipelineError, match=r"the group 'all' holds 10 of 30 samples \(33%\), align\.max_group allows 20%"
@@ -373,6 +373,6 @@ def test_a_group_that_swallows_the_rest_is_refused(tmp_path: Path) -> None:
     align(make_align_params(max_group=0.4), open_aligned(tmp_path / "b", rows))
 
 
-def test_nothing_to_train_on_is_refused(tmp_path: Path) -> None:
+def test_an_empty_train_split_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of 0 samples is in train; items dropped: 3 not_selected"):
         align(make_align_params(), open_aligned(tmp_path, make_thing("no-folder")))

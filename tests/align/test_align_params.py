@@ -16,7 +16,7 @@ from tests.support.item_rows import make_align_params, make_item, make_thing
 
 
 @given(st.text(max_size=80))
-def test_keys_are_what_a_shard_takes(material: str) -> None:
+def test_keys_fit_into_shards(material: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", make_key(material))
 
 
@@ -76,7 +76,7 @@ PATTERN = r"(?P<key>(?P<label>[^/]+)/.+)\.png"
         ({"by": "name"}, 'by is "name"; it must be page, pattern or table'),
     ],
 )
-def test_wrong_params_are_refused(changes: dict[str, Any], message: str) -> None:
+def test_wrong_params_are_errors(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError, match=re.escape(message)) as caught:
         make_align_params(**changes)
     assert str(caught.value).startswith("params.yaml: align.")

@@ -1,4 +1,4 @@
-"""The stamps, real and messy: ingested from their folder, cleaned and aligned by path. Skipped where they are not."""
+"""The stamps, a real and messy corpus: ingest, clean and align them by path. Skipped where they are missing."""
 
 import os
 from collections import Counter
@@ -42,7 +42,7 @@ def choose_params() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stamps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Outcome]]:
-    """The data folder after align, and the outcomes."""
+    """Run the stages as far as align; return the data folder and the outcomes."""
     folder = tmp_path_factory.mktemp("stamps")
     run = RunParams(workers=0, memory="2 GiB", cache=str(folder), progress=False)
     workspace = Workspace(folder, folder, folder, run)
@@ -58,11 +58,11 @@ def stamps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Ou
     return folder, outcomes
 
 
-def read_names(path: Path) -> set[str]:
+def read_dropped_keys(path: Path) -> set[str]:
     return {row["key"] for row in read_table(path, DROPPED) if row["unit"] != "part"}
 
 
-def test_most_are_aligned(stamps: tuple[Path, dict[str, Outcome]]) -> None:
+def test_most_stamps_are_aligned(stamps: tuple[Path, dict[str, Outcome]]) -> None:
     folder, _ = stamps
     samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
     assert 700 <= len(samples) <= 741
@@ -77,7 +77,9 @@ def test_every_file_is_accounted_for_by_name(stamps: tuple[Path, dict[str, Outco
     items = {row["id"]: row for row in read_table(folder / "2_ingested/items.parquet", ITEMS)}
     samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
     used = {name_file(items[row[name]]) for row in samples for name in PATTERNS}
-    dropped = {name: read_names(folder / name / "dropped.parquet") for name in ("2_ingested", "3_cleaned", "4_aligned")}
+    dropped = {
+        name: read_dropped_keys(folder / name / "dropped.parquet") for name in ("2_ingested", "3_cleaned", "4_aligned")
+    }
     assert used | {key.partition("#")[0] for keys in dropped.values() for key in keys} == {f"folder:{f}" for f in files}
 
 
@@ -98,7 +100,7 @@ def test_no_duplicate_crosses_a_split(stamps: tuple[Path, dict[str, Outcome]]) -
     assert max(wholes.values()) == 1
 
 
-def test_no_group_is_a_chain(stamps: tuple[Path, dict[str, Outcome]]) -> None:
+def test_no_group_is_large(stamps: tuple[Path, dict[str, Outcome]]) -> None:
     folder, _ = stamps
     samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
     group, size = Counter(row["group"] for row in samples).most_common(1)[0]

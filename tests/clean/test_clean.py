@@ -1,4 +1,4 @@
-"""clean: every item kept or dropped with its reason; changed bytes where the table says; duplicates marked."""
+"""clean keeps every item or drops it with a reason, stores rewritten bytes, marks duplicates, and reuses its cache."""
 
 import hashlib
 import random
@@ -38,20 +38,20 @@ TYPES = {"png": ("image", "image/png"), "jpg": ("image", "image/jpeg"), "wav": (
 
 
 def make_params(**changes: Any) -> CleanParams:
-    """The block of params.yaml, with `key=value` changed."""
+    """Return the block of params.yaml, with `key=value` changed."""
     block = read_effective_params(ROOT / "params.yaml")["clean"]
     return check_block({"clean": {**block, **changes}}, "clean", CleanParams)
 
 
-def draw_picture(seed: int, size: int = 48) -> "np.ndarray[Any, Any]":
-    """A few soft blobs, as different from those of another seed as pictures are."""
-    draw = np.random.default_rng(seed)
+def draw_image(seed: int, size: int = 48) -> "np.ndarray[Any, Any]":
+    """Draw a few soft blobs, as different from those of another seed as real images are."""
+    rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
-    grey = sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 0.03) * c for a, b, c in draw.random((6, 3)))
+    grey = sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 0.03) * c for a, b, c in rng.random((6, 3)))
     return np.repeat((255 * grey / grey.max()).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def encode_picture(pixels: "np.ndarray[Any, Any]", ending: str, *options: int) -> bytes:
+def encode_image(pixels: "np.ndarray[Any, Any]", ending: str, *options: int) -> bytes:
     import cv2
 
     done, data = cv2.imencode(f".{ending}", pixels, options)
@@ -59,14 +59,14 @@ def encode_picture(pixels: "np.ndarray[Any, Any]", ending: str, *options: int) -
     return bytes(data)
 
 
-def make_sound(seed: int, level: float = 0.5) -> bytes:
-    """Half a second of a few tones that come and go, as WAV."""
+def make_audio(seed: int, level: float = 0.5) -> bytes:
+    """Return half a second of a few tones that rise and fade, as WAV."""
     import soundfile
 
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     time = np.arange(4000) / 8000
     tones = [np.sin(2 * np.pi * f * time) * np.exp(-(((time - at) / 0.1) ** 2)) for f, at in
-             zip(draw.uniform(200, 3500, 8), draw.uniform(0, 0.5, 8), strict=True)]  # fmt: skip
+             zip(rng.uniform(200, 3500, 8), rng.uniform(0, 0.5, 8), strict=True)]  # fmt: skip
     file = BytesIO()
     soundfile.write(file, level * sum(tones) / 8, 8000, format="WAV", subtype="PCM_16")
     return file.getvalue()
@@ -75,22 +75,22 @@ def make_sound(seed: int, level: float = 0.5) -> bytes:
 def make_things(count: int) -> dict[str, bytes]:
     files = {}
     for number in range(count):
-        files[f"{number:03d}.png"] = encode_picture(draw_picture(number), "png")
-        files[f"{number:03d}.wav"] = make_sound(number)
+        files[f"{number:03d}.png"] = encode_image(draw_image(number), "png")
+        files[f"{number:03d}.wav"] = make_audio(number)
         files[f"{number:03d}.txt"] = f"The {number}th thing of {number * 7919} others.".encode()
     return files
 
 
 def ingest_files(folder: Path, files: Mapping[str, bytes]) -> Workspace:
-    """A workspace whose `2_ingested` holds `files`; their endings say what they are."""
+    """Return a workspace whose `2_ingested` holds `files`; their extensions give their types."""
     rows: list[Row] = []
     with TarStore(folder / "data/2_ingested", "2_ingested", "items") as store:
         for name, data in sorted(files.items()):
             modality, media_type = TYPES[name.rpartition(".")[2]]
-            place = store.write(name, data)
+            location = store.write(name, data)
             row: Row = {**dict.fromkeys(ITEMS), "source": "folder", "file": name, "part": "", "modality": modality}
             row |= {"media_type": media_type, "sha256": hashlib.sha256(data).hexdigest()}
-            row |= {"tar": place.tar, "offset": place.offset, "size": place.size}
+            row |= {"tar": location.tar, "offset": location.offset, "size": location.size}
             row["id"] = hashlib.sha256(f"{row['sha256']}\0{name}".encode()).hexdigest()
             rows.append(row)
     write_table(folder / "data/2_ingested/items.parquet", rows, ITEMS)
@@ -130,10 +130,10 @@ def test_every_item_is_kept_or_dropped_with_its_reason(tmp_path: Path) -> None:
     files = make_things(4)
     files |= {
         "cut.png": files["000.png"][:-30],
-        "flat.png": encode_picture(np.full((40, 40, 3), 200, np.uint8), "png"),
-        "tiny.jpg": encode_picture(draw_picture(1, 4), "jpg"),
+        "flat.png": encode_image(np.full((40, 40, 3), 200, np.uint8), "png"),
+        "tiny.jpg": encode_image(draw_image(1, 4), "jpg"),
         "broken.jpg": b"\xff\xd8\xff\xe0 and nothing that follows",
-        "silent.wav": make_sound(1, level=0.0),
+        "silent.wav": make_audio(1, level=0.0),
         "cut.wav": files["000.wav"][:2000],
         "blank.txt": b" \n ",
     }
@@ -154,7 +154,7 @@ def test_every_item_is_kept_or_dropped_with_its_reason(tmp_path: Path) -> None:
     assert kept["000.txt"]["characters"] == len(files["000.txt"])
 
 
-def test_changed_bytes_are_where_the_table_says_and_others_stay(tmp_path: Path) -> None:
+def test_rewritten_bytes_are_stored_and_others_stay(tmp_path: Path) -> None:
     files = make_things(2) | {"mail.txt": b"Write to owl@example.org or call +1 555 010 0199 today."}
     workspace = ingest_files(tmp_path, files)
     outcome = run_clean(workspace)
@@ -172,12 +172,12 @@ def test_changed_bytes_are_where_the_table_says_and_others_stay(tmp_path: Path) 
 
 def test_duplicates_are_marked_and_none_is_dropped(tmp_path: Path) -> None:
     files = make_things(6)
-    picture = draw_picture(0, 96)
+    image = draw_image(0, 96)
     files |= {
         "copy.png": files["000.png"],
-        "resized.jpg": encode_picture(picture, "jpg"),
+        "resized.jpg": encode_image(image, "jpg"),
         "copy.wav": files["001.wav"],
-        "louder.wav": make_sound(1, level=0.55),
+        "louder.wav": make_audio(1, level=0.55),
         "copy.txt": files["002.txt"],
         "shouted.txt": files["002.txt"].upper(),
     }
@@ -199,7 +199,7 @@ def hash_folder(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
-def test_workers_change_no_byte(tmp_path: Path) -> None:
+def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
     texts = {f"{n:04d}.txt": f"The {n}th  thing, from a{n}@example.org.".encode() for n in range(2 * MAX_ITEMS)}
     workspace = ingest_files(tmp_path, make_things(3) | texts)
     run_clean(workspace)
@@ -226,7 +226,7 @@ def test_too_many_drops_stop_the_run(tmp_path: Path) -> None:
         clean(make_params(), workspace)
 
 
-def test_nothing_in_is_nothing_out(tmp_path: Path) -> None:
+def test_no_items_give_an_empty_table(tmp_path: Path) -> None:
     workspace = ingest_files(tmp_path, {})
     assert run_clean(workspace).seen == 0
     assert read_cleaned(workspace) == {}
@@ -243,7 +243,7 @@ def test_every_modality_has_its_params() -> None:
 
 
 @given(st.lists(st.integers(0, MAX_BYTES + 10), max_size=20), st.integers(0, 600))
-def test_chunks_are_all_the_rows_in_order_and_bounded(sizes: list[int], small: int) -> None:
+def test_chunks_are_bounded_and_cover_all_rows_in_order(sizes: list[int], small: int) -> None:
     items = [*sizes, *[1] * small]
     chunks = plan_chunks(items)
     assert [number for chunk in chunks for number in range(chunk.start, chunk.stop)] == list(range(len(items)))
@@ -253,7 +253,7 @@ def test_chunks_are_all_the_rows_in_order_and_bounded(sizes: list[int], small: i
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=40))
-def test_exact_duplicates_are_near_whatever_their_fingerprints(items: list[tuple[int, int]]) -> None:
+def test_exact_duplicates_are_near_whatever_their_hashes(items: list[tuple[int, int]]) -> None:
     bits = np.array([(2**20 - 1) << (21 * look) for _, look in items], np.uint64)
     sha256s = np.array([hashlib.sha256(bytes([content])).digest() for content, _ in items], "S32")
     clusters = find_clusters(sha256s, bits, np.empty((len(items), 0), np.uint8), Nearness(3, 0.0))
@@ -266,19 +266,16 @@ def test_exact_duplicates_are_near_whatever_their_fingerprints(items: list[tuple
                 assert clusters.near[one] == clusters.near[other]
 
 
-# Kept from run to run
-
-
 FILES = make_things(5) | {
     "mail.txt": b"Ask owl@example.org.",
     "phone.txt": b"Call +1 555 010 0199.",
     "copy.txt": b"Ask owl@example.org.",
-    "photo.jpg": encode_picture(draw_picture(7), "jpg"),
+    "photo.jpg": encode_image(draw_image(7), "jpg"),
     "broken.png": b"\x89PNG but not really",
 }
-"""A few of each kind: some are rewritten, one is broken, two have the same bytes."""
+"""A few files of each modality: some are rewritten, one is broken, two have the same bytes."""
 
-CONTENTS = [*FILES.values(), b"A new text from new@example.org.", encode_picture(draw_picture(8), "png")]
+CONTENTS = [*FILES.values(), b"A new text from new@example.org.", encode_image(draw_image(8), "png")]
 NAMES = [*FILES, "new.txt", "first.txt"]
 CHANGES: list[dict[str, Any]] = [
     {},
@@ -299,16 +296,16 @@ def read_counts(outcome: Outcome) -> tuple[int, int]:
 
 
 def clean_files(folder: Path, files: Mapping[str, bytes], change: Mapping[str, Any]) -> Outcome:
-    """Clean `files` in `folder`, in place of what was there; the cache stays."""
-    for place in ("data", "work"):
-        shutil.rmtree(folder / place, ignore_errors=True)
+    """Clean `files` in `folder`, which replace the files there; the cache stays."""
+    for name in ("data", "work"):
+        shutil.rmtree(folder / name, ignore_errors=True)
     block = read_effective_params(ROOT / "params.yaml")["clean"]
     return run_clean(ingest_files(folder, files), max_dropped=1.0, **{k: block[k] | v for k, v in change.items()})
 
 
 @settings(max_examples=10)
 @given(steps=st.lists(st.tuples(st.lists(EDITS, max_size=4), st.sampled_from(CHANGES)), min_size=1, max_size=4))
-def test_whatever_is_edited_only_what_is_new_is_checked(
+def test_after_any_edit_only_new_items_are_checked(
     steps: list[tuple[list[Edit], dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder, files, seen = tmp_path_factory.mktemp("edits"), dict(FILES), set[tuple[str, bytes, str]]()
@@ -318,14 +315,14 @@ def test_whatever_is_edited_only_what_is_new_is_checked(
                 files.pop(name, None)
             else:
                 files[name] = content
-        # What decides: the params of the kind, but for those of the search for duplicates; the bytes; the type.
+        # A check depends on the bytes, the type, and the params of its modality that do not only concern duplicates.
         decisive = {kind: {k: v for k, v in values.items() if k != "near_bits"} for kind, values in change.items()}
-        wanted = {
+        needed = {
             (TYPES[name[-3:]][1], data, str(decisive.get(TYPES[name[-3:]][0]) or "")) for name, data in files.items()
         }
         outcome = clean_files(folder / "kept", files, change)
-        assert read_counts(outcome) == (len(wanted & seen), len(wanted - seen))
-        seen |= wanted
+        assert read_counts(outcome) == (len(needed & seen), len(needed - seen))
+        seen |= needed
         clean_files(folder / f"anew-{number}", files, change)
         assert hash_folder(folder / "kept/work/3_cleaned") == hash_folder(folder / f"anew-{number}/work/3_cleaned")
 
@@ -341,7 +338,7 @@ def test_a_run_with_nothing_new_writes_no_tar(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_damaged_cache_is_mended(seed: int, tmp_path: Path) -> None:
+def test_a_damaged_cache_is_repaired(seed: int, tmp_path: Path) -> None:
     clean_files(tmp_path, FILES, {})
     expected, draw = hash_folder(tmp_path / "work/3_cleaned"), random.Random(seed)
     objects = sorted(path for path in (tmp_path / "cache/objects").iterdir() if path.name != ".lock")
@@ -353,7 +350,7 @@ def test_a_damaged_cache_is_mended(seed: int, tmp_path: Path) -> None:
             path.write_bytes(content)
     files = dict(FILES)
     if draw.random() < 0.5:
-        files["another.txt"] = b"Ask another@example.org."  # another tar, from the bytes that are kept
+        files["another.txt"] = b"Ask another@example.org."  # another tar, from the cached bytes
         clean_files(tmp_path / "anew", files, {})
         expected = hash_folder(tmp_path / "anew/work/3_cleaned")
     clean_files(tmp_path, files, {})
@@ -361,7 +358,7 @@ def test_a_damaged_cache_is_mended(seed: int, tmp_path: Path) -> None:
     assert read_counts(clean_files(tmp_path, files, {})) == (len(files) - 1, 0)
 
 
-def test_a_tar_is_kept_under_what_is_in_it_and_may_be_written_again(tmp_path: Path) -> None:
+def test_a_tar_is_cached_by_its_contents_and_may_be_written_again(tmp_path: Path) -> None:
     objects, path = ObjectStore(tmp_path / "cache", tmp_path), tmp_path / "3_cleaned/cleaned-000000.tar"
     path.parent.mkdir()
     contents = [b"first", b"", b"first"]

@@ -1,4 +1,4 @@
-"""Near-duplicates and components: the fast ways give what comparing all pairs gives."""
+"""Near-duplicates and components are the same as from comparing all pairs."""
 
 from itertools import combinations
 
@@ -32,16 +32,16 @@ def as_indexes(values: list[int]) -> Indexes:
     return np.array(values, dtype=np.int64)
 
 
-def draw_things(seed: int, families: int, count: int, cells: int) -> tuple[Bits, Thumbnails]:
-    """Things in families, so that some are the same, some near, some at the limit, and chains form."""
-    draw = np.random.default_rng(seed)
-    family = draw.integers(families, size=count)
-    bits = draw.integers(2**64, size=families, dtype=np.uint64)[family]
+def draw_hashes(seed: int, families: int, count: int, cells: int) -> tuple[Bits, Thumbnails]:
+    """Draw hashes in families, so that some are equal, some near, some at the limit, and chains form."""
+    rng = np.random.default_rng(seed)
+    family = rng.integers(families, size=count)
+    bits = rng.integers(2**64, size=families, dtype=np.uint64)[family]
     for _ in range(3):
-        flip = np.uint64(1) << draw.integers(64, size=count, dtype=np.uint64)
-        bits = np.where(draw.random(count) < 0.5, bits ^ flip, bits)
-    middle = draw.integers(40, 200, size=(families, cells))[family]
-    return bits, (middle + draw.integers(-3, 4, size=(count, cells))).astype(np.uint8)
+        flip = np.uint64(1) << rng.integers(64, size=count, dtype=np.uint64)
+        bits = np.where(rng.random(count) < 0.5, bits ^ flip, bits)
+    middle = rng.integers(40, 200, size=(families, cells))[family]
+    return bits, (middle + rng.integers(-3, 4, size=(count, cells))).astype(np.uint8)
 
 
 @given(st.integers(1, 30).flatmap(lambda n: st.lists(st.tuples(st.integers(0, n - 1), st.integers(0, n - 1)))))
@@ -65,7 +65,7 @@ def test_a_long_chain_is_one_component(order: int) -> None:
 def test_near_clusters_are_those_of_comparing_all_pairs(
     seed: int, families: int, count: int, cells: int, near_bits: int, difference: float
 ) -> None:
-    bits, thumbnails = draw_things(seed, families, count, cells)
+    bits, thumbnails = draw_hashes(seed, families, count, cells)
     found = find_near_clusters(bits, thumbnails, near_bits, difference)
     assert found.tolist() == compare_all_pairs(bits, thumbnails, near_bits, difference)
 
@@ -83,26 +83,26 @@ def test_both_limits_count_the_limit_itself() -> None:
     assert find_near_clusters(bits[[0, 2]], np.concatenate([dark, light]), 3, 8.0).tolist() == [0, 1]
 
 
-def test_many_alike_are_not_compared_pair_by_pair() -> None:
-    """30,000 of one look and 30,000 near ones would be 1.8 billion comparisons; this takes well under a second."""
+def test_many_equal_hashes_are_not_compared_pair_by_pair() -> None:
+    """30,000 equal hashes and 30,000 near ones would be 1.8 billion comparisons; this takes well under a second."""
     bits = np.zeros(60_000, dtype=np.uint64)
     thumbnails = np.full((60_000, 256), 90, dtype=np.uint8)
     thumbnails[30_000:, 0] = np.arange(30_000) % 200
     assert not find_near_clusters(bits, thumbnails, 3, 8.0).any()
 
 
-def test_levelled_thumbnails_have_one_brightness_and_contrast() -> None:
-    draw = np.random.default_rng(0)
+def test_normalized_thumbnails_have_one_brightness_and_contrast() -> None:
+    rng = np.random.default_rng(0)
     thumbnails = np.concatenate([
-        np.clip(draw.normal(mean, deviation, (50, 256)), 0, 255).astype(np.uint8)
+        np.clip(rng.normal(mean, deviation, (50, 256)), 0, 255).astype(np.uint8)
         for mean, deviation in ((128, 40), (60, 12), (200, 3))
     ])  # fmt: skip
-    levelled = normalize_thumbnails(thumbnails).astype(float)
-    assert np.abs(levelled.mean(axis=1) - 128).max() < 1
-    assert np.abs(levelled.std(axis=1) - 32).max() < 1
+    normalized = normalize_thumbnails(thumbnails).astype(float)
+    assert np.abs(normalized.mean(axis=1) - 128).max() < 1
+    assert np.abs(normalized.std(axis=1) - 32).max() < 1
 
 
-def test_a_brighter_copy_levels_to_the_same_and_an_even_thumbnail_stays_even() -> None:
+def test_a_brighter_copy_normalizes_to_the_same_and_a_flat_thumbnail_stays_flat() -> None:
     soft = np.arange(256, dtype=np.uint8)[None] // 4
     assert (normalize_thumbnails(soft) == normalize_thumbnails(soft + 90)).all()
     assert np.abs(normalize_thumbnails(soft).astype(int) - normalize_thumbnails(soft * 3)).max() <= 1

@@ -97,7 +97,7 @@ def test_a_tangled_page_is_a_row_of_ingest_and_says_nothing_of_what_it_embeds(tm
     ingesting.write_files(tmp_path / "inbox", {"tangled.html": tangled})
     responses = [
         ingesting.Response("http://a.test/", tangled),
-        ingesting.Response("http://a.test/owl.png", ingesting.make_picture(), page="http://a.test/"),
+        ingesting.Response("http://a.test/owl.png", ingesting.make_image(), page="http://a.test/"),
     ]
     result = ingesting.run_ingest(tmp_path, PARAMS, responses)
     assert result.reasons == {"a.test:/": "unreadable", "folder:tangled.html": "unreadable"}

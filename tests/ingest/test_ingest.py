@@ -17,13 +17,13 @@ from pipeline.ingest.sources.folder import read_file
 from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.drops import Reason, Rejection
 from pipeline.tables.item_names import escape_name, name_url
-from tests.support.ingesting import Response, make_params, make_picture, run_ingest, write_files
+from tests.support.ingesting import Response, make_image, make_params, run_ingest, write_files
 
 STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", Path(__file__).parents[3] / "shared" / "data" / "stamps"))
 
 
 def test_a_folder_of_everything(tmp_path: Path) -> None:
-    picture = make_picture()
+    picture = make_image()
     files: dict[str, bytes | str] = {
         "a/cat.png": picture,
         "a/cat.txt": "A cat.\n",
@@ -83,7 +83,7 @@ NAMES = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"
 CONTENTS = st.one_of(
     st.binary(max_size=40),
     st.text(max_size=40).map(str.encode),
-    st.sampled_from([make_picture(), b"<html><figcaption>x</figcaption>", b"fLaC", b"OggS", b""]),
+    st.sampled_from([make_image(), b"<html><figcaption>x</figcaption>", b"fLaC", b"OggS", b""]),
 )
 
 
@@ -190,8 +190,8 @@ def test_what_a_page_says_holds_for_what_it_embeds(tmp_path: Path) -> None:
     url = "http://a.test/frog.html"
     responses = [
         Response(url, PAGE, "http://a.test/", "text/html"),
-        Response("http://a.test/frog.png", make_picture(), url, "image/png"),
-        Response("http://a.test/other.png", make_picture(1), "http://a.test/"),
+        Response("http://a.test/frog.png", make_image(), url, "image/png"),
+        Response("http://a.test/other.png", make_image(1), "http://a.test/"),
         Response("http://a.test/", "<!doctype html><p>index"),
         Response("http://a.test/gone.png", None, url),
         Response("http://a.test/fake.png", "<html>sorry", url, "image/png"),
@@ -227,7 +227,7 @@ def test_a_page_with_an_empty_text(tmp_path: Path) -> None:
 def test_a_listed_url_brings_its_caption(tmp_path: Path) -> None:
     url = "http://a.test/a.png"
     said = {"caption": "a word", "label": "one", "split": "test", "licence": "CC0", "attribution": "Ann"}
-    result = run_ingest(tmp_path, make_params(), [Response(url, make_picture(), url, said=said)])
+    result = run_ingest(tmp_path, make_params(), [Response(url, make_image(), url, said=said)])
     picture, caption = result.rows
     assert [(row["part"], row["modality"], row["page"]) for row in (picture, caption)] == [
         ("", "image", url),
@@ -241,7 +241,7 @@ def test_a_listed_url_brings_its_caption(tmp_path: Path) -> None:
 
 
 def test_what_the_crawl_has_is_not_written_again(tmp_path: Path) -> None:
-    picture = make_picture()
+    picture = make_image()
     responses = [
         Response("http://a.test/1.png", picture),
         Response("http://a.test/2.png", picture),
@@ -268,7 +268,7 @@ def test_a_damaged_response_is_named(tmp_path: Path) -> None:
         tar.write_bytes(content)
 
     with pytest.raises(InputError, match=r"1_crawled/responses-000000\.tar is damaged at http://a\.test/1\.png"):
-        run_ingest(tmp_path, make_params(), [Response("http://a.test/1.png", make_picture())], spoil)
+        run_ingest(tmp_path, make_params(), [Response("http://a.test/1.png", make_image())], spoil)
 
 
 def test_a_caption_and_a_part_of_one_name_are_one_item(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
 
 
 def test_http_and_https_of_one_path_are_one_file(tmp_path: Path) -> None:
-    responses = [Response(f"{scheme}://a.test/a.png", make_picture()) for scheme in ("http", "https")]
+    responses = [Response(f"{scheme}://a.test/a.png", make_image()) for scheme in ("http", "https")]
     result = run_ingest(tmp_path, make_params(), responses)
     assert result.reasons == {"http://a.test/a.png": "duplicate"}
     assert result.rows[0]["url"] == "https://a.test/a.png"
@@ -296,8 +296,8 @@ def test_licences(tmp_path: Path) -> None:
     url = "http://a.test/frog.html"
     responses = [
         Response(url, PAGE),
-        Response("http://a.test/frog.png", make_picture(), url),
-        Response("http://a.test/own.png", make_picture(), url, said={"licence": "proprietary"}),
+        Response("http://a.test/frog.png", make_image(), url),
+        Response("http://a.test/own.png", make_image(), url, said={"licence": "proprietary"}),
     ]
     write_files(tmp_path / "inbox", {"a.txt": "of unknown origin"})
     free = ["https://example.org/cc0"]
@@ -313,7 +313,7 @@ TABLE = "file,label,group,split,sample,start,end,language,caption\n"
 
 def test_a_table_about_files(tmp_path: Path) -> None:
     rows = "a/b.png,one,g,train,s1,0.5,2,de,ein Bild\nc.txt,two,,,,,,,\n"
-    write_files(tmp_path / "inbox", {"a/b.png": make_picture(), "c.txt": "c", "d.txt": "d", "table.csv": TABLE + rows})
+    write_files(tmp_path / "inbox", {"a/b.png": make_image(), "c.txt": "c", "d.txt": "d", "table.csv": TABLE + rows})
     result = run_ingest(tmp_path, make_params(table="table.csv"))
     assert result.reasons == {"folder:table.csv": "used_as_table"}
     found = {(row["file"], row["part"]): row for row in result.rows}
@@ -393,7 +393,7 @@ def test_dropped_rows_have_the_setting_that_decided(tmp_path: Path) -> None:
 
 
 def test_a_dropped_duplicate_has_the_key_of_the_kept_file(tmp_path: Path) -> None:
-    responses = [Response(f"{scheme}://a.test/a.png", make_picture()) for scheme in ("http", "https")]
+    responses = [Response(f"{scheme}://a.test/a.png", make_image()) for scheme in ("http", "https")]
     (drop,) = run_ingest(tmp_path, make_params(), responses).outcome.dropped
     assert (drop.key, drop.kept_key) == ("http://a.test/a.png", "a.test:a.png")
 

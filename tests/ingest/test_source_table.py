@@ -13,7 +13,7 @@ from pipeline.ingest.sources.source import SourceFile, SourceInputs
 from pipeline.ingest.sources.table import SOURCES
 from pipeline.tables.blob_store import TarReader
 from pipeline.tables.drops import Drop
-from tests.support.ingesting import make_params, make_picture, make_workspace, run_ingest, write_crawl, write_files
+from tests.support.ingesting import make_image, make_params, make_workspace, run_ingest, write_crawl, write_files
 from tests.support.running import ROOT
 
 TOY = '''"""Two files that exist nowhere, and one that cannot be used."""
@@ -73,7 +73,7 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
         inputs = SourceInputs(make_params(root=str(tmp_path / "inbox")), make_workspace(tmp_path), reader)
         assert list(source.list_files(inputs)) == []
         assert any(block in source.explain_nothing(inputs) for block in ("crawl.", "ingest."))
-        write_files(tmp_path / "inbox", {"a.png": make_picture(), "b.txt": "b"})
+        write_files(tmp_path / "inbox", {"a.png": make_image(), "b.txt": "b"})
         for found in source.list_files(inputs):
             assert isinstance(found, SourceFile | Drop)
             if isinstance(found, SourceFile):

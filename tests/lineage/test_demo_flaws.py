@@ -1,4 +1,4 @@
-"""The demo's planted flaws against the ledger of a whole run: each is where the plan says, nothing else is lost."""
+"""Each flaw planted in the demo is dropped at the stage and for the reason planned, and nothing else is lost."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ def test_every_flaw_is_planted(run: Run) -> None:
 
 
 @pytest.mark.parametrize("flaw", LOST)
-def test_what_is_broken_is_dropped_where_and_why_the_plan_says(run: Run, flaw: Flaw) -> None:
+def test_every_flaw_is_dropped_as_planned(run: Run, flaw: Flaw) -> None:
     expected = EXPECTED[flaw]
     for thing in run.site.find_flawed(flaw):
         assert run.find_sample(thing) is None
-        if flaw in (Flaw.NO_PICTURE, Flaw.NO_SOUND):  # there is no row for what never was: its partners have one
+        if flaw in (Flaw.NO_PICTURE, Flaw.NO_SOUND):  # a missing part has no row: its partners have one
             partner = (thing.page, "text")
             assert run.fates[partner] == ("align", "missing_partner")
             continue
@@ -26,7 +26,7 @@ def test_what_is_broken_is_dropped_where_and_why_the_plan_says(run: Run, flaw: F
         assert run.fates[(path, modality)] == (expected.stage, str(expected.reason))
 
 
-def test_of_exact_duplicates_one_stays(run: Run) -> None:
+def test_one_of_exact_duplicates_is_kept(run: Run) -> None:
     for thing in run.site.find_flawed(Flaw.EXACT_DUPLICATE):
         pair = [thing, run.site.things[thing.copy_of or 0]]
         kept = [run.find_sample(one) for one in pair]
@@ -44,7 +44,7 @@ def test_near_duplicates_share_a_group(run: Run) -> None:
         assert one["split"] == other["split"]
 
 
-def test_what_is_sound_becomes_a_sample(run: Run) -> None:
+def test_everything_without_a_flaw_becomes_a_sample(run: Run) -> None:
     lost = sum(any(EXPECTED[flaw].loses_thing for flaw in thing.flaws) for thing in run.site.things)
     assert len(run.samples) == len(run.site.things) - lost
     assert run.outcomes["extract"].kept == len(run.samples)
@@ -64,7 +64,7 @@ def test_orientation_is_kept_as_a_column(run: Run) -> None:
 
 
 def read_content(path: Path) -> bytes:
-    """What somebody can read in a file: the values of a table, else its bytes."""
+    """Return the readable content of a file: the values of a table, else its bytes."""
     if path.suffix != ".parquet":
         return path.read_bytes()
     import pyarrow.parquet as pq
@@ -72,7 +72,7 @@ def read_content(path: Path) -> bytes:
     return str(pq.read_table(path).to_pylist()).encode()
 
 
-def test_no_personal_data_gets_past_clean(run: Run) -> None:
+def test_no_personal_data_passes_clean(run: Run) -> None:
     secrets = [secret.encode() for thing in run.site.things for secret in thing.secrets]
     before = [path for folder in ("1_crawled", "2_ingested") for path in sorted((run.data / folder).iterdir())]
     found_before = b"".join(map(read_content, before))
@@ -86,6 +86,6 @@ def test_no_personal_data_gets_past_clean(run: Run) -> None:
     assert all((run.find_item(thing, "caption") or {"redactions": 0})["redactions"] == 1 for thing in redacted)
 
 
-def test_off_site_links_are_rows_and_not_requests(run: Run) -> None:
+def test_links_to_other_hosts_are_rows_and_not_requests(run: Run) -> None:
     for link in run.site.offsite_links:
         assert run.crawled[link]["reason"] == "out_of_bounds"

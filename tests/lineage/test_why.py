@@ -30,7 +30,7 @@ from shardwright.datasets.shard_dataset import ShardDataset
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.index import decode_key
 from tests.support.demo_run import LOST, Run, find_path
-from tests.support.ingesting import Response, make_params, make_picture, run_ingest, write_files
+from tests.support.ingesting import Response, make_image, make_params, run_ingest, write_files
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def ask(data: Path, word: str, root: Path | None = None, most: int = 10) -> WhyA
 
 
 def find_drop(file: FileFacts) -> DropFacts | None:
-    """The first stage's verdict on the file or its items."""
+    """Return the verdict of the first stage that dropped the file or one of its items."""
     verdicts = [file.response and file.response.dropped, file.dropped]
     verdicts += [
         verdict for item in file.items for verdict in (item.clean, item.align) if isinstance(verdict, DropFacts)
@@ -70,7 +70,7 @@ def test_the_url_of_every_flaw_has_its_reason(run: Run, flaw: Flaw) -> None:
         assert file.response.url == url
         assert dropped
         assert (dropped.stage, dropped.reason) == (expected.stage, str(expected.reason))
-        if expected.part != "page" and page.files[0].items:  # whoever asks for the page is told as well
+        if expected.part != "page" and page.files[0].items:  # the page reports it too
             (item,) = page.files[0].items
             assert [partner.dropped for partner in item.partners] == [dropped]
 
@@ -90,7 +90,7 @@ def test_the_setting_that_decided_is_named_with_its_value(run: Run, flaw: Flaw, 
     assert f"(setting {setting})" in "\n".join(explain_answer(answer))
 
 
-def test_what_has_no_flaw_is_followed_to_its_end(run: Run) -> None:
+def test_kept_items_are_followed_to_their_end(run: Run) -> None:
     for thing in run.site.find_flawed(Flaw.MOVED_PICTURE):
         (answer,) = [ask(run.data, f"http://{HOST}{find_path(thing, 'picture')}")]
         (file,) = answer.files
@@ -123,7 +123,7 @@ def test_a_duplicate_names_the_sample_that_is_kept(run: Run) -> None:
         assert item.clean.same.count == 1
 
 
-def test_of_every_sample_the_members_are_where_it_says(run: Run) -> None:
+def test_members_are_at_the_reported_locations(run: Run) -> None:
     for split in ("train", "val", "test"):
         with ShardDataset(run.data / "5_shards", split) as data:
             for number, key in list(enumerate(map(decode_key, data.keys.tolist())))[::3]:
@@ -164,8 +164,8 @@ def test_everything_that_was_dropped_is_found_by_its_key(run: Run) -> None:
     for stage, (folder, _) in STAGE_FILES.items():
         for row in read_table(run.data / folder / "dropped.parquet", DROPPED)[::3]:
             answer = ask(run.data, row["key"])
-            told = [find_drop(file) for file in answer.files]
-            assert [(drop.stage, drop.reason) for drop in told if drop] == [(stage, row["reason"])]
+            found = [find_drop(file) for file in answer.files]
+            assert [(drop.stage, drop.reason) for drop in found if drop] == [(stage, row["reason"])]
 
 
 def test_a_sample_is_followed_back_to_its_files(run: Run) -> None:
@@ -177,7 +177,7 @@ def test_a_sample_is_followed_back_to_its_files(run: Run) -> None:
     }
 
 
-def test_a_mistyped_name_is_put_right(run: Run) -> None:
+def test_a_mistyped_name_gets_suggestions(run: Run) -> None:
     sample = run.samples[3]["key"]
     url = next(iter(run.items.values()))["url"]
     for word, meant in ((sample[:5] + sample[6:], sample), (url.replace("http", "htp"), url), (url[:-1] + "x", url)):
@@ -188,7 +188,7 @@ def test_a_mistyped_name_is_put_right(run: Run) -> None:
 
 
 @given(st.text("abcdefgh/.", min_size=6, max_size=20), st.integers(0, 19), st.sampled_from("abcdxyz"))
-def test_one_wrong_letter_hides_no_name(name: str, place: int, letter: str) -> None:
+def test_a_name_with_one_wrong_letter_is_suggested(name: str, place: int, letter: str) -> None:
     import pyarrow as pa
 
     wrong = name[: place % len(name)] + letter + name[place % len(name) + 1 :]
@@ -208,29 +208,29 @@ ODD_NAMES = [
 ]
 
 
-def test_a_file_on_disk_is_found_whatever_its_name(tmp_path: Path) -> None:
+def test_a_file_on_disk_is_found_by_any_name(tmp_path: Path) -> None:
     root = tmp_path / "inbox"
     for name in ODD_NAMES:
         path = Path(os.fsdecode(os.fsencode(root) + b"/" + name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(make_picture(len(name)))
+        path.write_bytes(make_image(len(name)))
     data = run_ingest(tmp_path, make_params(root=str(root))).data
     for name in ODD_NAMES:
         answer = ask(data, os.fsdecode(os.fsencode(root) + b"/" + name), root)
         (file,) = answer.files
         (item,) = file.items
-        assert item.size == len(make_picture(len(name)))
+        assert item.size == len(make_image(len(name)))
         assert ask(data, item.name).files == ask(data, item.id).files == answer.files
     assert not ask(data, str(tmp_path / "other.png"), root).found
     assert answer.stages == ["crawl", "ingest"]
-    told = "\n".join(explain_answer(answer))
-    assert "3_cleaned is missing" in told
-    assert "`dvc repro clean`" in told
+    lines = "\n".join(explain_answer(answer))
+    assert "3_cleaned is missing" in lines
+    assert "`dvc repro clean`" in lines
 
 
-def test_several_things_of_one_name_are_listed(tmp_path: Path) -> None:
-    write_files(tmp_path / "inbox", {"cat.png": make_picture(1)})
-    responses = [Response(f"http://host-{number}.test/cat.png", make_picture(number)) for number in range(12)]
+def test_several_matches_are_listed(tmp_path: Path) -> None:
+    write_files(tmp_path / "inbox", {"cat.png": make_image(1)})
+    responses = [Response(f"http://host-{number}.test/cat.png", make_image(number)) for number in range(12)]
     data = run_ingest(tmp_path, make_params(), responses).data
     answer = ask(data, "cat.png", most=3)
     assert (answer.matches.count, len(answer.matches.names)) == (13, 3)
@@ -257,7 +257,7 @@ def test_parts_and_repeated_urls_have_their_rows(tmp_path: Path) -> None:
 
 
 def write_rows(data: Path, names: list[str]) -> None:
-    """Tables with these names everywhere that a name can stand."""
+    """Write tables with these names in every column that has names."""
     rows, items = [], []
     for name in names:
         row: Row = {**dict.fromkeys(CRAWLED), "url": f"http://x.test/{name}", "depth": 0, "detail": name}
@@ -284,7 +284,7 @@ HOSTILE = [
 HOSTILE += [":#" * 2000, "\x7f", "(?P<a>", "folder:"]
 
 
-def test_hostile_names_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hostile_names_cannot_control_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_rows(tmp_path, HOSTILE)
     for name in HOSTILE:
         there = (name, f"http://x.test/{name}", f"gone {name}")
@@ -312,7 +312,7 @@ def test_any_word_is_answered(word: str, tmp_path_factory: pytest.TempPathFactor
     assert answer.found or word not in ("a", "b/c", "folder:a#a")
 
 
-def test_the_command_says_what_it_cannot_do(
+def test_errors_are_one_line_and_exit_2(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -330,14 +330,14 @@ def test_the_command_says_what_it_cannot_do(
     assert why(["somewhere/cat.png", "--data", str(run.data)]) == 1
 
 
-def test_the_verbs_are_found_from_anywhere(
+def test_the_commands_are_found_from_anywhere(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verbs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["shardwright.commands"]
-    metadata = tmp_path / "verbs-1.0.dist-info"
+    commands = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["shardwright.commands"]
+    metadata = tmp_path / "commands-1.0.dist-info"
     metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: verbs\nVersion: 1.0\n")
-    lines = [f"{name} = {place}" for name, place in verbs.items()]
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: commands\nVersion: 1.0\n")
+    lines = [f"{name} = {place}" for name, place in commands.items()]
     (metadata / "entry_points.txt").write_text("\n".join(["[shardwright.commands]", *lines]))
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Makes what extract reads, without the stages before it: a few pictures, sounds and texts, and their tables."""
+"""Write the inputs of extract without running the stages before it: a few images, audio and text items, and tables."""
 
 import hashlib
 import io
@@ -38,12 +38,12 @@ MEDIA_TYPES = {"image": "image/png", "audio": "audio/wav", "text": "text/plain",
 CACHE_BYTES = 1 << 30
 ENDINGS = {"image": "png", "audio": "wav", "text": "txt", "video": "mp4"}
 USUAL = ("image", "audio", "text")
-"""What a thing has unless it says otherwise: a video takes as long to make as a hundred of them."""
+"""The modalities of a thing by default: a video takes as long to make as a hundred of these."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A sample to be: `contents` are the bytes of its items where they are not drawn from its key."""
+    """A future sample: `contents` are the bytes of its items; the others are drawn from its key."""
 
     key: str
     split: str = "train"
@@ -54,35 +54,35 @@ class Thing:
 
 
 def make_things(count: int, **changes: Any) -> list[Thing]:
-    """`count` complete samples, three of four in train, with two labels."""
+    """Return `count` complete samples, three of four in train, with two labels."""
     splits = ("train", "train", "val", "train", "train", "train", "test", "train")
     labels = ("one", "two")
     return [Thing(f"thing-{number:03d}", splits[number % 8], labels[number % 2], **changes) for number in range(count)]
 
 
 def draw_item(key: str, modality: str) -> bytes:
-    """A small picture, sound or text, another for each key."""
-    draw = np.random.default_rng(list(hashlib.sha256(f"{key} {modality}".encode()).digest()))
+    """Return a small image, audio, text or video, a different one for each key."""
+    rng = np.random.default_rng(list(hashlib.sha256(f"{key} {modality}".encode()).digest()))
     match modality:
         case "image":
             import cv2
 
-            picture = draw.integers(0, 256, (int(draw.integers(10, 30)), 20, 3), dtype=np.uint8)
-            return bytes(cv2.imencode(".png", picture)[1])
+            pixels = rng.integers(0, 256, (int(rng.integers(10, 30)), 20, 3), dtype=np.uint8)
+            return bytes(cv2.imencode(".png", pixels)[1])
         case "audio":
             import soundfile
 
             file = io.BytesIO()
-            sound = draw.normal(0, 0.1, int(draw.integers(1000, 6000)))
-            soundfile.write(file, sound, 8000, format="WAV", subtype="PCM_16")
+            waveform = rng.normal(0, 0.1, int(rng.integers(1000, 6000)))
+            soundfile.write(file, waveform, 8000, format="WAV", subtype="PCM_16")
             return file.getvalue()
         case "video":
             from tests.support.factory_video import draw_frames, encode_video
 
-            return encode_video(draw_frames(4, int(draw.integers(1 << 30))), "video/mp4")
+            return encode_video(draw_frames(4, int(rng.integers(1 << 30))), "video/mp4")
         case _:
             words = ("a", "red", "green", "loud", "quiet", "bird", "machine")
-            return " ".join(draw.choice(words, 6)).encode()
+            return " ".join(rng.choice(words, 6)).encode()
 
 
 def write_corpus(data: Path, things: Sequence[Thing]) -> None:
@@ -105,18 +105,18 @@ def write_corpus(data: Path, things: Sequence[Thing]) -> None:
 def _make_item(thing: Thing, modality: str, store: TarStore) -> Row:
     content = thing.contents.get(modality) or draw_item(thing.key, modality)
     file = f"{thing.key}.{ENDINGS[modality]}"
-    place = store.write(file, content)
+    location = store.write(file, content)
     sha256 = hashlib.sha256(content).hexdigest()
     row: Row = dict.fromkeys(CLEANED)
     row |= {"id": hashlib.sha256(f"{sha256} {file}".encode()).hexdigest(), "source": "folder", "file": file, "part": ""}
     row |= {"modality": modality, "media_type": MEDIA_TYPES[modality], "licence": "CC0", "attribution": "nobody"}
-    row |= {"sha256": sha256, "tar": place.tar, "offset": place.offset, "size": place.size}
+    row |= {"sha256": sha256, "tar": location.tar, "offset": location.offset, "size": location.size}
     row |= {"redactions": 0, "exact_cluster": row["id"], "near_cluster": row["id"]}
     return row | dict(thing.columns)
 
 
 def make_params(**changes: Any) -> ExtractParams:
-    """The block of `params.yaml` with small features, and `modality__key=value` changed."""
+    """Return the block of `params.yaml` with small features, and `modality__key=value` changed."""
     block = read_effective_params(ROOT / "params.yaml")["extract"]
     block["image"] |= {"height": 12, "width": 16}
     block["audio"] |= {"rate": 8000, "seconds": 0.5, "coefficients": 8, "mels": 16, "fft": 256, "hop": 128}
@@ -132,13 +132,13 @@ def make_params(**changes: Any) -> ExtractParams:
 
 
 def make_run(cache: Path, workers: int = 0, **more: Any) -> RunParams:
-    """The block `run` with a cache."""
+    """Return the block `run` with a cache."""
     given = {"memory": "1 GiB", "cache": str(cache), "cache_bytes": CACHE_BYTES, "progress": False}
     return RunParams.model_validate({"workers": workers, **given, **more})
 
 
 def run_extract(folder: Path, params: ExtractParams, workers: int = 0, **more: Any) -> Outcome:
-    """Run the step on `folder / "data"` and publish what it made; gives its checked outcome. `more` is for `run`."""
+    """Run the step on `folder / "data"`, publish its outputs, and return the outcome. `more` goes to `make_run`."""
     with open_workspace("extract", folder / "data", make_run(folder / "cache", workers, **more)) as workspace:
         outcome = extract(params, workspace)
         outcome.check()
@@ -149,26 +149,26 @@ def run_extract(folder: Path, params: ExtractParams, workers: int = 0, **more: A
 def extract_things(
     folder: Path, things: Sequence[Thing], params: ExtractParams | None = None, workers: int = 0
 ) -> Path:
-    """Write a corpus, extract it, and give the folder of the shards."""
+    """Write a corpus, extract it, and return the folder of the shards."""
     write_corpus(folder / "data", things)
     run_extract(folder, params or make_params(), workers)
     return folder / "data" / SHARDS_FOLDER
 
 
 def read_all(root: Path, split: str = "train") -> dict[str, dict[str, Any]]:
-    """The samples of a split by key."""
+    """Return the samples of a split by key."""
     data = ShardDataset(root, split)
     return {sample["key"]: sample for sample in (data[number] for number in range(len(data)))}
 
 
 def plan_tasks(folder: Path, params: ExtractParams) -> list[ShardTask]:
-    """The tasks for what the corpus in `folder / "data"` has; shards, and the cache, go below `folder / "work"`."""
+    """Return the tasks for the corpus in `folder / "data"`; shards and cache go below `folder / "work"`."""
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     workspace = Workspace(folder / "data", work, work / "cache", make_run(work / "cache"))
     corpus, workers = plan_corpus(params, workspace), SerialExecutor()
-    making = DatasetBuild(corpus, workspace.run, ObjectUse())
-    making.compute_missing(workers)
+    build = DatasetBuild(corpus, workspace.run, ObjectUse())
+    build.compute_missing(workers)
     (work / SHARDS_FOLDER).mkdir()
-    return list(making.plan_shard_tasks(work / SHARDS_FOLDER, making.write_learned(work / SHARDS_FOLDER, workers)))
+    return list(build.plan_shard_tasks(work / SHARDS_FOLDER, build.write_learned(work / SHARDS_FOLDER, workers)))

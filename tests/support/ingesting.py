@@ -1,4 +1,4 @@
-"""Runs the ingest stage on folders and crawl tables made on the spot, for the tests of ingest."""
+"""Run the stage ingest on folders and crawl tables that a test makes."""
 
 import hashlib
 import itertools
@@ -39,20 +39,20 @@ _runs = itertools.count()
 
 
 def make_params(**changes: Any) -> IngestParams:
-    """The block `ingest:` with `changes`."""
+    """Return the block `ingest` with `changes`."""
     return check_block({"ingest": {**BLOCK, **changes}}, "ingest", IngestParams)
 
 
-def make_picture(seed: int = 0) -> bytes:
-    """A small PNG."""
+def make_image(seed: int = 0) -> bytes:
+    """Return a small PNG."""
     import cv2
 
-    picture = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
-    return bytes(cv2.imencode(".png", picture)[1].tobytes())
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), np.uint8)
+    return bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
 def write_files(root: Path, files: Mapping[str, bytes | str]) -> Path:
-    """Fill a folder."""
+    """Write files below a folder."""
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def write_files(root: Path, files: Mapping[str, bytes | str]) -> Path:
 
 @dataclass(frozen=True)
 class Response:
-    """A row of a crawl's table and its bytes; None: it was dropped."""
+    """A row of a crawl's table and its bytes; a body of None means that it was dropped."""
 
     url: str
     body: bytes | str | None = b""
@@ -73,7 +73,7 @@ class Response:
 
 
 def write_crawl(data: Path, responses: Iterable[Response]) -> None:
-    """`1_crawled` as a crawl would leave it."""
+    """Write `1_crawled` as a crawl would."""
     folder = data / CRAWLED_FOLDER
     rows = []
     with TarStore(folder, CRAWLED_FOLDER, "responses") as store:
@@ -85,9 +85,9 @@ def write_crawl(data: Path, responses: Iterable[Response]) -> None:
                 row["reason"] = "timeout"
             else:
                 body = response.body.encode() if isinstance(response.body, str) else response.body
-                place = store.write(str(number), body)
+                location = store.write(str(number), body)
                 row |= {"sha256": hashlib.sha256(body).hexdigest()}
-                row |= {"tar": place.tar, "offset": place.offset, "size": place.size}
+                row |= {"tar": location.tar, "offset": location.offset, "size": location.size}
             rows.append(row)
     write_table(folder / "crawl.parquet", rows, CRAWLED)
     drops = [Drop(row["url"], Reason.TIMEOUT, row["detail"]) for row in rows if row["reason"]]
@@ -96,7 +96,7 @@ def write_crawl(data: Path, responses: Iterable[Response]) -> None:
 
 @dataclass(frozen=True)
 class Ingest:
-    """What a run wrote."""
+    """The outputs of a run."""
 
     outcome: Outcome
     folder: Path
@@ -104,12 +104,12 @@ class Ingest:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of `items.parquet`."""
+        """Return the rows of `items.parquet`."""
         return read_table(self.folder / "items.parquet", ITEMS)
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Why each file was dropped."""
+        """Return the reason of each dropped file."""
         return {drop.key: str(drop.reason) for drop in self.outcome.dropped}
 
     def read_settings(self) -> dict[str, str]:
@@ -118,7 +118,7 @@ class Ingest:
         return {row["key"]: row["setting"] for row in rows if row["setting"]}
 
     def read_texts(self) -> dict[tuple[str, str], str]:
-        """The text items by file and part."""
+        """Return the text items by file and part."""
         with TarReader(self.data) as reader:
             return {
                 (row["file"], row["part"]): reader.read(read_location(row)).decode()
@@ -142,7 +142,7 @@ def run_ingest(
     responses: Iterable[Response] = (),
     spoil: Callable[[Path], None] = lambda folder: None,
 ) -> Ingest:
-    """One run over `params.root`, relative to `folder`, and a crawl; the ledger's sum is checked. `spoil` gets the data
+    """Run ingest over `params.root`, relative to `folder`, and a crawl, and check the counts. `spoil` gets the data
     folder before the run."""
     data = folder / f"run-{next(_runs)}"
     write_crawl(data, responses)

@@ -1,4 +1,4 @@
-"""Rows of the cleaned table, made by hand."""
+"""Make rows of the cleaned table."""
 
 import hashlib
 from typing import Any
@@ -12,7 +12,7 @@ ENDINGS = {"image": "png", "audio": "ogg", "text": "txt"}
 
 
 def make_item(modality: str, stem: str, **values: Any) -> Row:
-    """An item of the file `<stem>.<ending>` that is a duplicate of no other, unless `values` say otherwise."""
+    """Return an item of the file `<stem>.<extension>`, which is no duplicate unless `values` make it one."""
     row: Row = {**dict.fromkeys(CLEANED), "source": "folder", "part": "", "modality": modality, "redactions": 0}
     row |= {"file": f"{stem}.{ENDINGS[modality]}", "media_type": modality, "tar": "t", "offset": 0, "size": 1} | values
     row["id"] = hashlib.sha256("\0".join([row["source"], row["file"], row["part"]]).encode()).hexdigest()
@@ -21,7 +21,7 @@ def make_item(modality: str, stem: str, **values: Any) -> Row:
 
 
 def make_thing(stem: str, **values: Any) -> list[Row]:
-    """A picture, a sound and a text of one name."""
+    """Return an image, an audio and a text item of one name."""
     return [make_item(modality, stem, **values) for modality in ENDINGS]
 
 
@@ -29,7 +29,7 @@ NO_PATTERNS = {modality: {"required": True, "pattern": None, "part": None} for m
 
 
 def make_align_params(**changes: Any) -> AlignParams:
-    """Pattern over the whole path, label from the first folder; `key__key=value` changes a value."""
+    """Return params with patterns over the path and labels from the first folder; `key__key=value` changes a value."""
     block: dict[str, Any] = {
         "by": "pattern",
         "within": None,

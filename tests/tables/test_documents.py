@@ -1,4 +1,4 @@
-"""The JSON files that cross a stage boundary are what their schemas in `schemas/` say, and the schemas say enough."""
+"""The JSON files of the stages match their schemas in `schemas/`, and the schemas are strict."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ FILES = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the stages from extract on make of a few things, one of which has no sound."""
+    """Run the stages from extract on with a few samples, one of which has no audio."""
     folder = tmp_path_factory.mktemp("made")
     extract_things(folder, [*make_things(12), Thing("silent", modalities=("image", "text"))])
     workspace = Workspace(folder / "data", folder / "data", folder / "cache", RUN)
@@ -47,12 +47,12 @@ def build_validator(name: str) -> jsonschema.Draft202012Validator:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_a_stage_writes_is_what_its_schema_says(data: Path, name: str) -> None:
+def test_files_match_their_schemas(data: Path, name: str) -> None:
     build_validator(name).validate(read(data, name))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_key_too_many_or_too_few_is_noticed(data: Path, name: str) -> None:
+def test_an_extra_or_missing_key_is_invalid(data: Path, name: str) -> None:
     validator, document = build_validator(name), read(data, name)
     assert not validator.is_valid(document | {"unknown": 1})
     optional = (
@@ -62,7 +62,7 @@ def test_a_key_too_many_or_too_few_is_noticed(data: Path, name: str) -> None:
         assert not validator.is_valid({k: v for k, v in document.items() if k != key}), key
 
 
-def test_a_dataset_with_jpeg_files_is_what_its_schema_says(tmp_path: Path) -> None:
+def test_a_dataset_with_jpeg_members_matches_its_schema(tmp_path: Path) -> None:
     root = extract_things(tmp_path, make_things(4, modalities=("image",)), make_extract_params(image__store="jpeg"))
     document = json.loads((root / "dataset.json").read_bytes())
     assert document["version"] == 2
@@ -70,7 +70,7 @@ def test_a_dataset_with_jpeg_files_is_what_its_schema_says(tmp_path: Path) -> No
     assert not build_validator("dataset").is_valid(document | {"version": 3})
 
 
-def test_wrong_values_are_noticed(data: Path) -> None:
+def test_wrong_values_are_invalid(data: Path) -> None:
     manifest, metrics = read(data, "dataset"), read(data, "metrics")
     shard = manifest["splits"]["train"]["shards"][0]
     assert build_validator("dataset").is_valid(manifest)

@@ -1,4 +1,4 @@
-"""in = kept + dropped; tables say when they are damaged; bytes are found where the tables say."""
+"""Counts add up; damaged tables are refused; blobs are read back from their locations."""
 
 import contextlib
 import random
@@ -21,7 +21,7 @@ def make_rows(n: int) -> list[dict[str, object]]:
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(-2, 2))
-def test_the_sum_is_held(kept: int, dropped: int, off_by: int) -> None:
+def test_counts_must_add_up(kept: int, dropped: int, off_by: int) -> None:
     drops = [Drop(f"d{i}", Reason.FLAT, "one grey level") for i in range(dropped)]
     outcome = Outcome("item", kept + dropped + off_by, kept, drops)
     if off_by == 0:
@@ -60,13 +60,13 @@ def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
     rows = make_rows(2000)
     write_table(path, rows, COLUMNS)
     whole = path.read_bytes()
-    draw = random.Random(0)
+    rng = random.Random(0)
     for _ in range(200):
         damaged = bytearray(whole)
-        damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         with contextlib.suppress(InputError):
-            assert read_table(path, COLUMNS) == rows  # a bit that carries nothing: statistics, padding
+            assert read_table(path, COLUMNS) == rows  # a bit without meaning: statistics, padding
 
 
 def test_a_table_of_other_columns_is_refused(tmp_path: Path) -> None:
@@ -89,18 +89,20 @@ def test_dropped_rows_are_sorted_whatever_their_order(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=2000), max_size=20))
-def test_bytes_are_where_their_place_says(tmp_path_factory: pytest.TempPathFactory, contents: list[bytes]) -> None:
+def test_blobs_are_read_back_from_their_locations(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes]
+) -> None:
     data = tmp_path_factory.mktemp("data")
     with TarStore(data / "2_ingested", "2_ingested", "items") as store:
-        places = [store.write(f"{number}.bin", content) for number, content in enumerate(contents)]
+        locations = [store.write(f"{number}.bin", content) for number, content in enumerate(contents)]
     with TarReader(data) as reader:
-        assert [reader.read(place) for place in places] == contents
+        assert [reader.read(location) for location in locations] == contents
 
 
-def test_a_cut_tar_is_noticed(tmp_path: Path) -> None:
+def test_a_truncated_tar_is_an_error(tmp_path: Path) -> None:
     with TarStore(tmp_path / "s", "s", "items") as store:
-        place = store.write("a", b"x" * 1000)
+        location = store.write("a", b"x" * 1000)
     path = tmp_path / "s/items-000000.tar"
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(InputError, match="is truncated"), TarReader(tmp_path) as reader:
-        reader.read(place)
+        reader.read(location)

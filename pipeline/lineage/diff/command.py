@@ -24,10 +24,10 @@ def describe_difference(found: Difference) -> Iterator[str]:
             f"{found.resharded:,} in another shard"
         )
     if found.recipe:
-        yield "how they were made (old -> new)"
+        yield "differences in how they were made (old -> new):"
         yield from (f"  {change}" for change in found.recipe)
-    yield from describe_group("removed; why the new dataset lacks them", found.removed)
-    yield from describe_group("added; why the old dataset lacked them", found.added)
+    yield from describe_group("removed, because in the new dataset", found.removed)
+    yield from describe_group("added, because in the old dataset", found.added)
     yield from describe_group("changed", found.changed)
     yield from describe_group("in another split", found.moved)
 
@@ -36,9 +36,9 @@ def describe_group(name: str, group: SampleGroup) -> Iterator[str]:
     """Yield the causes and samples of one kind of difference; nothing where there is none."""
     if not group.count:
         return
-    yield f"{group.count:,} {name}"
+    yield f"{group.count:,} {name}:"
     for cause in group.causes:
-        yield f"  {cause.count:,} {cause.text}"
+        yield f"  {cause.count:,}  {cause.text}"
     for sample in group.samples:
         yield f"    {sample.key} in {sample.shard}: {sample.text}"
     if left := group.count - len(group.samples):

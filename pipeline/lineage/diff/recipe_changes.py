@@ -28,7 +28,7 @@ class Change:
     def __str__(self) -> str:
         # Two hashes, or two long lists, mean nothing to people.
         if self.kind in ("code", "vocabulary", "classes", "sources"):
-            return f"another {self.name}" if self.kind == "vocabulary" else f"other {self.name}"
+            return f"{self.name} changed"
         return f"{'field ' if self.kind == 'field' else ''}{self.name}: {self.old} -> {self.new}"
 
 

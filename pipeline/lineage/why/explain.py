@@ -95,7 +95,8 @@ def explain_item(item: ItemFacts) -> Iterator[str]:
     if item.align:
         yield f"    align  {explain_dropped(item.align)}"
     for partner in item.partners:
-        yield f"           {shorten(partner.name)}: in {partner.dropped.stage} {explain_dropped(partner.dropped)}"
+        verdict = f"dropped in {partner.dropped.stage}: {explain_verdict(partner.dropped)}"
+        yield f"           {shorten(partner.name)}: {verdict}"
     if item.sample:
         yield f"    align  in sample {item.sample}"
 
@@ -153,12 +154,12 @@ def explain_dropped(dropped: DropFacts) -> str:
 
 
 def explain_verdict(dropped: DropFacts) -> str:
-    """Return the reason, the detail, the value, what was kept instead, and the setting or limit that decided."""
+    """Return the reason, what was kept instead, the detail, the value, and the setting or limit that decided."""
     detail = f", {shorten(dropped.detail)}" if dropped.detail else ""
     value = f": {shorten(dropped.value)}" if dropped.value else ""
     named = dropped.kept_key is None or dropped.kept_key in dropped.detail
-    kept = "" if named else f"; {shorten(dropped.kept_key or '')} is kept"
-    return f"{dropped.reason}{detail}{value}{kept}{explain_limit(dropped.setting, dropped.limit)}"
+    kept = "" if named else f" of {shorten(dropped.kept_key or '')}"
+    return f"{dropped.reason}{kept}{detail}{value}{explain_limit(dropped.setting, dropped.limit)}"
 
 
 def explain_limit(setting: str | None, limit: str) -> str:
