@@ -12,6 +12,7 @@ from pipeline.extract.params import ExtractParams
 from pipeline.tables.contracts import SPLITS, TABLES
 from pipeline.tables.parquet import Columns
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
+from pipeline.tasks.table import TASKS
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Score = Annotated[float, Field(ge=0, le=1)] | None
@@ -91,17 +92,16 @@ def build_manifest_schema() -> Schema:
 
 def build_metrics_schema() -> Schema:
     """`7_report/metrics.json`, see `pipeline.tasks.classification.measure`: its scores are those of the tables."""
-    from pipeline.tasks.classification import HEADLINES
-
+    headlines = TASKS["classification"].scores
     facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...)}
     scores: dict[str, Any] = dict.fromkeys(SCORES, (Score, ...))
-    ends: dict[str, Any] = {f"{name}_{end}": (Score, ...) for name in HEADLINES for end in ("low", "high")}
+    ends: dict[str, Any] = {f"{name}_{end}": (Score, ...) for name in headlines for end in ("low", "high")}
     of_class: dict[str, Any] = dict.fromkeys(CLASS_METRICS, (Score, ...))
     counts: dict[str, Any] = dict.fromkeys(("support", "predicted"), (Count, ...))
     class_scores: Any = create_model("ClassScores", __base__=Document, **of_class, **counts)
     class_scores.__doc__ = "Scores of one class; null where a score is not defined."
-    headlines = {name: scores[name] for name in HEADLINES}
-    subset_scores: Any = create_model("SubsetScores", __base__=Document, **headlines)
+    of_subset = {name: scores[name] for name in headlines}
+    subset_scores: Any = create_model("SubsetScores", __base__=Document, **of_subset)
     subset_scores.__doc__ = "Scores with one subset of the modalities."
     metrics = create_model(
         "Metrics",

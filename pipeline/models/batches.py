@@ -4,6 +4,7 @@ A batch is a dict: for each field of the dataset a tensor (batch, *shape) of the
 and `valid` bool (batch,), here always True. In stored order both readers give the same batches.
 """
 
+import hashlib
 import io
 import itertools
 import random
@@ -18,8 +19,8 @@ import torch
 from pipeline.errors import InputError
 from pipeline.models.readers import READERS
 from pipeline.tables.contracts import SPLITS
-from shardwright import Field, Loader, ShardDataset, read_manifest
-from shardwright.errors import ShardwrightError
+from shardwright import Field, Loader, ShardDataset, ShardRecord, read_manifest
+from shardwright.errors import DamageError, ShardwrightError
 from shardwright.format.jpeg import decode_jpeg
 from shardwright.format.npy import encode_npy_header
 
@@ -126,38 +127,41 @@ def read_with_shardwright(data: ShardDataset, order: ReadOrder) -> Iterator[Batc
 def read_with_webdataset(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
     """Read with webdataset, which shuffles as streams do: the shards, then samples within a buffer.
 
-    webdataset reads a shard that was cut between two samples as a shorter one, so samples are counted.
+    webdataset knows no checksums, and reads a shard that was cut between two samples as a shorter one without an error:
+    so each shard is compared with the sha256 in the manifest before it is read.
     """
     from webdataset.filters import shuffle
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
-    shards = [data.root / data.split / shard.name for shard in data.manifest.splits[data.split].shards]
+    shards = list(data.manifest.splits[data.split].shards)
     rng = random.Random(f"{order.seed} {order.epoch}")
     if order.shuffle:
         rng.shuffle(shards)
-    samples = group_by_keys(tar_file_expander(_open_shards(shards)))
+    samples = group_by_keys(tar_file_expander(_open_shards(data.root / data.split, shards)))
     if order.shuffle:
         samples = shuffle(SHUFFLE_BUFFER, rng=rng)(samples)
-    count, pending = 0, []
+    pending = []
     for sample in samples:
         pending.append(sample)
-        count += 1
         if len(pending) == order.batch_size:
             yield _collate(pending, data.fields)
             pending = []
     if pending:
         yield _collate(pending, data.fields)
-    if count != len(data):
-        raise InputError(
-            f"{data.root / data.split}: webdataset found {count} samples, the manifest has {len(data)}: "
-            "remove the folder and run `dvc repro` again"
-        )
 
 
-def _open_shards(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-    """Yield open shards as webdataset's own opener does; that one reads the environment and leaves files open."""
-    for path in paths:
+def _open_shards(folder: Path, shards: Sequence[ShardRecord]) -> Iterator[dict[str, Any]]:
+    """Yield open shards as webdataset's own opener does; that one reads the environment and leaves files open.
+
+    Raises:
+        DamageError: a shard's bytes are not those that were written.
+    """
+    for shard in shards:
+        path = folder / shard.name
         with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != shard.sha256:
+                raise DamageError(f"{path} is damaged, its sha256 is not the one in the manifest", shard=shard.name)
+            file.seek(0)
             yield {"url": str(path), "stream": file}
 
 

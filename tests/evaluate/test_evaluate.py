@@ -35,6 +35,7 @@ from pipeline.tasks.classification import LABEL, PREDICTIONS, build_report, meas
 from pipeline.tasks.task import Predictions, list_subsets
 from shardwright import ShardDataset
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
+from tests.train.test_models import edit_record
 from tests.train.test_train import RUN, make_params, run_train
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&</div>=cmd()\x1b[31m\u202eevil"
@@ -148,6 +149,24 @@ def test_another_dataset_is_refused(tmp_path: Path) -> None:
         run_evaluate(moved)
     with pytest.raises(InputError, match="train a model first"):
         run_evaluate(tmp_path)
+
+
+def test_a_model_for_an_unknown_task_is_refused(tmp_path: Path) -> None:
+    make_trained(tmp_path, Toy(train=8), epochs=1)
+    edit_record(tmp_path / MODEL_FOLDER, task="sorting")
+    with pytest.raises(InputError, match="trained for the task `sorting`, known are classification"):
+        run_evaluate(tmp_path)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_no_reader_evaluates_damaged_shards(tmp_path: Path, reader: str) -> None:
+    make_trained(tmp_path, Toy(train=8), epochs=1)
+    shard = tmp_path / SHARDS_FOLDER / "test/test-000001.tar"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(InputError, match=r"test-000001\.tar.*remove it and run `dvc repro` again"):
+        run_evaluate(tmp_path, reader=reader)
 
 
 def test_an_output_that_is_not_finite_is_an_error(tmp_path: Path) -> None:
