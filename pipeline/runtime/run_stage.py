@@ -1,6 +1,6 @@
-"""Runs one stage: its params, its lock, a work folder, and its outputs under their final names only when it ended well.
+"""Run one stage: check params, take the lock, work in a folder of its own, and publish the outputs if all went well.
 
-DVC removes a stage's outputs before it runs it, so work goes on outside them, in the cache folder.
+DVC removes a stage's outputs before it runs the stage, so the work is done outside them, in the cache folder.
 """
 
 import ctypes
@@ -22,40 +22,33 @@ from typing import Any
 from pipeline.config.check_params import check_all_blocks, check_block, read_params
 from pipeline.config.params import Block, RunParams
 from pipeline.errors import PipelineError, RunningElsewhere
-from pipeline.runtime.disk_errors import explain_disk_errors
 from pipeline.runtime.sandbox.parent_death import end_with_parent
 from pipeline.runtime.stopwatch import format_times, take_times
 from pipeline.tables.drops import Outcome
 from shardwright.cli.terminal import escape_controls
 
 ARRAY_BYTES = 1 << 20
-"""From this size on a block of memory is the system's own. glibc begins at 128 kB, and raises it to the largest block
-that was ever freed: arrays then lie between other things, and stay. Planning 100,000 samples kept 117 MB so, and 88."""
+"""From this size on, a block of memory is mapped by itself. glibc begins at 128 kB, and raises that to the largest
+block that was ever freed: arrays then lie between other things, and stay. Planning 100,000 samples kept 117 MB that
+way, and 88 MB this way."""
 
 M_MMAP_THRESHOLD = -3
 """The parameter of mallopt(3)."""
 
-
-def give_arrays_back() -> None:
-    """Have arrays and tables of this process go back to the system when they are freed, where the C library can; to be
-    called before Arrow is imported, whose own pool keeps much."""
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    if sys.platform == "linux":
-        with suppress(AttributeError):  # not glibc
-            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, ARRAY_BYTES)
-
-
 DVC_VARIABLE = "DVC_STAGE"
-"""Which DVC sets for what it runs. A `dvc repro` that is killed leaves its stage running, unseen and with the lock; a
+"""Set by DVC for the stages that it runs. A killed `dvc repro` leaves its stage running, unseen and with the lock; a
 stage that a person started by hand in a shell may outlive that shell."""
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where a step reads and writes.
+    """The folders of a step.
 
-    `data` holds the outputs of the stages before it; `work` is new and empty, and what the step leaves in
-    `work/<folder>` becomes `data/<folder>`; `cache` outlives the run.
+    Attributes:
+        data: outputs of the stages before it.
+        work: new and empty; what the step leaves in `work/<folder>` becomes `data/<folder>`.
+        cache: outlives the run.
+        run: how to run.
     """
 
     data: Path
@@ -66,24 +59,24 @@ class Workspace:
 
 @dataclass(frozen=True)
 class Stage:
-    """What an entry point gets: the params file's blocks and a workspace."""
+    """The params file's blocks and a workspace, given to an entry point."""
 
     blocks: dict[str, Any]
     workspace: Workspace
 
     def read_block(self, name: str, block_type: type[Block]) -> Block:
-        """A typed block of `params.yaml`. Only ask for what `dvc.yaml` tracks for this stage."""
+        """Return a typed block of `params.yaml`. Only ask for blocks that `dvc.yaml` tracks for this stage."""
         return check_block(self.blocks, name, block_type)
 
 
 def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) -> int:
-    """Run `step` in the current folder, publish `outs` under `data/`, print its summary line; gives the exit status.
+    """Run `step` in the current folder, publish `outs` under `data/`, print its summary; return the exit status.
 
-    0 done; 1 it could not be done, one message says why; 130 or 143 it was interrupted or told to end. What is no
-    `PipelineError` and not the disk's is a fault of ours, and keeps its traceback.
+    0: done. 1: failed, with one message on stderr. 130 or 143: interrupted by SIGINT or SIGTERM. An exception that is
+    neither a `PipelineError` nor an error of the disk is a fault of this project, and keeps its traceback.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    give_arrays_back()
+    use_own_maps_for_arrays()
     if os.environ.get(DVC_VARIABLE):
         end_with_parent(signal.SIGTERM)
     try:
@@ -93,26 +86,26 @@ def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) 
         with explain_disk_errors(Path(run.cache)), open_workspace(name, Path("data"), run) as workspace:
             summary = _run_step(name, outs, step, Stage(blocks, workspace))
     except PipelineError as error:
-        return _say_end(name, str(error), 1)
+        return _report_end(name, str(error), 1)
     except KeyboardInterrupt:
-        told = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
-        said = "told to end" if told else "interrupted"
-        return _say_end(name, f"{said}; `dvc repro` goes on from the last finished stage", 143 if told else 130)
+        terminated = signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+        word, status = ("terminated", 143) if terminated else ("interrupted", 130)
+        return _report_end(name, f"{word}; `dvc repro` continues after the last finished stage", status)
     sys.stdout.write(_escape_lines(summary) + "\n")
     return 0
 
 
 def _run_step(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome], stage: Stage) -> str:
-    """The summary of a step that ended well and is published."""
+    """Run the step, publish its outputs and return its summary."""
     start = time.monotonic()
-    take_times()  # of what ran before in this process
+    take_times()  # drop those of earlier work in this process
     rows = stage.workspace.cache / "dropped" / f"{stage.workspace.work.name}.parquet"
     rows.unlink(missing_ok=True)
     try:
         outcome = step(stage)
     except PipelineError as error:
-        if _keep_dropped(stage.workspace, outs, rows):
-            raise PipelineError(f"{error}. What was dropped so far is in {rows}") from error
+        if _save_dropped(stage.workspace, outs, rows):
+            raise PipelineError(f"{error}. The rows dropped so far are in {rows}") from error
         raise
     outcome.check()
     publish(stage.workspace, outs)
@@ -122,49 +115,104 @@ def _run_step(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome], 
     return format_summary(name, outcome, time.monotonic() - start)
 
 
-def _keep_dropped(workspace: Workspace, outs: Sequence[str], rows: Path) -> bool:
-    """Save a failed run's `dropped.parquet` from its work folder, for the user to look at; says if there was one."""
+def _save_dropped(workspace: Workspace, outs: Sequence[str], rows: Path) -> bool:
+    """Save a failed run's `dropped.parquet` from its work folder for the user; return whether there was one."""
     for out in outs:
-        made = workspace.work / out / "dropped.parquet"
-        if made.is_file():
+        written = workspace.work / out / "dropped.parquet"
+        if written.is_file():
             rows.parent.mkdir(parents=True, exist_ok=True)
-            made.replace(rows)
+            written.replace(rows)
             return True
     return False
 
 
-def _say_end(name: str, message: str, status: int) -> int:
-    erase = "\r\x1b[K" if sys.stderr.isatty() else ""  # a progress bar is still there
+def _report_end(name: str, message: str, status: int) -> int:
+    erase = "\r\x1b[K" if sys.stderr.isatty() else ""  # a progress bar may be on this line
     sys.stderr.write(f"{erase}{name}: {_escape_lines(message)}\n")
     return status
 
 
 def _escape_lines(text: str) -> str:
-    """Labels, file names and column names are other people's: none may move the cursor or fake a line."""
+    """Escape control characters: a label, file name or column name must not move the cursor or fake a line."""
     return "\n".join(escape_controls(line) for line in text.split("\n"))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Let SIGTERM do what Ctrl-C does: asyncio, and whoever starts processes, know how to put that off."""
+    """Let SIGTERM do what Ctrl-C does: asyncio, and code that starts processes, can defer that."""
     signal.signal(number, signal.SIG_IGN)  # the kernel sends it once for each thread of a parent that dies
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a script's background job
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
 
 
+def use_own_maps_for_arrays() -> None:
+    """Have freed arrays and tables of this process returned to the system, if the C library can; to be called before
+    Arrow is imported, whose own pool keeps much."""
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # not glibc
+            ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, ARRAY_BYTES)
+
+
+FREE_SPACE = "free some space there, or let run.cache name a folder on a larger disk"
+PERMISSION = "give this user the right to write there"
+
+ADVICE = {
+    errno.ENOSPC: FREE_SPACE,
+    errno.EDQUOT: FREE_SPACE,
+    errno.EFBIG: "the file system, or `ulimit -f`, allows no larger files",
+    errno.EROFS: "it is mounted read-only",
+    errno.EACCES: PERMISSION,
+    errno.EPERM: PERMISSION,
+    errno.EIO: "the disk does not work as it should",
+}
+"""What the user can do about an error of the disk. Any other `OSError` is a fault of this project."""
+
+
+@contextmanager
+def explain_disk_errors(folder: Path) -> Iterator[None]:
+    """Turn errors of the disk into one message.
+
+    Args:
+        folder: named if the error itself names no file, as errors of writing to an open one.
+
+    Raises:
+        PipelineError: the message has the path, the system's text for the error, and what to do.
+    """
+    try:
+        yield
+    except (OSError, PipelineError, ExceptionGroup) as error:
+        disk_error = _find_disk_error(error)
+        if disk_error is None:
+            raise
+        path = disk_error.filename2 or disk_error.filename or folder
+        number = disk_error.errno or 0
+        raise PipelineError(f"{path}: {os.strerror(number)}; {ADVICE[number]}, then run it again") from error
+
+
+def _find_disk_error(error: BaseException) -> OSError | None:
+    """Return the disk's own error: this one, the first of several tasks that failed together, or a worker's cause."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    cause: BaseException | None = error
+    while isinstance(cause, PipelineError):
+        cause = cause.__cause__
+    return cause if isinstance(cause, OSError) and cause.errno in ADVICE else None
+
+
 @contextmanager
 def open_workspace(name: str, data: Path, run: RunParams) -> Iterator[Workspace]:
-    """A locked workspace for the stage `name`; its work folder is removed at the end, however that comes.
+    """Yield a locked workspace for the stage `name`; its work folder is removed at the end in any case.
 
     Raises:
         RunningElsewhere: another live process runs a stage on the same data folder; the message has its pid.
     """
     data.mkdir(parents=True, exist_ok=True)
     cache = Path(run.cache)
-    place = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]  # several checkouts may share a cache
-    work = cache / "work" / f"{place}-{name}"
+    checkout = hashlib.sha256(str(data.resolve()).encode()).hexdigest()[:12]  # several checkouts may share a cache
+    work = cache / "work" / f"{checkout}-{name}"
     with _hold_lock(data / ".lock"):
-        _remove_folder(work)  # of a run that was killed
+        _remove_folder(work)  # left by a run that was killed
         work.mkdir(parents=True)
         try:
             yield Workspace(data, work, cache, run)
@@ -174,13 +222,15 @@ def open_workspace(name: str, data: Path, run: RunParams) -> Iterator[Workspace]
 
 @contextmanager
 def _hold_lock(path: Path) -> Iterator[None]:
-    """An advisory lock: the kernel lets it go when its holder dies, so there are no stale ones."""
+    """Hold an advisory lock, which the kernel releases when its holder dies: there are no stale locks."""
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise RunningElsewhere(f"process {file.read().strip()} is at work on {path.parent}: wait for it") from None
+            raise RunningElsewhere(
+                f"{path.parent} is in use by process {file.read().strip()}: wait for it to end"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -188,9 +238,9 @@ def _hold_lock(path: Path) -> Iterator[None]:
 
 
 def publish(workspace: Workspace, outs: Sequence[str]) -> None:
-    """Put the finished folders `outs` under their final names; at no time is there a half one under such a name.
+    """Rename the folders `outs` to their final names: no folder under such a name is ever incomplete.
 
-    What may fail for want of space comes first, for all of them.
+    Copies, which may run out of space, are made first, for all of them.
     """
     finals = [workspace.data / out for out in outs]
     try:
@@ -213,29 +263,29 @@ def _name_new(final: Path) -> Path:
     return final.with_name(f".{final.name}.new")
 
 
-def _move_folder(made: Path, place: Path) -> None:
-    """Rename `made`, or copy it where the cache is on another file system. That is asked for by trying: two mounts of
-    one disk have one device number, and cannot be renamed across either."""
-    _remove_folder(place)
+def _move_folder(source: Path, target: Path) -> None:
+    """Rename a folder, or copy it if the cache is on another file system. Found out by trying: two mounts of one disk
+    have one device number, and cannot be renamed across either."""
+    _remove_folder(target)
     try:
-        made.rename(place)
+        source.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        _copy_folder(made, place)
+        _copy_folder(source, target)
 
 
-def _copy_folder(folder: Path, place: Path) -> None:
-    place.mkdir()
-    for path in folder.iterdir():
+def _copy_folder(source: Path, target: Path) -> None:
+    target.mkdir()
+    for path in source.iterdir():
         if path.is_dir():
-            _copy_folder(path, place / path.name)
+            _copy_folder(path, target / path.name)
         else:
-            shutil.copyfile(path, place / path.name)
+            shutil.copyfile(path, target / path.name)
 
 
 def _remove_folder(path: Path) -> None:
-    """Remove a folder, if it is there, with all that is in it."""
+    """Remove a folder and its contents, if there is one."""
     if path.exists():
         shutil.rmtree(path)
 

@@ -11,13 +11,13 @@ FREE = """
 import os
 from pathlib import Path
 import numpy as np
-from pipeline.runtime.run_stage import ARRAY_BYTES, give_arrays_back
+from pipeline.runtime.run_stage import ARRAY_BYTES, use_own_maps_for_arrays
 
 def measure():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
-give_arrays_back()
+use_own_maps_for_arrays()
 np.ones(3 * ARRAY_BYTES, np.uint64)  # glibc of itself keeps what is smaller than the largest that was freed
 before = measure()
 pairs = [(np.ones(ARRAY_BYTES, np.uint8), bytes(2000)) for _ in range(40)]

@@ -1,6 +1,6 @@
-"""Runs a task in a process that may die, hang or grow, and finds out which of its items was at fault.
+"""Run a task in a process that may die, hang or outgrow its memory, and find out which of its items is to blame.
 
-`items` is what a step sees of it: how a task says what it is made of, and at which of its items it is. `cell` is one
-process with its watch, `host` starts them (by way of `forker`, which is also what runs inside them), `triage` takes a
-task through the deaths of its cells. Nothing here knows Dask.
+`heartbeat` is what a step uses: how a task lists its items and reports the one it is at. `worker` is one process and
+its watch, `worker_pool` starts them (through `fork_server`; `child_main` is the program inside), `find_bad_items` runs
+a task to its end through the deaths of its processes. Nothing here knows Dask.
 """

@@ -1,8 +1,8 @@
-"""What runs in the processes that tasks run in, and in the one that they are forked from.
+"""Run tasks in forked processes, and fork those: the program of the fork server and of its children.
 
-The forker is started anew (never forked from a process with threads), has one thread and runs no task, so forking it is
-safe, and takes 5 to 15 ms where starting Python and loading the libraries takes a second: a process that died is
-replaced at that price. It ends when the process that started it ends, and the kernel ends its children then.
+The fork server is started anew (never forked from a process with threads), has one thread and runs no task, so forking
+it is safe. It takes 5 to 15 ms, where starting Python and loading the libraries takes a second: that is the price of
+replacing a dead process. The fork server ends with the process that started it, and the kernel ends its children then.
 """
 
 import gc
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.errors import PipelineError
-from pipeline.runtime.sandbox.heartbeat import NOWHERE, UNTOUCHED, Divisible, Heartbeat, use_heartbeat
+from pipeline.runtime.sandbox.heartbeat import NO_ITEM, UNTOUCHED, Divisible, Heartbeat, use_heartbeat
 from pipeline.runtime.sandbox.memory_usage import MemoryMeter
 from pipeline.runtime.sandbox.parent_death import end_with_parent
 from pipeline.runtime.stopwatch import OTHER, clock, take_times
@@ -30,53 +30,61 @@ from pipeline.tables.drops import Rejection
 
 Request = tuple[bytes, str, str | None, Mapping[int, Rejection], int | None]
 """The pickled function and task; the folder to work in; the hash that the function's source must have, if any; the
-items that are lost; and the only item to work on, if there is only one: its result is of no use, but it ends or not."""
+lost items; and the only item to work on, if it is run alone: then only whether it ends matters, not the result."""
 
 RESULT, REFUSED, FAILED, NO_MEMORY = "result", "refused", "failed", "no memory"
-"""What a process says of a task: its pickled result and the seconds that it took by part; an error for a person with
-its cause; a description of any other error with the error itself; or that an allocation was refused. What cannot be
-pickled is left out."""
+"""Kinds of reply: the pickled result and the seconds that it took by part; a `PipelineError` with its cause; a
+description of any other error with the error itself; an allocation was refused. What cannot be pickled is left out."""
 
 Reply = tuple[str, bytes, tuple[str, ...]]
-"""One of the above, what belongs to it, and the modules that were loaded meanwhile."""
+"""The kind of reply, its content, and the modules that the task loaded."""
 
 
 def serve(handle: int) -> NoReturn:
-    """Fork, end and wait for processes as the other end of the socket `handle` asks for it, until it is closed."""
+    """Fork, end and wait for processes as the other end of the socket `handle` orders, until it is closed."""
     # Ctrl-C reaches every process of a terminal; the one that started this one decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     orders = Connection(handle)
-    while True:
-        try:
-            order, argument = orders.recv()
-        except (EOFError, ConnectionError):
-            os._exit(0)
-        match order:
-            case "fork":
-                orders.send(_fork(orders))
-            case "end":
-                orders.send(_end(argument))
-            case "load":
-                _load(argument)
-                orders.send(_count_threads())
-            case "prepare":
-                with suppress(Exception):  # whoever needs it meets the same, and says so
-                    pickle.loads(argument)()
-                _freeze()
-                orders.send(_count_threads())
+    with suppress(EOFError, ConnectionError):  # also when a stage has ended while its libraries were loaded here
+        while True:
+            orders.send(_obey(orders, *orders.recv()))
+    os._exit(0)
 
 
-def _fork(orders: Connection) -> int:
-    """A new process, which takes over the two files that come with the order: its connection, and its mark."""
+def _obey(orders: Connection, order: str, argument: Any) -> object:
+    """Carry an order out and return the answer."""
+    match order:
+        case "fork":
+            return _fork(orders)
+        case "end":
+            return _end(argument)
+        case "load":
+            _load(argument)
+        case "prepare":
+            with suppress(Exception):  # a task that needs it raises the same, and reports it
+                pickle.loads(argument)()
+            _freeze()
+    return _count_threads()
+
+
+def _fork(orders: Connection) -> int | OSError:
+    """Fork a process, which takes over the two files that come with the order: its connection, and its heartbeat.
+
+    Returns its number, or the system's error if it allows no more processes.
+    """
     with socket.socket(fileno=os.dup(orders.fileno())) as channel:
         _, handles, _, _ = socket.recv_fds(channel, 1, 2)
     parent = os.getpid()
-    process = os.fork()
+    process: int | OSError
+    try:
+        process = os.fork()
+    except OSError as error:
+        process = error
     if process == 0:
         try:
             orders.close()
             _work(parent, Connection(handles[0]), Heartbeat(handles[1], MemoryMeter()))
-        finally:  # whatever it was: nothing of the forker's may be run by its child
+        finally:  # whatever was raised: the child must run nothing of the fork server's
             os._exit(1)
     for handle in handles:
         os.close(handle)
@@ -84,14 +92,14 @@ def _fork(orders: Connection) -> int:
 
 
 def _end(process: int) -> tuple[int, int]:
-    """End a process that is not waited for yet, if it did not by itself; its wait status and the most bytes it used."""
+    """Kill a process that has not been waited for; return its wait status and the most bytes it used."""
     os.kill(process, signal.SIGKILL)
     _, status, usage = os.wait4(process, 0)
     return status, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def _load(modules: Sequence[str]) -> None:
-    """Import what its children would import one by one; what cannot be imported by that name is theirs."""
+    """Import what the children would import one by one; what cannot be imported by that name is left to them."""
     for name in modules:
         if name not in sys.modules:
             with suppress(Exception):
@@ -100,13 +108,13 @@ def _load(modules: Sequence[str]) -> None:
 
 
 def _freeze() -> None:
-    """Keep the first collection in each child from copying all that it shares with this process."""
+    """Keep the first garbage collection in each child from copying all that it shares with this process."""
     gc.collect()
     gc.freeze()
 
 
 def _count_threads() -> int:
-    """Threads of this process, those of libraries too, where that can be known; else those of Python."""
+    """Return the number of threads of this process, including those of libraries on Linux; elsewhere Python's alone."""
     with suppress(FileNotFoundError):
         return len(list(Path("/proc/self/task").iterdir()))
     import threading
@@ -114,22 +122,22 @@ def _count_threads() -> int:
     return threading.active_count()
 
 
-def _work(parent: int, connection: Connection, mark: Heartbeat) -> None:
+def _work(parent: int, connection: Connection, heartbeat: Heartbeat) -> None:
     """Run tasks until the connection is closed."""
     end_with_parent(signal.SIGKILL)
     if os.getppid() != parent:
         return
     _prefer_to_be_killed()
-    use_heartbeat(mark)
+    use_heartbeat(heartbeat)
     known = set(sys.modules)
     while True:
         try:
             request: Request = connection.recv()
         except (EOFError, ConnectionError):
             return
-        kind, content = _run(request, mark)
-        if kind != NO_MEMORY:  # then it matters at which item
-            mark.start(NOWHERE)
+        kind, content = _run(request, heartbeat)
+        if kind != NO_MEMORY:  # there the item matters
+            heartbeat.start(NO_ITEM)
         loaded = [name for name in sys.modules if name not in known] if len(sys.modules) > len(known) else []
         known.update(loaded)
         reply: Reply = (kind, content, tuple(loaded))
@@ -138,27 +146,27 @@ def _work(parent: int, connection: Connection, mark: Heartbeat) -> None:
 
 
 def _prefer_to_be_killed() -> None:
-    """No core files of 100 MB from a crash; and where memory runs out, the kernel takes this process first."""
+    """Write no core file of 100 MB after a crash; and if memory runs out, let the kernel kill this process first."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def _run(request: Request, mark: Heartbeat) -> tuple[str, bytes]:
+def _run(request: Request, heartbeat: Heartbeat) -> tuple[str, bytes]:
     try:
         payload, folder, source, lost, alone = request
         _enter(folder)
         function, task = pickle.loads(payload)
         _check_source(function, source)
         if isinstance(task, Divisible) and (items := task.count_items()):
-            mark.start(items if alone is None else 1)
+            heartbeat.start(items if alone is None else 1)
             others = {} if alone is None else {item: UNTOUCHED for item in range(items) if item != alone}
             task = task.lose_items({**others, **lost}) if others or lost else task
-        take_times()  # of a task that ended badly
+        take_times()  # drop those of a task that failed
         with clock(OTHER):
             result = function(task)
-        said = (result, take_times())
-        return RESULT, b"" if alone is not None else pickle.dumps(said, protocol=pickle.HIGHEST_PROTOCOL)
+        timed = (result, take_times())
+        return RESULT, b"" if alone is not None else pickle.dumps(timed, protocol=pickle.HIGHEST_PROTOCOL)
     except MemoryError:
         return NO_MEMORY, b""
     except PipelineError as error:
@@ -181,7 +189,7 @@ def _check_source(function: Callable[[Any], Any], source: str | None) -> None:
     if source is not None and _hash_source(function.__module__) != source:
         raise PipelineError(
             f"a worker on {socket.gethostname()} has another version of {function.__module__} or of what it imports: "
-            "bring its checkout to the same state"
+            "bring its checkout to the driver's state"
         )
 
 
@@ -193,14 +201,14 @@ def _hash_source(module: str) -> str:
 
 
 def describe_error(error: BaseException) -> str:
-    """`ValueError: not a number of mine (/…/near.py:31); at sample a-1`."""
+    """Return `ValueError: not a number of mine (/…/near.py:31); at sample a-1`."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}" + "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 def _keep_error(error: BaseException | None) -> BaseException | None:
-    """The error, if it comes out of pickle as it went in."""
+    """Return the error if it can be pickled and loaded again, else None."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:

@@ -1,10 +1,10 @@
-"""A task to its end, through the deaths of the processes that it runs in.
+"""Run a task to its end through the deaths of its processes, and find the items to blame.
 
 A task whose process died runs again. An item that surely was the reason is lost: it had its time for itself, or took
-all that memory itself. One that is only accused (the process died at it) first runs alone in a new process: only if
+all that memory itself. One that is only suspected (the process died at it) first runs alone in a new process: only if
 that dies too is it lost, and the task runs again without it; what it had finished before it may have kept. So a bad
-item costs no other item anything. The accused is not always to blame: an earlier item may have left memory corrupt, or
-full, and people kill processes. Then every item of the task runs alone.
+item costs no other item anything. The suspect is not always to blame: an earlier item may have corrupted memory, or
+filled it, and people kill processes. Then every item of the task runs alone.
 """
 
 import pickle
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from pipeline.config.params import RunParams, parse_size
 from pipeline.errors import PipelineError
 from pipeline.runtime.sandbox.child_main import FAILED, REFUSED, RESULT, Request
-from pipeline.runtime.sandbox.heartbeat import NOWHERE
+from pipeline.runtime.sandbox.heartbeat import NO_ITEM
 from pipeline.runtime.sandbox.worker import Death, DeathCause, SandboxLimits
 from pipeline.runtime.sandbox.worker_pool import SandboxPool
 from pipeline.runtime.stopwatch import add_times
@@ -24,9 +24,9 @@ from pipeline.tables.drops import Reason, Rejection
 
 Task = TypeVar("Task")
 
-DEATHS = {DeathCause.CRASHED: 3, DeathCause.KILLED: 6, DeathCause.MEMORY: 3, DeathCause.TIMEOUT: 3}
-"""How often a task may die of nothing that is found before it is given up: what kills from outside may go on for a
-while, and says nothing of the task; the rest comes again."""
+MAX_UNEXPLAINED = {DeathCause.CRASHED: 3, DeathCause.KILLED: 6, DeathCause.MEMORY: 3, DeathCause.TIMEOUT: 3}
+"""How many deaths that no item explains a task may have. Kills from outside may go on for a while, and say nothing of
+the task; the other causes come again."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Call:
 
 @dataclass(frozen=True)
 class WorkerReply:
-    """What a process said of a task, see `pipeline.runtime.sandbox.child_main`."""
+    """The reply of a process to a task, see `pipeline.runtime.sandbox.child_main`."""
 
     kind: str
     content: bytes
@@ -50,103 +50,103 @@ class WorkerReply:
         """Whether there is no result."""
         return self.kind != RESULT
 
-    def read(self, what: str) -> Any:
-        """The result of the task that messages call `what`; counts the time that it took by part.
+    def read(self, name: str) -> Any:
+        """Return the result of the task, called `name` in messages; add the time that it took by part.
 
         Raises:
-            PipelineError: the task's own, if that is for a person, else one that says what was raised, and where.
+            PipelineError: the task raised it, or it has what else was raised, and where.
         """
         content = pickle.loads(self.content)
         if self.kind == RESULT:
             result, times = content
             add_times(times)
             return result
-        error, cause = content if self.kind == REFUSED else (PipelineError(f"{what} failed: {content[0]}"), content[1])
+        error, cause = content if self.kind == REFUSED else (PipelineError(f"{name} failed: {content[0]}"), content[1])
         raise error from cause
 
 
 def name_task(function: Callable[[Task], object], task: Task, number: int) -> str:
-    """What messages call it: `check_chunk of items-000003`."""
+    """Return the task's name in messages: `check_chunk of items-000003`."""
     return f"{function.__name__} of {getattr(task, 'name', f'task {number}')}"
 
 
 def read_limits(run: RunParams) -> SandboxLimits:
-    """What one process may take."""
+    """Return the limits of one process."""
     return SandboxLimits(parse_size(run.memory), run.item_seconds)
 
 
 def make_call(function: Callable[[Task], object], task: Task, source: str | None = None) -> Call:
-    """The call of `function(task)` in the folder that this process is in; a function of a script goes by its code."""
+    """Return the call of `function(task)` in this process's folder; a script's function is pickled with its code."""
     import cloudpickle  # type: ignore[import-untyped]
 
     return Call(cloudpickle.dumps((function, task)), str(Path.cwd()), source)
 
 
-def run_call(host: SandboxPool, call: Call, wanted: Callable[[], bool] = lambda: True) -> WorkerReply:
-    """The answer to a call. Items that no process survives are lost, as `Divisible` says.
+def run_call(pool: SandboxPool, call: Call, is_needed: Callable[[], bool] = lambda: True) -> WorkerReply:
+    """Return the reply to a call. Items that no process survives are lost, see `Divisible`.
 
     Raises:
-        Unwanted: `wanted` said no, or the host was closed.
+        TaskCancelled: `is_needed` returned False, or the pool was closed.
         PipelineError: no process can be started.
     """
-    with host.hold():
-        return _BadItemSearch(host, call, wanted).run()
+    with pool.hold():
+        return _BadItemSearch(pool, call, is_needed).run()
 
 
 class _BadItemSearch:
-    """The way of one call, with what was lost on it so far."""
+    """The tries of one call, and the items lost so far."""
 
-    def __init__(self, host: SandboxPool, call: Call, wanted: Callable[[], bool]) -> None:
-        self._host = host
+    def __init__(self, pool: SandboxPool, call: Call, is_needed: Callable[[], bool]) -> None:
+        self._pool = pool
         self._call = call
-        self._wanted = wanted
+        self._is_needed = is_needed
         self._lost: dict[int, Rejection] = {}
 
     def run(self) -> WorkerReply:
         unexplained = 0
         while True:
-            end = self._try(None)
-            if isinstance(end, WorkerReply):
-                return end
-            found = self._find_lost(end, unexplained)
+            outcome = self._try(None)
+            if isinstance(outcome, WorkerReply):
+                return outcome
+            found = self._find_lost(outcome, unexplained)
             self._lost |= found
             unexplained += not found
-            if unexplained >= DEATHS[end.cause]:
-                return WorkerReply(FAILED, pickle.dumps((_explain_death(end, self._host.limits), None)))
+            if unexplained >= MAX_UNEXPLAINED[outcome.cause]:
+                return WorkerReply(FAILED, pickle.dumps((_explain_death(outcome, self._pool.limits), None)))
 
     def _find_lost(self, death: Death, unexplained: int) -> dict[int, Rejection]:
-        """The items that answer for the death of a process that had the whole task; none, where none can be named."""
-        if death.items == NOWHERE or (death.cause is DeathCause.KILLED and unexplained < 2):
+        """Return the items to blame for the death of a process that had the whole task; none if none is found."""
+        if death.items == NO_ITEM or (death.cause is DeathCause.KILLED and unexplained < 2):
             return {}
         if death.sure:
-            return {death.item: reject(death, self._host.limits)}
-        if death.item == NOWHERE or unexplained:
+            return {death.item: reject(death, self._pool.limits)}
+        if death.item == NO_ITEM or unexplained:
             return self._try_each(range(death.items))
         return self._try_each([death.item])
 
     def _try_each(self, items: Sequence[int]) -> dict[int, Rejection]:
-        """Those of the items that a process dies of which has run nothing else."""
+        """Run each item alone; return those that a process dies of that has run nothing else."""
         found = {}
         for item in items:
             if item in self._lost:
                 continue
             death = self._try(item, fresh=len(items) == 1)
             if isinstance(death, Death) and not (death.sure or death.cause is DeathCause.TIMEOUT) and len(items) > 1:
-                death = self._try(item, fresh=True)  # it may have suffered for the one before
+                death = self._try(item, fresh=True)  # the item before may have been the reason
             if isinstance(death, Death) and death.cause is DeathCause.KILLED:
                 death = self._try(item, fresh=True)
             if isinstance(death, Death):
-                found[item] = reject(death, self._host.limits)
+                found[item] = reject(death, self._pool.limits)
         return found
 
     def _try(self, alone: int | None, fresh: bool = False) -> WorkerReply | Death:
         request: Request = (self._call.payload, self._call.folder, self._call.source, self._lost, alone)
-        outcome = self._host.run(request, self._wanted, fresh)
+        outcome = self._pool.run(request, self._is_needed, fresh)
         return outcome if isinstance(outcome, Death) else WorkerReply(*outcome[:2])
 
 
 def reject(death: Death, limits: SandboxLimits) -> Rejection:
-    """The verdict on an item that a process died of. Nothing in it differs from run to run, but the signal may."""
+    """Return the verdict on an item that a process died of: the same on every run, except perhaps for the signal."""
     match death.cause:
         case DeathCause.CRASHED:
             return Rejection(Reason.DECODER_CRASHED, "the process that worked on it died", death.sign)
@@ -154,23 +154,21 @@ def reject(death: Death, limits: SandboxLimits) -> Rejection:
             detail = "the process that worked on it was killed each time, as systems do where memory runs out"
             return Rejection(Reason.MEMORY, detail, death.sign)
         case DeathCause.MEMORY:
-            detail, limit = "it takes more memory than allowed", _format_memory(limits)
-            return Rejection(Reason.MEMORY, detail, limit=limit, setting="run.memory")
+            return Rejection(Reason.MEMORY, "it takes more than run.memory allows", limit=_format_memory(limits))
         case DeathCause.TIMEOUT:
-            detail, limit = "it takes more time than allowed", _format_time(limits)
-            return Rejection(Reason.TIMEOUT, detail, limit=limit, setting="run.item_seconds")
+            return Rejection(Reason.TIMEOUT, "it takes more than run.item_seconds allows", limit=_format_time(limits))
 
 
 def _explain_death(death: Death, limits: SandboxLimits) -> str:
-    """What to say of a task that died again and again, and of no item of its own."""
-    times = DEATHS[death.cause]
-    what = {
+    """Return the message about a task that died again and again, and of no item of its own."""
+    times = MAX_UNEXPLAINED[death.cause]
+    message = {
         DeathCause.CRASHED: f"its process died {times} times ({death.sign})",
         DeathCause.KILLED: f"its process was killed {times} times ({death.sign}) from outside; is memory short here?",
         DeathCause.MEMORY: f"it takes more than the {_format_memory(limits)} of a worker; raise run.memory",
         DeathCause.TIMEOUT: f"it takes more than {_format_time(limits)} an item; raise run.item_seconds",
     }[death.cause]
-    return what if death.items == NOWHERE else f"{what}; each of its items alone does not"
+    return message if death.items == NO_ITEM else f"{message}; each of its items alone does not"
 
 
 def _format_memory(limits: SandboxLimits) -> str:

@@ -1,4 +1,4 @@
-"""The process that others are forked from, seen from the one that started it."""
+"""Start the process that workers are forked from, and send it orders."""
 
 import os
 import signal
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import PipelineError
-from pipeline.runtime.sandbox.heartbeat import NOWHERE, Heartbeat
+from pipeline.runtime.sandbox.heartbeat import NO_ITEM, Heartbeat
 from pipeline.runtime.sandbox.worker import Ended, SandboxWorker
 
 ROOT = Path(__file__).resolve().parents[3]
-"""Where the packages of this project are."""
+"""The folder of this project's packages."""
 
 ONE_THREAD = dict.fromkeys(
     (
@@ -33,12 +33,12 @@ ONE_THREAD = dict.fromkeys(
     ),
     "1",
 )
-"""One process a core, so one thread a library; and sums in BLAS are the same on every machine of a kind. The libraries
+"""One process a core, so one thread a library; and sums in BLAS are the same on every machine of a type. The libraries
 read it when they are loaded, so it must be in the environment that a process starts with."""
 
 GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(128 << 20)}
-"""Memory that is freed goes back to the system where it is much, else a process keeps what its largest item took. Where
-it is little, it stays: asking for the memory of each picture anew made extraction take half as long again."""
+"""Return freed memory to the system in large pieces alone, else a process keeps what its largest item took. Small
+pieces stay: asking for the memory of each image anew made extraction take half as long again."""
 
 PROGRAM = (
     "import sys; sys.path[:] = sys.argv[2:]; "
@@ -46,14 +46,14 @@ PROGRAM = (
 )
 
 
-class ForkServerDied(PipelineError):  # noqa: N818 - a fact, which mostly ends in another try
-    """There is nothing any more to fork from; a new one may be tried."""
+class ForkServerDied(PipelineError):  # noqa: N818 - a fact, after which mostly another one is tried
+    """The fork server is dead; a new one may be tried."""
 
 
 class ForkServer:
-    """A process with one thread that forks others on demand; they end with it, and it ends with this one.
+    """A process with one thread that forks others on request; they end with it, and it ends with this process.
 
-    For any thread. It is started here anew, so nothing of this process's threads and locks is in it.
+    It may be used from any thread. It is started anew, so it has nothing of this process's threads and locks.
 
     Args:
         prepare: a pickled function without arguments that it runs first, while this process goes on.
@@ -66,7 +66,7 @@ class ForkServer:
         self._alive: set[int] = set()
         ours, theirs = socket.socketpair()
         with theirs:
-            # Who starts it may be interrupted by Ctrl-C, which the terminal sends to this new process as well.
+            # This process handles Ctrl-C, which the terminal sends to the new process as well.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             try:
                 self._process = subprocess.Popen(
@@ -83,36 +83,36 @@ class ForkServer:
             self._orders.send(("prepare", prepare))
 
     def fork(self) -> SandboxWorker:
-        """A new process, and its watch.
+        """Return a new process with its watch.
 
         Raises:
-            ForkerDied: it was killed, before or meanwhile.
+            ForkServerDied: it was killed, before or meanwhile.
             PipelineError: the system allows no more processes.
         """
         ours, theirs = socket.socketpair()
         with ExitStack() as handles, self._lock:
             handles.enter_context(theirs)
-            mark = _open_memory(Heartbeat.SIZE)
-            handles.callback(os.close, mark)
-            watch = Heartbeat(mark)
-            watch.start(NOWHERE)
-            pid = self._order("fork", None, [theirs.fileno(), mark])
+            memory = _open_memory(Heartbeat.SIZE)
+            handles.callback(os.close, memory)
+            heartbeat = Heartbeat(memory)
+            heartbeat.start(NO_ITEM)
+            pid = self._order("fork", None, [theirs.fileno(), memory])
             if not isinstance(pid, int):
                 ours.close()
                 if pid is None:
                     raise ForkServerDied("no process can be started to work in; was the one that starts them killed?")
                 raise PipelineError(f"no process can be started to work in: {os.strerror(pid.errno or 0)}")
             self._alive.add(pid)
-            return SandboxWorker(pid, Connection(ours.detach()), watch, self._end)
+            return SandboxWorker(pid, Connection(ours.detach()), heartbeat, self._end)
 
     def load(self, modules: Sequence[str]) -> bool:
-        """Import modules here, so that new processes have them; whether it is safe to fork from it afterwards."""
+        """Import modules, so that new processes have them; return whether it is safe to fork from it afterwards."""
         with self._lock:
             self._threads = self._order("load", list(modules))
         return bool(self._threads == 1)
 
     def is_safe(self) -> bool:
-        """Whether it is safe to fork from it; waits for its preparation."""
+        """Wait for its preparation; return whether it is safe to fork from it."""
         with self._lock:
             self._finish_preparing()
         return self._threads == 1 and self.is_alive()
@@ -129,7 +129,7 @@ class ForkServer:
             self._channel.close()
 
     def is_alive(self) -> bool:
-        """Whether it can fork."""
+        """Return whether it can fork."""
         return self._process.poll() is None
 
     def _end(self, pid: int) -> Ended | None:
@@ -141,7 +141,7 @@ class ForkServer:
             return ended
 
     def _order(self, order: str, argument: object, handles: Sequence[int] = ()) -> Any:
-        """Its answer; None if it is dead."""
+        """Return its answer to an order; None if it is dead."""
         self._finish_preparing()
         with suppress(EOFError, ConnectionError, OSError):
             self._orders.send((order, argument))
@@ -158,15 +158,15 @@ class ForkServer:
 
 
 def _find_packages() -> list[str]:
-    """Where this process finds what it imports; what it runs may be imported from anywhere."""
+    """Return where this process finds its imports: the modules that a task needs may be anywhere among them."""
     paths = [os.path.abspath(path) for path in sys.path]  # noqa: PTH100 - Path.resolve would follow a venv's links
     return paths if str(ROOT) in paths else [str(ROOT), *paths]
 
 
 def _open_memory(size: int) -> int:
-    """A new file of zeros that is nowhere on a disk, where the system has such."""
+    """Open a new file of zeros; in memory alone where the system has such files."""
     if sys.platform == "linux":
-        handle = os.memfd_create("mark")
+        handle = os.memfd_create("heartbeat")
     else:
         with tempfile.TemporaryFile() as file:
             handle = os.dup(file.fileno())

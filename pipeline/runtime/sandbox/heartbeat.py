@@ -1,4 +1,4 @@
-"""What a task says of its items, so that one that kills, hangs or swallows its process can be told from the others."""
+"""Report the item that a task is at, so that one that kills, hangs or outgrows its process can be found."""
 
 import mmap
 import time
@@ -11,9 +11,9 @@ from pipeline.tables.drops import Reason, Rejection
 Item = TypeVar("Item")
 
 UNTOUCHED = Rejection(Reason.TIMEOUT, "left out while another item runs alone")
-"""For the others; by its reason it is one of those that no step may keep for another run."""
+"""The verdict on the others; its reason is one of those that no step may keep for another run."""
 
-NOWHERE = -1
+NO_ITEM = -1
 """In place of an item's number: at none, or not known."""
 
 UNKNOWN = -1
@@ -22,32 +22,31 @@ UNKNOWN = -1
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A task made of items, of which one may be beyond help.
+    """A task made of items, any of which may kill its process.
 
-    Its function goes through them with `watch_items` or `enter_item`, in the order of their numbers, and gives for
-    those that it was told are lost the rejection that it was told, without touching them. So what comes out is what
-    would come out if that item had been rejected in an ordinary way, whatever happened on the way there. Where it is
-    told `UNTOUCHED`, nobody reads the result: it may be left out.
+    Its function goes through them with `watch_items` or `enter_item`, in the order of their numbers, and for those that
+    are lost returns the given rejection without touching them. So the result is what it would be if that item had been
+    rejected in an ordinary way. Where the rejection is `UNTOUCHED`, nobody reads the result: it may be left out.
     """
 
     def count_items(self) -> int:
-        """How many items it has; they are numbered from 0."""
+        """Return how many items it has; they are numbered from 0."""
         ...
 
     def lose_items(self, lost: Mapping[int, Rejection]) -> Self:
-        """The same task, in which the items with these numbers are lost."""
+        """Return the same task, in which the items with these numbers are lost."""
         ...
 
 
 class Position(NamedTuple):
-    """Where a process is.
+    """The item that a process is at.
 
     Attributes:
         moves: how often it moved on.
-        item: its number.
-        items: how many the task has, `NOWHERE` if it is not divisible.
-        memory: bytes that the process had for itself when it came there, `UNKNOWN` where none counts them.
-        since: when it came there, in nanoseconds of `time.monotonic_ns`.
+        item: the item's number.
+        items: how many the task has, `NO_ITEM` if it is not divisible.
+        memory: bytes that the process had for itself when it came to the item, `UNKNOWN` if that is not counted.
+        since: when it came to the item, in nanoseconds of `time.monotonic_ns`.
     """
 
     moves: int
@@ -58,7 +57,7 @@ class Position(NamedTuple):
 
 
 class Heartbeat:
-    """A `Position`, in memory that a process shares with the one that watches it.
+    """A `Position` in memory that a process shares with the one that watches it.
 
     Args:
         handle: an open file of `SIZE` bytes; it may be closed afterwards.
@@ -72,12 +71,12 @@ class Heartbeat:
         self._meter = meter
 
     def start(self, items: int) -> None:
-        """A task of so many items begins."""
+        """Begin a task of so many items."""
         self._view[2] = items
-        self.move(NOWHERE)
+        self.move(NO_ITEM)
 
     def move(self, item: int) -> None:
-        """The work on another item begins; or, with `NOWHERE`, what comes before or after all of them."""
+        """Begin the work on an item; with `NO_ITEM`, what comes before or after all of them."""
         memory = self._meter.read() if self._meter else None
         self._view[4] = time.monotonic_ns()
         self._view[3] = UNKNOWN if memory is None else memory
@@ -85,42 +84,42 @@ class Heartbeat:
         self._view[0] += 1
 
     def read(self) -> Position:
-        """Where it is."""
+        """Return the position."""
         return Position(*self._view)
 
 
-_mark: Heartbeat | None = None  # of this process, where somebody watches it
+_heartbeat: Heartbeat | None = None  # of this process, if another one watches it
 
 
-def use_heartbeat(mark: Heartbeat) -> None:
-    """Let `watch_items` say in `mark` where this process is."""
-    global _mark
-    _mark = mark
+def use_heartbeat(heartbeat: Heartbeat) -> None:
+    """Have `watch_items` and `enter_item` report this process's position in `heartbeat`."""
+    global _heartbeat
+    _heartbeat = heartbeat
 
 
 def enter_item(number: int, items: int) -> None:
-    """The work on an item of `items` begins, for tasks that do other things in between: see `leave_items`."""
-    if _mark is not None:
-        if _mark.read().items != items:
-            _mark.start(items)
-        _mark.move(number)
+    """Begin the work on an item of `items`, in tasks that do other things in between: see `leave_items`."""
+    if _heartbeat is not None:
+        if _heartbeat.read().items != items:
+            _heartbeat.start(items)
+        _heartbeat.move(number)
 
 
 def leave_items() -> None:
-    """What the task does from here on is about no item: it has no limit of time, and no item answers for its end."""
-    if _mark is not None:
-        _mark.start(NOWHERE)
+    """Begin work that is on no item: it has no time limit, and no item is blamed for its end."""
+    if _heartbeat is not None:
+        _heartbeat.start(NO_ITEM)
 
 
 def watch_items(items: Iterable[Item]) -> Iterator[Item]:
-    """Hand the items of a task through, and let whoever watches this process know which one it is at.
+    """Yield the items of a task, and report the current one to the process that watches this one.
 
-    3 µs an item. Take the next one only when the work on the last is done: what crashes is blamed on it, and
-    `run.item_seconds` run from one to the next.
+    3 µs an item. Take the next one only when the work on the last is done: a crash is blamed on the current one, and
+    `run.item_seconds` count from one to the next.
     """
     for number, item in enumerate(items):
-        if _mark is not None:
-            _mark.move(number)
+        if _heartbeat is not None:
+            _heartbeat.move(number)
         yield item
-    if _mark is not None:
-        _mark.move(NOWHERE)
+    if _heartbeat is not None:
+        _heartbeat.move(NO_ITEM)

@@ -1,4 +1,4 @@
-"""How much memory a process has for itself: files that it maps are not counted."""
+"""Measure the memory that a process has for itself: files that it maps are not counted."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def measure_memory(pid: int) -> int | None:
-    """Bytes of memory that a process has for itself; None if it is dead."""
+    """Return the bytes of memory that a process has for itself; None if it is dead."""
     if sys.platform == "linux":
         try:
             statm = Path(f"/proc/{pid}/statm").read_bytes()
@@ -25,13 +25,13 @@ def measure_memory(pid: int) -> int | None:
 
 
 class MemoryMeter:
-    """Measures the process that makes it, in 2 µs."""
+    """Measures the process that creates it, in 2 µs."""
 
     def __init__(self) -> None:
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC) if sys.platform == "linux" else None
 
     def read(self) -> int | None:
-        """Bytes of memory that the process has for itself; None where that takes long to find out."""
+        """Return the bytes of memory that the process has for itself; None where that takes long to find out."""
         return None if self._statm is None else _read_statm(os.pread(self._statm, 128, 0))
 
 
@@ -41,7 +41,7 @@ def _read_statm(statm: bytes) -> int:
 
 
 def count_memory_kills() -> int:
-    """How many processes the kernel has killed since it started because memory ran out; 0 where it does not say."""
+    """Return how many processes the kernel has killed since it started because memory ran out; 0 if not known."""
     try:
         lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
     except OSError:

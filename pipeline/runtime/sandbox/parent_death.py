@@ -1,4 +1,4 @@
-"""A process that ends with the one that started it."""
+"""End this process with the one that started it."""
 
 import ctypes
 import sys

@@ -1,4 +1,4 @@
-"""Processes for tasks on this machine: made when they are needed, used again, replaced when they died."""
+"""Keep processes for tasks on this machine: start them when needed, use them again, replace dead ones."""
 
 import pickle
 import threading
@@ -11,8 +11,8 @@ from pipeline.runtime.sandbox.child_main import Reply, Request
 from pipeline.runtime.sandbox.fork_server import ForkServer, ForkServerDied
 from pipeline.runtime.sandbox.worker import Death, DeathCause, SandboxLimits, SandboxWorker, TaskCancelled
 
-REST = 60.0
-"""Seconds without a task after which processes end."""
+IDLE_SECONDS = 60.0
+"""Seconds without a task after which processes are ended."""
 
 
 class SandboxPool:
@@ -25,27 +25,27 @@ class SandboxPool:
     def __init__(self, limits: SandboxLimits) -> None:
         self.limits = limits
         self._lock = threading.Lock()
-        self._forkers: list[ForkServer] = []  # the last one is in use; processes of those before may be alive
+        self._servers: list[ForkServer] = []  # the last one is in use; processes of those before may be alive
         self._idle: list[SandboxWorker] = []
-        self._loaded: list[str] = []  # modules that processes loaded and the forker did not
+        self._loaded: list[str] = []  # modules that processes have loaded and the fork server has not
         self._may_load = True
         self._holders = 0
         self._closed = False
         self._used = time.monotonic()
-        self._rest: threading.Timer | None = None
+        self._timer: threading.Timer | None = None
 
-    def run(self, request: Request, wanted: Callable[[], bool], fresh: bool = False) -> Reply | Death:
+    def run(self, request: Request, is_needed: Callable[[], bool], fresh: bool = False) -> Reply | Death:
         """Run a task in a process; with `fresh`, in one that has run nothing before.
 
         Raises:
-            Unwanted: `wanted` said no, or the host was closed meanwhile.
+            TaskCancelled: `is_needed` returned False, or the pool was closed meanwhile.
             PipelineError: no process can be started.
         """
-        cell = self._take_cell(fresh)
+        worker = self._take_worker(fresh)
         try:
-            outcome = cell.run(request, self.limits, wanted)
+            outcome = worker.run(request, self.limits, is_needed)
         except BaseException:
-            cell.close()
+            worker.close()
             raise
         with self._lock:
             if self._closed:
@@ -53,13 +53,13 @@ class SandboxPool:
             if isinstance(outcome, Death):
                 self._learn_from_death(outcome)
             else:
-                self._idle.append(cell)
+                self._idle.append(worker)
                 self._loaded += outcome[2]
         return outcome
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Something runs here that needs several processes one after the other."""
+        """Keep the pool from ending idle processes: a call needs several, one after the other."""
         with self._lock:
             self._holders += 1
         try:
@@ -68,42 +68,42 @@ class SandboxPool:
             with self._lock:
                 self._holders -= 1
                 self._used = time.monotonic()
-                self._arm_rest()
+                self._start_timer()
 
-    def _arm_rest(self) -> None:
-        if self._rest is None and not self._closed:
-            self._rest = threading.Timer(REST, self._end_idle)
-            self._rest.daemon = True
-            self._rest.start()
+    def _start_timer(self) -> None:
+        if self._timer is None and not self._closed:
+            self._timer = threading.Timer(IDLE_SECONDS, self._end_idle)
+            self._timer.daemon = True
+            self._timer.start()
 
     def _end_idle(self) -> None:
-        """Let go of the memory of processes that nobody needs, should the driver be dead; new ones can be had again."""
+        """End processes that nobody needs, to free their memory, should the driver be dead; new ones can be started."""
         with self._lock:
-            self._rest = None
-            if self._holders or time.monotonic() - self._used < REST:
-                self._arm_rest()
+            self._timer = None
+            if self._holders or time.monotonic() - self._used < IDLE_SECONDS:
+                self._start_timer()
             else:
                 self._end_all()
 
     def is_idle(self) -> bool:
-        """Whether nobody holds it."""
+        """Return whether nobody holds it."""
         return not self._holders
 
     def close(self) -> None:
-        """End all its processes; threads that wait for them get `TaskCancelled`."""
+        """End all processes; threads that wait for one get `TaskCancelled`."""
         with self._lock:
             self._closed = True
-            if self._rest is not None:
-                self._rest.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
             self._end_all()
 
     def _end_all(self) -> None:
-        for forker in self._forkers:
-            forker.close()
-        self._forkers.clear()
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
         self._idle.clear()
 
-    def _take_cell(self, fresh: bool) -> SandboxWorker:
+    def _take_worker(self, fresh: bool) -> SandboxWorker:
         with self._lock:
             if self._closed:
                 raise TaskCancelled
@@ -114,59 +114,59 @@ class SandboxPool:
                 idle.close()
                 if fresh:
                     break
-            if not (self._forkers and self._forkers[-1].is_alive()):
-                self._forkers.append(_early.pop() if _early else ForkServer())
-                if not self._forkers[-1].is_safe():  # of those that were started early: a library has threads
-                    self._forkers.append(ForkServer())
+            if not (self._servers and self._servers[-1].is_alive()):
+                self._servers.append(_early.pop() if _early else ForkServer())
+                if not self._servers[-1].is_safe():  # it was started early, and a library that it loaded has threads
+                    self._servers.append(ForkServer())
             try:
-                return self._forkers[-1].fork()
+                return self._servers[-1].fork()
             except ForkServerDied:  # while it forked
-                self._forkers.append(ForkServer())
-                return self._forkers[-1].fork()
+                self._servers.append(ForkServer())
+                return self._servers[-1].fork()
 
     def _learn_from_death(self, death: Death) -> None:
-        """Have the libraries loaded where the next process is forked: it is not the last one that is needed."""
+        """Load the libraries in the fork server: after one death, more processes will be needed."""
         if death.cause is DeathCause.KILLED or not self._may_load or not self._loaded:
             return
-        if not self._forkers[-1].load(self._loaded):
-            self._may_load = False  # a library has started threads, or there is nothing any more to fork from
-            self._forkers.append(ForkServer())
+        if not self._servers[-1].load(self._loaded):
+            self._may_load = False  # a library has started threads, or the server is dead
+            self._servers.append(ForkServer())
         self._loaded.clear()
 
 
-_early: list[ForkServer] = []  # for the hosts that come
+_early: list[ForkServer] = []  # for pools to come
 
 
 def warm_up_pool(run: RunParams, prepare: Callable[[], None]) -> None:
-    """Have the processes that tasks will run in on this machine made ready while there is still something to plan.
+    """Start a fork server for tasks on this machine while the driver still plans them.
 
     Args:
         run: how tasks will run.
-        prepare: a function of a module, or a partial of one, that loads what most tasks need. It runs in the process
-            that those are forked from, at the same time as this one goes on; what it raises is of no consequence.
+        prepare: a function of a module, or a partial of one, that loads what most tasks need. It runs in the fork
+            server, while this process goes on; what it raises is ignored.
     """
     if run.scheduler is None and run.workers > 0:
         _early.append(ForkServer(pickle.dumps(prepare)))
 
 
-_hosts: dict[str, SandboxPool] = {}  # of the runs that this process works for
-_hosts_lock = threading.Lock()
+_pools: dict[str, SandboxPool] = {}  # of the runs that this process works for
+_pools_lock = threading.Lock()
 
 
 def open_pool(run: str, limits: SandboxLimits) -> SandboxPool:
-    """This process's host for the run of that name; made when it is first asked for, and those of other runs, which
-    may have ended without a word, are closed if they have nothing to do."""
-    with _hosts_lock:
-        if run not in _hosts:
-            for name in [name for name, host in _hosts.items() if host.is_idle()]:
-                _hosts.pop(name).close()
-            _hosts[run] = SandboxPool(limits)
-        return _hosts[run]
+    """Return this process's pool for the run of that name, opened on first use; idle pools of other runs, whose drivers
+    may be dead, are closed."""
+    with _pools_lock:
+        if run not in _pools:
+            for name in [name for name, pool in _pools.items() if pool.is_idle()]:
+                _pools.pop(name).close()
+            _pools[run] = SandboxPool(limits)
+        return _pools[run]
 
 
 def close_pool(run: str) -> None:
-    """End all processes of a run here."""
-    with _hosts_lock:
-        host = _hosts.pop(run, None)
-    if host:
-        host.close()
+    """End all processes of a run on this machine."""
+    with _pools_lock:
+        pool = _pools.pop(run, None)
+    if pool:
+        pool.close()
