@@ -1,4 +1,4 @@
-"""What a loader reads: samples by number, whether they stand in shards or are a view of others."""
+"""Define the interface of a source of samples: read samples by number, from shards or as a view of another source."""
 
 import operator
 from abc import ABC, abstractmethod
@@ -17,11 +17,11 @@ from shardwright.storage.file_set import FileSet
 
 Indices = Sequence[int] | NDArray[np.int64]
 Batch = dict[str, Any]
-"""By name: an array (batch, *shape) a field, a list of what has no one shape, and under `key` a list of str."""
+"""By name: an array (batch, *shape) for a field, a list for values without a fixed shape, a list of str for `key`."""
 
 
 def allocate(rows: int, size: int) -> NDArray[np.uint8] | None:
-    """No memory of the reader's own: whoever reads takes fresh memory."""
+    """Return None: the reader allocates fresh memory."""
     return None
 
 
@@ -30,10 +30,10 @@ class ReadContext:
     """How a batch is read.
 
     Attributes:
-        fields: the names wanted, in their order, or None for all.
-        seed, epoch: what the random draws of a transform depend on, beside the sample.
+        fields: the names to read, in their order, or None for all.
+        seed, epoch: what the random numbers of a transform depend on, beside the sample.
         files: a window that holds the bytes of these samples, or None for the dataset's own files.
-        allocate: gives uint8 (rows, size) to write rows of a field into, or None for fresh memory.
+        allocate: returns uint8 (rows, size) to write rows of a field into, or None for fresh memory.
     """
 
     fields: tuple[str, ...] | None = None
@@ -47,56 +47,58 @@ DEFAULT_CONTEXT = ReadContext()
 
 
 class SampleSource(ABC):
-    """Samples by number. `ShardDataset`, its views and mixes of them are sources; `Loader` takes any.
+    """Samples by number: `ShardDataset`, its views and mixes of them are sources, and `Loader` reads any source.
 
-    A context manager, a sequence of dicts, and a map-style dataset to PyTorch.
+    A source is a context manager, a sequence of dicts, and a map-style dataset for PyTorch.
 
     Attributes:
-        split: its name, for messages and for saved states.
-        transforms: how many functions a sample has gone through, one after another: 0 where it comes as it was written.
+        split: name of the split, for messages and saved states.
+        transforms: number of transforms that a sample goes through: 0 where it is as it was written.
+        is_mapped: whether stored bytes are read through memory maps, with no work in Python for each sample.
     """
 
     split: str
     transforms: int = 0
+    is_mapped: bool = False
 
     @property
     def names(self) -> tuple[str, ...] | None:
-        """What a batch has beside `key`, lists included, in its order; None where only reading tells."""
+        """The names in a batch beside `key`, lists included, in order; None where they are known only after reading."""
         return tuple(self.fields)
 
     @property
     @abstractmethod
     def fields(self) -> Mapping[str, Field]:
-        """What has one dtype and shape in all samples: a batch has it as one array."""
+        """The fields with one dtype and shape in all samples: each is one array in a batch."""
 
     @property
     @abstractmethod
     def classes(self) -> tuple[str, ...] | None:
-        """The names that `label` counts through, or None."""
+        """The class names that `label` is an index into, or None."""
 
     @property
     @abstractmethod
     def hash(self) -> str:
-        """64 hex digits that name the content and the order of the samples; a saved state is bound to it."""
+        """64 hex digits that identify the content and order of the samples; saved states are bound to it."""
 
     @property
     @abstractmethod
     def keys(self) -> NDArray[np.bytes_]:
-        """The samples' keys in order, (rows,) of ASCII bytes; read from disk when it is looked at."""
+        """The keys of the samples in order, (rows,) of ASCII bytes; read from disk on access."""
 
     @abstractmethod
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
-        """The samples with these numbers, in this order; negative numbers count from the end.
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """Return the samples with these numbers as a batch, in this order; negative numbers count from the end.
 
         Raises:
-            IndexError: there is no such sample.
-            TypeError: the indices are no whole numbers; a mask is none either.
-            DamageError: a member is not what was written; the message names shard, sample, offset and field.
+            IndexError: a number is out of range.
+            TypeError: the indices are not integers; boolean masks are refused too.
+            DamageError: a member differs from what was written; the message names shard, sample, offset and field.
         """
 
     @abstractmethod
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
-        """What was written beside the sample's arrays.
+        """Return the metadata that was written with the sample.
 
         Raises:
             IndexError, DamageError: see `gather`.
@@ -104,18 +106,18 @@ class SampleSource(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the files. Arrays that were delivered stay; reading more is an error."""
+        """Close the files. Arrays that were returned stay valid; further reads raise."""
 
     def __len__(self) -> int:
         """Samples in an epoch."""
         return len(self.keys)
 
     def count_rows(self) -> int:
-        """Samples that have a number; an epoch of a mix may have more or fewer."""
+        """Return the number of rows; an epoch of a mix may have more or fewer samples."""
         return len(self)
 
-    def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """The samples at these positions of a shuffled epoch: a pure function of its arguments.
+    def shuffle_rows(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """Return the rows at these positions of a shuffled epoch: a pure function of the arguments.
 
         Args:
             positions: int64 (any,), each in 0 … len(self)-1.
@@ -123,30 +125,30 @@ class SampleSource(ABC):
         return permute(positions, len(self), seed, epoch)
 
     def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The samples at these positions of an epoch that is not shuffled: those of the same numbers.
+        """Return the rows at these positions of an epoch that is not shuffled: the same numbers.
 
         Raises:
-            FormatError: this source has no order but the shuffled one.
+            FormatError: this source has only a shuffled order.
         """
         return positions
 
     @property
     def wants_windows(self) -> bool:
-        """Whether reading in order goes faster through windows: where no map lets the system read ahead."""
+        """Whether reading in order is faster through windows: where no memory map lets the system read ahead."""
         return False
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """Where blocks of some `size` bytes start that one sequential read brings: int64 (blocks,), row numbers.
+        """Return the first row of each block of some `size` contiguous bytes on disk: int64 (blocks,).
 
-        The first is 0, and no block reaches over two shards.
+        The first is 0, and no block spans two shards.
 
         Raises:
-            FormatError: this source has no place on disk of its own.
+            FormatError: the samples of this source are not contiguous on disk.
         """
-        raise FormatError(f"{self!r} cannot be read block by block")
+        raise FormatError(f"{self!r} cannot be read block by block; use another shuffle")
 
     def open_window(self, rows: NDArray[np.int64]) -> FileSet:
-        """The bytes of these samples, read at once and in the order of the disk, to be given as `ReadContext.files`.
+        """Read the bytes of these samples at once, in disk order, and return them for `ReadContext.files`.
 
         Args:
             rows: int64 (any,), in any order.
@@ -155,7 +157,7 @@ class SampleSource(ABC):
             FormatError: see `cut_blocks`.
             DamageError: a file is missing or too short.
         """
-        raise FormatError(f"{self!r} cannot be read block by block")
+        raise FormatError(f"{self!r} cannot be read block by block; use another shuffle")
 
     @property
     def fixed(self) -> bool:
@@ -163,38 +165,38 @@ class SampleSource(ABC):
         return self.transforms == 0
 
     def cached(self) -> "SampleSource":
-        """The same samples, kept in memory once they were read; what a transform adds is made anew each time."""
+        """Return a view that keeps samples in memory once they were read; transforms run again each time."""
         from shardwright.datasets.cached import CachedSource
 
         return CachedSource(self)
 
-    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
-        """The same as `gather` reads, as a dict a sample: the values need not fit into one array.
+    def read_samples(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
+        """Return the same as `gather` as a dict for each sample: the values need not have one shape.
 
         Raises:
             IndexError, TypeError, DamageError: see `gather`.
         """
-        return split_batch(self.gather(indices, reading))
+        return split_batch(self.gather(indices, context))
 
     def select(self, fields: Sequence[str]) -> "SampleSource":
-        """A view with these fields alone, in this order: nothing else is read or checked.
+        """Return a view with only these fields, in this order: no others are read or checked.
 
-        Of a source with a transform, these of what the transform returns.
+        For a source with a transform, they are selected from what the transform returns.
 
         Raises:
-            KeyError: there is no such field; the message names those there are. After a transform that is known when
-                the first batch is read.
-            ValueError: a field is named twice, or `fields` is one name and no list of names.
+            KeyError: there is no such field; the message lists the fields. After a transform this is raised when the
+                first batch is read.
+            ValueError: a field is named twice, or `fields` is one name instead of a list.
         """
         from shardwright.datasets.views import SelectedFields
 
         return SelectedFields(self, fields)
 
     def filter(self, predicate: Callable[[dict[str, Any]], bool]) -> "SampleSource":
-        """A view of the samples whose meta the predicate holds for, in their order.
+        """Return a view of the samples whose metadata satisfies the predicate, in their order.
 
-        It reads the meta of every sample, once and now, and keeps 8 bytes a sample that stays. None may stay: a view
-        of length 0. A transform does not change what the predicate sees.
+        The metadata of every sample is read once, by this call; the view takes 8 bytes a sample, and may be empty. The
+        predicate sees the stored metadata, whatever a transform does.
 
         Raises:
             DamageError: see `meta`.
@@ -205,7 +207,7 @@ class SampleSource(ABC):
         return self.take(find_matches(self, predicate))
 
     def take(self, rows: Indices) -> "SampleSource":
-        """A view of the samples with these numbers, such as a fold, or what a table of your own says to keep.
+        """Return a view of the samples with these numbers, such as a fold of a cross-validation.
 
         Args:
             rows: ascending, each once.
@@ -221,31 +223,30 @@ class SampleSource(ABC):
     def with_transform(
         self, function: Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
     ) -> "SampleSource":
-        """A view whose samples are what `function(sample, rng)` returns.
+        """Return a view whose samples are the results of `function(sample, rng)`.
 
-        The sample is a dict of its own: an array a field, and `key`. The result is a dict too, with any names and any
-        values, see `shardwright.datasets.collate` for what a batch makes of them; the `key` stays where it leaves it
-        out.
+        The sample is a dict that the function may change: an array for each field, and `key`. The result is a dict
+        with any names and values, see `shardwright.datasets.collate` for how they form a batch; `key` is added where
+        it is missing.
 
-        All chance is to come from `rng`. Its numbers are a function of the loader's seed, the epoch, the sample's key
-        and how many transforms came before, see `shardwright.datasets.sample_rng`: the same for any batch size,
-        threads, ranks and
-        after any resumption. Outside a loader, seed and epoch are 0.
+        All randomness must come from `rng`. Its numbers are a function of the loader's seed, the epoch, the sample's
+        key and the number of transforms before this one, see `shardwright.datasets.sample_rng`: the same for any batch
+        size, threads, ranks, and after resuming. Outside a loader, seed and epoch are 0.
 
-        The hash stays that of this source, since no hash can say what a function does: a saved state goes on under
-        another transform too. For worker processes the function must be picklable, so defined at the top of a module.
+        The hash is that of this source, since no hash can describe a function: a saved state can be resumed with
+        another transform. For worker processes the function must be picklable: defined at the top of a module.
 
         Raises (on reading):
             Exception: what the function raises, with the sample's key and shard in a note.
-            TypeError: it returned something else than a dict.
-            FormatError: it changed the key; or its results do not fit into a batch.
+            TypeError: it returned something other than a dict.
+            FormatError: it changed the key; or its results do not form a batch.
         """
         from shardwright.datasets.views import Transformed
 
         return Transformed(self, function)
 
     def find_sample(self, key: str) -> int:
-        """The number of the first sample with this key; looks through all keys.
+        """Return the number of the first sample with this key, by a linear search.
 
         Raises:
             KeyError: there is none.
@@ -256,15 +257,15 @@ class SampleSource(ABC):
         return int(found[0])
 
     def find_shard(self, index: SupportsIndex) -> str | None:
-        """The name of the shard that holds a sample, or None where that is not known.
+        """Return the name of the shard that holds a sample, or None where it is not known.
 
         Raises:
-            IndexError: there is no such sample.
+            IndexError: the number is out of range.
         """
         return None
 
     def __getitem__(self, index: SupportsIndex) -> dict[str, Any]:
-        """The sample: an array a field, and its `key`. Negative indices count from the end.
+        """Return a sample: an array for each field, and its `key`. Negative indices count from the end.
 
         Raises:
             IndexError, DamageError: see `gather`.
@@ -273,12 +274,12 @@ class SampleSource(ABC):
         return self.__getitems__([operator.index(index)])[0]
 
     def __getitems__(self, indices: Iterable[SupportsIndex]) -> list[dict[str, Any]]:
-        """Several samples at once, as PyTorch's loader asks for them.
+        """Return several samples at once, as PyTorch's `DataLoader` requests them.
 
         Raises:
             FormatError: see `list_rows`.
         """
-        positions = number_rows([operator.index(index) for index in indices], len(self), self.split)
+        positions = resolve_rows([operator.index(index) for index in indices], len(self), self.split)
         return self.read_samples(self.list_rows(positions))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -294,7 +295,7 @@ class SampleSource(ABC):
 
 
 def split_batch(batch: Batch) -> list[dict[str, Any]]:
-    """The samples of a batch: an array of each field, what else there is as it is."""
+    """Return the samples of a batch: an array for each field, other values unchanged."""
     return [
         {
             name: np.asarray(values[row]) if isinstance(values, np.ndarray) else values[row]
@@ -304,18 +305,18 @@ def split_batch(batch: Batch) -> list[dict[str, Any]]:
     ]
 
 
-def number_rows(indices: Indices, count: int, name: str) -> NDArray[np.int64]:
-    """Row numbers from 0, int64 (rows,), of indices that may count from the end.
+def resolve_rows(indices: Indices, count: int, name: str) -> NDArray[np.int64]:
+    """Return row numbers from 0, int64 (rows,), of indices that may count from the end.
 
     Raises:
-        IndexError: there is no such sample among `count`; the message has `name`.
-        TypeError: the indices are no whole numbers.
+        IndexError: an index is out of range for `count` samples; the message has `name`.
+        TypeError: the indices are not integers.
     """
     rows = np.asarray(indices)
     if rows.size and (rows.dtype.kind not in "iu" or rows.ndim != 1):
-        raise TypeError(f"the numbers of samples are wanted, this is {rows.dtype} {rows.shape}")
+        raise TypeError(f"indices are {rows.dtype} {rows.shape}; they must be a list or 1-d array of integers")
     rows = rows.astype(np.int64, copy=False)
     outside = (rows < -count) | (rows >= count)
     if outside.any():
-        raise IndexError(f"no sample {rows[outside][0]} in split {name!r}, it has {count}")
+        raise IndexError(f"index {rows[outside][0]} is out of range for split {name!r}, which has {count} samples")
     return np.where(rows < 0, rows + count, rows)

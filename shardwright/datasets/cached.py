@@ -1,4 +1,4 @@
-"""A source whose samples stay in memory once they were read."""
+"""Keep the samples of a source in memory once they were read."""
 
 import copy
 from collections.abc import Mapping
@@ -7,18 +7,18 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
 from shardwright.format.field import Field
 
 
 class CachedSource(SampleSource):
-    """Keeps what was read, as it was decoded, until it is closed; each sample is read and checked once.
+    """Keep decoded samples until it is closed; each sample is read and checked once.
 
-    Memory is taken as samples come in: at the end that of all fields, and of all decoded values without a shape of
-    their own. Several threads may read at once.
+    Memory is filled as samples are read, and ends up holding all fields and all decoded values without a fixed shape.
+    Several threads may read at once.
 
     Args:
-        base: what is read.
+        base: the source to read.
     """
 
     def __init__(self, base: SampleSource) -> None:
@@ -46,7 +46,7 @@ class CachedSource(SampleSource):
 
     @property
     def hash(self) -> str:
-        """That of the base."""
+        """The hash of the base."""
         return self._base.hash
 
     @property
@@ -61,27 +61,27 @@ class CachedSource(SampleSource):
         """See `SampleSource.count_rows`."""
         return self._base.count_rows()
 
-    def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """See `SampleSource.draw`."""
-        return self._base.draw(positions, seed, epoch)
+    def shuffle_rows(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `SampleSource.shuffle_rows`."""
+        return self._base.shuffle_rows(positions, seed, epoch)
 
     def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `SampleSource.list_rows`."""
         return self._base.list_rows(positions)
 
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
         """See `SampleSource.gather`."""
-        rows = number_rows(indices, self.count_rows(), self.split)
+        rows = resolve_rows(indices, self.count_rows(), self.split)
         missing = np.unique(rows[~self._filled[rows]])
         if len(missing):
-            self._keep(missing, self._base.gather(missing, ReadContext(seed=reading.seed, epoch=reading.epoch)))
-        wanted = self._names if reading.fields is None else ("key", *reading.fields)
+            self._store(missing, self._base.gather(missing, ReadContext(seed=context.seed, epoch=context.epoch)))
+        requested = self._names if context.fields is None else ("key", *context.fields)
         return {
             name: self._arrays[name][rows]
             if name in self._arrays
             else copy_values([self._lists[name][row] for row in rows.tolist()])
             for name in self._names
-            if name in wanted
+            if name in requested
         }
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
@@ -93,14 +93,14 @@ class CachedSource(SampleSource):
         return self._base.find_shard(index)
 
     def close(self) -> None:
-        """Close the base and let go of the memory."""
+        """Close the base and free the memory."""
         self._base.close()
         self._arrays, self._lists, self._filled[:] = {}, {}, False
 
     def __repr__(self) -> str:
         return f"Cached({self._base!r})"
 
-    def _keep(self, rows: NDArray[np.int64], batch: Batch) -> None:
+    def _store(self, rows: NDArray[np.int64], batch: Batch) -> None:
         """Store samples. Threads that read the same one write the same values."""
         for name, values in batch.items():
             if isinstance(values, np.ndarray):
@@ -108,13 +108,13 @@ class CachedSource(SampleSource):
                     self._arrays.setdefault(name, np.empty((len(self._filled), *values.shape[1:]), values.dtype))
                 self._arrays[name][rows] = values
             else:
-                kept = self._lists.setdefault(name, [None] * len(self._filled))
+                cached = self._lists.setdefault(name, [None] * len(self._filled))
                 for row, value in zip(rows.tolist(), values, strict=True):
-                    kept[row] = value
+                    cached[row] = value
         self._names = tuple(batch)
         self._filled[rows] = True
 
 
 def copy_values(values: list[Any]) -> list[Any]:
-    """Values of a batch that are its own: what is done to them is not done to those that are kept."""
+    """Return copies, so that changes to a batch do not reach the cache."""
     return [value if isinstance(value, str | bytes) else copy.deepcopy(value) for value in values]

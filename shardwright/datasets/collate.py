@@ -1,4 +1,4 @@
-"""Samples of any kind made into a batch, and batches into one."""
+"""Collate samples into a batch, and merge batches into one."""
 
 import math
 import sys
@@ -17,7 +17,7 @@ NUMERIC = "biufc"
 
 
 def collate(samples: Sequence[Mapping[str, Any]], allocate: Allocate = allocate) -> Batch:
-    """One batch of samples that have the same names, in the order of the first.
+    """Return one batch of samples that have the same names, in the order of the first sample.
 
     ==================================================  ==============================================================
     in each sample                                      in the batch
@@ -30,31 +30,31 @@ def collate(samples: Sequence[Mapping[str, Any]], allocate: Allocate = allocate)
     arrays of text or of objects
     ==================================================  ==============================================================
 
-    Nothing is converted to make it fit: what a value becomes depends on it alone, never on the others in its batch.
+    Values are never converted to fit each other: the result depends on the value alone, not on the rest of the batch.
 
     Args:
-        samples: dicts with `key`, by which errors name them. None gives a batch without names.
-        allocate: see `shardwright.datasets.base.ReadContext.allocate`; for arrays.
+        samples: dicts with `key`, by which errors name them. An empty sequence gives an empty dict.
+        allocate: allocates memory for arrays, see `shardwright.datasets.base.ReadContext.allocate`.
 
     Raises:
-        FormatError: a sample lacks a name that another one has, or the values of a name differ in kind, dtype or shape;
-            the message has the name, two samples' keys and what differs. An int is outside of int64.
+        FormatError: a sample lacks a name that another one has, or the values of a name differ in kind, dtype or shape:
+            the message has the name, two samples' keys and what differs. Or an int is outside of int64.
     """
     if not samples:
         return {}
     for sample in samples:
         if sample.keys() != samples[0].keys():
-            raise _refuse_names(samples[0].get("key", "?"), samples[0], sample.get("key", "?"), sample)
+            raise _describe_names(samples[0].get("key", "?"), samples[0], sample.get("key", "?"), sample)
     return {name: _join(name, samples, allocate) for name in samples[0]}
 
 
 def merge(parts: Iterable[tuple[NDArray[np.int64], Batch]], rows: int, allocate: Allocate = allocate) -> Batch:
-    """One batch of several, which are copied: each is let go of before the next one is asked for.
+    """Copy several batches into one; each is released before the next is requested.
 
     Args:
-        parts: of each batch, which has samples, the places (samples,) of them in the whole; all places together are
-            0 … rows-1, each once.
-        rows: of the whole.
+        parts: batches with at least one sample, each with the positions (samples,) of its samples in the result; all
+            positions together are 0 … rows-1, each once.
+        rows: samples in the result.
         allocate: see `collate`.
 
     Raises:
@@ -62,36 +62,36 @@ def merge(parts: Iterable[tuple[NDArray[np.int64], Batch]], rows: int, allocate:
             samples' keys.
     """
     merged: Batch = {}
-    place = 0
+    first = 0
     for at, batch in parts:
         if merged:
-            _check_alike(merged, place, batch)
+            _check_compatible(merged, first, batch)
         else:
-            merged, place = {name: _make_room(values, rows, allocate) for name, values in batch.items()}, int(at[0])
-        for name, room in merged.items():
-            _fill(room, at, batch[name])
+            merged, first = {name: _allocate_like(values, rows, allocate) for name, values in batch.items()}, int(at[0])
+        for name, target in merged.items():
+            _fill(target, at, batch[name])
         del batch
     return merged
 
 
-def _check_alike(merged: Batch, place: int, batch: Batch) -> None:
-    """Whether a batch fits to one whose sample at `place` is filled in.
+def _check_compatible(merged: Batch, filled: int, batch: Batch) -> None:
+    """Check that a batch can be merged into one whose sample at `filled` is present.
 
     Raises:
         FormatError: see `merge`.
     """
     if batch.keys() != merged.keys():
-        raise _refuse_names(merged["key"][place], merged, batch["key"][0], batch)
+        raise _describe_names(merged["key"][filled], merged, batch["key"][0], batch)
     for name, values in batch.items():
         if _describe_batch(values) != _describe_batch(merged[name]):
             raise FormatError(
-                f"{name!r} is {_describe_batch(merged[name])} of sample {merged['key'][place]!r} and "
-                f"{_describe_batch(values)} of {batch['key'][0]!r}: a mix needs one dtype and shape of all sources"
+                f"{name!r} is {_describe_batch(merged[name])} in sample {merged['key'][filled]!r} and "
+                f"{_describe_batch(values)} in {batch['key'][0]!r}; all sources of a mix must have one dtype and shape"
             )
 
 
-def _make_room(first: Any, rows: int, allocate: Allocate) -> Any:
-    """Room for the values of all parts, of the kind of `first`."""
+def _allocate_like(first: Any, rows: int, allocate: Allocate) -> Any:
+    """Return a list, tensor or array for `rows` values of the kind of `first`."""
     if isinstance(first, list):
         return [None] * rows
     if is_tensor(first):
@@ -103,16 +103,16 @@ def _make_room(first: Any, rows: int, allocate: Allocate) -> Any:
     return memory.view(first.dtype).reshape(rows, *first.shape[1:])
 
 
-def _fill(room: Any, at: NDArray[np.int64], values: Any) -> None:
-    if isinstance(room, list):
-        for place, value in zip(at.tolist(), values, strict=True):
-            room[place] = value
+def _fill(target: Any, at: NDArray[np.int64], values: Any) -> None:
+    if isinstance(target, list):
+        for position, value in zip(at.tolist(), values, strict=True):
+            target[position] = value
     else:
-        room[at] = values
+        target[at] = values
 
 
 def _describe_batch(values: Any) -> str:
-    """What the values of one name must share over all batches, in words."""
+    """Describe what the values of one name must share over all batches."""
     if isinstance(values, list):
         return "a value in a list"
     return f"{'a tensor' if is_tensor(values) else 'an array'} {values.dtype} {tuple(values.shape[1:])}"
@@ -125,8 +125,8 @@ def _join(name: str, samples: Sequence[Mapping[str, Any]], allocate: Allocate) -
         if _describe(value) != first:
             raise FormatError(
                 f"{name!r} is {first} in sample {samples[0].get('key')!r} and {_describe(value)} in "
-                f"{sample.get('key')!r}: pad, crop or convert it in the transform so that all are alike, "
-                "or wrap it in a list, and the batch has a list of them"
+                f"{sample.get('key')!r}; all must be the same: pad, crop or convert it in the transform, or wrap it in "
+                "a list there, which gives a list in the batch"
             )
     if is_tensor(values[0]):
         import torch
@@ -141,7 +141,7 @@ def _join(name: str, samples: Sequence[Mapping[str, Any]], allocate: Allocate) -
 
 
 def _unify(name: str, sample: Mapping[str, Any]) -> Any:
-    """The value as a native array or a tensor where a batch of it is one, None where it is a list."""
+    """Return the value as a native array or tensor if a batch of it is one, None if it is a list."""
     value = sample[name]
     if isinstance(value, np.ndarray | np.generic):
         array = np.asarray(value)
@@ -152,29 +152,31 @@ def _unify(name: str, sample: Mapping[str, Any]) -> Any:
         try:
             return np.array(value, np.int64)
         except OverflowError as error:
-            raise FormatError(f"{name!r} of sample {sample.get('key')!r}: {value!r:.80} is outside of int64") from error
+            raise FormatError(
+                f"{name!r} of sample {sample.get('key')!r} is {value!r:.80}; an int must be in the range of int64"
+            ) from error
     return value if is_tensor(value) else None
 
 
 def _describe(value: Any) -> str:
-    """What has to be the same in all samples, in words; of a tensor and an array that are alike, different words."""
+    """Describe what must be the same in all samples; a tensor always differs from an array."""
     if value is None:
         return "neither a number nor an array"
     return f"{'a tensor' if is_tensor(value) else 'an array'} {value.dtype} {tuple(value.shape)}"
 
 
 def is_tensor(value: object) -> bool:
-    """Whether it is a PyTorch tensor; PyTorch is not imported for that."""
+    """Return whether a value is a PyTorch tensor, without importing PyTorch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def _refuse_names(key: str, names: Iterable[str], other_key: str, other_names: Iterable[str]) -> FormatError:
-    """The error for two samples of which one lacks what the other has."""
+def _describe_names(key: str, names: Iterable[str], other_key: str, other_names: Iterable[str]) -> FormatError:
+    """Return the error for two samples of which one lacks a name that the other has."""
     surplus, missing = set(names) - set(other_names), set(other_names) - set(names)
     if not surplus:
         key, other_key, surplus = other_key, key, missing
     return FormatError(
-        f"sample {key!r} has {min(surplus, key=str)!r} and sample {other_key!r} has not: all need the same names; "
-        "None may stand for what is missing where the others are no numbers or arrays"
+        f"sample {key!r} has {min(surplus, key=str)!r} and sample {other_key!r} lacks it; all must have the same "
+        "names, with None for a missing value if the others are neither numbers nor arrays"
     )

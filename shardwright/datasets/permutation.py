@@ -1,14 +1,14 @@
-"""The order of an epoch: a permutation that is computed, never stored.
+"""Compute the order of an epoch: a keyed permutation, never stored.
 
-A position in the epoch is turned into a sample's number by a keyed permutation of 0 … count-1, so that any
-position is reached in the same time, in any process, and nothing has to be saved but the position.
+A position in the epoch is mapped to a sample's number by a keyed permutation of 0 … count-1, so that any position
+is computed in the same time, in any process, and only the position has to be saved.
 
-It is a Feistel network on the smallest number of bits that holds `count`. The bits are cut into two halves that
-differ by one bit at most; a round changes one half by a hash of the other, so it can be undone, and the whole is a
-permutation of 2^bits numbers. Four rounds of a random function look like a random permutation, run forwards or
-backwards (Luby and Rackoff 1988); that is for long halves and these are short, so there are six. A result outside
-0 … count-1 is sent through again until it falls inside ("cycle walking": Black and Rogaway, "Ciphers with Arbitrary
-Finite Domains", 2002), less than once a position on average, as 2^bits < 2 · count.
+It is a Feistel network on the smallest number of bits that holds `count`. The bits are divided into two halves whose
+lengths differ by at most one; a round changes one half by a hash of the other, so it is invertible, and the network is
+a permutation of 2^bits numbers. Four rounds of a random function are indistinguishable from a random permutation,
+forwards or backwards (Luby and Rackoff 1988); that holds for long halves, and these are short, so there are six. A
+result outside 0 … count-1 is permuted again until it falls inside ("cycle walking": Black and Rogaway, "Ciphers with
+Arbitrary Finite Domains", 2002), less than once a position on average, as 2^bits < 2 · count.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ HALF = np.uint64(32)
 
 
 def permute(positions: NDArray[np.int64], count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The sample at each position of an epoch: over all positions, each of 0 … count-1 exactly once.
+    """Return the sample at each position of an epoch: over all positions, each of 0 … count-1 exactly once.
 
     Args:
         positions: int64 (any,), each in 0 … count-1.
         count: samples in the epoch, below 2^62.
-        seed: with `epoch` and `count`, the key; any int.
+        seed: any int; with `epoch` and `count` it is the key of the permutation.
         epoch: any int.
 
     Returns:
@@ -46,7 +46,7 @@ def permute(positions: NDArray[np.int64], count: int, seed: int, epoch: int) -> 
 
 
 def _encrypt(values: NDArray[np.uint64], keys: NDArray[np.uint64], low_bits: int, high_bits: int) -> NDArray[np.uint64]:
-    """One pass of the network: a permutation of 0 … 2^(low_bits + high_bits) - 1."""
+    """Run the network once: a permutation of 0 … 2^(low_bits + high_bits) - 1."""
     low_mask, high_mask = np.uint64((1 << low_bits) - 1), np.uint64((1 << high_bits) - 1)
     low, high = values & low_mask, values >> np.uint64(low_bits)
     for low_key, high_key in keys.reshape(-1, 2):
@@ -56,7 +56,7 @@ def _encrypt(values: NDArray[np.uint64], keys: NDArray[np.uint64], low_bits: int
 
 
 def _mix(half: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
-    """32 bits that each depend on every bit of the half and of the key; arithmetic modulo 2^64."""
+    """Return 32 bits that each depend on every bit of the half and of the key; arithmetic modulo 2^64."""
     mixed = (half ^ key) * MULTIPLIERS[0]
     mixed ^= mixed >> HALF
     mixed *= MULTIPLIERS[1]

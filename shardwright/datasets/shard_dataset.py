@@ -1,4 +1,4 @@
-"""A split of a dataset, read at random: any sample, any batch, in any order."""
+"""Read a split of a dataset at random: any sample, any batch, in any order."""
 
 import math
 import operator
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
 from shardwright.errors import DamageError
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.checksum import compute_crc32
@@ -21,6 +21,7 @@ from shardwright.format.manifest import Manifest
 from shardwright.remote.location import Access, AccessOptions, open_location
 from shardwright.remote.settings import Remote
 from shardwright.storage.file_set import FileSet
+from shardwright.storage.mapped_files import MappedFiles
 from shardwright.storage.sample_offsets import plan_offsets
 
 if TYPE_CHECKING:
@@ -31,38 +32,38 @@ if TYPE_CHECKING:
 
 
 class ShardDataset(SampleSource):
-    """One split of a dataset, open for reading; a context manager, and a map-style dataset to PyTorch.
+    """One split of a dataset, open for reading; a context manager, and a map-style dataset for PyTorch.
 
-    Opening checks the manifest's hash, the index's sha256, and that every shard is there in its full size.
-    Each member's crc32 is checked when it is first delivered; what the operating system reads again later is
-    not checked again. Arrays are copies: they stay when the dataset closes, and may be written to. Pickling opens
-    the files anew, and refuses another dataset that has taken their place.
+    Opening checks the manifest's hash, the index's sha256, and that every shard exists in its full size. The crc32 of
+    each member is checked when it is first delivered; if the operating system reads it from disk again later, it is not
+    checked again. Arrays are copies: they stay valid when the dataset is closed, and may be written to. Unpickling
+    opens the files again, and refuses a different dataset at the same path.
 
-    At a URL, manifest and index are fetched when it is opened, shards when they are read, and whole. They are kept in
-    the cache, and a shard's sha256 is checked when it is fetched and each time that a process opens it there. Reading
-    at random is for a cache that holds the whole split; with less, read block by block, or the same shards are fetched
-    again and again. What the server is asked for, and how often, is `remote`'s to say.
+    From a URL, manifest and index are fetched on opening, and whole shards when they are first read. They are cached on
+    disk, and a shard's sha256 is checked when it is fetched and each time that a process opens it there. Random order
+    is for a cache that holds the whole split; with a smaller one, read block by block, or shards are fetched over and
+    over. `remote` limits what is requested from the server, and how often.
 
     Args:
-        root: the folder with `dataset.json`, or its URL, of any kind that fsspec knows.
-        split: such as "train".
-        access: "map" reads through memory maps: the fastest, and a shard that somebody truncates while it is open ends
-            the process by a signal. "pread" reads with system calls: a shard that is truncated is a `DamageError`. What
-            was fetched from a URL is always read with system calls.
-        cache: the folder for what is fetched from a URL; processes may share it. None: `$XDG_CACHE_HOME/shardwright`
-            or `~/.cache/shardwright`.
-        cache_bytes: of all files in the cache; what was not used for longest goes first, and nothing that is open. None
+        root: the folder with `dataset.json`, or its URL, of any protocol that fsspec supports.
+        split: name of the split, such as "train".
+        access: "map" reads through memory maps: the fastest, but if another process truncates a shard while it is open,
+            a signal ends this process. "pread" reads with system calls: a truncated shard is a `DamageError`. Shards
+            from a URL are always read with system calls.
+        cache: the folder for files from a URL; processes may share it. None: `$XDG_CACHE_HOME/shardwright` or
+            `~/.cache/shardwright`.
+        cache_bytes: limit on the files in the cache: the least recently used are evicted first, open ones never. None
             for no limit.
         remote: how to fetch from a URL.
 
     Raises:
         FileNotFoundError: there is no manifest.
-        KeyError: it has no such split; the message names those it has.
-        DamageError: manifest, index or a shard is not what was written; the message names it.
-        ConnectionError, TimeoutError, PermissionError: what is at the URL cannot be fetched; all are OSError, as is a
-            disk or cache without room. Reading a shard for the first time raises them too.
-        ValueError: `cache_bytes` is too little for the index and one shard.
-        ImportError: fsspec, or what it needs for this kind of URL, is not installed.
+        KeyError: it has no such split; the message lists its splits.
+        DamageError: manifest, index or a shard differs from what was written; the message names it.
+        ConnectionError, TimeoutError, PermissionError: the URL cannot be fetched; all are OSError, as is a full disk or
+            cache. The first read of a shard raises them too.
+        ValueError: `cache_bytes` is too small for the index and one shard.
+        ImportError: fsspec, or what it needs for this protocol, is not installed.
     """
 
     def __init__(  # noqa: PLR0913 (all but the first two by keyword)
@@ -78,22 +79,25 @@ class ShardDataset(SampleSource):
         self.split = split
         self.access = access
         self._options = AccessOptions(access, cache, cache_bytes, remote)
-        self._root, place = open_location(root, self._options)
-        self._place_name = place.name
-        self._name = f"{place.name}/{split}"
-        self.manifest: Manifest = place.read_manifest()
+        self._root, location = open_location(root, self._options)
+        self._location_name = location.name
+        self._name = f"{location.name}/{split}"
+        self.manifest: Manifest = location.read_manifest()
         if split not in self.manifest.splits:
-            raise KeyError(f"{place.name}: no split {split!r}, there are {sorted(self.manifest.splits)}")
+            raise KeyError(f"{location.name}: no split {split!r}, there are {sorted(self.manifest.splits)}")
         records = self.manifest.splits[split]
-        index = place.find_index(split, records)
+        index = location.find_index(split, records)
         self._index = read_index(index, self.fields, records)
-        self._keys: NDArray[np.bytes_] = np.asarray(self._index)["key"]  # each slice of a memmap is one, and costs
+        self._keys: NDArray[np.bytes_] = np.asarray(self._index)[
+            "key"
+        ]  # a slice of a memmap is a memmap, which is slow
         self._shards = records.shards
-        self._files = place.open_files(split, records.shards)
-        self._places = plan_offsets(self.fields, self._shards, self._files.starts, np.asarray(self._index))
-        self._layout = self._places.layout
+        self._files = location.open_files(split, records.shards)
+        self.is_mapped = isinstance(self._files, MappedFiles)
+        self._offsets = plan_offsets(self.fields, self._shards, self._files.starts, np.asarray(self._index))
+        self._layout = self._offsets.layout
         self._checked = np.zeros((len(self._layout.sizes), len(self)), np.bool_)
-        self._whole = np.zeros(len(self), np.bool_)  # all fields checked: one look instead of one a field
+        self._all_checked = np.zeros(len(self), np.bool_)  # one lookup instead of one for each field
 
     @staticmethod
     def from_webdataset(  # noqa: PLR0913 (all but the first by keyword)
@@ -106,36 +110,36 @@ class ShardDataset(SampleSource):
         access: Access = "map",
         indexing: "Indexing | None" = None,
     ) -> "ForeignDataset":
-        """WebDataset tars that anybody wrote, with order, resume and integrity as for our own.
+        """Open WebDataset shards of any origin, with the order, resuming and integrity of this project's own shards.
 
-        The first opening reads each shard once and writes an index; later ones read the index alone. Members of one
-        key that stand together are a sample, as webdataset has it: the key is the folder and the name up to its first
-        dot, the suffix the rest in lower case. A batch has the members under their suffixes: whole numbers (`cls`) and
-        NPY arrays or pictures of one size in all samples as one array, everything else as a list.
+        The first opening reads each shard once and writes an index; later ones read only the index. Consecutive members
+        with one key form a sample, by webdataset's rules: the key is the folder and the name up to its first dot, the
+        suffix is the rest in lower case. A batch has the members under their suffixes: integers (`cls`), and NPY arrays
+        or images of one size in all samples, as one array, everything else as a list.
 
-        Each member's crc32 is checked when it is first delivered. Nothing that a shard holds is run or unpickled.
+        The crc32 of each member is checked when it is first delivered. No content of a shard is executed or unpickled.
 
         Args:
             urls: a folder, a file, a pattern such as `shards/train-{000000..000099}.tar` or `shards/*.tar`, or a list.
             decode: "auto" decodes by suffix: jpg, jpeg, png, webp to uint8 RGB; wav, flac, ogg to `Sound`; txt to
                 str; json to its value; npy to an array; cls to int64; all else stays bytes. None gives bytes of all. A
-                dict has functions of your own, from bytes, by suffix (`{"mask.png": f}`) or by what follows its last
-                dot; the others are decoded as by "auto", and what they give is a list.
-            members: the suffixes that a sample must have and a batch has; or a dict from the name in a batch to a
-                suffix or to several of which a sample has one: `{"image": ("jpg", "png"), "label": "cls"}`. None: all
-                that the shards have.
-            incomplete: "error" refuses shards with samples that lack a member or have one twice, and shows the first;
-                "drop" leaves these samples out and lists them under `dropped`.
-            cache: the folder for the index. None: `.shardwright-index` beside the shards if `shardwright index` has put
-                it there, else the user's cache folder.
+                dict has your own functions from bytes, by suffix (`{"mask.png": f}`) or by the part after its last dot:
+                their results are a list, and other suffixes are decoded as by "auto".
+            members: the suffixes that a sample must have and that a batch contains; or a dict from the name in a batch
+                to a suffix, or to several of which a sample has one: `{"image": ("jpg", "png"), "label": "cls"}`. None:
+                all suffixes of the shards.
+            incomplete: "error" raises if samples lack a member or have one twice, and shows the first; "drop" omits
+                these samples and lists them in `dropped`.
+            cache: the folder for the index. None: `.shardwright-index` beside the shards if `shardwright index` wrote
+                one there, else the user's cache folder.
             access: see `ShardDataset`.
             indexing: threads and limits, see `Indexing`.
 
         Raises:
-            FileNotFoundError: there is no such shard.
-            FormatError: a shard is no tar, or holds what is refused; samples are not whole.
-            DamageError: a shard is cut or damaged, or not the one that was indexed; the message names it and says how
-                to index it anew.
+            FileNotFoundError: no shard matches.
+            FormatError: a shard is not a tar, or contains something that is refused; or samples are incomplete.
+            DamageError: a shard is truncated or damaged, or not the one that was indexed; the message names it and says
+                how to index it again.
             KeyError: no member has a suffix of `members`.
         """
         from shardwright.webdataset.build_index import DEFAULT_INDEXING
@@ -159,64 +163,64 @@ class ShardDataset(SampleSource):
             FileNotFoundError: the dataset is at a URL.
         """
         if isinstance(self._root, str):
-            raise FileNotFoundError(f"{self._place_name}: not a folder of this machine")
+            raise FileNotFoundError(f"{self._location_name}: the dataset is at a URL; it has no local folder")
         return self._root
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """What each sample has, in the order of the members."""
+        """The fields of each sample, in the order of the members."""
         return self.manifest.fields
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """The names that `label` counts through, or None."""
+        """The class names that `label` is an index into, or None."""
         return self.manifest.classes
 
     @property
     def hash(self) -> str:
-        """The dataset's name by its content, see `Manifest.hash`."""
+        """The hash of the dataset's content, see `Manifest.hash`."""
         return self.manifest.hash
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
-        """A batch: for each field an array (batch, *shape), freshly allocated, and under `key` a list of str.
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """Return a batch: for each field an array (batch, *shape), and under `key` a list of str.
 
         Raises:
             IndexError, TypeError, DamageError: see `SampleSource.gather`.
-            ModuleNotFoundError: a field has JPEG files, and OpenCV is not installed.
+            ModuleNotFoundError: a field is encoded as JPEG, and OpenCV is not installed.
         """
-        rows = number_rows(indices, len(self), self.split)
-        starts, offsets, sizes = self._places.locate(rows)
-        files = reading.files or self._files
-        known = bool(self._whole[rows].all())
+        rows = resolve_rows(indices, len(self), self.split)
+        starts, offsets, sizes = self._offsets.locate(rows)
+        files = context.files or self._files
+        checked = bool(self._all_checked[rows].all())
         batch: Batch = {"key": [decode_key(key) for key in self.keys[rows].tolist()]}
         for member, (name, field) in enumerate(self.fields.items()):
-            if reading.fields is None or name in reading.fields:
+            if context.fields is None or name in context.fields:
                 at = starts + offsets[member]
                 if field.varies:
                     contents = files.read_ranges(at, np.asarray(sizes[member]))
-                    batch[name] = self._decode_block(rows, member, contents, reading)
+                    batch[name] = self._decode_block(rows, member, contents, context)
                     continue
-                block = files.gather(at + len(field.header), field.nbytes, reading.allocate(len(rows), field.nbytes))
-                if not (known and files.checked_once):  # which a reading may have changed
+                block = files.gather(at + len(field.header), field.nbytes, context.allocate(len(rows), field.nbytes))
+                if not (checked and files.checked_once):  # False once a read found that a file was replaced
                     self._check_block(rows, member, block, at, files)
                 batch[name] = block.view(field.storage).reshape(len(rows), *field.shape)
-        if reading.fields is None and files.checked_once:
-            self._whole[rows] = True
+        if context.fields is None and files.checked_once:
+            self._all_checked[rows] = True
         return batch
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
-        """What was written beside the sample's arrays.
+        """Return the metadata that was written with the sample.
 
         Raises:
             IndexError, DamageError: see `SampleSource.gather`.
         """
-        rows = number_rows([operator.index(index)], len(self), self.split)
-        row, (starts, offsets, _) = int(rows[0]), self._places.locate(rows)
+        rows = resolve_rows([operator.index(index)], len(self), self.split)
+        row, (starts, offsets, _) = int(rows[0]), self._offsets.locate(rows)
         start = int((starts + offsets[-1])[0])
-        content = self._files.read(start, self._shards[self._places.find_shards(row)].meta_bytes)
+        content = self._files.read(start, self._shards[self._offsets.find_shards(row)].meta_bytes)
         if not (self._files.checked_once and self._checked[-1, row]):
             self._check_member(row, -1, compute_crc32(content))
             self._checked[-1, row] = True
@@ -225,88 +229,89 @@ class ShardDataset(SampleSource):
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
-        """The samples' keys in order, S64 (samples,), ASCII; read from disk when it is looked at."""
+        """The keys of the samples in order, S64 (samples,), ASCII; read from disk on access."""
         return self._keys
 
     def find_shard(self, index: SupportsIndex) -> str:
-        """The name of the shard that holds a sample.
+        """Return the name of the shard that holds a sample.
 
         Raises:
-            IndexError: there is no such sample.
+            IndexError: the number is out of range.
         """
-        rows = number_rows([operator.index(index)], len(self), self.split)
-        return self._shards[int(self._places.find_shards(rows)[0])].name
+        rows = resolve_rows([operator.index(index)], len(self), self.split)
+        return self._shards[int(self._offsets.find_shards(rows)[0])].name
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
         """See `SampleSource.cut_blocks` and `Places.cut_blocks`."""
-        return self._places.cut_blocks(size)
+        return self._offsets.cut_blocks(size)
 
     def open_window(self, rows: NDArray[np.int64]) -> FileSet:
-        """See `SampleSource.open_window`; each delivery from it is checked."""
+        """See `SampleSource.open_window`; members are checked at each delivery from it."""
         rows = np.sort(rows)
-        starts, *_ = self._places.locate(rows)
-        return self._files.load(starts, self._places.measure(rows))
+        starts, *_ = self._offsets.locate(rows)
+        return self._files.load(starts, self._offsets.measure(rows))
 
     def close(self) -> None:
-        """Let go of the files. Arrays that were delivered stay; reading more is an error."""
+        """Close the files. Arrays that were returned stay valid; further reads raise."""
         self._files.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (type(self), self._root, self.split, self._options, self.hash)
 
     def __repr__(self) -> str:
-        return f"ShardDataset({self._place_name!r}, {self.split!r}): {len(self)} samples, {', '.join(self.fields)}"
+        return f"ShardDataset({self._location_name!r}, {self.split!r}): {len(self)} samples, {', '.join(self.fields)}"
 
     def _decode_block(
-        self, rows: NDArray[np.int64], member: int, contents: Sequence[NDArray[np.uint8]], reading: ReadContext
+        self, rows: NDArray[np.int64], member: int, contents: Sequence[NDArray[np.uint8]], context: ReadContext
     ) -> NDArray[np.uint8]:
-        """The pictures in the contents of one member: uint8 (batch, *shape), checked where they are delivered for the
-        first time."""
-        shape, files = self._layout.pictures[member], reading.files or self._files
+        """Decode the images of one member: uint8 (batch, *shape), checked where this is their first delivery."""
+        shape, files = self._layout.pictures[member], context.files or self._files
         assert shape is not None
         size = math.prod(shape)
-        block = reading.allocate(len(rows), size)
+        block = context.allocate(len(rows), size)
         block = np.empty((len(rows), size), np.uint8) if block is None else block
-        pictures = block.reshape(len(rows), *shape)
+        images = block.reshape(len(rows), *shape)
         for at, (row, content) in enumerate(zip(rows.tolist(), contents, strict=True)):
             try:
                 if not (files.checked_once and self._checked[member, row]):
                     self._check_member(row, member, compute_crc32(content.data))
                     check_jpeg(content.tobytes(), shape)
-                pictures[at] = decode_jpeg(content, shape)
+                images[at] = decode_jpeg(content, shape)
             except ValueError as error:
-                raise self._blame(row, member, str(error)) from error
+                raise self._describe_damage(row, member, str(error)) from error
         if files.checked_once:
             self._checked[member, rows] = True
-        return pictures
+        return images
 
     def _check_block(
         self, rows: NDArray[np.int64], member: int, block: NDArray[np.uint8], starts: NDArray[np.int64], files: FileSet
     ) -> None:
-        """Check what has just been copied of one member, where it is delivered for the first time."""
+        """Check the rows of one member that were just copied, where this is their first delivery."""
         pending = np.flatnonzero(~self._checked[member, rows]) if files.checked_once else np.arange(len(rows))
         if not len(pending):
             return
-        wanted = self._layout.heads[member]
-        heads = files.gather(starts[pending], len(wanted))
-        begun = compute_crc32(wanted)
+        expected = self._layout.heads[member]
+        heads = files.gather(starts[pending], len(expected))
+        crc_of_head = compute_crc32(expected)
         for at, head in zip(pending.tolist(), heads, strict=True):
-            if head.tobytes() != wanted:
+            if head.tobytes() != expected:
                 self._check_member(int(rows[at]), member, compute_crc32(block[at], compute_crc32(head)))
-                raise self._blame(int(rows[at]), member, "its NPY header is not that of the field in the manifest")
-            self._check_member(int(rows[at]), member, compute_crc32(block[at], begun))
-        if files.checked_once:  # a window may have read another file by the same name
+                raise self._describe_damage(
+                    int(rows[at]), member, "its NPY header does not match the field in the manifest"
+                )
+            self._check_member(int(rows[at]), member, compute_crc32(block[at], crc_of_head))
+        if files.checked_once:  # a window may have read another file of the same name
             self._checked[member, rows[pending]] = True
 
     def _check_member(self, row: int, member: int, found: int) -> None:
-        wanted = int(self._index["crc32"][row, member])
-        if found != wanted:
-            raise self._blame(row, member, f"its crc32 is {found:08x}, the index says {wanted:08x}")
+        expected = int(self._index["crc32"][row, member])
+        if found != expected:
+            raise self._describe_damage(row, member, f"its crc32 is {found:08x}, the index says {expected:08x}")
 
-    def _blame(self, row: int, member: int, what: str) -> DamageError:
-        """The error that says what is wrong with a member."""
-        shard, key = self._shards[int(self._places.find_shards(row))].name, decode_key(self.keys[row])
-        offset = self._places.find_offset(row, member)
+    def _describe_damage(self, row: int, member: int, what: str) -> DamageError:
+        """Return the error that says what is wrong with a member, and where."""
+        shard, key = self._shards[int(self._offsets.find_shards(row))].name, decode_key(self.keys[row])
+        offset = self._offsets.find_offset(row, member)
         suffix = self._layout.suffixes[member]
         return DamageError(
             f"{self._name}/{shard}: sample {key!r}, {suffix} at byte {offset}: {what}",
@@ -318,10 +323,12 @@ class ShardDataset(SampleSource):
 
 
 def _reopen(
-    kind: type[ShardDataset], root: str | Path, split: str, options: AccessOptions, wanted: str
+    kind: type[ShardDataset], root: str | Path, split: str, options: AccessOptions, expected: str
 ) -> ShardDataset:
     data = kind(root, split, **vars(options))
-    if data.hash != wanted:
+    if data.hash != expected:
         data.close()
-        raise DamageError(f"{data!r}: this is not the dataset that was open before, its hash is {data.hash}")
+        raise DamageError(
+            f"{data!r}: its hash is {data.hash}, and {expected} was pickled; restore the dataset that was open before"
+        )
     return data

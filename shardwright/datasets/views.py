@@ -1,8 +1,8 @@
-"""Views of a source: some of its fields, some of its samples, or what a function makes of them.
+"""Define views of a source: a selection of its fields, a subset of its samples, or a transform of each.
 
-They read through, and copy nothing of the shards. What a view holds stands in this order from the shards up, in
-whichever order it was asked for: samples first, so that meta is looked at where it is and a block is one place on disk;
-then transforms and selections as they came.
+Views read from their base, and copy nothing of the shards. In whichever order they are requested, subsets are applied
+nearest to the shards, so that metadata is read directly and blocks stay contiguous on disk; transforms and selections
+follow in the order of the calls.
 """
 
 import operator
@@ -15,7 +15,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, allocate, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, allocate, resolve_rows
 from shardwright.datasets.collate import collate
 from shardwright.datasets.sample_rng import make_generator
 from shardwright.errors import FormatError
@@ -28,12 +28,13 @@ Function = Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
 
 
 class View(SampleSource):
-    """A source that reads another one, sample by sample the same; closing it closes that."""
+    """A source that reads from a base, by default the same samples; closing it closes the base."""
 
     def __init__(self, base: SampleSource) -> None:
         self._base = base
         self.split = base.split
         self.transforms = base.transforms
+        self.is_mapped = base.is_mapped
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -52,7 +53,7 @@ class View(SampleSource):
 
     @property
     def hash(self) -> str:
-        """That of the base."""
+        """The hash of the base."""
         return self._base.hash
 
     @property
@@ -67,9 +68,9 @@ class View(SampleSource):
         """See `SampleSource.count_rows`."""
         return self._base.count_rows()
 
-    def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """See `SampleSource.draw`."""
-        return self._base.draw(positions, seed, epoch)
+    def shuffle_rows(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `SampleSource.shuffle_rows`."""
+        return self._base.shuffle_rows(positions, seed, epoch)
 
     def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `SampleSource.list_rows`."""
@@ -82,7 +83,7 @@ class View(SampleSource):
 
     def take(self, rows: Indices) -> SampleSource:
         """See `SampleSource.take`."""
-        return self._stand_on(self._base.take(rows))
+        return self._rebase(self._base.take(rows))
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
         """See `SampleSource.meta`."""
@@ -102,27 +103,27 @@ class View(SampleSource):
 
     def cached(self) -> SampleSource:
         """See `SampleSource.cached`."""
-        return super().cached() if self.fixed else self._stand_on(self._base.cached())
+        return super().cached() if self.fixed else self._rebase(self._base.cached())
 
     def close(self) -> None:
         """Close the base."""
         self._base.close()
 
     @abstractmethod
-    def _stand_on(self, base: SampleSource) -> SampleSource:
-        """The same view of another source."""
+    def _rebase(self, base: SampleSource) -> SampleSource:
+        """Return the same view of another source."""
 
 
 class Subset(View):
-    """Some samples of a source.
+    """A subset of the samples of a source.
 
     Args:
-        base: a source whose epoch is its rows, each once.
+        base: a source whose epoch has each row exactly once.
         rows: int64 (any,), ascending, each once.
 
     Raises:
         IndexError, TypeError: see `SampleSource.gather`.
-        ValueError: the rows do not ascend.
+        ValueError: the rows are not strictly ascending.
     """
 
     def __init__(self, base: SampleSource, rows: Indices) -> None:
@@ -133,7 +134,7 @@ class Subset(View):
 
     @property
     def hash(self) -> str:
-        """That of the base's hash and the rows."""
+        """The hash of the base's hash and the rows."""
         return self._hash
 
     @property
@@ -148,9 +149,9 @@ class Subset(View):
         """See `SampleSource.count_rows`."""
         return len(self)
 
-    def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        """See `SampleSource.draw`."""
-        return SampleSource.draw(self, positions, seed, epoch)
+    def shuffle_rows(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        """See `SampleSource.shuffle_rows`."""
+        return SampleSource.shuffle_rows(self, positions, seed, epoch)
 
     def list_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `SampleSource.list_rows`."""
@@ -160,13 +161,13 @@ class Subset(View):
         """See `SampleSource.take`."""
         return Subset(self._base, self._rows[check_ascending(rows, self)])
 
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
         """See `SampleSource.gather`."""
-        return self._base.gather(self._find_rows(indices), reading)
+        return self._base.gather(self._find_rows(indices), context)
 
-    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
+    def read_samples(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
         """See `SampleSource.read_samples`."""
-        return self._base.read_samples(self._find_rows(indices), reading)
+        return self._base.read_samples(self._find_rows(indices), context)
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
         """See `SampleSource.meta`."""
@@ -177,26 +178,26 @@ class Subset(View):
         return self._base.find_shard(self._find_rows([operator.index(index)])[0])
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """The blocks of the base, as far as they hold samples of this view."""
+        """Return the blocks of the base that contain samples of this view."""
         starts: NDArray[np.int64] = np.unique(np.searchsorted(self._rows, self._base.cut_blocks(size)))
         return starts[starts < len(self)]
 
     def open_window(self, rows: NDArray[np.int64]) -> FileSet:
-        """See `SampleSource.open_window`; nothing but these samples is read."""
+        """See `SampleSource.open_window`; only these samples are read."""
         return self._base.open_window(self._rows[rows])
 
     def __repr__(self) -> str:
         return f"Subset of {len(self)} samples of {self._base!r}"
 
     def _find_rows(self, indices: Indices) -> NDArray[np.int64]:
-        return self._rows[number_rows(indices, len(self), self.split)]
+        return self._rows[resolve_rows(indices, len(self), self.split)]
 
-    def _stand_on(self, base: SampleSource) -> SampleSource:
+    def _rebase(self, base: SampleSource) -> SampleSource:
         return Subset(base, self._rows)
 
 
 class SelectedFields(View):
-    """Some fields of a source, in an order of its own. See `SampleSource.select`.
+    """A selection of the fields of a source, in the requested order. See `SampleSource.select`.
 
     Raises:
         KeyError, ValueError: see `SampleSource.select`.
@@ -205,28 +206,28 @@ class SelectedFields(View):
     def __init__(self, base: SampleSource, fields: Sequence[str]) -> None:
         super().__init__(base)
         if isinstance(fields, str):
-            raise ValueError(f"fields must be a list of names, this is {fields!r}")
+            raise ValueError(f"fields is {fields!r}; it must be a list of names, such as [{fields!r}]")
         self._names = tuple(fields)
         if len(set(self._names)) < len(self._names):
-            raise ValueError(f"a field is named twice in {list(self._names)}")
+            raise ValueError(f"fields is {list(self._names)}; each name must be there once")
         if base.names is not None:
             self._check_names(base.names)
         self._hash = hash_canonical({"fields": list(self._names), "of": base.hash})
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """Those of the base that were selected, see `SampleSource.fields`."""
+        """The fields of the base that were selected, see `SampleSource.fields`."""
         fields = self._base.fields
         return {name: fields[name] for name in self._names if name in fields}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names that were selected."""
+        """The selected names."""
         return self._names
 
     @property
     def hash(self) -> str:
-        """That of the base's hash and the names."""
+        """The hash of the base's hash and the names."""
         return self._hash
 
     def select(self, fields: Sequence[str]) -> SampleSource:
@@ -234,116 +235,123 @@ class SelectedFields(View):
         narrowed = SelectedFields(self, fields)
         return SelectedFields(self._base, narrowed.names)
 
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
-        """See `SampleSource.gather`; nothing but these fields is read."""
-        wanted = self._narrow(reading)
-        batch = self._base.gather(indices, replace(reading, fields=wanted))
-        return self._pick(batch, wanted) if batch["key"] else batch
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """See `SampleSource.gather`; only these fields are read."""
+        names = self._narrow(context)
+        batch = self._base.gather(indices, replace(context, fields=names))
+        return self._pick(batch, names) if batch["key"] else batch
 
-    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
+    def read_samples(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
         """See `SampleSource.read_samples`."""
-        wanted = self._narrow(reading)
-        samples = self._base.read_samples(indices, replace(reading, fields=wanted))
-        return [self._pick(sample, wanted) for sample in samples]
+        names = self._narrow(context)
+        samples = self._base.read_samples(indices, replace(context, fields=names))
+        return [self._pick(sample, names) for sample in samples]
 
     def __repr__(self) -> str:
         return f"{list(self._names)} of {self._base!r}"
 
-    def _narrow(self, reading: ReadContext) -> tuple[str, ...]:
-        """What is left where the reader wants less still."""
-        asked = self._names if reading.fields is None else reading.fields
-        return tuple(name for name in asked if name in self._names)
+    def _narrow(self, context: ReadContext) -> tuple[str, ...]:
+        """Return the selected names that the caller requests."""
+        requested = self._names if context.fields is None else context.fields
+        return tuple(name for name in requested if name in self._names)
 
-    def _pick(self, values: dict[str, Any], wanted: Sequence[str]) -> dict[str, Any]:
-        self._check_names([name for name in values if name != "key"], wanted)
-        return {name: values[name] for name in ("key", *wanted)}
+    def _pick(self, values: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        self._check_names([name for name in values if name != "key"], names)
+        return {name: values[name] for name in ("key", *names)}
 
-    def _check_names(self, there: Sequence[str], wanted: Sequence[str] | None = None) -> None:
-        for name in self._names if wanted is None else wanted:
-            if name not in there:
-                raise KeyError(f"{self._base!r}: no field {name!r}, there are {list(there)}")
+    def _check_names(self, available: Sequence[str], names: Sequence[str] | None = None) -> None:
+        for name in self._names if names is None else names:
+            if name not in available:
+                raise KeyError(f"{self._base!r}: no field {name!r}, there are {list(available)}")
 
-    def _stand_on(self, base: SampleSource) -> SampleSource:
+    def _rebase(self, base: SampleSource) -> SampleSource:
         return SelectedFields(base, self._names)
 
 
 class Transformed(View):
-    """What a function makes of the samples of a source. See `SampleSource.with_transform`."""
+    """The results of a function for each sample of a source. See `SampleSource.with_transform`."""
 
     def __init__(self, base: SampleSource, function: Function) -> None:
         super().__init__(base)
         if not callable(function):
-            raise TypeError(f"a transform is a function (sample, rng) -> dict, this is {type(function).__name__}")
+            raise TypeError(
+                f"function is {type(function).__name__}; a transform must be a function (sample, rng) -> dict"
+            )
         self.transforms = base.transforms + 1
+        self.is_mapped = False
         self._function = function
 
     @property
     def fields(self) -> Mapping[str, Field]:
-        """None: what the function returns nobody promises."""
+        """An empty mapping: nothing is known about the results of the function."""
         return {}
 
     @property
     def names(self) -> None:
-        """None: only reading tells."""
+        """None: the names are known only after context."""
         return None
 
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
-        """What the function returns for these samples, see `shardwright.datasets.collate`.
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """Return the results of the function for these samples, see `shardwright.datasets.collate`.
 
         Raises:
-            FormatError: the results do not fit into a batch.
+            FormatError: the results do not form a batch.
             Exception: see `SampleSource.with_transform` and `SampleSource.gather`.
         """
-        return {"key": []} | collate(self.read_samples(indices, reading), reading.allocate)
+        return {"key": []} | collate(self.read_samples(indices, context), context.allocate)
 
-    def read_samples(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
-        """See `SampleSource.read_samples`; each function of a chain gets what the one before returned."""
-        rows = number_rows(indices, self.count_rows(), self.split)
-        # All is read, as nobody knows what the function looks at; and into fresh memory, as it may keep it.
-        samples = self._base.read_samples(rows, replace(reading, fields=None, allocate=allocate))
-        results = [self._apply(sample, row, reading) for row, sample in zip(rows.tolist(), samples, strict=True)]
-        if reading.fields is None:
+    def read_samples(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
+        """See `SampleSource.read_samples`; each function of a chain gets the result of the one before."""
+        rows = resolve_rows(indices, self.count_rows(), self.split)
+        # All fields are read, since the function may use any; into fresh memory, since it may keep them.
+        samples = self._base.read_samples(rows, replace(context, fields=None, allocate=allocate))
+        results = [self._apply(sample, row, context) for row, sample in zip(rows.tolist(), samples, strict=True)]
+        if context.fields is None:
             return results
-        wanted = ("key", *reading.fields)
-        return [{name: value for name, value in result.items() if name in wanted} for result in results]
+        requested = ("key", *context.fields)
+        return [{name: value for name, value in result.items() if name in requested} for result in results]
 
     def __repr__(self) -> str:
         return f"{getattr(self._function, '__name__', type(self._function).__name__)} of {self._base!r}"
 
-    def _apply(self, sample: dict[str, Any], row: int, reading: ReadContext) -> dict[str, Any]:
-        """The function's result, with the key in front."""
+    def _apply(self, sample: dict[str, Any], row: int, context: ReadContext) -> dict[str, Any]:
+        """Return the function's result, with the key first."""
         key = sample["key"]
         try:
-            result = self._function(sample, make_generator(reading.seed, reading.epoch, key, self.transforms - 1))
+            result = self._function(sample, make_generator(context.seed, context.epoch, key, self.transforms - 1))
             if not isinstance(result, Mapping):
-                raise TypeError(f"a transform must return a dict, this one returned {type(result).__name__}")
+                raise TypeError(f"the transform returned {type(result).__name__}; it must return a dict")
             if result.get("key", key) != key:
-                raise FormatError(f"a transform must leave the key as it is, this one made {result['key']!r} of it")
+                raise FormatError(
+                    f"the transform changed the key to {result['key']!r}; it must leave the key unchanged"
+                )
         except Exception as error:
             shard = self.find_shard(row)
             error.add_note(f"in transform {self!r:.200}, on sample {key!r}" + (f" of shard {shard}" if shard else ""))
             raise
         return {"key": key, **result}
 
-    def _stand_on(self, base: SampleSource) -> SampleSource:
+    def _rebase(self, base: SampleSource) -> SampleSource:
         return Transformed(base, self._function)
 
 
 def check_ascending(rows: Indices, source: SampleSource) -> NDArray[np.int64]:
-    """Row numbers of a source, int64 (rows,).
+    """Return the row numbers of a source, int64 (rows,), after a check that they ascend.
 
     Raises:
         IndexError, TypeError: see `SampleSource.gather`.
-        ValueError: they do not ascend.
+        ValueError: they are not strictly ascending.
     """
-    numbers = number_rows(rows, source.count_rows(), source.split)
+    numbers = resolve_rows(rows, source.count_rows(), source.split)
     if (np.diff(numbers) < 1).any():
-        raise ValueError("rows must ascend, each once; numpy.unique(rows) makes them so")
+        raise ValueError(
+            "rows do not ascend or repeat; they must be strictly ascending, as numpy.unique(rows) returns them"
+        )
     return numbers
 
 
 def find_matches(source: SampleSource, predicate: Callable[[dict[str, Any]], bool]) -> NDArray[np.int64]:
-    """The rows whose meta the predicate holds for, int64, ascending. See `SampleSource.filter`.
+    """Return the rows whose metadata satisfies the predicate, int64, ascending. See `SampleSource.filter`.
 
     Raises:
         DamageError, Exception: see `SampleSource.filter`.

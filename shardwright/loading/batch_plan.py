@@ -1,4 +1,4 @@
-"""Which samples make which batch: arithmetic on positions, the same in every process."""
+"""Plan which samples make up each batch: arithmetic on positions, the same in every process."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from shardwright.errors import ShardwrightError
 
 Uneven = Literal["pad", "drop", "error"]
 PLANNED_POSITIONS = 16_384
-"""Positions that are permuted at a time: one call costs some 100 microseconds however few they are."""
+"""Positions that are permuted at a time: a call costs some 100 microseconds however few they are."""
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One batch to come, all int64 or bool of shape (batch,).
+    """One batch to be read; all arrays have the shape (batch,).
 
     Attributes:
-        positions: in the epoch.
-        rows: the samples' numbers.
-        valid: False where a sample is a repeat that only fills up.
+        positions: int64, in the epoch.
+        rows: int64, row numbers of the samples.
+        valid: bool, False where a sample is repeated as padding.
     """
 
     positions: NDArray[np.int64]
@@ -31,18 +31,18 @@ class BatchPlan:
 
 @dataclass(frozen=True)
 class RankShares:
-    """How the positions of an epoch are dealt to ranks and cut into batches.
+    """Assign the positions of an epoch to ranks, and divide the share of this rank into batches.
 
-    Rank r of w takes the positions p with p ≡ r modulo w. A share is cut into batches of `batch_size`; the last one is
-    smaller where it does not fill up, and is left out with `drop_last`.
+    Rank r of w takes the positions p with p ≡ r modulo w. Its share is divided into batches of `batch_size`; the last
+    one is smaller where it is not full, and is omitted with `drop_last`.
 
     Args:
         count: samples in an epoch.
-        uneven: where the ranks do not divide the samples: "pad" repeats the last positions, and marks them; "drop"
-            leaves the last ones out; "error" refuses.
+        uneven: what to do where world_size does not divide the samples: "pad" repeats the last positions and marks
+            them; "drop" omits the last ones; "error" raises.
 
     Raises:
-        ValueError: a number is out of range, or `uneven` is "error" and the ranks do not divide the samples.
+        ValueError: a number is out of range, or `uneven` is "error" and world_size does not divide the samples.
     """
 
     count: int
@@ -53,17 +53,16 @@ class RankShares:
     drop_last: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or not 0 <= self.rank < self.world_size:
-            raise ValueError(
-                f"batch_size {self.batch_size} must be at least 1, and rank {self.rank} one of the "
-                f"{self.world_size} of world_size"
-            )
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size is {self.batch_size}; it must be at least 1")
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank is {self.rank}; it must be at least 0 and below world_size ({self.world_size})")
         if self.uneven not in ("pad", "drop", "error"):
-            raise ValueError(f'uneven {self.uneven!r} must be "pad", "drop" or "error"')
+            raise ValueError(f'uneven is {self.uneven!r}; it must be "pad", "drop" or "error"')
         if self.uneven == "error" and self.count % self.world_size:
             raise ValueError(
-                f"{self.count} samples cannot be dealt evenly to {self.world_size} ranks; "
-                'uneven="pad" repeats some, uneven="drop" leaves some out'
+                f"{self.count} samples cannot be divided evenly among {self.world_size} ranks; "
+                'uneven="pad" repeats some, uneven="drop" omits some'
             )
 
     @property
@@ -74,7 +73,7 @@ class RankShares:
 
     @property
     def global_batch(self) -> int:
-        """Positions of a full batch of all ranks."""
+        """Positions of a full batch, over all ranks."""
         return self.batch_size * self.world_size
 
     @property
@@ -83,24 +82,24 @@ class RankShares:
         return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
 
     def list_positions(self, start: int, stop: int) -> NDArray[np.int64]:
-        """The positions of this rank from place `start` to `stop` of its share; those beyond the epoch are repeats."""
+        """Return the positions `start` to `stop` of this rank's share; those beyond the epoch are padding."""
         return self.rank + self.world_size * np.arange(start, min(stop, self.size), dtype=np.int64)
 
     def fold(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Positions, with those beyond the epoch turned into the last ones, counted backwards."""
+        """Replace positions beyond the epoch by its last ones, counted backwards."""
         beyond = (positions - self.count) % max(1, self.count)
         return np.where(positions < self.count, positions, self.count - 1 - beyond)
 
-    def plan(self, draw: Callable[[NDArray[np.int64]], NDArray[np.int64]], step: int = 0) -> Iterator[BatchPlan]:
-        """The batches of an epoch from this step on; `draw` gives the samples at positions."""
+    def plan(self, find_rows: Callable[[NDArray[np.int64]], NDArray[np.int64]], step: int = 0) -> Iterator[BatchPlan]:
+        """Yield the batches of an epoch from `step` on; `find_rows` returns the rows at positions of the epoch."""
         size, end = self.batch_size, min(self.size, self.steps * self.batch_size)
         block = max(1, PLANNED_POSITIONS // size) * size
         for start in range(step * size, end, block):
-            dealt = self.list_positions(start, min(start + block, end))
-            positions = self.fold(dealt)
-            rows, valid = draw(positions), dealt < self.count
+            padded = self.list_positions(start, min(start + block, end))
+            positions = self.fold(padded)
+            rows, valid = find_rows(positions), padded < self.count
             if len(rows) != len(positions):
-                raise ShardwrightError(f"{len(rows)} samples were drawn for {len(positions)} positions")
+                raise ShardwrightError(f"the source returned {len(rows)} rows for {len(positions)} positions")
             for at in range(0, len(rows), size):
                 part = slice(at, at + size)
                 yield BatchPlan(positions[part], rows[part], valid[part].copy())

@@ -1,4 +1,4 @@
-"""Reads one planned batch: around what is damaged if that is wanted, and into tensors."""
+"""Read one planned batch, skip damaged samples if requested, and convert arrays to tensors."""
 
 import logging
 from collections.abc import Sequence
@@ -17,16 +17,18 @@ from shardwright.storage.file_set import FileSet
 
 OnError = Literal["raise", "skip"]
 LOGGER = logging.getLogger("shardwright")
+MAX_SEARCH = 1000
+"""Samples that are tried as a replacement where all samples of a batch are damaged."""
 
 
 @dataclass(frozen=True)
 class Skip:
-    """A sample that was left out because it is damaged.
+    """A sample that was skipped because it is damaged.
 
     Attributes:
-        epoch: in which.
-        row: the sample's number.
-        sample, shard, field, offset: where the damage is, as far as it is known, see `DamageError`.
+        epoch: the epoch it was skipped in.
+        row: the sample's row number.
+        sample, shard, field, offset: where the damage is, as far as known, see `DamageError`.
         what: the error's message.
     """
 
@@ -41,7 +43,7 @@ class Skip:
 
 @dataclass(frozen=True)
 class ReadBatch:
-    """A batch as read, and what was skipped for it."""
+    """A batch as read, and the samples that were skipped for it."""
 
     batch: Batch
     skips: tuple[Skip, ...] = ()
@@ -49,7 +51,7 @@ class ReadBatch:
 
 @dataclass(frozen=True)
 class ReadTask:
-    """A batch to read: its epoch, its plan, and the windows that its bytes are in, where it is read through windows."""
+    """A batch to read: its epoch, its plan, and the windows that hold its bytes, if it is read through windows."""
 
     epoch: int
     plan: BatchPlan
@@ -58,77 +60,77 @@ class ReadTask:
 
 @dataclass(frozen=True)
 class BatchReader:
-    """Reads batches; it may be sent to another process.
+    """Read batches; picklable, so that it can be sent to worker processes.
 
     Attributes:
-        data: what is read.
-        reading: how.
-        on_error: whether a damaged sample is an error, or left out and recorded.
+        data: the source to read.
+        context: passed to the source with each read, with the epoch of the task.
+        on_error: whether a damaged sample raises, or is skipped and recorded.
     """
 
     data: SampleSource
-    reading: ReadContext
+    context: ReadContext
     on_error: OnError
 
     def read(self, task: ReadTask) -> ReadBatch:
-        """The batch, with `valid`.
+        """Return the batch, with `valid`.
 
         Raises:
-            DamageError: a sample is damaged and is not to be skipped, or all others are damaged as well.
-            ShardwrightError: the source gave fewer samples, or more, than were asked for.
+            DamageError: a sample is damaged and must not be skipped, or no intact sample was found to replace it.
+            ShardwrightError: the source returned fewer or more samples than requested.
         """
-        reading, plan = replace(self.reading, epoch=task.epoch), task.plan
+        context, plan = replace(self.context, epoch=task.epoch), task.plan
         if task.windows:
             from shardwright.storage.windows import join_windows
 
-            reading = replace(reading, files=join_windows([window.result() for window in task.windows]))
+            context = replace(context, files=join_windows([window.result() for window in task.windows]))
         try:
-            return ReadBatch(self._gather(plan.rows, reading) | {"valid": plan.valid})
+            return ReadBatch(self._gather(plan.rows, context) | {"valid": plan.valid})
         except DamageError:
             if self.on_error == "raise":
                 raise
-            return self._read_around(plan, reading)
+            return self._read_intact(plan, context)
 
-    def _read_around(self, plan: BatchPlan, reading: ReadContext) -> ReadBatch:
-        """The batch with other samples, marked as repeats, in the places of those that are damaged."""
-        wanted = dict.fromkeys(plan.rows.tolist())  # each once: a repeat that fills up may stand beside its sample
-        errors = {row: error for row in wanted if (error := self._try_sample(row, reading)) is not None}
-        sound = next((row for row in wanted if row not in errors), None)
-        filler = self._find_sound(int(plan.rows[0]), reading) if sound is None else sound
+    def _read_intact(self, plan: BatchPlan, context: ReadContext) -> ReadBatch:
+        """Return the batch with each damaged sample replaced by an intact one, with `valid` False."""
+        requested = dict.fromkeys(plan.rows.tolist())  # each once: a repeat as padding may be beside its sample
+        errors = {row: error for row in requested if (error := self._try_sample(row, context)) is not None}
+        intact = next((row for row in requested if row not in errors), None)
+        filler = self._find_intact(int(plan.rows[0]), context) if intact is None else intact
         damaged = np.isin(plan.rows, list(errors))
         rows, valid = np.where(damaged, filler, plan.rows), plan.valid & ~damaged
-        inside = replace(reading, files=None) if sound is None else reading  # a neighbour may stand outside the window
-        skips = [self._record_skip(reading.epoch, row, error) for row, error in errors.items()]
+        inside = replace(context, files=None) if intact is None else context  # a neighbour may be outside the window
+        skips = [self._record_skip(context.epoch, row, error) for row, error in errors.items()]
         return ReadBatch(self._gather(rows, inside) | {"valid": valid}, tuple(skips))
 
-    def _gather(self, rows: NDArray[np.int64], reading: ReadContext) -> Batch:
-        batch = self.data.gather(rows, reading)
+    def _gather(self, rows: NDArray[np.int64], context: ReadContext) -> Batch:
+        batch = self.data.gather(rows, context)
         if len(batch["key"]) != len(rows):
-            raise ShardwrightError(f"{self.data!r} gave {len(batch['key'])} samples, {len(rows)} were asked for")
+            raise ShardwrightError(f"{self.data!r} returned {len(batch['key'])} samples; {len(rows)} were requested")
         return batch
 
-    def _try_sample(self, row: int, reading: ReadContext) -> DamageError | None:
+    def _try_sample(self, row: int, context: ReadContext) -> DamageError | None:
         try:
-            self.data.gather([row], reading)
+            self.data.gather([row], context)
         except DamageError as error:
             return error
         return None
 
-    def _find_sound(self, row: int, reading: ReadContext) -> int:
-        """The next sample from `row` on that is not damaged.
+    def _find_intact(self, row: int, context: ReadContext) -> int:
+        """Return the row of the first sample from `row` on that is not damaged.
 
         Raises:
-            DamageError: there is none near; it is that of the last one looked at, and says so.
+            DamageError: none of the next `MAX_SEARCH` is intact; it locates the last one that was tried.
         """
         rows = self.data.count_rows()
         count = min(rows, MAX_SEARCH)
-        errors = (self._try_sample((row + step) % rows, replace(reading, files=None)) for step in range(count))
+        errors = (self._try_sample((row + step) % rows, replace(context, files=None)) for step in range(count))
         for step, error in enumerate(errors):
             if error is None:
                 return (row + step) % rows
         assert error is not None  # `row` itself at least is damaged
         raise DamageError(
-            f"all {count} samples from number {row} on are damaged, none can stand in; the last: {error}",
+            f"all {count} samples from row {row} on are damaged, so none can replace it; the last: {error}",
             shard=error.shard,
             sample=error.sample,
             field=error.field,
@@ -137,17 +139,13 @@ class BatchReader:
 
     def _record_skip(self, epoch: int, row: int, error: DamageError) -> Skip:
         sample = error.sample
-        if sample is None:  # a file that is cut or gone knows nothing of samples
+        if sample is None:  # the error of a shard that is cut or missing names no sample
             sample = decode_key(self.data.keys[row])
         return Skip(epoch, row, sample, error.shard, error.field, error.offset, str(error))
 
 
-MAX_SEARCH = 1000
-"""Samples that are looked at for one to stand in for a damaged batch."""
-
-
 def to_tensors(delivery: ReadBatch) -> ReadBatch:
-    """The batch with its arrays of numbers as tensors that share their memory; all else as it is."""
+    """Return the batch with its numeric arrays as tensors that share their memory; other values are unchanged."""
     return replace(delivery, batch={name: _to_tensor(values) for name, values in delivery.batch.items()})
 
 
@@ -158,11 +156,11 @@ def _to_tensor(values: Any) -> Any:
         return values
     try:
         return torch.from_numpy(values)
-    except TypeError:  # a dtype that PyTorch has not, such as long double
+    except TypeError:  # a dtype that PyTorch lacks, such as long double
         return values
 
 
 def log_skips(skips: Sequence[Skip]) -> None:
-    """Say what was skipped to whoever listens to the logger `shardwright`."""
+    """Log each skipped sample as a warning of the logger `shardwright`."""
     for skip in skips:
         LOGGER.warning("skipped a damaged sample: %s", skip.what)

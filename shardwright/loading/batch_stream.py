@@ -1,4 +1,4 @@
-"""From planned batches to batches in the caller's hands: read ahead, checked, as tensors, on the device asked for."""
+"""Read planned batches ahead, convert them to tensors, and move them to the requested device, in order."""
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
@@ -20,12 +20,9 @@ Cache = Literal["auto", "device", "memory"]
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """How batches are read; nothing in it changes what comes out.
+    """How batches are read; no option changes their contents. Attributes: see `Loader`."""
 
-    Attributes: see `Loader`.
-    """
-
-    threads: int = 1
+    threads: int
     processes: int = 0
     timeout: float | None = None
     on_error: OnError = "raise"
@@ -33,94 +30,106 @@ class StreamOptions:
     cache: Cache | None = None
 
     def __post_init__(self) -> None:
-        if self.threads < 0 or self.processes < 0:
-            raise ValueError(f"threads {self.threads} and processes {self.processes} must be at least 0")
+        for name, number in (("threads", self.threads), ("processes", self.processes)):
+            if number < 0:
+                raise ValueError(f"{name} is {number}; it must be at least 0")
         if self.on_error not in ("raise", "skip"):
-            raise ValueError(f'on_error {self.on_error!r} must be "raise" or "skip"')
+            raise ValueError(f'on_error is {self.on_error!r}; it must be "raise" or "skip"')
         if self.cache not in (None, "auto", "device", "memory"):
-            raise ValueError(f'cache {self.cache!r} must be None, "auto", "device" or "memory"')
+            raise ValueError(f'cache is {self.cache!r}; it must be None, "auto", "device" or "memory"')
         if self.processes and self.cache is not None:
-            raise ValueError("a cache is memory of this process: use threads, not processes, with it")
+            raise ValueError(
+                f"cache is {self.cache!r} and processes is {self.processes}; a cache is memory of this process, so use "
+                "threads, not processes, with it"
+            )
         if self.timeout is not None and not self.processes:
-            raise ValueError("timeout ends processes; threads cannot be ended")
+            raise ValueError(
+                f"timeout is {self.timeout:g} and processes is 0; only processes can be ended, so set processes, or "
+                "leave timeout out"
+            )
 
 
 class BatchStream:
-    """Reads planned batches ahead and hands them over in order.
+    """Read planned batches ahead and deliver them in order.
 
     Args:
-        data: what is read.
-        how: in which way.
-        seed: of the draws of transforms.
+        data: the source to read.
+        options: how to read.
+        seed: of the random generators of transforms.
     """
 
-    def __init__(self, data: SampleSource, how: StreamOptions, seed: int) -> None:
-        self._how = how
-        self._transfer = DeviceTransfer(how.device)
-        cache = choose_cache(data, how, self._transfer)
-        self._kept = DeviceCache(self._transfer.device, data.count_rows()) if cache == "device" else None
-        reading = ReadContext(seed=seed)
-        if not how.processes:
-            pool = BufferPool(2 * how.threads + 3, self._transfer.pinned)
-            reading = ReadContext(seed=seed, allocate=pool.allocate)
-        self._reader = BatchReader(data.cached() if cache == "memory" else data, reading, how.on_error)
-        self._processes: WorkerPool | None = None
+    def __init__(self, data: SampleSource, options: StreamOptions, seed: int) -> None:
+        self._options = options
+        self._transfer = DeviceTransfer(options.device)
+        cache = choose_cache(data, options, self._transfer)
+        self._device_cache = DeviceCache(self._transfer.device, data.count_rows()) if cache == "device" else None
+        context = ReadContext(seed=seed)
+        if not options.processes:
+            pool = BufferPool(2 * options.threads + 3, self._transfer.pinned)
+            context = ReadContext(seed=seed, allocate=pool.allocate)
+        self._reader = BatchReader(data.cached() if cache == "memory" else data, context, options.on_error)
+        self._workers: WorkerPool | None = None
 
-    def deliver(self, tasks: Iterable[ReadTask]) -> Generator[ReadBatch, None, None]:
-        """A delivery for each task, in order; closing it waits for what is under way and leaves no thread behind."""
-        with closing(self._read_ahead(tasks)) as results:
+    def deliver(self, tasks: Iterable[ReadTask], threads: int) -> Generator[ReadBatch, None, None]:
+        """Yield the batch of each task, in order; closing waits for reads in progress and leaves no thread behind."""
+        with closing(self._read_ahead(tasks, threads)) as results:
             for task, sent in results:
                 yield self._receive(task, sent)
 
     def close(self) -> None:
-        """End the processes, if there are any."""
-        if self._processes is not None:
-            self._processes.close()
-            self._processes = None
+        """End the worker processes, if there are any."""
+        if self._workers is not None:
+            self._workers.close()
+            self._workers = None
 
-    def _read_ahead(self, tasks: Iterable[ReadTask]) -> Generator[tuple[ReadTask, PendingTransfer | None], None, None]:
-        if not self._how.processes:
-            yield from read_ahead(self._read, tasks, self._how.threads)
+    def _read_ahead(
+        self, tasks: Iterable[ReadTask], threads: int
+    ) -> Generator[tuple[ReadTask, PendingTransfer | None], None, None]:
+        if not self._options.processes:
+            yield from read_ahead(self._read, tasks, threads)
             return
-        if self._processes is not None and self._processes.lost:
+        if self._workers is not None and self._workers.lost:
             self.close()
-        if self._processes is None:
-            self._processes = WorkerPool(self._reader, self._how.processes, self._how.timeout)
-        with closing(self._processes.read_ahead(tasks)) as results:
+        if self._workers is None:
+            self._workers = WorkerPool(self._reader, self._options.processes, self._options.timeout)
+        with closing(self._workers.read_ahead(tasks)) as results:
             for task, delivery in results:
                 yield task, self._transfer.send(to_tensors(delivery))
 
     def _read(self, task: ReadTask) -> tuple[ReadTask, PendingTransfer | None]:
-        if self._kept is not None and self._kept.holds(task.plan):
+        if self._device_cache is not None and self._device_cache.has_batch(task.plan):
             return task, None
         return task, self._transfer.send(to_tensors(self._reader.read(task)))
 
     def _receive(self, task: ReadTask, sent: PendingTransfer | None) -> ReadBatch:
-        if self._kept is None:
+        if self._device_cache is None:
             assert sent is not None
             return self._transfer.receive(sent)
         if sent is None:
-            return ReadBatch(self._kept.take(task.plan))
+            return ReadBatch(self._device_cache.load_batch(task.plan))
         delivery = self._transfer.receive(sent)
         if not delivery.skips:
-            self._kept.keep(task.plan, delivery.batch)
+            self._device_cache.store_batch(task.plan, delivery.batch)
         return delivery
 
 
 def choose_cache(
-    data: SampleSource, how: StreamOptions, transfer: DeviceTransfer
+    data: SampleSource, options: StreamOptions, transfer: DeviceTransfer
 ) -> Literal["device", "memory"] | None:
-    """Where samples are kept.
+    """Return where samples are cached.
 
-    "auto" is the device where they fit into half of its free memory, else this machine's memory likewise.
+    "auto" is the device if the samples fit into half of its free memory, else this machine's memory likewise.
 
     Raises:
-        ValueError: batches that differ from epoch to epoch cannot stay on a device.
+        ValueError: the samples differ between epochs, so they cannot be cached on a device.
     """
-    if how.cache == "device" and not data.fixed:
-        raise ValueError('cache="device" would keep what a transform made of a sample once; take cache="memory"')
-    if how.cache != "auto":
-        return how.cache
+    if options.cache == "device" and not data.fixed:
+        raise ValueError(
+            'cache is "device", which would keep the first result of a transform for all epochs; use cache="memory", '
+            "which caches the samples before the transform"
+        )
+    if options.cache != "auto":
+        return options.cache
     if data.fixed and fits_device(data, transfer.device):
         return "device"
     return "memory" if fits_memory(data) else None

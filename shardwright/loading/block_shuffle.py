@@ -1,15 +1,14 @@
-"""The order of an epoch in blocks: shuffled, and yet read from the disk in long runs.
+"""Shuffle an epoch by blocks, so that the disk is still read sequentially.
 
-The samples stand on disk in blocks. The blocks are permuted; each run of `blocks_per_window` of them is a window; in a
-window the samples are permuted. So an epoch is windows one after another, and a loader has one or two of them in memory
-at a time.
+Samples lie on disk in blocks. The blocks are permuted; each run of `blocks_per_window` of them is a window; within a
+window the samples are permuted. So an epoch is one window after another, and a loader holds one or two of them in
+memory at a time.
 
-It is not exactly random, as `shardwright.datasets.permutation` is. Samples of one block are always in one window, the
-others of that
-window are drawn block by block, and a window is over before the next begins: of the (count)! orders most cannot occur,
-and a batch from one window with few blocks resembles its neighbours on disk. With 64 blocks or more in a window, and
-samples written in a random order or hash order as the pipeline does, that is of no weight; a set that was written class
-by class wants many small blocks in a window, or the other order.
+The order is not uniformly random, as `shardwright.datasets.permutation` is. Samples of a block are always in one
+window, the rest of the window is chosen block by block, and a window ends before the next begins: of the (count)!
+orders most cannot occur, and a batch from a window of few blocks resembles its neighbours on disk. With 64 blocks or
+more a window, and samples written in random or hash order as the pipeline writes them, this does not matter; a set that
+was written class by class needs many small blocks in a window, or the global order.
 """
 
 import hashlib
@@ -24,20 +23,20 @@ from shardwright.datasets.permutation import permute
 
 @dataclass(frozen=True, eq=False)
 class BlockOrder:
-    """The samples at the positions of an epoch, and which window each is in: pure arithmetic, nothing stored.
+    """Compute the row and the window at each position of an epoch: pure arithmetic, nothing stored.
 
-    Positions ascend through the windows: window 0 has the first, and so on. It takes 32 bytes a block and some 100 ns
-    a block to begin with.
+    Windows are numbered in the order of their positions, from 0. It takes 32 bytes a block, and some 100 ns a block
+    for the first call.
 
     Attributes:
         starts: the row that each block starts at, int64 (blocks,), ascending from 0.
         count: samples in the epoch.
-        blocks_per_window: at least 1; the last window has what is left.
+        blocks_per_window: at least 1; the last window has the rest.
         seed, epoch: any ints.
-        shuffle: False gives the rows in their order, cut into the same numbers of blocks.
+        shuffle: False keeps the rows in index order, divided into the same number of windows.
 
     Raises:
-        ValueError: the starts do not ascend from 0 to below `count`, or a window has no block.
+        ValueError: the starts do not ascend from 0 to below `count`, or `blocks_per_window` is below 1.
     """
 
     starts: NDArray[np.int64]
@@ -50,17 +49,17 @@ class BlockOrder:
     def __post_init__(self) -> None:
         bounds = np.append(self.starts, self.count)
         if bounds[0] != 0 or (np.diff(bounds) <= 0).any():
-            raise ValueError(f"blocks of {self.count} samples cannot start at {self.starts}: ascending rows from 0")
+            raise ValueError(f"block starts are {self.starts}; they must ascend from 0 to below {self.count} samples")
         if self.blocks_per_window < 1:
-            raise ValueError(f"blocks_per_window {self.blocks_per_window} must be at least 1")
+            raise ValueError(f"blocks_per_window is {self.blocks_per_window}; it must be at least 1")
 
     @property
     def windows(self) -> int:
         """Windows in the epoch."""
         return -(-len(self.starts) // self.blocks_per_window)
 
-    def draw(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The rows at these positions: over all positions, each row exactly once.
+    def find_rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows at these positions: over all positions, each row exactly once.
 
         Args:
             positions: int64 (any,), each in 0 … count-1, in any order.
@@ -71,30 +70,30 @@ class BlockOrder:
         if not self.shuffle:
             return positions.astype(np.int64)
         windows = self.find_windows(positions)
-        places = positions.astype(np.int64)
+        unmixed = positions.astype(np.int64)  # positions before the samples of a window are permuted
         order = np.argsort(windows, kind="stable")
         for group in np.split(order, np.flatnonzero(np.diff(windows[order])) + 1):
             if len(group):
                 window = int(windows[group[0]])
                 start, stop = self.window_positions(window)
                 key = self._derive_key(f"window {window}")
-                places[group] = start + permute(positions[group] - start, stop - start, key, self.epoch)
-        slots = np.searchsorted(self._ends, places, side="right")
-        blocks = self._blocks[slots]
-        rows: NDArray[np.int64] = self.starts[blocks] + places - (self._ends[slots] - self._sizes[blocks])
+                unmixed[group] = start + permute(positions[group] - start, stop - start, key, self.epoch)
+        nth = np.searchsorted(self._ends, unmixed, side="right")
+        blocks = self._blocks[nth]
+        rows: NDArray[np.int64] = self.starts[blocks] + unmixed - (self._ends[nth] - self._sizes[blocks])
         return rows
 
     def find_windows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The window that each position is in: int64, the shape of `positions`."""
+        """Return the window that each position is in: int64, the shape of `positions`."""
         windows: NDArray[np.int64] = np.searchsorted(self._window_stops, positions, side="right")
         return windows
 
     def window_positions(self, window: int) -> tuple[int, int]:
-        """The first position of a window, and the one after its last."""
+        """Return the first position of a window, and the one after its last."""
         return int(self._window_stops[window - 1]) if window else 0, int(self._window_stops[window])
 
     def list_rows(self, window: int) -> NDArray[np.int64]:
-        """The rows of a window, int64, ascending."""
+        """Return the rows of a window, int64, ascending."""
         first = window * self.blocks_per_window
         blocks = np.sort(self._blocks[first : first + self.blocks_per_window])
         sizes = self._sizes[blocks]
@@ -109,12 +108,12 @@ class BlockOrder:
 
     @cached_property
     def _sizes(self) -> NDArray[np.int64]:
-        """Samples a block, by its number."""
+        """Samples a block, by block number."""
         return np.diff(np.append(self.starts, self.count))
 
     @cached_property
     def _ends(self) -> NDArray[np.int64]:
-        """The place after each block, in the order of the epoch."""
+        """The position after each block, in the order of the epoch."""
         return np.cumsum(self._sizes[self._blocks])
 
     @cached_property
@@ -124,6 +123,6 @@ class BlockOrder:
         return self._ends[np.minimum(lasts, len(self.starts) - 1)]
 
     def _derive_key(self, purpose: str) -> int:
-        """A seed of its own for one permutation of this epoch, 64 bits."""
+        """Return a separate 64-bit seed for one permutation of this epoch."""
         text = f"{self.seed} {self.epoch} {len(self.starts)} {self.blocks_per_window} {purpose}"
         return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -1,4 +1,4 @@
-"""Batches on an accelerator: copied there beside the work, or kept there."""
+"""Copy batches to an accelerator while the training step runs, or cache samples there."""
 
 import os
 import threading
@@ -36,17 +36,17 @@ def check_torch() -> None:
 
 @dataclass(frozen=True)
 class PendingTransfer:
-    """A batch under way to the device; `arrived` is a CUDA event, or None where the copy is done."""
+    """A batch that is being copied to the device; `arrived` is a CUDA event, or None if the copy is complete."""
 
     delivery: ReadBatch
     arrived: Any = None
 
 
 class DeviceTransfer:
-    """Copies batches to a device: on a stream of its own from page-locked memory with CUDA, plainly otherwise.
+    """Copy batches to a device: with CUDA on a separate stream, from page-locked memory.
 
     Args:
-        device: as PyTorch names it, such as "cuda", "cuda:1", "cpu".
+        device: PyTorch's name of it, such as "cuda", "cuda:1", "cpu".
     """
 
     def __init__(self, device: "str | torch.device") -> None:
@@ -54,16 +54,16 @@ class DeviceTransfer:
 
         self.device = torch.device(device)
         self._stream: Any = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._sources: deque[tuple[Any, Batch]] = deque()  # not to be written again before their event
+        self._sources: deque[tuple[Any, Batch]] = deque()  # held, so not reused, until their event
         self._lock = threading.Lock()
 
     @property
     def pinned(self) -> bool:
-        """Whether the copies want page-locked memory."""
+        """Whether batches should be read into page-locked memory."""
         return self._stream is not None
 
     def send(self, delivery: ReadBatch) -> PendingTransfer:
-        """Begin to copy the tensors of a batch; called by the thread that read it."""
+        """Start to copy the tensors of a batch; called by the thread that read it."""
         if self._stream is None:
             return PendingTransfer(ReadBatch(self._copy(delivery.batch), delivery.skips))
         import torch
@@ -78,7 +78,7 @@ class DeviceTransfer:
         return PendingTransfer(ReadBatch(batch, delivery.skips), arrived)
 
     def receive(self, sent: PendingTransfer) -> ReadBatch:
-        """The batch, in the order of the caller's own stream: nothing is waited for but by the device."""
+        """Return the batch; the caller's CUDA stream waits for the copy, this thread does not."""
         if sent.arrived is not None:
             import torch
 
@@ -99,11 +99,11 @@ class DeviceTransfer:
 
 
 class DeviceCache:
-    """Samples that stay on a device once they came there; a batch of them is one `index_select` a field.
+    """Cache samples on a device; a batch of cached samples is one `index_select` a field.
 
     Args:
-        device: where.
-        rows: samples there are.
+        device: where they are cached.
+        rows: samples of the source.
     """
 
     def __init__(self, device: "torch.device", rows: int) -> None:
@@ -113,12 +113,12 @@ class DeviceCache:
         self._names: tuple[str, ...] = ()
         self._filled = np.zeros(rows, np.bool_)
 
-    def holds(self, plan: BatchPlan) -> bool:
-        """Whether all samples of a batch are there; what is there stays."""
+    def has_batch(self, plan: BatchPlan) -> bool:
+        """Return whether all samples of a batch are cached; none is ever removed."""
         return bool(self._filled[plan.rows].all())
 
-    def take(self, plan: BatchPlan) -> Batch:
-        """The batch, in fresh memory."""
+    def load_batch(self, plan: BatchPlan) -> Batch:
+        """Return the batch, in fresh memory."""
         import torch
 
         rows = torch.from_numpy(plan.rows).to(self._device)
@@ -130,8 +130,8 @@ class DeviceCache:
         }
         return batch | {"valid": torch.from_numpy(plan.valid).to(self._device)}
 
-    def keep(self, plan: BatchPlan, batch: Batch) -> None:
-        """Store a batch that was read whole, without a skip."""
+    def store_batch(self, plan: BatchPlan, batch: Batch) -> None:
+        """Store a batch that was read without a skip."""
         import torch
 
         rows = torch.from_numpy(plan.rows).to(self._device)
@@ -143,15 +143,15 @@ class DeviceCache:
                     self._tensors[name] = values.new_empty((len(self._filled), *values.shape[1:]))
                 self._tensors[name].index_copy_(0, rows, values)
             else:
-                kept = self._lists.setdefault(name, [None] * len(self._filled))
+                cached = self._lists.setdefault(name, [None] * len(self._filled))
                 for row, value in zip(plan.rows.tolist(), copy_values(values), strict=True):
-                    kept[row] = value
+                    cached[row] = value
         self._names = tuple(name for name in batch if name != "valid")
         self._filled[plan.rows] = True
 
 
 def fits_device(data: SampleSource, device: "torch.device") -> bool:
-    """Whether the samples take no more than half of the memory that is free there."""
+    """Return whether the samples take at most half of the device's free memory."""
     import torch
 
     if device.type != "cuda":
@@ -161,16 +161,16 @@ def fits_device(data: SampleSource, device: "torch.device") -> bool:
 
 
 def fits_memory(data: SampleSource) -> bool:
-    """Whether the samples take no more than half of the memory that is free here; what has no size does not fit."""
+    """Return whether the samples take at most half of the free memory; a source without fixed shapes does not fit."""
     if data.names is None or not set(data.names) <= data.fields.keys():
         return False
     try:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):  # not said here
+    except (ValueError, OSError):  # not known on this system
         return False
     return count_bytes(data) <= min(free, find_memory_limit()) // 2
 
 
 def count_bytes(data: SampleSource) -> int:
-    """Bytes that the fields of all samples take."""
+    """Return the bytes that the fields of all samples take as arrays."""
     return data.count_rows() * sum(field.nbytes for field in data.fields.values())

@@ -1,4 +1,4 @@
-"""A map over an iterable that works ahead in threads or processes and keeps the order."""
+"""Map a function over an iterable ahead of its consumer, in threads or processes, in order."""
 
 import threading
 from collections import deque
@@ -10,28 +10,28 @@ from typing import TypeVar
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 THREADS = "shardwright-"
-"""The names of our threads begin so."""
+"""Prefix of the names of our threads."""
 
 
 @contextmanager
 def start_threads(count: int, purpose: str) -> Iterator[ThreadPoolExecutor]:
-    """Threads that have ended when the block is left, after the tasks under way; those that wait are cancelled."""
+    """Yield a pool whose threads have ended when the block is left: running tasks finish, others are cancelled."""
     pool = ThreadPoolExecutor(count, THREADS + purpose)
     try:
         yield pool
     finally:
-        # The garbage collector runs in whatever thread it likes, and may close an iteration there that was left in a
-        # cycle: one of these threads would wait for itself, or for another one that waits for a lock that it holds.
+        # The garbage collector runs in any thread, and may close an abandoned iteration of a reference cycle there: one
+        # of these threads would wait for itself, or for another one that waits for a lock that it holds.
         ours = threading.current_thread().name.startswith(THREADS)
         pool.shutdown(wait=not ours, cancel_futures=True)
 
 
 def read_ahead(read: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Generator[Result, None, None]:
-    """`read(task)` for each task, in order; an exception comes in the place of its result and ends it.
+    """Yield `read(task)` for each task, in order; an exception is raised in the place of its result and ends it.
 
-    Two tasks a thread are begun ahead: one is being read while another waits to be taken. Closing the
-    generator, or leaving it to be collected, waits for the tasks under way and leaves no thread behind. With
-    `threads` 0 nothing is begun before it is asked for.
+    Two tasks a thread are started ahead: one is being read while another is complete and waits. Closing the generator,
+    or leaving it to the garbage collector, waits for running tasks and leaves no thread behind. With `threads` 0 each
+    task is run when its result is requested.
     """
     if threads == 0:
         for task in tasks:
@@ -44,7 +44,7 @@ def read_ahead(read: Callable[[Task], Result], tasks: Iterable[Task], threads: i
 def submit_ahead(
     pool: Executor, read: Callable[[Task], Result], tasks: Iterable[Task], ahead: int
 ) -> Generator[Result, None, None]:
-    """`read(task)` for each task, in order, with so many begun ahead; closing it cancels those that wait."""
+    """Yield `read(task)` for each task, in order, with `ahead` tasks submitted early; closing cancels waiting ones."""
     pending: deque[Future[Result]] = deque()
     try:
         for task in tasks:

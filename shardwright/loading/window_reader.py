@@ -1,4 +1,4 @@
-"""The windows of an epoch in blocks, read ahead of the batches that need them."""
+"""Read the windows of a block-shuffled epoch ahead of the batches that need them."""
 
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
@@ -16,16 +16,16 @@ from shardwright.storage.file_set import FileSet
 
 @dataclass(frozen=True)
 class Blocks:
-    """How an epoch in blocks is cut and read.
+    """How an epoch is divided into blocks and read.
 
     Attributes:
-        size: bytes of a block: what lies together on the disk and comes together. Part of the order.
-        per_window: blocks whose samples are mixed with each other. Part of the order.
+        size: bytes of a block, which is contiguous on disk and read at once. Part of the order.
+        per_window: blocks whose samples are shuffled together. Part of the order.
         ahead: windows that are read ahead of the one in use; each takes size × per_window bytes of memory.
-        threads: that read windows.
+        threads: threads that read windows.
 
     Raises:
-        ValueError: a number is less than 1.
+        ValueError: a number is below 1.
     """
 
     size: int = 2 << 20
@@ -34,22 +34,23 @@ class Blocks:
     threads: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.size, self.per_window, self.ahead, self.threads) < 1:
-            raise ValueError(f"{self} must have numbers of at least 1")
+        for name, number in vars(self).items():
+            if number < 1:
+                raise ValueError(f"blocks.{name} is {number}; it must be at least 1")
 
 
 DEFAULT_BLOCKS = Blocks()
 
 
 class WindowReader:
-    """Reads each window once, `ahead` before it is needed, and lets go of it after the last batch that needs it.
+    """Read each window once, `ahead` windows early, and release it after the last batch that needs it.
 
     Args:
-        data: what is read.
+        data: the source to read.
         order: of the epoch.
-        shares: which of the samples of a window are this rank's: the others are not read.
-        pool: to read in; None reads a window when its first batch is planned.
-        ahead: windows begun beyond those that are in use.
+        shares: the share of this rank: other samples of a window are not read.
+        pool: executor that reads windows; None reads a window when its first batch is planned.
+        ahead: windows that are started beyond those in use.
     """
 
     def __init__(
@@ -63,18 +64,18 @@ class WindowReader:
         self._windows: dict[int, Future[FileSet]] = {}
 
     def attach(self, plans: Iterator[BatchPlan], epoch: int) -> Iterator[ReadTask]:
-        """The plans, each with the windows that hold its samples; in the order of the epoch."""
+        """Yield the plans, each with the windows that hold its samples; the plans must be in the order of the epoch."""
         for plan in plans:
             needed = np.unique(self._order.find_windows(plan.positions)).tolist()
             last = min(needed[-1] + self._ahead, self._order.windows - 1)
             for number in (*needed, *range(needed[-1] + 1, last + 1)):
                 if number not in self._windows:
-                    self._windows[number] = self._begin(number)
+                    self._windows[number] = self._start(number)
             yield ReadTask(epoch, plan, tuple(self._windows[number] for number in needed))
             for number in [number for number in self._windows if number < needed[-1]]:
-                del self._windows[number]  # the batches under way hold theirs
+                del self._windows[number]  # batches that are being read hold theirs
 
-    def _begin(self, number: int) -> "Future[FileSet]":
+    def _start(self, number: int) -> "Future[FileSet]":
         if self._pool:
             return self._pool.submit(self._open, number)
         opened: Future[FileSet] = Future()
@@ -83,14 +84,14 @@ class WindowReader:
 
     def _open(self, number: int) -> FileSet:
         start, stop = self._order.window_positions(number)
-        mine = self._list_own(start, stop)
-        return self._data.open_window(np.sort(self._order.draw(mine)))
+        positions = self._list_positions(start, stop)
+        return self._data.open_window(np.sort(self._order.find_rows(positions)))
 
-    def _list_own(self, start: int, stop: int) -> NDArray[np.int64]:
-        """The positions of this rank from `start` to `stop`, with those that others leave to it as repeats."""
+    def _list_positions(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Return the positions of this rank from `start` to `stop`, and those that it repeats as padding."""
         shares = self._shares
         positions = np.arange(start, stop, dtype=np.int64)
         last = shares.list_positions(max(0, shares.size - 1), shares.size)
         repeats = shares.fold(last[last >= shares.count])
-        own = positions[positions % shares.world_size == shares.rank]
-        return np.union1d(own, repeats[(repeats >= start) & (repeats < stop)])
+        share = positions[positions % shares.world_size == shares.rank]
+        return np.union1d(share, repeats[(repeats >= start) & (repeats < stop)])

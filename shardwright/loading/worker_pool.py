@@ -1,4 +1,4 @@
-"""Batches read in other processes, for transforms that hold Python's lock."""
+"""Read batches in worker processes, for transforms that hold Python's lock."""
 
 import multiprocessing
 import pickle
@@ -23,52 +23,55 @@ from shardwright.loading.batch_reader import BatchReader, ReadBatch, ReadTask
 
 Item = TypeVar("Item")
 START_SECONDS = 120.0
-"""For the first process to be there: importing PyTorch and what else a script imports takes seconds, more when busy."""
+"""Until the first worker answers: importing PyTorch and what else a script imports takes seconds, or more if busy."""
 END_SECONDS = 5.0
-"""For the tasks under way at the end; then the processes are killed."""
-HINT = "A state that was saved before is good to go on from"
+"""For running tasks when the pool is closed; then the workers are killed."""
+HINT = "States that were saved before remain valid"
 
 
 class WorkerPool:
-    """Processes that each open the data once and read batches from then on.
+    """Worker processes that each open the data once and then read batches.
 
-    They are started, not forked: what threads hold in this process does no harm there. They end with this object, and
-    with this process however it ends. What a batch costs on its way back is a copy through a pipe, so they are worth
-    it where a transform takes longer than that: some 2 ms for 10 MB.
+    They are spawned, not forked, so that locks held by threads of this process do no harm there. They end with this
+    object, and with this process however it ends. Each batch is copied back through a pipe, so workers pay off where a
+    transform takes longer than that: some 2 ms for 10 MB.
 
     Args:
-        reader: what each of them reads with; it is pickled once a process.
-        count: how many.
-        timeout: seconds that a batch may take before the processes are ended; None waits for ever.
+        reader: reads the batches; it is pickled once for each worker.
+        count: workers.
+        timeout: seconds that a batch may take before the workers are killed; None waits forever.
 
     Attributes:
-        lost: whether a process was ended by force; no more can be read then.
+        lost: whether a worker died or was killed; the pool can read no more then.
 
     Raises:
-        TypeError: the reader cannot be pickled, as where a transform is no function at the top of a module.
+        TypeError: the reader cannot be pickled, as when a transform is not defined at the top of a module.
     """
 
     def __init__(self, reader: BatchReader, count: int, timeout: float | None) -> None:
         self.lost = False
         self._count = count
         self._timeout = timeout
-        self._left: deque[Future[ReadBatch]] = deque()  # begun by an iteration that was left
-        self._workers: dict[int, BaseProcess] = {}  # the pool starts them one by one, and forgets those that are lost
+        self._left: deque[Future[ReadBatch]] = deque()  # submitted by an iteration that was abandoned
+        self._workers: dict[int, BaseProcess] = {}  # the pool starts them one by one, and forgets those that died
         context = multiprocessing.get_context("spawn")
-        parcel: Any = _PickledReader(reader)  # something else when it arrives
-        self._pool = ProcessPoolExecutor(count, context, _start, (parcel,))
+        pickled: Any = _PickledReader(reader)  # unpickled as a reader or an exception
+        self._pool = ProcessPoolExecutor(count, context, _start, (pickled,))
         try:
             self._ready = self._pool.submit(_answer)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise TypeError(f"{reader.data!r} cannot be sent to processes, see `with_transform`: {error}") from error
+            raise TypeError(
+                f"{reader.data!r} cannot be sent to processes: {error}; define its transforms at the top of a module, "
+                "see `with_transform`"
+            ) from error
         self._manager: Any = self._pool._executor_manager_thread  # the pool forgets it when it ends
         self.close = weakref.finalize(self, _end, self._pool, self._workers)
 
     def read_ahead(self, tasks: Iterable[ReadTask]) -> Generator[tuple[ReadTask, ReadBatch], None, None]:
-        """Each task with what came of it, in order, two tasks a process ahead.
+        """Yield each task with its batch, in order, submitting two tasks a worker ahead.
 
         Raises:
-            ShardwrightError: a process was ended from outside, or took longer than `timeout`.
+            ShardwrightError: a worker was killed from outside, or took longer than `timeout`.
         """
         pending: deque[tuple[ReadTask, Future[ReadBatch]]] = deque()
         try:
@@ -79,17 +82,17 @@ class WorkerPool:
             while pending:
                 yield self._take(*pending.popleft())
         except KeyboardInterrupt:
-            self._kill()  # the interpreter would wait at its end for what they are at
+            self._kill()  # the interpreter would wait at exit for their tasks
             raise
         finally:
-            # Not cancelled: a pool that then loses a process trips over what was, and waits for ever (Python 3.11).
+            # Not cancelled: a pool that loses a process fails on a cancelled future, and waits forever (Python 3.11).
             self._left.extend(future for _, future in pending)
 
     def _submit(self, task: ReadTask) -> "Future[ReadBatch]":
         try:
             future = self._pool.submit(_read, task)
         except BrokenProcessPool as error:
-            broken: Future[ReadBatch] = Future()  # those that were begun before come first, and know why it broke
+            broken: Future[ReadBatch] = Future()  # futures submitted before it come first, and hold the cause
             broken.set_exception(error)
             return broken
         self._workers.update(self._pool._processes or {})
@@ -100,20 +103,21 @@ class WorkerPool:
             self._watch(self._ready, START_SECONDS)
             while self._left:
                 self._watch(self._left.popleft(), self._timeout)
-            self._watch(future, self._timeout)  # it is being read: those before it are done
+            self._watch(future, self._timeout)  # it is being read: all before it are complete
         try:
             return task, future.result()
         except BrokenProcessPool as error:
             raise self._explain_loss(error) from error
 
     def _watch(self, future: "Future[Any]", seconds: float) -> None:
-        """Wait for a result, or end the processes."""
+        """Wait for a result, or kill the workers."""
         if wait([future], seconds).done:
             return
         pids = [pid for pid, worker in self._workers.items() if worker.is_alive()]
         self._kill()
         raise ShardwrightError(
-            f"no batch came from the reading processes {pids} in {seconds:g} s; they were ended. {HINT}"
+            f"worker processes {pids} returned no batch within {seconds:g} s and were killed; raise timeout if a batch "
+            f"may take longer. {HINT}"
         )
 
     def _kill(self) -> None:
@@ -123,16 +127,16 @@ class WorkerPool:
 
     def _explain_loss(self, error: BrokenProcessPool) -> ShardwrightError:
         self.lost = True
-        if error.__cause__ is not None:  # the text of an exception
+        if error.__cause__ is not None:  # an exception as text
             reason = str(error.__cause__).strip("\n'").splitlines()[-1]
-            return ShardwrightError(f"what a reading process sent cannot be read here: {reason}. {HINT}")
-        self._manager.join(END_SECONDS)  # it ends the others, and then all have an exit code
-        said = "; ".join(_describe_end(worker) for worker in self._workers.values())
-        return ShardwrightError(f"one of the {self._count} reading processes was lost: {said}. {HINT}")
+            return ShardwrightError(f"the result of a worker process cannot be unpickled: {reason}. {HINT}")
+        self._manager.join(END_SECONDS)  # it ends the other workers, so that all have an exit code
+        ends = "; ".join(_describe_end(worker) for worker in self._workers.values())
+        return ShardwrightError(f"one of the {self._count} worker processes was lost: {ends}. {HINT}")
 
 
 class _PickledReader:
-    """A reader on its way: what goes wrong when it is unpacked is its content then, not the end of the process."""
+    """A reader for a worker: an exception while it is unpickled takes its place, where it would end the process."""
 
     def __init__(self, reader: BatchReader) -> None:
         self._reader = reader
@@ -150,24 +154,24 @@ def _unpack(content: bytes) -> BatchReader | Exception:
 
 
 def _describe_end(worker: BaseProcess) -> str:
-    """How a process ended, in words."""
+    """Describe how a process ended."""
     code = worker.exitcode
     if code is None or code == -signal.SIGTERM:
-        return f"{worker.pid} was ended after that"
+        return f"{worker.pid} was terminated because of that"
     if code < 0:
         name = signal.Signals(-code).name
-        return f"{worker.pid} was ended by {name}, from outside, for want of memory or by a fault in a transform"
+        return f"{worker.pid} was killed by {name}: from outside, for lack of memory, or by a crash in a transform"
     return (
-        f"{worker.pid} ended with exit code {code} and said why on stderr; where it could not begin, the script may "
+        f"{worker.pid} ended with exit code {code}, the reason is on stderr; if it could not start, the script may "
         'lack `if __name__ == "__main__":`'
     )
 
 
 def _end(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess]) -> None:
-    """Let the processes end what they are at, then make them end."""
+    """Let the workers finish their tasks, then kill those that are left."""
     manager: Any = pool._executor_manager_thread
     if manager is threading.current_thread():
-        return  # the garbage collector runs in any thread; the pool ends by itself when it is collected
+        return  # the garbage collector runs in any thread; the pool ends when it is collected
     pool.shutdown(wait=False, cancel_futures=True)
     deadline = time.monotonic() + END_SECONDS
     running: list[Any] = [worker.sentinel for worker in workers.values()]
@@ -180,15 +184,15 @@ def _end(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess]) -> None:
         manager.join()
 
 
-_kept: list[BatchReader | Exception] = []
-"""In a reading process, its reader, or why it has none."""
+_readers: list[BatchReader | Exception] = []
+"""In a worker process: its one reader, or the exception of unpickling it."""
 
 
 def _start(reader: BatchReader | Exception) -> None:
-    """Make ready a process that has just started."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent ends its children
+    """Initialize a worker process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _kept.append(reader)
+    _readers.append(reader)
 
 
 def _end_with_parent() -> None:
@@ -199,11 +203,11 @@ def _end_with_parent() -> None:
 
 
 def _answer() -> None:
-    """Nothing: that it came back is the answer."""
+    """Return nothing: that the call returns shows that a worker has started."""
 
 
 def _read(task: ReadTask) -> ReadBatch:
-    reader = _kept[0]
+    reader = _readers[0]
     try:
         if isinstance(reader, Exception):
             raise reader
@@ -214,7 +218,7 @@ def _read(task: ReadTask) -> ReadBatch:
 
 
 def _make_portable(error: Exception) -> Exception:
-    """The error itself where another process can have it, else one with its words."""
+    """Return the error itself if it can be pickled, else a `ShardwrightError` with its message and notes."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -226,10 +230,10 @@ def _make_portable(error: Exception) -> Exception:
 
 
 def _to_array(values: Item) -> "Item | np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-    """A tensor that a transform made as an array of the same memory: those are pickled, not shared through handles."""
+    """Return a tensor as an array of the same memory: arrays are pickled, tensors would be shared through handles."""
     if type(values).__module__ == "torch" and hasattr(values, "numpy"):
         try:
             return np.asarray(values.numpy())
-        except (TypeError, RuntimeError):  # a dtype that NumPy has not; a tensor with a gradient
+        except (TypeError, RuntimeError):  # a dtype that NumPy lacks; a tensor with a gradient
             return values
     return values

@@ -1,4 +1,4 @@
-"""Where an index of foreign shards is kept, and how it is made."""
+"""Build the index of WebDataset shards, and find it again in a cache folder or beside the shards."""
 
 import logging
 import shutil
@@ -12,13 +12,13 @@ from shardwright.format.canonical_json import hash_canonical
 from shardwright.loading.prefetch import read_ahead
 from shardwright.remote.cache_folder import claim_folder, find_default_folder
 from shardwright.webdataset.expand_urls import ShardList, Urls, list_shards
-from shardwright.webdataset.index_file import read_foreign_index, write_foreign_index
-from shardwright.webdataset.index_table import ForeignIndex, ForeignShard, join_foreign_indexes
+from shardwright.webdataset.index_file import read_index_file, write_index_file
+from shardwright.webdataset.index_table import IndexedShard, MemberIndex, join_indexes
 from shardwright.webdataset.limits import DEFAULT_LIMITS, Limits
 from shardwright.webdataset.scan import scan_shard
 
 BESIDE = ".shardwright-index"
-"""The folder beside the shards in which an index may be kept."""
+"""The folder beside the shards that may hold their index."""
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ class Indexing:
     Attributes:
         limits: see `Limits`.
         unterminated: whether shards may lack the blocks of zeros that end a tar, see `TarReader`.
-        threads: shards read at once. Hashing releases the GIL, which pays for members of some 50 kB and more.
-        report: called with each shard that is indexed, in their order.
+        threads: shards read at once. Hashing releases the GIL, which pays off for members of some 50 kB and more.
+        report: called with each shard once it is indexed, in order.
     """
 
     limits: Limits = DEFAULT_LIMITS
     unterminated: bool = False
     threads: int = 4
-    report: Callable[[ForeignShard], None] | None = None
+    report: Callable[[IndexedShard], None] | None = None
 
 
 DEFAULT_INDEXING = Indexing()
@@ -50,18 +50,18 @@ def index_shards(
     beside: bool = False,
     reread: bool = False,
     indexing: Indexing = DEFAULT_INDEXING,
-) -> ForeignIndex:
-    """Make the index of foreign shards anew, and keep it where `ShardDataset.from_webdataset` finds it.
+) -> MemberIndex:
+    """Index WebDataset shards as they are now, and store the index where `ShardDataset.from_webdataset` finds it.
 
-    Shards that are the same files as when they were last indexed (size, time of change, inode) are not read again, nor
-    are those that an indexing got done before it was killed.
+    Shards that are the same files as when they were last indexed (size, modification time, inode) are not read again,
+    nor are those that an interrupted run has indexed.
 
     Args:
         urls: see `list_shards`.
-        cache: the folder to keep it in; None is the user's cache folder.
-        beside: keep it in `.shardwright-index` in the folder of the shards instead. It goes with them where that folder
-            is moved or copied.
-        reread: read all shards.
+        cache: the folder for the index; None is the user's cache folder.
+        beside: write it to `.shardwright-index` in the folder of the shards instead, so that it is moved or copied with
+            them.
+        reread: read all shards again.
         indexing: see `Indexing`.
 
     Raises:
@@ -72,15 +72,15 @@ def index_shards(
     path = _plan_path(shards, cache, beside)
     _make_folder(path.parent, cache is None and not beside)
     index = _build(shards, path, reread, indexing)
-    _keep(path, index)
+    _store(path, index)
     return index
 
 
-def open_index(shards: ShardList, cache: str | Path | None, indexing: Indexing) -> ForeignIndex:
-    """The index of these shards, made where there is none yet.
+def open_index(shards: ShardList, cache: str | Path | None, indexing: Indexing) -> MemberIndex:
+    """Return the index of these shards, building it if there is none yet.
 
-    It is looked for in `cache`; where that is None beside the shards, then in the user's cache folder. One that is
-    damaged is made anew; one that cannot be written is made again at each opening. Both are logged.
+    It is looked up in `cache`; if that is None beside the shards, then in the user's cache folder. A damaged index is
+    built again; an index that cannot be written is built at each opening. Both are logged.
 
     Raises:
         FileNotFoundError, FormatError, DamageError: see `scan_shard`.
@@ -93,30 +93,30 @@ def open_index(shards: ShardList, cache: str | Path | None, indexing: Indexing) 
             return index
         _make_folder(path.parent, cache is None)
     except OSError as error:
-        LOGGER.warning("the index cannot be kept: %s", error)
+        LOGGER.warning("the index cannot be written, so the shards are indexed at each opening: %s", error)
         return _build(shards, None, False, indexing)
     LOGGER.info("indexing %d shards in %s", len(shards.paths), shards.folder)
     index = _build(shards, path, False, indexing)
     try:
-        _keep(path, index)
+        _store(path, index)
     except OSError as error:
-        LOGGER.warning("the index cannot be kept: %s", error)
+        LOGGER.warning("the index cannot be written, so the shards are indexed at each opening: %s", error)
     return index
 
 
-def _try_index(path: Path) -> ForeignIndex | None:
-    """The index in a file, or None where there is none that can be used."""
+def _try_index(path: Path) -> MemberIndex | None:
+    """Return the index in a file, or None if there is none or it cannot be used."""
     try:
-        return read_foreign_index(path)
+        return read_index_file(path)
     except FileNotFoundError:
         return None
     except (DamageError, FormatError, OSError) as error:
-        LOGGER.warning("%s; the shards are indexed anew", error)
+        LOGGER.warning("%s; the shards are indexed again", error)
         return None
 
 
-def check_shards(shards: ShardList, index: ForeignIndex) -> None:
-    """Compare the shards that are there with those of their index, by name and size.
+def check_shards(shards: ShardList, index: MemberIndex) -> None:
+    """Check that the shards have the names and sizes of their index.
 
     Raises:
         DamageError: a shard is missing, is not in the index or has another size; the message names it.
@@ -125,23 +125,23 @@ def check_shards(shards: ShardList, index: ForeignIndex) -> None:
     if list(shards.names) != known:
         missing, extra = sorted({*known} - {*shards.names}), sorted({*shards.names} - {*known})
         wrong = f"{missing[0]} is missing" if missing else f"{extra[0]} is new" if extra else "their order has changed"
-        message = f"{shards.folder}: not the shards that were indexed: {wrong}; {HINT}"
+        message = f"{shards.folder}: the shards differ from those that were indexed: {wrong}; {HINT}"
         raise DamageError(message, shard=next(iter(missing or extra), None))
     for path, shard in zip(shards.paths, index.shards, strict=True):
         try:
             size = path.stat().st_size
         except FileNotFoundError as error:
-            raise DamageError(f"{path}: missing; {HINT}", shard=path.name) from error
+            raise DamageError(f"{path} is missing; {HINT}", shard=path.name) from error
         if size != shard.bytes:
-            message = f"{path}: {size} bytes, it had {shard.bytes} when it was indexed; {HINT}"
+            message = f"{path} has {size} bytes; it had {shard.bytes} when it was indexed; {HINT}"
             raise DamageError(message, shard=path.name)
 
 
-HINT = "if that is meant, index_shards or `shardwright index` indexes them anew"
+HINT = "if this is intended, index the shards again by index_shards or `shardwright index`"
 
 
-def is_same_file(path: Path, shard: ForeignShard) -> bool:
-    """Whether this is still the file that was indexed, going by size, time of change and inode."""
+def is_same_file(path: Path, shard: IndexedShard) -> bool:
+    """Return whether this is still the file that was indexed, by size, modification time and inode."""
     try:
         found = path.stat()
     except OSError:
@@ -150,7 +150,7 @@ def is_same_file(path: Path, shard: ForeignShard) -> bool:
 
 
 def _plan_path(shards: ShardList, cache: str | Path | None, beside: bool = False) -> Path:
-    """The file of the index. Beside the shards its name does not depend on where they stand."""
+    """Return the file of the index. Beside the shards, its name does not depend on their absolute path."""
     if beside:
         return shards.folder / BESIDE / f"{hash_canonical(shards.relative_patterns)[:32]}.index"
     folder = Path(cache) if cache else find_default_folder() / "indexes"
@@ -158,10 +158,10 @@ def _plan_path(shards: ShardList, cache: str | Path | None, beside: bool = False
 
 
 def _make_folder(folder: Path, private: bool) -> None:
-    """Make the folder of an index.
+    """Create the folder of an index.
 
     Raises:
-        OSError: it cannot be made; or it is to be private, and others may write to it.
+        OSError: it cannot be created; or it must be private, and others may write to it.
     """
     if private:
         claim_folder(folder.parent)
@@ -170,33 +170,33 @@ def _make_folder(folder: Path, private: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _keep(path: Path, index: ForeignIndex) -> None:
-    write_foreign_index(path, index)
+def _store(path: Path, index: MemberIndex) -> None:
+    write_index_file(path, index)
     shutil.rmtree(_plan_parts(path), ignore_errors=True)
 
 
 def _plan_parts(path: Path) -> Path:
-    """The folder for the indexes of single shards, until that of all is there."""
+    """Return the folder for the indexes of single shards, until the index of all is complete."""
     return path.with_suffix(".parts")
 
 
-def _build(shards: ShardList, path: Path | None, reread: bool, indexing: Indexing) -> ForeignIndex:
-    """The index of these shards, with what the index at `path` and the one that was begun there already know."""
+def _build(shards: ShardList, path: Path | None, reread: bool, indexing: Indexing) -> MemberIndex:
+    """Index the shards, reusing the index at `path` and the parts of an interrupted run there."""
     parts: Path | None = None
-    known: dict[str, tuple[ForeignIndex, int]] = {}
+    known: dict[str, tuple[MemberIndex, int]] = {}
     if path is not None and not reread:
         parts = _plan_parts(path)
         with suppress(OSError):
             parts.mkdir(exist_ok=True)
         with suppress(OSError, DamageError, FormatError):
-            earlier = read_foreign_index(path)
+            earlier = read_index_file(path)
             known = {shard.name: (earlier, number) for number, shard in enumerate(earlier.shards)}
 
-    def take_shard(number: int) -> ForeignIndex:
+    def take_shard(number: int) -> MemberIndex:
         name, file = shards.names[number], shards.paths[number]
-        index, place = known.get(name, (None, 0))
-        if index is not None and is_same_file(file, index.shards[place]):
-            return index.take_shard(place)
+        index, position = known.get(name, (None, 0))
+        if index is not None and is_same_file(file, index.shards[position]):
+            return index.take_shard(position)
         return _index_shard(file, name, parts, indexing)
 
     indexes = []
@@ -205,18 +205,18 @@ def _build(shards: ShardList, path: Path | None, reread: bool, indexing: Indexin
             indexes.append(index)
             if indexing.report:
                 indexing.report(index.shards[0])
-    return join_foreign_indexes(indexes, indexing.limits)
+    return join_indexes(indexes, indexing.limits)
 
 
-def _index_shard(file: Path, name: str, parts: Path | None, indexing: Indexing) -> ForeignIndex:
-    """The index of one shard, kept in the folder `parts`."""
+def _index_shard(file: Path, name: str, parts: Path | None, indexing: Indexing) -> MemberIndex:
+    """Return the index of one shard, stored in the folder `parts`."""
     if parts is None:
         return scan_shard(file, name, indexing.limits, indexing.unterminated)
     found = file.stat()
     part = parts / f"{hash_canonical([name, found.st_size, found.st_mtime_ns, found.st_ino])[:32]}.index"
     with suppress(OSError, DamageError, FormatError):
-        return read_foreign_index(part)
+        return read_index_file(part)
     index = scan_shard(file, name, indexing.limits, indexing.unterminated)
-    with suppress(OSError):  # no place to write, or another process has finished and cleared the folder away
-        write_foreign_index(part, index)
+    with suppress(OSError):  # not writable, or another process has finished and removed the folder
+        write_index_file(part, index)
     return index

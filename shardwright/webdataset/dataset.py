@@ -1,4 +1,4 @@
-"""Foreign shards: WebDataset tars that anybody wrote, read like our own, by an index that is built once."""
+"""Read WebDataset shards of any origin at random, through an index that is built once."""
 
 import operator
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, number_rows
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
 from shardwright.errors import DamageError, FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
@@ -19,7 +19,7 @@ from shardwright.storage.file_set import FileSet
 from shardwright.storage.mapped_files import MappedFiles
 from shardwright.storage.pread_files import PreadFiles
 from shardwright.webdataset.build_index import DEFAULT_INDEXING, HINT, Indexing, check_shards, open_index
-from shardwright.webdataset.columns import Decode, Members, find_whole, plan_columns
+from shardwright.webdataset.columns import Decode, Members, find_complete, plan_columns
 from shardwright.webdataset.decode import decode_json_value
 from shardwright.webdataset.expand_urls import Urls, list_shards
 from shardwright.webdataset.index_table import APART, TWICE, find_spans
@@ -29,24 +29,24 @@ from shardwright.webdataset.tar import decode_name
 Incomplete = Literal["error", "drop"]
 SHOWN = 5
 SPANNED_ROWS = 1 << 18
-"""Rows whose place is looked up at a time, so that the memory for it stays small."""
+"""Rows whose offsets are looked up at a time, to bound the memory for them."""
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A sample that is left out since it is not whole: its key, its shard, where its first member starts, and why."""
+    """An incomplete sample that was dropped: its key, its shard, the offset of its first member, and what is wrong."""
 
     key: str
     shard: str
     offset: int
-    why: str
+    detail: str
 
 
 class ForeignDataset(SampleSource):
-    """See `ShardDataset.from_webdataset`.
+    """WebDataset shards, open for reading, see `ShardDataset.from_webdataset`.
 
     Attributes:
-        index: the index, see `ForeignIndex`.
+        index: the index, see `MemberIndex`.
     """
 
     split = "webdataset"
@@ -63,7 +63,7 @@ class ForeignDataset(SampleSource):
         indexing: Indexing = DEFAULT_INDEXING,
     ) -> None:
         if incomplete not in ("error", "drop"):
-            raise FormatError(f'incomplete is {incomplete!r:.80}, "error" or "drop" is wanted')
+            raise FormatError(f'incomplete is {incomplete!r:.80}; it must be "error" or "drop"')
         self._options = {
             "decode": decode,
             "members": members,
@@ -83,22 +83,22 @@ class ForeignDataset(SampleSource):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What a batch has beside `key`, in its order."""
+        """The names in a batch beside `key`, in order."""
         return tuple(column.name for column in self._columns)
 
     @cached_property
     def fields(self) -> Mapping[str, Field]:
-        """What a batch has as one array; the others of `names` are lists. It depends on the shards alone."""
+        """The fields that are one array in a batch; the other `names` are lists. It depends only on the shards."""
         return {column.name: column.field for column in self._columns if column.field is not None}
 
     @property
     def classes(self) -> None:
-        """None: foreign shards name no classes."""
+        """None: WebDataset shards name no classes."""
         return None
 
     @cached_property
     def hash(self) -> str:
-        """64 hex digits that name the bytes and the order of the shards, and which samples are left out."""
+        """64 hex digits that identify the bytes and order of the shards, and the samples that are dropped."""
         document: dict[str, Any] = {"shards": [[shard.name, shard.bytes, shard.sha256] for shard in self.index.shards]}
         if self._rows is not None:
             document["rows"] = hash_canonical(self._rows.tolist())
@@ -106,52 +106,52 @@ class ForeignDataset(SampleSource):
 
     @property
     def dropped(self) -> Sequence[Dropped]:
-        """The samples that are left out since they are not whole, in their order."""
+        """The incomplete samples that were dropped, in order."""
         if self._rows is None:
             return []
-        kept = np.zeros(len(self.index.table), np.bool_)
-        kept[self._rows] = True
-        return [self._explain(row) for row in np.flatnonzero(~kept).tolist()]
+        complete = np.zeros(len(self.index.table), np.bool_)
+        complete[self._rows] = True
+        return [self._describe_dropped(row) for row in np.flatnonzero(~complete).tolist()]
 
     def __len__(self) -> int:
         return len(self.index.table) if self._rows is None else len(self._rows)
 
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
-        """A batch: under `key` a list of str, for each of `fields` an array (batch, *shape), else a list of values.
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        """Return a batch: under `key` a list of str, for each of `fields` an array (batch, *shape), else a list.
 
         Raises:
             IndexError, TypeError: see `SampleSource.gather`.
-            DamageError: a member is not what was indexed, or cannot be decoded; the message names shard, sample, suffix
-                and offset.
+            DamageError: a member differs from what was indexed, or cannot be decoded; the message names shard, sample,
+                suffix and offset.
         """
-        rows = self._number_rows(indices)
+        rows = self._resolve_rows(indices)
         batch: Batch = {"key": [decode_name(self.index.table.read_key(row)) for row in rows.tolist()]}
         for column in self._columns:
-            if reading.fields is None or column.name in reading.fields:
-                batch[column.name] = self._reader.read_column(rows, column, reading)
+            if context.fields is None or column.name in context.fields:
+                batch[column.name] = self._reader.read_column(rows, column, context)
         return batch
 
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
-        """The value of the sample's member `json`, whether or not a batch has it; {} where there is none.
+        """Return the value of the sample's member `json`, whether or not it is in a batch; {} if there is none.
 
-        A value that is no object stands under `json`.
+        A value that is not an object is returned as `{"json": value}`.
 
         Raises:
             IndexError, DamageError: see `gather`.
         """
-        row = int(self._number_rows([operator.index(index)])[0])
-        place = next((n for n, suffix in enumerate(self.index.suffixes) if suffix.name == "json"), None)
-        if place is None or self.index.table.offsets[row, place] < 0:
+        row = int(self._resolve_rows([operator.index(index)])[0])
+        column = next((n for n, suffix in enumerate(self.index.suffixes) if suffix.name == "json"), None)
+        if column is None or self.index.table.offsets[row, column] < 0:
             return {}
         try:
-            value = decode_json_value(self._reader.read_member(row, place))
+            value = decode_json_value(self._reader.read_member(row, column))
         except ValueError as error:
-            raise self._reader.blame(row, place, str(error)) from error
+            raise self._reader.describe_damage(row, column, str(error)) from error
         return value if isinstance(value, dict) else {"json": value}
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
-        """The samples' keys in order, (rows,) of bytes, UTF-8 where the shards have them so.
+        """The keys of the samples in order, (rows,) of bytes as stored, usually UTF-8.
 
         Keys may repeat: many writers count from zero in each shard.
         """
@@ -161,7 +161,7 @@ class ForeignDataset(SampleSource):
         return np.array([keys[ends[row - 1] if row else 0 : ends[row]] for row in rows], np.bytes_)
 
     def find_sample(self, key: str) -> int:
-        """See `SampleSource.find_sample`; what is not UTF-8 in a key is written as escapes, as a batch has it."""
+        """See `SampleSource.find_sample`; bytes of a key that are not UTF-8 are escaped, as in a batch."""
         keys = self.keys
         found = np.flatnonzero(keys == key.encode("utf-8", "replace"))
         if not len(found) and "\\" in key:
@@ -171,34 +171,34 @@ class ForeignDataset(SampleSource):
         return int(found[0])
 
     def find_shard(self, index: SupportsIndex) -> str:
-        """The name of the shard that holds a sample, its path from the common folder on.
+        """Return the name of the shard that holds a sample: its path relative to the common folder.
 
         Raises:
-            IndexError: there is no such sample.
+            IndexError: the number is out of range.
         """
-        row = self._number_rows([operator.index(index)])[0]
+        row = self._resolve_rows([operator.index(index)])[0]
         return self.index.shards[int(self._reader.find_shards(row))].name
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """Blocks of samples that begin in the same `size` bytes of a shard, see `SampleSource.cut_blocks`."""
+        """Return blocks of samples that start in the same `size` bytes of a shard, see `SampleSource.cut_blocks`."""
         blocks, previous = [np.zeros(0, np.int64)], np.full((2, 1), -1)
         for first in range(0, len(self), SPANNED_ROWS):
-            rows = self._number_rows(np.arange(first, min(first + SPANNED_ROWS, len(self))))
+            rows = self._resolve_rows(np.arange(first, min(first + SPANNED_ROWS, len(self))))
             shards = self._reader.find_shards(rows)
             starts, _ = self._find_spans(rows)
-            place = np.concatenate([previous, [shards, (starts - self._files.starts[shards]) // max(1, size)]], axis=1)
-            blocks.append(first + np.flatnonzero((np.diff(place, axis=1) != 0).any(axis=0)))
-            previous = place[:, -1:]
+            cells = np.concatenate([previous, [shards, (starts - self._files.starts[shards]) // max(1, size)]], axis=1)
+            blocks.append(first + np.flatnonzero((np.diff(cells, axis=1) != 0).any(axis=0)))
+            previous = cells[:, -1:]
         return np.concatenate(blocks)
 
     def open_window(self, rows: NDArray[np.int64]) -> FileSet:
-        """See `SampleSource.open_window`; each delivery from it is checked."""
-        starts, stops = self._find_spans(self._number_rows(np.unique(rows)))
+        """See `SampleSource.open_window`; members are checked at each delivery from it."""
+        starts, stops = self._find_spans(self._resolve_rows(np.unique(rows)))
         filled = stops > starts
         return self._files.load(starts[filled], (stops - starts)[filled])
 
     def verify(self) -> list[DamageError]:
-        """Read all shards and compare their sha256 with the index: an error for each that differs."""
+        """Read all shards and compare their sha256 with the index; return an error for each that differs."""
         errors = []
         for path, shard in zip(self._shards.paths, self.index.shards, strict=True):
             found = hash_file(path)
@@ -208,7 +208,7 @@ class ForeignDataset(SampleSource):
         return errors
 
     def close(self) -> None:
-        """Let go of the files. What was delivered stays; reading more is an error."""
+        """Close the files. Values that were returned stay valid; further reads raise."""
         self._files.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -218,54 +218,58 @@ class ForeignDataset(SampleSource):
         named = ", ".join(self._shards.patterns)
         return f"ForeignDataset({named!r:.200}): {len(self)} samples, {', '.join(self.names)}"
 
-    def _number_rows(self, indices: Indices) -> NDArray[np.int64]:
-        """The rows of the index that these samples have."""
-        numbers = number_rows(indices, len(self), self.split)
+    def _resolve_rows(self, indices: Indices) -> NDArray[np.int64]:
+        """Return the rows of the index for these samples."""
+        numbers = resolve_rows(indices, len(self), self.split)
         return numbers if self._rows is None else self._rows[numbers]
 
     def _find_spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The addresses where the first member of each row starts, and where the last one ends."""
+        """Return the addresses at which the first member of each row starts, and the last one ends."""
         base = self._files.starts[self._reader.find_shards(rows)]
         starts, stops = find_spans(self.index.table.offsets[rows], self.index.table.sizes[rows])
         return base + starts, base + stops
 
     def _find_rows(self, incomplete: Incomplete) -> NDArray[np.int64] | None:
-        """The rows of the index that are whole samples, or None for all.
+        """Return the rows of the index that are complete samples, or None for all.
 
         Raises:
-            FormatError: there are others, and `incomplete` is "error"; the message shows the first.
+            FormatError: samples are incomplete, and `incomplete` is "error"; the message shows the first.
         """
-        whole = find_whole(self.index.table, self._columns)
-        if whole.all():
+        complete = find_complete(self.index.table, self._columns)
+        if complete.all():
             return None
         if incomplete == "drop":
-            return np.flatnonzero(whole)
-        bad = np.flatnonzero(~whole)
-        examples = [self._explain(row) for row in bad[:SHOWN].tolist()]
-        lines = [f"{drop.shard}: {drop.key!r} at byte {drop.offset}: {drop.why}" for drop in examples]
-        have = [f"{c.name} {(self.index.table.offsets[:, c.places] >= 0).any(axis=1).sum()}" for c in self._columns]
+            return np.flatnonzero(complete)
+        bad = np.flatnonzero(~complete)
+        examples = [self._describe_dropped(row) for row in bad[:SHOWN].tolist()]
+        lines = [f"{drop.shard}: {drop.key!r} at byte {drop.offset}: {drop.detail}" for drop in examples]
+        offsets = self.index.table.offsets
+        counts = [f"{c.name} {(offsets[:, c.index_columns] >= 0).any(axis=1).sum()}" for c in self._columns]
         raise FormatError(
-            f"{self._shards.folder}: {len(bad)} of {len(whole)} samples are not whole (there are {', '.join(have)}):\n"
+            f"{self._shards.folder}: {len(bad)} of {len(complete)} samples are incomplete "
+            f"(members: {', '.join(counts)}):\n"
             + "\n".join(lines + ["…"] * (len(bad) > SHOWN))
-            + '\nincomplete="drop" leaves them out, members=[…] says which members each sample must have'
+            + '\nomit them by incomplete="drop", or name the members that each sample must have by members=[…]'
         )
 
-    def _explain(self, row: int) -> Dropped:
+    def _describe_dropped(self, row: int) -> Dropped:
         table = self.index.table
-        missing = [column.name for column in self._columns if (table.offsets[row, column.places] < 0).all()]
-        why = [f"lacks {', '.join(missing)}"] * bool(missing)
+        missing = [column.name for column in self._columns if (table.offsets[row, column.index_columns] < 0).all()]
+        details = [f"it lacks {', '.join(missing)}"] * bool(missing)
         if table.faults[row] & TWICE:
-            why.append("two of its members have one suffix")
+            details.append("two of its members have one suffix")
         if table.faults[row] & APART:
-            why.append("members with this key stand apart from each other, see tar --sort=name")
+            details.append("members with this key are not consecutive; write the tar with --sort=name")
         shard = int(np.searchsorted(self.index.firsts, row, side="right")) - 1
         start, _ = find_spans(table.offsets[row : row + 1], table.sizes[row : row + 1])
         key = decode_name(table.read_key(row))
-        return Dropped(key, self.index.shards[shard].name, int(start[0]), "; ".join(why))
+        return Dropped(key, self.index.shards[shard].name, int(start[0]), "; ".join(details))
 
 
-def _reopen(patterns: tuple[str, ...], options: Mapping[str, Any], wanted: str) -> ForeignDataset:
+def _reopen(patterns: tuple[str, ...], options: Mapping[str, Any], expected: str) -> ForeignDataset:
     data = ForeignDataset(patterns, **options)
-    if data.hash != wanted:
-        raise DamageError(f"{data!r}: these are not the shards that were open before, its hash is {data.hash}")
+    if data.hash != expected:
+        raise DamageError(
+            f"{data!r}: its hash is {data.hash}, and {expected} was pickled; restore the shards that were open before"
+        )
     return data

@@ -1,7 +1,7 @@
-"""What the members of foreign shards become: a closed list of types, and bytes for all others.
+"""Decode the members of WebDataset shards: a closed list of types; members of other types stay bytes.
 
-Nothing here runs code that a shard brings: no pickle, no object arrays, no type that is not in the list. OpenCV and
-soundfile are imported when the first picture or sound is decoded.
+No content of a shard is executed: no pickle, no object arrays, no type outside of the list. OpenCV and soundfile are
+imported when the first image or audio file is decoded.
 """
 
 import io
@@ -20,16 +20,16 @@ from shardwright.webdataset.limits import Limits
 from shardwright.webdataset.npy import decode_npy
 
 Decoder = Callable[[bytes], Any]
-Kind = Literal["picture", "sound", "text", "json", "npy", "cls"]
+Kind = Literal["image", "audio", "text", "json", "npy", "cls"]
 
 KINDS: Mapping[str, Kind] = {
-    "jpg": "picture",
-    "jpeg": "picture",
-    "png": "picture",
-    "webp": "picture",
-    "wav": "sound",
-    "flac": "sound",
-    "ogg": "sound",
+    "jpg": "image",
+    "jpeg": "image",
+    "png": "image",
+    "webp": "image",
+    "wav": "audio",
+    "flac": "audio",
+    "ogg": "audio",
     "txt": "text",
     "text": "text",
     "transcript": "text",
@@ -42,38 +42,38 @@ KINDS: Mapping[str, Kind] = {
     "index": "cls",
     "inx": "cls",
 }
-"""By what follows the last dot of the suffix, as webdataset spells them; its types that unpickle are left out."""
+"""By the part after the last dot of the suffix, as in webdataset, without its types that are unpickled."""
 
-SOUND_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG")
-INSTEAD = "or give functions of your own as decode={...}, or decode=None for bytes"
+AUDIO_FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG")
+INSTEAD = "or pass your own functions as decode={...}, or decode=None for bytes"
 INTEGER = re.compile(rb"[+-]?[0-9]{1,19}")
 
 
 class Sound(NamedTuple):
-    """A sound: float32 (frames, channels) in -1 … 1, and its frames a second. A tuple, as torchaudio gives it."""
+    """Decoded audio: float32 (frames, channels) in -1 … 1, and the sampling rate in Hz. A tuple, as in torchaudio."""
 
     samples: NDArray[np.float32]
     rate: int
 
 
 def find_kind(suffix: str) -> Kind | None:
-    """The type that a suffix such as "jpg" or "mask.png" stands for, or None where it is none of the list."""
+    """Return the type of a suffix such as "jpg" or "mask.png", or None if it is not in the list."""
     return KINDS.get(suffix.rpartition(".")[2])
 
 
-def choose_decoder(suffix: str, own: Mapping[str, Decoder], limits: Limits) -> Decoder | None:
-    """What decodes the members with this suffix, or None where they stay bytes.
+def choose_decoder(suffix: str, user_decoders: Mapping[str, Decoder], limits: Limits) -> Decoder | None:
+    """Return the decoder of the members with this suffix, or None if they stay bytes.
 
     Args:
         suffix: in lower case, such as "jpg" or "mask.png".
-        own: the user's functions, by the whole suffix or by what follows its last dot.
+        user_decoders: the user's functions, by the whole suffix or by the part after its last dot.
         limits: see `Limits.pixels` and `Limits.audio_values`.
     """
-    if (found := find_own(suffix, own)) is not None:
+    if (found := find_user_decoder(suffix, user_decoders)) is not None:
         return found
     decoders: Mapping[Kind, Decoder] = {
-        "picture": partial(decode_picture, max_pixels=limits.pixels),
-        "sound": partial(decode_sound, max_values=limits.audio_values),
+        "image": partial(decode_image, max_pixels=limits.pixels),
+        "audio": partial(decode_audio, max_values=limits.audio_values),
         "text": decode_text,
         "json": decode_json_value,
         "npy": decode_npy,
@@ -83,53 +83,53 @@ def choose_decoder(suffix: str, own: Mapping[str, Decoder], limits: Limits) -> D
     return None if kind is None else decoders[kind]
 
 
-def find_own(suffix: str, own: Mapping[str, Decoder]) -> Decoder | None:
-    """The user's function for a suffix: by the whole of it, or else by what follows its last dot."""
-    return own.get(suffix, own.get(suffix.rpartition(".")[2]))
+def find_user_decoder(suffix: str, user_decoders: Mapping[str, Decoder]) -> Decoder | None:
+    """Return the user's function for a suffix: by the whole suffix, or else by the part after its last dot."""
+    return user_decoders.get(suffix, user_decoders.get(suffix.rpartition(".")[2]))
 
 
-def decode_picture(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
-    """uint8 (height, width, 3), RGB, turned upright as its EXIF data says; grey is repeated, alpha left out.
+def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """Decode an image to uint8 (height, width, 3), RGB, upright by its EXIF data; grey is repeated, alpha dropped.
 
     Raises:
-        ValueError: it is neither JPEG, PNG nor WebP, has more pixels than allowed, or cannot be decoded.
+        ValueError: it is neither JPEG, PNG nor WebP, has too many pixels, or cannot be decoded.
         ModuleNotFoundError: OpenCV is not installed.
     """
     cv2 = load_opencv(INSTEAD)
     size = read_picture_size(data)
     if size.height * size.width > max_pixels:
-        raise ValueError(f"{size.width} × {size.height} pixels, {max_pixels} are allowed (Limits.pixels)")
+        raise ValueError(f"it has {size.width} × {size.height} pixels; Limits.pixels allows {max_pixels}")
     return decode_rgb(cv2, np.frombuffer(data, np.uint8), upright=True)
 
 
-def decode_sound(data: bytes, max_values: int) -> Sound:
-    """A WAV, FLAC or OGG file, see `Sound`.
+def decode_audio(data: bytes, max_values: int) -> Sound:
+    """Decode a WAV, FLAC or OGG file, see `Sound`.
 
     Raises:
-        ValueError: it is none of them, has more values than allowed, or cannot be decoded to its end.
+        ValueError: it has another format, too many values, or cannot be decoded to its end.
         ModuleNotFoundError: soundfile is not installed.
     """
     soundfile = _load_soundfile()
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
-            if file.format not in SOUND_FORMATS:
-                raise ValueError(f"a file of the format {file.format}, neither WAV, FLAC nor OGG")
+            if file.format not in AUDIO_FORMATS:
+                raise ValueError(f"its format is {file.format}; it must be WAV, FLAC or OGG")
             if file.frames * file.channels > max_values:
                 raise ValueError(
-                    f"{file.frames} frames of {file.channels} channels, {max_values} values are allowed "
-                    "(Limits.audio_values)"
+                    f"it has {file.frames} frames of {file.channels} channels; Limits.audio_values allows "
+                    f"{max_values} values"
                 )
-            wanted, rate = file.frames, file.samplerate
+            expected, rate = file.frames, file.samplerate
             samples: NDArray[np.float32] = file.read(dtype="float32", always_2d=True)
     except soundfile.SoundFileError as error:
         raise ValueError(f"libsndfile cannot decode it: {error}") from error
-    if len(samples) != wanted:
-        raise ValueError(f"{len(samples)} frames, its header says {wanted}")
+    if len(samples) != expected:
+        raise ValueError(f"it has {len(samples)} frames; its header declares {expected}")
     return Sound(samples, rate)
 
 
 def decode_text(data: bytes) -> str:
-    """The text, without a change.
+    """Return the text unchanged.
 
     Raises:
         ValueError: it is not UTF-8.
@@ -138,26 +138,26 @@ def decode_text(data: bytes) -> str:
 
 
 def decode_json_value(data: bytes) -> Any:
-    """The JSON value; NaN and the infinities, which Python's writers leave in such files, are read as they are meant.
+    """Return the JSON value, with NaN and infinities, which Python's json module writes.
 
     Raises:
-        ValueError: it is not JSON, or nested too deeply to read.
+        ValueError: it is not JSON, or nested too deeply.
     """
     try:
         return json.loads(data)
     except RecursionError as error:
-        raise ValueError("JSON that is nested too deeply to read") from error
+        raise ValueError("its JSON is nested too deeply") from error
 
 
 def decode_integer(data: bytes) -> np.int64:
-    """The number in decimal digits, with white space around it or not.
+    """Return the integer in decimal digits, ignoring white space around it.
 
     Raises:
-        ValueError: it is none, or has no place in 64 bits.
+        ValueError: it is not an integer, or does not fit in 64 bits.
     """
     text = data.strip()
     if not INTEGER.fullmatch(text) or not -(2**63) <= int(text) < 2**63:
-        raise ValueError(f"no whole number of 64 bits: {data[:40]!r}")
+        raise ValueError(f"it is {data[:40]!r}; it must be an integer of 64 bits")
     return np.int64(int(text))
 
 
@@ -166,7 +166,7 @@ def _load_soundfile() -> Any:
         import soundfile
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"sounds are decoded with soundfile, which is not installed: pip install soundfile, {INSTEAD}",
+            f"audio is decoded by soundfile, which is not installed: pip install soundfile, {INSTEAD}",
             name="soundfile",
         ) from error
     return soundfile

@@ -1,4 +1,4 @@
-"""Which shards a user means: a list, a pattern with braces or stars, a folder."""
+"""Expand the shards that a user names: a list, patterns with braces or stars, a folder."""
 
 import glob
 import itertools
@@ -24,9 +24,9 @@ class ShardList:
     """Shards in reading order.
 
     Attributes:
-        patterns: what the user named them by, made absolute; they name the index.
-        paths: of the shards, absolute, each once. They need not be there.
-        folder: the innermost that holds all of them.
+        patterns: what the user passed, made absolute; the index is named by them.
+        paths: of the shards, absolute, each once; they need not exist.
+        folder: the innermost folder that contains all of them.
     """
 
     patterns: tuple[str, ...]
@@ -35,52 +35,52 @@ class ShardList:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The paths from `folder` on, with slashes: what stays the same where the folder is moved or copied."""
+        """The paths relative to `folder`, with slashes: unchanged when the folder is moved or copied."""
         return tuple(path.relative_to(self.folder).as_posix() for path in self.paths)
 
     @property
     def relative_patterns(self) -> tuple[str, ...]:
-        """The patterns, seen from `folder`."""
+        """The patterns, relative to `folder`."""
         return tuple(Path(os.path.relpath(pattern, self.folder)).as_posix() for pattern in self.patterns)
 
 
 def list_shards(urls: Urls) -> ShardList:
-    """The shards that a user means.
+    """Return the shards that a user names.
 
     Args:
-        urls: a folder, which stands for the `.tar` files right in it, sorted by name; a file; a pattern such as
+        urls: a folder, for the `.tar` files directly in it, sorted by name; a file; a pattern such as
             `shards/train-{000000..000099}.tar`, in the order of its braces, or `shards/*.tar`, sorted by name; or
             several of these.
 
     Raises:
-        FileNotFoundError: a folder or a pattern with stars has no shard.
-        FormatError: a shard is meant twice, or stands where it cannot be read from here.
+        FileNotFoundError: a folder or a pattern with stars matches no shard.
+        FormatError: a shard is listed twice, or is not on a local disk.
     """
     items = [urls] if isinstance(urls, str | Path) else list(urls)
     if not items:
-        raise FormatError("no shards: the list is empty")
+        raise FormatError("urls is an empty list; name at least one shard")
     patterns = [_make_absolute(str(item)) for item in items]
     paths: list[Path] = []
     for pattern in patterns:
         paths.extend(_expand(pattern))
         if len(paths) > MAX_SHARDS:
-            raise FormatError(f"{pattern}: more than {MAX_SHARDS} shards")
-    _refuse_repeats(paths)
+            raise FormatError(f"{pattern} gives more than {MAX_SHARDS} shards, which is the limit")
+    _check_unique(paths)
     only_folder = len(patterns) == 1 and Path(patterns[0]).is_dir()
     folder = Path(patterns[0]) if only_folder else Path(os.path.commonpath([path.parent for path in paths]))
     return ShardList(tuple(patterns), tuple(paths), folder)
 
 
 def expand_braces(pattern: str) -> Iterator[str]:
-    """The texts that a pattern with braces stands for, as the shell expands them: `{08..11}` and `{a,b}`.
+    """Yield the expansions of a pattern with braces, as the shell does: `{08..11}` and `{a,b}`.
 
     Raises:
-        FormatError: a brace is not closed, or its content is neither a range nor a list.
+        FormatError: braces are nested or unbalanced, or contain neither a range nor a list.
     """
     found = BRACES.search(pattern)
     before, after = (pattern[: found.start()], pattern[found.end() :]) if found else (pattern, "")
     if "{" in before or "}" in before:
-        raise FormatError(f"{pattern!r}: a brace inside another, or without its other half")
+        raise FormatError(f"{pattern!r} has nested or unbalanced braces")
     if not found:
         yield pattern
         return
@@ -97,17 +97,21 @@ def _expand_brace(content: str, pattern: str) -> Iterable[str]:
         return (f"{number:0{width}d}" for number in range(first, last + sign, sign * step))
     if "," in content:
         return content.split(",")
-    raise FormatError(f"{pattern!r}: {{{content}}} is neither a range such as {{000..099}} nor a list such as {{a,b}}")
+    raise FormatError(
+        f"{pattern!r} has {{{content}}}; it must be a range such as {{000..099}} or a list such as {{a,b}}"
+    )
 
 
 def _make_absolute(item: str) -> str:
     scheme = SCHEME.match(item)
     if scheme and scheme[1].lower() == "pipe":
-        raise FormatError(f"{item!r}: commands are not run; write their output to a .tar first")
+        raise FormatError(f"{item!r} is a command, and commands are not run; write its output to a .tar first")
     if scheme and scheme[1].lower() == "file":
         item = item[scheme.end() :].removeprefix("//")
     elif scheme and item[scheme.end() :].startswith("//"):
-        raise FormatError(f"{item!r}: shards of others are read from local disks alone; copy them here first")
+        raise FormatError(
+            f"{item!r} is not on a local disk; WebDataset shards are read only from there, so copy it first"
+        )
     return os.path.abspath(item)  # noqa: PTH100 (Path.absolute keeps "..")
 
 
@@ -115,7 +119,7 @@ def _expand(pattern: str) -> Iterator[Path]:
     path = Path(pattern)
     if path.is_dir():
         yield from _list_folder(path)
-    elif path.exists():  # a name may hold braces and stars of its own
+    elif path.exists():  # a file name may contain braces and stars
         yield path
     else:
         for text in itertools.islice(expand_braces(pattern), MAX_SHARDS + 1):
@@ -133,14 +137,14 @@ def _list_folder(folder: Path) -> list[Path]:
     found = [folder / name for name in names if name.endswith(".tar") and not name.startswith(".")]
     if not found:
         packed = [name for name in names if re.search(r"\.(tar\.\w+|tgz|tbz2?|txz)$", name)]
-        hint = f"; {packed[0]} is compressed, decompress it to a plain .tar" if packed else ""
-        raise FileNotFoundError(f"{folder}: no .tar file in this folder{hint}")
+        hint = f"; {packed[0]} is compressed: decompress it to a plain .tar" if packed else ""
+        raise FileNotFoundError(f"{folder} contains no .tar file{hint}")
     return found
 
 
-def _refuse_repeats(paths: Sequence[Path]) -> None:
+def _check_unique(paths: Sequence[Path]) -> None:
     seen: set[Path] = set()
     for path in paths:
         if path in seen:
-            raise FormatError(f"{path}: this shard is listed twice")
+            raise FormatError(f"{path} is listed twice; list each shard once")
         seen.add(path)

@@ -1,20 +1,21 @@
-"""Bounds on what shards of others may make their reader do."""
+"""Limit what WebDataset shards of unknown origin may demand of their reader."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What foreign shards may ask of their reader. Each default is far above what writers of datasets make.
+    """Limits on the content of WebDataset shards. Each default is far above what writers of datasets produce.
 
     Attributes:
-        members: in a shard.
-        member_bytes: of a member.
-        extension_bytes: of a PAX header or a long name that stands before a member.
-        name_bytes: of a member's name; 4096 is the longest path of Linux.
-        suffixes: different ones in a set: each takes 20 bytes a sample of the index. Keys with a dot in them make many.
-        pixels: of a picture, before it is decoded; three bytes each.
-        audio_values: frames times channels of a sound, before it is decoded; four bytes each.
+        members: members of a shard.
+        member_bytes: size of a member.
+        extension_bytes: size of a PAX header or long name that precedes a member.
+        name_bytes: length of a member's name; 4096 is the longest path of Linux.
+        suffixes: different suffixes in a set: each takes 20 bytes a sample in the index. Keys that contain a dot give
+            many suffixes.
+        pixels: of an image, checked before decoding; three bytes each.
+        audio_values: frames × channels of an audio file, checked before decoding; four bytes each.
     """
 
     members: int = 20_000_000

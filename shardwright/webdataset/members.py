@@ -1,4 +1,4 @@
-"""Reads members of foreign shards, one column of a batch at a time, checks them, and decodes them."""
+"""Read the members of WebDataset shards, one column of a batch at a time: check and decode them."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,40 +14,40 @@ from shardwright.format.checksum import compute_crc32
 from shardwright.storage.file_set import ALIGNMENT, FileSet
 from shardwright.webdataset.build_index import HINT, is_same_file
 from shardwright.webdataset.columns import Column
-from shardwright.webdataset.index_table import ForeignIndex, Form, find_array_form
+from shardwright.webdataset.index_table import Form, MemberIndex, find_array_form
 from shardwright.webdataset.npy import parse_npy_header
 from shardwright.webdataset.tar import decode_name
 
 
 @dataclass(frozen=True)
-class Members:
+class MemberBatch:
     """The members of one column for the samples of a batch, all int64 of shape (batch,).
 
     Attributes:
         rows: of the index.
-        places: the members' columns in the index.
-        choices: which of the column's suffixes each has.
-        addresses: where the contents start in the files.
+        columns: columns of the index.
+        choices: which of the column's suffixes each sample has.
+        addresses: start of the contents in the files.
         sizes: of the contents, bytes.
     """
 
     rows: NDArray[np.int64]
-    places: NDArray[np.int64]
+    columns: NDArray[np.int64]
     choices: NDArray[np.int64]
     addresses: NDArray[np.int64]
     sizes: NDArray[np.int64]
 
 
 class MemberReader:
-    """Reads the members that an index names; threads may use it at once.
+    """Read the members of indexed shards; several threads may use it at once.
 
     Args:
         index: of the shards.
-        paths: of the shards, in its order.
-        files: the shards.
+        paths: of the shards, in the order of the index.
+        files: the shards, open.
     """
 
-    def __init__(self, index: ForeignIndex, paths: Sequence[Path], files: FileSet) -> None:
+    def __init__(self, index: MemberIndex, paths: Sequence[Path], files: FileSet) -> None:
         self._index = index
         self._paths = paths
         self._files = files
@@ -56,119 +56,127 @@ class MemberReader:
         self._heads: dict[bytes, Form | None] = {}
 
     def find_shards(self, rows: Any) -> Any:
-        """The number of the shard that each row of the index is in."""
+        """Return the number of the shard that contains each row of the index."""
         return np.searchsorted(self._firsts, rows, side="right") - 1
 
-    def find_members(self, rows: NDArray[np.int64], column: Column) -> Members:
-        """The members that this column has for these rows of the index."""
+    def find_members(self, rows: NDArray[np.int64], column: Column) -> MemberBatch:
+        """Return the members of this column for these rows of the index."""
         table = self._index.table
-        choices = np.zeros(len(rows), np.int64) if len(column.places) == 1 else column.choose(table.offsets[rows])
-        places = column.places[choices]
-        addresses = self._files.starts[self.find_shards(rows)] + table.offsets[rows, places]
-        return Members(rows, places, choices, addresses, table.sizes[rows, places])
+        choices = (
+            np.zeros(len(rows), np.int64) if len(column.index_columns) == 1 else column.choose(table.offsets[rows])
+        )
+        columns = column.index_columns[choices]
+        addresses = self._files.starts[self.find_shards(rows)] + table.offsets[rows, columns]
+        return MemberBatch(rows, columns, choices, addresses, table.sizes[rows, columns])
 
-    def read_column(self, rows: NDArray[np.int64], column: Column, reading: ReadContext) -> NDArray[Any] | list[Any]:
-        """The column for these rows of the index: an array (batch, *shape) where it has a field, else a list.
+    def read_column(self, rows: NDArray[np.int64], column: Column, context: ReadContext) -> NDArray[Any] | list[Any]:
+        """Return the column for these rows of the index: an array (batch, *shape) if it has a field, else a list.
 
         Raises:
-            DamageError: a member is not what was indexed, or cannot be decoded; the message names shard, sample, suffix
-                and offset. What a decoder of the user's raises comes through, with a note that names them.
+            DamageError: a member differs from what was indexed, or cannot be decoded; the message names shard, sample,
+                suffix and offset. Exceptions of the user's decoders are raised unchanged, with a note that names them.
         """
         members = self.find_members(rows, column)
-        files = reading.files or self._files
+        files = context.files or self._files
         if column.form is not None and column.form.kind == "npy":
-            return self._gather_arrays(members, column, files, reading)
+            return self._gather_arrays(members, column, files, context)
         values = self._decode(members, column, files)
         if column.form is not None:
-            return self._stack_pictures(members, column.form, values, reading)
-        return np.fromiter(values, np.int64, len(rows)) if column.counts else list(values)
+            return self._stack_images(members, column.form, values, context)
+        return np.fromiter(values, np.int64, len(rows)) if column.is_integer else list(values)
 
-    def read_member(self, row: int, place: int) -> bytes:
-        """The content of one member, checked.
+    def read_member(self, row: int, index_column: int) -> bytes:
+        """Return the content of one member, checked.
 
         Raises:
             DamageError: see `read_column`.
         """
         table = self._index.table
-        address = int(self._files.starts[self.find_shards(row)]) + int(table.offsets[row, place])
-        return self._read(row, place, address, int(table.sizes[row, place]), self._files)
+        address = int(self._files.starts[self.find_shards(row)]) + int(table.offsets[row, index_column])
+        return self._read(row, index_column, address, int(table.sizes[row, index_column]), self._files)
 
-    def _decode(self, members: Members, column: Column, files: FileSet) -> Iterator[Any]:
-        """The values one by one, so that only one is there encoded."""
-        numbers = (members.rows, members.places, members.choices, members.addresses, members.sizes)
-        for row, place, choice, address, size in zip(*(n.tolist() for n in numbers), strict=True):
-            content = self._read(row, place, address, size, files)
-            decoder = column.decoders[choice]
-            yield content if decoder is None else self._apply(decoder, column.own[choice], content, (row, place))
+    def _decode(self, members: MemberBatch, column: Column, files: FileSet) -> Iterator[Any]:
+        """Yield the decoded values one by one, so that only one encoded member is in memory."""
+        numbers = (members.rows, members.columns, members.choices, members.addresses, members.sizes)
+        for row, index_column, choice, address, size in zip(*(n.tolist() for n in numbers), strict=True):
+            content = self._read(row, index_column, address, size, files)
+            if (decoder := column.decoders[choice]) is not None:
+                yield self._apply(decoder, column.from_user[choice], content, (row, index_column))
+            else:
+                yield content
 
-    def _apply(self, decoder: Callable[[bytes], Any], own: bool, content: bytes, member: tuple[int, int]) -> Any:
+    def _apply(self, decoder: Callable[[bytes], Any], from_user: bool, content: bytes, member: tuple[int, int]) -> Any:
         try:
             return decoder(content)
         except Exception as error:
-            if own:
-                error.add_note(self._say_place(*member))
+            if from_user:
+                error.add_note(self._describe_member(*member))
                 raise
             if not isinstance(error, ValueError):
                 raise
-            raise self.blame(*member, str(error)) from error
+            raise self.describe_damage(*member, str(error)) from error
 
-    def _read(self, row: int, place: int, address: int, size: int, files: FileSet) -> bytes:
+    def _read(self, row: int, index_column: int, address: int, size: int, files: FileSet) -> bytes:
         content = files.read(address, size) if size else b""
-        if not (files.checked_once and self._checked[place, row]):
-            self._check(row, place, compute_crc32(content))
-            self._checked[place, row] = True
+        if not (files.checked_once and self._checked[index_column, row]):
+            self._check(row, index_column, compute_crc32(content))
+            self._checked[index_column, row] = True
         return content
 
-    def _stack_pictures(
-        self, members: Members, form: Form, values: Iterator[Any], reading: ReadContext
+    def _stack_images(
+        self, members: MemberBatch, form: Form, values: Iterator[Any], context: ReadContext
     ) -> NDArray[np.uint8]:
         size = int(np.prod(form.shape))
-        block = reading.allocate(len(members.rows), size)
+        block = context.allocate(len(members.rows), size)
         if block is None:
             block = np.empty((len(members.rows), size), np.uint8)
         stacked = block.reshape(len(members.rows), *form.shape)
         for at, value in enumerate(values):
             if value.shape != form.shape:
-                what = f"decodes to {value.shape}, its header says {form.shape}"
-                raise self.blame(int(members.rows[at]), int(members.places[at]), what)
+                what = f"it decodes to {value.shape}; its header declares {form.shape}"
+                raise self.describe_damage(int(members.rows[at]), int(members.columns[at]), what)
             stacked[at] = value
         return stacked
 
-    def _gather_arrays(self, members: Members, column: Column, files: FileSet, reading: ReadContext) -> NDArray[Any]:
+    def _gather_arrays(
+        self, members: MemberBatch, column: Column, files: FileSet, context: ReadContext
+    ) -> NDArray[Any]:
         form = column.form
         assert form is not None
         for at in np.flatnonzero(members.sizes != column.member_bytes).tolist():
-            row, place, size = int(members.rows[at]), int(members.places[at]), int(members.sizes[at])
-            self._read(row, place, int(members.addresses[at]), size, files)
-            raise self.blame(row, place, f"{size} bytes, the others have {column.member_bytes}: not a whole NPY file")
+            row, index_column, size = int(members.rows[at]), int(members.columns[at]), int(members.sizes[at])
+            self._read(row, index_column, int(members.addresses[at]), size, files)
+            raise self.describe_damage(
+                row, index_column, f"it has {size} bytes; NPY files of this form have {column.member_bytes}"
+            )
         size = column.member_bytes - form.start
         if form.start % ALIGNMENT == 0:
-            out = reading.allocate(len(members.rows), size)
+            out = context.allocate(len(members.rows), size)
             block = files.gather(members.addresses + form.start, size, out)
             self._check_arrays(members, form, block, files)
-        else:  # headers of old writers are multiples of 16 bytes: take all, and move the values
+        else:  # old writers pad headers to multiples of 16 bytes: read all, and copy the values
             whole = files.gather(members.addresses, column.member_bytes)
             block = np.ascontiguousarray(whole[:, form.start :])
             self._check_arrays(members, form, block, files)
         return _shape_arrays(block, form)
 
-    def _check_arrays(self, members: Members, form: Form, block: NDArray[np.uint8], files: FileSet) -> None:
-        """Check what has just been copied, where it is delivered for the first time."""
-        checked = self._checked[members.places, members.rows]
+    def _check_arrays(self, members: MemberBatch, form: Form, block: NDArray[np.uint8], files: FileSet) -> None:
+        """Check the members that were just copied, where this is their first delivery."""
+        checked = self._checked[members.columns, members.rows]
         pending = np.flatnonzero(~checked) if files.checked_once else np.arange(len(members.rows))
         if not len(pending):
             return
         heads = files.gather(members.addresses[pending], form.start)
         for at, head in zip(pending.tolist(), heads, strict=True):
-            row, place = int(members.rows[at]), int(members.places[at])
+            row, index_column = int(members.rows[at]), int(members.columns[at])
             text = head.tobytes()
-            self._check(row, place, compute_crc32(block[at], compute_crc32(text)))
+            self._check(row, index_column, compute_crc32(block[at], compute_crc32(text)))
             if self._find_form(text) != form:
-                raise self.blame(row, place, "its NPY header is not that of the others")
-        self._checked[members.places[pending], members.rows[pending]] = True
+                raise self.describe_damage(row, index_column, "its NPY header differs from the others")
+        self._checked[members.columns[pending], members.rows[pending]] = True
 
     def _find_form(self, head: bytes) -> Form | None:
-        """What an NPY header says; the few that a set has are parsed once."""
+        """Return the form that an NPY header declares; the few different headers of a set are parsed once."""
         if head not in self._heads:
             try:
                 self._heads[head] = find_array_form(parse_npy_header(head))
@@ -176,33 +184,33 @@ class MemberReader:
                 return None
         return self._heads[head]
 
-    def _check(self, row: int, place: int, found: int) -> None:
-        wanted = int(self._index.table.crc32[row, place])
-        if found == wanted:
+    def _check(self, row: int, index_column: int, found: int) -> None:
+        expected = int(self._index.table.crc32[row, index_column])
+        if found == expected:
             return
         number = int(self.find_shards(row))
         changed = not is_same_file(self._paths[number], self._index.shards[number])
-        hint = f"; the shard was changed after it was indexed: {HINT}" if changed else ""
-        raise self.blame(row, place, f"its crc32 is {found:08x}, the index says {wanted:08x}{hint}")
+        hint = f"; the shard was changed after it was indexed; {HINT}" if changed else ""
+        raise self.describe_damage(row, index_column, f"its crc32 is {found:08x}, the index says {expected:08x}{hint}")
 
-    def blame(self, row: int, place: int, what: str) -> DamageError:
-        """The error for one member."""
+    def describe_damage(self, row: int, index_column: int, what: str) -> DamageError:
+        """Return the error that says what is wrong with one member, and where."""
         return DamageError(
-            f"{self._say_place(row, place)}: {what}",
+            f"{self._describe_member(row, index_column)}: {what}",
             shard=self._paths[int(self.find_shards(row))].name,
             sample=decode_name(self._index.table.read_key(row)),
-            field=self._index.suffixes[place].name,
-            offset=int(self._index.table.offsets[row, place]),
+            field=self._index.suffixes[index_column].name,
+            offset=int(self._index.table.offsets[row, index_column]),
         )
 
-    def _say_place(self, row: int, place: int) -> str:
+    def _describe_member(self, row: int, index_column: int) -> str:
         table, path = self._index.table, self._paths[int(self.find_shards(row))]
-        suffix, offset = self._index.suffixes[place].name, int(table.offsets[row, place])
+        suffix, offset = self._index.suffixes[index_column].name, int(table.offsets[row, index_column])
         return f"{path}: sample {decode_name(table.read_key(row))!r}, {suffix} at byte {offset}"
 
 
 def _shape_arrays(block: NDArray[np.uint8], form: Form) -> NDArray[Any]:
-    """The arrays in the bytes of a batch, uint8 (batch, size): (batch, *shape) in C order and little-endian."""
+    """Convert the bytes of a batch, uint8 (batch, size), to arrays (batch, *shape) in C order and little-endian."""
     stored = np.dtype(form.dtype)
     values = block.view(stored)
     if form.fortran:

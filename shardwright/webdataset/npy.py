@@ -1,7 +1,7 @@
-"""NPY files that others wrote: the header parsed with limits, and never an object, so never a pickle.
+"""Parse NPY files of unknown origin: with limits on the header, and without object arrays, so without pickle.
 
-The layout is that of the NumPy documentation, `numpy.lib.format`. `numpy.load` makes room for as many values as the
-header claims before it looks whether they are there.
+The layout is that of the NumPy documentation, `numpy.lib.format`. `numpy.load` is not used, as it allocates as many
+values as the header declares before it checks that they exist.
 """
 
 import ast
@@ -15,29 +15,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC = b"\x93NUMPY"
-MAX_HEADER_BYTES = 10_000  # as in numpy.load: a longer text can crash the parser of Python's literals
+MAX_HEADER_BYTES = 10_000  # as in numpy.load: a longer text can crash Python's literal parser
 LENGTH_BYTES = {1: 2, 2: 4, 3: 4}
-"""Bytes of the header's length, by the major version."""
+"""Bytes of the header's length field, by major version."""
 
 PLAIN = re.compile(
     r"\{\s*'descr'\s*:\s*'([<>|=]?[?a-zA-Z][0-9]{0,9})'\s*,"
     r"\s*'fortran_order'\s*:\s*(True|False)\s*,"
     r"\s*'shape'\s*:\s*\((\s*|(?:\s*[0-9]{1,19}L?\s*,)+(?:\s*[0-9]{1,19}L?)?\s*)\)\s*,?\s*\}\s*"
 )
-"""The header as writers have it for arrays of numbers; Python 2 left an L behind long numbers."""
+"""The header that writers use for arrays of numbers; Python 2 wrote an L after long numbers."""
 PARSING = threading.Lock()
 PARSE_TRIES = 5
 
 
 @dataclass(frozen=True)
 class NpyHeader:
-    """What an NPY header says.
+    """A parsed NPY header.
 
     Attributes:
         dtype: as stored, in either byte order.
         shape: of the array; `()` for a scalar.
-        fortran: whether the first axis runs fastest.
-        start: where the values start, bytes.
+        fortran: whether the first axis varies fastest.
+        start: offset of the values, bytes.
     """
 
     dtype: np.dtype[Any]
@@ -47,38 +47,40 @@ class NpyHeader:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the values."""
+        """Size of the values, bytes."""
         return self.dtype.itemsize * math.prod(self.shape)
 
 
 def parse_npy_header(data: bytes) -> NpyHeader:
-    """The header that these bytes start with.
+    """Parse the header at the start of `data`.
 
     Raises:
-        ValueError: there is none, or it describes Python objects, which nobody unpickles here.
+        ValueError: there is none, or its dtype is of Python objects, which are never unpickled.
     """
     if not data.startswith(MAGIC) or len(data) < 8:
-        raise ValueError("not an NPY file")
+        raise ValueError("it is not an NPY file")
     width = LENGTH_BYTES.get(data[6])
     if width is None:
-        raise ValueError(f"NPY version {data[6]}.{data[7]} is unknown")
+        raise ValueError(f"its NPY version is {data[6]}.{data[7]}; it must be 1, 2 or 3")
     start = 8 + width
     end = start + int.from_bytes(data[8:start], "little")
     if end > len(data) or end - start > MAX_HEADER_BYTES:
-        raise ValueError(f"an NPY header of {end - start} bytes")
+        raise ValueError(
+            f"its NPY header has {end - start} bytes; it must end in the file and have at most {MAX_HEADER_BYTES}"
+        )
     dtype, shape, fortran = _parse_text(data[start:end].decode("utf-8" if data[6] == 3 else "latin-1"))
     return NpyHeader(dtype, shape, fortran, end)
 
 
 def decode_npy(data: bytes) -> NDArray[Any]:
-    """The array in an NPY file, in memory of its own and in the machine's byte order.
+    """Decode an NPY file to an array in fresh memory, in native byte order.
 
     Raises:
-        ValueError: it is none, its size is not what its header says, or it holds Python objects.
+        ValueError: it is not an NPY file, its size does not match its header, or it contains Python objects.
     """
     header = parse_npy_header(data)
     if len(data) - header.start != header.nbytes:
-        raise ValueError(f"{len(data) - header.start} bytes of values, its header says {header.nbytes}")
+        raise ValueError(f"it has {len(data) - header.start} bytes of values; its header declares {header.nbytes}")
     flat = np.frombuffer(data, header.dtype, offset=header.start) if header.nbytes else np.empty(0, header.dtype)
     array = flat.reshape(header.shape, order="F" if header.fortran else "C")
     return array.astype(header.dtype.newbyteorder("="), order="K")
@@ -87,25 +89,25 @@ def decode_npy(data: bytes) -> NDArray[Any]:
 def _parse_text(text: str) -> tuple[np.dtype[Any], tuple[int, ...], bool]:
     document = _read_plain(text) or _read_literal(text)
     if not isinstance(document, dict) or document.keys() != {"descr", "fortran_order", "shape"}:
-        raise ValueError("an NPY header that does not say descr, fortran_order and shape")
+        raise ValueError("its NPY header must have exactly descr, fortran_order and shape")
     shape, fortran = document["shape"], document["fortran_order"]
     if not isinstance(shape, tuple) or any(type(size) is not int or size < 0 for size in shape) or len(shape) > 32:
-        raise ValueError(f"an NPY header with the shape {shape!r:.80}")
+        raise ValueError(f"its NPY header has the shape {shape!r:.80}; it must be a tuple of at most 32 ints from 0")
     if not isinstance(fortran, bool):
-        raise ValueError(f"an NPY header with fortran_order {fortran!r:.80}")
+        raise ValueError(f"its NPY header has fortran_order {fortran!r:.80}; it must be a bool")
     try:
         dtype = np.lib.format.descr_to_dtype(document["descr"])
-    except Exception as error:  # NumPy raises whatever the text makes it stumble over
-        raise ValueError(f"an NPY header with the dtype {document['descr']!r:.80}") from error
+    except Exception as error:  # NumPy raises any type of exception for a malformed dtype
+        raise ValueError(f"its NPY header has the unknown dtype {document['descr']!r:.80}") from error
     if dtype.hasobject:
-        raise ValueError("an array of Python objects; unpickling it would run code of its writer")
+        raise ValueError("it is an array of Python objects; unpickling it would run code from the file")
     if not dtype.itemsize:
-        raise ValueError(f"an NPY header with the dtype {document['descr']!r:.80}, which has no values")
+        raise ValueError(f"its NPY header has the dtype {document['descr']!r:.80}, whose values have no bytes")
     return dtype, shape, fortran
 
 
 def _read_plain(text: str) -> dict[str, Any] | None:
-    """The header as all writers have it for an array of numbers, or None where it is another."""
+    """Parse the usual header of an array of numbers; None if it has another form."""
     found = PLAIN.fullmatch(text)
     if not found:
         return None
@@ -114,7 +116,7 @@ def _read_plain(text: str) -> dict[str, Any] | None:
 
 
 def _read_literal(text: str) -> Any:
-    # CPython's parser, as of 3.11.7, now and then fails with a SystemError where two threads parse at once.
+    # CPython's parser, as of 3.11.7, sometimes raises SystemError when two threads parse at once.
     for _ in range(PARSE_TRIES):
         with PARSING:
             try:
@@ -122,5 +124,5 @@ def _read_literal(text: str) -> Any:
             except SystemError:
                 continue
             except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
-                raise ValueError("an NPY header that is no Python literal") from error
-    raise ValueError("an NPY header that Python cannot parse")
+                raise ValueError("its NPY header is not a Python literal") from error
+    raise ValueError("its NPY header cannot be parsed by Python")

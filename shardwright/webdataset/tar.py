@@ -1,8 +1,8 @@
-"""Tar files that others wrote, member by member and in order: nothing a header says is believed before it is checked.
+"""Read tar files of unknown origin sequentially, member by member, checking everything that a header declares.
 
-USTAR, GNU and PAX headers, as POSIX.1-2001 (`pax`) and the GNU tar manual ("Basic Tar Format") lay them out. A reader
-of its own instead of `tarfile`: that takes a damaged header for the end of the archive, a cut at a member boundary for
-a shorter archive, and reads sparse members, which turn five kilobytes into sixty gigabytes.
+USTAR, GNU and PAX headers, as specified by POSIX.1-2001 (`pax`) and the GNU tar manual ("Basic Tar Format"). `tarfile`
+is not used: it takes a damaged header for the end of the archive, a cut at a member boundary for a shorter archive, and
+reads sparse members, which turn five kilobytes into sixty gigabytes.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
 PAX_LENGTH = re.compile(rb"([1-9][0-9]{0,9}) ")
 DECIMAL = re.compile(rb"[0-9]{1,19}")
 
-FILE_TYPES = (b"0", b"\0", b"7")  # 7 was to be a contiguous file; everybody reads it as a file
+FILE_TYPES = (b"0", b"\0", b"7")  # 7 was reserved for contiguous files; all readers take it for a regular file
 REFUSED_TYPES = {
     b"1": "a hard link; write the tar with --hard-dereference",
     b"2": "a symbolic link; write the tar with --dereference",
@@ -33,9 +33,9 @@ REFUSED_TYPES = {
     b"4": "a block device",
     b"6": "a pipe",
     b"S": "a sparse file; write the tar without --sparse",
-    b"M": "the rest of a file that begins in another volume",
+    b"M": "the rest of a file that starts in another volume",
     b"V": "a volume label",
-    b"D": "a list of a folder, as incremental archives have",
+    b"D": "a folder listing of an incremental archive",
 }
 COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -51,11 +51,11 @@ class Member(NamedTuple):
     """A regular file in a tar.
 
     Attributes:
-        name: as stored, without a change.
+        name: as stored.
         offset: of its content, bytes from the start of the tar.
         size: of its content, bytes.
         crc32: of its content.
-        head: the first `CHUNK_BYTES` of its content, or all: enough for a look at the header of a picture or an array.
+        head: the first `CHUNK_BYTES` of its content: enough to read the header of an image or array.
     """
 
     name: bytes
@@ -66,15 +66,15 @@ class Member(NamedTuple):
 
 
 class TarReader:
-    """Reads a tar once, from its first byte to its last.
+    """Read a tar once, from its first byte to its last.
 
     Args:
-        file: open at its start; it is read in order and never sought.
+        file: open at its start; it is read sequentially, without seeking.
         size: of the file, bytes.
         shard: its path, for messages.
         limits: see `Limits`.
-        unterminated: whether the two blocks of zeros that end a tar may be missing. Without them nobody can tell a
-            whole shard from one that was cut between two members.
+        unterminated: whether the two blocks of zeros that end a tar may be missing. Without them a complete shard
+            cannot be distinguished from one that was cut between two members.
     """
 
     def __init__(
@@ -90,16 +90,16 @@ class TarReader:
 
     @property
     def sha256(self) -> str:
-        """Of all that was read: of the whole file after `read_members` has ended. 64 hex digits."""
+        """The sha256 of what was read, 64 hex digits: of the whole file once `read_members` has ended."""
         return self._hashed.digest.hexdigest()
 
     def read_members(self) -> Iterator[Member]:
-        """The regular files in their order, up to the end of the file.
+        """Yield the regular files in order, up to the end of the file.
 
         Raises:
-            DamageError: a checksum is wrong, or the file is cut; the message names shard, member and offset.
-            FormatError: what stands there is no tar, or holds something that no dataset needs: links, devices, sparse
-                files, names that lead out of a folder, more than the limits allow.
+            DamageError: a checksum is wrong, or the file is truncated; the message names shard, member and offset.
+            FormatError: the file is not a tar, or contains what no dataset needs: links, devices, sparse files, names
+                that lead out of a folder, more than the limits allow.
         """
         count = 0
         while (header := self._read_header()) is not None:
@@ -107,13 +107,17 @@ class TarReader:
                 continue
             count += 1
             if count > self._limits.members:
-                raise self._refuse(f"more than {self._limits.members} members", header.start, header.name)
+                raise self._refuse(
+                    f"the shard has more members than Limits.members ({self._limits.members}) allows",
+                    header.start,
+                    header.name,
+                )
             offset = self._position
             crc32, head = self._read_content(header.size)
             yield Member(header.name, offset, header.size, crc32, head)
 
     def _read_header(self) -> "_Header | None":
-        """The next file's or folder's header, with what stands before it of long names; None at the end."""
+        """Return the next header of a file or folder, with the extended headers before it; None at the end."""
         extension = _Extension()
         while True:
             start = self._position
@@ -135,11 +139,11 @@ class TarReader:
         if 0 < len(block) < BLOCK:
             if start == 0:
                 raise self._refuse(_name_format(block), start)
-            raise self._damage("the shard is cut here, inside a header", start)
+            raise self._damage("the shard is truncated here, inside a header", start)
         return block or None
 
     def _check_block(self, block: bytes, start: int) -> tuple[bytes, int]:
-        """The type and the size that a header says, after a check of its checksum."""
+        """Return the type and the size in a header, after a check of its checksum."""
         stored = _decode_number(block[CHECKSUM])
         summed = block[: CHECKSUM.start] + b" " * 8 + block[CHECKSUM.stop :]
         # Some old writers summed signed bytes.
@@ -149,50 +153,55 @@ class TarReader:
             raise self._damage("the checksum of this header is wrong", start, _cut_name(block[:100]))
         size = _decode_number(block[124:136])
         if size is None:
-            raise self._refuse("its size is no number from 0 on", start, _cut_name(block[:100]))
+            raise self._refuse("its size is not a number of at least 0", start, _cut_name(block[:100]))
         return block[156:157], size
 
     def _read_extension(self, extension: "_Extension", kind: bytes, size: int, start: int) -> None:
-        """Read what a PAX header or a long name says of the member after it."""
+        """Read a PAX header or long name that applies to the next member."""
         if size > self._limits.extension_bytes:
-            raise self._refuse(f"an extended header of {size} bytes, {self._limits.extension_bytes} are allowed", start)
+            raise self._refuse(
+                f"its extended header has {size} bytes; Limits.extension_bytes allows {self._limits.extension_bytes}",
+                start,
+            )
         if kind in extension.kinds and kind != b"g":
-            raise self._refuse("two extended headers of one kind", start)
+            raise self._refuse("it has two extended headers of one kind", start)
         content = self._read_exactly(size + count_padding(size))
-        if content[size:].strip(b"\0"):  # some readers would take it for more of the name, or for another record
-            raise self._refuse("an extended header with bytes after its end", start)
+        if content[size:].strip(b"\0"):  # some readers would append it to the name, or read another record
+            raise self._refuse("its extended header is followed by other bytes", start)
         try:
             extension.add(kind, content[:size])
         except ValueError as error:
             raise self._refuse(str(error), start) from error
 
     def _finish_header(self, block: bytes, kind: bytes, size: int, extension: "_Extension") -> "_Header":
-        """The header of a file or folder, after a check of everything it says."""
+        """Return the header of a file or folder, after a check of all its values."""
         start = self._position - BLOCK
         name = _join_name(block) if extension.name is None else extension.name
         if block[PREFIX.start] and block[257:263] != b"ustar\0":
-            # GNU tar has times there in an incremental archive; `tarfile` takes them for folders.
-            raise self._refuse("not USTAR, and bytes where that has the folders of a name", start, name)
+            # In incremental archives of GNU tar these bytes are times; `tarfile` reads them as folders.
+            raise self._refuse("it is not USTAR, but has bytes where USTAR has the folders of a name", start, name)
         size = size if extension.size is None else extension.size
         if kind in REFUSED_TYPES or kind not in (*FILE_TYPES, b"5"):
-            what = REFUSED_TYPES.get(kind, f"of type {kind.decode('latin-1')!r}, which is none of a file")
-            raise self._refuse(what, start, name)
+            what = REFUSED_TYPES.get(kind, f"of the type {kind.decode('latin-1')!r}, which is not a file")
+            raise self._refuse(f"it is {what}", start, name)
         if fault := _find_name_fault(name, self._limits.name_bytes):
             raise self._refuse(fault, start, name)
         is_folder = kind == b"5" or (kind == b"\0" and name.endswith(b"/"))  # before USTAR folders had no type
         if is_folder and size:
-            raise self._refuse(f"a folder of {size} bytes", start, name)
+            raise self._refuse(f"it is a folder with {size} bytes of content", start, name)
         if not is_folder and name.endswith(b"/"):
-            raise self._refuse("a file with the name of a folder", start, name)
+            raise self._refuse("it is a file with the name of a folder", start, name)
         if size > self._limits.member_bytes:
-            raise self._refuse(f"{size} bytes, {self._limits.member_bytes} are allowed", start, name)
+            raise self._refuse(
+                f"it has {size} bytes; Limits.member_bytes allows {self._limits.member_bytes}", start, name
+            )
         if size > self._size - self._position:
             rest = max(0, self._size - self._position)
-            raise self._damage(f"its header says {size} bytes, the shard ends after {rest}", start, name)
+            raise self._damage(f"its header declares {size} bytes; the shard ends after {rest}", start, name)
         return _Header(name, size, start, is_folder)
 
     def _read_content(self, size: int) -> tuple[int, bytes]:
-        """The crc32 of a content, and how it begins; also reads the padding after it."""
+        """Return the crc32 of a content and its first bytes; reads the padding after it too."""
         first = self._read_exactly(min(size, CHUNK_BYTES))
         crc32, rest = compute_crc32(first), size - len(first)
         while rest:
@@ -205,23 +214,23 @@ class TarReader:
         content = self._file.read(size)
         self._position += len(content)
         if len(content) < size:
-            raise self._damage("the shard is cut here", self._position)
+            raise self._damage("the shard is truncated here", self._position)
         return content
 
     def _check_end(self, block: bytes | None) -> None:
-        """Read on to the end of the file: a second block of zeros, and zeros that fill up the last record."""
+        """Read to the end of the file: a second block of zeros, and zeros that pad the last record."""
         end = self._position - len(block or b"")
         second = self._file.read(BLOCK) if block else b""
         if len(second) < BLOCK and not self._unterminated:
             raise self._damage(
-                "the shard ends without the two blocks of zeros that end a tar: it was probably cut; if its writer "
-                "leaves them out, unterminated=True reads it",
+                "the shard ends without the two blocks of zeros that end a tar, so it was probably truncated; if its "
+                "writer omits them, read it with Indexing(unterminated=True)",
                 end,
             )
         while second:
             if second.strip(b"\0"):
                 raise self._damage(
-                    "bytes after the end of the archive: a damaged header, or several tars written one after another",
+                    "the end of the archive is followed by other bytes: a damaged header, or several concatenated tars",
                     end,
                 )
             second = self._file.read(CHUNK_BYTES)
@@ -238,7 +247,7 @@ class TarReader:
 
 
 class _Header(NamedTuple):
-    """What the headers before a content say; `start` is where the last of them begins."""
+    """The values of the headers before a content; `start` is the offset of the last header."""
 
     name: bytes
     size: int
@@ -247,7 +256,7 @@ class _Header(NamedTuple):
 
 
 class _Extension:
-    """What extended headers say of the member that follows."""
+    """The values that extended headers give for the next member."""
 
     def __init__(self) -> None:
         self.kinds: set[bytes] = set()
@@ -255,15 +264,15 @@ class _Extension:
         self.size: int | None = None
 
     def add(self, kind: bytes, content: bytes) -> None:
-        """Take in one extended header.
+        """Add one extended header.
 
         Raises:
-            ValueError: it is not as its format says, or says what is refused.
+            ValueError: it is malformed, or has values that are refused.
         """
         if kind == b"g":
-            # Global headers carry notes, such as the commit of a `git archive`.
+            # Global headers contain comments, such as the commit of a `git archive`.
             if refused := sorted({b"path", b"size"} & _parse_pax(content).keys()):
-                raise ValueError(f"a PAX header that gives all members one {refused[0].decode()}")
+                raise ValueError(f"its global PAX header sets one {refused[0].decode()} for all members")
             return
         self.kinds.add(kind)
         name = None
@@ -274,16 +283,16 @@ class _Extension:
             name = records.get(b"path")
             if b"size" in records:
                 if not DECIMAL.fullmatch(records[b"size"]):
-                    raise ValueError("a PAX header whose size is no number from 0 on")
+                    raise ValueError("its PAX header has a size that is not a number of at least 0")
                 self.size = int(records[b"size"])
         if name is not None:
             if self.name is not None:
-                raise ValueError("two extended headers that each give a name")
+                raise ValueError("two of its extended headers set a name")
             self.name = name
 
 
 class _HashedFile(io.RawIOBase):
-    """A file whose bytes are hashed as they are read."""
+    """A file that is hashed while it is read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -300,12 +309,12 @@ class _HashedFile(io.RawIOBase):
 
 
 def decode_name(name: bytes) -> str:
-    """A name as text: what is not UTF-8 becomes escapes."""
+    """Return a name as text; bytes that are not UTF-8 are escaped."""
     return name.decode("utf-8", "backslashreplace")
 
 
 def _decode_number(field: bytes) -> int | None:
-    """A number of a header: octal digits, or binary where GNU tar had no room for them; None where it is none."""
+    """Parse a number of a header: octal digits, or binary as GNU tar writes large ones; None if it is neither."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     found = OCTAL.fullmatch(field)
@@ -313,10 +322,10 @@ def _decode_number(field: bytes) -> int | None:
 
 
 def _parse_pax(content: bytes) -> dict[bytes, bytes]:
-    """The records of a PAX header, each `<length> <keyword>=<value>` and a newline.
+    """Parse the records of a PAX header, each `<length> <keyword>=<value>` and a newline.
 
     Raises:
-        ValueError: they are not so, or speak of a sparse file.
+        ValueError: a record is malformed, or describes a sparse file.
     """
     records, start = {}, 0
     while start < len(content):
@@ -324,9 +333,9 @@ def _parse_pax(content: bytes) -> dict[bytes, bytes]:
         end = start + int(found[1]) if found else 0
         keyword, equals, value = content[found.end() if found else 0 : max(end - 1, 0)].partition(b"=")
         if not found or end > len(content) or content[end - 1 : end] != b"\n" or not equals or not keyword:
-            raise ValueError("a PAX header that is not as PAX headers are")
+            raise ValueError("its PAX header is malformed")
         if keyword.startswith(b"GNU.sparse."):
-            raise ValueError("a sparse file; write the tar without --sparse")
+            raise ValueError("it is a sparse file; write the tar without --sparse")
         records[keyword] = value
         start = end
     return records
@@ -337,7 +346,7 @@ def _cut_name(field: bytes) -> bytes:
 
 
 def _join_name(block: bytes) -> bytes:
-    """The name in a header; where it is long, USTAR has its folders apart."""
+    """Return the name in a header; USTAR stores the folders of long names separately."""
     name, prefix = _cut_name(block[:100]), _cut_name(block[PREFIX])
     return prefix + b"/" + name if prefix else name
 
@@ -346,19 +355,19 @@ def _find_name_fault(name: bytes, limit: int) -> str | None:
     if not name:
         return "it has no name"
     if len(name) > limit:
-        return f"a name of {len(name)} bytes, {limit} are allowed"
+        return f"its name has {len(name)} bytes; Limits.name_bytes allows {limit}"
     if b"\0" in name:
-        return "a name with a zero byte"
+        return "its name contains a zero byte"
     if name.startswith(b"/"):
-        return "an absolute name"
+        return "its name is an absolute path"
     if b".." in name.split(b"/"):
-        return 'a name that leads out of its folder by ".."'
+        return 'its name leads out of its folder by ".."'
     return None
 
 
 def _name_format(block: bytes) -> str:
-    """What a file is that does not begin like a tar."""
+    """Describe a file that does not start like a tar."""
     for magic, name in COMPRESSED.items():
         if block.startswith(magic):
-            return f"compressed with {name}: samples cannot be read at random; decompress it to a plain .tar"
-    return "this is no tar file, or its first header is damaged"
+            return f"it is compressed with {name}, so samples cannot be read at random; decompress it to a plain .tar"
+    return "the file is not a tar, or its first header is damaged"

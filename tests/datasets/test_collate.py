@@ -1,4 +1,4 @@
-"""Batches made of samples, and of batches: what becomes an array, what a list, and what is refused."""
+"""Collating samples and merging batches: what becomes an array, what a list, and what is refused."""
 
 from itertools import pairwise
 from typing import Any
@@ -49,7 +49,7 @@ def test_numbers_and_arrays_become_one_array(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-def test_all_else_becomes_a_list(name: str) -> None:
+def test_other_values_become_a_list(name: str) -> None:
     batch = collate([{"x": value} for value in LISTS[name]])
     assert type(batch["x"]) is list
     assert all(found is value for found, value in zip(batch["x"], LISTS[name], strict=True))
@@ -60,7 +60,7 @@ def test_tensors_are_stacked() -> None:
     assert torch.equal(batch["x"], torch.tensor([[1, 1], [0, 0]], dtype=torch.bfloat16))
 
 
-UNLIKE: dict[str, tuple[Any, Any, str]] = {
+INCOMPATIBLE: dict[str, tuple[Any, Any, str]] = {
     "shapes": (np.zeros((2, 3)), np.zeros((3, 2)), r"\(2, 3\).*\(3, 2\).*pad"),
     "dtypes": (np.zeros(2, np.float32), np.zeros(2), "float32.*float64"),
     "int and float": (1, 0.5, "int64.*float64"),
@@ -72,19 +72,19 @@ UNLIKE: dict[str, tuple[Any, Any, str]] = {
 }
 
 
-@pytest.mark.parametrize("case", UNLIKE)
-def test_what_does_not_fit_together(case: str) -> None:
-    first, second, match = UNLIKE[case]
+@pytest.mark.parametrize("case", INCOMPATIBLE)
+def test_incompatible_values(case: str) -> None:
+    first, second, match = INCOMPATIBLE[case]
     for values in ([first, first, second], [second, first]):
         with pytest.raises(FormatError, match=match if values[0] is first else "'x'") as caught:
             collate([{"key": f"key-{n}", "x": value} for n, value in enumerate(values)])
         assert f"key-{len(values) - 1}" in str(caught.value)
 
 
-def test_names_that_differ() -> None:
+def test_different_names() -> None:
     whole: dict[str, Any] = {"key": "a", "x": 1}
     for samples in ([whole, {"key": "b"}], [{"key": "b"}, whole]):
-        with pytest.raises(FormatError, match="'a' has 'x' and sample 'b' has not"):
+        with pytest.raises(FormatError, match="'a' has 'x' and sample 'b' lacks it"):
             collate(samples)
     with pytest.raises(FormatError, match=r"'x' of sample 'a'.*int64"):
         collate([{"key": "a", "x": 2**63}])
@@ -92,18 +92,18 @@ def test_names_that_differ() -> None:
 
 
 @given(st.permutations(range(12)), st.sets(st.integers(1, 11)), st.booleans())
-def test_merging_undoes_dealing_out(places: list[int], cuts: set[int], pooled: bool) -> None:
+def test_merging_restores_a_divided_batch(order: list[int], cuts: set[int], pooled: bool) -> None:
     samples: list[dict[str, Any]] = [
         {"key": str(n), "x": np.full((2, 3), n), "t": torch.tensor(n), "y": {"n": n}, "e": np.zeros(0)}
         for n in range(12)
     ]
-    parts = [places[a:b] for a, b in pairwise([0, *sorted(cuts), 12])]
+    parts = [order[a:b] for a, b in pairwise([0, *sorted(cuts), 12])]
     batches = [(np.array(part), collate([samples[n] for n in part])) for part in parts]
-    taken: list[Any] = []
+    buffers: list[Any] = []
 
     def allocate(rows: int, size: int) -> Any:
-        taken.append(np.empty((rows, size), np.uint8))
-        return taken[-1] if pooled else None
+        buffers.append(np.empty((rows, size), np.uint8))
+        return buffers[-1] if pooled else None
 
     whole = merge(batches, 12, allocate) if len(parts) > 1 else collate(samples, allocate)
     assert list(whole) == ["key", "x", "t", "y", "e"]
@@ -111,5 +111,5 @@ def test_merging_undoes_dealing_out(places: list[int], cuts: set[int], pooled: b
     np.testing.assert_array_equal(whole["x"], np.stack([sample["x"] for sample in samples]))
     assert torch.equal(whole["t"], torch.arange(12))
     assert whole["e"].shape == (12, 0)
-    assert [memory.shape for memory in taken] == [(12, 48)]
-    assert not pooled or np.shares_memory(whole["x"], taken[0])
+    assert [memory.shape for memory in buffers] == [(12, 48)]
+    assert not pooled or np.shares_memory(whole["x"], buffers[0])

@@ -1,4 +1,4 @@
-"""Views of a dataset: each gives what doing it by hand gives, and a sample's draws are its own."""
+"""Views of a dataset: the same results as a reference on lists, and random numbers that depend on the sample alone."""
 
 import pickle
 import subprocess
@@ -26,7 +26,7 @@ Sample = dict[str, Any]
 
 
 def jitter(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Adds to what is there, in place too, since the arrays are the sample's own."""
+    """Add noise in place, which is allowed as the arrays are copies, and new names."""
     for value in sample.values():
         if isinstance(value, np.ndarray) and value.dtype == np.float32:
             value += rng.standard_normal(value.shape, np.float32)
@@ -34,17 +34,17 @@ def jitter(sample: Sample, rng: np.random.Generator) -> Sample:
 
 
 def summarise(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Keeps nothing, the key neither."""
+    """Return only new names, without the key."""
     return {"names": sorted(sample), "chance": rng.random(3), "half": rng.random() / 2, "seen": True}
 
 
 def crop(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Shapes that differ from sample to sample."""
+    """Add an array whose shape differs between samples."""
     return {**sample, "ragged": rng.random(int(rng.integers(1, 9)))}
 
 
 def square(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Makes one shape of what `crop` left."""
+    """Convert the arrays of `crop` to one shape."""
     return {**sample, "ragged": torch.from_numpy(np.resize(sample["ragged"], 4))}
 
 
@@ -61,8 +61,8 @@ def data(root: Path) -> Iterator[ShardDataset]:
         yield opened
 
 
-class ByHand:
-    """A list of samples, and what a view does to it: the oracle."""
+class Reference:
+    """A list of samples, and the operations of views on it: the oracle."""
 
     def __init__(self, data: ShardDataset, seed: int, epoch: int) -> None:
         self.rows = list(range(len(data)))
@@ -71,7 +71,7 @@ class ByHand:
         self.transforms = 0
         self.seed, self.epoch = seed, epoch
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def take(self, rows: Sequence[int]) -> None:
         self.rows, self.samples = [self.rows[row] for row in rows], [self.samples[row] for row in rows]
 
     def select(self, names: Sequence[str]) -> None:
@@ -88,24 +88,24 @@ class ByHand:
             self.names = [name for name in self.samples[0] if name != "key"]
 
 
-def assert_same_values(found: Any, wanted: Any) -> None:
-    assert type(found) is type(wanted)
-    if isinstance(wanted, dict):
-        assert list(found) == list(wanted)
-        for name in wanted:
-            assert_same_values(found[name], wanted[name])
-    elif isinstance(wanted, list):
-        assert len(found) == len(wanted)
-        for one, other in zip(found, wanted, strict=True):
+def assert_same_values(found: Any, expected: Any) -> None:
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for name in expected:
+            assert_same_values(found[name], expected[name])
+    elif isinstance(expected, list):
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
             assert_same_values(one, other)
-    elif isinstance(wanted, np.ndarray | torch.Tensor):
-        assert found.dtype == wanted.dtype
-        np.testing.assert_array_equal(found, wanted)
+    elif isinstance(expected, np.ndarray | torch.Tensor):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
     else:
-        assert found == wanted
+        assert found == expected
 
 
-def stack_by_hand(samples: Sequence[Sample], names: Sequence[str]) -> Batch:
+def stack_samples(samples: Sequence[Sample], names: Sequence[str]) -> Batch:
     batch: Batch = {}
     for name in ("key", *names):
         values = [sample[name] for sample in samples]
@@ -116,54 +116,57 @@ def stack_by_hand(samples: Sequence[Sample], names: Sequence[str]) -> Batch:
 
 @given(st.data())
 @settings(max_examples=120)
-def test_any_composition_is_what_doing_it_by_hand_gives(data: ShardDataset, draw: st.DataObject) -> None:
+def test_any_composition_equals_the_reference(data: ShardDataset, draw: st.DataObject) -> None:
     seed, epoch = draw.draw(st.integers(0, 5)), draw.draw(st.integers(0, 5))
     view: SampleSource = data
-    hand = ByHand(data, seed, epoch)
+    reference = Reference(data, seed, epoch)
     for operation in draw.draw(
         st.lists(st.sampled_from(["select", "filter", "take", "jitter", "summarise"]), max_size=5)
     ):
         if operation == "select":
-            names = draw.draw(st.lists(st.sampled_from(hand.names), unique=True)) if hand.names else []
+            names = draw.draw(st.lists(st.sampled_from(reference.names), unique=True)) if reference.names else []
             view = view.select(names)
-            hand.select(names)
+            reference.select(names)
         elif operation == "filter":
             divisor = draw.draw(st.integers(1, 4))
             view = view.filter(lambda meta, divisor=divisor: meta["n"] % divisor == 0)  # type: ignore[misc]
-            hand.keep([at for at, row in enumerate(hand.rows) if row % divisor == 0])
+            reference.take([at for at, row in enumerate(reference.rows) if row % divisor == 0])
         elif operation == "take":
-            rows = sorted(draw.draw(st.sets(st.integers(0, max(0, len(hand.rows) - 1))))) if hand.rows else []
+            rows = sorted(draw.draw(st.sets(st.integers(0, max(0, len(reference.rows) - 1))))) if reference.rows else []
             view = view.take(rows)
-            hand.keep(rows)
+            reference.take(rows)
         else:
             function = {"jitter": jitter, "summarise": summarise}[operation]
             view = view.with_transform(function)
-            hand.transform(function)
-    count = len(hand.rows)
+            reference.transform(function)
+    count = len(reference.rows)
     assert (len(view), view.count_rows(), view.split) == (count, count, "train")
-    assert [key.decode() for key in view.keys.tolist()] == [sample["key"] for sample in hand.samples]
-    assert (view.transforms, view.fixed) == (hand.transforms, hand.transforms == 0)
+    assert [key.decode() for key in view.keys.tolist()] == [sample["key"] for sample in reference.samples]
+    assert (view.transforms, view.fixed) == (reference.transforms, reference.transforms == 0)
     np.testing.assert_array_equal(view.list_rows(np.arange(count)), np.arange(count))
-    np.testing.assert_array_equal(np.sort(view.draw(np.arange(count), seed, epoch)), np.arange(count))
+    np.testing.assert_array_equal(np.sort(view.shuffle_rows(np.arange(count), seed, epoch)), np.arange(count))
     if not count:
         assert view.gather([])["key"] == []
         return
-    asked = draw.draw(st.lists(st.integers(-count, count - 1), min_size=1, max_size=30))
-    reading = ReadContext(seed=seed, epoch=epoch)
-    wanted = [hand.samples[row] for row in asked]
-    for source in (view, pickle.loads(pickle.dumps(view)) if len(asked) < 4 else view):
+    requested = draw.draw(st.lists(st.integers(-count, count - 1), min_size=1, max_size=30))
+    context = ReadContext(seed=seed, epoch=epoch)
+    expected = [reference.samples[row] for row in requested]
+    for source in (view, pickle.loads(pickle.dumps(view)) if len(requested) < 4 else view):
         assert source.hash == view.hash
-        assert_same_values(source.gather(asked, reading), stack_by_hand(wanted, hand.names))
-    for found, sample in zip(view.read_samples(asked, reading), wanted, strict=True):
-        assert_same_values(found, {name: sample[name] for name in ("key", *hand.names)})
-    assert [view.meta(row)["n"] for row in asked] == [hand.rows[row] for row in asked]
-    assert [view.find_shard(row) for row in asked] == [data.find_shard(hand.rows[row]) for row in asked]
+        assert_same_values(source.gather(requested, context), stack_samples(expected, reference.names))
+    for found, sample in zip(view.read_samples(requested, context), expected, strict=True):
+        assert_same_values(found, {name: sample[name] for name in ("key", *reference.names)})
+    assert [view.meta(row)["n"] for row in requested] == [reference.rows[row] for row in requested]
+    assert [view.find_shard(row) for row in requested] == [data.find_shard(reference.rows[row]) for row in requested]
     for name, field in view.fields.items():
-        assert (view.gather(asked)[name].dtype, view.gather(asked)[name].shape[1:]) == (field.dtype, field.shape)
+        assert (view.gather(requested)[name].dtype, view.gather(requested)[name].shape[1:]) == (
+            field.dtype,
+            field.shape,
+        )
 
 
-def test_hashes_name_content_and_order(data: ShardDataset) -> None:
-    """Views that give the same have the same hash, whichever way they were asked for; others differ."""
+def test_hashes_depend_on_content_and_order(data: ShardDataset) -> None:
+    """Views with the same samples and fields have the same hash, however they were made; others differ."""
     even = data.filter(lambda meta: meta["n"] % 2 == 0)
     assert even.hash == data.take(range(0, COUNT, 2)).hash
     assert even.take(range(0, len(even), 2)).hash == data.take(range(0, COUNT, 4)).hash
@@ -181,28 +184,30 @@ def test_hashes_name_content_and_order(data: ShardDataset) -> None:
 
 @given(st.permutations(range(COUNT)), st.sets(st.integers(1, COUNT - 1)), st.integers(), st.integers(0, 1000))
 @settings(max_examples=40)
-def test_draws_are_the_samples_own(data: ShardDataset, order: list[int], cuts: set[int], seed: int, epoch: int) -> None:
-    """In any order, cut into any batches, read by any thread, of any part of the samples."""
+def test_random_numbers_depend_on_the_sample_alone(
+    data: ShardDataset, order: list[int], cuts: set[int], seed: int, epoch: int
+) -> None:
+    """In any order, in any batches, read by any thread, from any subset."""
     view = data.with_transform(jitter).with_transform(summarise)
-    reading = ReadContext(seed=seed, epoch=epoch)
-    whole = view.gather(range(COUNT), reading)
+    context = ReadContext(seed=seed, epoch=epoch)
+    whole = view.gather(range(COUNT), context)
     with ThreadPoolExecutor(3) as pool:
         parts = [order[a:b] for a, b in pairwise([0, *sorted(cuts), COUNT])]
-        batches = list(pool.map(lambda rows: view.gather(rows, reading), parts))
+        batches = list(pool.map(lambda rows: view.gather(rows, context), parts))
     np.testing.assert_array_equal(np.concatenate([batch["chance"] for batch in batches]), whole["chance"][order])
     alone = data.take([order[0]]).with_transform(jitter).with_transform(summarise)
-    np.testing.assert_array_equal(alone.gather([0], reading)["chance"][0], whole["chance"][order[0]])
+    np.testing.assert_array_equal(alone.gather([0], context)["chance"][0], whole["chance"][order[0]])
 
 
-def test_draws_leave_the_global_generators_alone(data: ShardDataset) -> None:
+def test_transforms_do_not_change_the_global_generators(data: ShardDataset) -> None:
     before = str(np.random.get_state()), torch.get_rng_state()
     list(data.with_transform(jitter))
     assert before[0] == str(np.random.get_state())
     assert torch.equal(before[1], torch.get_rng_state())
 
 
-def test_a_chain_passes_samples_on_as_they_are(data: ShardDataset) -> None:
-    """What one function leaves in many shapes the next may bring to one, through selections too."""
+def test_a_chain_passes_samples_without_collating_them(data: ShardDataset) -> None:
+    """A function may return arrays of many shapes that the next converts to one, also through selections."""
     cropped = data.with_transform(crop)
     with pytest.raises(FormatError, match="'ragged'"):
         cropped.gather(range(COUNT))
@@ -212,7 +217,7 @@ def test_a_chain_passes_samples_on_as_they_are(data: ShardDataset) -> None:
     assert isinstance(batch["ragged"], torch.Tensor)
 
 
-def test_a_selection_reads_nothing_else(tmp_path: Path) -> None:
+def test_a_selection_reads_only_its_fields(tmp_path: Path) -> None:
     samples = write_small(tmp_path)
     shard = tmp_path / "train" / "train-000000.tar"
     content = bytearray(shard.read_bytes())
@@ -231,13 +236,13 @@ def test_a_selection_reads_nothing_else(tmp_path: Path) -> None:
         assert len(view.with_transform(summarise).gather([0])["chance"]) == 1
 
 
-def test_a_transform_sees_all_fields_whatever_is_wanted_of_it(data: ShardDataset) -> None:
+def test_a_transform_gets_all_fields_whatever_is_requested(data: ShardDataset) -> None:
     view = data.with_transform(summarise)
     for batch in (view.gather([1], ReadContext(fields=("names",))), view.select(["names"]).gather([1])):
         assert batch == {"key": ["train-001"], "names": [["image", "key", "label", "mfcc"]]}
 
 
-def test_what_cannot_be_selected_or_taken(data: ShardDataset) -> None:
+def test_invalid_selections_and_subsets(data: ShardDataset) -> None:
     for view in (data, data.take([1]), data.select(["mfcc", "image"])):
         with pytest.raises(KeyError, match=r"'labels'.*'image'"):
             view.select(["image", "labels"])
@@ -246,7 +251,7 @@ def test_what_cannot_be_selected_or_taken(data: ShardDataset) -> None:
     late = data.with_transform(summarise).select(["chance", "mfcc"])
     with pytest.raises(KeyError, match=r"'mfcc'.*'chance'"):
         late.gather([0])
-    with pytest.raises(ValueError, match="twice"):
+    with pytest.raises(ValueError, match="each name must be there once"):
         data.select(["image", "image"])
     with pytest.raises(ValueError, match="list of names"):
         data.select("image")
@@ -254,16 +259,16 @@ def test_what_cannot_be_selected_or_taken(data: ShardDataset) -> None:
         with pytest.raises(ValueError, match="ascend"):
             data.take(rows)
     for wrong in ([COUNT], [-COUNT - 1]):
-        with pytest.raises(IndexError, match="no sample"):
+        with pytest.raises(IndexError, match="out of range"):
             data.take(wrong)
     for mask in ([True] * COUNT, [0.5]):
         with pytest.raises(TypeError):
-            data.take(mask)  # type: ignore[arg-type]  # what is refused
+            data.take(mask)  # type: ignore[arg-type]  # an invalid type
     with pytest.raises(TypeError, match="function"):
-        data.with_transform("flip")  # type: ignore[arg-type]  # what is refused
+        data.with_transform("flip")  # type: ignore[arg-type]  # an invalid type
 
 
-def test_nothing_may_be_left(data: ShardDataset) -> None:
+def test_a_view_may_be_empty(data: ShardDataset) -> None:
     none = data.filter(lambda meta: False)
     assert (len(none), list(none), "0 samples" in repr(none)) == (0, [], True)
     assert none.hash != data.hash
@@ -302,7 +307,7 @@ def test_errors_of_users_functions_name_the_sample(data: ShardDataset) -> None:
 
 
 @given(st.integers(1, 5000), st.sets(st.integers(0, COUNT - 1)))
-def test_blocks_of_a_subset_are_the_datasets(data: ShardDataset, size: int, rows: set[int]) -> None:
+def test_blocks_of_a_subset_are_those_of_the_dataset(data: ShardDataset, size: int, rows: set[int]) -> None:
     view = data.take(sorted(rows)).select(["label"])
     starts = view.cut_blocks(size)
     assert starts.tolist() == sorted(set(starts.tolist()))
@@ -348,15 +353,15 @@ def test_pytorchs_own_loader_reads_views(data: ShardDataset) -> None:
     assert_same_values(batches[0], view.gather(range(4)))
 
 
-def test_cached_samples_are_transformed_anew(data: ShardDataset) -> None:
+def test_cached_samples_are_transformed_each_epoch(data: ShardDataset) -> None:
     view = data.select(["mfcc", "label"]).with_transform(jitter).select(["mfcc", "shift"]).take([0, 4, 9])
-    kept = view.cached()
+    cached = view.cached()
     for epoch in (0, 1, 0):
-        reading = ReadContext(seed=1, epoch=epoch)
-        assert_same_values(kept.gather([2, 0], reading), view.gather([2, 0], reading))
+        context = ReadContext(seed=1, epoch=epoch)
+        assert_same_values(cached.gather([2, 0], context), view.gather([2, 0], context))
 
 
-def test_closing_a_view_closes_what_it_reads(root: Path) -> None:
+def test_closing_a_view_closes_its_base(root: Path) -> None:
     with ShardDataset(root, "train").take([1]).select(["label"]).with_transform(jitter) as view:
         base = view
     with pytest.raises(ValueError, match="closed"):

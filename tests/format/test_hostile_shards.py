@@ -70,7 +70,7 @@ def test_a_field_that_is_not_what_the_shards_hold(tmp_path: Path, field: Field) 
     assert {problem.sample for problem in verify(tmp_path).problems} == {"a", "b"}
     with (
         ShardDataset(tmp_path, "train") as data,
-        pytest.raises(DamageError, match="NPY header is not that of") as error,
+        pytest.raises(DamageError, match="NPY header does not match the field") as error,
     ):
         data[0]
     assert (error.value.sample, error.value.field, error.value.offset) == ("a", "level", 512)
@@ -203,7 +203,7 @@ def test_json_has_no_infinity() -> None:
 @pytest.mark.parametrize("indices", [np.array([0.9]), [True, False], [[0]], np.zeros(2, bool), ["a"]])
 def test_only_numbers_of_samples_are_gathered(tmp_path: Path, indices: Any) -> None:
     data = ShardDataset(write_levels(tmp_path, "ab"), "train")
-    with pytest.raises(TypeError, match="the numbers of samples are wanted"):
+    with pytest.raises(TypeError, match="they must be a list or 1-d array of integers"):
         data.gather(indices)
 
 

@@ -158,7 +158,7 @@ def test_batches_are_one_tensor_of_what_opencv_decodes(
 def test_a_map_is_decoded_without_a_copy_and_cannot_be_written_to(tmp_path: Path) -> None:
     files = write_scenes(tmp_path)
     with ShardDataset(tmp_path, "train") as data:
-        starts, offsets, sizes = data._places.locate(np.arange(4))
+        starts, offsets, sizes = data._offsets.locate(np.arange(4))
         found = data._files.read_ranges(starts + offsets[0], np.asarray(sizes[0]))
         assert [content.tobytes() for content in found] == files[:4]
         assert len({id(content.base) for content in found}) == 1

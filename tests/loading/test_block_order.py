@@ -30,7 +30,7 @@ def make_order(blocks: int, size: int, per_window: int, seed: int = 0, epoch: in
 
 
 def draw_all(order: BlockOrder) -> NDArray[np.int64]:
-    return order.draw(np.arange(order.count))
+    return order.find_rows(np.arange(order.count))
 
 
 @given(orders())
@@ -44,7 +44,7 @@ def test_each_row_stands_at_one_position(order: BlockOrder) -> None:
 def test_any_positions_give_what_the_whole_has_there(order: BlockOrder, data: st.DataObject) -> None:
     positions = data.draw(st.lists(st.integers(0, order.count - 1), max_size=30) if order.count else st.just([]))
     wanted = draw_all(order)[np.array(positions, np.int64)]
-    np.testing.assert_array_equal(order.draw(np.array(positions, np.int64)), wanted)
+    np.testing.assert_array_equal(order.find_rows(np.array(positions, np.int64)), wanted)
 
 
 @given(orders())

@@ -171,8 +171,8 @@ def test_epochs_follow_each_other(data: ShardDataset) -> None:
     assert list_keys(loader) not in (first, second)  # one that was seen to its last batch does not
 
 
-@pytest.mark.parametrize("threads", [0, 1, 2])
-def test_resuming_at_any_batch_equals_going_on(data: ShardDataset, threads: int) -> None:
+@pytest.mark.parametrize("threads", [None, 0, 1, 2])
+def test_resuming_at_any_batch_equals_going_on(data: ShardDataset, threads: int | None) -> None:
     def make_loader() -> Loader:
         return Loader(data, 4, shuffle=True, seed=5, threads=threads)
 
@@ -245,8 +245,8 @@ def test_numbers_out_of_range(data: ShardDataset, wrong: dict[str, int]) -> None
         Loader(data, **{"batch_size": 1, "shuffle": False, **wrong})  # type: ignore[arg-type]  # what is refused
 
 
-@pytest.mark.parametrize("threads", [0, 1, 3])
-def test_held_batches_never_change(data: ShardDataset, threads: int) -> None:
+@pytest.mark.parametrize("threads", [None, 0, 1, 3])
+def test_held_batches_never_change(data: ShardDataset, threads: int | None) -> None:
     loader = Loader(data, 2, shuffle=True, threads=threads)
     held = [(batch, {name: batch[name].clone() for name in data.fields}) for _ in range(3) for batch in loader]
     gc.collect()
@@ -270,8 +270,8 @@ def test_an_iteration_that_is_left_leaves_no_thread(data: ShardDataset) -> None:
     assert set(threading.enumerate()) == before
 
 
-@pytest.mark.parametrize("threads", [0, 1, 2])
-def test_damage_is_an_exception_and_not_a_shorter_epoch(tmp_path: Path, threads: int) -> None:
+@pytest.mark.parametrize("threads", [None, 0, 1, 2])
+def test_damage_is_an_exception_and_not_a_shorter_epoch(tmp_path: Path, threads: int | None) -> None:
     samples = write_small(tmp_path)
     shard = tmp_path / "train" / "train-000001.tar"
     content = bytearray(shard.read_bytes())

@@ -208,7 +208,7 @@ def test_a_budget_ends_it_with_a_summary(root: Path, way: Way) -> None:
         with pytest.raises(DamageError) as caught:
             list(tight)
     message = str(caught.value)
-    assert "7 damaged samples in epoch 0, skip_budget allows 6" in message
+    assert "7 samples of epoch 0 are damaged; skip_budget allows 6" in message
     assert "train-000002.tar (4), train-000000.tar (2), train-000001.tar (1)" in message
     assert caught.value.sample in {skip.sample for skip in tight.skipped}
     assert len(tight.skipped) == 7
@@ -227,7 +227,7 @@ def test_where_all_is_damaged_nothing_comes(root: Path, way: Way) -> None:
 
 @pytest.mark.parametrize("budget", [-1])
 def test_a_budget_is_a_number_from_0(root: Path, budget: int) -> None:
-    with ShardDataset(root, "train") as data, pytest.raises(ValueError, match="skip_budget -1"):
+    with ShardDataset(root, "train") as data, pytest.raises(ValueError, match="skip_budget is -1"):
         load(data, Way("none"), on_error="skip", skip_budget=budget)
 
 

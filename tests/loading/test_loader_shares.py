@@ -170,8 +170,8 @@ class Lossy(Ragged):
         super().__init__(count)
         self._reads = reads
 
-    def draw(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-        return super().draw(positions, seed, epoch)[: None if self._reads else -1]
+    def shuffle_rows(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+        return super().shuffle_rows(positions, seed, epoch)[: None if self._reads else -1]
 
     def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
         return super().gather(indices[: -1 if self._reads and len(indices) > 2 else None], reading)

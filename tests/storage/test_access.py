@@ -50,7 +50,7 @@ def run_limited(root: Path, body: str) -> None:
         "from pathlib import Path",
         "import numpy as np",
         "from shardwright import ShardDataset",
-        "from shardwright.datasets.base import Reading",
+        "from shardwright.datasets.base import ReadContext",
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))",
         "root = sys.argv[1]",
         body,
@@ -203,7 +203,7 @@ for access in ("pread", "map"):
         rows = np.random.default_rng(0).permutation(150)
         assert data.gather(rows)["number"].tolist() == rows.tolist()
         window = data.open_window(rows)
-        assert data.gather(rows, Reading(files=window))["number"].tolist() == rows.tolist()
+        assert data.gather(rows, ReadContext(files=window))["number"].tolist() == rows.tolist()
         assert len(os.listdir("/proc/self/fd")) < 20
 assert len(os.listdir("/proc/self/fd")) < 6
 """,

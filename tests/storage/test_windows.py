@@ -158,7 +158,7 @@ def test_a_dataset_gives_the_same_batches_in_every_way(tmp_path: Path, access: A
         windows = [data.open_window(order.list_rows(number)) for number in range(order.windows)]
         for first in range(0, 30, 8):
             positions = np.arange(first, min(30, first + 8))
-            rows = order.draw(positions)
+            rows = order.find_rows(positions)
             files = join_windows([windows[number] for number in np.unique(order.find_windows(positions))])
             for batch in (data.gather(rows, ReadContext(files=files)), data.gather(rows)):
                 assert batch["key"] == [samples[row].key for row in rows]

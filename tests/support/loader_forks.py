@@ -50,11 +50,37 @@ def check(root: Path, method: str) -> None:
         assert len(list(islice(going, 100))) == -(-len(data) // BATCH) - 1  # and ours goes on
 
 
+class ThreadCounts:
+    """A dataset of one sample: the threads that a loader reads with in the process that reads the sample."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        return self._loader.threads
+
+
+def check_threads(root: Path) -> None:
+    """A loader that is read in one of several worker processes starts no threads of its own, unless it is told to."""
+    from torch.utils.data import DataLoader
+
+    with ShardDataset(root, "train") as data:
+        for threads, expected in ((None, 0), (3, 3)):
+            counts: Any = ThreadCounts(Loader(data, 1000, shuffle=True, threads=threads))
+            assert counts[0] == threads or counts[0] > 0
+            assert [batch.tolist() for batch in DataLoader(counts, num_workers=1)] == [[expected]]
+
+
 def main() -> None:
     root, method, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     start_threads_of_others()
     for _ in range(times):
         check(root, method)
+    if method == "fork":
+        check_threads(root)
     sys.stdout.write(f"{times} times\n")
 
 

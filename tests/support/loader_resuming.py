@@ -27,7 +27,7 @@ class Way:
     """How an epoch is read; the global batch and all else is the same for all."""
 
     order: Order
-    threads: int = 0
+    threads: int | None = 0
     world_size: int = 1
     access: Access = "map"
 

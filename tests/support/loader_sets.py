@@ -63,7 +63,7 @@ def list_rows(data: ShardDataset, order: str, seed: int, epoch: int, blocks: Blo
         return permute(positions, len(data), seed, epoch)
     if order == "block":
         starts = data.cut_blocks(blocks.size)
-        return BlockOrder(starts, len(data), blocks.per_window, seed, epoch, True).draw(positions)
+        return BlockOrder(starts, len(data), blocks.per_window, seed, epoch, True).find_rows(positions)
     return positions
 
 

@@ -1,4 +1,4 @@
-"""Foreign shards: what webdataset reads is read, sample for sample, with order, resume and integrity as for our own."""
+"""WebDataset shards: the same samples as webdataset reads, with the order, resuming and integrity of our own shards."""
 
 import pickle
 import shutil
@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from shardwright import DamageError, FormatError, Loader, ShardDataset
 from shardwright.datasets.base import ReadContext
 from shardwright.webdataset.dataset import ForeignDataset
-from tests.support.foreign_tars import (
+from tests.support.webdataset_tars import (
     FORMATS,
     Sample,
+    is_equal,
     list_members,
     make_mixed,
     make_tar,
     read_by_webdataset,
-    same,
     user_cache,
     write_by_tar,
     write_by_webdataset,
@@ -40,7 +40,7 @@ SUFFIXES = st.from_regex(r"[a-z0-9_]{1,9}(\.[a-z0-9]{1,5})?", fullmatch=True).fi
 
 @st.composite
 def shards(draw: st.DrawFn) -> list[list[Sample]]:
-    """Samples with the same suffixes, dealt to shards."""
+    """Samples with the same suffixes, divided into shards."""
     suffixes = draw(st.lists(SUFFIXES, min_size=1, max_size=4, unique=True))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     keys = draw(st.lists(KEYS, min_size=1, max_size=12, unique=True).filter(lambda keys: not find_notes(keys)))
@@ -50,7 +50,7 @@ def shards(draw: st.DrawFn) -> list[list[Sample]]:
 
 
 def find_notes(keys: list[str]) -> list[str]:
-    """Keys that webdataset takes for notes."""
+    """Return the keys that webdataset ignores as notes."""
     return [key for key in keys if key.startswith("__")]
 
 
@@ -58,16 +58,16 @@ def read_all(data: ForeignDataset) -> list[Sample]:
     return [(sample.pop("key"), sample) for sample in data]
 
 
-def assert_same_batches(found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    assert list(found) == list(wanted)
-    for name, values in wanted.items():
+def assert_same_batches(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert list(found) == list(expected)
+    for name, values in expected.items():
         assert len(found[name]) == len(values)
-        assert all(same(one, other) for one, other in zip(found[name], values, strict=True)), name
+        assert all(is_equal(one, other) for one, other in zip(found[name], values, strict=True)), name
 
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written=shards(), form=st.sampled_from([*FORMATS]))
-def test_any_samples_come_back_as_webdataset_reads_them(
+def test_any_samples_are_read_as_webdataset_reads_them(
     written: list[list[Sample]], form: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     if any(len(name.encode()) > 100 for samples in written for name, _ in list_members(samples)) and form == "ustar":
@@ -82,7 +82,7 @@ def test_any_samples_come_back_as_webdataset_reads_them(
 
 
 @pytest.mark.parametrize("options", [["--format=gnu"], ["--format=posix"], ["--format=ustar"], ["--format=v7"]])
-def test_what_the_program_tar_writes(tmp_path: Path, options: list[str]) -> None:
+def test_shards_written_by_the_program_tar(tmp_path: Path, options: list[str]) -> None:
     long = "g" * (90 if options in (["--format=v7"], ["--format=ustar"]) else 180)
     samples = [("./a/x", {"jpg": b"1", "txt": b"2"}), (f"./{long}", {"jpg": b"3" * 1000, "txt": b""})]
     folder = write_by_tar(tmp_path / "set", samples, options)
@@ -90,7 +90,7 @@ def test_what_the_program_tar_writes(tmp_path: Path, options: list[str]) -> None
         assert read_all(data) == samples == read_by_webdataset([folder / "shard-000.tar"])
 
 
-def test_what_webdataset_writes(tmp_path: Path) -> None:
+def test_shards_written_by_webdataset(tmp_path: Path) -> None:
     samples = [(f"é/{number:06d}", {"a.txt": b"x" * number, "cls": b"%d" % number}) for number in range(11)]
     folder = write_by_webdataset(tmp_path / "set", samples)
     with OPEN(folder, decode=None) as data:
@@ -108,7 +108,7 @@ def test_members_that_belong_to_no_sample_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["s-{08..11}.tar", "s-*.tar", ".", "{s-08,s-09,s-10,s-11}.tar", None])
-def test_shards_are_named_in_many_ways(tmp_path: Path, pattern: str | None) -> None:
+def test_shards_can_be_named_by_patterns_folders_and_lists(tmp_path: Path, pattern: str | None) -> None:
     paths = [tmp_path / f"s-{number:02d}.tar" for number in range(8, 12)]
     for number, path in enumerate(paths):
         path.write_bytes(make_tar([(f"{number}.cls", b"7")]))
@@ -116,7 +116,7 @@ def test_shards_are_named_in_many_ways(tmp_path: Path, pattern: str | None) -> N
         assert data.gather(range(4))["key"] == ["0", "1", "2", "3"]
 
 
-def test_shards_that_are_not_there(tmp_path: Path) -> None:
+def test_missing_and_refused_shards(tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(b"\x1f\x8b")
     missing: list[tuple[Any, str]] = [
         (tmp_path, "a.tar.gz is compressed"),
@@ -130,8 +130,8 @@ def test_shards_that_are_not_there(tmp_path: Path) -> None:
     refused: list[tuple[Any, str]] = [
         ([], "empty"),
         ([tmp_path / "b.tar", tmp_path / "b.tar"], "listed twice"),
-        (str(tmp_path / "{0..2.tar"), "other half"),
-        (str(tmp_path / "{0}.tar"), "neither a range"),
+        (str(tmp_path / "{0..2.tar"), "unbalanced"),
+        (str(tmp_path / "{0}.tar"), "must be a range"),
         (str(tmp_path / "{0..9999999999}.tar"), "more than 100000 shards"),
         ("pipe:touch /tmp/x", "not run"),
         ("s3://bucket/x.tar", "local"),
@@ -141,7 +141,7 @@ def test_shards_that_are_not_there(tmp_path: Path) -> None:
             OPEN(bad)
 
 
-def test_members_are_chosen_and_named(tmp_path: Path) -> None:
+def test_members_are_selected_and_renamed(tmp_path: Path) -> None:
     samples: list[Sample] = [
         ("a", {"jpg": b"1", "txt": b"one", "json": b"[1]"}),
         ("b", {"png": b"2", "txt": b"two"}),
@@ -156,13 +156,13 @@ def test_members_are_chosen_and_named(tmp_path: Path) -> None:
         assert data.gather([1], ReadContext(fields=("caption",))) == {"key": ["b"], "caption": [b"two"]}
     with pytest.raises(KeyError, match="no member has the suffix 'webp'"):
         OPEN(folder, members=["webp"])
-    with pytest.raises(FormatError, match="list such as"):
+    with pytest.raises(FormatError, match="must be a list, such as"):
         OPEN(folder, members="txt")
 
 
-def test_names_that_a_batch_has_for_itself(tmp_path: Path) -> None:
+def test_reserved_names(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "a", [[("a", {"key": b"1", "valid": b"2", "txt": b"3"})]])
-    with pytest.raises(FormatError, match="the samples' keys under 'key'"):
+    with pytest.raises(FormatError, match="the name 'key', under which a batch has the keys of the samples"):
         OPEN(folder)
     with OPEN(folder, members={"lock": "key", "txt": "txt"}) as data:
         assert data[0] == {"key": "a", "lock": b"1", "txt": "3"}
@@ -174,56 +174,56 @@ def test_names_that_a_batch_has_for_itself(tmp_path: Path) -> None:
         st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["a", "b", "A"])), max_size=9), min_size=1, max_size=3
     )
 )
-def test_samples_are_whole_or_dropped_with_a_reason(
+def test_samples_are_complete_or_dropped_with_a_reason(
     names: list[list[tuple[int, str]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Members in any order, any of them missing or there twice, against a grouping in a few lines."""
+    """Members in any order, some missing or repeated, compared with a grouping in a few lines."""
     folder = tmp_path_factory.mktemp("set")
     runs: list[list[tuple[int, str]]] = []
     for number, members in enumerate(names):
         content = make_tar([(f"k{key}.{suffix}", b"%d" % number) for key, suffix in members])
         (folder / f"{number}.tar").write_bytes(content)
-        for place, member in enumerate(members):
-            if place == 0 or members[place - 1][0] != member[0]:
+        for position, member in enumerate(members):
+            if position == 0 or members[position - 1][0] != member[0]:
                 runs.append([])
             runs[-1].append(member)
     known = {suffix.lower() for run in runs for _, suffix in run}
-    whole = [sorted(suffix.lower() for _, suffix in run) == sorted(known) for run in runs]
-    if not all(whole):
-        with pytest.raises(FormatError, match=f"{whole.count(False)} of {len(whole)} samples are not whole"):
+    complete = [sorted(suffix.lower() for _, suffix in run) == sorted(known) for run in runs]
+    if not all(complete):
+        with pytest.raises(FormatError, match=f"{complete.count(False)} of {len(complete)} samples are incomplete"):
             OPEN(folder, cache=folder / "cache")
     with OPEN(folder, cache=folder / "cache", incomplete="drop") as data:
-        assert len(data) == whole.count(True)
+        assert len(data) == complete.count(True)
         assert [sample["key"] for sample in data] == [
-            f"k{run[0][0]}" for run, ok in zip(runs, whole, strict=True) if ok
+            f"k{run[0][0]}" for run, ok in zip(runs, complete, strict=True) if ok
         ]
         assert [drop.key for drop in data.dropped] == [
-            f"k{run[0][0]}" for run, ok in zip(runs, whole, strict=True) if not ok
+            f"k{run[0][0]}" for run, ok in zip(runs, complete, strict=True) if not ok
         ]
 
 
-def test_what_is_not_whole_is_explained(tmp_path: Path) -> None:
+def test_incomplete_samples_are_explained(tmp_path: Path) -> None:
     names = ["a.jpg", "b.jpg", "a.txt", "b.txt", "c.jpg", "c.txt", "d.jpg", "d.JPG", "d.txt", "e.jpg"]
     (tmp_path / "x.tar").write_bytes(make_tar([(name, b"1") for name in names]))
-    apart = "members with this key stand apart from each other, see tar --sort=name"
+    apart = "members with this key are not consecutive; write the tar with --sort=name"
     with pytest.raises(FormatError) as error:
         OPEN(tmp_path, decode=None)
-    assert "6 of 7 samples are not whole (there are jpg 5, txt 4)" in str(error.value)
-    assert f"x.tar: 'a' at byte 512: lacks txt; {apart}" in str(error.value)
+    assert "6 of 7 samples are incomplete (members: jpg 5, txt 4)" in str(error.value)
+    assert f"x.tar: 'a' at byte 512: it lacks txt; {apart}" in str(error.value)
     with OPEN(tmp_path, decode=None, incomplete="drop") as data:
         assert [sample["key"] for sample in data] == ["c"]
-        assert [(drop.key, drop.shard, drop.offset, drop.why) for drop in data.dropped] == [
-            ("a", "x.tar", 512, f"lacks txt; {apart}"),
-            ("b", "x.tar", 1536, f"lacks txt; {apart}"),
-            ("a", "x.tar", 2560, f"lacks jpg; {apart}"),
-            ("b", "x.tar", 3584, f"lacks jpg; {apart}"),
+        assert [(drop.key, drop.shard, drop.offset, drop.detail) for drop in data.dropped] == [
+            ("a", "x.tar", 512, f"it lacks txt; {apart}"),
+            ("b", "x.tar", 1536, f"it lacks txt; {apart}"),
+            ("a", "x.tar", 2560, f"it lacks jpg; {apart}"),
+            ("b", "x.tar", 3584, f"it lacks jpg; {apart}"),
             ("d", "x.tar", 6656, "two of its members have one suffix"),
-            ("e", "x.tar", 9728, "lacks txt"),
+            ("e", "x.tar", 9728, "it lacks txt"),
         ]
-        kept = data.hash
+        hash_of_complete = data.hash
     with OPEN(tmp_path, decode=None, members=["jpg"], incomplete="drop") as data:
-        assert data.hash != kept
-    with pytest.raises(FormatError, match="wanted"):
+        assert data.hash != hash_of_complete
+    with pytest.raises(FormatError, match="incomplete is 'keep'; it must be"):
         OPEN(tmp_path, incomplete="keep")  # type: ignore[arg-type]
 
 
@@ -235,8 +235,8 @@ def test_shards_without_a_sample(tmp_path: Path) -> None:
             data[0]
 
 
-def test_no_key_is_refused_for_being_there_twice(tmp_path: Path) -> None:
-    """Many writers count from zero in each shard; samples have numbers, and a state goes by these."""
+def test_repeated_keys_are_allowed(tmp_path: Path) -> None:
+    """Many writers count from zero in each shard; samples are numbered, and states go by number."""
     folder = write_shards(tmp_path / "a", [[("0", {"txt": b"a"}), ("1", {"txt": b"b"})], [("0", {"txt": b"c"})]])
     with OPEN(folder) as data:
         assert data.gather([0, 1, 2])["txt"] == ["a", "b", "c"]
@@ -266,7 +266,7 @@ def test_blocks_and_windows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("access", ["map", "pread"])
-def test_threads_read_at_once(tmp_path: Path, access: Any) -> None:
+def test_several_threads_may_read_at_once(tmp_path: Path, access: Any) -> None:
     samples = make_mixed(40, np.random.default_rng(0))
     with OPEN(write_shards(tmp_path / "set", [samples[:20], samples[20:]]), access=access) as data:
         batches = [np.random.default_rng(n).integers(0, 40, 16) for n in range(24)]
@@ -276,7 +276,7 @@ def test_threads_read_at_once(tmp_path: Path, access: Any) -> None:
             assert_same_batches(batch, data.gather(rows))
 
 
-def test_what_every_source_does(tmp_path: Path) -> None:
+def test_the_interface_of_a_source(tmp_path: Path) -> None:
     samples = make_mixed(9, np.random.default_rng(0))
     folder = write_shards(tmp_path / "set", [samples[:4], samples[4:]])
     data = OPEN(folder, decode={"txt": bytes.decode})
@@ -313,7 +313,7 @@ def test_views(tmp_path: Path) -> None:
         assert {text for batch in batches[0] for text in batch["txt"]} == {f"CAPTION {n} É" for n in (1, 3, 5, 7)}
 
 
-def test_hash_names_the_bytes_and_nothing_else(tmp_path: Path) -> None:
+def test_the_hash_depends_only_on_the_bytes(tmp_path: Path) -> None:
     samples = make_mixed(6, np.random.default_rng(0))
     one = OPEN(write_shards(tmp_path / "a", [samples[:3], samples[3:]]))
     two = OPEN(str(write_shards(tmp_path / "b", [samples[:3], samples[3:]]) / "shard-{000..001}.tar"), decode=None)
@@ -321,7 +321,7 @@ def test_hash_names_the_bytes_and_nothing_else(tmp_path: Path) -> None:
     assert one.hash == two.hash != three.hash
     pickled = pickle.dumps(one)
     shutil.copy(tmp_path / "c" / "shard-001.tar", tmp_path / "a" / "shard-001.tar")
-    with pytest.raises(DamageError, match=r"shard-001.tar: \d+ bytes, it had \d+ when it was indexed"):
+    with pytest.raises(DamageError, match=r"shard-001.tar has \d+ bytes; it had \d+ when it was indexed"):
         pickle.loads(pickled)
 
 

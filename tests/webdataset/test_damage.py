@@ -1,4 +1,4 @@
-"""Foreign shards that were damaged since they were indexed: what is delivered is what was indexed, or an error."""
+"""WebDataset shards damaged after they were indexed: what is delivered is what was indexed, or an error."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from shardwright import DamageError, Loader, ShardDataset
 from shardwright.webdataset.build_index import BESIDE, index_shards
-from tests.support.foreign_tars import find_index, folder, overwrite, read_all, user_cache
+from tests.support.webdataset_tars import find_index, folder, overwrite, read_all, user_cache
 
 __all__ = ["folder", "user_cache"]
 
@@ -23,10 +23,10 @@ def flip_bit(path: Path, bit: int) -> None:
 
 
 def test_every_bit_of_a_shard_is_checked_or_never_read(folder: Path) -> None:
-    """Flipped after the indexing: what is delivered is what was indexed, or it is an error that names the place."""
+    """Flip bits after indexing: a sample is delivered as it was indexed, or an error names shard, sample and offset."""
     index_shards(folder)
     with OPEN(folder) as data:
-        wanted = read_all(data)
+        expected = read_all(data)
         index = data.index
     offsets = index.table.offsets
     path = folder / "shard-001.tar"
@@ -47,13 +47,13 @@ def test_every_bit_of_a_shard_is_checked_or_never_read(folder: Path) -> None:
                     found += 1
                 else:
                     sample = data[row]
-                    assert (sample["key"], sample["npy"].tolist(), sample["txt"]) == wanted[row]
+                    assert (sample["key"], sample["npy"].tolist(), sample["txt"]) == expected[row]
             assert [error.shard for error in data.verify()] == ["shard-001.tar"]
         flip_bit(path, bit)
     assert found > 10
 
 
-def test_damage_is_skipped_where_that_is_wanted(folder: Path) -> None:
+def test_damage_is_skipped_on_request(folder: Path) -> None:
     index = index_shards(folder)
     overwrite(folder / "shard-001.tar", int(index.table.offsets[6, 1]), b"?")
     with OPEN(folder) as data:
@@ -64,10 +64,10 @@ def test_damage_is_skipped_where_that_is_wanted(folder: Path) -> None:
 
 @pytest.mark.sweep
 def test_ten_thousand_flips_and_a_thousand_cuts(folder: Path) -> None:
-    """Table: where damage was found. What is delivered is what was indexed, whatever was damaged."""
+    """Print where damage was found. What is delivered is what was indexed, whatever was damaged."""
     index_shards(folder, beside=True)
     with OPEN(folder) as data:
-        wanted, name, offsets, sizes = read_all(data), data.hash, data.index.table.offsets, data.index.table.sizes
+        expected, name, offsets, sizes = read_all(data), data.hash, data.index.table.offsets, data.index.table.sizes
     shards = sorted(folder.glob("*.tar"))
     files = [*shards, find_index(folder / BESIDE)]
     rng = np.random.default_rng(0)
@@ -79,15 +79,15 @@ def test_ten_thousand_flips_and_a_thousand_cuts(folder: Path) -> None:
     counts: Counter[str] = Counter()
     for bit in bits:
         number = int(np.searchsorted(np.cumsum(bytes_of), bit // 8, side="right"))
-        place = bit - 8 * int(bytes_of[:number].sum())
+        offset = bit - 8 * int(bytes_of[:number].sum())
         content = files[number].read_bytes()
-        flip_bit(files[number], place)
-        counts[judge_flip(folder, wanted, name, number)] += 1
+        flip_bit(files[number], offset)
+        counts[judge_flip(folder, expected, name, number)] += 1
         files[number].write_bytes(content)
     for size in rng.integers(0, bytes_of[1], 1000).tolist():
         content = files[1].read_bytes()
         os.truncate(files[1], size)
-        with pytest.raises(DamageError, match="bytes, it had"):
+        with pytest.raises(DamageError, match="bytes; it had"):
             OPEN(folder)
         counts["cut, found at opening"] += 1
         files[1].write_bytes(content)
@@ -96,19 +96,19 @@ def test_ten_thousand_flips_and_a_thousand_cuts(folder: Path) -> None:
     assert counts["flip in a content, found at its delivery"] > 900
 
 
-def judge_flip(folder: Path, wanted: list[Any], name: str, number: int) -> str:
-    """Where one flipped bit was found; all that is delivered must be what was written."""
+def judge_flip(folder: Path, expected: list[Any], name: str, number: int) -> str:
+    """Return where one flipped bit was found, after a check that all delivered samples are as they were written."""
     with OPEN(folder) as data:
         assert data.hash == name
         good = 0
-        for row, sample in enumerate(wanted):
+        for row, sample in enumerate(expected):
             with contextlib.suppress(DamageError):
                 found = data[row]
                 assert (found["key"], found["npy"].tolist(), found["txt"]) == sample
                 good += 1
         if number == 3:
             assert good == 12
-            return "flip in the index: made anew, or in bytes that nothing reads"
+            return "flip in the index: built again, or in bytes that nothing reads"
         assert len(data.verify()) == 1
         return (
             "flip in a content, found at its delivery" if good < 12 else "flip in headers and padding, found by verify"

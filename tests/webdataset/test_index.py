@@ -1,4 +1,4 @@
-"""The index of foreign shards: built once, found again, never trusted when it or the shards are not what they were."""
+"""The index of WebDataset shards: built once, found again, refused if it or the shards have changed."""
 
 import contextlib
 import hashlib
@@ -15,12 +15,12 @@ import pytest
 
 from shardwright import DamageError, FormatError, ShardDataset
 from shardwright.webdataset.build_index import BESIDE, Indexing, index_shards
-from shardwright.webdataset.index_file import read_foreign_index, write_foreign_index
-from shardwright.webdataset.index_table import ForeignIndex
-from tests.support.foreign_tars import (
+from shardwright.webdataset.index_file import read_index_file, write_index_file
+from shardwright.webdataset.index_table import MemberIndex
+from tests.support.webdataset_tars import (
     find_index,
     folder,
-    list_notes,
+    list_warnings,
     make_mixed,
     make_npy,
     make_small,
@@ -40,7 +40,7 @@ def count_reads(seen: list[str]) -> Indexing:
     return Indexing(report=lambda shard: seen.append(shard.name))
 
 
-def test_the_index_is_made_once(folder: Path, user_cache: Path) -> None:
+def test_the_index_is_built_once(folder: Path, user_cache: Path) -> None:
     seen: list[str] = []
     for _ in range(3):
         with OPEN(folder, indexing=count_reads(seen)) as data:
@@ -65,7 +65,7 @@ def test_an_index_beside_the_shards_moves_with_them(folder: Path, user_cache: Pa
     assert not user_cache.exists()
 
 
-def test_a_cache_folder_of_ones_own(folder: Path, user_cache: Path, tmp_path: Path) -> None:
+def test_a_cache_folder_given_by_the_user(folder: Path, user_cache: Path, tmp_path: Path) -> None:
     seen: list[str] = []
     index_shards(folder, cache=tmp_path / "mine", indexing=count_reads(seen))
     with OPEN(folder, cache=tmp_path / "mine", indexing=count_reads(seen)):
@@ -73,11 +73,13 @@ def test_a_cache_folder_of_ones_own(folder: Path, user_cache: Path, tmp_path: Pa
     assert not user_cache.exists()
 
 
-def test_only_what_is_new_is_read(folder: Path) -> None:
+def test_only_new_shards_are_read(folder: Path) -> None:
     index_shards(folder)
-    overwrite(folder / "shard-000.tar", 0, b"x" * 512)  # if it were read, that would show
+    overwrite(folder / "shard-000.tar", 0, b"x" * 512)  # reading it would fail
     (folder / "shard-003.tar").write_bytes(make_tar([("new.npy", make_npy(np.int8(1))), ("new.txt", b"x")]))
-    with pytest.raises(DamageError, match=r"shard-003.tar is new; if that is meant, index_shards"):
+    with pytest.raises(
+        DamageError, match=r"shard-003.tar is new; if this is intended, index the shards again by index_shards"
+    ):
         OPEN(folder)
     assert len(index_shards(folder).table) == 13
     with OPEN(folder) as data:
@@ -88,7 +90,7 @@ def test_only_what_is_new_is_read(folder: Path) -> None:
         index_shards(folder, reread=True)
 
 
-def test_reading_goes_on_where_it_was_killed(folder: Path, user_cache: Path) -> None:
+def test_an_interrupted_indexing_resumes(folder: Path, user_cache: Path) -> None:
     def stop(shard: Any) -> None:
         if shard.name == "shard-001.tar":
             raise KeyboardInterrupt
@@ -109,13 +111,13 @@ def test_threads_change_nothing(folder: Path, threads: int) -> None:
     assert [index.table.read_key(row) for row in range(12)] == [b"k%d" % n for n in range(12)]
 
 
-def test_a_part_of_an_index_is_that_of_the_part(folder: Path, tmp_path: Path) -> None:
+def test_the_index_of_one_shard_taken_from_the_whole(folder: Path, tmp_path: Path) -> None:
     (folder / "shard-003.tar").write_bytes(make_tar([]))
     (folder / "shard-004.tar").write_bytes(make_tar([("odd.bin", b"1")]))
     whole = index_shards(folder)
     for number, shard in enumerate(whole.shards):
-        write_foreign_index(tmp_path / "part", whole.take_shard(number))
-        alone = read_foreign_index(tmp_path / "part")
+        write_index_file(tmp_path / "part", whole.take_shard(number))
+        alone = read_index_file(tmp_path / "part")
         again = index_shards([folder / shard.name], cache=tmp_path / "cache")
         assert alone.shards == again.shards
         assert alone.suffixes == again.suffixes
@@ -127,7 +129,7 @@ def test_any_damage_to_the_index_is_noticed(
     folder: Path, user_cache: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     with OPEN(folder) as data:
-        wanted, name = read_all(data), data.hash
+        expected, name = read_all(data), data.hash
     path = find_index(user_cache)
     content = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -140,15 +142,15 @@ def test_any_damage_to_the_index_is_noticed(
         path.write_bytes(damaged)
         caplog.clear()
         with OPEN(folder) as data:
-            assert (data.hash, read_all(data)) == (name, wanted)
-        notes = list_notes(caplog)
+            assert (data.hash, read_all(data)) == (name, expected)
+        notes = list_warnings(caplog)
         if not (len(damaged) == len(content) and damaged[:93] == content[:93] and damaged[128:] == content[128:]):
             assert len(notes) == 1
-            assert "the shards are indexed anew" in notes[0]
+            assert "the shards are indexed again" in notes[0]
         assert path.read_bytes()[:93] == content[:93]
 
 
-LIES: dict[str, Callable[[ForeignIndex], Any]] = {
+WRONG_INDEXES: dict[str, Callable[[MemberIndex], Any]] = {
     "beyond its shard": lambda index: index.table.offsets.__setitem__((3, 0), 512 * 10**6),
     "beyond all": lambda index: index.table.offsets.__setitem__((11, 1), 2**62),
     "too long": lambda index: index.table.sizes.__setitem__((11, 1), 10**6),
@@ -163,24 +165,24 @@ LIES: dict[str, Callable[[ForeignIndex], Any]] = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_an_index_that_lies_leads_nowhere(
-    folder: Path, caplog: pytest.LogCaptureFixture, lie: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("wrong", WRONG_INDEXES)
+def test_offsets_outside_of_the_shards_are_refused(
+    folder: Path, caplog: pytest.LogCaptureFixture, wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody's index beside somebody's shards, its sha256 right: no byte outside the shards is ever read."""
+    """In an index of unknown origin with a correct sha256: no byte outside of the shards is ever read."""
     index = index_shards(folder, beside=True)
     path = find_index(folder / BESIDE)
-    LIES[lie](index)
-    write_foreign_index(path, index)
-    with pytest.raises(DamageError, match="places that are not in the shards"):
-        read_foreign_index(path)
+    WRONG_INDEXES[wrong](index)
+    write_index_file(path, index)
+    with pytest.raises(DamageError, match="offsets outside of the shards"):
+        read_index_file(path)
     with OPEN(folder) as data:
         assert read_all(data)[11] == ("k11", [11] * 3, "11" * 11)
-    assert len(list_notes(caplog)) == 1
+    assert len(list_warnings(caplog)) == 1
 
 
 def test_an_index_with_any_text(folder: Path) -> None:
-    """Whatever its JSON part says under a right sha256, it is an index of this version or it is not."""
+    """Any JSON text with a correct sha256 is accepted as an index of this version, or refused."""
     path = find_index(make_index(folder))
     content = path.read_bytes()
     rng = np.random.default_rng(0)
@@ -191,7 +193,7 @@ def test_an_index_with_any_text(folder: Path) -> None:
         digest = hashlib.sha256(changed[128:]).hexdigest().encode()
         path.write_bytes(changed[:28] + digest + changed[92:])
         with contextlib.suppress(DamageError, FormatError):
-            assert len(read_foreign_index(path).table) >= 0
+            assert len(read_index_file(path).table) >= 0
 
 
 def make_index(folder: Path) -> Path:
@@ -199,17 +201,17 @@ def make_index(folder: Path) -> Path:
     return folder / BESIDE
 
 
-def test_an_index_that_lies_within_the_shards_is_found_out(folder: Path) -> None:
+def test_wrong_offsets_inside_the_shards_are_found(folder: Path) -> None:
     index = index_shards(folder, beside=True)
     index.table.offsets[3, 1] = index.table.offsets[2, 1]
     index.table.offsets[2, 1] = index.table.offsets[2, 0]
     index.table.sizes[2, 0] = 0
     index.table.offsets[3, 0] = index.table.offsets[3, 1]
     index.table.sizes[3] = 1
-    write_foreign_index(find_index(folder / BESIDE), index)
+    write_index_file(find_index(folder / BESIDE), index)
     with OPEN(folder) as data:
         for row in (2, 3):
-            with pytest.raises(DamageError, match=r"its crc32 is|the others have"):
+            with pytest.raises(DamageError, match=r"its crc32 is|NPY files of this form have"):
                 data[row]
 
 
@@ -217,16 +219,16 @@ CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (lambda f: (f / "shard-001.tar").unlink(), "shard-001.tar is missing"),
     "extra": (lambda f: shutil.copy(f / "shard-001.tar", f / "shard-009.tar"), "shard-009.tar is new"),
     "renamed": (lambda f: (f / "shard-001.tar").rename(f / "shard-005.tar"), "shard-001.tar is missing"),
-    "cut": (lambda f: os.truncate(f / "shard-001.tar", 3000), "shard-001.tar: 3000 bytes, it had"),
+    "cut": (lambda f: os.truncate(f / "shard-001.tar", 3000), "shard-001.tar has 3000 bytes; it had"),
     "longer": (
         lambda f: (f / "shard-001.tar").write_bytes((f / "shard-001.tar").read_bytes() + bytes(512)),
-        r"shard-001.tar: \d+ bytes, it had",
+        r"shard-001.tar has \d+ bytes; it had",
     ),
 }
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_other_shards_than_those_indexed(folder: Path, change: str) -> None:
+def test_changed_shards_are_refused(folder: Path, change: str) -> None:
     index_shards(folder)
     spoil, found = CHANGES[change]
     spoil(folder)
@@ -240,12 +242,12 @@ def test_one_of_a_pattern_is_missing(folder: Path) -> None:
     pattern = folder / "shard-{000..002}.tar"
     index_shards(pattern)
     (folder / "shard-001.tar").unlink()
-    with pytest.raises(DamageError, match=r"shard-001.tar: missing"):
+    with pytest.raises(DamageError, match=r"shard-001.tar is missing"):
         OPEN(pattern)
 
 
-def test_shards_that_changed_places(folder: Path) -> None:
-    """Of one size, so that only what is delivered shows it."""
+def test_shards_that_were_swapped(folder: Path) -> None:
+    """They have one size, so that only the delivered samples show it."""
     samples = make_small(30)
     write_shards(folder, [samples[10:14], samples[14:18], samples[18:22]])
     index_shards(folder)
@@ -260,8 +262,8 @@ def test_shards_that_changed_places(folder: Path) -> None:
         assert [error.shard for error in data.verify()] == ["shard-000.tar", "shard-001.tar"]
 
 
-def test_a_copy_needs_no_new_index(folder: Path, tmp_path: Path) -> None:
-    """Other times and inodes, the same bytes."""
+def test_a_copy_uses_the_index_beside_it(folder: Path, tmp_path: Path) -> None:
+    """Its times and inodes differ, its bytes do not."""
     index_shards(folder, beside=True)
     copied = shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
     seen: list[str] = []
@@ -271,13 +273,13 @@ def test_a_copy_needs_no_new_index(folder: Path, tmp_path: Path) -> None:
         assert data.verify() == []
 
 
-def test_an_index_that_cannot_be_kept(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_index_that_cannot_be_written(folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING)
     blocked = tmp_path / "a-file"
     blocked.write_bytes(b"")
     with OPEN(folder, cache=blocked / "cache") as data:
         assert len(read_all(data)) == 12
-    assert "cannot be kept" in list_notes(caplog)[-1]
+    assert "cannot be written" in list_warnings(caplog)[-1]
     with pytest.raises(OSError, match="a-file"):
         index_shards(folder, cache=blocked / "cache")
 
@@ -289,17 +291,17 @@ def test_a_cache_that_others_may_write_to_is_not_used(
     user_cache.chmod(0o777)
     with OPEN(folder) as data:
         assert len(data) == 12
-    assert "others may write to the cache" in list_notes(caplog)[0]
+    assert "others may write to the cache" in list_warnings(caplog)[0]
     assert not list(user_cache.iterdir())
 
 
-def test_no_home_at_all(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "")
     monkeypatch.setattr(Path, "home", refuse_home)
     with OPEN(folder) as data:
         assert len(data) == 12
-    assert "there is no home" in list_notes(caplog)[0]
+    assert "there is no home" in list_warnings(caplog)[0]
 
 
 def refuse_home() -> Path:
@@ -307,15 +309,15 @@ def refuse_home() -> Path:
 
 
 def test_opening_does_not_read_the_shards(folder: Path) -> None:
-    wanted = index_shards(folder)
+    expected = index_shards(folder)
     for number in range(3):
         size = (folder / f"shard-{number:03d}.tar").stat().st_size
         overwrite(folder / f"shard-{number:03d}.tar", 0, bytes(size))
     with OPEN(folder) as data:
-        assert (len(data), data.index.shards) == (12, wanted.shards)
+        assert (len(data), data.index.shards) == (12, expected.shards)
 
 
-def test_a_sample_of_each_type_survives_the_index(tmp_path: Path) -> None:
+def test_the_index_file_keeps_suffixes_of_each_type(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "set", [make_mixed(3, np.random.default_rng(0))])
     first = index_shards(folder)
     with OPEN(folder) as data:

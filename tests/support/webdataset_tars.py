@@ -1,4 +1,4 @@
-"""WebDataset tars as others write them, for the tests of foreign shards."""
+"""Write WebDataset tars by other tools, for the tests of `shardwright.webdataset`."""
 
 import contextlib
 import io
@@ -28,14 +28,14 @@ Sample = tuple[str, dict[str, bytes]]
 
 @pytest.fixture(autouse=True)
 def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache folder of the test's own instead of the user's."""
+    """A temporary folder in the place of the user's cache."""
     folder = tmp_path / "user-cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder / "shardwright" / "indexes"
 
 
 def make_tar(members: Iterable[tuple[str, bytes]], format: str = "ustar") -> bytes:  # noqa: A002 (tarfile's word)
-    """A tar of regular files, by the standard library."""
+    """Return a tar of regular files, written by the standard library."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=FORMATS[format]) as tar:
         for name, content in members:
@@ -50,7 +50,7 @@ def list_members(samples: Iterable[Sample]) -> list[tuple[str, bytes]]:
 
 
 def write_shards(folder: Path, shards: Sequence[Sequence[Sample]], format: str = "ustar") -> Path:  # noqa: A002
-    """A shard for each list of samples, by the standard library."""
+    """Write a shard for each list of samples by the standard library."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, samples in enumerate(shards):
         (folder / f"shard-{number:03d}.tar").write_bytes(make_tar(list_members(samples), format))
@@ -58,7 +58,7 @@ def write_shards(folder: Path, shards: Sequence[Sequence[Sample]], format: str =
 
 
 def write_by_webdataset(folder: Path, samples: Sequence[Sample], maxcount: int = 4) -> Path:
-    """Shards by the package webdataset."""
+    """Write shards by the package webdataset."""
     import webdataset
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def write_by_webdataset(folder: Path, samples: Sequence[Sample], maxcount: int =
 
 
 def write_by_tar(folder: Path, samples: Sequence[Sample], options: Sequence[str] = ()) -> Path:
-    """One shard by the program tar, of the files of a folder, their names beginning with "./"."""
+    """Write one shard by the program tar from the files of a folder; their names start with "./"."""
     files = folder.with_name(f"{folder.name}-files")
     for name, content in list_members(samples):
         path = files / name
@@ -84,7 +84,7 @@ def write_by_tar(folder: Path, samples: Sequence[Sample], options: Sequence[str]
 
 
 def read_by_webdataset(paths: Sequence[Path]) -> list[Sample]:
-    """What the package webdataset makes of shards; what is opened here is closed here, which it would not do."""
+    """Return the samples as the package webdataset reads them; files are closed here, as it would leave them open."""
     from webdataset.tariterators import group_by_keys, tar_file_expander
 
     with contextlib.ExitStack() as stack:
@@ -95,12 +95,12 @@ def read_by_webdataset(paths: Sequence[Path]) -> list[Sample]:
         ]
 
 
-def make_picture(rng: np.random.Generator, shape: tuple[int, int] = (12, 16), suffix: str = ".png") -> bytes:
+def make_image(rng: np.random.Generator, shape: tuple[int, int] = (12, 16), suffix: str = ".png") -> bytes:
     pixels = cv2.resize(rng.integers(0, 255, (4, 4, 3), np.uint8), shape[::-1])
     return bytes(cv2.imencode(suffix, pixels)[1].tobytes())
 
 
-def make_sound(frames: int = 400, channels: int = 2, format: str = "WAV") -> bytes:  # noqa: A002
+def make_audio(frames: int = 400, channels: int = 2, format: str = "WAV") -> bytes:  # noqa: A002
     file = io.BytesIO()
     wave = np.sin(np.arange(frames * channels).reshape(frames, channels) / 9)
     soundfile.write(file, wave, 8000, format=format)
@@ -113,21 +113,21 @@ def make_npy(array: NDArray[Any] | np.generic, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def turn_jpeg(data: bytes, orientation: int) -> bytes:
-    """The picture with an EXIF segment that says how to turn it."""
+def rotate_jpeg(data: bytes, orientation: int) -> bytes:
+    """Add an EXIF segment with an orientation to a JPEG."""
     body = b"Exif\0\0" + make_exif(orientation)
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body + data[2:]
 
 
-def turn_png(data: bytes, orientation: int, before: bytes) -> bytes:
-    """The picture with a chunk that says how to turn it, before the first chunk of this type."""
+def rotate_png(data: bytes, orientation: int, before: bytes) -> bytes:
+    """Add an EXIF chunk with an orientation to a PNG, before the first chunk of this type."""
     body = b"eXIf" + make_exif(orientation)
     at = data.index(before) - 4
     return data[:at] + struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body)) + data[at:]
 
 
-def turn_webp(data: bytes, size: tuple[int, int], orientation: int) -> bytes:
-    """The picture, of this height and width, with a chunk that says how to turn it."""
+def rotate_webp(data: bytes, size: tuple[int, int], orientation: int) -> bytes:
+    """Add an EXIF chunk with an orientation to a WebP image of this height and width."""
     exif = make_exif(orientation)
     canvas = bytes([8, 0, 0, 0]) + (size[1] - 1).to_bytes(3, "little") + (size[0] - 1).to_bytes(3, "little")
     body = b"WEBPVP8X" + struct.pack("<I", 10) + canvas + data[12:] + b"EXIF" + struct.pack("<I", len(exif)) + exif
@@ -139,17 +139,17 @@ def make_exif(orientation: int) -> bytes:
 
 
 def make_mixed(count: int, rng: np.random.Generator) -> list[Sample]:
-    """Samples with a member of every type."""
+    """Return samples with a member of every type."""
     return [
         (
             f"s{number:04d}",
             {
                 "cls": b"%d" % (number % 3),
-                "flac": make_sound(50 + number, format="FLAC"),
-                "jpg": make_picture(rng, (8 + number % 3, 9), ".jpg"),
+                "flac": make_audio(50 + number, format="FLAC"),
+                "jpg": make_image(rng, (8 + number % 3, 9), ".jpg"),
                 "json": b'{"n": %d}' % number,
                 "npy": make_npy(np.full((2, 3), number, np.float32)),
-                "png": make_picture(rng),
+                "png": make_image(rng),
                 "pth": rng.bytes(number),
                 "txt": f"caption {number} é".encode(),
             },
@@ -158,12 +158,12 @@ def make_mixed(count: int, rng: np.random.Generator) -> list[Sample]:
     ]
 
 
-def list_notes(caplog: pytest.LogCaptureFixture) -> list[str]:
+def list_warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def measure_peak(work: Callable[[], Any]) -> int:
-    """The most bytes that Python had during `work`."""
+    """Return the peak of bytes that Python allocated during `work`."""
     tracemalloc.start()
     try:
         work()
@@ -172,13 +172,13 @@ def measure_peak(work: Callable[[], Any]) -> int:
         tracemalloc.stop()
 
 
-def same(found: Any, wanted: Any) -> bool:
-    """Whether two values of a member are equal, with their types."""
-    if isinstance(wanted, Sound):
-        return found.rate == wanted.rate and same(found.samples, wanted.samples)
-    if isinstance(wanted, np.ndarray):
-        return bool(found.dtype == wanted.dtype and np.array_equal(found, wanted))
-    return bool(found == wanted)
+def is_equal(found: Any, expected: Any) -> bool:
+    """Return whether two values of a member are equal, including their types."""
+    if isinstance(expected, Sound):
+        return found.rate == expected.rate and is_equal(found.samples, expected.samples)
+    if isinstance(expected, np.ndarray):
+        return bool(found.dtype == expected.dtype and np.array_equal(found, expected))
+    return bool(found == expected)
 
 
 def make_small(count: int = 12) -> list[Sample]:
@@ -201,7 +201,7 @@ def find_index(folder: Path) -> Path:
 
 
 def overwrite(path: Path, offset: int, content: bytes) -> None:
-    """Change bytes and nothing that a look at the file's size, time and inode shows."""
+    """Change bytes of a file, but not its size, modification time or inode."""
     found = path.stat()
     with path.open("r+b") as file:
         file.seek(offset)
