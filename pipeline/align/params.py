@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, RootModel, field_validator, model_validator
+from pydantic import ConfigDict, Field, GetJsonSchemaHandler, RootModel, field_validator, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from pipeline.config.params import OneOf, Params, Share, Strings
+from pipeline.config.params import OneOf, Params, Share, Strings, allow_null
 from pipeline.tables.contracts import MODALITIES
 
 Policy = Literal["drop", "group", "keep"]
@@ -68,6 +70,10 @@ class Rules(RootModel[dict[Annotated[str, OneOf(MODALITIES)], Rule]]):
     @classmethod
     def _fill_null(cls, rules: object) -> object:
         return {} if rules is None else rules
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return allow_null(handler(schema), handler)
 
 
 class Duplicates(Params):

@@ -153,7 +153,8 @@ JSON_TYPES = {"string": "string", "int64": "integer", "float64": "number", "bool
 
 def build_params_schema() -> dict[str, Any]:
     """The schema of a whole params file."""
-    blocks: dict[str, Any] = {name: (load_block_type(name), ...) for name in BLOCKS}
+    types = {name: load_block_type(name) for name in BLOCKS}
+    blocks: dict[str, Any] = {name: (kind, Field(default_factory=kind)) for name, kind in types.items()}
     whole = create_model("ParamsFile", __base__=Params, **blocks)
     return {"$schema": DRAFT, **whole.model_json_schema()}
 

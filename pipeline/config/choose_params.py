@@ -1,69 +1,160 @@
-"""Puts an example's params in the place of `params.yaml`, and points `ingest.root` at a folder of data."""
+"""Write `params.yaml` for `make repro`: copy an example, set `ingest.root`, and add the keys that DVC insists on.
+
+Values are set in the text of the file, at the positions that the YAML parser reports, so that nothing else changes.
+"""
 
 import argparse
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from pipeline.config.check_params import check_all_blocks, read_params
+from pipeline.codegen.dvc_yaml import EXTRA_INPUTS, NODES
+from pipeline.config.check_params import check_all_blocks, load_block_type, read_params
 from pipeline.errors import ParamsError
 
 PARAMS = Path("params.yaml")
 
-ROOT_LINE = re.compile(
-    r"""^(ingest:.*\n(?:[ #].*\n|\n)*?  root:)[ ]*("(?:\\.|[^"\\\n])*"|'(?:''|[^'\n])*'|.*?)(?=[ ]*(?:[ ]#|$))""",
-    re.MULTILINE,
-)
-"""All up to `root:` in the block `ingest`, and its value; a comment behind it is in neither."""
+ROOT_KEY = ("ingest", "root")
 
 
-def choose_params(source: Path | None, data: str | None, force: bool) -> None:
-    """Write `params.yaml` as it was asked for, checked before it is there; it may be like that already.
+def choose_params(source: Path | None, data: str | None, force: bool) -> list[str]:
+    """Write `params.yaml` from `source` (None: keep it) with `ingest.root` set to `data` (None: keep it).
+
+    Returns:
+        The lines that had to be added because `dvc.yaml` watches their keys.
 
     Raises:
         ParamsError: `source` or the folder `data` is missing, or what would be written is wrong; or `params.yaml` has
-            changes that are in no commit and would be lost, and `force` is not set.
+            uncommitted changes that would be lost, and `force` is not set.
     """
     if source is not None and not source.is_file():
-        raise ParamsError(f"{source} is missing: PARAMS names a params file, for example examples/stamps.yaml")
+        raise ParamsError(f"{source} is missing: PARAMS must be a params file, for example examples/stamps.yaml")
     if data is not None and not Path(data).is_dir():
-        raise ParamsError(f"{data} is not a folder: DATA names the folder of your data")
-    read_params(source or PARAMS)  # which says what is wrong with it by its own name
+        raise ParamsError(f"{data} is not a folder: DATA must be the folder of your data")
+    read_params(source or PARAMS)  # names the file in its errors
     current = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else ""
-    wanted = source.read_text(encoding="utf-8") if source else current
+    chosen, added = add_watched_keys(source.read_text(encoding="utf-8") if source else current)
     if data is not None:
-        wanted = set_root(wanted, data)
-    # Another folder alone is no loss: it was asked for, as it was the last time.
-    lost = current and set_root(wanted, "") != set_root(current, "")
-    if lost and not force and has_changes(PARAMS):
+        chosen = set_value(chosen, ROOT_KEY, data)
+    if current and not force and _is_other(current, chosen) and has_changes(PARAMS):
         raise ParamsError(f"{PARAMS} has changes that are not committed: commit them, or say FORCE=1 to lose them")
-    replace_params(wanted, data)
+    replace_params(chosen)
+    return added
 
 
-def set_root(params: str, folder: str) -> str:
-    """The text of a params file with another `ingest.root`, and nothing else touched."""
-    return ROOT_LINE.sub(lambda found: f"{found[1]} {json.dumps(folder, ensure_ascii=False)}", params, count=1)
+def _is_other(current: str, chosen: str) -> bool:
+    """Return whether two params files differ in more than `ingest.root` and watched keys.
+
+    Another folder alone loses nothing: it was asked for, as the one before was.
+    """
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return set_value(add_watched_keys(current)[0], ROOT_KEY, "") != set_value(chosen, ROOT_KEY, "")
+    except YAMLError:
+        return True
+
+
+def find_watched_keys() -> dict[tuple[str, ...], Any]:
+    """Return the keys without which DVC fails, with their defaults.
+
+    They are the blocks that `dvc.yaml` watches ("Parameters 'clean' are missing from 'params.yaml'") and the keys that
+    it interpolates ("Could not find 'ingest.root'").
+    """
+    keys: dict[tuple[str, ...], Any] = {}
+    for node in NODES:
+        for path in EXTRA_INPUTS.get(node.name, []):
+            block, _, key = re.sub(r"\$\{(.*)\}", r"\1", path).partition(".")
+            keys[block, key] = load_block_type(block).model_fields[key].default
+        for block in node.params:
+            keys.setdefault((block,), {})
+    return keys
+
+
+def add_watched_keys(text: str) -> tuple[str, list[str]]:
+    """Return the text of a params file with the keys that DVC needs and it lacks, and the lines for them."""
+    added = []
+    for path, default in find_watched_keys().items():
+        changed = set_value(text, path, default, replace=False)
+        if changed != text:
+            value: Any = default
+            for key in reversed(path[1:]):
+                value = {key: value}
+            added.append(f"{path[0]}: {_format(value)}")
+        text = changed
+    return text, added
+
+
+def set_value(text: str, path: Sequence[str], value: Any, replace: bool = True) -> str:
+    """Return the text of a params file with another value for the key at `path`, and nothing else changed.
+
+    The key is added where it is missing. The text stays as it is where the key is there and `replace` is false, and
+    where a part of `path` is no mapping, which `check_params` refuses.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.nodes import MappingNode
+
+    node = YAML().compose(text)
+    for depth, key in enumerate(path):
+        name, found = next(((name, child) for name, child in node.value if name.value == key), (None, None))
+        inner = path[depth + 1 :]
+        if inner and isinstance(found, MappingNode) and found.value:
+            node = found
+            continue
+        if found is not None and (found.value and found.value != "null" if inner else not replace):
+            return text
+        for part in reversed(inner):
+            value = {part: value}
+        return _insert(text, node, key, value) if found is None else _replace(text, name, found, value)
+    raise AssertionError("a path has a key")
+
+
+def _replace(text: str, key: Any, found: Any, value: Any) -> str:
+    start, end = found.start_mark.index, found.end_mark.index
+    end = max(start, len(text[:end].rstrip()))  # the newline of a block scalar
+    if start == end:  # an empty value, whose mark is anywhere up to the next token
+        start = end = text.index(":", key.end_mark.index) + 1
+    return f"{text[:start].rstrip(' ')} {_format(value)}{text[end:]}"
+
+
+def _insert(text: str, mapping: Any, key: str, value: Any) -> str:
+    """Add a key: before the others, or at the end of the file if it is a block."""
+    pair = f"{key}: {_format(value)}"
+    if not mapping.value:
+        return f"{text[: mapping.start_mark.index]}{{{pair}}}{text[mapping.end_mark.index :]}"
+    first = mapping.value[0][0].start_mark
+    if mapping.flow_style:
+        return f"{text[: first.index]}{pair}, {text[first.index :]}"
+    if first.column == 0:
+        return f"{text.rstrip()}\n{pair}\n"
+    return f"{text[: first.index]}{pair}\n{' ' * first.column}{text[first.index :]}"
+
+
+def _format(value: Any) -> str:
+    """Return a value as YAML on one line, which JSON is; mappings without the quotes of their keys."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_format(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def has_changes(path: Path) -> bool:
-    """Whether a file differs from the last commit, or there is none to bring it back from."""
+    """Return whether a file differs from the last commit, or has none to restore it from."""
     status = subprocess.run(
         ["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True, check=False
     )
     return status.returncode != 0 or status.stdout.strip() != ""
 
 
-def replace_params(text: str, root: str | None) -> None:
-    """Give `params.yaml` the content `text`, if that is valid and `ingest.root` is `root` in it, where one is given."""
+def replace_params(text: str) -> None:
+    """Give `params.yaml` the content `text`, if that is valid."""
     neighbour = PARAMS.with_name(f".{PARAMS.name}.new")
     neighbour.write_text(text, encoding="utf-8")
     try:
-        blocks = read_params(neighbour)
-        check_all_blocks(blocks)
-        if root is not None and blocks["ingest"]["root"] != root:
-            raise ParamsError("DATA cannot be set: `root:` must be a line of its own in the block `ingest`")
+        check_all_blocks(read_params(neighbour))
         if not PARAMS.is_file() or text != PARAMS.read_text(encoding="utf-8"):  # else its time would change for nothing
             neighbour.replace(PARAMS)
     finally:
@@ -71,17 +162,19 @@ def replace_params(text: str, root: str | None) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the Makefile was asked for, and check all of `params.yaml` in any case; gives the exit status."""
+    """Run the command line of the Makefile and return the exit status; all of `params.yaml` is checked in any case."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--params", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--force", action="store_true")
     chosen = parser.parse_args(arguments)
     try:
-        choose_params(chosen.params, chosen.data, chosen.force)
+        added = choose_params(chosen.params, chosen.data, chosen.force)
     except ParamsError as error:
         sys.stderr.write(f"{error}\n")
         return 1
+    for line in added:
+        sys.stdout.write(f"{PARAMS}: added `{line}`, which dvc.yaml watches\n")
     return 0
 
 

@@ -48,9 +48,13 @@ class Params(BaseModel):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
-        described = handler(schema)
-        handler.resolve_ref_schema(described)["type"] = ["object", "null"]
-        return described
+        return allow_null(handler(schema), handler)
+
+
+def allow_null(described: JsonSchemaValue, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """Return the JSON Schema of a mapping, changed such that it may be null."""
+    handler.resolve_ref_schema(described)["type"] = ["object", "null"]
+    return described
 
 
 Block = TypeVar("Block", bound=Params)

@@ -33,7 +33,7 @@ class ServedHost(Params):
     serve: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")]
     """`module:function`, imported when the crawl starts. The function takes the options and their full key, for its
     error messages, and returns a context manager that yields `127.0.0.1:port`."""
-    options: dict[str, JsonValue] = Field(default_factory=dict)
+    options: dict[str, JsonValue] = Field(default={})
     """Given to the function, which checks them. Responses are cached under the function's name and the options:
     another value fetches the host's URLs anew, an edit of the function's code does not (see `refresh`)."""
 
@@ -60,7 +60,7 @@ class CrawlParams(Params):
     """URL lists; what they name is fetched, and no links in it are followed."""
     lists_folder: Annotated[str, Field(min_length=1)] = "lists"
     """The folder of the lists. `dvc.yaml` watches it, so that an edited list is seen."""
-    hosts: dict[HostName, Host] = Field(default_factory=dict)
+    hosts: dict[HostName, Host] = Field(default={})
     """Hosts that DNS does not know, and the only way to one whose address is not public: by name (or address) in lower
     case, either the `address:port` at which to reach it, or a Python function that serves it while the crawl runs."""
     agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+(/[!-~]+)? ?[ -~]*$")] = (

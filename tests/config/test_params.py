@@ -1,15 +1,16 @@
-"""Wrong params stop before any work, with a message that says how to mend them."""
+"""Check that keys of params have defaults and meanings, and that wrong params stop before any work."""
 
 import copy
 import json
-import subprocess
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-import yaml
+from ruamel.yaml import YAML
 
 from pipeline.codegen.json_schemas import build_schemas, render_schema
 from pipeline.config.check_params import (
@@ -19,7 +20,7 @@ from pipeline.config.check_params import (
     read_effective_params,
     read_params,
 )
-from pipeline.config.choose_params import main as choose_params
+from pipeline.config.choose_params import add_watched_keys
 from pipeline.config.params import Params
 from pipeline.errors import ParamsError
 
@@ -54,7 +55,92 @@ def test_types_and_schema_take_every_params_file(path: Path) -> None:
     blocks = read_params(path)
     check_all_blocks(blocks)
     jsonschema.validate(blocks, json.loads((ROOT / "schemas/params.schema.json").read_text()))
-    assert list(blocks) == list(BLOCKS), "blocks stand in stage order"
+    assert list(blocks) == [name for name in BLOCKS if name in blocks], "blocks are in stage order"
+
+
+@pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
+def test_every_params_file_has_what_dvc_watches(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert add_watched_keys(text) == (text, [])
+
+
+@pytest.mark.parametrize("path", PARAMS_FILES, ids=lambda path: path.name)
+def test_dvc_rewrites_a_params_file_without_changing_another_value(path: Path, tmp_path: Path) -> None:
+    from dvc.utils.hydra import apply_overrides  # what `dvc exp run -S` does
+
+    before, copied = read_effective_params(path), tmp_path / "params.yaml"
+    before["train"]["learning_rate"] = 1e-5
+    shutil.copy(path, copied)
+    apply_overrides(str(copied), ["++train.learning_rate=1e-5"])
+    assert read_effective_params(copied) == before
+    yaml = YAML()
+    yaml.dump(yaml.load(copied), copied)
+    assert read_effective_params(copied) == before
+
+
+def test_every_key_may_be_left_out() -> None:
+    assert check_all_blocks({}) == check_all_blocks(dict.fromkeys(BLOCKS)) == check_all_blocks({n: {} for n in BLOCKS})
+    for path in find_leaves(load()):
+        if path[-1] != "serve":  # a host that is served has to say by what
+            blocks = load()
+            del find_parent(blocks, path)[path[-1]]
+            check_all_blocks(blocks)
+
+
+def test_the_schema_has_the_default_of_every_key() -> None:
+    schema = build_schemas()["params.schema.json"]
+    lacking = {
+        f"{model}.{key}"
+        for model, definition in schema["$defs"].items()
+        for key, value in definition.get("properties", {}).items()
+        if "default" not in value and "$ref" not in value
+    }
+    required = {f"{model}.{key}" for model, value in schema["$defs"].items() for key in value.get("required", [])}
+    assert lacking == required
+    assert required == {"UrlList.file", "ServedHost.serve", "FrozenVocabulary.path", "FrozenVocabulary.sha256"}
+    jsonschema.validate({}, schema)
+    jsonschema.validate(dict.fromkeys(BLOCKS), schema)
+
+
+def test_yaml_is_read_as_dvc_reads_it(tmp_path: Path) -> None:
+    from dvc.utils.serialize import load_yaml
+
+    content = """
+train: {learning_rate: 1e-5, seed: 064, width: 0o100}
+align: {salt: on}
+extract:
+  classes:
+  - yes
+  - no
+  - null
+  - ~
+  - 1:30
+  - "064"
+  - 1_000
+  - 2026-01-01
+"""
+    (tmp_path / "params.yaml").write_text(content)
+    blocks = read_params(tmp_path / "params.yaml")
+    assert blocks == load_yaml(str(tmp_path / "params.yaml"))
+    assert blocks["train"] == {"learning_rate": 1e-5, "seed": 64, "width": 64}
+    assert blocks["align"]["salt"] == "on"
+    assert blocks["extract"]["classes"][:6] == ["yes", "no", None, None, "1:30", "064"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("train:\n  seed: 1\n  width: 64\n  seed: 2\n", "line 4: the key seed is there twice: remove one of them"),
+        ("train: {}\n\ntrain: {}\n", "line 3: the key train is there twice: remove one of them"),
+        ("crawl:\n\tstart: []\n", "is not valid YAML: line 2: found character that cannot start any token"),
+        ("a: {}\n--- {}\n", "is not valid YAML: line 2: but found another document"),
+        ("[crawl]", "must be a mapping of blocks: crawl, ingest, clean"),
+    ],
+)
+def test_the_line_of_wrong_yaml_is_named(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(content)
+    with pytest.raises(ParamsError, match=re.escape(f"params.yaml {message}")):
+        read_params(tmp_path / "params.yaml")
 
 
 def test_schemas_are_those_of_the_types() -> None:
@@ -97,15 +183,53 @@ def test_a_bad_value_is_refused_with_its_key(path: tuple[str, ...], bad: object)
     assert path[0] in str(caught.value)
 
 
-def test_messages() -> None:
-    blocks = load()
-    blocks["train"]["fusoin"] = blocks["train"].pop("fusion")
-    blocks["clean"]["image"]["min_side"] = "16"
+MESSAGES: list[tuple[dict[str, Any], str]] = [
+    ({"train": {"fusoin": "mean"}}, "train.fusoin is not a known key; did you mean fusion?"),
+    ({"extrct": {}}, "extrct is not a known block; did you mean extract?"),
+    ({"1": {}}, "1 is not a known block; known are crawl, ingest"),
+    ({"clean": 3}, "clean is 3; it must be a mapping"),
+    ({"clean": {"image": {"min_side": "16"}}}, 'clean.image.min_side is "16"; it must be a whole number'),
+    ({"clean": {"image": {"min_side": 0}}}, "clean.image.min_side is 0; it must be at least 1"),
+    ({"train": {"augment": "yes"}}, 'train.augment is "yes"; it must be true or false'),
+    ({"train": {"dropout": 1}}, "train.dropout is 1; it must be less than 1"),
+    ({"train": {"modalities": []}}, "train.modalities is []; it must have at least 1 item"),
+    ({"train": {"modalities": ["image", "image"]}}, "it must be a list without repeats"),
+    ({"train": {"fusion": "atention"}}, "; did you mean attention?"),
+    ({"train": {"encoders": {"text": "lstm"}}}, 'train.encoders.text is "lstm"; it must be gru or transformer'),
+    ({"crawl": {"start": "http://a.test/"}}, 'crawl.start is "http://a.test/"; it must be a list'),
+    ({"crawl": {"lists": [{"url": "u"}]}}, "crawl.lists.0.file is missing, and has no default"),
+    ({"run": {"cache": ""}}, 'run.cache is ""; it must not be empty'),
+    ({"run": {"workers": 1025}}, "run.workers is 1025; it must be at most 1024"),
+    ({"extract": {"shards": 3}}, "extract.shards is 3; it must be a power of two"),
+    ({"extract": {"audio": {"coefficients": 200}}}, "extract.audio.coefficients is 200; it must be at most mels (64)"),
+    (
+        {"extract": {"audio": {"mels": 20}}},
+        "extract.audio.coefficients is 40 (the default); it must be at most mels (20)",
+    ),
+    (
+        {"extract": {"video": {"sound": {"mels": 20}}}},
+        "extract.video.sound.coefficients is 40 (the default); it must be at most mels (20)",
+    ),
+    (
+        {"extract": {"image": {"store": "jpeg", "dtype": "float16"}}},
+        'extract.image.dtype is "float16"; it must be uint8, as store is jpeg',
+    ),
+]
+
+
+@pytest.mark.parametrize(("blocks", "message"), MESSAGES, ids=lambda value: str(value)[:40])
+def test_a_message_has_the_key_the_value_and_what_is_allowed(blocks: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError) as caught:
-        check_all_blocks(blocks)
-    message = str(caught.value)
-    assert "params.yaml: train.fusoin is not a known key; did you mean fusion?" in message
-    assert 'params.yaml: clean.image.min_side is "16"; it must be a whole number' in message
+        check_all_blocks(blocks, "my.yaml")
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("my.yaml: ")
+    assert message in line
+
+
+def test_every_wrong_key_has_a_line() -> None:
+    with pytest.raises(ParamsError) as caught:
+        check_all_blocks({"train": {"seed": -1, "width": 0}, "evaluate": {"worst": "12"}, "x": None})
+    assert len(str(caught.value).splitlines()) == 4
 
 
 def test_blocks_are_frozen() -> None:
@@ -125,65 +249,3 @@ def test_a_params_file_that_is_none(tmp_path: Path) -> None:
         read_params(tmp_path / "params.yaml")
     with pytest.raises(ParamsError, match="is missing"):
         read_params(tmp_path / "none.yaml")
-
-
-def test_data_changes_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = (ROOT / "params.yaml").read_text()
-    (tmp_path / "params.yaml").write_text(before)
-    (tmp_path / "my 'data'").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert choose_params(["--data", "my 'data'"]) == 0
-    after = (tmp_path / "params.yaml").read_text()
-    changed = [(a, b) for a, b in zip(before.splitlines(), after.splitlines(), strict=True) if a != b]
-    assert len(changed) == 1
-    assert yaml.safe_load(after)["ingest"]["root"] == "my 'data'"
-
-
-@pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: a repository with params, an example of others, and two folders of data."""
-    params = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    (tmp_path / "params.yaml").write_text(params, encoding="utf-8")
-    (tmp_path / "example.yaml").write_text(params.replace("min_side: 16", "min_side: 17"), encoding="utf-8")
-    for name in ("ü #1", "other"):
-        (tmp_path / name).mkdir()
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
-        subprocess.run([*git, *command], cwd=tmp_path, check=True)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "params.yaml"
-
-
-def test_the_same_choice_twice_is_no_loss(repository: Path) -> None:
-    for data in ("ü #1", "ü #1", "other", "ü #1"):
-        assert choose_params(["--params", "example.yaml", "--data", data]) == 0
-        blocks = yaml.safe_load(repository.read_text(encoding="utf-8"))
-        assert (blocks["clean"]["image"]["min_side"], blocks["ingest"]["root"]) == (17, data)
-
-
-def test_changes_are_lost_by_force_alone(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    mine = repository.read_text(encoding="utf-8").replace("min_side: 16", "min_side: 99")
-    repository.write_text(mine, encoding="utf-8")
-    assert choose_params(["--params", "example.yaml"]) == 1
-    assert "FORCE=1" in capsys.readouterr().err
-    assert repository.read_text(encoding="utf-8") == mine
-    assert choose_params(["--params", "example.yaml", "--force"]) == 0
-    assert "min_side: 17" in repository.read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("example", ["a: [", "a: 1", "missing"])
-def test_a_wrong_choice_changes_nothing(repository: Path, example: str, capsys: pytest.CaptureFixture[str]) -> None:
-    before = repository.read_text(encoding="utf-8")
-    if example != "missing":
-        Path("wrong.yaml").write_text(example, encoding="utf-8")
-    assert choose_params(["--params", "wrong.yaml"]) == 1
-    assert capsys.readouterr().err
-    assert repository.read_text(encoding="utf-8") == before
-    assert not list(repository.parent.glob("*.new"))
-
-
-def test_a_root_that_cannot_be_found_is_said(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    blocks = yaml.safe_load(repository.read_text(encoding="utf-8"))
-    Path("flow.yaml").write_text(yaml.safe_dump(blocks, default_flow_style=True), encoding="utf-8")
-    assert choose_params(["--params", "flow.yaml", "--data", "other"]) == 1
-    assert "line of its own" in capsys.readouterr().err

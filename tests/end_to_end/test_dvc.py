@@ -1,37 +1,66 @@
-"""DVC runs the whole, knows when all is up to date, and runs again exactly what a changed value touches."""
+"""Check that DVC runs all stages, knows when all is up to date, and reruns exactly what a changed value touches."""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from pipeline.codegen.dvc_yaml import NODES
+from pipeline.config.choose_params import set_value
 
 ROOT = Path(__file__).parents[2]
 
-CHANGES = {
-    "crawl.hosts": ("seed: 7", "seed: 8", {"crawl"}),
-    "crawl": ("max_depth: 8", "max_depth: 9", {"crawl"}),
-    "ingest": ("text: whole", "text: lines", {"ingest"}),
-    "clean": ("max_channels: 8", "max_channels: 7", {"clean"}),
-    "align": ("min_samples: 1", "min_samples: 2", {"align"}),
-    "extract": ("min_count: 2", "min_count: 3", {"extract"}),
-    "train": ("fusion: attention", "fusion: mean", {"train"}),
-    "evaluate": ("worst: 12", "worst: 11", {"evaluate"}),
-    "run": ("workers: 2", "workers: 1", set()),
+CHANGES: Mapping[str, tuple[Any, set[str]]] = {
+    "crawl.max_depth": (9, {"crawl"}),
+    "crawl.hosts.demo\\.test.options.seed": (8, {"crawl"}),
+    "ingest.text": ("lines", {"ingest"}),
+    "clean.audio.max_channels": (7, {"clean"}),
+    "align.min_samples": (2, {"align"}),
+    "align.modalities.image.required": (False, {"align"}),
+    "extract.text.min_count": (3, {"extract"}),
+    "train.fusion": ("mean", {"train"}),
+    "train.learning_rate": (1e-5, {"train"}),
+    "evaluate.worst": (11, {"evaluate"}),
+    "run.workers": (1, set()),
 }
-"""For each block a line of params.yaml, another value, and the stages that use it directly."""
+"""For each block keys of params.yaml, whether it spells them or not, another value, and the stages that use them."""
 
 
-def run(checkout: Path, *command: str) -> str:
+def run(checkout: Path, *command: str, fails: bool = False) -> str:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def change(checkout: Path, key: str, value: Any) -> None:
+    """Set a value in params.yaml; a dot within a key has a backslash before it."""
+    params = checkout / "params.yaml"
+    path = [part.replace("\\.", ".") for part in re.split(r"(?<!\\)\.", key)]
+    params.write_text(set_value(params.read_text(), path, value))
+
+
+@contextmanager
+def changed_params(checkout: Path) -> Iterator[None]:
+    before = (checkout / "params.yaml").read_text()
+    try:
+        yield
+    finally:
+        (checkout / "params.yaml").write_text(before)
+
+
+def list_stages_run(checkout: Path) -> list[str]:
+    said = run(checkout, "dvc", "repro")
+    return [node.name for node in NODES if f"Running stage '{node.name}'" in said]
 
 
 @pytest.fixture(scope="module")
@@ -43,11 +72,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    params = (folder / "params.yaml").read_text()
-    for old, new in [("things: 600", "things: 60"), ("timeout: 10.0", "timeout: 5.0"), ("epochs: ", "epochs: 2 #")]:
-        assert old in params
-        params = params.replace(old, new)
-    (folder / "params.yaml").write_text(params)
+    for key, value in [("crawl.hosts.demo\\.test.options.things", 60), ("crawl.timeout", 5.0), ("train.epochs", 2)]:
+        change(folder, key, value)
     run(folder, "git", "init", "-q")
     (folder / "dvc.lock").unlink(missing_ok=True)
     run(folder, "dvc", "repro", "--quiet")
@@ -65,28 +91,44 @@ def test_all_is_up_to_date_after_a_run(checkout: Path) -> None:
     assert all(f"'{node.name}' didn't change" in again for node in NODES)
 
 
-@pytest.mark.parametrize("block", CHANGES)
-def test_a_changed_value_touches_the_stages_that_use_it(checkout: Path, block: str) -> None:
-    old, new, stages = CHANGES[block]
-    before = (checkout / "params.yaml").read_text()
-    assert before.count(old) == 1
-    try:
-        (checkout / "params.yaml").write_text(before.replace(old, new))
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_changed_value_touches_the_stages_that_use_it(checkout: Path, key: str) -> None:
+    value, stages = CHANGES[key]
+    with changed_params(checkout):
+        change(checkout, key, value)
         assert find_changed(checkout) == stages
-    finally:
-        (checkout / "params.yaml").write_text(before)
 
 
 def test_a_changed_value_runs_its_stage_and_those_whose_input_changed(checkout: Path) -> None:
-    before = (checkout / "params.yaml").read_text()
-    try:
-        (checkout / "params.yaml").write_text(before.replace("worst: 12", "worst: 11"))
-        ran = run(checkout, "dvc", "repro")
-        assert [node.name for node in NODES if f"Running stage '{node.name}'" in ran] == ["evaluate"]
-    finally:
-        (checkout / "params.yaml").write_text(before)
+    with changed_params(checkout):
+        change(checkout, "evaluate.worst", 11)
+        assert list_stages_run(checkout) == ["evaluate"]
     assert "Stage 'evaluate' is cached - skipping run" in run(checkout, "dvc", "repro")
     assert find_changed(checkout) == set()
+
+
+def test_a_key_added_with_its_default_runs_its_stage_alone(checkout: Path) -> None:
+    """DVC compares what a block spells; the stage's output is the same, so that no other stage runs."""
+    with changed_params(checkout):
+        change(checkout, "align.min_samples", 1)
+        assert find_changed(checkout) == {"align"}
+        assert list_stages_run(checkout) == ["align"]
+    assert find_changed(checkout) == {"align"}
+    assert list_stages_run(checkout) == []
+
+
+def test_a_block_that_is_left_out_is_added_before_dvc_looks_for_it(checkout: Path) -> None:
+    params = checkout / "params.yaml"
+    with changed_params(checkout):
+        blocks = YAML(typ="safe").load(params)
+        del blocks["evaluate"], blocks["ingest"]["root"], blocks["run"]
+        YAML().dump(blocks, params)
+        refused = run(checkout, "dvc", "status", "--json", fails=True)
+        assert "Could not find 'ingest.root'" in refused
+        added = run(checkout, sys.executable, "-m", "pipeline.config.choose_params")
+        assert 'params.yaml: added `ingest: {root: "inbox"}`, which dvc.yaml watches' in added
+        assert "params.yaml: added `evaluate: {}`, which dvc.yaml watches" in added
+        assert find_changed(checkout) == {"evaluate"}
 
 
 def test_a_new_local_file_is_seen_by_ingest(checkout: Path) -> None:

@@ -185,7 +185,9 @@ def test_an_error_is_one_line_and_changes_nothing(checkout: Path) -> None:
 
 def test_wrong_params_stop_before_any_work(checkout: Path) -> None:
     params = checkout / "params.yaml"
-    params.write_text(params.read_text(encoding="utf-8").replace("min_side: 16", "min_sied: 16"), encoding="utf-8")
+    params.write_text(
+        params.read_text(encoding="utf-8").replace("max_dropped: 0.5", "max_droped: 0.5"), encoding="utf-8"
+    )
     status, said, complaint = run_stage(checkout, "end")
     assert (status, said) == (1, "")
     assert complaint.startswith("clean: params.yaml: ")
