@@ -215,9 +215,27 @@ def open_workspace(name: str, data: Path, run: RunParams) -> Iterator[Workspace]
         _remove_folder(work)  # left by a run that was killed
         work.mkdir(parents=True)
         try:
-            yield Workspace(data, work, cache, run)
+            with _keep_compiled(cache / "numba"):
+                yield Workspace(data, work, cache, run)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _keep_compiled(folder: Path) -> Iterator[None]:
+    """Have the processes that are started meanwhile keep what numba compiles for librosa in `folder`.
+
+    Compiling takes seconds, and the folders of installed packages may be read-only. numba reads the variable when it is
+    imported; one that the user set stays.
+    """
+    if (name := "NUMBA_CACHE_DIR") in os.environ:
+        yield
+        return
+    os.environ[name] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.modalities.audio.librosa_features import compute_magnitudes
 from pipeline.modalities.audio.mel import Framing, Samples
 from pipeline.modalities.audio.numpy_features import compute_logmel, compute_mfcc
 
@@ -39,3 +40,8 @@ class Clip:
     def mfcc(self) -> NDArray[np.float32]:
         """MFCC: float32 (frames, coefficients)."""
         return compute_mfcc(self.logmel, self.params.coefficients)
+
+    @cached_property
+    def magnitudes(self) -> NDArray[np.float32]:
+        """Magnitudes of the short-time Fourier transform: float32 (fft // 2 + 1, frames)."""
+        return compute_magnitudes(self)

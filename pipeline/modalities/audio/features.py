@@ -5,7 +5,7 @@ number of frames of the clip. All features of a clip have the same frames.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,16 @@ def extract_audio(item: MediaItem, params: AudioFeatures, learned: Any) -> Mappi
 
 
 def prepare_audio(params: AudioFeatures) -> None:
-    """Import the decoder; every value that the type allows can be computed."""
+    """Import the decoder and whatever computes the features; every value that the type allows can be computed."""
     load_decoder()
+    warm_up_features(params)
+
+
+@cache
+def warm_up_features(params: AudioFeatures) -> None:
+    """Compute the features of a short clip, so that libraries are imported, and functions of librosa compiled, once in
+    the process that workers are forked from."""
+    compute_features(np.zeros(params.fft, np.float32), params)
 
 
 def plan_features(params: AudioFeatures, prefix: str = "") -> dict[str, Field]:

@@ -30,7 +30,9 @@ class AudioFeatures(Params):
     """Samples from one frame to the next."""
     features: Annotated[tuple[FeatureName, ...], Limits(strict=False, min_length=1)] = ("mfcc",)
     """The features to store, in this order; a model sees the first. Deltas are the slopes and the curvatures of the
-    MFCC over 9 frames, `logmel` the bands in dB that the MFCC are computed from, `loudness` the level of each frame."""
+    MFCC over 9 frames, `logmel` the bands in dB that the MFCC are computed from, `loudness` the level of each frame;
+    the others are librosa's of these names, `f0` by its `pyin`. The table of features is
+    `pipeline.modalities.audio.feature_table`."""
     dtype: Literal["float32", "float16"] = "float32"
     """Of all of them. float16 takes half the bytes and is off by up to 0.05 % of a value: 0.25 of an MFCC of 512."""
 
@@ -45,6 +47,13 @@ class AudioFeatures(Params):
     def _check_coefficients(self) -> Self:
         if self.coefficients > self.mels:
             raise self.refuse("coefficients", f"it must be at most mels ({self.mels})")
+        return self
+
+    @model_validator(mode="after")
+    def _check_features(self) -> Self:
+        for name in self.features:
+            if fault := AUDIO_FEATURES[name].find_fault(self):
+                raise self.refuse(*fault)
         return self
 
     @property

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.video_header import VideoHeader
 from pipeline.modalities.audio.decode import UndecodableError
-from pipeline.modalities.audio.features import compute_features, plan_features
+from pipeline.modalities.audio.features import compute_features, plan_features, warm_up_features
 from pipeline.modalities.image.pixels import Pixels, fit_pixels
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.video.frames import PARSERS, find_size, read_frames, space_evenly
@@ -63,7 +63,8 @@ def extract_video(item: MediaItem, params: VideoFeatures, learned: Any) -> Mappi
 
 
 def prepare_video(params: VideoFeatures) -> None:
-    """Do nothing: every value that the type allows can be computed."""
+    """Import what computes the features of the audio; every value that the type allows can be computed."""
+    warm_up_features(params.sound)
 
 
 def _find_span(header: VideoHeader, span: Span) -> tuple[int, int]:
