@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from pipeline.align.params import AlignParams
 from pipeline.align.plan_samples import plan_samples
@@ -15,7 +15,7 @@ from pipeline.ingest.params import IngestParams
 from pipeline.tables.drops import Drop, Reason, Rejection
 from pipeline.tables.parquet import DROPPED, Row, read_table
 from tests.support.demo_run import Run
-from tests.support.item_rows import make_align_params, make_item, make_thing
+from tests.support.item_rows import ENDINGS, make_align_params, make_item, make_thing
 
 BLOCKS: Mapping[str, type[BaseModel]] = {
     "crawl": CrawlParams,
@@ -47,7 +47,8 @@ def has_key(block: type[BaseModel], keys: list[str]) -> bool:
     """Whether the params have the key, inside blocks that may be null or one of several types."""
     if not keys:
         return True
-    if (field := block.model_fields.get(keys[0])) is None:
+    field = block.model_fields.get("root" if issubclass(block, RootModel) else keys[0])
+    if field is None:
         return False
     return len(keys) == 1 or any(has_key(each, keys[1:]) for each in list_models(field.annotation))
 
@@ -92,6 +93,9 @@ def list_settings(rows: list[Row], **changes: Any) -> set[tuple[str, str, str]]:
     return {(str(drop.reason), drop.setting, drop.limit) for drop in drops}
 
 
+NO_AUDIO = {name: {"pattern": rf"(?P<key>(?P<label>[^/]+)/.+)\.{ENDINGS[name]}"} for name in ("image", "text")}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -103,7 +107,7 @@ def list_settings(rows: list[Row], **changes: Any) -> set[tuple[str, str, str]]:
             {"modalities__image__pattern": "(?P<key>no).such"},
             ("not_selected", "align.modalities.image.pattern", "(?P<key>no).such"),
         ),
-        ({"modalities__audio": None}, ("not_selected", "align.modalities", "image, text")),
+        ({"modalities": NO_AUDIO}, ("not_selected", "align.modalities", "image, text")),
         ({"min_samples": 3}, ("rare_label", "align.min_samples", "3")),
         ({"classes": ["b"]}, ("unknown_label", "align.classes", "b")),
         ({"label": "column"}, ("missing_label", "align.label", "column")),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from demo.flaws import EXPECTED, Flaw
@@ -188,6 +188,8 @@ def test_a_mistyped_name_gets_suggestions(run: Run) -> None:
 
 
 @given(st.text("abcdefgh/.", min_size=6, max_size=20), st.integers(0, 19), st.sampled_from("abcdxyz"))
+@example("//aaa/", 1, "a")
+@example("....a.", 4, "x")
 def test_a_name_with_one_wrong_letter_is_suggested(name: str, place: int, letter: str) -> None:
     import pyarrow as pa
 

@@ -69,10 +69,12 @@ class NearNames:
 
 
 def cut_pieces(name: str) -> list[str]:
-    """Return the name's last distinct pieces of up to four letters or digits; its last characters if it has neither."""
-    words = re.findall(r"\w+", name[-MAX_COMPARED:])
-    pieces = [word[start : start + PIECE] for word in words for start in range(0, len(word), PIECE)]
-    return list(dict.fromkeys(pieces))[-MAX_PIECES:] or [name[-PIECE:]]
+    """Return the name's last distinct pieces of up to four letters or digits; its halves if there is only one."""
+    end = name[-MAX_COMPARED:]
+    words = re.findall(r"\w+", end)
+    pieces = list(dict.fromkeys(word[at : at + PIECE] for word in words for at in range(0, len(word), PIECE)))
+    half = (len(end) + 1) // 2
+    return pieces[-MAX_PIECES:] if len(pieces) > 1 else [piece for piece in (end[:half], end[half:]) if piece]
 
 
 @dataclass(frozen=True)
