@@ -314,7 +314,7 @@ class ShardAssembly:
         for modality in plan.modalities:
             found = self._read(at, sample, modality)
             if isinstance(found, Rejection):
-                setting = f"extract.{modality}.{found.setting}" if found.setting else ""
+                setting = found.name_setting(f"extract.{modality}")
                 return replace(found, detail=f"{modality}: {found.detail}", setting=setting)
             contents.update(found)
         for modality in plan.optional:

@@ -88,6 +88,11 @@ class Rejection:
     limit: str = ""
     setting: str = ""
 
+    def name_setting(self, block: str) -> str:
+        """Return the full key of the setting, whose block is `block` (`clean.image`); empty where none decided."""
+        relative = bool(self.setting and block) and not self.setting.startswith("run.")
+        return f"{block}.{self.setting}" if relative else self.setting
+
     def drop(self, key: str, block: str = "", kept_key: str = "") -> "Drop":
         """Return the dropped row for the item `key`.
 
@@ -96,8 +101,7 @@ class Rejection:
             block: the full key of the block that `setting` is relative to, `clean.image`; empty if it is a full key.
             kept_key: the key of what was kept in the item's place.
         """
-        relative = bool(self.setting and block) and not self.setting.startswith("run.")
-        setting = f"{block}.{self.setting}" if relative else self.setting
+        setting = self.name_setting(block)
         return Drop(key, self.reason, self.detail, self.value, self.limit, setting=setting, kept_key=kept_key)
 
 
