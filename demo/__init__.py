@@ -1,5 +1,6 @@
-"""The demo corpus: a cabinet of sounding things, a web site that is generated from a seed and really crawled.
+"""Generate the demo corpus from a seed: a cabinet of sounding things, as a web site that the crawl stage crawls.
 
-`plan` says what there is and what is wrong with it, `site` renders any page, picture or sound of it, `server` serves it
-on loopback; `python -m demo` shows it to a person. There is nothing on disk and nobody's data in it.
+`plan` plans its things and their flaws, `site` renders its pages, pictures and sounds, `server` serves it on loopback:
+to the crawl, whose `crawl.hosts` names `demo.server:serve`, and by `python -m demo` to a person. Nothing is stored, and
+no person's data is in it.
 """

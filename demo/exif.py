@@ -1,4 +1,4 @@
-"""Metadata segments of picture files, as a camera or an editor leaves them: EXIF with GPS, comments, PNG text."""
+"""Encode the metadata that cameras and editors write into image files: EXIF with GPS, comments, PNG text."""
 
 import struct
 import zlib
@@ -13,7 +13,7 @@ Entry = tuple[int, int, int, bytes]
 
 
 def encode_exif(orientation: int | None, position: tuple[float, float] | None) -> bytes:
-    """An EXIF block for a JPEG's APP1 segment, with the orientation (1 to 8) and latitude and longitude in degrees.
+    """Encode an EXIF block for a JPEG's APP1 segment: orientation (1 to 8), latitude and longitude in degrees.
 
     Layout and tags: CIPA DC-008 (Exif 2.32), sections 4.5 and 4.6, and TIFF 6.0, section 2.
     """
@@ -30,7 +30,7 @@ def encode_exif(orientation: int | None, position: tuple[float, float] | None) -
 
 
 def encode_ifd(entries: list[Entry], offset: int) -> bytes:
-    """An image file directory that stands `offset` bytes into the block, with the values that do not fit an entry."""
+    """Encode an image file directory at `offset` bytes in the block, then the values that do not fit an entry."""
     table, values = struct.pack("<H", len(entries)), b""
     beyond = offset + 2 + 12 * len(entries) + 4
     for tag, kind, count, value in entries:
@@ -44,7 +44,7 @@ def encode_ifd(entries: list[Entry], offset: int) -> bytes:
 
 
 def encode_position(latitude: float, longitude: float) -> list[Entry]:
-    """The four GPS fields of a place, in degrees, minutes and hundredths of a second."""
+    """Encode the four GPS fields of a position, in degrees, minutes and hundredths of a second."""
     return [
         (1, ASCII, 2, b"N\0" if latitude >= 0 else b"S\0"),
         (2, RATIONAL, 3, encode_degrees(abs(latitude))),
@@ -54,14 +54,14 @@ def encode_position(latitude: float, longitude: float) -> list[Entry]:
 
 
 def encode_degrees(degrees: float) -> bytes:
-    """Three rationals: degrees, minutes, seconds."""
+    """Encode three rationals: degrees, minutes, seconds."""
     hundredths = round(degrees * 360_000)
     minutes, seconds = divmod(hundredths, 6000)
     return struct.pack("<6I", minutes // 60, 1, minutes % 60, 1, seconds, 100)
 
 
 def insert_segment(jpeg: bytes, marker: int, content: bytes) -> bytes:
-    """The JPEG with one more segment (marker 0xE1 is APP1, 0xFE a comment) right after its start.
+    """Return the JPEG with one more segment (marker 0xE1 is APP1, 0xFE a comment) right after its start.
 
     An EXIF segment comes before the JFIF one, as cameras write it.
     """
@@ -69,7 +69,7 @@ def insert_segment(jpeg: bytes, marker: int, content: bytes) -> bytes:
 
 
 def insert_png_text(png: bytes, keyword: str, text: str) -> bytes:
-    """The PNG with a tEXt chunk after its header (PNG specification, section 11.3.4.3)."""
+    """Return the PNG with a tEXt chunk after its header (PNG specification, section 11.3.4.3)."""
     header_end = 8 + 25  # signature, then IHDR: 4 length, 4 type, 13 content, 4 CRC
     body = b"tEXt" + keyword.encode("latin-1") + b"\0" + text.encode("latin-1")
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

@@ -1,4 +1,4 @@
-"""The flaws of real data that are planted in the demo, how often, and what a correct pipeline does about each."""
+"""List the flaws of real data that are planted in the demo, how often, and what a correct pipeline does about each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ Part = Literal["page", "picture", "sound", "caption"]
 
 
 class Flaw(StrEnum):
-    """What is wrong with a thing. One flaw, one name, one row in `PLANTINGS` and in `EXPECTED`."""
+    """A flaw of a thing: each has one row in `PLANTINGS` and one in `EXPECTED`."""
 
     TRUNCATED_JPEG = "truncated_jpeg"
     TRUNCATED_PNG = "truncated_png"
@@ -53,18 +53,18 @@ class Flaw(StrEnum):
 
 
 ORIENTATIONS: dict[Flaw, int] = {Flaw(f"orientation_{tag}"): tag for tag in range(1, 9)}
-"""The value of the EXIF tag 0x0112 that a picture with this flaw carries."""
+"""The value of the EXIF tag 0x0112 of a picture with this flaw."""
 
 Fate = Literal["dropped", "grouped", "turned", "stripped", "redacted", "kept"]
-"""What becomes of the part: `turned` is upright once its orientation is applied, `grouped` shares a split."""
+"""What happens to the part: `turned` is upright after its orientation is applied, `grouped` shares a split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """What a correct pipeline does with `part` of a flawed thing, at which stage, and why if it drops it.
 
-    A thing that lost a part is no sample where all three modalities are required: what is left of it is dropped in
-    align with `missing_partner`. Of a duplicate and its original, either may be the one that stays.
+    A thing that lost a part is not a sample if all three modalities are required: align drops its other parts with
+    `missing_partner`. Of a duplicate and its original, either may be kept.
     """
 
     part: Part
@@ -74,7 +74,7 @@ class Expectation:
 
     @property
     def loses_thing(self) -> bool:
-        """Whether the thing gives no sample."""
+        """Whether the thing becomes no sample."""
         return self.fate == "dropped"
 
 
@@ -111,7 +111,7 @@ EXPECTED: dict[Flaw, Expectation] = {
 }
 
 ONCE = 0
-"""Planted on one thing, whatever the size: each slow or failing URL costs the crawl its time limit or its retries."""
+"""Planted on one thing, whatever the size: each slow or failing URL costs the crawl its timeout or its retries."""
 
 PLANTINGS: dict[Flaw, int] = {
     **{flaw: 150 for flaw, expected in EXPECTED.items() if expected.loses_thing},
@@ -130,10 +130,10 @@ PLANTINGS: dict[Flaw, int] = {
     Flaw.EMAIL_IN_CAPTION: 40,
     Flaw.PHONE_IN_CAPTION: 40,
 }
-"""One thing in how many has the flaw; at least one always. Breaking flaws take some 10 % of 600 things together."""
+"""One thing in this many has the flaw, but at least one. Flaws that cost a part affect some 10 % of 600 things."""
 
 
 def count_planted(flaw: Flaw, things: int) -> int:
-    """How many of `things` things are given the flaw."""
+    """Return how many of `things` things get the flaw."""
     one_in = PLANTINGS[flaw]
     return 1 if one_in == ONCE else max(1, things // one_in)

@@ -1,9 +1,9 @@
-"""The twelve kinds of things, and what each way of looking at them has in common.
+"""Define the twelve kinds of things, and the groups of kinds that each modality distinguishes.
 
 A kind is a place that can be seen (4), a manner that can be heard (3) and a family that can be named (4). No two kinds
-share place and manner. A clear picture, sound or caption gives the kind away; a foggy picture gives only the place, a
-distant recording only the manner, a vague caption only the family. So each modality alone has to guess among three or
-four kinds where it is unclear. Together they seldom do, but where one was taken in the wrong place:
+share place and manner. A clear picture, sound or caption shows the kind; a foggy picture shows only the place, a
+distant recording only the manner, a vague caption only the family. So each modality alone leaves three or four kinds
+where it is unclear. Together they rarely leave more than one, unless one of them was taken in the wrong place:
 
               strikes   sings    rushes
     sea       boat      whale    surf
@@ -17,7 +17,7 @@ from enum import StrEnum
 
 
 class Place(StrEnum):
-    """Where a thing is found; what a foggy picture still shows."""
+    """The place of a thing, which a foggy picture still shows."""
 
     SEA = "sea"
     MEADOW = "meadow"
@@ -26,7 +26,7 @@ class Place(StrEnum):
 
 
 class Manner(StrEnum):
-    """How a thing sounds; what a distant recording still lets one hear."""
+    """How a thing sounds, which a distant recording still shows."""
 
     STRIKES = "strikes"
     SINGS = "sings"
@@ -34,7 +34,7 @@ class Manner(StrEnum):
 
 
 class Family(StrEnum):
-    """What sort of thing it is; what a vague caption still says."""
+    """The sort of a thing, which a vague caption still names."""
 
     ANIMAL = "animal"
     VEHICLE = "vehicle"

@@ -1,4 +1,4 @@
-"""Arrays to files: JPEG, PNG, WAV and OGG Vorbis, the same bytes every time."""
+"""Encode arrays as JPEG, PNG, WAV and OGG Vorbis files, with the same bytes every time."""
 
 import io
 import struct
@@ -17,24 +17,24 @@ Pixels = npt.NDArray[np.uint8]
 OGG_SERIAL = 0x64656D6F
 OGG_HEADER_BYTES = 27
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-"""Each byte with its bits in the other order."""
+"""Each byte with its bits reversed."""
 
 
 def encode_jpeg(pixels: Pixels, quality: int) -> bytes:
-    """A baseline JPEG of RGB pixels."""
+    """Encode RGB pixels as a baseline JPEG."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """A PNG of RGB or RGBA pixels."""
+    """Encode RGB or RGBA pixels as a PNG."""
     order = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
     _, data = cv2.imencode(".png", cv2.cvtColor(pixels, order), [cv2.IMWRITE_PNG_COMPRESSION, 6])
     return data.tobytes()
 
 
 def store_turned(upright: Pixels, orientation: int) -> Pixels:
-    """The pixels as a camera stores them that says so by EXIF orientation 1 to 8: applying it gives `upright` again.
+    """Return the pixels that a camera stores with EXIF orientation 1 to 8: applying it gives `upright` again.
 
     Values: Exif 2.32, table 6. 5 and 7 are their own inverses; 6 and 8 are each other's.
     """
@@ -59,14 +59,14 @@ def store_turned(upright: Pixels, orientation: int) -> Pixels:
 
 
 def encode_wav(samples: Samples, rate: int) -> bytes:
-    """16-bit PCM of samples of shape (frames, channels) within -1 to 1."""
+    """Encode samples of shape (frames, channels) within -1 to 1 as 16-bit PCM."""
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, rate, format="WAV", subtype="PCM_16")
     return buffer.getvalue()
 
 
 def encode_ogg(samples: Samples, rate: int, comment: str = "") -> bytes:
-    """OGG Vorbis of samples of shape (frames, channels) within -1 to 1, with a COMMENT field if one is given."""
+    """Encode samples of shape (frames, channels) within -1 to 1 as OGG Vorbis, with a COMMENT field if one is given."""
     buffer = io.BytesIO()
     with soundfile.SoundFile(
         buffer, "w", samplerate=rate, channels=samples.shape[1], format="OGG", subtype="VORBIS"
@@ -78,25 +78,25 @@ def encode_ogg(samples: Samples, rate: int, comment: str = "") -> bytes:
 
 
 def set_ogg_serial(ogg: bytes, serial: int) -> bytes:
-    """The OGG stream with another serial number: libsndfile draws a random one for every file.
+    """Return the OGG stream with another serial number: libsndfile chooses a random one for every file.
 
-    Page layout: RFC 3533, section 6. The number stands in every page, under a checksum of the page with its field zero.
+    Page layout: RFC 3533, section 6. The number is in every page, whose checksum is computed with its own field zero.
     """
     pages, at = [], 0
     while at < len(ogg):
         lacing = ogg[at + OGG_HEADER_BYTES : at + OGG_HEADER_BYTES + ogg[at + 26]]
         end = at + OGG_HEADER_BYTES + len(lacing) + sum(lacing)
         head, rest = ogg[at : at + 14] + struct.pack("<I", serial) + ogg[at + 18 : at + 22], ogg[at + 26 : end]
-        pages.append(head + struct.pack("<I", count_ogg_crc(head + bytes(4) + rest)) + rest)
+        pages.append(head + struct.pack("<I", compute_ogg_crc(head + bytes(4) + rest)) + rest)
         at = end
     return b"".join(pages)
 
 
-def count_ogg_crc(page: bytes) -> int:
-    """The CRC-32 of RFC 3533: polynomial 0x04c11db7, most significant bit first, starting at 0, not inverted.
+def compute_ogg_crc(page: bytes) -> int:
+    """Compute the CRC-32 of RFC 3533: polynomial 0x04c11db7, most significant bit first, starting at 0, not inverted.
 
-    zlib has the same polynomial with bits in the other order, inverted before and after: undoing that is 100 times
-    faster than a loop over bytes.
+    zlib has the same polynomial with bits reversed, inverted before and after: undoing that is 100 times faster than a
+    loop over bytes.
     """
     crc = zlib.crc32(page.translate(REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{crc:032b}"[::-1], 2)

@@ -1,7 +1,7 @@
-"""The HTML of the site: a front page, a list of each kind a page at a time, and a page for each thing.
+"""Write the HTML of the site: a front page, a list of each kind in pages, and a page for each thing.
 
-A thing's page is what ties its files together: `main figure` holds `img`, `audio` and `figcaption`; its kind stands in
-`<meta name="kind">`, its maker in `<meta name="author">` and `p.attribution`, its licence in `rel="license"`.
+A thing's page connects its files: `main figure` has `img`, `audio` and `figcaption`; the kind is in `<meta
+name="kind">`, the author in `<meta name="author">` and `p.attribution`, the licence in `rel="license"`.
 """
 
 from html import escape
@@ -51,12 +51,12 @@ nav.pages { display: flex; justify-content: space-between; padding: 1rem 0 }
 
 
 def find_list_path(kind: Kind, page: int) -> str:
-    """The path of one page of a kind's list; the first page is 1."""
+    """Return the path of one page of a kind's list; the first page is 1."""
     return f"/kinds/{kind.name}.html" if page == 1 else f"/kinds/{kind.name}-{page}.html"
 
 
 def plan_lists(site: Site) -> dict[str, tuple[Kind, int, list[Thing], int]]:
-    """Every list page by its path: the kind, the page's number, its things, and how many pages there are."""
+    """Return every list page by its path: the kind, the page's number, its things, and the number of pages."""
     lists = {}
     for kind in KINDS:
         things = [thing for thing in site.things if thing.kind is kind]
@@ -67,7 +67,7 @@ def plan_lists(site: Site) -> dict[str, tuple[Kind, int, list[Thing], int]]:
 
 
 def write_page(title: str, crumbs: str, main: str, head: str = "") -> str:
-    """A whole HTML document around a `main` element."""
+    """Write an HTML document around a `main` element."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -90,7 +90,7 @@ def write_page(title: str, crumbs: str, main: str, head: str = "") -> str:
 
 
 def write_front(site: Site) -> str:
-    """The front page: a card a kind, the way into the private drawer, and the links that lead away."""
+    """Write the front page: a card a kind, links to the private things, and links to other hosts."""
     cards = "\n".join(write_card(kind) for kind in KINDS)
     away = "\n".join(f'<p>Friends: <a href="{escape(link)}">other cabinets</a></p>' for link in site.offsite_links)
     drawer = " ".join(
@@ -107,13 +107,13 @@ def write_front(site: Site) -> str:
 
 
 def write_card(kind: Kind) -> str:
-    """The drawer of a kind on the front page."""
+    """Write the card of a kind on the front page."""
     sign = f'<span style="background-image: url({draw_sign(kind)})"></span>'
     return f'<li><a href="{find_list_path(kind, 1)}">{sign}{kind.name}</a></li>'
 
 
 def write_list(kind: Kind, number: int, things: list[Thing], pages: int) -> str:
-    """One page of the list of a kind's things."""
+    """Write one page of the list of a kind's things."""
     rows = "\n".join(
         f'<li><a href="{thing.page}">No. {thing.number}</a> {escape(shorten(thing.caption, 34, placeholder="…"))}</li>'
         for thing in things
@@ -130,7 +130,7 @@ def write_list(kind: Kind, number: int, things: list[Thing], pages: int) -> str:
 
 
 def write_thing(thing: Thing) -> str:
-    """The page of one thing: its picture, sound and caption in one figure, its kind, its maker and its licence."""
+    """Write the page of one thing: its picture, sound and caption in one figure, its kind, author and licence."""
     parts = []
     if thing.picture:
         parts.append(f'<img src="{thing.picture.path}" alt="No. {thing.number}">')
@@ -151,10 +151,10 @@ def write_thing(thing: Thing) -> str:
 
 
 def write_robots() -> str:
-    """The robots.txt: everything but the locked drawer."""
+    """Write the robots.txt, which allows everything except the private things."""
     return "User-agent: *\nDisallow: /private/\n"
 
 
 def write_error(status: int, message: str) -> str:
-    """An error page, as a server sends it."""
+    """Write an error page."""
     return write_page(f"{status} {message}", '<a href="/">Cabinet</a>', f"<h1>{status}</h1>\n<p>{message}.</p>")

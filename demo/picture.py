@@ -1,4 +1,4 @@
-"""A thing's picture: its place at some hour, the thing in it, and sometimes fog before it."""
+"""Draw a thing's picture: its place at some time of day, the thing in it, and sometimes fog in front."""
 
 import cv2
 import numpy as np
@@ -11,13 +11,13 @@ from demo.plan import Picture
 from demo.scenery import LIGHTS, Light, draw_scenery
 
 FOG_THING = 0.07
-"""How much of the thing shows through the fog: a hint to an eye that knows, less than the noise of a camera."""
+"""The weight of the thing behind the fog: hardly visible, less than the noise of a camera."""
 DARK: Colour = (40, 38, 56)
-"""There is no fog in a room: the lamp is out."""
+"""In a room, darkness replaces the fog."""
 
 
 def draw_picture(kind: Kind, picture: Picture, rng: np.random.Generator) -> Pixels:
-    """The upright picture, shape (height, width, 3), or 4 with alpha where it is framed."""
+    """Draw the upright picture: shape (height, width, 3), or 4 with alpha if it is framed."""
     pixels: Pixels = np.zeros((picture.height, picture.width, 3), np.uint8)
     light = LIGHTS[rng.integers(len(LIGHTS))]
     draw_scenery(picture.fog or kind.place, Pen(pixels, (0, 0), picture.height), light, rng)
@@ -30,7 +30,7 @@ def draw_picture(kind: Kind, picture: Picture, rng: np.random.Generator) -> Pixe
 
 
 def place_thing(kind: Kind, pixels: Pixels, rng: np.random.Generator) -> Pen:
-    """The pen for the thing: somewhere near the middle, somewhat larger or smaller, leaning, facing either way."""
+    """Return the pen for the thing: near the middle, of varied size, tilted, and mirrored or not."""
     height, width = pixels.shape[:2]
     motif = MOTIFS[kind.name]
     unit = min(height, width) * motif.size * rng.uniform(0.8, 1.2)
@@ -45,7 +45,7 @@ def place_thing(kind: Kind, pixels: Pixels, rng: np.random.Generator) -> Pen:
 
 
 def draw_fog(place: Place, empty: Pixels, with_thing: Pixels, light: Light) -> Pixels:
-    """The place in fog or in the dark, and the thing in it only for those who know."""
+    """Draw the place in fog or in the dark, with the thing hardly visible."""
     hinted = cv2.addWeighted(empty, 1 - FOG_THING, with_thing, FOG_THING, 0)
     blurred = cv2.GaussianBlur(hinted, (0, 0), empty.shape[0] / 90)
     foggy = np.asarray(blurred, np.uint8)
@@ -55,7 +55,7 @@ def draw_fog(place: Place, empty: Pixels, with_thing: Pixels, light: Light) -> P
 
 
 def darken_corners(pixels: Pixels) -> Pixels:
-    """The picture a little darker toward its corners, as an old lens gives it."""
+    """Return the picture darkened toward its corners, as by an old lens."""
     height, width = pixels.shape[:2]
     down, across = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     shaded: Pixels = (pixels * (1 - 0.1 * (down**2 + across**2))[..., None]).astype(np.uint8)
@@ -63,7 +63,7 @@ def darken_corners(pixels: Pixels) -> Pixels:
 
 
 def frame(pixels: Pixels) -> Pixels:
-    """The picture cut to an oval, with nothing around it: shape (height, width, 4)."""
+    """Return the picture in an oval, transparent around it: shape (height, width, 4)."""
     height, width = pixels.shape[:2]
     alpha = np.zeros((height, width, 3), np.uint8)
     Pen(alpha, (width / 2, height / 2), 1).fill(ring((0, 0), (width / 2 - 2, height / 2 - 2)), (255, 255, 255))

@@ -1,6 +1,7 @@
-"""The plan of the cabinet: every thing, its kind, its files and its flaws. A pure function of the seed.
+"""Plan the cabinet from its seed: every thing, its kind, its files and its flaws. Pure.
 
-Flaws that cost a thing, and duplicates, are alone on theirs; harmless flaws of picture, sound and caption meet freely.
+A thing with a flaw that costs a part, and a duplicate, has no other flaw; harmless flaws of picture, sound and caption
+are combined freely.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ from demo.kinds import KINDS, Kind, Manner, Place
 from demo.options import DemoOptions
 
 HOST = "demo.test"
-"""The name the crawl knows the site by, reserved for tests by RFC 2606; it resolves it to the port that serves it."""
+"""The site's host name, reserved for tests by RFC 2606, so that no real host is ever requested."""
 
 PictureFormat = Literal["jpeg", "png"]
 SoundFormat = Literal["wav", "ogg"]
@@ -25,10 +26,10 @@ Trait = TypeVar("Trait", Place, Manner)
 FOGGY_SHARE = 0.5
 DISTANT_SHARE = 0.5
 VAGUE_SHARE = 0.4
-"""How much of each modality tells no more than a group of kinds: what makes the fused model worth its while."""
+"""The share of each modality that shows only a group of kinds, so that a model of several modalities is better."""
 
 STRAY_SHARE = 0.25
-"""Of the foggy pictures and distant sounds, how many were taken elsewhere and mislead: even the fused model errs."""
+"""The share of the foggy pictures and distant sounds that show another group, so that every model makes errors."""
 
 JPEG_SIZES = ((320, 240), (400, 300), (480, 360), (240, 240), (240, 320))
 PNG_SIZES = ((320, 240), (256, 256), (240, 320), (288, 216))
@@ -56,11 +57,11 @@ HARMLESS = (
     (Flaw.OGG_COMMENT,),
     (Flaw.EMAIL_IN_CAPTION, Flaw.PHONE_IN_CAPTION),
 )
-"""The flaws that a thing survives, a group a part: a thing has at most one of each group."""
+"""The flaws with which a thing stays a sample, a group a part: a thing has at most one of each group."""
 
 
 class Draw(IntEnum):
-    """What a random generator is for: every part of every thing has its own, so that none depends on another."""
+    """The purpose of a random generator: every part of every thing has its own, so that none depends on another."""
 
     PLAN = 0
     PICTURE = 1
@@ -70,21 +71,21 @@ class Draw(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture's file and how it is drawn: width and height in pixels as seen upright."""
+    """A picture's file and how it is drawn: width and height in pixels in upright orientation."""
 
     path: str
     format: PictureFormat
     width: int
     height: int
     fog: Place | None
-    """The place that is seen in fog or in the dark, all but without the thing; None where the thing is clear."""
+    """The place that is shown in fog or in the dark, with the thing hardly visible; None: the thing is clear."""
     framed: bool
-    """In an oval with nothing around it: the PNG has an alpha channel."""
+    """In an oval, transparent around it: the PNG has an alpha channel."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sound:
-    """A sound's file and how it is made."""
+    """A sound's file and how it is synthesized."""
 
     path: str
     format: SoundFormat
@@ -93,12 +94,12 @@ class Sound:
     channels: int
     seconds: float
     distant: Manner | None
-    """The manner that is all one hears from far away; None where the thing is close."""
+    """The manner that is heard from far away, without the thing's own sound; None: the thing is close."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One thing of the cabinet, and everything that is known about it."""
+    """One thing of the cabinet, with its files, annotations and flaws."""
 
     number: int
     stem: str
@@ -113,43 +114,43 @@ class Thing:
     copy_of: int | None = None
     """The number of the thing of which this one is an exact or a near duplicate."""
     comment: str = ""
-    """What stands in the metadata of one of its files."""
+    """A comment in the metadata of one of its files."""
     secrets: tuple[str, ...] = ()
-    """Personal data that its caption or its comment hold, and that nothing after clean may hold."""
+    """Personal data in its caption or comment, which must be nowhere after clean."""
 
     @property
     def lost(self) -> bool:
-        """Whether a flaw costs it a part, so that it is no sample where all three modalities are required."""
+        """Whether a flaw costs it a part, so that it is not a sample if all three modalities are required."""
         return any(EXPECTED[flaw].loses_thing for flaw in self.flaws if flaw is not Flaw.EXACT_DUPLICATE)
 
 
 @dataclass(frozen=True)
 class Site:
-    """The whole plan; what `site.render` renders."""
+    """The plan of the site, which `site.render` renders."""
 
     seed: int
     things: tuple[Thing, ...]
     slow_seconds: float
     offsite_links: tuple[str, ...] = ("http://elsewhere.test/other-cabinets.html",)
-    """Links on the front page to a host that is not to be crawled."""
+    """Links on the front page to another host, which must not be crawled."""
     things_by_path: dict[str, Thing] = field(default_factory=dict, compare=False, repr=False)
 
     def find_flawed(self, flaw: Flaw) -> list[Thing]:
-        """The things that have the flaw, by number."""
+        """Return the things that have the flaw, in the order of their numbers."""
         return [thing for thing in self.things if flaw in thing.flaws]
 
     def count_flaws(self) -> dict[Flaw, int]:
-        """How many things have each flaw."""
+        """Count the things that have each flaw."""
         return dict(Counter(flaw for thing in self.things for flaw in thing.flaws))
 
 
 def make_rng(seed: int, number: int, draw: Draw) -> np.random.Generator:
-    """The random generator of one part of one thing."""
+    """Build the random generator of one part of one thing."""
     return np.random.default_rng([seed, number, draw])
 
 
 def plan_site(options: DemoOptions) -> Site:
-    """The site that these params stand for: the same for the same options, in every process."""
+    """Plan the site of these options: the same for the same options, in every process."""
     rng = np.random.default_rng([options.seed])
     flaws = plant_flaws(options.things, rng)
     originals = choose_originals(flaws, rng)
@@ -163,7 +164,7 @@ def plan_site(options: DemoOptions) -> Site:
 
 
 def list_paths(thing: Thing) -> list[str]:
-    """Every path of the site that belongs to the thing, whether or not it answers with what it should."""
+    """Return every path of the site that belongs to the thing, also those whose response is flawed."""
     paths = [thing.page]
     if thing.picture:
         paths.append(thing.picture.path)
@@ -175,12 +176,12 @@ def list_paths(thing: Thing) -> list[str]:
 
 
 def find_moved_path(picture: Picture) -> str:
-    """Where a picture that moved is now."""
+    """Return the new path of a picture that moved."""
     return picture.path.replace("/pictures/", "/pictures/archive/")
 
 
 def plant_flaws(things: int, rng: np.random.Generator) -> list[tuple[Flaw, ...]]:
-    """Which flaws each thing has, by number."""
+    """Return the flaws of each thing, in the order of their numbers."""
     flaws: list[list[Flaw]] = [[] for _ in range(things)]
     harmless = {flaw for group in HARMLESS for flaw in group}
     order = [int(number) for number in rng.permutation(things)]
@@ -197,7 +198,7 @@ def plant_flaws(things: int, rng: np.random.Generator) -> list[tuple[Flaw, ...]]
 
 
 def choose_originals(flaws: list[tuple[Flaw, ...]], rng: np.random.Generator) -> dict[int, int]:
-    """Of which flawless thing each duplicate is one: {number of the duplicate: number of the original}."""
+    """Choose a flawless original for each duplicate: {number of the duplicate: number of the original}."""
     duplicates = [n for n, of in enumerate(flaws) if {Flaw.EXACT_DUPLICATE, Flaw.NEAR_DUPLICATE} & set(of)]
     flawless = [n for n, of in enumerate(flaws) if not of]
     chosen = rng.choice(flawless, size=len(duplicates), replace=False)
@@ -205,7 +206,7 @@ def choose_originals(flaws: list[tuple[Flaw, ...]], rng: np.random.Generator) ->
 
 
 def plan_thing(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) -> Thing:
-    """One thing with its files and its caption."""
+    """Plan one thing with its files and its caption."""
     rng = make_rng(seed, number, Draw.PLAN)
     stem = f"{kind.name}-{number:04d}"
     picture = plan_picture(stem, kind, flaws, rng)
@@ -230,10 +231,10 @@ def plan_thing(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) -> T
 
 
 def plan_picture(stem: str, kind: Kind, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> Picture:
-    """Format and size of a thing's picture, and whether there is fog."""
-    wanted = [FORMATS[flaw] for flaw in flaws if flaw in FORMATS]
+    """Plan format and size of a thing's picture, and whether there is fog."""
+    required = [FORMATS[flaw] for flaw in flaws if flaw in FORMATS]
     drawn: PictureFormat = "jpeg" if rng.random() < 0.6 else "png"
-    encoding = wanted[0] if wanted else drawn
+    encoding = required[0] if required else drawn
     sizes = JPEG_SIZES if encoding == "jpeg" else PNG_SIZES
     width, height = sizes[int(rng.integers(len(sizes)))]
     framed = bool(rng.random() < 0.35) and encoding == "png" and not flaws
@@ -243,29 +244,29 @@ def plan_picture(stem: str, kind: Kind, flaws: tuple[Flaw, ...], rng: np.random.
 
 
 def plan_sound(stem: str, kind: Kind, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> Sound:
-    """Format, rate, channels and length of a thing's sound, and whether it is heard from far away."""
-    wanted = [SOUND_FORMATS[flaw] for flaw in flaws if flaw in SOUND_FORMATS]
+    """Plan format, rate, channels and length of a thing's sound, and whether it is heard from far away."""
+    required = [SOUND_FORMATS[flaw] for flaw in flaws if flaw in SOUND_FORMATS]
     drawn: SoundFormat = "wav" if rng.random() < 0.5 else "ogg"
-    encoding = wanted[0] if wanted else drawn
+    encoding = required[0] if required else drawn
     rate, channels = RATES[int(rng.integers(len(RATES)))], int(rng.integers(1, 3))
     seconds = round(float(rng.triangular(0.6, 1.4, 2.5)), 2)
     if Flaw.TRUNCATED_OGG in flaws:
-        # A stream of more than one page, some 4 kB each: cutting the only one would leave no sound at all.
+        # A stream of more than one page, some 4 kB each: if it had only one, cutting it would leave no audio at all.
         rate, seconds = 44100, 2.5
     distant = choose_unclear(kind.manner, list(Manner), DISTANT_SHARE, rng)
     return Sound(f"/sounds/{stem}.{encoding}", encoding, rate, channels, seconds, distant)
 
 
-def choose_unclear(own: Trait, others: list[Trait], share: float, rng: np.random.Generator) -> Trait | None:
-    """What is left of an unclear picture or sound: its kind's own trait, sometimes any; None where all is clear."""
-    unclear, stray, other = rng.random() < share, rng.random() < STRAY_SHARE, others[int(rng.integers(len(others)))]
+def choose_unclear(trait: Trait, traits: list[Trait], share: float, rng: np.random.Generator) -> Trait | None:
+    """Choose the trait that an unclear picture or sound shows: its kind's, sometimes any; None: it is clear."""
+    unclear, stray, other = rng.random() < share, rng.random() < STRAY_SHARE, traits[int(rng.integers(len(traits)))]
     if not unclear:
         return None
-    return other if stray else own
+    return other if stray else trait
 
 
 def plan_caption(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) -> tuple[str, tuple[str, ...]]:
-    """A thing's caption and the personal data in it."""
+    """Write a thing's caption; return it with the personal data in it."""
     if Flaw.EMPTY_CAPTION in flaws:
         return "", ()
     rng = make_rng(seed, number, Draw.CAPTION)
@@ -280,13 +281,13 @@ def plan_caption(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) ->
 
 
 def plan_duplicate(seed: int, number: int, original: Thing, flaws: tuple[Flaw, ...]) -> Thing:
-    """The original under another address: the same bytes, or for a near duplicate almost the same."""
+    """Plan the original under another path: the same bytes, or for a near duplicate almost the same."""
     assert original.picture is not None  # an original has no flaw
     assert original.sound is not None
     stem = f"{original.kind.name}-{number:04d}"
     picture, sound, caption = original.picture, original.sound, original.caption
     if Flaw.NEAR_DUPLICATE in flaws:
-        # Resized a little, and the sound in the other format: the same to an eye and an ear, never to a hash.
+        # Resized a little, and the sound in the other format: the same to eye and ear, but with another hash.
         picture = replace(picture, width=round(picture.width * 0.95), height=round(picture.height * 0.95))
         sound = replace(sound, format="ogg" if sound.format == "wav" else "wav")
         caption = words.retype(caption, make_rng(seed, number, Draw.CAPTION))

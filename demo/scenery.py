@@ -1,4 +1,4 @@
-"""The four places, at four times of day: what is behind every thing, and all that is left of it in the fog.
+"""Draw the four places at five times of day: the background of every thing, and all that is visible in the fog.
 
 The pen's unit is the height of the picture: y goes from 0 at the top to 1, x from 0 to the picture's aspect.
 """
@@ -17,12 +17,12 @@ class Light:
     """A time of day."""
 
     high: Colour
-    """Of the sky at its top."""
+    """Colour of the sky at its top."""
     low: Colour
-    """Of the sky at the horizon."""
+    """Colour of the sky at the horizon."""
     sun: Colour
     shade: float
-    """How far everything under the sky is darkened."""
+    """The share by which everything under the sky is darkened."""
     lamps: bool
 
 
@@ -42,7 +42,7 @@ def draw_scenery(place: Place, pen: Pen, light: Light, rng: np.random.Generator)
 
 
 def draw_gradient(pen: Pen, top: float, bottom: float, colours: tuple[Colour, Colour]) -> None:
-    """Full-width bands from one height to another, from one colour to another."""
+    """Draw full-width bands from one height to another, from one colour to another."""
     height = pen.pixels.shape[0]
     first, last = max(0, round(top * height)), min(height, round(bottom * height))
     ramp = np.linspace(0, 1, max(1, last - first))[:, None, None]
@@ -51,7 +51,7 @@ def draw_gradient(pen: Pen, top: float, bottom: float, colours: tuple[Colour, Co
 
 
 def draw_sky(pen: Pen, light: Light, horizon: float, rng: np.random.Generator) -> None:
-    """The sky down to the horizon, with sun or moon, stars at night, and a few clouds."""
+    """Draw the sky down to the horizon, with sun or moon, stars at night, and a few clouds."""
     draw_gradient(pen, 0, horizon + 0.01, (vary(light.high, rng), vary(light.low, rng, 8)))
     x, y = rng.uniform(0.1, 0.9) * pen.aspect, rng.uniform(0.08, 0.5) * horizon
     if light.shade > 0.4:
@@ -65,7 +65,7 @@ def draw_sky(pen: Pen, light: Light, horizon: float, rng: np.random.Generator) -
 
 
 def draw_cloud(pen: Pen, colour: Colour, rng: np.random.Generator) -> None:
-    """A long flat cloud."""
+    """Draw a long flat cloud."""
     size = rng.uniform(0.08, 0.16)
     puffs = []
     for i in range(-2, 3):
@@ -75,14 +75,14 @@ def draw_cloud(pen: Pen, colour: Colour, rng: np.random.Generator) -> None:
 
 
 def draw_hill(pen: Pen, level: float, height: float, colour: Colour, rng: np.random.Generator) -> None:
-    """A rolling line of hills, filled down to the bottom of the picture."""
+    """Draw a rolling line of hills, filled down to the bottom of the picture."""
     x = np.linspace(-0.1, pen.aspect + 0.1, 7)
     ridge = smooth(list(zip(x, level + height * rng.uniform(-1, 1, 7), strict=True)), closed=False)
     pen.fill([*map(tuple, ridge), (pen.aspect + 0.1, 1.1), (-0.1, 1.1)], colour)
 
 
 def draw_sea(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """Open water to the horizon, a far coast, glints on the waves, and sometimes a lighthouse."""
+    """Draw open water to the horizon, a far coast, glints on the waves, and sometimes a lighthouse."""
     horizon = rng.uniform(0.42, 0.52)
     draw_sky(pen, light, horizon, rng)
     coast = darken(mix((120, 150, 150), light.low, 0.5), light.shade * 0.6)
@@ -100,7 +100,7 @@ def draw_sea(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_lighthouse(pen: Pen, light: Light) -> None:
-    """A striped tower, small with distance, lit when the lamps are."""
+    """Draw a striped tower, small with distance, lit when the lamps are."""
     white, red = darken(WHITE, light.shade), darken((190, 62, 50), light.shade)
     pen.fill([(-0.018, 0.01), (-0.012, -0.15), (0.012, -0.15), (0.018, 0.01)], white)
     pen.box((-0.016, -0.06), (0.016, -0.03), red)
@@ -111,7 +111,7 @@ def draw_lighthouse(pen: Pen, light: Light) -> None:
 
 
 def draw_meadow(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """Green hills with a tree or two, grass and flowers in front."""
+    """Draw green hills with a tree or two, grass and flowers in front."""
     horizon = rng.uniform(0.5, 0.58)
     draw_sky(pen, light, horizon + 0.08, rng)
     green = vary((112, 164, 84), rng, 18)
@@ -130,7 +130,7 @@ def draw_meadow(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_tree(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A round tree that stands at the pen's origin."""
+    """Draw a round tree at the pen's origin."""
     leaf = darken(vary((84, 140, 78), rng, 22), light.shade)
     pen.box((-0.012, -0.12), (0.012, 0.02), darken((112, 82, 60), light.shade))
     for x, y, radius in ((-0.05, -0.14, 0.06), (0.05, -0.15, 0.06), (0, -0.2, 0.075)):
@@ -139,7 +139,7 @@ def draw_tree(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_town(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A row of narrow houses with gables along a street of stone."""
+    """Draw a row of narrow houses with gables along a street of stone."""
     street = rng.uniform(0.66, 0.74)
     draw_sky(pen, light, street, rng)
     x = -rng.uniform(0, 0.15)
@@ -158,7 +158,7 @@ def draw_town(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_house(pen: Pen, width: float, light: Light, rng: np.random.Generator) -> None:
-    """A house that stands right of the pen's origin, with lit windows when the lamps are on."""
+    """Draw a house right of the pen's origin, with lit windows when the lamps are on."""
     walls = ((222, 184, 132), (206, 126, 98), (188, 196, 178), (226, 208, 178), (170, 132, 122), (146, 164, 178))
     wall = darken(vary(walls[rng.integers(len(walls))], rng, 8), light.shade)
     roof = darken(vary((146, 84, 70), rng, 20), light.shade)
@@ -175,7 +175,7 @@ def draw_house(pen: Pen, width: float, light: Light, rng: np.random.Generator) -
 
 
 def draw_room(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A papered wall and a wooden floor, with a picture or a window on the wall."""
+    """Draw a papered wall and a wooden floor, with a picture or a window on the wall."""
     papers = ((214, 186, 146), (186, 150, 128), (176, 178, 150), (206, 168, 156), (150, 160, 166))
     paper = darken(vary(papers[rng.integers(len(papers))], rng, 8), light.shade * 0.6)
     floor_level = rng.uniform(0.76, 0.82)
@@ -192,7 +192,7 @@ def draw_room(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_wallpaper(pen: Pen, bottom: float, colour: Colour, rng: np.random.Generator) -> None:
-    """Stripes or a pattern of small flowers."""
+    """Draw stripes or a pattern of small flowers."""
     step = rng.uniform(0.07, 0.12)
     if rng.random() < 0.5:
         for x in np.arange(0, pen.aspect, step):
@@ -204,7 +204,7 @@ def draw_wallpaper(pen: Pen, bottom: float, colour: Colour, rng: np.random.Gener
 
 
 def draw_window(pen: Pen, light: Light) -> None:
-    """A small window with the hour of the day in it."""
+    """Draw a small window that shows the time of day."""
     pen.box((-0.12, -0.16), (0.12, 0.16), lighten((150, 112, 80), 0.1))
     pen.box((-0.1, -0.14), (0.1, 0.02), light.high)
     pen.box((-0.1, 0.0), (0.1, 0.14), mix(light.low, light.high, 0.3))

@@ -1,4 +1,4 @@
-"""The site on a loopback port: HTTP/1.1, connections kept open, a thread a connection."""
+"""Serve the site on a loopback port: HTTP/1.1, persistent connections, a thread a connection."""
 
 import sys
 import threading
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class DemoServer(ThreadingHTTPServer):
-    """Serves one site; `requests` counts what was asked for, by path."""
+    """Serves one site; `requests` counts the requests by path."""
 
     request_queue_size = 256
-    # Closing waits for the threads, and open connections are shut down first: nothing is left behind.
+    # Closing waits for the threads, and `stop` shuts open connections down first: no thread remains.
     daemon_threads = False
 
     def __init__(self, site: "Site", port: int = 0) -> None:
@@ -37,7 +37,7 @@ class DemoServer(ThreadingHTTPServer):
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port."""
         return self.server_port
 
     @property
@@ -46,13 +46,13 @@ class DemoServer(ThreadingHTTPServer):
         return f"127.0.0.1:{self.port}"
 
     def count_request(self, path: str) -> int:
-        """Count one more request for the path; how many there were before."""
+        """Count one more request for the path; return the number before."""
         with self._lock:
             self.requests[path] += 1
             return self.requests[path] - 1
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Remember the connection, so that stopping can end it."""
+        """Remember the connection, so that `stop` can shut it down."""
         with self._lock:
             self._connections.add(request)
         super().process_request(request, client_address)
@@ -64,12 +64,12 @@ class DemoServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Be silent where a client hung up, as a crawl does on what is too slow; show anything else."""
+        """Ignore clients that closed the connection, as a crawl does after its timeout; show any other error."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def stop(self) -> None:
-        """End the loop, every connection and every thread."""
+        """Stop the loop, every connection and every thread."""
         self.stopping.set()
         self.shutdown()
         with self._lock:
@@ -82,16 +82,16 @@ class DemoServer(ThreadingHTTPServer):
 
 
 class DemoHandler(BaseHTTPRequestHandler):
-    """Answers GET and HEAD; says nothing on the terminal."""
+    """Responds to GET and HEAD; writes no log."""
 
     protocol_version = "HTTP/1.1"
     server_version = "cabinet"
-    # Header and body leave in one write at once: in two, Nagle's algorithm and a delayed ACK cost 40 ms a request.
+    # Header and body are sent in one write: in two, Nagle's algorithm and a delayed ACK cost 40 ms a request.
     wbufsize = -1
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        """Send what the site renders for the path."""
+        """Send the site's response to the path."""
         server = cast(DemoServer, self.server)
         path = self.path.partition("?")[0]
         response = server.render(server.site, path, server.count_request(path))
@@ -101,11 +101,11 @@ class DemoHandler(BaseHTTPRequestHandler):
         self.send(response)
 
     def do_HEAD(self) -> None:
-        """The same without the body."""
+        """Send the same response without its body."""
         self.do_GET()
 
     def send(self, response: "Response") -> None:
-        """Write a response; without its body to a HEAD."""
+        """Write a response, to a HEAD without its body."""
         self.send_response(response.status)
         for name, value in response.headers:
             self.send_header(name, value)
@@ -115,11 +115,11 @@ class DemoHandler(BaseHTTPRequestHandler):
             self.wfile.write(response.body)
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """The same date always: no clock in anything that may be stored."""
+        """Return a fixed date: no clock in anything that may be stored."""
         return "Thu, 01 Jan 1970 00:00:00 GMT"
 
     def log_message(self, *args: Any) -> None:
-        """Nothing."""
+        """Write nothing."""
 
 
 @contextmanager

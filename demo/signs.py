@@ -1,6 +1,6 @@
-"""The small picture on each drawer of the cabinet.
+"""Draw the small picture on each card of the front page.
 
-It stands in the page itself, as a background: what a page shows in an `img` is one of its things, and these are none.
+It is part of the page, as a CSS background: an `img` would be crawled as one of the things.
 """
 
 import base64
@@ -15,10 +15,10 @@ from demo.plan import Picture
 SIGN = Picture(path="", format="jpeg", width=240, height=180, fog=None, framed=False)
 
 DAYLIGHT = 627
-"""The first number that, beside a kind's own, seeds twelve pictures without night or dusk in any."""
+"""The first number that, with the index of a kind, seeds twelve pictures of which none shows night or dusk."""
 
 
 def draw_sign(kind: Kind) -> str:
-    """A picture of some thing of the kind on a clear day, as a `data:` URL of some 8 kB."""
+    """Draw a thing of the kind on a clear day, as a `data:` URL of some 8 kB."""
     pixels = draw_picture(kind, SIGN, np.random.default_rng([KINDS.index(kind), DAYLIGHT]))
     return "data:image/jpeg;base64," + base64.b64encode(encode_jpeg(pixels, 82)).decode()

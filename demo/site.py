@@ -1,4 +1,4 @@
-"""Paths to bytes: what the site answers, rendered when asked for and never stored."""
+"""Render the site's response to a path, on each request and without storing it."""
 
 from dataclasses import dataclass
 
@@ -18,16 +18,16 @@ TEXT = "text/plain; charset=utf-8"
 CONTENT_TYPES = {"jpg": "image/jpeg", "png": "image/png", "wav": "audio/wav", "ogg": "audio/ogg"}
 
 CUT_SHARE = 0.6
-"""How much is left of a truncated file."""
+"""The share of a truncated file that remains."""
 TINY_SIZE = 4
 """Width and height in pixels of a tiny picture."""
 POINT_NEMO = (-48.8767, -123.3933)
-"""Where GPS places every photograph, give or take a degree: the spot of the ocean farthest from all land."""
+"""The GPS position of every photograph, within a degree: the point of the ocean farthest from all land."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the server sends: `delay` is how many seconds it waits first."""
+    """A response of the server, sent after `delay` seconds."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -36,7 +36,7 @@ class Response:
 
 
 def render(site: Site, path: str, attempt: int = 0) -> Response:
-    """The answer to a GET of `path`; `attempt` counts the earlier ones, for what fails only the first time."""
+    """Return the response to a GET of `path`; `attempt` counts earlier requests, for URLs that fail only once."""
     if path == "/":
         return answer_html(pages.write_front(site))
     if path == "/robots.txt":
@@ -56,17 +56,17 @@ def render(site: Site, path: str, attempt: int = 0) -> Response:
 
 
 def answer_html(text: str) -> Response:
-    """A page."""
+    """Return the response with a page."""
     return Response(200, (("Content-Type", HTML),), text.encode())
 
 
 def answer_error(status: int, message: str, *headers: tuple[str, str]) -> Response:
-    """An error with a page that says so."""
+    """Return an error response with a page that names it."""
     return Response(status, (("Content-Type", HTML), *headers), pages.write_error(status, message).encode())
 
 
 def answer_picture(site: Site, thing: Thing, path: str, attempt: int) -> Response:
-    """A picture, or what is in its place."""
+    """Return the response for a picture, with its flaws."""
     assert thing.picture
     if Flaw.FAILING_PICTURE in thing.flaws:
         return answer_error(500, "Something broke")
@@ -82,7 +82,7 @@ def answer_picture(site: Site, thing: Thing, path: str, attempt: int) -> Respons
 
 
 def answer_sound(site: Site, thing: Thing, sound: Sound) -> Response:
-    """A sound, or what is in its place."""
+    """Return the response for a sound, with its flaws."""
     if Flaw.BROKEN_SOUND_LINK in thing.flaws:
         return answer_error(404, "Not found")
     headers = (("Content-Type", CONTENT_TYPES[sound.format]),)
@@ -90,12 +90,12 @@ def answer_sound(site: Site, thing: Thing, sound: Sound) -> Response:
 
 
 def find_source(site: Site, thing: Thing) -> Thing:
-    """The thing whose picture and sound this one has: itself, or the original that it is a duplicate of."""
+    """Return the thing whose picture and sound this one has: itself, or the original of a duplicate."""
     return thing if thing.copy_of is None else site.things[thing.copy_of]
 
 
 def render_picture(site: Site, thing: Thing, picture: Picture) -> bytes:
-    """The picture's file with its flaws."""
+    """Render the picture's file with its flaws."""
     if Flaw.HTML_AS_JPEG in thing.flaws:
         return pages.write_error(200, "This picture is being restored").encode()
     source = find_source(site, thing)
@@ -114,7 +114,7 @@ def render_picture(site: Site, thing: Thing, picture: Picture) -> bytes:
 
 
 def spoil_pixels(pixels: Pixels, thing: Thing) -> Pixels:
-    """The pixels as they are stored: turned, tiny or flat where that is the thing's flaw."""
+    """Return the pixels to store: turned, tiny or flat if that is the thing's flaw."""
     for flaw in thing.flaws:
         if flaw in ORIENTATIONS:
             return store_turned(pixels, ORIENTATIONS[flaw])
@@ -128,7 +128,7 @@ def spoil_pixels(pixels: Pixels, thing: Thing) -> Pixels:
 
 
 def add_jpeg_metadata(jpeg: bytes, thing: Thing) -> bytes:
-    """The JPEG with the comment and the EXIF block that its flaws ask for."""
+    """Return the JPEG with the comment and the EXIF block of its flaws."""
     if Flaw.JPEG_COMMENT in thing.flaws:
         jpeg = insert_segment(jpeg, 0xFE, thing.comment.encode())
     orientation = next((ORIENTATIONS[flaw] for flaw in thing.flaws if flaw in ORIENTATIONS), None)
@@ -141,7 +141,7 @@ def add_jpeg_metadata(jpeg: bytes, thing: Thing) -> bytes:
 
 
 def render_sound(site: Site, thing: Thing, sound: Sound) -> bytes:
-    """The sound's file with its flaws."""
+    """Render the sound's file with its flaws."""
     if Flaw.TEXT_AS_WAV in thing.flaws:
         return b"The recording of this thing was lent to a school and has not come back.\n"
     source = find_source(site, thing)
@@ -161,5 +161,5 @@ def render_sound(site: Site, thing: Thing, sound: Sound) -> bytes:
 
 
 def cut(data: bytes) -> bytes:
-    """The first part of a file whose transfer broke off, long ago and elsewhere."""
+    """Return the first part of a file, as after an incomplete transfer."""
     return data[: int(len(data) * CUT_SHARE)]

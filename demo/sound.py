@@ -1,7 +1,7 @@
-"""The sounds: one function a kind, and one a manner for what is heard from far away.
+"""Synthesize the sounds: one function a kind, and one a manner for sounds from far away.
 
-Each gives mono float64 samples of a given length, at any scale; `make_sound` levels them. Partials above the band of
-the rate are left out instead of folding back.
+Each returns mono float64 samples of a given length, at any scale; `make_sound` scales them. Partials above the band of
+the rate are left out, since they would alias.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Samples = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Span:
-    """How long a sound is and how finely it is sampled, and where its chances come from."""
+    """The length and rate of a sound, and its source of random numbers."""
 
     rate: int
     frames: int
@@ -30,12 +30,12 @@ class Span:
 
     @property
     def top(self) -> float:
-        """The highest frequency, in Hz, that the rate holds without harm."""
+        """The highest frequency, in Hz, that the rate represents well."""
         return 0.46 * self.rate
 
 
 def make_sound(name: str, span: Span) -> Samples:
-    """The sound of a kind, or of a manner from far away, shape (frames,), with its peak at 1."""
+    """Synthesize the sound of a kind, or of a manner from far away: shape (frames,), with its peak at 1."""
     samples = TIMBRES[name](span)
     fade = min(span.frames // 8, span.rate // 50)
     samples[-fade:] *= np.linspace(1, 0, fade)
@@ -45,7 +45,7 @@ def make_sound(name: str, span: Span) -> Samples:
 
 
 def add_place(mono: Samples, span: Span, channels: int) -> Samples:
-    """Put a sound into the open air: a hiss, a level, and for stereo a side. Shape (frames, channels), peak below 1."""
+    """Add noise, a level, and for stereo a direction: shape (frames, channels), peak below 1."""
     rng = span.rng
     mono = mono * rng.uniform(0.45, 0.9)
     hiss = shape_noise(span, 200, span.top) * rng.uniform(0.002, 0.02)
@@ -55,7 +55,7 @@ def add_place(mono: Samples, span: Span, channels: int) -> Samples:
 
 
 def shape_noise(span: Span, low: float, high: float, slope: float = 0.0) -> Samples:
-    """Noise between two frequencies in Hz, standard deviation 1; its amplitude falls with frequency ** `slope`."""
+    """Return noise between two frequencies in Hz, standard deviation 1, of amplitude ~ frequency ** -`slope`."""
     spectrum = np.fft.rfft(span.rng.standard_normal(span.frames))
     hertz = np.fft.rfftfreq(span.frames, 1 / span.rate)
     edges = 1 / (1 + (low / np.maximum(hertz, 1)) ** 4) / (1 + (hertz / high) ** 4)
@@ -65,7 +65,7 @@ def shape_noise(span: Span, low: float, high: float, slope: float = 0.0) -> Samp
 
 
 def sum_partials(span: Span, hertz: Samples, levels: dict[float, float]) -> Samples:
-    """A tone of changing pitch: `hertz` at each frame, and the level of each multiple of it."""
+    """Return a tone of changing pitch: `hertz` at each frame, and the level of each multiple of it."""
     phase = 2 * np.pi * np.cumsum(hertz) / span.rate
     tones = [level * np.sin(ratio * phase) * (ratio * hertz < span.top) for ratio, level in levels.items()]
     total: Samples = np.sum(tones, axis=0)
@@ -73,7 +73,7 @@ def sum_partials(span: Span, hertz: Samples, levels: dict[float, float]) -> Samp
 
 
 def find_beats(span: Span, per_second: float, jitter: float = 0.05) -> list[int]:
-    """First frames of regular events, the first one soon after the start."""
+    """Return the first frames of regular events, of which the first is soon after the start."""
     gap = 1 / per_second
     start = span.rng.uniform(0.02, 0.1)
     beats = np.arange(start, span.frames / span.rate, gap)
@@ -83,29 +83,29 @@ def find_beats(span: Span, per_second: float, jitter: float = 0.05) -> list[int]
 
 
 def add_grain(samples: Samples, at: int, grain: Samples) -> None:
-    """Add a short sound to a longer one, cut off where that one ends."""
+    """Add a short sound to a longer one, cut at its end."""
     room = min(len(grain), len(samples) - at)
     samples[at : at + room] += grain[:room]
 
 
 def make_knock(span: Span, hertz: float, decay: float, noise: float) -> Samples:
-    """One dry knock: a tone that dies within `decay` seconds, and a share of noise with it."""
+    """Return one dry knock: a tone that decays within `decay` seconds, with a share of noise."""
     seconds = np.arange(int(6 * decay * span.rate)) / span.rate
     tone = np.sin(2 * np.pi * min(hertz, span.top) * seconds)
     return np.exp(-seconds / decay) * (tone + noise * span.rng.standard_normal(len(seconds)))
 
 
 def swell(span: Span, per_second: float, depth: float) -> Samples:
-    """A level that comes and goes between 1 and 1 - depth."""
+    """Return a level that swings between 1 and 1 - depth."""
     phase = span.rng.uniform(0, 2 * np.pi)
     return 1 - depth * (0.5 + 0.5 * np.sin(2 * np.pi * per_second * span.times + phase))
 
 
-# What strikes.
+# Kinds that strike.
 
 
 def make_boat(span: Span) -> Samples:
-    """An old one-cylinder engine: low thumps with a puff of exhaust."""
+    """Synthesize an old one-cylinder engine: low thumps with a puff of exhaust."""
     samples = 0.05 * shape_noise(span, 60, 500)
     hertz = span.rng.uniform(65, 110)
     for beat in find_beats(span, span.rng.uniform(5, 8), jitter=0.08):
@@ -114,7 +114,7 @@ def make_boat(span: Span) -> Samples:
 
 
 def make_frog(span: Span) -> Samples:
-    """Croaks: a train of pulses through a throat."""
+    """Synthesize croaks: a train of pulses through a throat."""
     rng, samples = span.rng, 0.01 * shape_noise(span, 300, 2000)
     throat, pulses = rng.uniform(650, 1000), rng.uniform(38, 60)
     for beat in find_beats(span, rng.uniform(2.0, 3.0)):
@@ -128,7 +128,7 @@ def make_frog(span: Span) -> Samples:
 
 
 def make_bell(span: Span) -> Samples:
-    """A church bell: hum, prime, minor third, fifth and nominal, each dying in its own time.
+    """Synthesize a church bell: hum, prime, minor third, fifth and nominal, each with its own decay.
 
     Ratios of the partials of a tuned bell: Fletcher and Rossing, The Physics of Musical Instruments, section 21.2.
     """
@@ -147,7 +147,7 @@ def make_bell(span: Span) -> Samples:
 
 
 def make_clock(span: Span) -> Samples:
-    """Tick, tock: two small hard knocks in a wooden case."""
+    """Synthesize tick, tock: two small hard knocks in a wooden case."""
     rng, samples = span.rng, 0.003 * shape_noise(span, 100, 1000)
     tick, case = rng.uniform(2300, 3000), rng.uniform(380, 520)
     for i, beat in enumerate(find_beats(span, rng.uniform(3, 4.5), jitter=0.01)):
@@ -157,11 +157,11 @@ def make_clock(span: Span) -> Samples:
     return samples
 
 
-# What sings.
+# Kinds that sing.
 
 
 def make_whale(span: Span) -> Samples:
-    """Long low moans that slide, with the echo of deep water."""
+    """Synthesize long low moans that slide, with the echo of deep water."""
     rng, t = span.rng, span.times
     base, slide = rng.uniform(110, 190), rng.uniform(0.3, 0.9) * rng.choice([-1, 1])
     bend = np.sin(2 * np.pi * rng.uniform(0.3, 0.6) * t + rng.uniform(0, 6))
@@ -173,7 +173,7 @@ def make_whale(span: Span) -> Samples:
 
 
 def make_bird(span: Span) -> Samples:
-    """A phrase of quick whistled notes, each sliding its own way."""
+    """Synthesize a phrase of quick whistled notes, each sliding its own way."""
     rng, samples = span.rng, 0.004 * shape_noise(span, 500, 3000)
     at = int(0.03 * span.rate)
     phrase = [(rng.uniform(2000, 3000), rng.uniform(-0.3, 0.2), rng.uniform(0.06, 0.15)) for _ in range(3)]
@@ -187,7 +187,7 @@ def make_bird(span: Span) -> Samples:
 
 
 def make_siren(span: Span) -> Samples:
-    """Two horns a fourth apart, by turns."""
+    """Synthesize two horns a fourth apart, by turns."""
     rng = span.rng
     low, turn = rng.uniform(400, 480), rng.uniform(0.3, 0.5)
     high_now = ((span.times + rng.uniform(0, 1)) / turn).astype(np.int64) % 2
@@ -196,7 +196,7 @@ def make_siren(span: Span) -> Samples:
 
 
 def make_violin(span: Span) -> Samples:
-    """A few bowed notes of a major scale, with vibrato and the scratch of the bow."""
+    """Synthesize a few bowed notes of a major scale, with vibrato and the scratch of the bow."""
     rng, t = span.rng, span.times
     steps = np.array([0, 2, 4, 5, 7, 9, 11, 12])
     length = rng.uniform(0.3, 0.6)
@@ -209,17 +209,17 @@ def make_violin(span: Span) -> Samples:
     return (tone + 0.05 * shape_noise(span, 1500, span.top)) * bow
 
 
-# What rushes.
+# Kinds that rush.
 
 
 def make_surf(span: Span) -> Samples:
-    """A wave that rises, breaks and draws back: noise whose brightness follows its level."""
+    """Synthesize a wave that rises, breaks and draws back: noise whose brightness follows its level."""
     level = swell(span, span.rng.uniform(0.35, 0.7), 0.9)
     return shape_noise(span, 60, 500, slope=0.4) * (0.3 + level) + 0.8 * shape_noise(span, 500, 1800) * level**3
 
 
 def make_rain(span: Span) -> Samples:
-    """A bright even hiss, and single drops on a tin roof."""
+    """Synthesize a bright even hiss, and single drops on a tin roof."""
     rng = span.rng
     samples = 0.25 * shape_noise(span, 1200, span.top)
     for at in rng.integers(0, span.frames, int(rng.uniform(25, 60) * span.frames / span.rate)):
@@ -228,7 +228,7 @@ def make_rain(span: Span) -> Samples:
 
 
 def make_train(span: Span) -> Samples:
-    """Chuffs, every fourth stronger, over a low rumble; sometimes the whistle."""
+    """Synthesize chuffs, every fourth stronger, over a low rumble; sometimes the whistle."""
     rng, t = span.rng, span.times
     samples = 0.12 * shape_noise(span, 40, 160)
     steam = shape_noise(span, 350, 1500)
@@ -243,7 +243,7 @@ def make_train(span: Span) -> Samples:
 
 
 def make_fire(span: Span) -> Samples:
-    """A soft roar in the chimney, and sparks."""
+    """Synthesize a soft roar in the chimney, and sparks."""
     rng = span.rng
     samples = 0.07 * shape_noise(span, 40, 250, slope=0.5) * swell(span, rng.uniform(1, 3), 0.4)
     for at in rng.integers(0, span.frames, int(rng.uniform(10, 22) * span.frames / span.rate)):
@@ -253,11 +253,11 @@ def make_fire(span: Span) -> Samples:
     return samples
 
 
-# What is left of each manner from far away, across a valley or through a wall.
+# Each manner from far away, across a valley or through a wall.
 
 
 def make_distant_strikes(span: Span) -> Samples:
-    """Dull knocks of something."""
+    """Synthesize dull knocks of something."""
     samples = 0.06 * shape_noise(span, 60, 600, slope=0.5)
     hertz = span.rng.uniform(250, 600)
     for beat in find_beats(span, span.rng.uniform(2.5, 6)):
@@ -266,7 +266,7 @@ def make_distant_strikes(span: Span) -> Samples:
 
 
 def make_distant_singing(span: Span) -> Samples:
-    """A thin tone that wanders."""
+    """Synthesize a thin tone that wanders."""
     rng, t = span.rng, span.times
     bend = np.sin(2 * np.pi * rng.uniform(0.4, 1.5) * t + rng.uniform(0, 6))
     tone = sum_partials(span, rng.uniform(350, 700) * 2 ** (0.3 * bend), {1: 1.0, 2: 0.1})
@@ -274,7 +274,7 @@ def make_distant_singing(span: Span) -> Samples:
 
 
 def make_distant_rushing(span: Span) -> Samples:
-    """A murmur that could be anything."""
+    """Synthesize a murmur that could be anything."""
     return shape_noise(span, 80, 900, slope=0.5) * swell(span, span.rng.uniform(0.5, 3), 0.5)
 
 
@@ -295,4 +295,4 @@ TIMBRES: dict[str, Callable[[Span], Samples]] = {
     Manner.SINGS: make_distant_singing,
     Manner.RUSHES: make_distant_rushing,
 }
-"""Every sound by the name of its kind or, from far away, of its manner."""
+"""The functions by the name of the kind or, for sounds from far away, of the manner."""

@@ -1,7 +1,7 @@
-"""Captions: one sentence of 8 to 25 words, as a collector would write it on the card beside a thing.
+"""Write captions: one sentence of 8 to 25 words, like a collector's on the card beside a thing.
 
 A clear caption names the thing by one of its nouns, a vague one only its family. Who, when and where it was recorded
-says nothing about the kind, and now and then a neighbour in the cabinet is mentioned, to mislead whoever only counts
+does not depend on the kind, and some captions mention a neighbour in the cabinet, to mislead models that only count
 words.
 """
 
@@ -75,17 +75,17 @@ NAMES = ("ada.quill", "ivo.lark", "thimble", "odile", "fennel", "wren.abbot")
 
 
 def choose(rng: np.random.Generator, options: tuple[str, ...]) -> str:
-    """One of the options, each as likely."""
+    """Choose one of the options, each with the same probability."""
     return options[int(rng.integers(len(options)))]
 
 
 def add_article(noun: str) -> str:
-    """`an owl`, `a boat`: by the first letter, which is right for every noun used here."""
+    """Return `an owl` or `a boat`, by the first letter, which is right for every noun used here."""
     return ("an " if noun[0] in "aeiou" else "a ") + noun
 
 
 def write_caption(kind: Kind, vague: bool, rng: np.random.Generator) -> str:
-    """A sentence about a thing of this kind; a vague one names nothing but its family."""
+    """Write a sentence about a thing of this kind; a vague one names only its family."""
     noun = choose(rng, FAMILY_NOUNS[kind.family] if vague else kind.nouns)
     verb = choose(rng, VAGUE_VERBS if vague or rng.random() < VAGUE_VERB_SHARE else kind.verbs)
     words = {
@@ -103,22 +103,22 @@ def write_caption(kind: Kind, vague: bool, rng: np.random.Generator) -> str:
 
 
 def write_email(rng: np.random.Generator) -> tuple[str, str]:
-    """A sentence with an e-mail address, and the address."""
+    """Write a sentence with an e-mail address; return it with the address."""
     name = choose(rng, NAMES)
     email = choose(rng, EMAILS).format(name=name, NAME=name.upper(), year=int(rng.integers(1950, 2000)))
     return choose(rng, EMAIL_TAILS).format(email=email), email
 
 
 def write_phone(rng: np.random.Generator) -> tuple[str, str]:
-    """A sentence with a telephone number, and the number: 555-0100 to 555-0199 are kept for fiction.
+    """Write a sentence with a telephone number; return it with the number.
 
-    Source: North American Numbering Plan, 555 line numbers 0100 to 0199.
+    555-0100 to 555-0199 are reserved for fiction. Source: North American Numbering Plan, 555 line numbers 0100 to 0199.
     """
     phone = choose(rng, PHONES).format(area=choose(rng, ("212", "415", "613")), line=f"01{int(rng.integers(100)):02d}")
     return choose(rng, PHONE_TAILS).format(phone=phone), phone
 
 
 def retype(caption: str, rng: np.random.Generator) -> str:
-    """The same caption as another hand would copy it: case and punctuation differ, no word does."""
+    """Return the caption with other case and punctuation, but the same words."""
     retyped = re.sub(r"[:;?]", ",", caption).rstrip(".")
     return retyped.upper() if rng.random() < 0.3 else retyped.lower() + "!"

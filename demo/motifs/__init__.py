@@ -1,6 +1,6 @@
-"""The twelve things as they are drawn, a file a place. To add a kind, draw it there and add a line to the table here.
+"""List the drawings of the twelve kinds, which are in a module a place. To add one, draw it there and add its row here.
 
-A motif fills about the square from -1 to 1 around the pen's origin, and stands, floats or hangs at that origin's place.
+A motif fills about the square from -1 to 1 around the pen's origin.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,17 @@ from demo.scenery import Light
 
 @dataclass(frozen=True, slots=True)
 class Motif:
-    """How a thing is drawn, and how it stands in its place."""
+    """How a thing is drawn, and how it is positioned in its place."""
 
     draw: Callable[[Pen, Light, np.random.Generator], None]
     foot: float
-    """How far below its origin it touches the ground, the water or the wall, in its own units."""
+    """Distance below its origin at which it touches the ground, the water or the wall, in its own units."""
     level: float
-    """Where that is in the picture, as a share of the height from the top."""
+    """Position of that point in the picture, as a share of the height from the top."""
     size: float
     """Its unit, as a share of the smaller side of the picture."""
     tilt: float
-    """How far it may lean, in degrees to either side."""
+    """Largest tilt, in degrees to either side."""
 
 
 MOTIFS: dict[str, Motif] = {

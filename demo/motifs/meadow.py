@@ -1,4 +1,4 @@
-"""What is met in the meadow: a frog, a bird, a shower."""
+"""Draw the things of the meadow: a frog, a bird, a shower."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from demo.scenery import Light
 
 
 def draw_frog(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A frog on a leaf of a pond, its throat full of air."""
+    """Draw a frog on a leaf of a pond, its throat full of air."""
     skin = darken(vary((112, 168, 62), rng, 24), light.shade * 0.6)
     pale, leaf = lighten(skin, 0.55), darken(vary((62, 132, 88), rng, 12), light.shade)
     pond = darken((92, 154, 176), light.shade)
@@ -35,7 +35,7 @@ def draw_frog(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_bird(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A small bird that sings on a branch in leaf."""
+    """Draw a small bird that sings on a branch in leaf."""
     coats: tuple[tuple[Colour, Colour], ...] = (
         ((128, 100, 78), (222, 104, 58)),
         ((84, 122, 158), (240, 208, 120)),
@@ -67,7 +67,7 @@ def draw_bird(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_rain(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A heavy cloud over the meadow, and somebody's umbrella under it."""
+    """Draw a heavy cloud over the meadow, and somebody's umbrella under it."""
     grey = darken(vary((128, 138, 154), rng, 8), light.shade)
     pen.wash(lighten(grey, 0.1), 0.5)
     for x, y, radius in (
@@ -92,7 +92,7 @@ def draw_rain(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_umbrella(pen: Pen, cloth: Colour) -> None:
-    """An open umbrella with its handle down."""
+    """Draw an open umbrella with its handle down."""
     pen.curve([(0, -0.5), (0, 0.45), (0.06, 0.58), (0.15, 0.5)], 0.045, (92, 64, 48))
     pen.fill(ring((0, 0), (0.68, 0.52), 0, (180, 360)), cloth)
     pen.fill(ring((0, 0), (0.26, 0.52), 0, (180, 360)), lighten(cloth, 0.2))

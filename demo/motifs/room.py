@@ -1,4 +1,4 @@
-"""What keeps a room company: a clock, a violin, a fire."""
+"""Draw the things of the room: a clock, a violin, a fire."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from demo.scenery import Light
 
 
 def draw_clock(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A pendulum clock on the wall, at some hour."""
+    """Draw a pendulum clock on the wall, at some hour."""
     woods = ((124, 74, 44), (94, 56, 42), (168, 116, 68), (64, 78, 74))
     wood = darken(vary(woods[rng.integers(len(woods))], rng, 10), light.shade * 0.5)
     brass, face = (218, 172, 78), (248, 240, 220)
@@ -39,7 +39,7 @@ def draw_clock(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_violin(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A violin with its bow across, hung on the wall."""
+    """Draw a violin with its bow across, hung on the wall."""
     varnish = darken(vary((190, 92, 38), rng, 20), light.shade * 0.4)
     right = [
         (0.1, -0.16),
@@ -80,7 +80,7 @@ def draw_violin(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_fire(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A log fire in an open hearth, with its light on the room."""
+    """Draw a log fire in an open hearth, with its light on the room."""
     brick = darken(vary((164, 92, 74), rng, 16), light.shade * 0.5)
     pen.box((-1.1, -0.8), (1.1, 1.0), brick)
     for row in range(9):
@@ -106,7 +106,7 @@ def draw_fire(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_flame(pen: Pen, height: float, width: float, colour: tuple[float, float, float]) -> None:
-    """One tongue of flame that stands at the pen's origin."""
+    """Draw one tongue of flame at the pen's origin."""
     lean = 0.3 * width
     pen.blob(
         [

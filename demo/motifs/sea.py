@@ -1,4 +1,4 @@
-"""What is seen at sea: a boat, a whale, a breaking wave."""
+"""Draw the things of the sea: a boat, a whale, a breaking wave."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ WATER: Colour = (54, 122, 152)
 
 
 def draw_water_line(pen: Pen, reach: float, light: Light, rng: np.random.Generator) -> None:
-    """Waves in front of whatever floats, with foam where they meet it."""
+    """Draw waves in front of whatever floats, with foam where they meet it."""
     water = darken(vary(WATER, rng, 10), light.shade)
     x = np.linspace(-reach, reach, 15)
     crest = [(float(a), 0.03 * (-1) ** i) for i, a in enumerate(x)]
@@ -18,7 +18,7 @@ def draw_water_line(pen: Pen, reach: float, light: Light, rng: np.random.Generat
 
 
 def draw_boat(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A small fishing boat with a wheelhouse, a funnel that puffs, and a flag."""
+    """Draw a small fishing boat with a wheelhouse, a funnel that puffs, and a flag."""
     hulls = ((186, 58, 48), (38, 92, 132), (44, 112, 92), (236, 226, 206), (222, 150, 52))
     hull = darken(vary(hulls[rng.integers(len(hulls))], rng), light.shade * 0.8)
     white, wood = darken(WHITE, light.shade * 0.8), darken((146, 98, 62), light.shade * 0.8)
@@ -41,7 +41,7 @@ def draw_boat(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_whale(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A whale at the surface, with its tail up and its breath in the air."""
+    """Draw a whale at the surface, with its tail up and its breath in the air."""
     skin = darken(vary((74, 98, 128), rng, 16), light.shade * 0.7)
     belly = lighten(skin, 0.55)
     spray = lighten(light.low, 0.6)
@@ -64,7 +64,7 @@ def draw_whale(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_surf(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A wave that curls over, with foam at its lip and spray above."""
+    """Draw a wave that curls over, with foam at its lip and spray above."""
     water = darken(vary((36, 116, 148), rng, 16), light.shade)
     foam = mix(WHITE, light.low, 0.15 + light.shade * 0.5)
     back = [(-2.2, 0.9), (-1.5, 0.45), (-0.9, -0.05), (-0.35, -0.62), (0.2, -0.86), (0.66, -0.72), (0.84, -0.4)]

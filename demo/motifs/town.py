@@ -1,4 +1,4 @@
-"""What passes and rings in the town: a bell, a fire engine, a steam train."""
+"""Draw the things of the town: a bell, a fire engine, a steam train."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ BRASS: Colour = (214, 164, 66)
 
 
 def draw_wheel(pen: Pen, radius: float, rim: Colour) -> None:
-    """A wheel with a tyre and a hub at the pen's origin."""
+    """Draw a wheel with a tyre and a hub at the pen's origin."""
     pen.disc((0, 0), radius, INK)
     pen.disc((0, 0), radius * 0.68, rim)
     for angle in range(0, 180, 45):
@@ -19,7 +19,7 @@ def draw_wheel(pen: Pen, radius: float, rim: Colour) -> None:
 
 
 def draw_bell(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A bell that swings in the open arch of its tower."""
+    """Draw a bell that swings in the open arch of its tower."""
     stone = darken(vary((196, 180, 156), rng, 12), light.shade * 0.8)
     brass = darken(vary(BRASS, rng, 16), light.shade * 0.4)
     pen.box((-0.95, -0.85), (0.95, 2.2), stone)
@@ -45,7 +45,7 @@ def draw_bell(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_siren(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A red fire engine with its ladder up and its lamp on."""
+    """Draw a red fire engine with its ladder up and its lamp on."""
     red = darken(vary((208, 42, 36), rng, 14), light.shade * 0.4)
     white, glass = darken(WHITE, light.shade * 0.5), (255, 226, 160) if light.lamps else (150, 196, 214)
     pen.fill(ring((0, 0.62), (1.25, 0.1)), INK, 0.3)
@@ -70,7 +70,7 @@ def draw_siren(pen: Pen, light: Light, rng: np.random.Generator) -> None:
 
 
 def draw_train(pen: Pen, light: Light, rng: np.random.Generator) -> None:
-    """A steam locomotive under its own cloud."""
+    """Draw a steam locomotive under its own cloud."""
     paints = ((44, 92, 72), (46, 66, 108), (132, 42, 44), (58, 56, 62), (40, 84, 96))
     paint = darken(vary(paints[rng.integers(len(paints))], rng, 12), light.shade * 0.4)
     brass = darken(BRASS, light.shade * 0.4)

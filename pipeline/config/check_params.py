@@ -122,9 +122,10 @@ def _describe_yaml_error(error: Any) -> str:
 def _describe(block: str, block_type: type[BaseModel], detail: ErrorDetails) -> str:
     """One line for one of pydantic's errors."""
     path = [str(part) for part in detail["loc"] if not str(part).startswith("<")]  # tags of a union's members
-    if path[-1:] == ["[key]"]:  # of a mapping whose keys are names of a table
+    if path[-1:] == ["[key]"]:  # of a mapping whose keys are names of a table, or match a pattern
         path.pop()
-        return f"{'.'.join([block, *path])} is not a known key{_suggest(path[-1], _list_expected(detail))}"
+        if detail["type"] == "literal_error":
+            return f"{'.'.join([block, *path])} is not a known key{_suggest(path[-1], _list_expected(detail))}"
     if detail["type"] == WRONG_KEY:
         context = detail["ctx"]
         value = _show(context["value"]) + ("" if context["given"] else " (the default)")

@@ -71,12 +71,12 @@ def _load_function(key: str, path: str) -> Serve:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # the module is there, and imports one that is not
         raise ParamsError(
-            f"params.yaml: `{key}.serve` is {path!r}, but there is no module {error.name}; "
+            f"params.yaml: {key}.serve is {path}, but there is no module {error.name}; "
             "name one that can be imported in the folder of params.yaml, as module:function"
         ) from None
     except AttributeError:
         raise ParamsError(
-            f"params.yaml: `{key}.serve` is {path!r}, but the module {module} has no {name}; name one of its functions"
+            f"params.yaml: {key}.serve is {path}, but the module {module} has no {name}; name one of its functions"
         ) from None
     return function
 
@@ -88,7 +88,7 @@ def _check_loopback(key: str, path: str, address: str) -> Endpoint:
         endpoint = None
     if endpoint is None or not endpoint.address.is_loopback:
         raise ParamsError(
-            f"params.yaml: `{key}.serve` is {path!r}, which yielded {address!r}; "
+            f"params.yaml: {key}.serve is {path}, which yielded {address!r}; "
             "it must yield a loopback address and a port, such as 127.0.0.1:8000"
         )
     return endpoint

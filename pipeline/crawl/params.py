@@ -1,4 +1,4 @@
-"""The block `crawl:` of `params.yaml`."""
+"""Define the block `crawl:` of `params.yaml`."""
 
 from typing import Annotated
 
@@ -9,22 +9,22 @@ from pipeline.crawl.addresses import parse_endpoint
 
 
 class UrlList(Params):
-    """A table with a URL a row. The columns named here are read, null: there is none."""
+    """A table with a URL a row, and the names of its columns; null: the list has no such column."""
 
     file: Annotated[str, Field(pattern=r"^[^/].*\.(csv|jsonl|parquet)$")]
-    """Path below `crawl.lists_folder`; its ending says its format."""
+    """Path below `crawl.lists_folder`; the ending determines the format."""
     url: Annotated[str, Field(min_length=1)] = "url"
     """Column of the URL."""
     caption: str | None = None
-    """Column of a text about what the URL gives; it becomes an item beside it."""
+    """Column of a text about the file at the URL; it becomes an item of its own."""
     label: str | None = None
     """Column of the label."""
     split: str | None = None
-    """Column of the split (train, val, test) that the list itself deals."""
+    """Column of the split (train, val, test) that the list assigns."""
     licence: str | None = None
     """Column of the licence."""
     attribution: str | None = None
-    """Column of who is to be named."""
+    """Column of the attribution."""
 
 
 class ServedHost(Params):
@@ -52,37 +52,37 @@ Host = Annotated[
 
 
 class CrawlParams(Params):
-    """What is fetched, and how considerately."""
+    """Which URLs are fetched, and within which limits."""
 
     start: Strings = ()
     """Pages to start from; links are followed within their host."""
     lists: Annotated[tuple[UrlList, ...], Field(strict=False)] = ()
-    """URL lists; what they name is fetched, and no links in it are followed."""
+    """URL lists; their URLs are fetched, and no links in them are followed."""
     lists_folder: Annotated[str, Field(min_length=1)] = "lists"
-    """The folder of the lists. `dvc.yaml` watches it, so that an edited list is seen."""
+    """The folder of the lists. `dvc.yaml` watches it, so an edited list runs the stage again."""
     hosts: dict[HostName, Host] = Field(default={})
     """Hosts that DNS does not know, and the only way to one whose address is not public: by name (or address) in lower
     case, either the `address:port` at which to reach it, or a Python function that serves it while the crawl runs."""
     agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+(/[!-~]+)? ?[ -~]*$")] = (
         "shardwright/0.1 (+https://example.org/shardwright)"
     )
-    """The User-Agent header. Its first word is the name that robots.txt files know the crawler by; say where its owner
-    can be reached."""
+    """The User-Agent header. Its first word is the crawler's name for robots.txt; include an address at which you can
+    be reached."""
     max_depth: Annotated[int, Field(ge=0)] = 8
-    """Links from a start page; what a page embeds belongs to it and is no link."""
+    """Largest number of links from a start page; what a page embeds does not count as a link."""
     max_urls: Annotated[int, Field(ge=1)] = 100_000
-    """URLs that are tried; those beyond are in the ledger as out_of_bounds."""
+    """Largest number of URLs that are requested; further ones are dropped as out_of_bounds."""
     max_bytes: Annotated[int, Field(ge=1, lt=2**33)] = 33_554_432
-    """Of one response, decompressed."""
+    """Largest size of a response, decompressed."""
     timeout: Annotated[float, Field(gt=0, le=3600)] = 10.0
-    """Seconds for one response, from looking its host up to the last byte read."""
+    """Seconds for one response, from the lookup of its host to the last byte."""
     per_host: Annotated[int, Field(ge=1, le=64)] = 8
     """Requests at a time to one host."""
     delay: Annotated[float, Field(ge=0, le=3600)] = 0.0
     """Seconds between the starts of two requests to one host; robots.txt may ask for more."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
-    """Further tries after a 429, a 5xx or a broken connection."""
+    """Retries after a 429, a 5xx or a broken connection."""
     backoff: Annotated[float, Field(ge=0, le=60)] = 0.5
-    """Seconds before the first further try, doubled for each one after it; Retry-After may ask for more."""
+    """Seconds before the first retry, doubled for each further one; Retry-After may ask for more."""
     refresh: Annotated[int, Field(ge=0)] = 0
-    """Responses are kept and not asked for again; another number fetches everything anew."""
+    """Responses are cached and not requested again; another number fetches everything anew."""

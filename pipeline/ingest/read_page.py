@@ -52,7 +52,7 @@ def check_selectors(params: IngestParams) -> None:
     """
     for key, selector in (("page_text", params.page_text), ("page_label", params.page_label)):
         if selector is not None and not check_selector(selector):
-            raise ParamsError(f"params.yaml: `ingest.{key}` is {selector!r}, it must be a CSS selector or null")
+            raise ParamsError(f'params.yaml: ingest.{key} is "{selector}"; it must be a CSS selector or null')
 
 
 def _find_text(document: "LexborHTMLParser", selector: str | None) -> str | None:

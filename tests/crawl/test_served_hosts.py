@@ -75,9 +75,9 @@ def test_a_server_starts_when_a_request_needs_it_and_the_options_are_part_of_the
 @pytest.mark.parametrize(
     ("serve", "message"),
     [
-        ("toy_missing:serve", r"`crawl\.hosts\.site\.test\.serve` is 'toy_missing:serve'.*no module toy_missing"),
-        ("demo.missing:serve", r"`crawl\.hosts\.site\.test\.serve` is 'demo.missing:serve'.*no module demo.missing"),
-        ("toy_servers:missing", r"`crawl\.hosts\.site\.test\.serve` is .*toy_servers has no missing"),
+        ("toy_missing:serve", r"crawl\.hosts\.site\.test\.serve is toy_missing:serve.*no module toy_missing"),
+        ("demo.missing:serve", r"crawl\.hosts\.site\.test\.serve is demo.missing:serve.*no module demo.missing"),
+        ("toy_servers:missing", r"crawl\.hosts\.site\.test\.serve is .*toy_servers has no missing"),
         ("toy_servers:serve_far", r"which yielded '192\.0\.2\.1:80'; it must yield a loopback address"),
         ("toy_servers:fail", r"crawl\.hosts\.site\.test: .* cannot start: Address already in use"),
     ],
@@ -90,8 +90,8 @@ def test_a_function_that_cannot_serve_stops_the_crawl(tmp_path: Path, module: st
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"thing": 60}, r"`crawl\.hosts\.site\.test\.options\.thing` is not a known key; did you mean `things`"),
-        ({"things": 5}, r"`crawl\.hosts\.site\.test\.options\.things` is 5, it should be greater than or equal to 60"),
+        ({"thing": 60}, r"crawl\.hosts\.site\.test\.options\.thing is not a known key; did you mean things"),
+        ({"things": 5}, r"crawl\.hosts\.site\.test\.options\.things is 5; it must be at least 60"),
     ],
 )
 def test_the_demo_checks_its_options(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -102,9 +102,9 @@ def test_the_demo_checks_its_options(tmp_path: Path, options: dict[str, Any], me
 @pytest.mark.parametrize(
     ("host", "message"),
     [
-        ({"serve": "demo.server"}, r"`crawl\.hosts\.a\.test\.serve` is 'demo\.server'"),
-        ({"serve": "a:b", "option": {}}, r"`crawl\.hosts\.a\.test\.option` is not a known key; did you mean `options`"),
-        ({"options": {}}, r"`crawl\.hosts\.a\.test\.serve` is missing"),
+        ({"serve": "demo.server"}, r'crawl\.hosts\.a\.test\.serve is "demo\.server"; it must match'),
+        ({"serve": "a:b", "option": {}}, r"crawl\.hosts\.a\.test\.option is not a known key; did you mean options"),
+        ({"options": {}}, r"crawl\.hosts\.a\.test\.serve is missing"),
     ],
 )
 def test_a_served_host_is_checked_before_any_work(host: dict[str, Any], message: str) -> None:

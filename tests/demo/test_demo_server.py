@@ -92,4 +92,4 @@ def test_the_command_serves_until_interrupted() -> None:
 def test_the_command_refuses_what_the_params_refuse() -> None:
     run = subprocess.run([sys.executable, "-m", "demo", "--things", "5"], capture_output=True, text=True)
     assert run.returncode == 2
-    assert "`demo.things` is 5" in run.stderr
+    assert "demo.things is 5; it must be at least 60" in run.stderr
