@@ -1,6 +1,6 @@
-"""Sharded, verified, reproducible training data: written once, read back fast.
+"""Write and read sharded, verified, reproducible training data.
 
-Names are loaded when they are first used (PEP 562), so that a part of the package costs that part alone.
+Names are imported when they are first used (PEP 562), so that using one part of the package does not import the others.
 """
 
 from importlib import import_module

@@ -1,34 +1,37 @@
-"""What can go wrong, as one small tree.
+"""Define the errors of this package.
 
 ShardwrightError
-├── FormatError    what was given to write, or what a file says, is not in the format (also a ValueError)
-├── ExistsError    the split is there already, or another writer is at it (also a FileExistsError)
-├── DamageError    bytes at rest are not those that were written
+├── FormatError    a value to write, or the content of a file, is not in the format (also a ValueError)
+├── ExistsError    the split exists, or another writer is writing it (also a FileExistsError)
+├── DamageError    stored bytes differ from those that were written
 └── StateError     a loader's saved state belongs to another dataset or another order (also a ValueError)
 """
 
 
 class ShardwrightError(Exception):
-    """Anything that this package raises on its own account."""
+    """The base class of all errors that this package defines."""
 
 
 class FormatError(ShardwrightError, ValueError):
-    """A field, key, array, meta or manifest that the format does not allow; the message names it."""
+    """A field, key, array, meta or manifest is not allowed by the format; the message names it."""
 
 
 class ExistsError(ShardwrightError, FileExistsError):
-    """A split that would be written over; the message names its place."""
+    """A split would be overwritten; the message has its path."""
 
 
 class StateError(ShardwrightError, ValueError):
-    """A saved loader state that cannot be continued here; the message shows both values."""
+    """A saved loader state does not fit this loader; the message shows both values."""
 
 
 class DamageError(ShardwrightError):
-    """Bytes that differ from those that were written.
+    """Stored bytes differ from those that were written.
 
-    `shard`, `sample` and `field` name the place as far as it is known, `offset` is in bytes from the start
-    of the shard; each is None where it does not apply.
+    Attributes:
+        shard: the file's name, or None.
+        sample: the sample's key, or None.
+        field: the field's name, or None.
+        offset: of the damage, in bytes from the start of the shard, or None.
     """
 
     def __init__(

@@ -104,8 +104,8 @@ def locate_samples(fields: Mapping[str, Field], meta_bytes: int, index: Index) -
     """Locate the samples of a shard with this index that pads its metas to `meta_bytes`."""
     layout = plan_layout(fields, meta_bytes)
     varying = index["size"] if layout.varying else np.empty((len(index), 0), np.uint32)
-    strides = layout.measure(varying)
-    return SampleSpans(np.cumsum(strides) - strides, strides, *layout.place(varying))
+    strides = layout.compute_strides(varying)
+    return SampleSpans(np.cumsum(strides) - strides, strides, *layout.compute_offsets(varying))
 
 
 class ShardFile:

@@ -1,4 +1,4 @@
-"""How fast a split is read on this machine, and what holds it up."""
+"""Measure how fast a split is read on this machine, and find the bottleneck."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +10,12 @@ from shardwright.loading.loader import Loader
 
 READ_BYTES = 4 << 20
 NEAR = 0.8
-"""From this share of a limit on, the limit is what holds reading up."""
+"""A rate of at least this share of a limit counts as held up by that limit."""
 
 
 @dataclass(frozen=True)
 class Speed:
-    """A way to read, and the samples a second that it gave."""
+    """A way to read, and its rate in samples a second."""
 
     name: str
     rate: float
@@ -23,19 +23,19 @@ class Speed:
 
 @dataclass(frozen=True)
 class BenchResult:
-    """What was found.
+    """The rates of several ways to read a split.
 
     Attributes:
-        found: plain `read()` of the shards in order, as much of them in memory as the system happened to have.
-        limit: the same once more.
-        first: the loader's first epoch, each member checked.
+        cold: plain `read()` of the shards in order, with whatever part of them the page cache had.
+        warm: the same again.
+        first: the loader's first epoch, with each member checked.
         later: shuffled epochs after that.
-        sample_bytes: a sample in its shard.
+        sample_bytes: of a sample in its shard.
         batch_size: samples a batch.
     """
 
-    found: Speed
-    limit: Speed
+    cold: Speed
+    warm: Speed
     first: Speed
     later: tuple[Speed, ...]
     sample_bytes: float
@@ -43,38 +43,43 @@ class BenchResult:
 
     @property
     def speeds(self) -> tuple[Speed, ...]:
-        """All of them, in the order they were measured in."""
-        return (self.found, self.limit, self.first, *self.later)
+        """All rates, in the order of measurement."""
+        return (self.cold, self.warm, self.first, *self.later)
 
     def explain(self) -> list[str]:
-        """What holds reading up, and what that means for a training loop; in sentences."""
+        """Return sentences that name the bottleneck, and what it means for a training loop."""
         best = max(self.later, key=lambda speed: speed.rate)
         step = 1000 * self.batch_size / best.rate
-        said = [f"A training step that takes longer than {step:.2f} ms a batch does not wait for data ({best.name})."]
-        if self.found.rate < NEAR * self.first.rate:
-            said.append("The disk is the bottleneck while the shards are not in memory yet.")
+        sentences = [f"A training step of more than {step:.2f} ms does not wait for data ({best.name})."]
+        if self.cold.rate < NEAR * self.first.rate:
+            sentences.append("Before the shards are in memory, the disk is the bottleneck.")
         elif self.first.rate < NEAR * best.rate:
-            said.append("The first epoch is held up by the checks: each member's crc32, once.")
-        if best.rate >= NEAR * self.limit.rate:
-            said.append("Later epochs are held up by memory: they go as fast as the bytes can be copied.")
+            sentences.append("In the first epoch the checks are the bottleneck: the crc32 of each member, once.")
+        if best.rate >= NEAR * self.warm.rate:
+            sentences.append("In later epochs memory is the bottleneck: samples are read as fast as bytes are copied.")
         else:
-            said.append("Later epochs are held up by the loader, by what each batch costs: larger batches help.")
-        return said
+            sentences.append("In later epochs the cost of each batch is the bottleneck: larger batches help.")
+        return sentences
 
 
 def measure(root: str | Path, split: str, batch_size: int, seconds: float, threads: Sequence[int]) -> BenchResult:
-    """Read a split in several ways, each for `seconds` or to its end at least once.
+    """Read a split in several ways, each for `seconds` and at least once to its end.
 
     Args:
-        threads: the loader's, one measurement for each.
+        root: the dataset's folder.
+        split: its name.
+        batch_size: samples a batch.
+        seconds: for each way to read.
+        threads: of the loader, one measurement for each number.
 
     Raises:
-        ValueError: the split is empty.
-        what opening and reading a `ShardDataset` raises.
+        ValueError: the split is empty, or `batch_size` is less than 1.
+        ShardwrightError, OSError, KeyError: see `ShardDataset`.
+        ModuleNotFoundError: PyTorch is not installed.
     """
     with ShardDataset(root, split) as data:
         if not len(data):
-            raise ValueError(f"{root}: split {split!r} has no samples")
+            raise ValueError(f"{root}: split {split!r} has no samples to read")
         shards = data.manifest.splits[split].shards
         paths = [Path(root) / split / shard.name for shard in shards]
         sample_bytes = sum(shard.bytes for shard in shards) / len(data)
@@ -87,8 +92,8 @@ def measure(root: str | Path, split: str, batch_size: int, seconds: float, threa
             return lambda: (float(len(batch["key"])) for batch in loader)
 
         return BenchResult(
-            Speed("read(), as found", time_pass(read, 0)),
-            Speed("read(), the limit", time_pass(read, seconds)),
+            Speed("read(), first time", time_pass(read, 0)),
+            Speed("read(), again", time_pass(read, seconds)),
             Speed("loader, first epoch", time_pass(load(threads[0]), 0)),
             tuple(Speed(f"loader, threads={count}", time_pass(load(count), seconds)) for count in threads),
             sample_bytes,
@@ -97,7 +102,7 @@ def measure(root: str | Path, split: str, batch_size: int, seconds: float, threa
 
 
 def read_file(path: Path) -> Iterator[int]:
-    """Read a file into the same memory again and again: the sizes of the parts."""
+    """Read a file in parts into the same memory; yield their sizes."""
     memory = bytearray(READ_BYTES)
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(memory):
@@ -105,7 +110,7 @@ def read_file(path: Path) -> Iterator[int]:
 
 
 def time_pass(begin: Callable[[], Iterator[float]], seconds: float) -> float:
-    """Samples a second over whole passes, until `seconds` are over and one is done."""
+    """Return the samples a second over whole passes: at least one, until `seconds` have passed."""
     samples, started = 0.0, time.perf_counter()
     while True:
         samples += sum(begin())

@@ -1,6 +1,6 @@
-"""The command `shardwright`: looks at shards, and finds the verbs that others add.
+"""Run the command `shardwright`: verbs on shards, and the verbs that other packages add.
 
-Exit codes: 0 all is well, 1 problems were found, 2 the command could not be carried out.
+Exit codes: 0 for success, 1 where problems were found, 2 for an error, 130 when interrupted.
 """
 
 import argparse
@@ -25,11 +25,11 @@ from shardwright.format.index import decode_key
 from shardwright.format.manifest import MANIFEST_NAME, read_manifest
 from shardwright.format.verify import verify
 
-COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # grey, grey with alpha, RGB, RGBA, by the number of channels
+COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, for grey, grey with alpha, RGB, RGBA, by the number of channels
 
 
 def encode_png(pixels: NDArray[np.uint8]) -> bytes:
-    """The file's bytes.
+    """Encode an image as a PNG file.
 
     Args:
         pixels: uint8 (height, width) or (height, width, channels), channels 1 to 4: grey, grey and alpha, RGB, RGBA.
@@ -40,7 +40,7 @@ def encode_png(pixels: NDArray[np.uint8]) -> bytes:
     if pixels.ndim == 2:
         pixels = pixels[:, :, None]
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in COLOUR_TYPES:
-        raise ValueError(f"no picture: {pixels.dtype} {pixels.shape}")
+        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}; they must be uint8 with 1 to 4 channels")
     height, width, channels = pixels.shape
     rows = np.zeros((height, 1 + width * channels), np.uint8)
     rows[:, 1:] = pixels.reshape(height, -1)
@@ -54,18 +54,18 @@ def _encode_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 ENTRY_POINTS = "shardwright.commands"
-"""The group in which other packages name their verbs: each a function from the arguments to the exit code."""
+"""The group of entry points for other packages' verbs, each a function from arguments to exit code."""
 
-PIPELINE_HINT = "The verbs of the pipeline come with its checkout: pip install -e .[pipeline]"
+PIPELINE_HINT = "The pipeline's verbs need its checkout: pip install -e '.[pipeline]'"
 
 CHECKOUT = str(Path(__file__).resolve().parents[2])
-"""Where the verbs of the pipeline are, if this is a checkout."""
+"""The folder of the package `pipeline`, if this is a checkout."""
 
-OK, PROBLEMS, UNUSABLE = 0, 1, 2
+OK, PROBLEMS, FAILED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line, by default that of the process, and give the exit code."""
+    """Run a command line, by default that of the process, and return the exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     verb = words[0] if words else "--help"
     if verb in VERBS or verb.startswith("-"):
@@ -74,32 +74,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb in added:
         return _run_added(added[verb], words[1:])
     known = ", ".join([*VERBS, *sorted(added)])
-    return report_error(f"no verb {verb!r}, there are {known}. {PIPELINE_HINT}")
+    return report_error(f"unknown verb {verb!r}; it must be one of {known}. {PIPELINE_HINT}")
 
 
 def _run_verb(words: Sequence[str]) -> int:
-    options = _build_parser().parse_args(words)
+    try:
+        options = _build_parser().parse_args(words)
+    except SystemExit:
+        run_verb(lambda: OK)  # writes out the help, which `head` may not read
+        raise
     return run_verb(lambda: VERBS[options.verb](options))
 
 
 def run_verb(act: Callable[[], int]) -> int:
-    """Do what a verb does, and give its exit code; what is in the way is one line on stderr, and the code 2."""
+    """Run a verb and return its exit code; an error becomes one line on stderr and the code 2."""
     try:
         code = act()
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough; nothing may be flushed on the way out
+    except BrokenPipeError:  # a reader such as `head` has closed the pipe; Python would fail to flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except KeyboardInterrupt:
+        report_error("interrupted")
+        return INTERRUPTED
     except KeyError as error:  # its str() would be the repr of the message
         return report_error(error.args[0])
-    except (ShardwrightError, OSError, ModuleNotFoundError) as error:
+    except OSError as error:
+        return report_error(f"{error.filename}: {error.strerror}" if error.filename and error.strerror else str(error))
+    except (ShardwrightError, ModuleNotFoundError) as error:
         return report_error(str(error))
     return code
 
 
 def _run_added(entry: EntryPoint, words: list[str]) -> int:
     if CHECKOUT not in sys.path:
-        sys.path.append(CHECKOUT)  # an editable installation finds `shardwright` there and nothing else
+        sys.path.append(CHECKOUT)  # an editable installation adds only `shardwright`
     try:
         run: Callable[[list[str]], int] = entry.load()
     except ModuleNotFoundError as error:
@@ -108,38 +117,38 @@ def _run_added(entry: EntryPoint, words: list[str]) -> int:
 
 
 def report_error(message: str) -> int:
-    """Say on stderr, in one line, why a verb cannot be carried out; gives the exit code of that."""
+    """Write an error to stderr as one line; return the exit code for errors."""
     sys.stderr.write(f"shardwright: {escape_controls(message)}\n")
-    return UNUSABLE
+    return FAILED
 
 
 def write_line(line: str = "") -> None:
-    """Write a line to stdout; what a terminal would obey is escaped."""
-    encoding = sys.stdout.encoding  # a terminal that has no such letter shows its escape
+    """Write a line to stdout, with control sequences escaped."""
+    encoding = sys.stdout.encoding  # letters that it does not have become escapes
     sys.stdout.write(escape_controls(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("shardwright", description=f"Looks at shards. {PIPELINE_HINT}")
+    parser = argparse.ArgumentParser("shardwright", description=f"Inspect and verify shards. {PIPELINE_HINT}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, summary in SUMMARIES.items():
         options = verbs.add_parser(verb, help=summary, description=summary)
         if verb == "index":
             options.add_argument("urls", metavar="SHARD", nargs="+", help="a folder, a file, or a pattern in quotes")
-            options.add_argument("--beside", action="store_true", help="keep the index in the folder of the shards")
-            options.add_argument("--cache", metavar="FOLDER", type=Path, help="keep it there")
-            options.add_argument("--reread", action="store_true", help="read shards that did not change too")
+            options.add_argument("--beside", action="store_true", help="write the index to the folder of the shards")
+            options.add_argument("--cache", metavar="FOLDER", type=Path, help="write the index to this folder")
+            options.add_argument("--reread", action="store_true", help="also read shards that have not changed")
             continue
         options.add_argument("root", metavar="ROOT", type=Path, help=f"the folder with {MANIFEST_NAME}")
         if verb == "ls":
-            options.add_argument("--split", help="this split alone")
+            options.add_argument("--split", help="list only this split")
         if verb == "show":
-            options.add_argument("key", metavar="KEY", help="of the sample, see `shardwright ls`")
-            options.add_argument("--png", metavar="FOLDER", type=Path, help="write its pictures there")
+            options.add_argument("key", metavar="KEY", help="the sample's key, see `shardwright ls`")
+            options.add_argument("--png", metavar="FOLDER", type=Path, help="write its images to this folder")
         if verb == "bench":
-            options.add_argument("--split", help="by default the one with the most samples")
-            options.add_argument("--batch-size", type=int, default=64, help="samples a batch, by default 64")
-            options.add_argument("--seconds", type=float, default=2.0, help="for each way to read, by default 2")
+            options.add_argument("--split", help="the split to read (default: the one with the most samples)")
+            options.add_argument("--batch-size", type=int, default=64, help="samples a batch (default: 64)")
+            options.add_argument("--seconds", type=float, default=2.0, help="time for each measurement (default: 2)")
     return parser
 
 
@@ -147,9 +156,9 @@ def _verify(options: argparse.Namespace) -> int:
     report = verify(options.root)
     for problem in report.problems:
         write_line(str(problem))
-    found = "ok" if report.ok else f"{len(report.problems)} problem{'s'[: len(report.problems) - 1]}"
+    result = "ok" if report.ok else f"{len(report.problems)} problem{'s'[: len(report.problems) - 1]}"
     write_line(
-        f"{found}: {report.samples} samples in {report.shards} shards, {_say_size(report.bytes)} read; "
+        f"{result}: {report.samples} samples in {report.shards} shards, {_format_size(report.bytes)} read; "
         f"dataset {report.hash or 'unknown'}"
     )
     return OK if report.ok else PROBLEMS
@@ -159,14 +168,14 @@ def _info(options: argparse.Namespace) -> int:
     manifest = read_manifest(options.root)
     write_line(f"dataset {manifest.hash}")
     for name, split in manifest.splits.items():
-        size = _say_size(sum(shard.bytes for shard in split.shards))
+        size = _format_size(sum(shard.bytes for shard in split.shards))
         write_line(f"split   {name}: {split.samples} samples in {len(split.shards)} shards, {size}")
     for name, field in manifest.fields.items():
         notes = [note for note in (field.axes, field.unit) if note]
         if field.padding is not None:
             notes.append(f"padded with {field.padding}")
         if field.varies:
-            notes.append(f"kept as {field.encoding}")
+            notes.append(f"stored as {field.encoding}")
         write_line(f"field   {name}: {field.dtype} {field.shape}" + "".join(f", {note}" for note in notes))
     if manifest.classes is not None:
         write_line(f"classes {len(manifest.classes)}: {', '.join(manifest.classes)}")
@@ -198,9 +207,9 @@ def _show(options: argparse.Namespace) -> int:
                 continue
             _show_sample(data, index)
             if options.png:
-                _write_pictures(data, index, options.png)
+                _write_images(data, index, options.png)
             return OK
-    return report_error(f"{options.root}: no sample {options.key!r} in any split")
+    return report_error(f"{options.root}: no split has a sample {options.key!r}; `shardwright ls` lists the keys")
 
 
 def _show_sample(data: ShardDataset, index: int) -> None:
@@ -216,7 +225,7 @@ def _show_sample(data: ShardDataset, index: int) -> None:
         write_line(line)
 
 
-def _write_pictures(data: ShardDataset, index: int, folder: Path) -> None:
+def _write_images(data: ShardDataset, index: int, folder: Path) -> None:
     sample = data[index]
     folder.mkdir(parents=True, exist_ok=True)
     for name, field in data.fields.items():
@@ -231,23 +240,26 @@ def _index(options: argparse.Namespace) -> int:
     from shardwright.webdataset.build_index import index_shards
 
     index = index_shards(options.urls, cache=options.cache, beside=options.beside, reread=options.reread)
-    size = _say_size(sum(shard.bytes for shard in index.shards))
+    size = _format_size(sum(shard.bytes for shard in index.shards))
     write_line(f"{len(index.table.faults)} samples in {len(index.shards)} shards, {size}")
     write_line(f"members {', '.join(suffix.name for suffix in index.suffixes)}")
     broken = int(np.count_nonzero(index.table.faults))
     if broken:
-        write_line(f"{broken} samples are not whole: see `incomplete` of ShardDataset.from_webdataset")
+        write_line(f"{broken} samples are incomplete: see `incomplete` of ShardDataset.from_webdataset")
     return PROBLEMS if broken else OK
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from shardwright.cli.bench import measure  # with all that a loader needs
+    from shardwright.cli.bench import measure  # imports the loader
 
     splits = read_manifest(options.root).splits
     if not splits:
-        return report_error(f"{options.root}: no split to read")
+        return report_error(f"{options.root}: the dataset has no split to read")
     split = options.split or max(splits, key=lambda name: splits[name].samples)
-    measured = measure(options.root, split, options.batch_size, options.seconds, threads=(1, 2, 0))
+    try:
+        measured = measure(options.root, split, options.batch_size, options.seconds, threads=(1, 2, 0))
+    except ValueError as error:
+        return report_error(str(error))
     write_line(f"split {split}, batches of {options.batch_size}, {measured.sample_bytes / 1e3:,.1f} kB a sample")
     for speed in measured.speeds:
         rate = speed.rate * measured.sample_bytes
@@ -257,7 +269,7 @@ def _bench(options: argparse.Namespace) -> int:
     return OK
 
 
-def _say_size(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size / 1e6:,.1f} MB"
 
 
@@ -270,10 +282,10 @@ VERBS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "bench": _bench,
 }
 SUMMARIES = {
-    "verify": "Rehash everything and name what is not as it was written.",
-    "info": "Say what a dataset holds.",
+    "verify": "Check every byte of a dataset and report damage.",
+    "info": "Show the splits, fields, classes and sources of a dataset.",
     "ls": "List the samples, one a line: split/shard/key.",
-    "show": "Show one sample; its pictures as PNG files too.",
-    "index": "Index WebDataset tars that others wrote, anew.",
-    "bench": "Say how fast a split is read here, and what holds it up.",
+    "show": "Show one sample; with --png, write its images as PNG files.",
+    "index": "Build the index of WebDataset tars.",
+    "bench": "Measure how fast a split is read on this machine, and name the bottleneck.",
 }

@@ -1,6 +1,6 @@
-"""What may be written to a terminal of text that others wrote: names, captions, messages about them."""
+"""Escape text from elsewhere, such as names and captions, before it is written to a terminal."""
 
 
 def escape_controls(text: str) -> str:
-    """The text with everything that a terminal would obey, or not show, written as an escape."""
+    """Return the text with control sequences and other characters that are not printable as escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

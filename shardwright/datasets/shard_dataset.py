@@ -249,7 +249,7 @@ class ShardDataset(SampleSource):
         """See `SampleSource.open_window`; members are checked at each delivery from it."""
         rows = np.sort(rows)
         starts, *_ = self._offsets.locate(rows)
-        return self._files.load(starts, self._offsets.measure(rows))
+        return self._files.load(starts, self._offsets.compute_strides(rows))
 
     def close(self) -> None:
         """Close the files. Arrays that were returned stay valid; further reads raise."""
@@ -265,7 +265,7 @@ class ShardDataset(SampleSource):
         self, rows: NDArray[np.int64], member: int, contents: Sequence[NDArray[np.uint8]], context: ReadContext
     ) -> NDArray[np.uint8]:
         """Decode the images of one member: uint8 (batch, *shape), checked where this is their first delivery."""
-        shape, files = self._layout.pictures[member], context.files or self._files
+        shape, files = self._layout.image_shapes[member], context.files or self._files
         assert shape is not None
         size = math.prod(shape)
         block = context.allocate(len(rows), size)

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Write files atomically, and sync them to disk."""
 
 import os
 import secrets
@@ -9,21 +9,25 @@ from pathlib import Path
 
 from shardwright.errors import DamageError
 
-SYNCING = 8
-"""Files that are synced at a time: a disk takes them in the order that suits it."""
+SYNC_THREADS = 8
+"""Files that are synced at a time, so that the disk may choose their order."""
 
 
 def write_file(path: Path, chunks: Iterable[bytes | memoryview], sync: bool = True, read_back: bool = False) -> None:
-    """Write the chunks to a neighbour of `path`, sync it to disk, and give it its name.
+    """Write chunks to a temporary file beside `path`, sync it to disk and rename it to `path`.
 
-    A reader sees the old file or the new one, also after a crash. Two writers of the same path do not
-    disturb each other: the later one wins. The folder must be there. Without `sync` a power cut may take
-    it, or the end of it, until `sync_files` was there: to wait for the disk once for many files takes a
-    third of the time. With `read_back` each chunk is read and compared once it is written: some 5 GB/s, a
-    quarter of the price of a sha256.
+    Readers see the old file or the new one, also after a crash. Of two writers of the same path, the later one wins.
+    The folder must exist.
+
+    Args:
+        path: of the file.
+        chunks: its content.
+        sync: wait until it is on disk. Without, a power cut may lose the file or its end until `sync_files` is called:
+            waiting once for many files takes a third of the time.
+        read_back: read and compare each chunk once it is written: at some 5 GB/s, a quarter of the price of a sha256.
 
     Raises:
-        DamageError: a chunk reads other than it was written, or more was read than was written.
+        DamageError: with `read_back`, the file reads other than it was written.
     """
     neighbour = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -48,22 +52,22 @@ def write_file(path: Path, chunks: Iterable[bytes | memoryview], sync: bool = Tr
 
 def _check_same(path: Path, found: bytes, written: bytes | memoryview) -> None:
     if found != written:
-        raise DamageError(f"{path.name} is not as it was written: a fault of the disk or of its driver")
+        raise DamageError(f"{path.name} differs from what was written: the disk or its driver is faulty")
 
 
 def sync_files(paths: Sequence[Path]) -> None:
-    """Make files durable, and their names in their folders."""
-    with ThreadPoolExecutor(SYNCING, "shardwright-sync") as pool:
+    """Sync files to disk, and the folders that have their names."""
+    with ThreadPoolExecutor(SYNC_THREADS, "shardwright-sync") as pool:
         list(pool.map(_sync, paths))
         list(pool.map(_sync, {path.parent for path in paths}))
 
 
 @contextmanager
 def sync_behind() -> Iterator[Callable[[Path], object]]:
-    """A function that has a file made durable while other work goes on; its name only `sync_files` does.
+    """Yield a function that syncs a file in the background; its name in the folder is left to `sync_files`.
 
     Raises:
-        OSError: at the end, if one of the files could not be: an error that a disk reports once.
+        OSError: on leaving the context, where a file could not be synced: the disk reports such an error once.
     """
     with ThreadPoolExecutor(1, "shardwright-sync") as pool:
         begun: list[Future[None]] = []
@@ -73,7 +77,7 @@ def sync_behind() -> Iterator[Callable[[Path], object]]:
 
 
 def _sync(path: Path) -> None:
-    """Of a file its contents, of a folder the names in it."""
+    """Sync the content of a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""One JSON text per value: what is hashed and what is stored must not depend on who wrote it."""
+"""Encode JSON values to one canonical text, so that hashes and stored files do not depend on the writer."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from shardwright.errors import FormatError
 
 
 def encode_canonical(value: object, indent: int | None = None) -> bytes:
-    """UTF-8 JSON with sorted keys; without `indent` on one line and without spaces.
+    """Encode a value as UTF-8 JSON with sorted keys; without `indent`, on one line and without spaces.
 
     Raises:
         FormatError: the value is not JSON: an unknown type, NaN or an infinity, a lone surrogate, a cycle.
@@ -25,11 +25,10 @@ def encode_canonical(value: object, indent: int | None = None) -> bytes:
 
 
 def decode_json(data: bytes) -> Any:
-    """The value of a UTF-8 JSON text; NaN and the infinities, which JSON does not have, are refused.
+    """Decode UTF-8 JSON, without the NaN and infinities that Python's parser accepts.
 
     Raises:
-        FormatError: the bytes are not UTF-8, not JSON, nested too deeply to read, or a number is too
-            large to be finite.
+        FormatError: the bytes are not UTF-8, not JSON, nested too deeply, or a number is too large to be finite.
     """
     try:
         return json.loads(data.decode(), parse_constant=_refuse_constant, parse_float=_read_float)
@@ -38,7 +37,7 @@ def decode_json(data: bytes) -> Any:
 
 
 def hash_canonical(value: object) -> str:
-    """The sha256, as 64 hex digits, of the value's canonical JSON on one line."""
+    """Return the sha256, 64 hex digits, of the value's canonical JSON on one line."""
     return hashlib.sha256(encode_canonical(value)).hexdigest()
 
 

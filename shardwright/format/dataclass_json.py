@@ -1,4 +1,4 @@
-"""JSON values to frozen dataclasses, by the types of their attributes: nothing missing, nothing unknown."""
+"""Load frozen dataclasses from JSON values by the types of their attributes; missing and unknown keys are errors."""
 
 import dataclasses
 from collections.abc import Mapping, Set
@@ -9,13 +9,13 @@ from shardwright.errors import FormatError
 
 
 def load_value(hint: Any, value: object, where: str) -> Any:
-    """The JSON value as the type hint wants it; arrays become tuples, objects dataclasses or dicts.
+    """Convert a JSON value to the type of a hint: arrays to tuples, objects to dataclasses or dicts.
 
-    Hints may be bool, int, float, str, unions of these and None, dataclasses, `tuple[X, ...]`,
-    `Mapping[str, X]` and Any.
+    Hints may be bool, int, float, str, unions of these and None, dataclasses, `tuple[X, ...]`, `Mapping[str, X]` and
+    Any.
 
     Raises:
-        FormatError: it is something else; the message starts with `where`, the place in the document.
+        FormatError: the value has another type; the message starts with `where`, its path in the document.
     """
     if hint is Any:
         return value
@@ -27,20 +27,20 @@ def load_value(hint: Any, value: object, where: str) -> Any:
     if origin is Mapping and isinstance(value, dict):
         return {name: load_value(arguments[1], item, f"{where}.{name}") for name, item in value.items()}
     allowed = arguments if origin is UnionType else (hint,)
-    # A bool is an int to Python and an int is no float; JSON tells the first apart and not always the second.
+    # In Python a bool is an int and an int is no float; JSON distinguishes the first pair and not always the second.
     if type(value) in allowed or (type(value) is int and float in allowed):
         return value
-    raise FormatError(f"{where} is {value!r:.80}, {hint} is wanted")
+    raise FormatError(f"{where} is {value!r:.80}; it must be {hint}")
 
 
 def check_keys(document: object, needed: Set[str], known: Set[str], where: str) -> dict[str, Any]:
-    """The JSON object, after a check that it has the needed keys and no unknown ones.
+    """Check that a JSON value is an object with all `needed` keys and none but the `known` ones, and return it.
 
     Raises:
-        FormatError: it has not, or is no object.
+        FormatError: it is not; the message starts with `where` and names the keys.
     """
     if not isinstance(document, dict):
-        raise FormatError(f"{where} is {document!r:.80}, an object is wanted")
+        raise FormatError(f"{where} is {document!r:.80}; it must be an object")
     if not needed <= document.keys() <= known:
         missing, unknown = sorted(needed - document.keys()), sorted(document.keys() - known)
         raise FormatError(f"{where}: missing keys {missing}, unknown keys {unknown}")

@@ -1,4 +1,4 @@
-"""Samples to the bytes of a shard: pure, and the same bytes from the same samples, always."""
+"""Encode samples to the bytes of a shard: the same samples always give the same bytes."""
 
 import hashlib
 import re
@@ -22,14 +22,13 @@ from shardwright.format.manifest import ShardRecord
 KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 CHUNK_BYTES = 1 << 17
-"""At least, of a shard, given to the system at a time. Member by member a shard of 12 MB takes 9 ms to write, in chunks
-6, in one piece up to 34 (Linux 6.18, ext4, a virtual machine)."""
+"""The least that one call writes. A shard of 12 MB takes 9 ms to write member by member, 6 in such chunks, up to 34 in
+one piece (Linux 6.18, ext4, a virtual machine)."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample as given: its key, an array (or Python number, or the bytes of a JPEG file) a field, and whatever JSON
-    goes with it."""
+    """A sample to write: its key; an array, Python number or the bytes of a JPEG file by field; any JSON object."""
 
     key: str
     arrays: Mapping[str, object]
@@ -38,12 +37,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class EncodedSample:
-    """One sample as bytes, but for its meta, which is not padded yet: the other members are as any shard has them.
+    """A sample as bytes, with a meta that is not padded yet; the other members are the same in every shard.
 
     Attributes:
-        pieces: these members one after another, each with its header and padding.
-        checksums: the crc32 of their contents.
-        sizes: of the contents of those that vary.
+        pieces: header, content and padding of each member but the meta, in order.
+        checksums: the crc32 of the contents of these members.
+        sizes: of the contents of those that vary, in bytes.
+        meta: the canonical JSON.
     """
 
     key: str
@@ -55,13 +55,13 @@ class EncodedSample:
 
 @dataclass(frozen=True)
 class PlacedSample:
-    """One sample as the bytes that it has in every shard that pads its metas to the same size.
+    """A sample as the bytes that it has in every shard that pads its metas to the same size.
 
     Attributes:
-        data: all of them, its meta last.
-        checksums: the crc32 of the contents of its members, that of the padded meta last.
-        sizes: of the contents of those that vary.
-        frame: the crc32 of the bytes that are no content, see `ShardBuilder`.
+        data: all its members, the meta last.
+        checksums: the crc32 of the members' contents, that of the padded meta last.
+        sizes: of the contents of those that vary, in bytes.
+        frame: the crc32 of headers and padding, see `ShardBuilder`.
     """
 
     key: str
@@ -73,7 +73,7 @@ class PlacedSample:
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """A whole shard in memory, in pieces; `size` in bytes, `index` a row a sample (see `shardwright.format.index`)."""
+    """A whole shard in memory, in pieces; `size` in bytes, `index` with a row a sample (`shardwright.format.index`)."""
 
     pieces: tuple[bytes, ...]
     index: Index
@@ -87,26 +87,26 @@ class EncodedShard:
         return len(self.index)
 
     def chunks(self) -> Iterator[bytes]:
-        """The shard's bytes, at least `CHUNK_BYTES` at a time but for the last."""
+        """Yield the shard's bytes in chunks of at least `CHUNK_BYTES`, except the last."""
         return join_pieces(self.pieces)
 
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """A shard on disk: its row in the manifest and its rows in the index. Small enough to send about."""
+    """A shard on disk: its record in the manifest and its rows in the index. Small enough to send between processes."""
 
     record: ShardRecord
     index: Index
 
 
 def encode_sample(fields: Mapping[str, Field], sample: Sample) -> EncodedSample:
-    """The sample's bytes, copied: the arrays may change afterwards.
+    """Check a sample and return its bytes; the arrays are copied and may change afterwards.
 
     Raises:
-        FormatError: a key, array or meta that the format does not allow; the message names sample and field.
+        FormatError: the key, an array or the meta is not allowed; the message names sample and field.
     """
     if not isinstance(sample.key, str) or not KEY.fullmatch(sample.key):
-        raise FormatError(f"key {sample.key!r} must match {KEY.pattern}")
+        raise FormatError(f"key is {sample.key!r}; it must match {KEY.pattern}")
     if sample.arrays.keys() != fields.keys():
         missing = [name for name in fields if name not in sample.arrays]
         extra = [name for name in sample.arrays if name not in fields]
@@ -127,7 +127,15 @@ def encode_members(
     meta: bytes,
     checksums: Sequence[int] | None = None,
 ) -> EncodedSample:
-    """The sample with these contents of its members, in the order of the fields, and their crc32 where it is known."""
+    """Build a sample from the contents of its members.
+
+    Args:
+        fields: of the sample.
+        key: of the sample.
+        contents: of the members, in the order of the fields.
+        meta: the canonical JSON.
+        checksums: the crc32 of the contents; computed where not given.
+    """
     pieces: list[bytes] = []
     sizes: list[int] = []
     for (name, spec), content in zip(fields.items(), contents, strict=True):
@@ -139,16 +147,16 @@ def encode_members(
 
 
 class ShardBuilder:
-    """The bytes of a shard, a sample after another: no more than one is in memory.
+    """Builds the bytes of a shard sample by sample, with one sample in memory.
 
     Args:
         fields: of the samples.
-        meta_bytes: what every meta is padded to with spaces: the longest has so many.
+        meta_bytes: the size that every meta is padded to with spaces: that of the longest.
 
     Attributes:
         size: bytes so far.
         meta_bytes: see above.
-        frames: of each sample so far, the crc32 of the bytes that are no member's content: headers and padding.
+        frames: for each sample so far, the crc32 of the bytes that are no member's content: headers and padding.
     """
 
     def __init__(self, fields: Mapping[str, Field], meta_bytes: int) -> None:
@@ -162,30 +170,32 @@ class ShardBuilder:
         self.frames: list[int] = []
 
     def build(self, samples: Iterable[EncodedSample | PlacedSample]) -> Iterator[bytes]:
-        """The pieces of the shard of these samples, in their order; each sample is asked for when its turn comes. One
-        that is placed has its meta padded to `meta_bytes`.
+        """Yield the pieces of the shard; each sample is requested once the pieces of those before it are consumed.
+
+        Args:
+            samples: in their order; the meta of a `PlacedSample` is padded to `meta_bytes`.
 
         Raises:
             FormatError: two samples have the same key.
         """
         for sample in samples:
             if sample.key in self._rows:
-                raise FormatError(f"key {sample.key!r} is there twice in the shard")
+                raise FormatError(f"key {sample.key!r} occurs twice in the shard; keys must be unique")
             if isinstance(sample, PlacedSample):
                 self._rows[sample.key] = sample.checksums, sample.sizes
                 self.frames.append(sample.frame)
                 yield from self._count((sample.data,))
             else:
-                yield from self._count(self._place(sample))
+                yield from self._count(self._pad_meta(sample))
         yield from self._count((tar.END,))
 
-    def _place(self, sample: EncodedSample) -> Sequence[bytes]:
-        """The pieces of a sample: of each member its header, its content, and padding."""
+    def _pad_meta(self, sample: EncodedSample) -> Sequence[bytes]:
+        """Add the padded meta and return the pieces of the sample: header, content and padding of each member."""
         meta = sample.meta.ljust(self.meta_bytes)
         header = tar.encode_header(f"{sample.key}.{self._layout.suffixes[-1]}", self.meta_bytes)
         pieces = (*sample.pieces, header, meta, self._padding)
         self._rows[sample.key] = (*sample.checksums, compute_crc32(meta)), sample.sizes
-        self.frames.append(compute_crc32(b"".join(piece for place, piece in enumerate(pieces) if place % 3 != 1)))
+        self.frames.append(compute_crc32(b"".join(piece for number, piece in enumerate(pieces) if number % 3 != 1)))
         return pieces
 
     def _count(self, pieces: Sequence[bytes]) -> Sequence[bytes]:
@@ -195,29 +205,29 @@ class ShardBuilder:
         return pieces
 
     def finish_index(self) -> Index:
-        """A row a sample, once all of the shard was built."""
+        """Return the index, a row a sample, once the whole shard is built."""
         index = np.zeros(len(self._rows), index_dtype(self._fields))
         if len(index):
             index["key"] = [key.encode() for key in self._rows]
             index["crc32"] = [checksums for checksums, _ in self._rows.values()]
         if self._layout.varying and len(index):
             index["size"] = [sizes for _, sizes in self._rows.values()]
-            strides = self._layout.measure(index["size"])
+            strides = self._layout.compute_strides(index["size"])
             index["offset"] = np.cumsum(strides) - strides
         return index
 
     def hash(self) -> str:
-        """The sha256 of the bytes so far, as 64 hex digits."""
+        """Return the sha256 of the bytes so far, 64 hex digits."""
         return self._digest.hexdigest()
 
 
 def find_meta_bytes(samples: Iterable[EncodedSample]) -> int:
-    """The bytes of the longest meta."""
+    """Return the size of the longest meta in bytes."""
     return max((len(sample.meta) for sample in samples), default=0)
 
 
 def join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in chunks of at least `CHUNK_BYTES`, each of whole pieces; the last one has what is left."""
+    """Join pieces to chunks of at least `CHUNK_BYTES`; the last one has what is left."""
     chunk: list[bytes] = []
     size = 0
     for piece in pieces:
@@ -230,7 +240,7 @@ def join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def encode_shard(fields: Mapping[str, Field], samples: Iterable[Sample]) -> EncodedShard:
-    """The shard of these samples, in their order.
+    """Encode a shard of these samples in memory, in their order.
 
     Raises:
         FormatError: see `encode_sample` and `ShardBuilder`.
@@ -243,7 +253,7 @@ def encode_shard(fields: Mapping[str, Field], samples: Iterable[Sample]) -> Enco
 
 
 def write_shard(path: Path, fields: Mapping[str, Field], samples: Iterable[Sample]) -> WrittenShard:
-    """Write the shard of these samples, whole or not at all; its name in the record is that of the file.
+    """Write a shard of these samples atomically; its name in the record is that of the file.
 
     Raises:
         FormatError: see `encode_shard`.
@@ -256,12 +266,13 @@ def write_shard(path: Path, fields: Mapping[str, Field], samples: Iterable[Sampl
 def write_encoded(
     path: Path, builder: ShardBuilder, samples: Iterable[EncodedSample | PlacedSample], read_back: bool = False
 ) -> WrittenShard:
-    """Write the shard that a new builder makes of these samples, whole or not at all; each is asked for when those
-    before it are written. It is safe from a power cut once `write_split` was there.
+    """Write the shard that a new builder builds from these samples atomically; each is requested when it is written.
+
+    It survives a power cut once `write_split` has synced it.
 
     Raises:
         FormatError: see `ShardBuilder`.
-        DamageError: it was to be read back, and is not as it was written.
+        DamageError: with `read_back`, the file differs from what was written.
     """
     write_file(path, join_pieces(builder.build(samples)), sync=False, read_back=read_back)
     index = builder.finish_index()
@@ -270,7 +281,7 @@ def write_encoded(
 
 def _encode_meta(sample: Sample) -> bytes:
     if not isinstance(sample.meta, Mapping):
-        raise FormatError(f"sample {sample.key!r}: meta must be a mapping, this is {type(sample.meta).__name__}")
+        raise FormatError(f"sample {sample.key!r}: meta is a {type(sample.meta).__name__}; it must be a mapping")
     try:
         return encode_canonical(dict(sample.meta))
     except FormatError as error:

@@ -1,4 +1,4 @@
-"""A field: what one array of every sample is."""
+"""Describe a field, one array of every sample, and encode its values."""
 
 import math
 import re
@@ -31,31 +31,31 @@ DTYPES = (
 )
 
 SUFFIXES = {"npy": "npy", "jpeg": "jpg"}
-"""By encoding, what follows the field in the names of its members: three letters."""
+"""The ending of the members' names, three letters, by encoding."""
 
 MAX_FILE_BYTES = 2**32 - 1
-"""Of a member with a size of its own: the index has 32 bits for it."""
+"""Of a member that varies in size: the index has 32 bits for it."""
 
-# 31 letters and a key of 64 make `<key>.<field>.npy` exactly the 100 bytes that a USTAR name holds.
+# With 31 letters and a key of 64, `<key>.<field>.npy` has exactly the 100 bytes of a USTAR name.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 RESERVED = {"meta": "the member with the sample's meta", "key": "the key in a batch", "valid": "a batch's mask"}
 
 
 @dataclass(frozen=True)
 class Field:
-    """The dtype and shape that a field has in every sample.
+    """The dtype and shape of a field in every sample.
 
     Args:
         dtype: one of `DTYPES`; stored little-endian.
         shape: of one sample, without the batch axis; `()` is a scalar. Every size is at least 1.
-        axes: a letter an axis, such as "HWC", or "" where that says nothing.
+        axes: a letter an axis, such as "HWC", or "".
         unit: of the values, such as "Hz"; free text.
-        padding: the value that fills what is beyond `<field>_length` in a ragged field, or None.
-        encoding: how a shard has the values: "npy", arrays that all have one size; or "jpeg", pictures as JPEG files,
-            each of a size of its own, which decode to `dtype` uint8 and `shape` (height, width, 3), RGB.
+        padding: the value that fills a ragged field beyond `<field>_length`, or None.
+        encoding: of the values in a shard: "npy", arrays that all have one size; or "jpeg", JPEG files of varying size,
+            which decode to `dtype` uint8 and `shape` (height, width, 3), RGB.
 
     Raises:
-        FormatError: one of them is not as said above; the message shows it.
+        FormatError: an argument is not allowed; the message shows it.
     """
 
     dtype: str
@@ -67,17 +67,17 @@ class Field:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise FormatError(f"dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+            raise FormatError(f"dtype is {self.dtype!r}; it must be one of {', '.join(DTYPES)}")
         object.__setattr__(self, "shape", _check_shape(self.shape))
         if self.axes and len(self.axes) != len(self.shape):
-            raise FormatError(f"axes {self.axes!r} must have a letter for each of the axes of {self.shape}")
+            raise FormatError(f"axes is {self.axes!r}; it must have a letter for each axis of {self.shape}")
         if self.padding is not None:
             encode_scalar(self.dtype, self.padding)
         if self.encoding not in SUFFIXES:
-            raise FormatError(f"encoding {self.encoding!r:.80} is not one of {', '.join(SUFFIXES)}")
+            raise FormatError(f"encoding is {self.encoding!r:.80}; it must be one of {', '.join(SUFFIXES)}")
         if self.encoding == "jpeg":
-            _check_picture(self.dtype, self.shape)
-        # The bytes first: a header cannot name sizes of thousands of digits.
+            _check_image(self.dtype, self.shape)
+        # The bytes first: a header has no room for sizes of thousands of digits.
         if self.nbytes > tar.MAX_MEMBER_BYTES or len(self.header) + self.nbytes > tar.MAX_MEMBER_BYTES:
             raise FormatError(f"an array {self.dtype} {self.shape!r:.80} is too large for a tar member")
 
@@ -93,32 +93,33 @@ class Field:
 
     @cached_property
     def varies(self) -> bool:
-        """Whether each member of this field has a size of its own."""
+        """Whether the size of this field's members differs between samples."""
         return self.encoding != "npy"
 
     @cached_property
     def suffix(self) -> str:
-        """What the names of its members end with, after the field's own."""
+        """The ending of its members' names, after the field's own."""
         return SUFFIXES[self.encoding]
 
     @cached_property
     def header(self) -> bytes:
-        """What all members of this field begin with: the NPY header; nothing, where they are files of their own."""
+        """The first bytes of every member of this field: the NPY header, or nothing where they are JPEG files."""
         return b"" if self.varies else encode_npy_header(self.storage, self.shape)
 
     def to_json(self) -> dict[str, Any]:
-        """As the manifest has it: without `encoding` where that is "npy", which is all that version 1 knows."""
+        """Return the field as JSON for the manifest, without the encoding "npy", which is the only one of version 1."""
         return {name: value for name, value in asdict(self).items() if name != "encoding" or self.varies}
 
     def encode(self, value: object) -> bytes:
-        """The content of a member, once it is seen that the value is what the field says: its `header` and its bytes.
+        """Check a value and return the content of its member, `header` and bytes.
 
-        A Python bool, int or float stands for an array of shape `()` where the dtype holds it exactly. A field of
-        JPEG files takes the bytes of a file, as they are.
+        Args:
+            value: an array of the field's dtype and shape; for shape `()` also a Python bool, int or float, where the
+                dtype holds it exactly; for a field of JPEG files the bytes of a file, which are stored unchanged.
 
         Raises:
-            FormatError: another dtype or shape, or a float that is NaN or infinite; no JPEG file, or one of another
-                size by its header.
+            FormatError: another dtype or shape, or a float that is NaN or infinite; not a JPEG file, or one whose
+                header has another size.
         """
         if self.varies:
             return _check_file(value, self.shape)
@@ -127,21 +128,21 @@ class Field:
         elif isinstance(value, np.ndarray | np.generic):
             array = np.asarray(value)
         else:
-            raise FormatError(f"a NumPy array is wanted, this is {type(value).__name__}")
+            raise FormatError(f"the value is a {type(value).__name__}; it must be a NumPy array")
         if array.dtype.newbyteorder("=") != np.dtype(self.dtype):
-            raise FormatError(f"dtype {array.dtype}, the field says {self.dtype}")
+            raise FormatError(f"dtype is {array.dtype}; it must be {self.dtype}")
         if array.shape != self.shape:
-            raise FormatError(f"shape {array.shape}, the field says {self.shape}")
+            raise FormatError(f"shape is {array.shape}; it must be {self.shape}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise FormatError(f"{np.count_nonzero(~np.isfinite(array))} values are NaN or infinite")
-        return b"".join((self.header, np.ascontiguousarray(array, self.storage).data))  # in one copy
+            raise FormatError(f"{np.count_nonzero(~np.isfinite(array))} values are NaN or infinite; all must be finite")
+        return b"".join((self.header, np.ascontiguousarray(array, self.storage).data))  # copies once
 
 
 def check_fields(fields: Mapping[str, Field]) -> dict[str, Field]:
-    """The fields in their order, after a check of their names.
+    """Check the names of fields and return the fields in their order.
 
     Raises:
-        FormatError: there is none, or a name is not a lower-case word of 31 letters at most or is reserved.
+        FormatError: there are none, or a name does not match `NAME` or is reserved.
     """
     if not fields:
         raise FormatError("a dataset needs at least one field")
@@ -149,18 +150,18 @@ def check_fields(fields: Mapping[str, Field]) -> dict[str, Field]:
         if not NAME.fullmatch(name):
             raise FormatError(f"field name {name!r} must match {NAME.pattern}")
         if name in RESERVED:
-            raise FormatError(f"field name {name!r} is taken: {RESERVED[name]}")
+            raise FormatError(f"field name {name!r} is reserved for {RESERVED[name]}; choose another")
         if not isinstance(field, Field):
-            raise FormatError(f"field {name!r} must be a Field, this is {type(field).__name__}")
+            raise FormatError(f"field {name!r} is a {type(field).__name__}; it must be a Field")
     return dict(fields)
 
 
 def encode_scalar(dtype: str, value: bool | int | float) -> NDArray[Any]:
-    """The number as an array of shape `()`.
+    """Return a number as an array of shape `()`; floats are rounded to the nearest.
 
     Raises:
-        FormatError: the dtype does not hold the number: a fraction or too large for an integer, a number
-            for a bool, a bool for a number. Floats are rounded to the nearest, as always.
+        FormatError: the dtype does not hold the number: a fraction or too large for an integer, a number for a bool, a
+            bool for a number.
     """
     kind = np.dtype(dtype).kind
     fits = {"b": isinstance(value, bool), "f": not isinstance(value, bool)}
@@ -180,9 +181,11 @@ def encode_scalar(dtype: str, value: bool | int | float) -> NDArray[Any]:
 
 def _check_file(value: object, shape: tuple[int, ...]) -> bytes:
     if not isinstance(value, bytes):
-        raise FormatError(f"bytes of a JPEG file are wanted, see encode_jpeg; this is {type(value).__name__}")
+        raise FormatError(
+            f"the value is a {type(value).__name__}; it must be the bytes of a JPEG file, see encode_jpeg"
+        )
     if len(value) > MAX_FILE_BYTES:
-        raise FormatError(f"a file of {len(value)} bytes, {MAX_FILE_BYTES} are allowed")
+        raise FormatError(f"the file has {len(value)} bytes; it must have at most {MAX_FILE_BYTES}")
     try:
         check_jpeg(value, shape)
     except ValueError as error:
@@ -190,18 +193,19 @@ def _check_file(value: object, shape: tuple[int, ...]) -> bytes:
     return value
 
 
-def _check_picture(dtype: str, shape: tuple[int, ...]) -> None:
+def _check_image(dtype: str, shape: tuple[int, ...]) -> None:
     if dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or max(shape) > MAX_JPEG_SIDE:
         raise FormatError(
-            f"JPEG files decode to uint8 (height, width, 3) with sides up to {MAX_JPEG_SIDE}, not {dtype} {shape!r:.80}"
+            f"a field with encoding 'jpeg' is {dtype} {shape!r:.80}; it must be uint8 (height, width, 3) with sides of "
+            f"at most {MAX_JPEG_SIDE}"
         )
 
 
 def _check_shape(shape: object) -> tuple[int, ...]:
     if not isinstance(shape, tuple | list):
-        raise FormatError(f"shape {shape!r} must be a tuple of sizes")
+        raise FormatError(f"shape is {shape!r}; it must be a tuple of sizes")
     if any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in shape):
-        raise FormatError(f"shape {shape!r:.80}: every size must be an int of at least 1")
-    if len(shape) > 16:  # the header must stay far under the 64 kB that NPY 1.0 can name
-        raise FormatError(f"shape {shape!r:.80} has {len(shape)} axes, 16 are allowed")
+        raise FormatError(f"shape is {shape!r:.80}; every size must be an int of at least 1")
+    if len(shape) > 16:  # the header must stay far below the 64 kB of NPY 1.0
+        raise FormatError(f"shape is {shape!r:.80}, with {len(shape)} axes; it must have at most 16")
     return tuple(shape)

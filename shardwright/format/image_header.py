@@ -1,4 +1,4 @@
-"""The size of a JPEG, PNG or WebP picture from its header alone, before anything makes room for its pixels.
+"""Read the size of a JPEG, PNG or WebP image from its header, before memory for its pixels is allocated.
 
 JPEG: ITU-T T.81, annex B. PNG: the W3C recommendation, chunk IHDR. WebP: RFC 9649, sections 2.5 to 2.7.
 """
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 MAX_JPEG_SIDE = 65_500
-"""Pixels: the most that libjpeg takes, of the 16 bits a side that a frame header has."""
+"""Pixels: libjpeg's limit; a frame header has 16 bits a side."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 EXIF = b"Exif\0\0"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables, not frame headers
@@ -15,19 +15,19 @@ BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, r
 END_OR_SCAN = (0xD9, 0xDA)
 
 
-class PictureSize(NamedTuple):
-    """Pixels as stored; `may_turn` says that the file has, or may have, EXIF data that may ask to turn it."""
+class ImageSize(NamedTuple):
+    """Height and width in pixels as stored; with `may_turn` the file has, or may have, EXIF data that rotates it."""
 
     height: int
     width: int
     may_turn: bool
 
 
-def read_picture_size(data: bytes) -> PictureSize:
-    """The size that a picture's header says; of `data` only the beginning need be there.
+def read_image_size(data: bytes) -> ImageSize:
+    """Return the size in an image's header; the beginning of the file is enough.
 
     Raises:
-        ValueError: these are none of the three formats, or end before the size.
+        ValueError: `data` has none of the three formats, or ends before the size.
     """
     try:
         if data.startswith(JPEG_START):
@@ -37,27 +37,27 @@ def read_picture_size(data: bytes) -> PictureSize:
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _read_webp(data)
     except IndexError as error:
-        raise ValueError("it ends before its size") from error
-    raise ValueError("neither JPEG nor PNG nor WebP")
+        raise ValueError("the file ends before the image's size") from error
+    raise ValueError("not a JPEG, PNG or WebP file")
 
 
 def check_jpeg(data: bytes, shape: tuple[int, ...]) -> None:
-    """Hold a JPEG file to the `shape` (height, width, 3) of its field by its header and its end, without decoding it.
+    """Check a JPEG file against the `shape` (height, width, 3) of its field by its header and end, without decoding.
 
     Raises:
-        ValueError: it is no whole JPEG file, or of other pixels than `shape` says.
+        ValueError: it is not a whole JPEG file, or has another height or width.
     """
     if not data.startswith(JPEG_START) or not data.endswith(JPEG_END):
         raise ValueError("not a JPEG file from its start to its end marker")
-    size = read_picture_size(data)
+    size = read_image_size(data)
     if (size.height, size.width) != shape[:2]:
-        raise ValueError(f"a picture of {size.height} × {size.width} pixels, the field says {shape[0]} × {shape[1]}")
+        raise ValueError(f"the image has {size.height} × {size.width} pixels; the field has {shape[0]} × {shape[1]}")
 
 
-def _read_jpeg(data: bytes) -> PictureSize:
+def _read_jpeg(data: bytes) -> ImageSize:
     position, may_turn = 2, False
     while True:
-        # Decoders skip what stands between segments, and any number of bytes 0xFF before a marker.
+        # Decoders skip bytes between segments, and any number of bytes 0xFF before a marker.
         position = data.find(b"\xff", position)
         if position < 0:
             raise IndexError
@@ -67,38 +67,38 @@ def _read_jpeg(data: bytes) -> PictureSize:
         elif code in BARE:
             position += 2
         elif code in END_OR_SCAN:
-            raise ValueError("no frame header before its first scan")
+            raise ValueError("no frame header before the first scan")
         elif code in FRAMES:
-            return PictureSize(_read_big(data, position + 5), _read_big(data, position + 7), may_turn)
+            return ImageSize(_read_big(data, position + 5), _read_big(data, position + 7), may_turn)
         else:
             may_turn |= code == 0xE1 and data[position + 4 : position + 10] == EXIF
             position += 2 + max(2, _read_big(data, position + 2))
 
 
 def _read_big(data: bytes, position: int) -> int:
-    """A 16-bit number, the high byte first."""
+    """Read a 16-bit number, the high byte first."""
     return data[position] << 8 | data[position + 1]
 
 
-def _read_png(data: bytes) -> PictureSize:
+def _read_png(data: bytes) -> ImageSize:
     if len(data) < 24:
         raise IndexError
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
-    # The chunk may stand anywhere, so that nobody can tell without all of the file.
-    return PictureSize(height, width, b"eXIf" in data or data[-8:-4] != b"IEND")
+    # The chunk may be anywhere: without the whole file its absence is not known.
+    return ImageSize(height, width, b"eXIf" in data or data[-8:-4] != b"IEND")
 
 
-def _read_webp(data: bytes) -> PictureSize:
+def _read_webp(data: bytes) -> ImageSize:
     if len(data) < 30:
         raise IndexError
     kind = data[12:16]
     if kind == b"VP8 ":
         width, height = int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
-        return PictureSize(height, width, False)
+        return ImageSize(height, width, False)
     if kind == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
-        return PictureSize((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, False)
+        return ImageSize((bits >> 14 & 0x3FFF) + 1, (bits & 0x3FFF) + 1, False)
     if kind == b"VP8X":
         width, height = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
-        return PictureSize(height, width, bool(data[20] & 0x08))
-    raise ValueError("a WebP file without a picture")
+        return ImageSize(height, width, bool(data[20] & 0x08))
+    raise ValueError("a WebP file without an image")

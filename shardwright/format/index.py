@@ -1,10 +1,9 @@
-"""The index of a split: a row a sample, in order, as one `.npy` file.
+"""Read and write the index of a split: a row a sample, in order, as one `.npy` file.
 
 Columns: `key`, the sample's key in ASCII; `crc32`, the checksum of each member's content, in the order of the
-manifest's fields and then the meta. Where a member stands is not stored: it follows from the sample's number
-and the manifest, see `shardwright.format.layout`. Where fields vary in size it does not, and there are two columns
-more:
-`offset`, where the sample starts in its shard, and `size`, that of the content of each member that varies.
+manifest's fields and then the meta. Offsets are not stored: they follow from the sample's number and the manifest, see
+`shardwright.format.layout`. Only where fields vary in size there are two more columns: `offset`, where the sample
+starts in its shard, and `size`, that of the content of each member that varies.
 """
 
 import hashlib
@@ -28,12 +27,12 @@ INDEX_NAME = "index.npy"
 MAX_KEY_BYTES = 64
 
 Index = NDArray[Any]
-"""A structured array of shape (samples,) with the columns `key` S64 and `crc32` uint32 (members,), and where fields
-vary `offset` uint64 () and `size` uint32 (varying fields,)."""
+"""A structured array (samples,) with the columns `key` S64 and `crc32` uint32 (members,), and where fields vary in size
+`offset` uint64 () and `size` uint32 (varying fields,)."""
 
 
 def index_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
-    """The dtype of an index row: 64 bytes of key, 4 bytes a member; 8 more and 4 a field that varies, if any does."""
+    """Return the dtype of an index row: 64 bytes for the key, 4 a member; 8 and 4 a varying field, if there are any."""
     columns: list[Any] = [("key", f"S{MAX_KEY_BYTES}"), ("crc32", "<u4", (len(fields) + 1,))]
     if varying := sum(field.varies for field in fields.values()):
         columns += [("offset", "<u8"), ("size", "<u4", (varying,))]
@@ -41,19 +40,19 @@ def index_dtype(fields: Mapping[str, Field]) -> np.dtype[Any]:
 
 
 def find_repeats(indexes: Sequence[Index]) -> list[str]:
-    """The keys that several samples have, sorted. Takes some 70 bytes of memory a sample."""
+    """Return the keys that occur more than once, sorted. Takes some 70 bytes of memory a sample."""
     keys = np.concatenate([np.empty(0, "S1"), *(index["key"] for index in indexes)])
     keys.sort()
     return [decode_key(key) for key in np.unique(keys[1:][keys[1:] == keys[:-1]]).tolist()]
 
 
 def decode_key(key: bytes) -> str:
-    """A key as text. Keys are ASCII; what else an index that others wrote may hold becomes escapes."""
+    """Decode a key. Keys are ASCII; other bytes, which an index from elsewhere may contain, become escapes."""
     return key.decode("ascii", "backslashreplace")
 
 
 def write_index(path: Path, indexes: Sequence[Index]) -> str:
-    """Write the index of a split, given in at least one part, whole or not at all; the sha256 as 64 hex digits."""
+    """Write the index of a split atomically from one or more parts; return its sha256, 64 hex digits."""
     header = encode_npy_header(indexes[0].dtype, (sum(map(len, indexes)),))
     chunks: tuple[bytes | memoryview, ...] = (header, *(index.view(np.uint8).data for index in indexes))
     write_file(path, chunks)
@@ -64,11 +63,11 @@ def write_index(path: Path, indexes: Sequence[Index]) -> str:
 
 
 def read_index(path: Path, fields: Mapping[str, Field], split: Split) -> Index:
-    """The index of a split, memory-mapped and read-only, after a check of its sha256 and of what it says of places.
+    """Return the index of a split, memory-mapped read-only, once its sha256 and its offsets are checked.
 
     Raises:
-        DamageError: the file is missing, has another sha256, or does not describe the samples of these shards; where
-            it says that members stand elsewhere than they can, the message names shard and sample.
+        DamageError: the file is missing, has another sha256, or does not describe the samples of these shards; for a
+            wrong offset the message names shard and sample.
     """
     if not path.is_file():
         raise DamageError(f"{path}: missing", shard=path.name)
@@ -81,33 +80,33 @@ def read_index(path: Path, fields: Mapping[str, Field], split: Split) -> Index:
         start = file.read(len(header))
     if found != split.index.sha256:
         raise DamageError(f"{path}: its sha256 is {found}, the manifest says {split.index.sha256}", shard=path.name)
-    # Compared, not parsed: whatever else NumPy would make of the file is nothing to look at.
+    # Compared, not parsed: there is one valid header, and NumPy's parser would accept many.
     if start != header or size != len(header) + samples * dtype.itemsize:
         raise DamageError(f"{path}: not the rows that the manifest describes, {samples} of {dtype}", shard=path.name)
     index = np.memmap(path, dtype, "r", len(header), (samples,))
     if "offset" in (dtype.names or ()):
-        _check_places(path, fields, split, np.asarray(index))
+        _check_offsets(path, fields, split, np.asarray(index))
     return index
 
 
-def _check_places(path: Path, fields: Mapping[str, Field], split: Split, index: Index) -> None:
-    """Whether samples of the sizes in the index stand one after another, as it says, and fill their shards.
+def _check_offsets(path: Path, fields: Mapping[str, Field], split: Split, index: Index) -> None:
+    """Check that the samples follow each other without gaps and fill their shards.
 
-    So nothing that an index says leads out of a shard, or into another sample.
+    So no offset or size of an index leads out of a shard, or into another sample.
     """
     first = 0
     for shard in split.shards:
         rows = index[first : first + shard.samples]
         first += shard.samples
-        stops = np.cumsum(plan_layout(fields, shard.meta_bytes).measure(rows["size"]))
+        stops = np.cumsum(plan_layout(fields, shard.meta_bytes).compute_strides(rows["size"]))
         starts = np.concatenate([np.zeros(1, np.int64), stops]).astype(np.uint64)
         wrong = np.flatnonzero(rows["offset"] != starts[:-1])
         if len(wrong):
             at = int(wrong[0])
             key = decode_key(rows["key"][at])
-            what = f"sample {key!r} stands at byte {rows['offset'][at]}, those before it end at {starts[at]}"
+            what = f"sample {key!r} starts at byte {rows['offset'][at]}, the samples before it end at {starts[at]}"
             raise DamageError(f"{path}: {shard.name}: {what}", shard=shard.name, sample=key)
         taken, room = int(starts[-1]), shard.bytes - len(tar.END)
         if taken != room:
-            what = f"its samples take {taken} bytes, the shard has {room} for them"
+            what = f"its samples take {taken} bytes, the shard has {room}"
             raise DamageError(f"{path}: {shard.name}: {what}", shard=shard.name)

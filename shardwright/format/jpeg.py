@@ -1,4 +1,4 @@
-"""Pictures that a field keeps as JPEG files: encoded and decoded."""
+"""Encode and decode the images of fields with the encoding "jpeg"."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,40 +8,42 @@ from shardwright.format.opencv import decode_rgb, load_opencv
 
 
 def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
-    """A picture as a baseline JPEG file: colours at half the resolution, as OpenCV does by itself; no metadata.
+    """Encode an image as a baseline JPEG file with chroma at half the resolution, OpenCV's default, and no metadata.
 
-    The same pixels give the same bytes from one release of OpenCV.
+    The same pixels give the same bytes with the same release of OpenCV.
 
     Args:
         pixels: uint8 (height, width, 3), RGB.
-        quality: 1 to 100, as libjpeg counts it.
+        quality: of libjpeg, 1 to 100.
 
     Raises:
         ValueError: another dtype, shape or quality; the message shows it.
         ModuleNotFoundError: OpenCV is not installed.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(f"pixels uint8 (height, width, 3) are wanted, these are {pixels.dtype} {pixels.shape}")
-    if not (min(pixels.shape) > 0 and max(pixels.shape) <= MAX_JPEG_SIDE and 1 <= quality <= 100):
-        raise ValueError(f"{pixels.shape} at quality {quality}: 1 to {MAX_JPEG_SIDE} pixels a side, quality 1 to 100")
-    cv2 = load_opencv("or give JPEG files that you have")
+        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}; they must be uint8 (height, width, 3)")
+    if not 0 < min(pixels.shape) <= max(pixels.shape) <= MAX_JPEG_SIDE:
+        raise ValueError(f"pixels are {pixels.shape}; height and width must be 1 to {MAX_JPEG_SIDE}")
+    if not 1 <= quality <= 100:
+        raise ValueError(f"quality is {quality}; it must be 1 to 100")
+    cv2 = load_opencv("or pass the bytes of JPEG files")
     _, data = cv2.imencode(".jpg", cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(data.tobytes())
 
 
 def decode_jpeg(content: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The pixels: uint8 (height, width, 3), RGB; as stored, whatever EXIF data says. Python's lock is not held.
+    """Decode a JPEG file to uint8 (height, width, 3), RGB, as stored: EXIF orientation is ignored. Releases the GIL.
 
     Args:
         content: uint8 (bytes,), the file; only read.
         shape: of the field, (height, width, 3).
 
     Raises:
-        ValueError: it cannot be decoded, or to another shape.
+        ValueError: it cannot be decoded, or decodes to another shape.
         ModuleNotFoundError: OpenCV is not installed.
     """
-    cv2 = load_opencv("or read the other fields alone: data.select([...])")
+    cv2 = load_opencv("or read only the other fields: data.select([...])")
     pixels = decode_rgb(cv2, content, upright=False)
     if pixels.shape != shape:
-        raise ValueError(f"decodes to {pixels.shape}, the field says {shape}")
+        raise ValueError(f"decodes to {pixels.shape}; the field has {shape}")
     return pixels

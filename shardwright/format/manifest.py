@@ -1,4 +1,4 @@
-"""`dataset.json`: what a dataset is, with a hash that names it by its content alone."""
+"""Read and write `dataset.json`, the manifest of a dataset, whose hash identifies the dataset by its content."""
 
 import re
 from collections import Counter
@@ -19,7 +19,7 @@ from shardwright.format.layout import plan_layout
 MANIFEST_NAME = "dataset.json"
 FORMAT = "shardwright"
 VERSIONS = (1, 2)
-"""1 for fields of arrays alone, which all releases read; 2 where a field has another encoding."""
+"""1 where all fields are arrays, which every release reads; 2 where a field has another encoding."""
 HASHES = {"hash", "sources_hash"}
 
 SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -29,7 +29,7 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One shard: its file name, its samples, the bytes of the file and of each meta member, its sha256."""
+    """One shard: its file name, its number of samples, the bytes of the file and of each meta member, its sha256."""
 
     name: str
     samples: int
@@ -39,13 +39,16 @@ class ShardRecord:
 
     def __post_init__(self) -> None:
         _check_file(self.name, self.sha256)
-        if self.samples < 0 or not 0 <= self.meta_bytes <= tar.MAX_MEMBER_BYTES:
-            raise FormatError(f"shard {self.name}: samples or meta_bytes is out of range")
+        if self.samples < 0:
+            raise FormatError(f"shard {self.name}: samples is {self.samples}; it must be at least 0")
+        if not 0 <= self.meta_bytes <= tar.MAX_MEMBER_BYTES:
+            most = tar.MAX_MEMBER_BYTES
+            raise FormatError(f"shard {self.name}: meta_bytes is {self.meta_bytes}; it must be 0 to {most}")
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One other file: its name, without folders, and its sha256."""
+    """A file that is no shard: its name, without folders, and its sha256."""
 
     name: str
     sha256: str
@@ -56,7 +59,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Split:
-    """The shards of a split, in reading order, and its index; all of them stand in the folder `<split>/`."""
+    """The shards of a split in reading order, and its index; all of them are in the folder `<split>/`."""
 
     shards: tuple[ShardRecord, ...]
     index: FileRecord
@@ -72,7 +75,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one field over the training split: mean and standard deviation a channel, of `count` values each."""
+    """Mean and standard deviation of a field over the training split, one a channel, of `count` values each."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -81,7 +84,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Source:
-    """Where samples came from, and on what terms."""
+    """A source of samples: its licence, the attribution to give, and the number of samples from it."""
 
     source: str
     licence: str
@@ -91,19 +94,19 @@ class Source:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that `dataset.json` says.
+    """The content of `dataset.json`.
 
     Attributes:
         fields: by name, in the order of the members.
         splits: by name.
-        classes: the names that `label` counts through, or None.
+        classes: the names that `label` is an index into, or None.
         vocabulary: the file beside the manifest that token ids refer to, or None.
         statistics: by field, or None.
-        extract: how the fields were computed, free JSON, so that a prediction can compute them the same way.
-        sources: where the samples came from, or None; the hash leaves them out.
+        extract: params that the fields were computed with, any JSON, so that prediction can compute them the same way.
+        sources: of the samples, or None; not part of the hash.
 
     Raises:
-        FormatError: a name is not allowed or is there twice, or a shard's size does not follow from its samples and
+        FormatError: a name is not allowed or occurs twice, or a shard's size does not follow from its samples and
             fields.
     """
 
@@ -120,30 +123,30 @@ class Manifest:
         _check_distinct("class", self.classes or ())
         for name, split in self.splits.items():
             if not SPLIT_NAME.fullmatch(name):
-                raise FormatError(f"split name {name!r} must match {SPLIT_NAME.pattern}")
+                raise FormatError(f"split name is {name!r}; it must match {SPLIT_NAME.pattern}")
             for shard in split.shards:
                 _check_size(self.fields, shard, name)
 
     @property
     def version(self) -> int:
-        """Of the format; it follows from the fields, see `VERSIONS`."""
+        """The version of the format, which follows from the fields: see `VERSIONS`."""
         return VERSIONS[any(field.varies for field in self.fields.values())]
 
     @cached_property
     def hash(self) -> str:
-        """The dataset's name: the sha256 of the canonical JSON without `hash` and `sources`, 64 hex digits."""
+        """The dataset's identity: the sha256, 64 hex digits, of the canonical JSON without `hash` and `sources`."""
         document = self.to_json()
         document.pop("sources", None)
         return hash_canonical(document)
 
     @property
     def hashes(self) -> dict[str, str]:
-        """What is stored to tell an edit: `hash`, and `sources_hash` for what that leaves out, where there is any."""
+        """The hashes that are stored to detect edits: `hash`, and where there are sources `sources_hash` for them."""
         sources = self.to_json().get("sources")
         return {"hash": self.hash} | ({} if sources is None else {"sources_hash": hash_canonical(sources)})
 
     def to_json(self) -> dict[str, Any]:
-        """The manifest as stored, but for its hashes; what is None is left out."""
+        """Return the manifest as stored, without its hashes; parts that are None are left out."""
         splits = {name: {"samples": split.samples} | asdict(split) for name, split in self.splits.items()}
         statistics = None
         if self.statistics is not None:
@@ -166,11 +169,11 @@ class Manifest:
 
     @classmethod
     def from_json(cls, document: object) -> "Manifest":
-        """The manifest that a JSON value describes.
+        """Load the manifest from a JSON value.
 
         Raises:
-            FormatError: another format, a newer version or not that of its fields, a key missing or unknown, a value
-                out of place.
+            FormatError: another format, a newer version or not that of its fields, a missing or unknown key, a value
+                that is not allowed.
         """
         known = {"format", "version", "fields", "splits", "classes", "vocabulary", "statistics", "extract"}
         version = _check_version(document)
@@ -181,7 +184,7 @@ class Manifest:
             **{name: load_value(hint, parts[name], name) for name, hint in OPTIONAL_PARTS.items() if name in parts},
         )
         if version != manifest.version:
-            raise FormatError(f"version is {version}, that of its fields is {manifest.version}")
+            raise FormatError(f"version is {version}; with these fields it must be {manifest.version}")
         return manifest
 
 
@@ -195,12 +198,12 @@ OPTIONAL_PARTS: Mapping[str, Any] = {
 
 
 def read_manifest(root: str | Path) -> Manifest:
-    """The manifest of the dataset in `root`, after a check that nobody edited it.
+    """Read the manifest of the dataset in `root` and check its hashes.
 
     Raises:
-        FileNotFoundError: there is none; the message names the path.
+        FileNotFoundError: it is missing; the message names the path.
         FormatError: it is not a manifest, or one of a newer version.
-        DamageError: its hash is not that of its content; the message shows both.
+        DamageError: a hash in it is not that of its content, as after an edit; the message shows both.
     """
     path = Path(root) / MANIFEST_NAME
     try:
@@ -208,23 +211,23 @@ def read_manifest(root: str | Path) -> Manifest:
         names = HASHES & document.keys() if isinstance(document, dict) else set()
         stored = {name: document.pop(name) for name in names}
         manifest = Manifest.from_json(document)
-        wanted = manifest.hashes
+        expected = manifest.hashes
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
-    for name in sorted(wanted.keys() | stored.keys()):
-        if stored.get(name) != wanted.get(name):
-            found = f"its content has the {name} {wanted.get(name)}, it says {stored.get(name)!r:.80}"
-            raise DamageError(f"{path}: {found}", shard=path.name)
+    for name in sorted(expected.keys() | stored.keys()):
+        if stored.get(name) != expected.get(name):
+            found = f"{name} is {stored.get(name)!r:.80}, that of its content is {expected.get(name)}"
+            raise DamageError(f"{path}: {found}; it was edited or damaged", shard=path.name)
     return manifest
 
 
 def write_manifest(root: str | Path, manifest: Manifest) -> None:
-    """Write the manifest of the dataset in `root`, whole or not at all, over the one that may be there."""
+    """Write the manifest of the dataset in `root` atomically, replacing any that exists."""
     write_file(Path(root) / MANIFEST_NAME, [encode_manifest(manifest)])
 
 
 def encode_manifest(manifest: Manifest) -> bytes:
-    """The content of `dataset.json`."""
+    """Return the bytes of `dataset.json`."""
     return encode_canonical(manifest.to_json() | manifest.hashes, indent=1) + b"\n"
 
 
@@ -233,27 +236,29 @@ def _check_version(document: object) -> int:
         raise FormatError(f"not a manifest of the format {FORMAT!r}")
     version = document.get("version")
     if type(version) is not int or version < 1:
-        raise FormatError(f"version is {version!r:.80}, a whole number from 1 is wanted")
+        raise FormatError(f"version is {version!r:.80}; it must be an int of at least 1")
     if version > VERSIONS[-1]:
-        raise FormatError(f"version {version} is newer than {VERSIONS[-1]}, the newest that this release reads")
+        raise FormatError(
+            f"version is {version}; this release reads versions up to {VERSIONS[-1]}, a newer one may read it"
+        )
     return version
 
 
 def _load_fields(value: object) -> dict[str, Field]:
     if not isinstance(value, list):
-        raise FormatError(f"fields is {value!r:.80}, an array is wanted")
+        raise FormatError(f"fields is {value!r:.80}; it must be an array")
     fields: dict[str, Field] = {}
     for number, entry in enumerate(value):
         where = f"fields[{number}]"
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or entry["name"] in fields:
-            raise FormatError(f"{where} needs a name of its own")
+            raise FormatError(f"{where} is {entry!r:.80}; it must be an object with a name that no other field has")
         fields[entry["name"]] = load_value(Field, {k: v for k, v in entry.items() if k != "name"}, where)
     return fields
 
 
 def _load_splits(value: object) -> dict[str, Split]:
     if not isinstance(value, dict):
-        raise FormatError(f"splits is {value!r:.80}, an object is wanted")
+        raise FormatError(f"splits is {value!r:.80}; it must be an object")
     splits = {}
     for name, entry in value.items():
         where = f"splits.{name}"
@@ -262,28 +267,28 @@ def _load_splits(value: object) -> dict[str, Split]:
         samples = parts.pop("samples")
         split = splits[name] = load_value(Split, parts, where)
         if samples != split.samples:
-            raise FormatError(f"{where}.samples is {samples!r:.80}, its shards have {split.samples}")
+            raise FormatError(f"{where}.samples is {samples!r:.80}; its shards have {split.samples}")
     return splits
 
 
 def _check_size(fields: Mapping[str, Field], shard: ShardRecord, split: str) -> None:
-    """Whether a shard's size follows from its samples; where they vary the index tells, and this is a bound."""
+    """Check a shard's size against its samples; where these vary in size, against the least that they take."""
     layout = plan_layout(fields, shard.meta_bytes)
-    wanted = layout.count_shard_bytes(shard.samples)
-    beyond = shard.bytes - wanted
+    needed = layout.count_shard_bytes(shard.samples)
+    beyond = shard.bytes - needed
     if beyond and (not layout.varying or beyond < 0 or beyond % tar.BLOCK):
         least = "at least " if layout.varying else ""
-        raise FormatError(f"shard {split}/{shard.name}: {shard.bytes} bytes, its samples take {least}{wanted}")
+        raise FormatError(f"shard {split}/{shard.name}: bytes is {shard.bytes}; its samples take {least}{needed}")
 
 
 def _check_distinct(kind: str, names: Sequence[str]) -> None:
     repeats = [name for name, count in Counter(names).items() if count > 1]
     if repeats:
-        raise FormatError(f"{kind} {repeats[0]!r} is there twice")
+        raise FormatError(f"{kind} {repeats[0]!r} occurs twice; it must be unique")
 
 
 def _check_file(name: str, sha256: str) -> None:
     if not FILE_NAME.fullmatch(name):
-        raise FormatError(f"file name {name!r} must match {FILE_NAME.pattern}")
+        raise FormatError(f"file name is {name!r}; it must match {FILE_NAME.pattern}")
     if not SHA256.fullmatch(sha256):
-        raise FormatError(f"{name}: sha256 {sha256!r:.80} must be 64 hex digits")
+        raise FormatError(f"{name}: sha256 is {sha256!r:.80}; it must be 64 hex digits")

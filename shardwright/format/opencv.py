@@ -1,4 +1,4 @@
-"""OpenCV, which decodes and encodes pictures: imported when the first one is, and missed with a word on what to do."""
+"""Import OpenCV when the first image is decoded or encoded, with an error that says how to install it."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ PACKAGE = "opencv-python-headless"
 
 
 def load_opencv(instead: str) -> Any:
-    """The module cv2.
+    """Import and return the module cv2.
 
     Args:
-        instead: what can be done without it, for the message.
+        instead: an alternative to installing it, for the message.
 
     Raises:
         ModuleNotFoundError: it is not installed; the message says how to install it.
@@ -21,18 +21,18 @@ def load_opencv(instead: str) -> Any:
         import cv2
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"pictures need {PACKAGE}, which is not installed: pip install {PACKAGE}, {instead}", name="cv2"
+            f"images need {PACKAGE}, which is not installed: pip install {PACKAGE}, {instead}", name="cv2"
         ) from error
     return cv2
 
 
 def decode_rgb(cv2: Any, content: NDArray[np.uint8], upright: bool) -> NDArray[np.uint8]:
-    """uint8 (height, width, 3), RGB; grey is repeated, alpha left out. Other threads of Python run meanwhile.
+    """Decode an image file to uint8 (height, width, 3), RGB; grey is repeated, alpha left out. Releases the GIL.
 
     Args:
         cv2: the module.
         content: uint8 (bytes,), the file; only read.
-        upright: whether EXIF data turns it.
+        upright: whether to turn the image as its EXIF data says.
 
     Raises:
         ValueError: it cannot be decoded.

@@ -1,4 +1,4 @@
-"""Reads a dataset from end to end and says all that is not as it was written."""
+"""Verify a dataset: read every byte and report everything that differs from what was written."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from shardwright.format.walk_shard import MAX_DAMAGES, WalkResult, hash_file, wa
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong.
+    """A fault that `verify` found.
 
     Attributes:
         shard: `<split>/<file>`, or the name of a file beside the manifest.
-        sample: its key, where the damage is in one.
-        what: what is wrong, in words.
+        sample: the key of the damaged sample, or None.
+        what: the fault, in words.
     """
 
     shard: str
@@ -37,12 +37,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Report:
-    """What `verify` found, and how much it read.
+    """The problems that `verify` found, and how much it read.
 
     Attributes:
         problems: in the order of the manifest.
-        hash: the dataset's name, or None where its manifest is of no use.
-        shards: that were there and read.
+        hash: of the dataset, or None where its manifest cannot be read.
+        shards: that were read.
         samples: in the shards that were read.
         bytes: of the shards that were read.
     """
@@ -55,36 +55,36 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as it was written."""
+        """Whether no problem was found."""
         return not self.problems
 
 
 def verify(root: str | Path) -> Report:
-    """Rehash everything in a dataset: manifest, indexes, every byte of every shard, the vocabulary.
+    """Check every byte of a dataset: manifest, indexes, shards, vocabulary.
 
-    One pass over the files, with one sample and all keys in memory. A damaged shard is named with the samples that
-    are damaged; a shard that is missing, cut, swapped, renamed or not listed is named as such, and a key that several
-    samples of a split have. Nothing can be checked beyond a manifest that is damaged itself.
+    Reads each file once, with one sample and all keys in memory. Reports the damaged samples of each shard; shards that
+    are missing, cut, swapped, renamed or not listed; and keys that occur more than once in a split. With a damaged
+    manifest nothing else can be checked.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
     """
     root = Path(root)
     if not root.is_dir():
-        raise NotADirectoryError(f"{root}: no such folder")
+        raise NotADirectoryError(f"{root} is not a folder; give the folder with {MANIFEST_NAME}")
     try:
         manifest = read_manifest(root)
     except FileNotFoundError:
         return Report((Problem(MANIFEST_NAME, None, "missing"),))
     except ShardwrightError as error:
-        return Report((Problem(MANIFEST_NAME, None, _say_without_path(error, root / MANIFEST_NAME)),))
+        return Report((Problem(MANIFEST_NAME, None, _remove_path(error, root / MANIFEST_NAME)),))
     check = _Check(root, manifest)
     check.run()
     return Report(tuple(check.problems), manifest.hash, check.shards, check.samples, check.bytes)
 
 
 class _Check:
-    """One verification under way: what was found and read so far."""
+    """The problems and counts of a verification in progress."""
 
     def __init__(self, root: Path, manifest: Manifest) -> None:
         self.root = root
@@ -98,9 +98,9 @@ class _Check:
         }
 
     def run(self) -> None:
-        """Check all that the manifest lists, then look for what it does not list."""
+        """Check all files that the manifest lists, then report those that it does not list."""
         if (self.root / MANIFEST_NAME).read_bytes() != encode_manifest(self.manifest):
-            self._add(MANIFEST_NAME, None, "says what was written, and not as it was written")
+            self._add(MANIFEST_NAME, None, "its content is right, but not formatted as it was written")
         if self.manifest.vocabulary is not None:
             self._check_file(self.manifest.vocabulary)
         for name in sorted(self.manifest.splits):
@@ -116,7 +116,7 @@ class _Check:
         try:
             found = hash_file(self.root / record.name)
         except OSError as error:
-            self._add(record.name, None, _say_failure(error))
+            self._add(record.name, None, _describe_failure(error))
             return
         if found != record.sha256:
             self._add(record.name, None, f"its sha256 is {found}, the manifest says {record.sha256}")
@@ -128,7 +128,7 @@ class _Check:
             index = read_index(path, self.manifest.fields, split)
             self._check_keys(name, index)
         except DamageError as error:
-            self._add(f"{name}/{path.name}", None, _say_without_path(error, path))
+            self._add(f"{name}/{path.name}", None, _remove_path(error, path))
         first = 0
         for shard in split.shards:
             rows = None if index is None else index[first : first + shard.samples]
@@ -136,7 +136,7 @@ class _Check:
             try:
                 self._check_shard(name, shard, rows)
             except OSError as error:
-                self._add(f"{name}/{shard.name}", None, _say_failure(error))
+                self._add(f"{name}/{shard.name}", None, _describe_failure(error))
         listed = {split.index.name, *(shard.name for shard in split.shards)}
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name not in listed:
@@ -148,12 +148,12 @@ class _Check:
             self._add(f"{split}/{INDEX_NAME}", key, "several samples have this key")
         if len(repeats) > MAX_DAMAGES:
             more = len(repeats) - MAX_DAMAGES
-            self._add(f"{split}/{INDEX_NAME}", None, f"{more} more keys are those of several samples")
+            self._add(f"{split}/{INDEX_NAME}", None, f"several samples have the same key for {more} more keys")
 
     def _check_shard(self, split: str, record: ShardRecord, rows: Index | None) -> None:
         path, label = self.root / split / record.name, f"{split}/{record.name}"
         fields = self.manifest.fields
-        # Without its index, a shard can be rehashed and no more.
+        # Without its index a shard can only be hashed.
         walk = WalkResult(hash_file(path), (), 0) if rows is None else walk_shard(path, record, fields, rows)
         self.shards += 1
         self.samples += record.samples
@@ -165,19 +165,19 @@ class _Check:
         for damage in walk.damages:
             self._add(label, damage.sample, damage.what)
         if walk.count > len(walk.damages):
-            self._add(label, None, f"{walk.count - len(walk.damages)} more places are damaged")
+            self._add(label, None, f"{walk.count - len(walk.damages)} more damages")
         if walk.sha256 != record.sha256 and not walk.damages:
             self._add(label, None, f"its sha256 is {walk.sha256}, the manifest says {record.sha256}")
 
     def _find_origin(self, path: Path) -> str:
-        """What an unlisted file is a copy of, if of one of the shards."""
+        """Return the end of a message that names the shard an unlisted file is a copy of, "" where it is none."""
         owner = self._owners.get(hash_file(path)) if path.is_file() else None
         return f", holds the bytes of {owner}" if owner else ""
 
 
-def _say_without_path(error: ShardwrightError, path: Path) -> str:
+def _remove_path(error: ShardwrightError, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ")
 
 
-def _say_failure(error: OSError) -> str:
+def _describe_failure(error: OSError) -> str:
     return "missing" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"

@@ -1,4 +1,4 @@
-"""A walk through a shard, byte by byte and in order, that compares it with what must be there."""
+"""Compare every byte of a shard with its index and manifest, in one pass."""
 
 import errno
 import hashlib
@@ -21,12 +21,12 @@ from shardwright.format.manifest import ShardRecord
 
 READ_BYTES = 1 << 20
 MAX_DAMAGES = 100
-"""Damages that are kept a shard, so that memory does not grow with the damage; the rest are counted."""
+"""Damages recorded for a shard, so that memory does not grow with them; further ones are only counted."""
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One place where a shard is not as it was written; `sample` is a key, or None outside of samples."""
+    """A difference between a shard and what was written; `sample` is its key, or None outside of samples."""
 
     sample: str | None
     what: str
@@ -34,7 +34,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class WalkResult:
-    """What a walk through a shard found: the sha256 of all its bytes, and the damages, the first of `count`."""
+    """The sha256 of all bytes of a shard, the first `MAX_DAMAGES` damages, and the count of all."""
 
     sha256: str
     damages: tuple[Damage, ...]
@@ -42,7 +42,7 @@ class WalkResult:
 
 
 class _HashingFile:
-    """A file that is hashed while it is read."""
+    """A file that is hashed as it is read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -55,10 +55,10 @@ class _HashingFile:
 
 
 def open_file(path: Path) -> BufferedReader:
-    """The file, open for reading.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: it is none: a pipe in its place would be waited for without end.
+        OSError: it cannot be opened, or is not a regular file: reading a pipe could wait forever.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -68,16 +68,16 @@ def open_file(path: Path) -> BufferedReader:
 
 
 def hash_file(path: Path) -> str:
-    """The sha256 of a file as 64 hex digits."""
+    """Return the sha256 of a file, 64 hex digits."""
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], index: Index) -> WalkResult:
-    """Read a shard once, in the memory of one sample, and compare it with its rows of the index.
+    """Read a shard once, with one sample in memory, and compare it with its rows of the index.
 
-    Every byte is compared: tar and NPY headers with those that would be written, contents by their crc32, paddings
-    and the end with zeros; the headers of JPEG files with their fields.
+    Every byte is compared: tar and NPY headers with those that would be written, contents by their crc32, padding and
+    the end with zeros; the headers of JPEG files with their fields.
     """
     layout = plan_layout(fields, record.meta_bytes)
     damages: list[Damage] = []
@@ -99,39 +99,42 @@ def _find_damages(file: _HashingFile, layout: Layout, index: Index) -> Iterator[
         fitted = layout.fit(row["size"].tolist()) if layout.varying else layout
         sample = file.read(fitted.stride)
         if len(sample) < fitted.stride:
-            yield Damage(key, "the shard is cut here: this sample and those after it are missing")
+            yield Damage(key, "the shard ends here: this sample and those after it are missing")
             return
         if not KEY.fullmatch(key):
-            yield Damage(key, "no sample may have this key")
+            yield Damage(key, f"the key must match {KEY.pattern}")
             continue
         yield from _compare_sample(sample, key, fitted, row["crc32"].tolist())
     end = file.read(len(tar.END))
     if end != tar.END:
         yield Damage(None, "the shard does not end with two zero blocks after its last sample")
     if file.read(1):
-        yield Damage(None, "there are bytes after the end of the shard")
+        yield Damage(None, "bytes follow the end of the shard")
 
 
 def _compare_sample(sample: bytes, key: str, layout: Layout, checksums: list[int]) -> Iterator[Damage]:
-    view = memoryview(sample)  # slices of bytes are compared fast and copied, those of a view neither
-    members = zip(layout.suffixes, layout.heads, layout.pictures, layout.sizes, layout.offsets, checksums, strict=True)
-    for suffix, head, picture, size, start, wanted in members:
+    view = memoryview(
+        sample
+    )  # its slices are not copied, but compare slowly; slices of bytes are copied and compare fast
+    shapes = layout.image_shapes
+    members = zip(layout.suffixes, layout.heads, shapes, layout.sizes, layout.offsets, checksums, strict=True)
+    for suffix, head, shape, size, start, expected in members:
         end = start + size
         if sample[start - tar.BLOCK : start] != tar.encode_header(f"{key}.{suffix}", size):
-            yield Damage(key, f"{suffix}: its tar header is not the one that was written")
+            yield Damage(key, f"{suffix}: its tar header differs from the one that was written")
         found = compute_crc32(view[start:end])
-        if found != wanted:
-            yield Damage(key, f"{suffix}: its crc32 is {found:08x}, the index says {wanted:08x}")
+        if found != expected:
+            yield Damage(key, f"{suffix}: its crc32 is {found:08x}, the index says {expected:08x}")
         elif not sample.startswith(head, start):
             yield Damage(key, f"{suffix}: its NPY header is not that of the field in the manifest")
-        elif picture is not None and (fault := _find_fault(sample[start:end], picture)):
+        elif shape is not None and (fault := _find_fault(sample[start:end], shape)):
             yield Damage(key, f"{suffix}: {fault}")
         if sample[end : end + tar.count_padding(size)].strip(b"\0"):
             yield Damage(key, f"{suffix}: the padding after it is not zero")
 
 
 def _find_fault(data: bytes, shape: tuple[int, ...]) -> str | None:
-    """What is wrong with a JPEG file of a field of this shape, if anything is."""
+    """Return what is wrong with a JPEG file of a field of this shape, or None."""
     try:
         check_jpeg(data, shape)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Samples one after another to a split of a dataset on disk."""
+"""Write a split of a dataset sample by sample."""
 
 import fcntl
 import os
@@ -37,35 +37,35 @@ from shardwright.format.manifest import (
 
 
 def write_split(folder: str | Path, fields: Mapping[str, Field], shards: Sequence[WrittenShard]) -> Split:
-    """Sync the shards that stand in `folder`, write their index, and give the split's part of the manifest.
+    """Sync the shards in `folder`, write their index, and return the split's record for the manifest.
 
     Raises:
-        FormatError: a key is there twice; the message names it.
+        FormatError: a key occurs twice; the message names it.
     """
     indexes = [np.empty(0, index_dtype(fields)), *(shard.index for shard in shards)]
     if repeats := find_repeats(indexes):
-        raise FormatError(f"key {repeats[0]!r} is there twice in the split")
+        raise FormatError(f"key {repeats[0]!r} occurs twice in the split; keys must be unique")
     sync_files([Path(folder) / shard.record.name for shard in shards])
     sha256 = write_index(Path(folder) / INDEX_NAME, indexes)
     return Split(tuple(shard.record for shard in shards), FileRecord(INDEX_NAME, sha256))
 
 
 class ShardWriter:
-    """Writes a split, a shard each `samples_per_shard` samples; a context manager.
+    """Writes a split in shards of `samples_per_shard` samples; a context manager.
 
-    The split is there, whole, once `close` returns, and not at all before or if the `with` block raises. A
-    further writer for another split adds to the dataset. Of the samples, at most one shard is in memory.
+    The split appears, complete, when `close` returns; if the `with` block raises, it does not appear. Another writer
+    adds another split to the dataset. At most one shard's samples are in memory.
 
     Args:
-        root: the dataset's folder; made if missing.
+        root: the dataset's folder; created if missing.
         split: such as "train".
-        fields: what each sample has, in the order of the members.
-        samples_per_shard: the last shard has what is left.
-        classes: the names that `label` counts through; None leaves those of the dataset as they are.
-        overwrite: replace a split that is there.
+        fields: of each sample, in the order of the members.
+        samples_per_shard: the last shard may have fewer.
+        classes: the names that `label` is an index into; None leaves those of the dataset unchanged.
+        overwrite: replace the split if it exists.
 
     Raises:
-        ExistsError: the split is there and `overwrite` is not set, or another writer is at it.
+        ExistsError: the split exists and `overwrite` is not set, or another writer is writing it.
         FormatError: a name is not allowed, or the dataset has other fields or classes.
     """
 
@@ -80,9 +80,9 @@ class ShardWriter:
         overwrite: bool = False,
     ) -> None:
         if not SPLIT_NAME.fullmatch(split):
-            raise FormatError(f"split name {split!r} must match {SPLIT_NAME.pattern}")
+            raise FormatError(f"split name is {split!r}; it must match {SPLIT_NAME.pattern}")
         if samples_per_shard < 1:
-            raise FormatError(f"samples_per_shard is {samples_per_shard}, at least 1 is wanted")
+            raise FormatError(f"samples_per_shard is {samples_per_shard}; it must be at least 1")
         self._root = Path(root)
         self._split = split
         self._fields = check_fields(fields)
@@ -92,36 +92,38 @@ class ShardWriter:
         self._pending: list[EncodedSample] = []
         self._shards: list[WrittenShard] = []
         self._keys: set[str] = set()
-        self._plan_manifest(Split((), FileRecord(INDEX_NAME, "0" * 64)))  # refuses before any work
+        self._plan_manifest(Split((), FileRecord(INDEX_NAME, "0" * 64)))  # checks before any work
         self._root.mkdir(parents=True, exist_ok=True)
         self._folder = self._root / f".{split}.partial"
         self._lock: int | None = _claim_folder(self._folder)
 
     def write(self, key: str, arrays: Mapping[str, object], meta: Mapping[str, Any] | None = None) -> None:
-        """Add a sample: an array (or for shape `()` a Python number) a field, and whatever JSON goes with it.
+        """Add a sample.
 
-        A field with the encoding "jpeg" takes the bytes of a JPEG file of its height and width, and keeps them as they
-        are, metadata included; `encode_jpeg` makes one from pixels.
-
-        The arrays are copied and may change afterwards.
+        Args:
+            key: matches `[A-Za-z0-9_-]{1,64}` and is unique in the split.
+            arrays: by field: an array, for shape `()` also a Python number; for a field with the encoding "jpeg" the
+                bytes of a JPEG file of its height and width, which are stored unchanged, metadata included
+                (`encode_jpeg` encodes pixels). They are copied and may change afterwards.
+            meta: any JSON object.
 
         Raises:
-            FormatError: the key is not allowed or was there before; a field is missing, unknown, of another
-                dtype or shape, NaN or infinite, or no whole JPEG file of its size; the meta is not JSON. The message
-                names sample and field, and the sample is not written.
+            FormatError: the key is not allowed or was written before; a field is missing, unknown, of another dtype or
+                shape, NaN or infinite, or not a whole JPEG file of its size; the meta is not JSON. The message names
+                sample and field; the sample is not written.
         """
         if self._lock is None:
             raise ShardwrightError("the writer is closed")
         sample = encode_sample(self._fields, Sample(key, arrays, meta or {}))
         if key in self._keys:
-            raise FormatError(f"key {key!r} is there twice in the split")
+            raise FormatError(f"key {key!r} was already written; keys must be unique in a split")
         self._keys.add(key)
         self._pending.append(sample)
         if len(self._pending) == self._samples_per_shard:
             self._write_pending()
 
     def close(self) -> None:
-        """Write what is left, and give the split its place in the dataset. Closing twice does nothing."""
+        """Write the remaining samples and add the split to the dataset. Closing again does nothing."""
         if self._lock is None:
             return
         try:
@@ -136,7 +138,7 @@ class ShardWriter:
         self._release()
 
     def abort(self) -> None:
-        """Drop everything that was written."""
+        """Remove everything that was written."""
         if self._lock is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._release()
@@ -159,24 +161,26 @@ class ShardWriter:
         self._pending = []
 
     def _plan_manifest(self, split: Split) -> Manifest:
-        """The dataset's manifest with this split in it, after a check that the two go together."""
+        """Check that the split can be added to the dataset, and return the manifest that has it."""
         name, folder = self._split, self._root / self._split
         if not (self._root / MANIFEST_NAME).exists():
             current = Manifest(self._fields, {}, self._classes)
         else:
             current = read_manifest(self._root)
         if list(current.fields.items()) != list(self._fields.items()):
-            raise FormatError(f"{self._root}: the dataset has other fields: {dict(current.fields)}")
+            raise FormatError(
+                f"{self._root}: the dataset has other fields, {dict(current.fields)}; write to a new folder"
+            )
         if self._classes is not None and current.classes not in (None, self._classes):
-            raise FormatError(f"{self._root}: the dataset has other classes: {current.classes}")
+            raise FormatError(f"{self._root}: the dataset has other classes, {current.classes}; write to a new folder")
         if not self._overwrite and (name in current.splits or (folder.exists() and any(folder.iterdir()))):
-            raise ExistsError(f"{folder}: the split is there already; overwrite=True replaces it")
-        if name in current.splits:  # both were counted over what is replaced
+            raise ExistsError(f"{folder}: the split already exists; overwrite=True replaces it")
+        if name in current.splits:  # both were computed with the split that is replaced
             current = replace(current, statistics=None, sources=None)
         return replace(current, splits={**current.splits, name: split}, classes=self._classes or current.classes)
 
     def _publish(self, manifest: Manifest) -> None:
-        """Move the finished folder to its place. Killed between the moves, the index does not fit the manifest."""
+        """Rename the complete folder to the split's. If killed between the renames, index and manifest disagree."""
         folder, old = self._root / self._split, self._root / f".{self._split}.old"
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():
@@ -193,7 +197,7 @@ class ShardWriter:
 
 @contextmanager
 def _hold_lock(folder: Path) -> Iterator[None]:
-    """Wait for, and hold, the lock of a folder: writers of two splits do not lose each other's."""
+    """Wait for the lock of a folder and hold it: two writers must not overwrite each other's manifest."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -203,7 +207,7 @@ def _hold_lock(folder: Path) -> Iterator[None]:
 
 
 def _claim_folder(folder: Path) -> int:
-    """Make the folder ours and empty; the lock lasts as long as the descriptor, so a killed writer's is gone."""
+    """Lock the folder and empty it; return the descriptor that holds the lock, which ends with the process."""
     folder.mkdir(exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -214,5 +218,5 @@ def _claim_folder(folder: Path) -> int:
             leftover.unlink()
     except BlockingIOError as error:
         os.close(descriptor)
-        raise ExistsError(f"{folder}: another writer is at this split") from error
+        raise ExistsError(f"{folder}: another writer is writing this split; wait until it has finished") from error
     return descriptor

@@ -1,1 +1,1 @@
-"""Datasets at a URL: fetch files and keep them in a local cache."""
+"""Read datasets at a URL: fetch files and keep them in a local cache."""

@@ -1,4 +1,4 @@
-"""The folder of a cache: where it is unless somebody says, and that nobody else can write to it."""
+"""Find the default folder of a cache, and check that only this user can write to it."""
 
 import errno
 import os
@@ -8,26 +8,26 @@ from pathlib import Path
 
 
 def find_default_folder() -> Path:
-    """`$XDG_CACHE_HOME/shardwright`, or `~/.cache/shardwright`.
+    """Return `$XDG_CACHE_HOME/shardwright`, or `~/.cache/shardwright`.
 
     Raises:
-        OSError: there is no home.
+        OSError: the user has no home folder.
     """
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if not base.is_absolute():  # as the XDG specification has it
+    if not base.is_absolute():  # which the XDG specification says to ignore
         try:
             base = Path.home() / ".cache"
         except RuntimeError as error:
-            raise OSError(errno.ENOENT, "there is no home for a cache; name its folder with cache=") from error
+            raise OSError(errno.ENOENT, "no home folder for the cache; choose a folder with cache=") from error
     return base / "shardwright"
 
 
 def claim_folder(folder: Path) -> Path:
-    """Make a folder of this user alone, or check that it is one; where it really is.
+    """Create a folder with mode 0700, or check that an existing one is this user's; return its resolved path.
 
     Raises:
-        PermissionError: it, or the link in its place, is another user's, or others may write to it.
-        NotADirectoryError: it is no folder.
+        PermissionError: the folder or a link to it is another user's, or others may write to it.
+        NotADirectoryError: it is not a folder.
     """
     user = os.geteuid()
     folder = folder.absolute()
@@ -37,12 +37,14 @@ def claim_folder(folder: Path) -> Path:
     found = folder.lstat()
     if stat.S_ISLNK(found.st_mode):
         if found.st_uid not in (user, 0):
-            raise PermissionError(errno.EPERM, "the cache is a link that another user made", str(folder))
+            raise PermissionError(
+                errno.EPERM, "the cache is a link of another user; choose another folder", str(folder)
+            )
         folder = folder.resolve()
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except NotADirectoryError as error:
-        raise NotADirectoryError(errno.ENOTDIR, "the cache is no folder", str(folder)) from error
+        raise NotADirectoryError(errno.ENOTDIR, "the cache is not a folder", str(folder)) from error
     try:
         found = os.fstat(descriptor)
     finally:

@@ -1,12 +1,12 @@
-"""A local cache of files that are named by their sha256, for several processes at once, with a limit on its size.
+"""Cache files by their sha256 in a folder that several processes share, with a limit on its size.
 
-Who reads a file holds a shared `flock` on it for as long as it is open; who removes one asks for the exclusive lock,
-and leaves the file where that is refused. A download holds the exclusive lock on its `.partial` file, whose name says
-how much room it takes. The kernel drops the locks of a process that dies, so what a killed download left is known by
-its missing lock. What changes the folder's accounts is done under one more lock, on `.lock`.
+A reader holds a shared `flock` on a file as long as it is open; removing a file needs the exclusive lock, and where
+it is refused the file stays. A download holds the exclusive lock on its `.partial` file, whose name has its full size.
+The kernel releases the locks of a process that dies, so that the remains of a killed download are recognized by their
+missing lock. Changes of the folder's content are made under one more lock, on `.lock`.
 
-Layout: `<sha256>` whole files, `<sha256>.<bytes>.partial` downloads under way, `.lock`. Files are not synced to disk:
-what a crash left half-written is noticed when it is opened.
+Layout: `<sha256>` whole files, `<sha256>.<bytes>.partial` downloads in progress, `.lock`. Files are not synced to
+disk: one that a crash left incomplete is noticed when it is opened.
 """
 
 import errno
@@ -31,7 +31,7 @@ from shardwright.remote.cache_folder import claim_folder, find_default_folder
 OBJECT_NAME = re.compile(r"[0-9a-f]{64}")
 PARTIAL_NAME = re.compile(r"[0-9a-f]{64}\.([0-9]{1,19})\.partial")
 FIRST_POLL_SECONDS, LAST_POLL_SECONDS = 0.005, 0.2
-"""Between two looks at what another process or thread is doing, at first and after a second of them."""
+"""Between two checks of another process or thread, at first and after a second of waiting."""
 CHUNK = 1 << 20
 FULL = (errno.ENOSPC, errno.EDQUOT)
 NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EBADF)
@@ -39,16 +39,16 @@ NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EBADF)
 logger = logging.getLogger(__name__)
 
 Pause = Callable[[float], None]
-"""Sleeps so many seconds, or raises a `ClosedError`, which ends the waiting."""
+"""Sleeps so many seconds, or raises a `ClosedError` to end the waiting."""
 
 
 class ClosedError(ValueError):
-    """Who wanted the file wants it no more."""
+    """The caller no longer needs the file."""
 
 
 @dataclass(frozen=True)
 class CacheItem:
-    """A file that is wanted: its sha256, its size in bytes, and the name that messages call it by."""
+    """A requested file: its sha256, its size in bytes, and its name for messages."""
 
     sha256: str
     bytes: int
@@ -61,8 +61,8 @@ class WaitOptions:
 
     Attributes:
         pause: see `Pause`.
-        room_seconds: until waiting for room is given up while no file comes, goes or is opened.
-        seconds: until any waiting is.
+        room_seconds: the longest wait for room in which no file is added, removed or opened.
+        seconds: the longest wait of any kind.
     """
 
     pause: Pause
@@ -71,55 +71,55 @@ class WaitOptions:
 
 
 class LeaseHolder(Protocol):
-    """Who holds files that it may not need any more."""
+    """Holds open files that it may not need any more."""
 
     def release_idle(self) -> None:
-        """Let go of the files that are not being read at this moment."""
+        """Release the files that are not being read at this moment."""
 
 
 LEASE_HOLDERS: "weakref.WeakSet[LeaseHolder]" = weakref.WeakSet()
-"""Those of this process; asked when there is no room."""
+"""All lease holders of this process; they release idle files when the cache has no room."""
 
 
 class ShardCache:
-    """The cache in a folder. Any number of objects, threads and processes may share the folder.
+    """The cache in a folder, which any number of objects, threads and processes may share.
 
     Args:
-        folder: made with mode 0700 where it is missing; by default `$XDG_CACHE_HOME/shardwright`, or
+        folder: created with mode 0700 where it is missing; by default `$XDG_CACHE_HOME/shardwright`, or
             `~/.cache/shardwright`.
-        limit_bytes: of all files in the folder together, those under way with their full size; None for no limit.
-            Each user of the folder keeps to a limit of its own.
+        limit_bytes: of all files in the folder together, downloads in progress with their full size; None for no limit.
+            Each object applies its own limit.
 
     Raises:
-        PermissionError: the folder, or the link in its place, is another user's, or others may write to it.
-        NotADirectoryError: the folder is none.
+        PermissionError: the folder or a link to it is another user's, or others may write to it.
+        NotADirectoryError: it is not a folder.
     """
 
     def __init__(self, folder: str | Path | None = None, limit_bytes: int | None = None) -> None:
         self.folder = claim_folder(find_default_folder() if folder is None else Path(folder))
         self.limit_bytes = limit_bytes
-        self._verified: dict[str, tuple[int, int, int, int]] = {}  # what each file was when its sha256 was right
-        self._busy: set[tuple[int, str]] = set()  # (process, sha256) whose file a thread is rehashing
-        with suppress(BlockingIOError), self._locked(_never_wait):  # who holds the lock is tidying up
+        self._verified: dict[str, tuple[int, int, int, int]] = {}  # identity of each file when its sha256 was checked
+        self._busy: set[tuple[int, str]] = set()  # (process, sha256) of files that a thread is hashing
+        with suppress(BlockingIOError), self._locked(_never_wait):  # the holder of the lock cleans up
             self._measure()
 
     def find(self, item: CacheItem) -> Path:
-        """Where the file stands when it is there."""
+        """Return the path that the file has in the cache."""
         return self.folder / item.sha256
 
     def open(self, item: CacheItem, fetch: Callable[[Path, int], None], waiting: WaitOptions) -> int:
-        """A descriptor of the whole file, checked; its lock keeps the file in the folder until it is closed.
+        """Return a descriptor of the whole file, checked, with a lock that keeps it in the folder until it is closed.
 
-        The sha256 is checked when this object opens a file for the first time, and again where the file is not the
-        same any more by its inode, size and time of change.
+        The sha256 is checked when this object opens a file for the first time, and again where inode, size or mtime
+        have changed.
 
         Args:
-            item: what is wanted.
-            fetch: writes the file, checked, to a path that is open under a descriptor for writing, or raises.
-            waiting: for how long.
+            item: the file.
+            fetch: writes and checks the file, given its path and a descriptor of it that is open for writing.
+            waiting: how long to wait for others.
 
         Raises:
-            OSError: there is no room, on the disk or within the limit; or what `fetch` and `pause` raise.
+            OSError: there is no room, on the disk or within the limit; or an error of `fetch` or `pause`.
             TimeoutError: another process has held the file for too long.
         """
         started = changed = time.monotonic()
@@ -130,20 +130,21 @@ class ShardCache:
                 return self._download(item, claim, fetch, waiting.pause)
             now = time.monotonic()
             if isinstance(claim, Contention):
-                if claim.under_way or claim.state != seen:  # others get on, and so there will be room
+                if claim.under_way or claim.state != seen:  # others make progress, and will make room
                     seen, changed = claim.state, now
                 if now - changed > waiting.room_seconds or now - started > waiting.seconds:
-                    raise OSError(errno.ENOSPC, self._say_crowd(item, claim))
-                for keeper in list(LEASE_HOLDERS):
-                    keeper.release_idle()
+                    raise OSError(errno.ENOSPC, self._explain_contention(item, claim))
+                for holder in list(LEASE_HOLDERS):
+                    holder.release_idle()
             elif now - started > waiting.seconds:
-                raise TimeoutError(f"{item.name}: for {now - started:.0f} s another process has kept {self.find(item)}")
+                waited = f"another process has held it for {now - started:.0f} s"
+                raise TimeoutError(f"{self.find(item)}: {waited}; {item.name} is needed")
             waiting.pause(delay * random.uniform(0.5, 1.5))
             delay = min(1.5 * delay, LAST_POLL_SECONDS)
         return descriptor
 
     def _open_whole(self, item: CacheItem, pause: Pause) -> int | None:
-        """The file with a shared lock, or None where it is missing, on its way out, or was no good and is gone."""
+        """Open the file with a shared lock; return None if it is missing, being removed, or was damaged and removed."""
         path = self.find(item)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -152,16 +153,16 @@ class ShardCache:
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.EMLINK):  # EMLINK on FreeBSD
                 raise
-            logger.warning("%s: a link in the cache is removed, %s is fetched", path, item.name)
+            logger.warning("%s: removed a link from the cache, fetching %s", path, item.name)
             self._remove(path, path.lstat(), pause)
             return None
         try:
             if self._lock(descriptor, fcntl.LOCK_SH) and os.fstat(descriptor).st_nlink:
-                wrong = self._judge(descriptor, item, pause)
-                if wrong is None:
+                fault = self._check_file(descriptor, item, pause)
+                if fault is None:
                     return descriptor
-                if wrong:
-                    logger.warning("%s: %s; %s is fetched anew", path, wrong, item.name)
+                if fault:
+                    logger.warning("%s: %s; fetching %s again", path, fault, item.name)
                     self._remove(path, os.fstat(descriptor), pause)
             os.close(descriptor)
         except BaseException:
@@ -170,19 +171,21 @@ class ShardCache:
             raise
         return None
 
-    def _judge(self, descriptor: int, item: CacheItem, pause: Pause) -> str | None:
-        """What is wrong with an open file, None where it is right, "" while another thread looks into it."""
+    def _check_file(self, descriptor: int, item: CacheItem, pause: Pause) -> str | None:
+        """Return the fault of an open file, None where it has none, "" while another thread is checking it."""
         found = os.fstat(descriptor)
         if self._verified.get(item.sha256) != _identify(found):
             busy = (os.getpid(), item.sha256)
             if busy in self._busy:
                 return ""
             if stat.S_ISDIR(found.st_mode):
-                raise IsADirectoryError(errno.EISDIR, "a folder in the cache; remove it", str(self.find(item)))
+                raise IsADirectoryError(
+                    errno.EISDIR, "a folder instead of a cached file; remove it", str(self.find(item))
+                )
             if not stat.S_ISREG(found.st_mode):
                 return "not a file"
             if found.st_size != item.bytes:
-                return f"{found.st_size} bytes, {item.bytes} are wanted"
+                return f"it has {found.st_size} bytes, not {item.bytes}"
             self._busy.add(busy)
             try:
                 sha256 = hash_open(descriptor, pause)
@@ -191,18 +194,21 @@ class ShardCache:
             if sha256 != item.sha256:
                 return f"its sha256 is {sha256}"
             self._verified[item.sha256] = _identify(found)
-        os.utime(descriptor, ns=(time.time_ns(), found.st_mtime_ns))  # the time of access is that of the last use
+        os.utime(descriptor, ns=(time.time_ns(), found.st_mtime_ns))  # atime records the last use
         return None
 
     def _claim(self, item: CacheItem, pause: Pause) -> "int | Contention | None":
-        """The new `.partial` file, locked, with room for the whole; or what is in the way; or None to look again."""
+        """Create the `.partial` file, locked and with room for all of it; else return why there is no room.
+
+        None means that the file is there by now, or is being downloaded.
+        """
         path = self._find_partial(item)
         with self._locked(pause):
-            if os.path.lexists(self.find(item)) or not self._tidy(path):
+            if os.path.lexists(self.find(item)) or not self._remove_stale(path):
                 return None
-            crowd = self._make_room(item.bytes)
-            if crowd is not None:
-                return crowd
+            contention = self._make_room(item.bytes)
+            if contention is not None:
+                return contention
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             self._lock(descriptor, fcntl.LOCK_EX)
             return descriptor
@@ -228,7 +234,7 @@ class ShardCache:
         return descriptor
 
     def _make_room(self, size: int) -> "Contention | None":
-        """Remove what was not used for longest until so many bytes fit; what is in the way where they never do."""
+        """Remove the least recently used files until `size` bytes fit; return None, or why they do not fit."""
         if self.limit_bytes is None:
             return None
         objects, under_way = self._measure()
@@ -243,12 +249,12 @@ class ShardCache:
         return Contention(used - under_way, under_way, hash(tuple((entry.path, entry.used) for entry in objects)))
 
     def _measure(self) -> "tuple[list[Entry], int]":
-        """The whole files, and the bytes that downloads under way will take; what dead ones left is removed."""
+        """Return the whole files and the bytes of downloads in progress; remove the remains of dead downloads."""
         objects, under_way = [], 0
         with os.scandir(self.folder) as entries:
             for entry in entries:
                 partial = PARTIAL_NAME.fullmatch(entry.name)
-                if partial and not self._tidy(Path(entry.path)):
+                if partial and not self._remove_stale(Path(entry.path)):
                     under_way += int(partial[1])
                 elif OBJECT_NAME.fullmatch(entry.name):
                     with suppress(FileNotFoundError):
@@ -256,12 +262,12 @@ class ShardCache:
                         objects.append(Entry(found.st_atime_ns, found.st_size, Path(entry.path)))
         return objects, under_way
 
-    def _tidy(self, path: Path) -> bool:
-        """Whether a `.partial` file is not there, or was left by somebody who is no more and is gone now."""
+    def _remove_stale(self, path: Path) -> bool:
+        """Remove a `.partial` file that a dead process left; return whether there is none now."""
         return not os.path.lexists(path) or self._evict(path)
 
     def _evict(self, path: Path) -> bool:
-        """Remove a file that nobody holds."""
+        """Remove a file unless somebody holds it; return whether it is gone."""
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -280,7 +286,7 @@ class ShardCache:
             os.close(descriptor)
 
     def _remove(self, path: Path, found: os.stat_result, pause: Pause) -> None:
-        """Take away a name that still stands for this file; who has it open keeps it."""
+        """Unlink a path if it is still this file; those who have it open keep it."""
         with self._locked(pause), suppress(FileNotFoundError):
             if path.lstat().st_ino == found.st_ino:
                 path.unlink()
@@ -290,7 +296,7 @@ class ShardCache:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         try:
             descriptor = os.open(self.folder / ".lock", flags, 0o600)
-        except FileNotFoundError:  # somebody cleared the whole cache away; what is open stays so
+        except FileNotFoundError:  # the whole cache was deleted; open files stay readable
             descriptor = os.open(claim_folder(self.folder) / ".lock", flags, 0o600)
         try:
             while not self._lock(descriptor, fcntl.LOCK_EX):
@@ -314,23 +320,23 @@ class ShardCache:
     def _find_partial(self, item: CacheItem) -> Path:
         return self.folder / f"{item.sha256}.{item.bytes}.partial"
 
-    def _say_crowd(self, item: CacheItem, crowd: "Contention") -> str:
-        held = crowd.open + crowd.under_way
+    def _explain_contention(self, item: CacheItem, contention: "Contention") -> str:
+        held = contention.open + contention.under_way
         return (
-            f"{self.folder}: no room for the {item.bytes:,} bytes of {item.name}: of the {self.limit_bytes:,} bytes "
-            f"that cache_bytes allows, readers have {crowd.open:,} open and downloads take {crowd.under_way:,}; "
-            f"{held + item.bytes:,} would do"
+            f"{self.folder}: no room for the {item.bytes:,} bytes of {item.name}: cache_bytes is {self.limit_bytes:,}, "
+            f"readers have {contention.open:,} open and downloads take {contention.under_way:,}; it must be at least "
+            f"{held + item.bytes:,}"
         )
 
 
 @dataclass(frozen=True)
 class Contention:
-    """What is in the way.
+    """Why there is no room in the cache.
 
     Attributes:
         open: bytes of files that readers have open.
-        under_way: bytes that downloads under way will take.
-        state: a number that changes when a file comes, goes or is opened.
+        under_way: bytes of downloads in progress, in full.
+        state: a number that changes when a file is added, removed or opened.
     """
 
     open: int
@@ -340,7 +346,7 @@ class Contention:
 
 @dataclass(frozen=True, order=True)
 class Entry:
-    """A whole file; sorts by its last use."""
+    """A whole file; sorts by last use."""
 
     used: int
     bytes: int
@@ -348,7 +354,7 @@ class Entry:
 
 
 def hash_open(descriptor: int, pause: Pause) -> str:
-    """The sha256 of an open file, 64 hex digits."""
+    """Return the sha256 of an open file, 64 hex digits."""
     found, offset = hashlib.sha256(), 0
     while chunk := os.pread(descriptor, CHUNK, offset):
         found.update(chunk)
@@ -358,7 +364,7 @@ def hash_open(descriptor: int, pause: Pause) -> str:
 
 
 def _identify(found: os.stat_result) -> tuple[int, int, int, int]:
-    """What tells a file from another, and from itself after somebody wrote to it."""
+    """Return device, inode, size and mtime, which differ for another file and after a write to the same one."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 

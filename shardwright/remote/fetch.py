@@ -1,4 +1,4 @@
-"""Fetches files below a URL: tried again where that may help, checked, and with errors that name the URL alone."""
+"""Fetch files below a URL with retries and checks; error messages show the URL without its secrets."""
 
 import errno
 import itertools
@@ -19,10 +19,10 @@ from shardwright.remote.settings import HTTP, Remote, find_scheme, hide_secrets,
 from shardwright.remote.transfer import StalledError, TooLongError, TransferLimits, transfer
 
 MAX_MANIFEST_BYTES = 64 << 20
-"""What 300,000 shards take: a server that sends more is not listened to."""
+"""The manifest of 300,000 shards is smaller; more bytes are refused."""
 MAX_BACKOFF_SECONDS = 30.0
-PASSING = (408, 425, 429)
-"""Statuses of the range 400 … 499 that are about the moment and not about the request."""
+TRANSIENT = (408, 425, 429)
+"""HTTP statuses of 400 … 499 after which the same request may succeed later."""
 FINAL = (
     FileNotFoundError,
     PermissionError,
@@ -35,27 +35,27 @@ FINAL = (
     NotImplementedError,
 )
 FINAL_NAMES = {"TooManyRedirects", "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound"}
-"""Of aiohttp and botocore, by name: neither is imported before it is needed."""
+"""Errors of aiohttp and botocore, by name: neither is imported before it is used."""
 EXTRAS = {"http": "remote", "https": "remote", "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
 FRESH = {"Cache-Control": "no-cache", "Pragma": "no-cache"}
 
 SYSTEMS: dict[int, Any] = {}
-"""All filesystems that were made, by their id. They share connections, which end by themselves when nobody uses them.
-None is ever let go: closing its connections waits for fsspec's thread, wherever the garbage collector happens to run
-(found: with the lock held that this thread was waiting for), and a forked process would close those of its parent."""
+"""All file systems that were created, by their id. They share connections, which end by themselves when unused. None is
+ever released: its finalizer waits for fsspec's thread, wherever the garbage collector happens to run (seen: while
+holding the lock that this thread was waiting for), and a forked process would close its parent's connections."""
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file below the URL, with what the manifest says of it; of the manifest itself only a bound is known.
+    """A file below the URL.
 
     Attributes:
-        file: with forward slashes.
-        bytes: its size, or the most it may have where there is no `sha256`.
+        file: its path, with forward slashes.
+        bytes: its size, or for the manifest, which has no `sha256`, the most it may have.
         sha256: 64 hex digits, or None.
-        fresh: whether caches on the way are to be passed by.
+        fresh: whether to bypass HTTP caches.
     """
 
     file: str
@@ -65,7 +65,7 @@ class RemoteFile:
 
 
 class WrongBytesError(Exception):
-    """A whole answer that is not the file that was published; `short` where the end may be what is missing."""
+    """A complete response that is not the file that was published; with `short` its end may be missing."""
 
     def __init__(self, what: str, short: bool = False) -> None:
         super().__init__(what)
@@ -73,10 +73,10 @@ class WrongBytesError(Exception):
 
 
 class Fetcher:
-    """Fetches files below a URL. Threads may use it at once, and processes that were forked.
+    """Fetches files below a URL; safe for threads and forked processes.
 
     Attributes:
-        name: the URL as messages show it.
+        name: the URL without secrets, for messages.
 
     Raises:
         ImportError: fsspec, or the package for this kind of URL, is not installed.
@@ -90,35 +90,40 @@ class Fetcher:
         self._systems: dict[int, tuple[Any, str]] = {}  # by process
         self._connect()
 
-    def fetch(self, wanted: RemoteFile, target: tuple[Path, int], pause: Pause) -> None:
-        """Write a file to a path that is open for reading and writing under a descriptor.
+    def fetch(self, requested: RemoteFile, target: tuple[Path, int], pause: Pause) -> None:
+        """Fetch a file to a path that is open for reading and writing.
+
+        Args:
+            requested: the file.
+            target: the path and its descriptor.
+            pause: see `Pause`.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            PermissionError: the server does not hand it out.
-            DamageError: what it sends is not what was published, twice; the message has both sizes or sha256.
-            ConnectionError: the tries are used up.
-            TimeoutError: the time is.
-            OSError: something else, such as a disk that is full.
+            FileNotFoundError: the server does not have it.
+            PermissionError: the server refuses it.
+            DamageError: the server sent another file, twice; the message has both sizes or sha256.
+            ConnectionError: all tries have failed.
+            TimeoutError: the deadline has passed.
+            OSError: any other error, such as a full disk.
         """
-        deadline, fresh = time.monotonic() + self._settings.deadline, wanted.fresh
+        deadline, fresh = time.monotonic() + self._settings.deadline, requested.fresh
         for tries in itertools.count(1):
-            bounds = TransferLimits(wanted.bytes, self._settings.stall, deadline, pause)
+            limits = TransferLimits(requested.bytes, self._settings.stall, deadline, pause)
             try:
-                return self._try(wanted, target, bounds, fresh)
+                return self._try(requested, target, limits, fresh)
             except ClosedError:
                 raise
             except Exception as error:
                 if not isinstance(error, FINAL) and time.monotonic() > deadline:
-                    raise self._blame_time(wanted, error) from None
-                delay = self._judge(wanted, error, tries, fresh)
+                    raise self._build_timeout(requested, error) from None
+                delay = self._plan_retry(requested, error, tries, fresh)
                 if time.monotonic() + delay > deadline:
-                    raise self._blame_time(wanted, error) from None
+                    raise self._build_timeout(requested, error) from None
                 fresh |= isinstance(error, WrongBytesError)
             pause(delay)
 
     def read_manifest(self, pause: Pause) -> Manifest:
-        """The manifest as it is at this moment, past all caches.
+        """Fetch and read the current manifest, bypassing all caches.
 
         Raises:
             FileNotFoundError, FormatError, DamageError: see `shardwright.format.manifest.read_manifest`.
@@ -127,43 +132,43 @@ class Fetcher:
         with tempfile.TemporaryDirectory(prefix="shardwright-") as folder:
             path = Path(folder) / MANIFEST_NAME
             with path.open("xb+") as file:
-                wanted = RemoteFile(MANIFEST_NAME, MAX_MANIFEST_BYTES, None, fresh=True)
-                self.fetch(wanted, (path, file.fileno()), pause)
+                requested = RemoteFile(MANIFEST_NAME, MAX_MANIFEST_BYTES, None, fresh=True)
+                self.fetch(requested, (path, file.fileno()), pause)
             try:
                 return read_manifest(folder)
             except (FormatError, DamageError) as error:
                 error.args = (str(error).replace(folder, self.name),)
                 raise
 
-    def _try(self, wanted: RemoteFile, target: tuple[Path, int], bounds: TransferLimits, fresh: bool) -> None:
+    def _try(self, requested: RemoteFile, target: tuple[Path, int], limits: TransferLimits, fresh: bool) -> None:
         system, base = self._connect()
         options: dict[str, Any] = {}
         scheme = find_scheme(self._url)
         if scheme in HTTP and fresh:
             options["headers"] = {**make_headers(self._settings.options), **FRESH}
         if scheme in ("s3", "s3a"):
-            options["max_concurrency"] = 1  # ten pieces of 50 MiB would be kept in memory
+            options["max_concurrency"] = 1  # the default holds ten pieces of 50 MiB in memory
         try:
-            found = transfer(system, join_url(base, wanted.file), target, bounds, **options)
+            found = transfer(system, join_url(base, requested.file), target, limits, **options)
         except TooLongError as error:
             raise WrongBytesError(str(error)) from None
-        if wanted.sha256 is None:
+        if requested.sha256 is None:
             return
-        if found.bytes != wanted.bytes:
-            what = f"{found.bytes} bytes, the manifest says {wanted.bytes}"
-            raise WrongBytesError(what, short=found.bytes < wanted.bytes)
-        if found.sha256 != wanted.sha256:
-            # Once more from the disk: a filesystem may have written in another order than that of the bytes.
-            sha256 = hash_open(target[1], bounds.pause)
-            if sha256 != wanted.sha256:
-                raise WrongBytesError(f"its sha256 is {sha256}, the manifest says {wanted.sha256}")
+        if found.bytes != requested.bytes:
+            what = f"{found.bytes} bytes, the manifest says {requested.bytes}"
+            raise WrongBytesError(what, short=found.bytes < requested.bytes)
+        if found.sha256 != requested.sha256:
+            # Hash the file on disk: the file system may have written its parts in another order.
+            sha256 = hash_open(target[1], limits.pause)
+            if sha256 != requested.sha256:
+                raise WrongBytesError(f"its sha256 is {sha256}, the manifest says {requested.sha256}")
 
-    def _judge(self, wanted: RemoteFile, error: Exception, tries: int, fresh: bool) -> float:
-        """Seconds until the next try, where there is to be one."""
-        where = self._name(wanted)
+    def _plan_retry(self, requested: RemoteFile, error: Exception, tries: int, fresh: bool) -> float:
+        """Return the seconds until the next try, or raise the final error."""
+        where = self._name(requested)
         if isinstance(error, WrongBytesError):
             if tries >= self._settings.tries if error.short else fresh:
-                raise DamageError(f"{where}: {error}", shard=wanted.file.rpartition("/")[2]) from None
+                raise DamageError(f"{where}: {error}", shard=requested.file.rpartition("/")[2]) from None
             return self._back_off(tries, 0.0) if error.short else 0.0
         if isinstance(error, OSError) and error.errno in FULL:
             raise error
@@ -172,7 +177,7 @@ class Fetcher:
             raise FileNotFoundError(errno.ENOENT, "missing", where) from None
         if isinstance(error, PermissionError) or status in (401, 403):
             raise PermissionError(errno.EACCES, f"the server refuses it, {describe(error)}", where) from None
-        refused = status is not None and 400 <= status < 500 and status not in PASSING
+        refused = status is not None and 400 <= status < 500 and status not in TRANSIENT
         if refused or isinstance(error, FINAL) or type(error).__name__ in FINAL_NAMES:
             raise OSError(f"{where}: cannot be fetched: {describe(error)}") from None
         if tries >= self._settings.tries:
@@ -181,19 +186,19 @@ class Fetcher:
         return self._back_off(tries, find_retry_after(error))
 
     def _back_off(self, tries: int, asked: float) -> float:
-        # At random, or all who met a server that was down would come back to it at once.
+        # Random, so that clients of a server that was down do not all return at once.
         delay = self._settings.backoff * 2.0 ** min(tries - 1, 30) * random.uniform(0.5, 1.5)
         return min(max(delay, asked), MAX_BACKOFF_SECONDS)
 
-    def _blame_time(self, wanted: RemoteFile, error: Exception) -> TimeoutError:
-        limit = f"not there within the {self._settings.deadline:g} s of the deadline"
-        return TimeoutError(f"{self._name(wanted)}: {limit}; the last try: {describe(error)}")
+    def _build_timeout(self, requested: RemoteFile, error: Exception) -> TimeoutError:
+        limit = f"not fetched within Remote.deadline, {self._settings.deadline:g} s"
+        return TimeoutError(f"{self._name(requested)}: {limit}; the last try: {describe(error)}")
 
-    def _name(self, wanted: RemoteFile) -> str:
-        return f"{self.name}/{wanted.file}"
+    def _name(self, requested: RemoteFile) -> str:
+        return f"{self.name}/{requested.file}"
 
     def _connect(self) -> tuple[Any, str]:
-        """The filesystem of this process, and the dataset's place in it."""
+        """Return this process's file system and the dataset's path in it."""
         found = self._systems.get(os.getpid())
         if found is None:
             found = self._systems[os.getpid()] = connect(self._url, self._settings)
@@ -201,7 +206,7 @@ class Fetcher:
 
 
 def connect(url: str, settings: Remote) -> tuple[Any, str]:
-    """A filesystem of fsspec, and the place in it.
+    """Return fsspec's file system for a URL, and the path in it.
 
     Raises:
         ImportError, ValueError: see `Fetcher`.
@@ -224,42 +229,42 @@ def connect(url: str, settings: Remote) -> tuple[Any, str]:
 
 
 def fill_options(scheme: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The user's options, with what they leave open."""
+    """Return the user's options, completed by our defaults."""
     if scheme not in HTTP:
         return options
     import aiohttp
 
-    # By default aiohttp ends each request after 300 s, however well it goes, and does not look for a proxy.
+    # By default aiohttp ends each request after 300 s, even one that makes progress, and ignores proxy variables.
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=30)
-    ours = {"timeout": timeout, "trust_env": True}
-    client = {**ours, **options.get("client_kwargs", {})}
+    defaults = {"timeout": timeout, "trust_env": True}
+    client = {**defaults, **options.get("client_kwargs", {})}
     return {**options, "client_kwargs": client, "headers": make_headers(options)}
 
 
 def make_headers(options: Mapping[str, Any]) -> dict[str, str]:
-    """What is said to a web server: the user's own, and to send files as they are.
+    """Return the user's HTTP headers, with a request for uncompressed bodies.
 
-    A body that is compressed on the way has no length that tells where it was cut.
+    A body that is compressed in transit has no length by which a cut could be noticed.
     """
     return {"Accept-Encoding": "identity", **options.get("headers", {})}
 
 
 def find_status(error: BaseException) -> int | None:
-    """The status of an HTTP answer that an error tells of."""
+    """Return the HTTP status of an error, or None."""
     value: Any = getattr(error, "status", None) if hasattr(error, "status") else getattr(error, "code", None)
     known = isinstance(value, int | str) and str(value).isdecimal() and int(value) >= 100
     return int(value) if known else None
 
 
 def find_retry_after(error: BaseException) -> float:
-    """The seconds that the server asks for, or 0."""
+    """Return the seconds of the Retry-After header of an error, or 0."""
     headers = getattr(error, "headers", None)
     value = headers.get("Retry-After", "") if isinstance(headers, Mapping) else ""
     return float(value) if value.isdecimal() else 0.0
 
 
 def describe(error: BaseException) -> str:
-    """What happened, without the URL: the texts of other packages have it with everything in it."""
+    """Describe an error without the URL, which the messages of other packages show with its secrets."""
     status = find_status(error)
     if status is not None:
         return f"HTTP status {status}"

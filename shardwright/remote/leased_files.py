@@ -1,4 +1,4 @@
-"""The shards of a split at a URL as files to read from: fetched whole, leased from the cache, and let go."""
+"""Read the shards of a split at a URL: fetch them whole, lease them from the cache, and release them."""
 
 import errno
 import os
@@ -24,18 +24,18 @@ from shardwright.storage.windows import Window
 
 BLOCK = 512
 CLOSING_SECONDS = 10.0
-"""Until `close` no longer waits for threads that read; they need a fraction of a second to notice."""
+"""How long `close` waits for threads that are reading; they stop within a fraction of a second."""
 
 Task = TypeVar("Task")
 
 
 class FileStore:
-    """Whole files, from the cache or from the server.
+    """Whole files, from the cache or else from the server.
 
     Args:
-        cache: where they are kept.
-        fetcher: where they come from.
-        settings: how many are fetched at once, and for how long somebody else is waited for.
+        cache: of fetched files.
+        fetcher: of missing files.
+        settings: the number of downloads at a time, and how long to wait for others.
     """
 
     def __init__(self, cache: ShardCache, fetcher: Fetcher, settings: Remote) -> None:
@@ -45,10 +45,10 @@ class FileStore:
         self._turns = threading.Semaphore(settings.threads)
 
     def open(self, item: CacheItem, pause: Pause) -> int:
-        """A descriptor of the file, see `ShardCache.open`.
+        """Return a descriptor of the file, see `ShardCache.open`.
 
         Raises:
-            DamageError: the server does not have it, or what it sends is another file.
+            DamageError: the server does not have it, or sends another file.
             OSError: see `Fetcher.fetch` and `ShardCache.open`.
         """
 
@@ -62,7 +62,7 @@ class FileStore:
         return self.cache.open(item, fetch, WaitOptions(pause, self.settings.stall, self.settings.deadline))
 
     def reset(self) -> None:
-        """Forget what threads of another process hold, which this one was forked from."""
+        """Release the turns that threads held in the parent of this forked process."""
         self._turns = threading.Semaphore(self.settings.threads)
 
     @contextmanager
@@ -77,7 +77,7 @@ class FileStore:
 
 
 class CloseSignal:
-    """Whether the files are closed, as the threads that wait for something see it."""
+    """Tells waiting threads that the files are closed."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -93,26 +93,26 @@ class CloseSignal:
 
 
 class LeasedFiles(Descriptors):
-    """The shards of a split by number, each fetched when it is opened and kept in the cache while it is open.
+    """The shards of a split by number, each fetched when it is opened, and kept in the cache while it is open.
 
     Args:
-        shelf: where they come from.
+        store: of the files.
         items: the shards, in the order of their addresses.
         starts: see `Descriptors`.
-        keep: whether shards stay open that nobody reads at this moment.
-        pause: for those who bring none of their own.
+        keep_open: whether shards stay open when they are not being read.
+        pause: used where a caller passes none.
     """
 
     def __init__(
-        self, shelf: FileStore, items: Sequence[CacheItem], starts: NDArray[np.int64], keep: bool, pause: Pause
+        self, store: FileStore, items: Sequence[CacheItem], starts: NDArray[np.int64], keep_open: bool, pause: Pause
     ) -> None:
-        super().__init__([shelf.cache.find(item) for item in items], [item.bytes for item in items], starts)
-        self.known: dict[int, tuple[int, int, int]] = {}  # what each file was when it was found whole
-        self._shelf = shelf
+        super().__init__([store.cache.find(item) for item in items], [item.bytes for item in items], starts)
+        self.identities: dict[int, tuple[int, int, int]] = {}  # of each file when it was found whole
+        self._store = store
         self._items = items
-        self._keep = keep
+        self._keep_open = keep_open
         self._pause = pause
-        self._damaged: dict[int, DamageError] = {}  # the server is not asked for them again, sample by sample
+        self._damaged: dict[int, DamageError] = {}  # so that they are not requested again for each sample
         LEASE_HOLDERS.add(self)
 
     def open(self, number: int, pause: Pause | None = None) -> Descriptor:
@@ -132,71 +132,69 @@ class LeasedFiles(Descriptors):
             raise DamageError(str(error), shard=error.shard)
         item = self._items[number]
         try:
-            descriptor = self._shelf.open(item, pause or self._pause)
+            descriptor = self._store.open(item, pause or self._pause)
         except DamageError as error:
             self._damaged[number] = error
             raise
         except OSError as error:
             if error.errno != errno.EMFILE:
                 raise
-            self.release_idle()  # this process has no descriptor left: ours go first
-            descriptor = self._shelf.open(item, pause or self._pause)
-        found = Descriptor(number, descriptor, self._shelf.cache.find(item), item.bytes)
-        self.known[number] = found.identify()
-        if self._keep:
+            self.release_idle()  # this process has no descriptor left: close ours
+            descriptor = self._store.open(item, pause or self._pause)
+        found = Descriptor(number, descriptor, self._store.cache.find(item), item.bytes)
+        self.identities[number] = found.identify()
+        if self._keep_open:
             slots[slot] = found
         return found
 
     @contextmanager
     def lease(self, number: int, pause: Pause | None = None) -> Iterator[Descriptor]:
-        """The file, open until the context ends, and then let go where shards do not stay open.
+        """Yield the file, and close it when the context ends where shards do not stay open.
 
-        That is not left to whoever holds it last: an error that fsspec raised while the file was fetched, and that was
-        got over, may hold the frames of all its callers until the garbage collector runs.
+        Closing is not left to the last reference: an error that fsspec raised and recovered from during a download may
+        hold the frames of all its callers until the garbage collector runs.
         """
         file = self.open(number, pause)
         try:
             yield file
         finally:
-            if not self._keep:
+            if not self._keep_open:
                 file.close()
 
     def read_direct(self, number: int, memory: memoryview, offset: int) -> int:
-        """Never: only a file that is held is known to be the right one, and has just come through memory."""
+        """Return 0, as direct reads open files by name: only an open file is known to be the right one."""
         return 0
 
     def release_idle(self) -> None:
-        """See `Keeper`."""
+        """See `LeaseHolder.release_idle`."""
         if self._slots is not None:
             self._slots[:] = [None] * len(self._slots)
 
 
 class RemoteFiles:
-    """The shards of a split at a URL, fetched whole when they are read.
+    """The shards of a split at a URL, fetched whole when they are read; a `FileSet`.
 
-    See `shardwright.storage.file_set.FileSet` for what it does. Where the cache may hold the whole split, shards stay
-    in
-    it for as
-    long as they are open here. Where it may not, each is let go as soon as it was read, so that any number of
-    processes can share the room for a few; reading at random then fetches the same shards again and again.
-    `checked_once` is True until a file in the cache is seen that was written to since its sha256 was right.
+    Where the limit of the cache allows the whole split, shards stay in it as long as they are open here. Where it does
+    not, each is released as soon as it was read, so that any number of processes can share a small cache; reading in
+    random order then fetches the same shards again and again. `checked_once` is True until a file in the cache is found
+    to have been written to since its sha256 was checked.
 
     Args:
-        shelf: where the shards come from.
+        store: of the files.
         items: the shards, in order.
-        index: what is to stay in the cache as long as the shards are in use.
-        scarce: whether the cache may not hold the whole split.
+        index: of the split, held so that it stays in the cache as long as the shards are in use.
+        scarce: whether the split is larger than the limit of the cache.
     """
 
-    def __init__(self, shelf: FileStore, items: Sequence[CacheItem], index: Descriptor | None, scarce: bool) -> None:
+    def __init__(self, store: FileStore, items: Sequence[CacheItem], index: Descriptor | None, scarce: bool) -> None:
         self.checked_once = True
         room = np.array([item.bytes + -item.bytes % BLOCK for item in items], np.int64)
         self.starts: NDArray[np.int64] = np.cumsum(room) - room
         self.scarce = scarce
-        self._shelf = shelf
+        self._store = store
         self._index = index
         self._closing = CloseSignal()
-        self._files = LeasedFiles(shelf, items, self.starts, not scarce, self._closing.pause)
+        self._files = LeasedFiles(store, items, self.starts, not scarce, self._closing.pause)
         self._memory = WindowMemory()
         self._reset()
 
@@ -222,33 +220,34 @@ class RemoteFiles:
         return contents
 
     def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> FileSet:
-        """See `FileSet.load`; the shards are fetched by several threads. Those that are damaged are no error yet.
+        """See `FileSet.load`; several threads fetch the shards. Damaged ones raise their error when gathered.
 
         Raises:
             OSError: see `FileStore.open`.
         """
         numbers = self._files.find_files(starts)
-        stretches = merge_ranges(numbers, starts - self.starts[numbers], starts, sizes)
+        ranges = merge_ranges(numbers, starts - self.starts[numbers], starts, sizes)
         by_file: dict[int, list[ReadPiece]] = {}
-        pieces = cut_pieces(stretches)
+        pieces = cut_pieces(ranges)
         for piece in pieces:
             by_file.setdefault(piece.file, []).append(piece)
-        taken = self._memory.take(pieces[-1].place + pieces[-1].size if pieces else 0)
+        taken = self._memory.take(pieces[-1].memory_offset + pieces[-1].size if pieces else 0)
         damaged: list[ReadPiece] = []
 
         def read(number: int, pause: Pause) -> None:
             try:
                 with self._files.lease(number, pause) as file:
                     for piece in by_file[number]:
-                        file.read_into(taken.array[piece.place : piece.place + piece.needed].data, piece.offset)
+                        part = taken.array[piece.memory_offset : piece.memory_offset + piece.needed]
+                        file.read_into(part.data, piece.offset)
             except DamageError:
                 damaged.extend(by_file[number])
 
         self._run(read, list(by_file), numbers)
-        return Window(self._files, stretches, taken, damaged)
+        return Window(self._files, ranges, taken, damaged)
 
     def close(self) -> None:
-        """Let go of the files and break off what is being fetched; reading is an error from now on."""
+        """Release the files and cancel downloads; reading is an error from now on."""
         self._enter_process()
         self._closing.begin()
         self._files.close()
@@ -258,9 +257,9 @@ class RemoteFiles:
         self._memory.clear()
 
     def _fill(self, parts: Sequence[memoryview], starts: NDArray[np.int64]) -> None:
-        """Fill each part with the bytes from its address on."""
+        """Fill each part with the bytes from its address."""
         numbers = self._files.find_files(starts)
-        order = np.argsort(starts)  # forwards, and one file at a time: it is let go before the next is opened
+        order = np.argsort(starts)  # forwards, and one file at a time: it is released before the next is opened
         groups = [group for group in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(group)]
 
         def read(group: NDArray[np.int64], pause: Pause) -> None:
@@ -268,16 +267,16 @@ class RemoteFiles:
                 offsets = starts[group] - self.starts[file.number]
                 for part, offset in zip(group.tolist(), offsets.tolist(), strict=True):
                     file.read_into(parts[part], offset)
-                # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
-                if file.identify() != self._files.known[file.number]:
+                # After reading: callers look at `checked_once` once they have the bytes.
+                if file.identify() != self._files.identities[file.number]:
                     self.checked_once = False
 
         self._run(read, groups, numbers)
 
     def _run(self, work: Callable[[Task, Pause], None], tasks: Sequence[Task], numbers: NDArray[np.int64]) -> None:
-        """Do the work for each task; in threads where files may have to be fetched."""
+        """Run `work` for each task; in threads where files may have to be fetched."""
         with self._reading():
-            if len(tasks) < 2 or not (self.scarce or set(numbers.tolist()) - self._files.known.keys()):
+            if len(tasks) < 2 or not (self.scarce or set(numbers.tolist()) - self._files.identities.keys()):
                 for task in tasks:
                     work(task, self._closing.pause)
                 return
@@ -285,10 +284,10 @@ class RemoteFiles:
 
             def pause(seconds: float) -> None:
                 if stop.is_set():
-                    raise ClosedError("another file cannot be had")
+                    raise ClosedError("another file could not be fetched")
                 self._closing.pause(seconds)
 
-            count = min(self._shelf.settings.threads, len(tasks))
+            count = min(self._store.settings.threads, len(tasks))
             with ThreadPoolExecutor(count, thread_name_prefix="shardwright-fetch") as pool:
                 futures = [pool.submit(work, task, pause) for task in tasks]
                 try:
@@ -302,7 +301,7 @@ class RemoteFiles:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """What `close` waits for."""
+        """Count a reader, which `close` waits for."""
         self._enter_process()
         with self._idle:
             self._readers += 1
@@ -315,12 +314,12 @@ class RemoteFiles:
                 self._idle.notify_all()
 
     def _enter_process(self) -> None:
-        """Forget the threads of another process, which this one was forked from."""
+        """Reset the locks and counts of threads in a forked process, where these threads do not exist."""
         if self._process != os.getpid():
             self._reset()
 
     def _reset(self) -> None:
         self._idle = threading.Condition()
         self._readers = 0
-        self._shelf.reset()
+        self._store.reset()
         self._process = os.getpid()

@@ -1,4 +1,4 @@
-"""How a dataset at a URL is fetched, and what may be said of a URL."""
+"""Set how datasets at a URL are fetched; split, join and redact URLs."""
 
 import re
 from collections.abc import Mapping
@@ -11,52 +11,56 @@ HTTP = ("http", "https")
 
 @dataclass(frozen=True, kw_only=True)
 class Remote:
-    """Settings for a dataset at a URL; they change how it is fetched and nothing that is read.
+    """Settings for fetching a dataset at a URL; they do not change the data.
 
     Attributes:
-        options: what fsspec is given for this kind of URL, such as `{"anon": True}` for a public bucket. They are
-            pickled with the dataset, and never shown.
-        threads: downloads at once.
-        tries: of each file, where the server is out of order or the connection breaks.
-        backoff: seconds before the second try; twice as many before each further one, at random a half more or less.
-        stall: seconds after which a try is given up that brings less than 1 KiB a second.
-        deadline: seconds for one file, all tries together, and for waiting for another process that fetches it.
+        options: for fsspec's file system, such as `{"anon": True}` for a public bucket. They are pickled with the
+            dataset, and never shown.
+        threads: downloads at a time.
+        tries: for each file, where the server fails or the connection breaks.
+        backoff: seconds before the second try; doubled before each further one, plus or minus a random half.
+        stall: seconds after which a try that receives less than 1 KiB a second is aborted.
+        deadline: seconds for one file, all tries together, and for waiting for another process that is fetching it.
 
     Raises:
         ValueError: a number is out of range.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    threads: int = 4  # what one core can hash at 1.6 GB/s keeps up with four connections of 3 Gbit/s
+    threads: int = 4  # one core hashes 1.6 GB/s, as much as four connections of 3 Gbit/s deliver
     tries: int = 5
     backoff: float = 0.5
     stall: float = 30.0
     deadline: float = 1800.0  # a shard of 256 MB at 1.2 Mbit/s
 
     def __post_init__(self) -> None:
-        if self.threads < 1 or self.tries < 1 or self.backoff < 0 or self.stall <= 0 or self.deadline <= 0:
-            raise ValueError(f"{self}: threads and tries start at 1, stall and deadline above 0")
+        for name, least in (("threads", 1), ("tries", 1), ("backoff", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"Remote.{name} is {getattr(self, name)}; it must be at least {least}")
+        for name in ("stall", "deadline"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"Remote.{name} is {getattr(self, name)}; it must be more than 0 seconds")
 
 
 def is_url(root: str) -> bool:
-    """Whether this is a URL, or a chain of them as fsspec has it, and not a folder of this machine."""
+    """Return whether this is a URL, or one of fsspec's chains of URLs, and not a local folder."""
     return URL.match(root) is not None
 
 
 def find_scheme(url: str) -> str:
-    """Such as "https", in lower case."""
+    """Return the scheme of a URL in lower case, such as "https"; "file" for a path."""
     found = URL.match(url)
     return found[1].lower() if found else "file"
 
 
 def join_url(url: str, file: str) -> str:
-    """The URL of a file below another; the query of a web address, as signed ones have it, stays at the end."""
+    """Return the URL of a file below another URL; the query of an HTTP URL, such as a signature, stays at the end."""
     base, mark, query = url.partition("?") if find_scheme(url) in HTTP else (url, "", "")
     return f"{base.rstrip('/')}/{file}{mark}{query}"
 
 
 def hide_secrets(url: str) -> str:
-    """The URL without user, password, query and fragment: what may stand in a message."""
+    """Return the URL without user, password, query and fragment, so that it may be shown in messages."""
     scheme, mark, rest = url.partition("://")
     host, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}".rstrip("/")

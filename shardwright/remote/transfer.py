@@ -1,4 +1,4 @@
-"""One try to bring one file: bounded in size and time, hashed as it arrives, and to be broken off at any moment."""
+"""Transfer one file in one try, limited in size and time, hashed as it arrives, and cancellable at any time."""
 
 import errno
 import hashlib
@@ -13,28 +13,28 @@ from typing import Any
 from shardwright.remote.disk_cache import CHUNK, Pause, hash_open
 
 SLOWEST = 1024
-"""Bytes a second: a connection that brings less for long is as good as broken."""
+"""Bytes a second: a slower connection counts as broken."""
 POLL_SECONDS = 0.02
 GRACE_SECONDS = 5.0
-"""Until a transfer that was broken off must have ended."""
+"""How long to wait for a cancelled transfer to end."""
 
 
 class StalledError(Exception):
-    """A try that brings nothing, or next to nothing."""
+    """A try that receives less than `SLOWEST`."""
 
 
 class TooLongError(Exception):
-    """A server that sends more than the file can have."""
+    """A server that sends more bytes than the file may have."""
 
 
 @dataclass(frozen=True)
 class TransferLimits:
-    """What one try may take.
+    """The limits of one try.
 
     Attributes:
-        bytes: of the file at most.
-        stall: see `Remote.stall`.
-        until: by `time.monotonic`.
+        bytes: the most that the file may have.
+        stall: seconds, see `Remote.stall`.
+        until: the deadline, in seconds of `time.monotonic`.
         pause: see `Pause`.
     """
 
@@ -46,54 +46,54 @@ class TransferLimits:
 
 @dataclass(frozen=True)
 class TransferResult:
-    """What a try brought: bytes, and their sha256."""
+    """The number of bytes that a try received, and their sha256."""
 
     bytes: int
     sha256: str
 
 
 class ProgressMeter:
-    """How much has arrived, and whether that is enough and not too much."""
+    """Counts the bytes received, and checks them against the limits."""
 
-    def __init__(self, bounds: TransferLimits) -> None:
+    def __init__(self, limits: TransferLimits) -> None:
         self.bytes = 0
-        self._bounds = bounds
-        self._marked = 0, time.monotonic()
+        self._limits = limits
+        self._checkpoint = 0, time.monotonic()
 
     def add(self, count: int) -> None:
-        """Count bytes that arrived.
+        """Count received bytes.
 
         Raises:
-            TooLongError: they are more than the file can have.
+            TooLongError: they are more than the file may have.
         """
         self.bytes += count
-        self._refuse(self.bytes)
+        self._check_size(self.bytes)
 
     def check(self, size: int) -> None:
-        """See that it goes on, from the bytes that were counted and the size of the file that is being written.
+        """Check progress by the bytes that were counted and the size of the file that is being written.
 
         Raises:
             TooLongError: see `add`.
-            StalledError: it does not go on.
-            TimeoutError: the time is up.
+            StalledError: less than `SLOWEST` was received for `stall` seconds.
+            TimeoutError: the deadline has passed.
         """
-        self._refuse(size)
-        # Some filesystems make the file in its full size at once, some do not count: the sum grows with either.
-        now, seen, stall = time.monotonic(), self.bytes + size, self._bounds.stall
-        if now > self._bounds.until:
+        self._check_size(size)
+        # Some file systems create the file in its full size at once, some do not count: the sum grows with either.
+        now, seen, stall = time.monotonic(), self.bytes + size, self._limits.stall
+        if now > self._limits.until:
             raise TimeoutError
-        if now - self._marked[1] > stall:
-            if seen - self._marked[0] < SLOWEST * stall:
-                raise StalledError(f"{seen - self._marked[0]} bytes in {stall:g} s")
-            self._marked = seen, now
+        if now - self._checkpoint[1] > stall:
+            if seen - self._checkpoint[0] < SLOWEST * stall:
+                raise StalledError(f"{seen - self._checkpoint[0]} bytes in {stall:g} s")
+            self._checkpoint = seen, now
 
-    def _refuse(self, size: int) -> None:
-        if size > self._bounds.bytes:
-            raise TooLongError(f"more than {self._bounds.bytes} bytes")
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.bytes:
+            raise TooLongError(f"more than {self._limits.bytes} bytes")
 
 
 class LoopJob:
-    """A coroutine on the event loop of another thread, which ends for certain once it is cancelled."""
+    """A coroutine on the event loop of another thread; `cancel` waits for its end."""
 
     def __init__(self, loop: Any, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._loop = loop
@@ -108,58 +108,58 @@ class LoopJob:
         self._tasks.append(task)
 
     def wait(self, seconds: float) -> bool:
-        """Whether it has ended."""
+        """Wait for its end for so many seconds; return whether it has ended."""
         return self._done.wait(seconds)
 
     def finish(self) -> None:
-        """Raise what it raised.
+        """Raise the error that ended it, if any.
 
         Raises:
-            ConnectionError: somebody else has cancelled it.
+            ConnectionError: it was cancelled by other code.
         """
         if self._tasks[0].cancelled():
-            raise ConnectionError(errno.ECONNABORTED, "broken off")
+            raise ConnectionError(errno.ECONNABORTED, "cancelled")
         self._tasks[0].result()
 
     def cancel(self) -> None:
-        """End it, and wait for that."""
-        self._loop.call_soon_threadsafe(lambda: self._tasks[0].cancel())  # in order: it has been started by then
+        """Cancel it and wait for its end."""
+        self._loop.call_soon_threadsafe(lambda: self._tasks[0].cancel())  # calls run in order: it has started by then
         self._done.wait(GRACE_SECONDS)
         if self._done.is_set() and not self._tasks[0].cancelled():
-            self._tasks[0].exception()  # looked at, or asyncio complains
+            self._tasks[0].exception()  # retrieved, or asyncio logs it
 
 
 def transfer(
-    system: Any, source: str, target: tuple[Path, int], bounds: TransferLimits, **options: Any
+    system: Any, source: str, target: tuple[Path, int], limits: TransferLimits, **options: Any
 ) -> TransferResult:
-    """Bring a file to a path that is open for reading and writing; what was in it is gone.
+    """Transfer a file to a path that is open for reading and writing; its content is replaced.
 
     Args:
-        system: a filesystem of fsspec.
-        source: the file's name there.
+        system: a file system of fsspec.
+        source: the file's name in it.
         target: the path and its descriptor.
-        bounds: see `TransferLimits`.
-        options: for the filesystem's way to fetch.
+        limits: of the transfer.
+        options: for the file system's `_get_file`.
 
     Raises:
         StalledError, TooLongError, TimeoutError: see `ProgressMeter`.
-        Exception: what the filesystem raises, or `bounds.pause`.
+        Exception: any error of the file system, or of `limits.pause`.
     """
     os.ftruncate(target[1], 0)
     if system.async_impl:
-        return _transfer_beside(system, source, target, bounds, **options)
-    return _transfer_here(system, source, target[1], bounds)
+        return _transfer_in_loop(system, source, target, limits, **options)
+    return _transfer_in_thread(system, source, target[1], limits)
 
 
-def _transfer_here(system: Any, source: str, descriptor: int, bounds: TransferLimits) -> TransferResult:
-    """For filesystems without a loop; one that hangs in a read is not broken off."""
-    meter, found = ProgressMeter(bounds), hashlib.sha256()
+def _transfer_in_thread(system: Any, source: str, descriptor: int, limits: TransferLimits) -> TransferResult:
+    """Transfer from a file system without an event loop, in this thread; a read that hangs is not cancelled."""
+    meter, found = ProgressMeter(limits), hashlib.sha256()
     os.lseek(descriptor, 0, os.SEEK_SET)
     with system.open(source, "rb") as file:
         while chunk := file.read(CHUNK):
             meter.add(len(chunk))
             meter.check(0)
-            bounds.pause(0)
+            limits.pause(0)
             view = memoryview(chunk)
             while view:
                 view = view[os.write(descriptor, view) :]
@@ -167,17 +167,17 @@ def _transfer_here(system: Any, source: str, descriptor: int, bounds: TransferLi
     return TransferResult(meter.bytes, found.hexdigest())
 
 
-def _transfer_beside(
-    system: Any, source: str, target: tuple[Path, int], bounds: TransferLimits, **options: Any
+def _transfer_in_loop(
+    system: Any, source: str, target: tuple[Path, int], limits: TransferLimits, **options: Any
 ) -> TransferResult:
-    """For filesystems on fsspec's loop: it writes to the file, and what has arrived is hashed in this thread."""
+    """Transfer from a file system on fsspec's event loop, which writes the file; hash it in this thread meanwhile."""
     path, descriptor = target
-    meter, tail = ProgressMeter(bounds), StreamHasher(descriptor)
+    meter, tail = ProgressMeter(limits), StreamHasher(descriptor)
     callback = _make_callback(meter)
     job = LoopJob(system.loop, lambda: system._get_file(source, str(path), callback=callback, **options))
     try:
         while not job.wait(POLL_SECONDS):
-            bounds.pause(0)
+            limits.pause(0)
             size = os.fstat(descriptor).st_size
             meter.check(size)
             tail.advance(meter.bytes, size)
@@ -187,29 +187,29 @@ def _transfer_beside(
     job.finish()
     size = os.fstat(descriptor).st_size
     meter.check(size)
-    return TransferResult(size, tail.finish(bounds.pause))
+    return TransferResult(size, tail.finish(limits.pause))
 
 
 class StreamHasher:
-    """Hashes a file while another writes it, as long as that goes from its start to its end."""
+    """Hashes a file while another thread writes it, as long as it is written from start to end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._hash = hashlib.sha256()
         self._hashed = 0
-        self._straight = True
+        self._sequential = True
 
-    def advance(self, arrived: int, size: int) -> None:
-        """Hash what is there of a file that has this size, when so many bytes have arrived."""
-        # Longer than what arrived: made in its full size first, to be filled in pieces and in any order.
-        self._straight &= size <= arrived + CHUNK
-        while self._straight and (chunk := os.pread(self._descriptor, CHUNK, self._hashed)):
+    def advance(self, received: int, size: int) -> None:
+        """Hash the bytes that were written since the last call, given all bytes received and the size of the file."""
+        # A file longer than that was created in its full size, and may be filled in any order.
+        self._sequential &= size <= received + CHUNK
+        while self._sequential and (chunk := os.pread(self._descriptor, CHUNK, self._hashed)):
             self._hash.update(chunk)
             self._hashed += len(chunk)
 
     def finish(self, pause: Pause) -> str:
-        """The sha256 of the whole file, 64 hex digits."""
-        if not self._straight:
+        """Return the sha256 of the whole file, 64 hex digits."""
+        if not self._sequential:
             return hash_open(self._descriptor, pause)
         while chunk := os.pread(self._descriptor, CHUNK, self._hashed):
             self._hash.update(chunk)

@@ -1,4 +1,4 @@
-"""Shards that are opened when they are read, so that a set may have more of them than a process has descriptors."""
+"""Open the shards of a set when they are read, so that there may be more of them than a process has descriptors."""
 
 import errno
 import os
@@ -17,55 +17,54 @@ from shardwright.errors import DamageError
 from shardwright.storage.memory_limit import find_memory_limit
 
 MOST_OPEN = 128
-"""Files of a set that are kept open: an eighth of the 1,024 descriptors that most systems give a process. Opening one
-costs 5 microseconds (measured on ext4), a twentieth of what it takes to copy a picture of 224 × 224 and to check it."""
+"""Files of a set that stay open: an eighth of the 1,024 descriptors that most systems give a process. Opening one costs
+5 microseconds (measured on ext4), a twentieth of copying an image of 224 × 224 and checking it."""
 SHARE = 8
-"""Where a process has fewer descriptors, one in so many of them."""
+"""Where a process has fewer descriptors, one in so many of them is used."""
 DAMAGED = (errno.EIO, errno.ESTALE)
-"""A disk that cannot read a block; a network file system whose file is another one by now."""
+"""A disk that cannot read a block; a network file system that has replaced the file."""
 ADVICE = hasattr(os, "posix_fadvise")
-"""Whether the operating system takes advice about what will be read: not macOS."""
+"""Whether the operating system has `posix_fadvise`: not macOS."""
 STEP = 128 << 10
-"""Bytes that the operating system is told of by one call. It leaves out what is more than the readahead of the disk,
-and this is the usual one."""
+"""Bytes announced by one call: the operating system ignores what exceeds the disk's readahead, usually this size."""
 
 
 class Descriptors:
-    """The files of a set by number, opened when they are read; threads may use it at once.
+    """The files of a set by number, opened when they are read; thread-safe.
 
-    They are opened by name, so that a file may be another one than before: what is read is to be checked.
+    They are opened by name each time, so that a file may have been replaced: callers check what they read.
 
     Args:
-        paths: the files, in the order of their addresses.
-        sizes: in bytes, as the manifest has them.
-        starts: the address that each file starts at, int64 (files,).
+        paths: of the files, in the order of their addresses.
+        sizes: of the files in bytes, from the manifest.
+        starts: the address of each file's first byte, int64 (files,).
     """
 
     def __init__(self, paths: Sequence[Path], sizes: Sequence[int], starts: NDArray[np.int64]) -> None:
         self.starts = starts
         self._paths = list(paths)
         self._sizes = list(sizes)
-        # A file has one slot, which it shares with others, instead of a list of what was used last: to take from a slot
-        # and to put into it needs no lock, which a process might be forked with while another thread holds it.
+        # Each file has one slot, shared with others, instead of a list of recent use: reading and writing a slot needs
+        # no lock, which a fork might copy while another thread holds it.
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         count = MOST_OPEN if limit == resource.RLIM_INFINITY else max(1, min(MOST_OPEN, limit // SHARE))
         self._slots: list[Descriptor | None] | None = [None] * count
 
     @cached_property
     def exceed_memory(self) -> bool:
-        """Whether the files together are larger than the memory that this process may use."""
+        """Whether all files together are larger than the memory that this process may use."""
         return sum(self._sizes) > find_memory_limit()
 
     def find_files(self, addresses: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number of the file that each address is in, int64 in the shape of `addresses`."""
+        """Return the number of the file that each address is in, int64 in the shape of `addresses`."""
         numbers: NDArray[np.int64] = np.searchsorted(self.starts, addresses, side="right") - 1
         return numbers
 
     def open(self, number: int) -> "Descriptor":
-        """The file, open for as long as the result is held.
+        """Return the file, which stays open as long as the result is held.
 
         Raises:
-            DamageError: it is missing, or no file.
+            DamageError: it is missing, or not a regular file.
             OSError: it cannot be opened; the error has its name.
             ValueError: the dataset is closed.
         """
@@ -80,26 +79,26 @@ class Descriptors:
             except OSError as error:
                 if error.errno != errno.EMFILE:
                     raise
-                slots[:] = [None] * len(slots)  # this process has no descriptor left: ours go first
+                slots[:] = [None] * len(slots)  # this process has no descriptor left: close ours
                 descriptor, _ = open_file(path)
             slots[number % len(slots)] = found = Descriptor(number, descriptor, path, size)
         return found
 
     @contextmanager
     def lease(self, number: int) -> "Iterator[Descriptor]":
-        """The file, open until the context ends: see `open`."""
+        """Yield the file, which stays open until the context ends; see `open`."""
         yield self.open(number)
 
     def read_direct(self, number: int, memory: memoryview, offset: int) -> int:
-        """Read past the operating system's memory, straight from the disk; gives the bytes that came.
+        """Read directly from the disk, bypassing the page cache; return the number of bytes read.
 
-        Fewer than `memory` has, and 0, where the file ends, and where disk or file system refuse it: `open` then tells
-        what is wrong, if anything is.
+        It is less than `memory` has, or 0, at the end of the file and where disk or file system do not support direct
+        reads; `open` and `read_into` then raise the error, if there is one.
 
         Args:
             number: of the file.
-            memory: whole pages of it.
-            offset: a multiple of a page.
+            memory: filled; whole pages.
+            offset: in the file, a multiple of a page.
         """
         try:
             descriptor = os.open(self._paths[number], os.O_RDONLY | os.O_NONBLOCK | os.O_DIRECT)
@@ -113,12 +112,12 @@ class Descriptors:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Close what nobody reads at this moment, and the rest after that; opening is an error from now on."""
+        """Close the files, those that are being read once they are released; opening one is an error from now on."""
         self._slots = None
 
 
 class Descriptor:
-    """A file that is open for reading; closed by `close`, or when it is held no more.
+    """A file that is open for reading, until `close` is called or the last reference to it is gone.
 
     Attributes:
         number: of the file in its set.
@@ -131,18 +130,18 @@ class Descriptor:
         self._size = size
         self._finalizer = weakref.finalize(self, os.close, descriptor)
         self._finalizer.atexit = False
-        if ADVICE:  # else the system reads on behind each read, up to some MB, and nobody wants that
+        if ADVICE:  # without, the system reads up to some MB ahead of each read, in vain
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     def read_into(self, memory: memoryview, offset: int) -> None:
-        """Fill `memory` with the bytes from `offset` on; other threads run meanwhile.
+        """Fill `memory` with the bytes from `offset`. Releases the GIL.
 
         Raises:
-            DamageError: the file ends before that, or the disk cannot read it; the message names file and offset.
-            OSError: anything else, with the file's name.
+            DamageError: the file ends too early, or the disk cannot read it; the message names file and offset.
+            OSError: any other error, with the file's name.
         """
         done = 0
-        while done < len(memory):  # one call gives 2 GiB at most
+        while done < len(memory):  # one call reads 2 GiB at most
             at = offset + done
             try:
                 count = os.preadv(self._descriptor, (memory[done:] if done else memory,), at)
@@ -151,25 +150,25 @@ class Descriptor:
                     raise OSError(error.errno, error.strerror, str(self._path)) from error
                 raise self._blame(at, f"cannot be read at byte {at}: {error.strerror}") from error
             if not count:
-                raise self._blame(at, f"ends before byte {at}, the manifest says it has {self._size}")
+                raise self._blame(at, f"ends before byte {at}, the manifest says {self._size} bytes")
             done += count
 
     def close(self) -> None:
-        """Close it, whoever holds it."""
+        """Close it, even if others hold it."""
         self._finalizer()
 
     def identify(self) -> tuple[int, int, int]:
-        """See `identify`."""
+        """Return the file's identity, see `identify`."""
         return identify(os.fstat(self._descriptor))
 
     def announce(self, offset: int, size: int) -> None:
-        """Have the operating system begin to read these bytes."""
+        """Have the operating system start to read these bytes."""
         if ADVICE:
             for at in range(offset, offset + size, STEP):
                 os.posix_fadvise(self._descriptor, at, min(STEP, offset + size - at), os.POSIX_FADV_WILLNEED)
 
     def forget(self, offset: int, size: int) -> None:
-        """Have the operating system drop its copy of these bytes, if nobody has them mapped."""
+        """Drop these bytes from the page cache, unless they are mapped."""
         if ADVICE:
             os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_DONTNEED)
 
@@ -178,14 +177,14 @@ class Descriptor:
 
 
 def open_file(path: Path) -> tuple[int, os.stat_result]:
-    """A descriptor to read a file with, and what the operating system says of it.
+    """Open a regular file for reading; return the descriptor and its status.
 
     Raises:
-        DamageError: it is missing, or no file; the message names it.
+        DamageError: it is missing, or not a regular file; the message names it.
         OSError: it cannot be opened; the error has its name.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe in the place of a shard is not waited for
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe must not block
     except (FileNotFoundError, NotADirectoryError) as error:
         raise DamageError(f"{path}: missing", shard=path.name) from error
     found = os.fstat(descriptor)
@@ -196,10 +195,10 @@ def open_file(path: Path) -> tuple[int, os.stat_result]:
 
 
 def open_whole_file(path: Path, size: int) -> tuple[int, os.stat_result]:
-    """See `open_file`; of a file that is to have this size.
+    """Open a file as `open_file` does, and check its size.
 
     Raises:
-        DamageError: it has another size, as well; the message has both.
+        DamageError: see `open_file`; or the size differs, and the message has both.
     """
     descriptor, found = open_file(path)
     if found.st_size != size:
@@ -209,5 +208,5 @@ def open_whole_file(path: Path, size: int) -> tuple[int, os.stat_result]:
 
 
 def identify(found: os.stat_result) -> tuple[int, int, int]:
-    """What tells a file from another one, and from itself before somebody wrote to it: device, inode, mtime in ns."""
+    """Return device, inode and mtime in ns, which differ for another file and after a write to the same one."""
     return found.st_dev, found.st_ino, found.st_mtime_ns

@@ -1,12 +1,12 @@
-"""Many files in one range of addresses, so that one gather reaches all of them.
+"""Map many files into one range of addresses, so that one call gathers rows from all of them.
 
-Python's `mmap` keeps a file descriptor a map, and a set has more shards than a process has descriptors; and
-rows of many maps take a call each. So the operating system's own `mmap` is called: one range is reserved, each
-file is mapped into its place in it, and the descriptors are closed. POSIX only; Linux allows 65,530 maps a
-process (`vm.max_map_count`).
+Python's `mmap` keeps a file descriptor a map, a set may have more shards than a process has descriptors, and rows of
+many maps take a call each. So the operating system's own `mmap` is called: one range is reserved, each file is mapped
+into its part of it, and the descriptors are closed. POSIX only; Linux allows 65,530 maps a process
+(`vm.max_map_count`).
 
 A file that is truncated while it is mapped ends the process by SIGBUS when the missing part is read. Sizes are
-therefore checked on opening, and shards are replaced by renaming, never written over.
+therefore checked on opening, and shards are replaced by renaming, never overwritten.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from shardwright.storage.descriptors import ADVICE, STEP, Descriptors, open_whole_file
 from shardwright.storage.file_set import FileSet
-from shardwright.storage.gather import pick_rows
+from shardwright.storage.gather import gather_rows
 from shardwright.storage.window_memory import WindowMemory
 from shardwright.storage.windows import load_window
 
@@ -32,9 +32,7 @@ PROT_NONE = 0
 
 
 class MappedFiles:
-    """Files, mapped read-only one after another.
-
-    See `shardwright.storage.file_set.FileSet` for what it does.
+    """Files that are mapped read-only, one after another; a `FileSet`.
 
     Raises:
         DamageError: a file is missing or has another size; the message names it.
@@ -49,15 +47,15 @@ class MappedFiles:
         total = int(room.sum()) or page
         base = _map(None, total, PROT_NONE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
         buffer = (ctypes.c_ubyte * total).from_address(base)
-        # Unmapped when the last array over it is gone: a thread that still gathers keeps it alive.
+        # Unmapped when the last array over it is gone: a thread that is still gathering keeps it alive.
         weakref.finalize(buffer, _load_libc().munmap, base, total)
         self._mapped: NDArray[np.uint8] | None = np.ndarray((total,), np.uint8, memoryview(buffer))
         self._descriptors = Descriptors(paths, sizes, self.starts)
         self._memory = WindowMemory()
         for path, size, start in zip(paths, sizes, self.starts.tolist(), strict=True):
             _map_file(path, size, base + start)
-        # Else each row that is not in memory brings some MB around it, and waits for them: 150 samples/s, measured,
-        # where rows that are announced by the batch come at 4,000.
+        # Without MADV_RANDOM each row that is not in memory waits for some MB around it to be read: 150 samples/s,
+        # measured, against 4,000 for rows that are announced by the batch.
         self._base = base if self._descriptors.exceed_memory and ADVICE else None
         if self._base is not None:
             _load_libc().madvise(base, total, mmap.MADV_RANDOM)
@@ -71,12 +69,12 @@ class MappedFiles:
         mapped = self._find_mapped()
         if self._base is not None:
             _announce(self._base, starts, np.full(len(starts), size))
-        return pick_rows(mapped, starts, size, out)
+        return gather_rows(mapped, starts, size, out)
 
     def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
-        """See `FileSet.read_ranges`; views of the map, which hold it."""
+        """See `FileSet.read_ranges`; returns views of the map, which keep it open."""
         mapped = self._find_mapped().view()
-        mapped.flags.writeable = False  # writing to it would end the process
+        mapped.flags.writeable = False  # a write would end the process
         if self._base is not None:
             _announce(self._base, starts, sizes)
         return [mapped[start : start + size] for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)]
@@ -86,13 +84,13 @@ class MappedFiles:
         return load_window(self._descriptors, starts, sizes, self._memory)
 
     def close(self) -> None:
-        """Let go of the files; reading them is an error from now on."""
+        """See `FileSet.close`."""
         self._mapped = None
         self._descriptors.close()
         self._memory.clear()
 
     def _find_mapped(self) -> NDArray[np.uint8]:
-        """The whole range: uint8 (bytes,)."""
+        """Return the whole range, uint8 (bytes,)."""
         if self._mapped is None:
             raise ValueError("the dataset is closed")
         return self._mapped
@@ -125,7 +123,7 @@ def _map_file(path: Path, size: int, address: int) -> None:
 
 
 def _announce(base: int, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> None:
-    """Have the operating system begin to read ranges of a map."""
+    """Have the operating system start to read ranges of a map."""
     page, advise = mmap.PAGESIZE, _load_libc().madvise
     for start, size in zip((base + starts).tolist(), sizes.tolist(), strict=True):
         for at in range(start - start % page, start + size, STEP):

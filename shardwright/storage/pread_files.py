@@ -1,8 +1,8 @@
-"""Files that are read with system calls: a shard that somebody truncates is an exception, not the end of the process.
+"""Read files with system calls, so that a truncated shard is an exception and does not end the process.
 
-It costs a call a row where a map costs nothing. What is read may be another file's by now: a set has more files than
-stay open, and they are opened again by name; and anybody may write to a file that is open. The crc32 in the index
-decides, as ever; only what was checked before is not known to be whole any more.
+It costs a call a row where a map costs none. A file may have been replaced between two reads: a set has more files than
+stay open, and they are opened again by name; and others may write to an open file. The crc32 in the index detects that;
+but bytes that were checked before may not be the same any more.
 """
 
 import os
@@ -21,12 +21,11 @@ BLOCK = 512
 
 
 class PreadFiles:
-    """Files, read by `preadv`.
+    """Files that are read by `preadv`; a `FileSet`.
 
-    See `shardwright.storage.file_set.FileSet` for what it does. `checked_once` is True until a file is seen that is not
-    the one
-    which was there at opening, or was written to since: another device, inode or time of change, as far as the file
-    system tells. Then it is False for good, and every delivery is checked.
+    `checked_once` is True until a file is found to have been replaced or written to since it was opened (another
+    device, inode or mtime, as far as the file system records them). From then on it is False, and every delivery is
+    checked.
 
     Raises:
         DamageError: a file is missing or has another size; the message names it.
@@ -36,7 +35,7 @@ class PreadFiles:
         self.checked_once = True
         room = np.array([size + -size % BLOCK for size in sizes], np.int64)
         self.starts: NDArray[np.int64] = np.cumsum(room) - room
-        self._known = [_look_at(path, size) for path, size in zip(paths, sizes, strict=True)]
+        self._identities = [_read_identity(path, size) for path, size in zip(paths, sizes, strict=True)]
         self._descriptors = Descriptors(paths, sizes, self.starts)
         self._memory = WindowMemory()
 
@@ -62,17 +61,17 @@ class PreadFiles:
         return load_window(self._descriptors, starts, sizes, self._memory)
 
     def close(self) -> None:
-        """Let go of the files; reading them is an error from now on."""
+        """See `FileSet.close`."""
         self._descriptors.close()
         self._memory.clear()
 
     def _fill(self, parts: Sequence[memoryview], starts: NDArray[np.int64]) -> None:
-        """Fill each part with the bytes from its address on."""
+        """Fill each part with the bytes from its address."""
         numbers = self._descriptors.find_files(starts)
         offsets = starts - self.starts[numbers]
-        order = np.argsort(starts)  # forwards, and one file at a time: it is let go before the next is opened
+        order = np.argsort(starts)  # forwards, and one file at a time: it is released before the next is opened
         groups = np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1) if len(order) else []
-        if self._descriptors.exceed_memory:  # else a row that has to come from the disk waits for the one before
+        if self._descriptors.exceed_memory:  # so that the disk reads several rows at a time
             for group in groups:
                 file = self._descriptors.open(int(numbers[group[0]]))
                 for number, offset in zip(group.tolist(), offsets[group].tolist(), strict=True):
@@ -81,12 +80,12 @@ class PreadFiles:
             file = self._descriptors.open(int(numbers[group[0]]))
             for number, offset in zip(group.tolist(), offsets[group].tolist(), strict=True):
                 file.read_into(parts[number], offset)
-            # Looked at afterwards: whoever checks these bytes asks for `checked_once` when they are here.
-            if file.identify() != self._known[file.number]:
+            # After reading: callers look at `checked_once` once they have the bytes.
+            if file.identify() != self._identities[file.number]:
                 self.checked_once = False
 
 
-def _look_at(path: Path, size: int) -> tuple[int, int, int]:
+def _read_identity(path: Path, size: int) -> tuple[int, int, int]:
     descriptor, found = open_whole_file(path, size)
     os.close(descriptor)
     return identify(found)

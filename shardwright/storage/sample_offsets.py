@@ -1,4 +1,4 @@
-"""Where samples stand in the shards of a split: by arithmetic where all take the same room, else by the index."""
+"""Locate samples in the shards of a split: by arithmetic where all have the same size, else by the index."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,16 @@ from shardwright.format.layout import plan_layout
 from shardwright.format.manifest import ShardRecord
 
 Members = Sequence[int] | NDArray[np.int64]
-"""A number a member: the same for all samples, or int64 (members, samples)."""
+"""A number for each member: the same for all samples, or int64 (members, samples)."""
 
 
 class SampleOffsets(ABC):
-    """Where the samples of a split stand; `plan_offsets` chooses the kind.
+    """The offsets of the samples of a split; `plan_offsets` chooses the subclass.
 
     Args:
         fields: of the samples.
         shards: of the split, in order.
-        starts: the address that each shard starts at, int64 (shards,).
+        starts: the address of each shard's first byte, int64 (shards,).
 
     Attributes:
         layout: of a sample, as far as it is the same for all.
@@ -36,30 +36,32 @@ class SampleOffsets(ABC):
         self._strides = np.array([plan_layout(fields, shard.meta_bytes).stride for shard in shards], np.int64)
 
     def find_shards(self, rows: Any) -> Any:
-        """The number of the shard that each sample is in."""
+        """Return the number of the shard that each sample is in."""
         return np.searchsorted(self._firsts, rows, side="right") - 1
 
     def find_offset(self, row: int, member: int) -> int:
-        """Where the content of a member of one sample starts in its shard."""
+        """Return the offset in its shard of the content of a sample's member."""
         starts, offsets, _ = self.locate(np.array([row]))
         return int((starts + offsets[member])[0]) - int(self._starts[self.find_shards(row)])
 
     @abstractmethod
     def locate(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Members, Members]:
-        """The addresses where these samples start, int64 (rows,); how far from there the contents of their members
-        stand, and the sizes of these in bytes, without that of the meta."""
+        """Return the addresses of samples, int64 (rows,), and offset and size of their members' contents.
+
+        Offsets count from the start of the sample; sizes are in bytes, 0 for the meta.
+        """
 
     @abstractmethod
-    def measure(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The bytes that each of these samples takes, headers and paddings included: int64 (rows,)."""
+    def compute_strides(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the bytes of each sample, headers and padding included: int64 (rows,)."""
 
     @abstractmethod
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """Where blocks of some `size` bytes, or one sample, start: int64 (blocks,), row numbers."""
+        """Return the first row of each block of some `size` bytes, at least one sample: int64 (blocks,)."""
 
 
 class StridedOffsets(SampleOffsets):
-    """Samples that all take the same room in a shard; see `SampleOffsets`."""
+    """Offsets of samples that all have the same size in a shard; see `SampleOffsets`."""
 
     def locate(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Members, Members]:
         """See `SampleOffsets.locate`."""
@@ -67,13 +69,13 @@ class StridedOffsets(SampleOffsets):
         starts = self._starts[shards] + (rows - self._firsts[shards]) * self._strides[shards]
         return starts, self.layout.offsets, self.layout.sizes
 
-    def measure(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `SampleOffsets.measure`."""
+    def compute_strides(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `SampleOffsets.compute_strides`."""
         strides: NDArray[np.int64] = self._strides[self.find_shards(rows)]
         return strides
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """See `SampleOffsets.cut_blocks`; of nearly equal numbers of samples."""
+        """See `SampleOffsets.cut_blocks`; the blocks of a shard have nearly equal numbers of samples."""
         starts = [np.zeros(0, np.int64)]
         for first, count, stride in zip(self._firsts, self._counts, self._strides, strict=True):
             blocks = -(-int(count) // max(1, size // int(stride)))
@@ -82,10 +84,10 @@ class StridedOffsets(SampleOffsets):
 
 
 class IndexedOffsets(SampleOffsets):
-    """Samples with members of sizes of their own, which the index has; see `SampleOffsets`.
+    """Offsets of samples with members that vary in size, from the index; see `SampleOffsets`.
 
     Args:
-        index: of the split, once `read_index` has seen that its places are those of the shards.
+        index: of the split, whose offsets `read_index` has checked.
     """
 
     def __init__(
@@ -97,26 +99,26 @@ class IndexedOffsets(SampleOffsets):
     def locate(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Members, Members]:
         """See `SampleOffsets.locate`."""
         starts = self._starts[self.find_shards(rows)] + self._offsets[rows].astype(np.int64)
-        return starts, *self.layout.place(self._sizes[rows])
+        return starts, *self.layout.compute_offsets(self._sizes[rows])
 
-    def measure(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """See `SampleOffsets.measure`."""
+    def compute_strides(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `SampleOffsets.compute_strides`."""
         meta: NDArray[np.int64] = self._strides[self.find_shards(rows)] - self.layout.stride
-        return self.layout.measure(self._sizes[rows]) + meta
+        return self.layout.compute_strides(self._sizes[rows]) + meta
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """See `SampleOffsets.cut_blocks`; of the samples that begin in the same `size` bytes of a shard."""
+        """See `SampleOffsets.cut_blocks`; a block has the samples that start in the same `size` bytes of a shard."""
         starts = [np.zeros(0, np.int64)]
         for first, count in zip(self._firsts.tolist(), self._counts.tolist(), strict=True):
-            parts = (self._offsets[first : first + count] // max(1, size)).astype(np.int64)
-            starts.append(first + np.flatnonzero(np.diff(parts, prepend=-1)))
+            blocks = (self._offsets[first : first + count] // max(1, size)).astype(np.int64)
+            starts.append(first + np.flatnonzero(np.diff(blocks, prepend=-1)))
         return np.concatenate(starts)
 
 
 def plan_offsets(
     fields: Mapping[str, Field], shards: Sequence[ShardRecord], starts: NDArray[np.int64], index: Index
 ) -> SampleOffsets:
-    """The places of the samples in these shards."""
+    """Return the offsets of the samples in these shards."""
     if any(field.varies for field in fields.values()):
         return IndexedOffsets(fields, shards, starts, index)
     return StridedOffsets(fields, shards, starts)

@@ -1,4 +1,4 @@
-"""Memory that windows use one after another: fresh memory costs a fault every page, a fifth of a window's time."""
+"""Reuse the memory of windows: fresh memory costs a fault a page, a fifth of a window's time."""
 
 import weakref
 from collections import deque
@@ -9,33 +9,32 @@ from numpy.typing import NDArray
 from shardwright.storage.read_plan import PAGE
 
 GRAIN = 1 << 20
-"""Windows take memory in multiples of this, so that the memory of one does for the next."""
+"""Windows take memory in multiples of this, so that the memory of one fits the next."""
 SPARE = 2
-"""Windows whose memory is kept for those to come."""
+"""Released windows whose memory is kept for reuse."""
 
 
 class WindowBuffer:
-    """Memory of a window: uint8 (bytes,), from a whole page on. When nobody holds this any more it serves another."""
+    """Page-aligned memory of a window, uint8 (bytes,); reused by another window once nothing refers to this object."""
 
     def __init__(self, array: NDArray[np.uint8]) -> None:
         self.array = array
 
 
 class WindowMemory:
-    """Gives memory to windows and keeps that of the last ones; threads may use it at once."""
+    """A pool of memory for windows; thread-safe."""
 
     def __init__(self) -> None:
-        self._spare: deque[NDArray[np.uint8]] = deque(maxlen=SPARE)  # needs no lock, and what is too much falls out
+        self._spare: deque[NDArray[np.uint8]] = deque(maxlen=SPARE)  # needs no lock, and drops what exceeds its length
 
     def take(self, size: int) -> WindowBuffer:
-        """Memory of `size` bytes or more, its content undefined."""
-        wanted = size + -size % GRAIN
-        memory = WindowBuffer(self._find(wanted))
+        """Return memory of at least `size` bytes, its content undefined."""
+        memory = WindowBuffer(self._find(size + -size % GRAIN))
         weakref.finalize(memory, self._spare.append, memory.array).atexit = False
         return memory
 
     def clear(self) -> None:
-        """Let go of what is kept, and keep nothing from now on."""
+        """Release the spare memory, and keep none from now on."""
         self._spare.clear()
         self._spare = deque(maxlen=0)
 

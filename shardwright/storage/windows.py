@@ -1,7 +1,7 @@
-"""Windows: parts of files that were read ahead, in the order of the disk, into memory of their own.
+"""Read ranges of files ahead, in the order of the disk, into windows: memory apart from the page cache.
 
-A map brings what is not in memory a few pages at a time, when they are touched. A window asks for all it holds at once
-and in large reads, and keeps it until it is closed; the operating system's own copy may go.
+A map loads a few pages at a time, when they are first used. A window loads all of its ranges at once in large reads and
+keeps them until it is closed; the page cache may drop its copy.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 from shardwright.errors import DamageError
 from shardwright.storage.descriptors import Descriptors
 from shardwright.storage.file_set import FileSet
-from shardwright.storage.gather import pick_rows
+from shardwright.storage.gather import gather_rows
 from shardwright.storage.read_plan import ReadPiece, ReadRanges, cut_pieces, merge_ranges
 from shardwright.storage.window_memory import WindowBuffer, WindowMemory
 
 AHEAD = 32 << 20
-"""Bytes that the operating system is told of in advance: without, reading took half as long again."""
+"""Bytes that are announced to the operating system before they are read: without, reading took half as long again."""
 READERS = 4
-"""Calls under way at once that read past the operating system, which does not read ahead then. One was 15 % slower than
-2, and 4 as fast; disks that are far away want more at once."""
+"""Direct reads at a time, for which the operating system does not read ahead. One was 15 % slower than 2, and 4 as fast
+as 2; remote disks need more at a time."""
 SHARED = 4
-"""Ranges with gaps of more than one byte in so many are taken for the share of one process among several."""
+"""Where more than one byte in so many lies in gaps, the ranges are assumed to be one process's share among several."""
 
 
 class Window:
-    """A copy of ranges of files, see `shardwright.storage.file_set.FileSet.load`; `load_window` makes it.
+    """A copy of ranges of files, see `FileSet.load`; created by `load_window`.
 
     Attributes:
         starts: see `FileSet`.
@@ -38,17 +38,17 @@ class Window:
     checked_once = False
 
     def __init__(
-        self, files: Descriptors, stretches: ReadRanges, memory: WindowBuffer, damaged: Sequence[ReadPiece]
+        self, files: Descriptors, ranges: ReadRanges, memory: WindowBuffer, damaged: Sequence[ReadPiece]
     ) -> None:
         self.starts = files.starts
         self._files = files
-        self._stretches = stretches
+        self._ranges = ranges
         self._memory: WindowBuffer | None = memory
-        self._damaged = [(piece.place, piece.place + piece.size) for piece in damaged]
+        self._damaged = [(piece.memory_offset, piece.memory_offset + piece.size) for piece in damaged]
 
     def find(self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether it holds so many bytes from each address: bool (rows,)."""
-        found: NDArray[np.bool_] = self._stretches.find(starts, sizes) >= 0
+        """Return whether the window has `sizes` bytes from each address: bool (rows,)."""
+        found: NDArray[np.bool_] = self._ranges.find(starts, sizes) >= 0
         return found
 
     def read(self, start: int, size: int) -> bytes:
@@ -59,10 +59,10 @@ class Window:
         """See `FileSet.gather`.
 
         Raises:
-            IndexError: the window does not hold these bytes.
+            IndexError: the window does not have these bytes.
         """
-        memory, places = self._look_up(starts, size)
-        return pick_rows(memory.array, places, size, out)
+        memory, offsets = self._find_memory(starts, size)
+        return gather_rows(memory.array, offsets, size, out)
 
     def read_ranges(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> Sequence[NDArray[np.uint8]]:
         """See `FileSet.read_ranges`.
@@ -70,38 +70,40 @@ class Window:
         Raises:
             IndexError: see `gather`.
         """
-        memory, places = self._look_up(starts, sizes)
-        ranges = zip(places.tolist(), sizes.tolist(), strict=True)
-        return [memory.array[place : place + size].copy() for place, size in ranges]
+        memory, offsets = self._find_memory(starts, sizes)
+        ranges = zip(offsets.tolist(), sizes.tolist(), strict=True)
+        return [memory.array[offset : offset + size].copy() for offset, size in ranges]
 
     def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> FileSet:
-        """A window holds what it holds."""
-        raise TypeError("a window is opened of files, not of a window")
+        """Raise a TypeError: only files can be loaded."""
+        raise TypeError("a window is loaded from files, not from a window")
 
     def close(self) -> None:
-        """Let go of the memory; reading is an error from now on."""
+        """Release the memory; reading is an error from now on."""
         self._memory = None
 
-    def _look_up(
+    def _find_memory(
         self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]
     ) -> tuple[WindowBuffer, NDArray[np.int64]]:
-        """Where ranges stand in the window's memory, which whoever closes it meanwhile gives to nobody else as long as
-        the result is held."""
+        """Return the window's memory and the offsets of ranges in it.
+
+        As long as the result is held no other window gets this memory, even if another thread closes this one.
+        """
         memory = self._memory
         if memory is None:
             raise ValueError("the window is closed")
-        places = self._stretches.find(starts, sizes)
-        if (places < 0).any():
-            start, size = starts[places < 0][0], np.broadcast_to(sizes, places.shape)[places < 0][0]
+        offsets = self._ranges.find(starts, sizes)
+        if (offsets < 0).any():
+            start, size = starts[offsets < 0][0], np.broadcast_to(sizes, offsets.shape)[offsets < 0][0]
             raise IndexError(f"{size} bytes at address {start} are not in this window")
-        stops = places + sizes
+        stops = offsets + sizes
         for start, stop in self._damaged:
-            for row in np.flatnonzero((places < stop) & (stops > start)).tolist():
-                self._read_again(int(starts[row]), memory.array[places[row] : stops[row]])
-        return memory, places
+            for row in np.flatnonzero((offsets < stop) & (stops > start)).tolist():
+                self._read_again(int(starts[row]), memory.array[offsets[row] : stops[row]])
+        return memory, offsets
 
     def _read_again(self, start: int, memory: NDArray[np.uint8]) -> None:
-        """Read by itself what lies in a piece that could not be read: it may be whole, or its own error is raised."""
+        """Read a range of a damaged piece by itself: it may be readable, or its own error is raised."""
         number = int(self._files.find_files(np.array([start]))[0])
         with self._files.lease(number) as file:
             file.read_into(memory.data, start - int(self.starts[number]))
@@ -136,7 +138,7 @@ class JoinedWindows:
 
     def load(self, starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> FileSet:
         """See `Window.load`."""
-        raise TypeError("a window is opened of files, not of a window")
+        raise TypeError("a window is loaded from files, not from a window")
 
     def close(self) -> None:
         """Close the windows."""
@@ -144,14 +146,14 @@ class JoinedWindows:
             window.close()
 
     def _divide(self, starts: NDArray[np.int64], sizes: int | NDArray[np.int64]) -> Iterator[tuple[Window, slice]]:
-        """The window that holds each range: for neighbours that are in one, all of them together."""
+        """Yield each run of ranges that are in the same window: the window and their slice."""
         holders = np.stack([window.find(starts, sizes) for window in self._windows])
         missing = ~holders.any(axis=0)
         if missing.any():
             size = np.broadcast_to(sizes, starts.shape)[missing][0]
             raise IndexError(f"{size} bytes at address {starts[missing][0]} are in none of these windows")
         owners = holders.argmax(axis=0)
-        # A batch goes on where a window ends, so a window's rows are neighbours in it.
+        # A batch continues where a window ends, so the rows of a window are adjacent in it.
         bounds = [0, *(np.flatnonzero(np.diff(owners)) + 1).tolist(), len(starts)]
         for first, stop in pairwise(bounds):
             if first < stop:
@@ -159,59 +161,58 @@ class JoinedWindows:
 
 
 def join_windows(windows: Sequence[FileSet]) -> FileSet:
-    """One window for several of the same files, for a batch whose rows stand in more than one.
+    """Join windows of the same files to one, for a batch whose rows are in several.
 
     Raises:
-        TypeError: these are no windows of one set of files.
+        TypeError: one is not a `Window`.
     """
     if len(windows) == 1:
         return windows[0]
-    own = [window for window in windows if isinstance(window, Window)]
-    if len(own) < len(windows) or not own:
-        raise TypeError(f"windows that `load_window` opened are wanted, not {[type(w).__name__ for w in windows]}")
-    return JoinedWindows(own)
+    loaded = [window for window in windows if isinstance(window, Window)]
+    if len(loaded) < len(windows) or not loaded:
+        raise TypeError(f"windows are {[type(w).__name__ for w in windows]}; they must all come from `load_window`")
+    return JoinedWindows(loaded)
 
 
 def load_window(
     files: Descriptors, starts: NDArray[np.int64], sizes: NDArray[np.int64], memory: WindowMemory
 ) -> Window:
-    """Read these ranges, in the order of the disk.
+    """Read ranges in the order of the disk.
 
-    Files that are larger than memory together are read past the operating system, where it allows that: what it kept
-    of them would be gone before it is wanted again, and all else that it keeps with it. That saves the copying too:
-    1.4 times as fast, measured. Not so where other processes want what lies between the ranges: they take it from the
-    operating system's memory.
+    Where all files together are larger than memory, they are read directly from the disk if possible: the page cache
+    would drop them before they are read again, and other files with them. It also saves a copy: 1.4 times as fast,
+    measured. Not so where other processes read the gaps between the ranges: they find them in the page cache.
 
-    What cannot be read is no error yet, but when it is gathered: the other samples of the window are whole.
+    Bytes that cannot be read raise their error when they are gathered: the other samples of the window are intact.
 
     Args:
-        files: what they are ranges of.
+        files: with these ranges.
         starts: int64 (ranges,), addresses, ascending; multiples of 512.
-        sizes: int64 (ranges,), bytes; a range may be there twice.
-        memory: where the window's memory comes from.
+        sizes: int64 (ranges,), bytes; a range may occur more than once.
+        memory: the pool that the window's memory is taken from.
 
     Raises:
-        OSError: a file is there and cannot be opened.
+        OSError: a file exists and cannot be opened.
     """
     numbers = files.find_files(starts)
     offsets = starts - files.starts[numbers]
-    stretches = merge_ranges(numbers, offsets, starts, sizes)
-    pieces = cut_pieces(stretches)
-    taken = memory.take(pieces[-1].place + pieces[-1].size if pieces else 0)
-    gaps = int((stretches.stops - stretches.starts).sum() - sizes.sum())
+    ranges = merge_ranges(numbers, offsets, starts, sizes)
+    pieces = cut_pieces(ranges)
+    taken = memory.take(pieces[-1].memory_offset + pieces[-1].size if pieces else 0)
+    gaps = int((ranges.stops - ranges.starts).sum() - sizes.sum())
     alone = files.exceed_memory and gaps * SHARED <= sizes.sum()
     rest = _read_direct(files, pieces, taken.array) if alone else pieces
     damaged = _read_pieces(files, rest, taken.array)
     if files.exceed_memory and rest:
         _forget(files, merge_ranges(numbers, offsets, starts, sizes, gap=0))
-    return Window(files, stretches, taken, damaged)
+    return Window(files, ranges, taken, damaged)
 
 
 def _read_direct(files: Descriptors, pieces: Sequence[ReadPiece], memory: NDArray[np.uint8]) -> Sequence[ReadPiece]:
-    """Read pieces past the operating system's memory; gives those that it could not read so."""
+    """Read pieces directly from the disk; return those that could not be read so."""
 
     def read(piece: ReadPiece) -> bool:
-        part = memory[piece.place : piece.place + piece.size].data
+        part = memory[piece.memory_offset : piece.memory_offset + piece.size].data
         return files.read_direct(piece.file, part, piece.offset) >= piece.needed
 
     with ThreadPoolExecutor(READERS, thread_name_prefix="shardwright-window") as pool:
@@ -220,16 +221,16 @@ def _read_direct(files: Descriptors, pieces: Sequence[ReadPiece], memory: NDArra
 
 
 def _read_pieces(files: Descriptors, pieces: Sequence[ReadPiece], memory: NDArray[np.uint8]) -> Sequence[ReadPiece]:
-    """Read pieces, with the operating system told ahead; gives those that are damaged."""
+    """Read pieces, each announced to the operating system in advance; return those that are damaged."""
     damaged = []
     announced, lead = iter(pieces), 0
     for piece in pieces:
         while lead < AHEAD and (later := next(announced, None)):
             lead += later.needed
-            with suppress(DamageError):  # it will be met again
+            with suppress(DamageError):  # reading it raises it again
                 files.open(later.file).announce(later.offset, later.needed)
         try:
-            part = memory[piece.place : piece.place + piece.needed].data
+            part = memory[piece.memory_offset : piece.memory_offset + piece.needed].data
             files.open(piece.file).read_into(part, piece.offset)
         except DamageError:
             damaged.append(piece)
@@ -237,12 +238,12 @@ def _read_pieces(files: Descriptors, pieces: Sequence[ReadPiece], memory: NDArra
     return damaged
 
 
-def _forget(files: Descriptors, stretches: ReadRanges) -> None:
-    """Have the operating system drop its copy of what was wanted.
+def _forget(files: Descriptors, ranges: ReadRanges) -> None:
+    """Drop the requested ranges from the page cache.
 
-    Not of the gaps between, which were read too: they are another process's samples, which it wants from memory.
+    The gaps between them, which were read too, stay: they are the samples of another process, which will read them.
     """
-    sizes = (stretches.stops - stretches.starts).tolist()
-    for number, offset, size in zip(stretches.files.tolist(), stretches.offsets.tolist(), sizes, strict=True):
+    sizes = (ranges.stops - ranges.starts).tolist()
+    for number, offset, size in zip(ranges.files.tolist(), ranges.offsets.tolist(), sizes, strict=True):
         with suppress(DamageError):
             files.open(number).forget(offset, size)

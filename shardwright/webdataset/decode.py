@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.format.image_header import read_picture_size
+from shardwright.format.image_header import read_image_size
 from shardwright.format.opencv import decode_rgb, load_opencv
 from shardwright.webdataset.limits import Limits
 from shardwright.webdataset.npy import decode_npy
@@ -96,7 +96,7 @@ def decode_image(data: bytes, max_pixels: int) -> NDArray[np.uint8]:
         ModuleNotFoundError: OpenCV is not installed.
     """
     cv2 = load_opencv(INSTEAD)
-    size = read_picture_size(data)
+    size = read_image_size(data)
     if size.height * size.width > max_pixels:
         raise ValueError(f"it has {size.width} × {size.height} pixels; Limits.pixels allows {max_pixels}")
     return decode_rgb(cv2, np.frombuffer(data, np.uint8), upright=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from shardwright.errors import DamageError
-from shardwright.format.image_header import read_picture_size
+from shardwright.format.image_header import read_image_size
 from shardwright.format.walk_shard import open_file
 from shardwright.webdataset.decode import find_kind
 from shardwright.webdataset.index_table import (
@@ -188,7 +188,7 @@ class _FormFinder:
 
     def _find_form(self, member: Member) -> Form | None:
         if self._kind == "image":
-            size = read_picture_size(member.head)
+            size = read_image_size(member.head)
             upright = size.height == size.width or not size.may_turn
             return Form(IMAGE, "|u1", (size.height, size.width, 3)) if upright else None
         header = parse_npy_header(member.head)

@@ -1,4 +1,4 @@
-"""The crc32 of every library that is installed is the crc32 of zlib."""
+"""Every library computes the same crc32 as zlib, and the fastest one is used."""
 
 import sys
 import zlib

@@ -1,4 +1,4 @@
-"""A stranger's reader, written from docs/shard_format.md with NumPy and OpenCV, reads what this package does."""
+"""A second reader, written from docs/shard_format.md with NumPy and OpenCV, reads the same samples as this package."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ def make_header(descr: object, shape: tuple[int, ...]) -> bytes:
 
 
 def measure_member(field: dict[str, Any], meta_bytes: int, sizes: Iterator[int]) -> tuple[bytes, int]:
-    """What a member begins with, and its size; those of pictures are in the index."""
+    """Return the first bytes of a member and its size; the sizes of images are in the index."""
     if field["name"] == "meta":
         return b"", meta_bytes
     if field.get("encoding") == "jpeg":
@@ -45,7 +45,7 @@ def measure_member(field: dict[str, Any], meta_bytes: int, sizes: Iterator[int])
     return head, len(head) + dtype.itemsize * int(np.prod(field["shape"]))
 
 
-def decode_as_a_stranger(member: bytes, head: bytes, field: dict[str, Any]) -> Any:
+def decode_by_the_page(member: bytes, head: bytes, field: dict[str, Any]) -> Any:
     if field["name"] == "meta":
         return json.loads(member)
     if field.get("encoding") == "jpeg":
@@ -58,18 +58,18 @@ def decode_as_a_stranger(member: bytes, head: bytes, field: dict[str, Any]) -> A
     return np.frombuffer(member, dtype, offset=len(head)).reshape(field["shape"])
 
 
-def read_as_a_stranger(root: Path, split: str) -> Iterator[dict[str, Any]]:
+def read_by_the_page(root: Path, split: str) -> Iterator[dict[str, Any]]:
     manifest = json.loads((root / "dataset.json").read_bytes())
-    kept = {key: value for key, value in manifest.items() if key not in ("hash", "sources", "sources_hash")}
+    hashed = {key: value for key, value in manifest.items() if key not in ("hash", "sources", "sources_hash")}
     fields = manifest["fields"]
-    pictures = [field for field in fields if field.get("encoding") == "jpeg"]
-    version = 2 if pictures else 1
-    assert (manifest["format"], manifest["version"], manifest["hash"]) == ("shardwright", version, hash_json(kept))
+    images = [field for field in fields if field.get("encoding") == "jpeg"]
+    version = 2 if images else 1
+    assert (manifest["format"], manifest["version"], manifest["hash"]) == ("shardwright", version, hash_json(hashed))
     assert manifest.get("sources_hash") == (hash_json(manifest["sources"]) if "sources" in manifest else None)
     parts = manifest["splits"][split]
     columns: list[Any] = [("key", "|S64"), ("crc32", "<u4", (len(fields) + 1,))]
-    if pictures:
-        columns += [("offset", "<u8"), ("size", "<u4", (len(pictures),))]
+    if images:
+        columns += [("offset", "<u8"), ("size", "<u4", (len(images),))]
     index = (root / split / parts["index"]["name"]).read_bytes()
     assert hashlib.sha256(index).hexdigest() == parts["index"]["sha256"]
     header = make_header(columns, (parts["samples"],))
@@ -81,22 +81,22 @@ def read_as_a_stranger(root: Path, split: str) -> Iterator[dict[str, Any]]:
         at = 0
         for _ in range(shard["samples"]):
             row = next(rows)
-            sizes = iter(row["size"].tolist() if pictures else [])
-            assert not pictures or row["offset"] == at
+            sizes = iter(row["size"].tolist() if images else [])
+            assert not images or row["offset"] == at
             sample: dict[str, Any] = {"key": row["key"].decode("ascii")}
             for field, crc32 in zip([*fields, {"name": "meta"}], row["crc32"], strict=True):
                 head, size = measure_member(field, shard["meta_bytes"], sizes)
                 member = content[at + 512 : at + 512 + size]
                 assert (zlib.crc32(member), member[: len(head)]) == (crc32, head)
-                sample[field["name"]] = decode_as_a_stranger(member, head, field)
+                sample[field["name"]] = decode_by_the_page(member, head, field)
                 at += 512 + (size + 511) // 512 * 512
             yield sample
         assert content[at:] == bytes(1024)
 
 
-def assert_read_alike(root: Path, split: str) -> None:
+def assert_read_equal(root: Path, split: str) -> None:
     with ShardDataset(root, split) as data:
-        found = list(read_as_a_stranger(root, split))
+        found = list(read_by_the_page(root, split))
         assert len(found) == len(data)
         for number, sample in enumerate(found):
             assert (sample.pop("key"), sample.pop("meta")) == (data[number]["key"], data.meta(number))
@@ -105,23 +105,23 @@ def assert_read_alike(root: Path, split: str) -> None:
 
 @given(splits())
 @settings(max_examples=20, deadline=None)
-def test_any_dataset_is_read_alike(tmp_path_factory: pytest.TempPathFactory, written: Written) -> None:
+def test_any_dataset_is_read_equally(tmp_path_factory: pytest.TempPathFactory, written: Written) -> None:
     root = tmp_path_factory.mktemp("any")
     write_samples(root, written, 3)
-    assert_read_alike(root, "train")
+    assert_read_equal(root, "train")
 
 
-def test_the_pipelines_shards_are_read_alike(tmp_path: Path) -> None:
+def test_the_shards_of_the_pipeline_are_read_equally(tmp_path: Path) -> None:
     extract_things(tmp_path, make_things(16))
     root = tmp_path / "data" / SHARDS_FOLDER
     for split in ("train", "val", "test"):
-        assert_read_alike(root, split)
+        assert_read_equal(root, split)
 
 
-def test_sources_have_a_hash_of_their_own(tmp_path: Path) -> None:
+def test_sources_have_a_separate_hash(tmp_path: Path) -> None:
     write_small(tmp_path, 3)
     write_manifest(tmp_path, replace(read_manifest(tmp_path), sources=(Source("é", "CC0", "", 3),)))
-    assert_read_alike(tmp_path, "train")
+    assert_read_equal(tmp_path, "train")
 
 
 def test_the_page_names_every_key_of_the_manifest() -> None:
@@ -131,7 +131,7 @@ def test_the_page_names_every_key_of_the_manifest() -> None:
     assert {key for key in keys if not re.search(rf"`{key}`", page)} == set()
 
 
-def test_the_names_that_others_build_on(tmp_path: Path) -> None:
+def test_public_names_and_file_names(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     fields = {
         "image": Field("uint8", (224, 224, 3), axes="HWC"),

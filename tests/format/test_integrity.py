@@ -1,4 +1,4 @@
-"""No damage anywhere reaches a batch: it is reported before, or lies outside of what is read and `verify` names it."""
+"""No damage reaches a batch: it is reported before, or is outside of the bytes read and `verify` reports it."""
 
 import json
 import random
@@ -32,14 +32,14 @@ from tests.support.shard_samples import SMALL_FIELDS, Written, make_samples, wri
 COUNT, BATCH, PER_SHARD = 20, 3, 6
 Kind = Literal["shard", "index", "manifest", "vocabulary"]
 KINDS: dict[Kind, int] = {"shard": 60, "index": 20, "manifest": 15, "vocabulary": 5}
-"""What is damaged, and how often in a hundred."""
+"""The kinds of files to damage, and how often in a hundred."""
 Finding = Literal["opening", "reading", "outside"]
-"""What reports damage: opening; reading, before the sample is delivered; or `verify`, where nothing read is hit."""
+"""Where damage is reported: at opening; in reading, before the sample is delivered; or by `verify`, outside of both."""
 
 
 @dataclass(frozen=True)
 class Originals:
-    """A dataset, and what is in its split `train`."""
+    """A dataset, and the content of its split `train`."""
 
     fields: Mapping[str, Field]
     root: Path
@@ -65,15 +65,15 @@ def originals(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 @pytest.fixture(scope="module")
 def scratch(originals: Originals, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy to damage in one place and to mend again, many times."""
+    """A copy to damage in one place and to repair, many times."""
     return Path(shutil.copytree(originals.root, tmp_path_factory.mktemp("scratch") / "copy"))
 
 
 def read_all(data: ShardDataset, rng: random.Random, originals: Originals) -> None:
-    """An epoch, in any way, and then the metas; fails where a value is not the original.
+    """Read an epoch in any way, and then the metas; fail where a value is not the original.
 
     Raises:
-        ShardwrightError: what the loader raises.
+        ShardwrightError: an error of the loader.
     """
     threads = rng.choice([0, 0, 0, 1, 2])
     count = 0
@@ -96,7 +96,7 @@ def open_and_read(root: Path, rng: random.Random, originals: Originals) -> None:
 
 
 def find(root: Path, rng: random.Random, originals: Originals) -> Finding | None:
-    """What reports that a dataset is not the original, if anything does."""
+    """Return where it is reported that a dataset is not the original, or None."""
     try:
         data = ShardDataset(root, "train", access=rng.choice(["map", "pread"]))
     except ShardwrightError:
@@ -118,7 +118,7 @@ def choose_file(root: Path, rng: random.Random) -> tuple[Kind, Path]:
 def damage_and_find(
     scratch: Path, originals: Originals, rng: random.Random, damage: Callable[[Path], str]
 ) -> tuple[Kind, Finding]:
-    """Damage a file, look who reports it, mend it. `verify` has to name the file in any case."""
+    """Damage a file, find where it is reported, repair it. `verify` must name the file in every case."""
     kind, path = choose_file(scratch, rng)
     content = path.read_bytes()
     try:
@@ -142,7 +142,7 @@ def flip_any(rng: random.Random) -> Callable[[Path], str]:
 
 
 def cut_any(rng: random.Random) -> Callable[[Path], str]:
-    """At any byte, or between two blocks of a tar."""
+    """Cut a file at any byte, or between two blocks of a tar."""
 
     def cut(path: Path) -> str:
         size = path.stat().st_size
@@ -161,11 +161,11 @@ def test_damage_is_reported_before_it_is_used(
     found = Counter(damage_and_find(scratch, originals, rng, damage(rng)) for _ in range(times))
     kinds = {kind for kind, _ in found}
     assert kinds == KINDS.keys()
-    assert not found["index", "reading"]  # an index or a manifest that is not whole is not opened
+    assert not found["index", "reading"]  # a damaged index or manifest is not opened
     assert not found["manifest", "reading"]
 
 
-def test_what_is_whole_raises_no_alarm(originals: Originals) -> None:
+def test_an_intact_dataset_raises_no_error(originals: Originals) -> None:
     rng = random.Random(0)
     for _ in range(100):
         assert find(originals.root, rng, originals) is None
@@ -183,16 +183,16 @@ def test_ten_thousand_flips_and_a_thousand_cuts(scratch: Path, originals: Origin
             rows.append((name, kind, sum(numbers), *numbers, 0))
     for _ in range(opens):
         assert find(originals.root, rng, originals) is None
-    print("\n| what | where | times | reported by opening | by reading | not read, named by verify | missed |")
+    print("\n| what | where | times | reported at opening | by reading | not read, reported by verify | missed |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for row in rows:
         print("|", " | ".join(map(str, row)), "|")
-    print(f"\n{opens} times what is whole was opened, read and verified: 0 alarms.")
+    print(f"\n{opens} times the intact dataset was opened, read and verified: 0 errors.")
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens to a dataset: what does it, when it is reported, and words of the message."""
+    """A fault of a dataset: its cause, when it is reported, and words of the message."""
 
     cause: Callable[[Path, Path], object]
     when: Literal["opening", "reading", "never"]
@@ -204,13 +204,13 @@ def rename(path: Path, name: str) -> Path:
 
 
 def swap(one: Path, other: Path) -> None:
-    kept = rename(one, "kept")
+    aside = rename(one, "aside")
     other.rename(one)
-    kept.rename(other)
+    aside.rename(other)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object], rehash: bool = False) -> None:
-    """Change the manifest; with a hash that is right, if that is wanted."""
+    """Change the manifest; with `rehash`, update its hash."""
     document = json.loads(path.read_text())
     change(document)
     if rehash:
@@ -250,9 +250,9 @@ FAULTS = {
     "shard of another length": Fault(
         lambda r, old: shutil.copy(r / "train/train-000003.tar", r / SECOND), "opening", ("train-000001.tar", "bytes")
     ),
-    "shard more": Fault(lambda r, _: shutil.copy(r / SECOND, r / "train/train-000004.tar"), "never"),
-    "split more": Fault(lambda r, _: shutil.copytree(r / "val", r / "test"), "never"),
-    "folder in the place of a shard": Fault(
+    "extra shard": Fault(lambda r, _: shutil.copy(r / SECOND, r / "train/train-000004.tar"), "never"),
+    "extra split": Fault(lambda r, _: shutil.copytree(r / "val", r / "test"), "never"),
+    "folder instead of a shard": Fault(
         lambda r, _: put_folder(r / SECOND), "opening", ("train-000001.tar", "not a file")
     ),
     "index missing": Fault(lambda r, _: (r / INDEX).unlink(), "opening", ("index.npy", "missing")),
@@ -275,29 +275,31 @@ FAULTS = {
     "manifest edited": Fault(
         lambda r, _: edit(r / MANIFEST, lambda d: d["fields"][0].update(unit="m")),
         "opening",
-        ("its content has", "hash"),
+        ("hash is", "that of its content is"),
     ),
     "manifest of a newer version": Fault(
-        lambda r, _: edit(r / MANIFEST, lambda d: d.update(version=3), rehash=True), "opening", ("version 3 is newer",)
+        lambda r, _: edit(r / MANIFEST, lambda d: d.update(version=3), rehash=True),
+        "opening",
+        ("version is 3; this release reads",),
     ),
     "manifest of the other version": Fault(
         lambda r, _: edit(r / MANIFEST, lambda d: d.update(version=3 - d["version"]), rehash=True),
         "opening",
-        ("that of its fields is",),
+        ("with these fields it must be",),
     ),
-    "manifest of a later release with a key more": Fault(
+    "manifest of a later release with another key": Fault(
         lambda r, _: edit(r / MANIFEST, lambda d: d.update(more=1), rehash=True), "opening", ("dataset.json", "more")
     ),
-    "manifest that leaves a shard out": Fault(
+    "manifest without one shard": Fault(
         lambda r, _: edit(r / MANIFEST, drop_last_shard, rehash=True), "opening", ("index.npy", "18")
     ),
-    "manifest written otherwise": Fault(lambda r, _: edit(r / MANIFEST, lambda d: None), "never"),
+    "manifest formatted otherwise": Fault(lambda r, _: edit(r / MANIFEST, lambda d: None), "never"),
 }
 
 
 @pytest.fixture(scope="module")
 def older(originals: Originals, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same keys and metas with other values, as a build before a change made them."""
+    """The same keys and metas with other values, as an earlier build."""
     root, fields = tmp_path_factory.mktemp("older"), originals.fields
     write_set(root, fields)
     shutil.rmtree(root / "train")
@@ -325,7 +327,7 @@ def test_files_that_are_not_those_of_the_manifest(copy: Path, older: Path, origi
     elif fault.when == "reading":
         with pytest.raises(ShardwrightError) as caught:
             open_and_read(copy, rng, originals)
-        if originals.fields is not SMALL_FIELDS:  # shards with pictures differ in size: opening may tell
+        if originals.fields is not SMALL_FIELDS:  # shards with images differ in size: opening may notice
             words = words[:1]
     else:
         open_and_read(copy, rng, originals)
@@ -334,8 +336,8 @@ def test_files_that_are_not_those_of_the_manifest(copy: Path, older: Path, origi
     assert not verify(copy).ok
 
 
-def test_a_newer_manifest_is_no_damage(copy: Path) -> None:
-    """Whoever reads it has to get a newer release, not a backup."""
+def test_a_newer_manifest_is_not_reported_as_damage(copy: Path) -> None:
+    """Its reader needs a newer release, not a backup."""
     edit(copy / MANIFEST, lambda document: document.update(version=3), rehash=True)
-    with pytest.raises(FormatError, match="the newest that this release reads"):
+    with pytest.raises(FormatError, match="this release reads versions up to"):
         ShardDataset(copy, "train")

@@ -1,4 +1,4 @@
-"""Fields of JPEG files: pixels as everybody decodes them, in every way to read, and nothing in them is believed."""
+"""Fields of JPEG files: the pixels that OpenCV decodes, with every way to read, and checks of every file."""
 
 import io
 import itertools
@@ -65,10 +65,10 @@ def stack(files: list[bytes]) -> NDArray[np.uint8]:
     return np.stack([read_value(file) for file in files])
 
 
-# What a file is, and what is none
+# Valid and invalid files
 
 
-def test_pixels_come_out_as_they_went_in_but_for_what_jpeg_loses() -> None:
+def test_pixels_survive_up_to_the_loss_of_jpeg() -> None:
     scene = np.ascontiguousarray(draw_scene(HEIGHT, WIDTH)[:, :, ::-1])
     file = encode_jpeg(scene, 95)
     assert file == encode_jpeg(scene, 95)
@@ -89,31 +89,31 @@ def test_pixels_come_out_as_they_went_in_but_for_what_jpeg_loses() -> None:
         (np.zeros((4, 4, 3), np.uint8), 101),
     ],
 )
-def test_what_is_no_picture_is_not_encoded(pixels: NDArray[Any], quality: int) -> None:
-    with pytest.raises(ValueError, match=r"wanted|quality"):
+def test_encode_jpeg_refuses_other_arrays_and_qualities(pixels: NDArray[Any], quality: int) -> None:
+    with pytest.raises(ValueError, match=r"pixels are .*; (they|height)|quality is .*; it must"):
         encode_jpeg(pixels, quality)
 
 
 def grow_frame(file: bytes) -> bytes:
-    """The same with another height in its header."""
+    """Return the file with another height in its header."""
     at = file.index(b"\xff\xc0") + 5
     return file[:at] + struct.pack(">H", 2 * HEIGHT) + file[at + 2 :]
 
 
-NO_FILES: dict[str, tuple[Callable[[bytes], object], str]] = {
-    "pixels": (read_value, "bytes of a JPEG file are wanted"),
+INVALID_FILES: dict[str, tuple[Callable[[bytes], object], str]] = {
+    "pixels": (read_value, "is a ndarray; it must be the bytes of a JPEG file"),
     "nothing": (lambda file: b"", "not a JPEG file"),
     "cut": (lambda file: file[:-1], "not a JPEG file"),
-    "more behind it": (lambda file: file + b"\0", "not a JPEG file"),
+    "more after the end": (lambda file: file + b"\0", "not a JPEG file"),
     "a PNG": (lambda file: bytes(cv2.imencode(".png", draw_scene(HEIGHT, WIDTH))[1]), "not a JPEG file"),
-    "no frame": (lambda file: file[:4] + file[-2:], "before its"),
-    "another size": (grow_frame, f"{2 * HEIGHT} × {WIDTH} pixels, the field says {HEIGHT} × {WIDTH}"),
+    "no frame": (lambda file: file[:4] + file[-2:], "before the"),
+    "another size": (grow_frame, f"{2 * HEIGHT} × {WIDTH} pixels; the field has {HEIGHT} × {WIDTH}"),
 }
 
 
-@pytest.mark.parametrize("name", NO_FILES)
-def test_what_is_not_the_file_of_the_field_is_not_written(tmp_path: Path, name: str) -> None:
-    change, message = NO_FILES[name]
+@pytest.mark.parametrize("name", INVALID_FILES)
+def test_a_file_that_does_not_fit_the_field_is_refused(tmp_path: Path, name: str) -> None:
+    change, message = INVALID_FILES[name]
     with ShardWriter(tmp_path, "train", FIELDS) as writer:
         with pytest.raises(FormatError, match=message) as caught:
             writer.write("scene", {"image": change(draw_file()), "label": 0})
@@ -130,21 +130,21 @@ def test_what_is_not_the_file_of_the_field_is_not_written(tmp_path: Path, name: 
         ("uint8", (4, 4, 3), "png"),
     ],
 )
-def test_a_field_that_no_file_decodes_to(dtype: str, shape: tuple[int, ...], encoding: str) -> None:
-    with pytest.raises(FormatError, match=r"JPEG files decode to|encoding 'png'"):
+def test_a_jpeg_field_must_be_uint8_rgb(dtype: str, shape: tuple[int, ...], encoding: str) -> None:
+    with pytest.raises(FormatError, match=r"encoding 'jpeg' is .*; it must be uint8|encoding is 'png'"):
         Field(dtype, shape, encoding=encoding)
 
 
-# In every way to read
+# Ways to read
 
 
 @access_ways
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("order", [True, "block", "none"])
-def test_batches_are_one_tensor_of_what_opencv_decodes(
+def test_batches_are_one_tensor_of_the_pixels_that_opencv_decodes(
     tmp_path: Path, access: Access, threads: int, order: Any
 ) -> None:
-    wanted = stack(write_scenes(tmp_path))
+    expected = stack(write_scenes(tmp_path))
     with ShardDataset(tmp_path, "train", access=access) as data:
         loader = Loader(data, 3, shuffle=order, threads=threads, blocks=Blocks(4096, 2))
         for _ in range(2):
@@ -152,7 +152,7 @@ def test_batches_are_one_tensor_of_what_opencv_decodes(
             assert sorted(int(label) for batch in batches for label in batch["label"]) == list(range(10))
             for batch in batches:
                 assert batch["image"].dtype == torch.uint8
-                np.testing.assert_array_equal(batch["image"].numpy(), wanted[batch["label"].numpy()])
+                np.testing.assert_array_equal(batch["image"].numpy(), expected[batch["label"].numpy()])
 
 
 def test_a_map_is_decoded_without_a_copy_and_cannot_be_written_to(tmp_path: Path) -> None:
@@ -166,29 +166,29 @@ def test_a_map_is_decoded_without_a_copy_and_cannot_be_written_to(tmp_path: Path
 
 
 def test_views_mixes_and_caches(tmp_path: Path) -> None:
-    wanted = stack(write_scenes(tmp_path / "files"))
+    expected = stack(write_scenes(tmp_path / "files"))
     with ShardWriter(tmp_path / "arrays", "train", FIELDS | {"image": replace(FIELD, encoding="npy")}, 4) as writer:
-        for number, pixels in enumerate(wanted):
+        for number, pixels in enumerate(expected):
             writer.write(f"scene-{number}", {"image": pixels, "label": number})
     data, arrays = ShardDataset(tmp_path / "files", "train"), ShardDataset(tmp_path / "arrays", "train")
     even = data.filter(lambda meta: meta["n"] % 2 == 0)
-    np.testing.assert_array_equal(even.gather(range(5))["image"], wanted[::2])
+    np.testing.assert_array_equal(even.gather(range(5))["image"], expected[::2])
     turned = data.with_transform(lambda sample, rng: {"turned": sample["image"][::-1]})
-    np.testing.assert_array_equal(turned[3]["turned"], wanted[3][::-1])
+    np.testing.assert_array_equal(turned[3]["turned"], expected[3][::-1])
     for cache in ("memory", "device", "auto"):
         loader = Loader(data, 4, shuffle=True, cache=cache)
         for batch in itertools.chain(loader, loader):
-            np.testing.assert_array_equal(batch["image"].numpy(), wanted[batch["label"].numpy()])
+            np.testing.assert_array_equal(batch["image"].numpy(), expected[batch["label"].numpy()])
     mixed = list(Loader(Mix([data, arrays], [1, 1]), 4, shuffle=True))
     assert sum(len(batch["key"]) for batch in mixed) == 20
     for batch in mixed:
-        np.testing.assert_array_equal(batch["image"].numpy(), wanted[batch["label"].numpy()])
+        np.testing.assert_array_equal(batch["image"].numpy(), expected[batch["label"].numpy()])
     with pytest.raises(FormatError, match="in source 0 it is"):
         Mix([data, arrays.select(["label"])], [1, 1])
 
 
-def test_a_rank_goes_on_where_it_was(tmp_path: Path) -> None:
-    wanted = stack(write_scenes(tmp_path))
+def test_a_rank_resumes_at_its_position(tmp_path: Path) -> None:
+    expected = stack(write_scenes(tmp_path))
     with ShardDataset(tmp_path, "train") as data:
         loader = Loader(data, 2, shuffle="block", rank=1, world_size=2, blocks=Blocks(4096, 2))
         whole = [batch["key"] for batch in loader]
@@ -197,10 +197,10 @@ def test_a_rank_goes_on_where_it_was(tmp_path: Path) -> None:
         rest = list(other)
         assert [batch["key"][1::2] for batch in rest] == whole[1:]
         for batch in rest:
-            np.testing.assert_array_equal(batch["image"].numpy(), wanted[batch["label"].numpy()])
+            np.testing.assert_array_equal(batch["image"].numpy(), expected[batch["label"].numpy()])
 
 
-def test_a_url_is_read_as_its_folder(tmp_path: Path) -> None:
+def test_a_url_gives_the_same_samples_as_its_folder(tmp_path: Path) -> None:
     published = Published(tmp_path / "published", write_small(tmp_path / "published", 15, fields=JPEG_FIELDS))
     with serve_set(published) as site, open_set(site, tmp_path / "cache") as data:
         published.check(data)
@@ -209,17 +209,17 @@ def test_a_url_is_read_as_its_folder(tmp_path: Path) -> None:
         published.check(data)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves it to the collector
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset does not close its files
 def test_stock_webdataset_and_our_reader_of_its_shards_decode_the_same(tmp_path: Path) -> None:
-    wanted = stack(write_scenes(tmp_path))
+    expected = stack(write_scenes(tmp_path))
     urls = [str(path) for path in sorted((tmp_path / "train").glob("*.tar"))]
     found = list(webdataset.WebDataset(urls, shardshuffle=False).decode("rgb8"))
     assert [sample["__key__"] for sample in found] == [f"scene-{n}" for n in range(10)]
     for number, sample in enumerate(found):
-        assert np.abs(sample["image.jpg"].astype(int) - wanted[number]).max() <= 3, "decoders differ by rounding"
+        assert np.abs(sample["image.jpg"].astype(int) - expected[number]).max() <= 3, "decoders differ by rounding"
         assert (int(sample["label.npy"]), sample["meta.json"]) == (number, {"n": number})
     with ShardDataset.from_webdataset(urls, cache=tmp_path / "cache") as foreign:
-        np.testing.assert_array_equal(foreign.gather(range(10))["image.jpg"], wanted)
+        np.testing.assert_array_equal(foreign.gather(range(10))["image.jpg"], expected)
 
 
 def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
@@ -228,7 +228,7 @@ def test_the_same_files_give_the_same_bytes(tmp_path: Path) -> None:
     assert read_tree(tmp_path / "one") == read_tree(tmp_path / "other")
 
 
-def test_exif_turns_nothing_and_grey_is_repeated(tmp_path: Path) -> None:
+def test_exif_rotation_is_ignored_and_grey_is_repeated(tmp_path: Path) -> None:
     file = draw_file()
     turned = insert_segments(file, make_segment(0xE1, b"Exif\0\0" + make_exif(6)))
     grey = bytes(cv2.imencode(".jpg", draw_scene(HEIGHT, WIDTH)[:, :, 0])[1])
@@ -238,8 +238,8 @@ def test_exif_turns_nothing_and_grey_is_repeated(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data[1]["image"], read_value(grey))
 
 
-def test_nothing_is_decoded_that_is_not_asked_for(tmp_path: Path) -> None:
-    """And without OpenCV all else is read; it is missed with a word on what to install."""
+def test_only_selected_fields_are_decoded(tmp_path: Path) -> None:
+    """Without OpenCV all other fields are read, and the error says what to install."""
     write_scenes(tmp_path)
     code = (
         "import sys; sys.modules['cv2'] = None\n"
@@ -262,10 +262,10 @@ def test_nothing_is_decoded_that_is_not_asked_for(tmp_path: Path) -> None:
     assert "data.select" in second
 
 
-def test_the_command_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_and_show_name_the_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = write_scenes(tmp_path)
     assert main(["info", str(tmp_path)]) == 0
-    assert f"image: uint8 ({HEIGHT}, {WIDTH}, 3), HWC, kept as jpeg" in capsys.readouterr().out
+    assert f"image: uint8 ({HEIGHT}, {WIDTH}, 3), HWC, stored as jpeg" in capsys.readouterr().out
     assert main(["ls", str(tmp_path)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 10
     assert main(["show", str(tmp_path), "scene-3", "--png", str(tmp_path / "shown")]) == 0
@@ -276,7 +276,7 @@ def test_the_command_shows_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["verify", str(tmp_path)]) == 0
 
 
-# Where every hash is right, and what is said is a lie
+# Forged datasets, in which every hash is right
 
 
 def rewrite_index(root: Path, change: Callable[[NDArray[Any]], object]) -> None:
@@ -296,7 +296,7 @@ def add(column: str, row: int, by: int) -> Callable[[NDArray[Any]], object]:
     return change
 
 
-LIES: dict[str, tuple[Callable[[NDArray[Any]], object], str, str | None]] = {
+FORGERIES: dict[str, tuple[Callable[[NDArray[Any]], object], str, str | None]] = {
     "a sample in another": (add("offset", 5, 512), "train-000001.tar", "scene-5"),
     "a sample beyond the shard": (add("offset", 4, 2**63), "train-000001.tar", "scene-4"),
     "a sample before the shard": (add("offset", 4, 2**64 - 512), "train-000001.tar", "scene-4"),
@@ -307,9 +307,9 @@ LIES: dict[str, tuple[Callable[[NDArray[Any]], object], str, str | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", LIES)
-def test_places_that_cannot_be_are_refused_when_it_is_opened(tmp_path: Path, name: str) -> None:
-    change, shard, sample = LIES[name]
+@pytest.mark.parametrize("name", FORGERIES)
+def test_impossible_offsets_are_refused_at_opening(tmp_path: Path, name: str) -> None:
+    change, shard, sample = FORGERIES[name]
     write_scenes(tmp_path)
     rewrite_index(tmp_path, change)
     with pytest.raises(DamageError, match=shard) as caught:
@@ -319,7 +319,7 @@ def test_places_that_cannot_be_are_refused_when_it_is_opened(tmp_path: Path, nam
     assert (problem.shard, shard in problem.what) == ("train/index.npy", True)
 
 
-def test_a_size_that_fits_into_its_block_is_told_by_the_checksum_and_the_header(tmp_path: Path) -> None:
+def test_a_wrong_size_within_its_block_is_found_by_the_checksum(tmp_path: Path) -> None:
     write_scenes(tmp_path)
     rewrite_index(tmp_path, add("size", 2, -1))
     with ShardDataset(tmp_path, "train") as data:
@@ -331,13 +331,13 @@ def test_a_size_that_fits_into_its_block_is_told_by_the_checksum_and_the_header(
 
 
 def break_scan(file: bytes) -> bytes:
-    """A file whose header is right and that no decoder can make anything of."""
+    """Return a file whose header is right and that no decoder can decode."""
     at = file.index(b"\xff\xc0")
     return file[:at] + file[at : at + 2 + int.from_bytes(file[at + 2 : at + 4], "big")] + b"\xff\xd9"
 
 
-def test_files_that_are_not_what_the_manifest_says_are_named_before_they_are_used(tmp_path: Path) -> None:
-    """A manifest with the right hash that says another size of the pictures."""
+def test_files_of_another_shape_are_reported_before_they_are_decoded(tmp_path: Path) -> None:
+    """A manifest with the right hash and another size of the images."""
     write_scenes(tmp_path)
     other = FIELDS | {"image": replace(FIELD, shape=(WIDTH, HEIGHT, 3))}
     write_manifest(tmp_path, replace(read_manifest(tmp_path), fields=other))
@@ -352,7 +352,7 @@ def test_files_that_are_not_what_the_manifest_says_are_named_before_they_are_use
 
 @access_ways
 @pytest.mark.parametrize("order", [True, "block"])
-def test_a_file_that_nobody_can_decode_is_named_or_skipped(tmp_path: Path, access: Access, order: Any) -> None:
+def test_a_file_that_cannot_be_decoded_is_reported_or_skipped(tmp_path: Path, access: Access, order: Any) -> None:
     files = [draw_file(n) for n in range(6)]
     files[4] = break_scan(files[4])
     write_files(tmp_path, files)
@@ -366,14 +366,14 @@ def test_a_file_that_nobody_can_decode_is_named_or_skipped(tmp_path: Path, acces
         assert [skip.sample for skip in loader.skipped] == ["scene-4"]
 
 
-def test_a_manifest_of_fields_that_its_version_does_not_know(tmp_path: Path) -> None:
+def test_a_manifest_whose_version_does_not_have_its_fields(tmp_path: Path) -> None:
     write_scenes(tmp_path)
     assert read_manifest(tmp_path).version == 2
     assert replace(read_manifest(tmp_path), fields={"image": replace(FIELD, encoding="npy")}, splits={}).version == 1
     assert "encoding" not in replace(FIELD, encoding="npy").to_json()
 
 
-def test_an_index_of_arrays_alone_has_no_places(tmp_path: Path) -> None:
+def test_an_index_of_arrays_has_no_offsets(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, "train", {"label": Field("int64", ())}) as writer:
         writer.write("a", {"label": 1})
     content = (tmp_path / "train" / "index.npy").read_bytes()

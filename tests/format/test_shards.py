@@ -1,4 +1,4 @@
-"""The shard format: what is written is read, by this package and by everybody else's readers."""
+"""Shards are read as they were written, by this package and by other readers."""
 
 import io
 import pickle
@@ -41,18 +41,18 @@ from tests.support.shard_samples import (
 
 @given(splits(), st.integers(1, 5))
 @settings(max_examples=40)
-def test_what_is_written_is_read(written: Written, samples_per_shard: int) -> None:
+def test_samples_are_read_as_they_were_written(written: Written, samples_per_shard: int) -> None:
     with tempfile.TemporaryDirectory() as root:
         write_samples(Path(root), written, samples_per_shard)
         with ShardDataset(root, "train") as data:
             assert list(data.fields.items()) == list(written.fields.items())
             assert len(data) == len(written.samples)
-            for n, wanted in enumerate(written.samples):
+            for n, expected in enumerate(written.samples):
                 found = data[n]
                 assert found.keys() == {"key", *written.fields}
-                assert found["key"] == wanted.key
-                assert_same_arrays(found, wanted.arrays)
-                assert data.meta(n) == wanted.meta
+                assert found["key"] == expected.key
+                assert_same_arrays(found, expected.arrays)
+                assert data.meta(n) == expected.meta
             order = list(range(len(data)))[::-1]
             batch = data.gather(order)
             assert batch["key"] == [written.samples[n].key for n in order]
@@ -73,7 +73,7 @@ def test_the_same_samples_give_the_same_bytes(written: Written, samples_per_shar
 
 @given(splits(max_samples=6))
 @settings(max_examples=15)
-def test_a_shard_is_a_strided_array_or_has_offsets_that_tar_lists(written: Written) -> None:
+def test_a_shard_is_a_strided_array_or_has_the_offsets_that_tar_lists(written: Written) -> None:
     shard = encode_shard(written.fields, written.samples)
     data = b"".join(shard.chunks())
     assert len(data) == shard.size
@@ -87,13 +87,14 @@ def test_a_shard_is_a_strided_array_or_has_offsets_that_tar_lists(written: Writt
     assert all((m.mtime, m.uid, m.gid, m.mode, m.type) == (0, 0, 0, 0o644, tarfile.REGTYPE) for m in members)
     assert all(member.offset_data % 64 == 0 for member in members)
     stride = (len(data) - 1024) // max(1, len(written.samples))
-    varying = [place for place, suffix in enumerate(suffixes) if suffix.endswith("jpg")]
+    varying = [member for member, suffix in enumerate(suffixes) if suffix.endswith("jpg")]
     for n, row in enumerate(shard.index):
-        own = members[n * len(suffixes) : (n + 1) * len(suffixes)]
+        sample = members[n * len(suffixes) : (n + 1) * len(suffixes)]
         if varying:
-            assert (row["offset"], row["size"].tolist()) == (own[0].offset, [own[place].size for place in varying])
+            sizes = [sample[member].size for member in varying]
+            assert (row["offset"], row["size"].tolist()) == (sample[0].offset, sizes)
         else:
-            assert [m.offset_data - n * stride for m in own] == [m.offset_data for m in members[: len(own)]]
+            assert [m.offset_data - n * stride for m in sample] == [m.offset_data for m in members[: len(sample)]]
             assert shard.index.dtype.names == ("key", "crc32")
 
 
@@ -106,7 +107,7 @@ def test_the_command_tar_lists_a_shard(tmp_path: Path) -> None:
     assert listed.stdout.split() == [f"{s.key}.{suffix}" for s in samples[:6] for suffix in suffixes]
 
 
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset leaves it to the collector
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # webdataset does not close its files
 def test_webdataset_reads_every_member(tmp_path: Path) -> None:
     write_small(tmp_path)
     data = ShardDataset(tmp_path, "train")
@@ -120,7 +121,7 @@ def test_webdataset_reads_every_member(tmp_path: Path) -> None:
         assert sample["meta.json"] == data.meta(n)
 
 
-def test_numpy_alone_reads_a_member_and_the_index(tmp_path: Path) -> None:
+def test_numpy_reads_a_member_and_the_index(tmp_path: Path) -> None:
     samples = write_small(tmp_path)
     with tarfile.open(tmp_path / "train" / "train-000000.tar") as archive:
         member = archive.extractfile(f"{samples[1].key}.mfcc.npy")
@@ -141,7 +142,7 @@ def test_samples_fill_shards(tmp_path: Path, count: int, shards: int) -> None:
     assert data.gather([])["image"].shape == (0, 5, 7, 3)
 
 
-def test_empty_shards_are_passed_over(tmp_path: Path) -> None:
+def test_empty_shards_are_skipped(tmp_path: Path) -> None:
     folder = tmp_path / "train"
     folder.mkdir()
     samples = make_samples(4)
@@ -163,14 +164,14 @@ def test_indices(tmp_path: Path) -> None:
         with pytest.raises(IndexError, match=f"no sample {index}"):
             data[index]
     with pytest.raises(TypeError):
-        data[1.5]  # type: ignore[index]  # what is refused
+        data[1.5]  # type: ignore[index]  # is refused
     with pytest.raises(KeyError, match="no sample 'x'"):
         data.find_sample("x")
     with pytest.raises(KeyError, match=r"no split 'test', there are \['train'\]"):
         ShardDataset(tmp_path, "test")
 
 
-def test_what_was_delivered_is_the_callers(tmp_path: Path) -> None:
+def test_delivered_arrays_belong_to_the_caller(tmp_path: Path) -> None:
     samples = write_small(tmp_path)
     data = ShardDataset(tmp_path, "train")
     sample, batch = data[0], data.gather([0, 0])
@@ -184,14 +185,14 @@ def test_what_was_delivered_is_the_callers(tmp_path: Path) -> None:
         data[0]
 
 
-def test_a_pickled_dataset_opens_its_files_anew(tmp_path: Path) -> None:
+def test_a_pickled_dataset_opens_its_files_again(tmp_path: Path) -> None:
     samples = write_small(tmp_path)
     with ShardDataset(tmp_path, "train") as data:
         pickled = pickle.dumps(data)
     assert_same_arrays(pickle.loads(pickled)[3], samples[3].arrays)
 
 
-def test_it_is_a_dataset_to_pytorch(tmp_path: Path) -> None:
+def test_it_works_as_a_dataset_of_pytorch(tmp_path: Path) -> None:
     samples = write_small(tmp_path, 8)
     loader: Any = torch.utils.data.DataLoader(ShardDataset(tmp_path, "train"), batch_size=4)  # type: ignore[arg-type]
     # by its methods
@@ -208,7 +209,7 @@ def test_opening_many_shards_takes_no_descriptors(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
-def test_importing_a_part_loads_that_part() -> None:
+def test_importing_one_name_imports_only_its_module() -> None:
     code = "import sys, shardwright.format.tar; print('numpy' in sys.modules, 'torch' in sys.modules)"
     code += "; from shardwright import ShardDataset, Loader, verify; print('torch' in sys.modules)"
     code += "; import shardwright.format.verify; from shardwright import verify; print(callable(verify))"
@@ -222,7 +223,7 @@ def test_every_exported_name_is_there() -> None:
     assert sorted(dir(shardwright)) == sorted(shardwright.__all__)
     assert all(getattr(shardwright, name).__name__ == name for name in shardwright.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        shardwright.nothing  # noqa: B018  # looking is the test
+        shardwright.nothing  # noqa: B018  # the access is the test
 
 
 def test_the_example_of_the_format_page_runs(tmp_path: Path) -> None:

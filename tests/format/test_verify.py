@@ -1,4 +1,4 @@
-"""Damage is found and named: by `verify` wherever it is, by reading wherever it is read, and by the command."""
+"""`verify` reports damage anywhere, reading reports it where it is read; the verbs of the command."""
 
 import os
 import shutil
@@ -26,15 +26,17 @@ from shardwright import (
     verify,
     write_manifest,
 )
-from shardwright.cli.main import main
+from shardwright.cli.main import main, run_verb
 from shardwright.cli.terminal import escape_controls
 from shardwright.format.walk_shard import MAX_DAMAGES, hash_file
 from tests.support.shard_samples import KINDS, SMALL_FIELDS, find_member, write_small
 
+ROOT_NAME = "ROOT"
+
 
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two splits of 6 samples a shard, with a vocabulary; for reading only."""
+    """Two splits of 6 samples a shard, with a vocabulary; read-only."""
     return write_set(tmp_path_factory.mktemp("intact"), SMALL_FIELDS)
 
 
@@ -50,7 +52,7 @@ def write_set(root: Path, fields: Mapping[str, Field]) -> Path:
 
 @pytest.fixture
 def root(intact: Path, tmp_path: Path) -> Path:
-    """A copy of it to damage."""
+    """A copy to damage."""
     return Path(shutil.copytree(intact, tmp_path / "copy"))
 
 
@@ -71,7 +73,7 @@ def test_an_intact_dataset_is_ok(intact: Path) -> None:
 
 @pytest.fixture(scope="module", params=KINDS)
 def scratch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set of its own to damage in one place and to mend again, many times."""
+    """A set to damage in one place and to repair, many times."""
     return write_set(tmp_path_factory.mktemp("scratch"), KINDS[request.param])
 
 
@@ -118,7 +120,7 @@ def test_a_flipped_bit_in_a_member_is_named_when_it_is_read(
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens to a dataset: what does it, the problems that name it, whether opening notices."""
+    """A fault of a dataset: its cause, the problems that `verify` reports, and whether the dataset still opens."""
 
     cause: Callable[[Path], object]
     problems: list[tuple[str, str | None, str]]
@@ -130,9 +132,9 @@ def rename(path: Path, name: str) -> Path:
 
 
 def swap(one: Path, other: Path) -> None:
-    kept = rename(one, "kept")
+    aside = rename(one, "aside")
     other.rename(one)
-    kept.rename(other)
+    aside.rename(other)
 
 
 def cut(path: Path, size: int) -> None:
@@ -184,15 +186,15 @@ FAULTS = {
         opens=True,
     ),
     "shard cut between two samples": Fault(
-        lambda r: cut(r / SECOND, 2 * STRIDE), [(SECOND, "train-008", "the shard is cut here")]
+        lambda r: cut(r / SECOND, 2 * STRIDE), [(SECOND, "train-008", "the shard ends here")]
     ),
     "shard cut in a sample": Fault(
-        lambda r: cut(r / SECOND, 2 * STRIDE + 700), [(SECOND, "train-008", "the shard is cut here")]
+        lambda r: cut(r / SECOND, 2 * STRIDE + 700), [(SECOND, "train-008", "the shard ends here")]
     ),
     "shard without its end": Fault(
         lambda r: cut(r / LAST, 2 * STRIDE + 512), [(LAST, None, "does not end with two zero blocks")]
     ),
-    "shard with more behind it": Fault(lambda r: append(r / LAST, b"more"), [(LAST, None, "bytes after the end")]),
+    "shard with more behind it": Fault(lambda r: append(r / LAST, b"more"), [(LAST, None, "bytes follow the end")]),
     "missing index": Fault(lambda r: (r / "train/index.npy").unlink(), [("train/index.npy", None, "missing")]),
     "damage in index and shard": Fault(
         lambda r: [flip_bit(r / name, 600) for name in ("train/index.npy", FIRST)],
@@ -207,24 +209,24 @@ FAULTS = {
     "missing manifest": Fault(lambda r: (r / "dataset.json").unlink(), [("dataset.json", None, "missing")]),
     "edited manifest": Fault(
         lambda r: edit(r / "dataset.json", "HWC", "CHW"),
-        [("dataset.json", None, "its content has the hash")],
+        [("dataset.json", None, "that of its content is")],
     ),
     "edited licence": Fault(
         lambda r: edit(r / "dataset.json", "CC0-1.0", "CC0-2.0"),
-        [("dataset.json", None, "its content has the sources_hash")],
+        [("dataset.json", None, "sources_hash is")],
     ),
-    "manifest written otherwise": Fault(
-        lambda r: edit(r / "dataset.json", "\n", "\n "), [("dataset.json", None, "not as it was written")], opens=True
+    "manifest formatted otherwise": Fault(
+        lambda r: edit(r / "dataset.json", "\n", "\n "),
+        [("dataset.json", None, "not formatted as it was written")],
+        opens=True,
     ),
-    "pipe in the place of a shard": Fault(
-        lambda r: put_pipe(r / SECOND), [(SECOND, None, "cannot be read: not a file")]
-    ),
+    "pipe instead of a shard": Fault(lambda r: put_pipe(r / SECOND), [(SECOND, None, "cannot be read: not a file")]),
     "cut manifest": Fault(lambda r: cut(r / "dataset.json", 300), [("dataset.json", None, "not readable as JSON")]),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_named(root: Path, name: str) -> None:
+def test_a_fault_is_reported(root: Path, name: str) -> None:
     fault = FAULTS[name]
     fault.cause(root)
     found = verify(root).problems
@@ -240,13 +242,13 @@ def test_a_fault_is_named(root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["swapped shards", "shard copied over another", "shard of another split"])
-def test_a_shard_in_the_place_of_another_is_noticed_by_reading(root: Path, name: str) -> None:
+def test_reading_detects_a_shard_that_replaces_another(root: Path, name: str) -> None:
     FAULTS[name].cause(root)
     with ShardDataset(root, "train") as data, pytest.raises(DamageError):
         data.gather(range(len(data)))
 
 
-def test_damages_are_counted_where_they_are_many(tmp_path: Path) -> None:
+def test_many_damages_are_counted(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, "train", {"n": Field("int64", ())}) as writer:
         for n in range(MAX_DAMAGES + 20):
             writer.write(str(n), {"n": n})
@@ -256,7 +258,7 @@ def test_damages_are_counted_where_they_are_many(tmp_path: Path) -> None:
     content.tofile(path)
     problems = verify(tmp_path).problems
     assert [problem.sample for problem in problems[:-1]] == [str(n) for n in range(MAX_DAMAGES)]
-    assert problems[-1] == Problem("train/train-000000.tar", None, "20 more places are damaged")
+    assert problems[-1] == Problem("train/train-000000.tar", None, "20 more damages")
 
 
 def test_verify_needs_a_folder(tmp_path: Path) -> None:
@@ -264,7 +266,7 @@ def test_verify_needs_a_folder(tmp_path: Path) -> None:
         verify(tmp_path / "nowhere")
 
 
-def test_the_command_says_ok_and_names_problems(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_prints_ok_or_the_problems(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(root)]) == 0
     assert capsys.readouterr().out.startswith("ok: 26 samples in 5 shards")
     flip_bit(root / SECOND, 700)
@@ -274,7 +276,7 @@ def test_the_command_says_ok_and_names_problems(root: Path, capsys: pytest.Captu
     assert lines[1].startswith("1 problem: ")
 
 
-def test_the_command_shows(intact: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_ls_and_show(intact: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(intact)]) == 0
     output = capsys.readouterr().out
     for text in (read_manifest(intact).hash, "train: 20 samples in 4 shards", "mfcc: float32 (4, 6), CT"):
@@ -294,16 +296,18 @@ def test_the_command_shows(intact: Path, capsys: pytest.CaptureFixture[str]) -> 
     ("words", "message"),
     [
         (["info", "ROOT/nowhere"], "nowhere"),
-        (["verify", "ROOT/nowhere"], "no such folder"),
-        (["show", "ROOT", "nobody"], "no sample 'nobody'"),
+        (["verify", "ROOT/nowhere"], "is not a folder"),
+        (["show", "ROOT", "nobody"], "no split has a sample 'nobody'"),
         (["ls", "ROOT", "--split", "test"], "no split 'test'"),
-        (["weigh", "ROOT"], "no verb 'weigh'"),
+        (["weigh", "ROOT"], "unknown verb 'weigh'"),
+        (["index", "ROOT/nowhere"], "nowhere"),
+        (["bench", "ROOT", "--batch-size", "0"], "batch_size"),
     ],
 )
-def test_the_command_says_why_it_cannot(
+def test_an_error_is_one_line_on_stderr(
     intact: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    assert main([word.replace("ROOT", str(intact)) for word in words]) == 2
+    assert main([word.replace(ROOT_NAME, str(intact)) for word in words]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert message in captured.err
@@ -317,7 +321,7 @@ def test_a_wrong_command_line_is_a_usage_error(capsys: pytest.CaptureFixture[str
     assert "ROOT" in capsys.readouterr().err
 
 
-def test_verbs_of_others_are_found_by_entry_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbs_of_other_packages_are_found_by_entry_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "added_verbs.py").write_text("def run(words):\n    print('ran', *words)\n    return 7\n")
     metadata = tmp_path / "added-1.0.dist-info"
     metadata.mkdir()
@@ -335,7 +339,7 @@ def test_verbs_of_others_are_found_by_entry_point(tmp_path: Path, capsys: pytest
         sys.path.remove(str(tmp_path))
 
 
-def test_data_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_sequences_in_data_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ShardWriter(tmp_path, "train", {"n": Field("int64", ())}, classes=["\x1b[2J\n"]) as writer:
         writer.write("a", {"n": 1}, {"caption": "\x9b31m \u202e back"})
     assert main(["info", str(tmp_path)]) == 0
@@ -345,39 +349,61 @@ def test_data_cannot_command_the_terminal(tmp_path: Path, capsys: pytest.Capture
     assert escape_controls("é\x1b\n") == "é\\x1b\\n"
 
 
-def test_a_reader_that_stops_is_no_error(intact: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "line"), [(f"ls {ROOT_NAME}", "train/train-000000.tar/train-000\n"), ("--help", None), ("ls -h", None)]
+)
+def test_output_that_is_piped_into_head_is_no_error(intact: Path, words: str, line: str | None) -> None:
     code = "import sys; from shardwright.cli.main import main; sys.exit(main())"
-    command = f"{sys.executable} -c '{code}' ls {intact} | head -n 1"
+    command = f"{sys.executable} -c '{code}' {words.replace(ROOT_NAME, str(intact))} | head -n 1"
     checkout = Path(__file__).parents[2]
     run = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, cwd=checkout)
     assert (run.returncode, run.stderr) == (0, "")
-    assert run.stdout == "train/train-000000.tar/train-000\n"
+    assert run.stdout == line or (line is None and run.stdout.startswith("usage: shardwright"))
 
 
-def test_pictures_are_written_as_files_that_show_the_same_pixels(tmp_path: Path) -> None:
+def test_output_to_a_closed_pipe_is_no_error(intact: Path) -> None:
+    code = "import sys; from shardwright.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    for words in (["--help"], ["ls", str(intact)], ["info", str(intact)], ["verify", str(intact)]):
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = [sys.executable, "-c", code, *words]
+        run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=Path(__file__).parents[2])
+        os.close(writer)
+        assert (run.returncode, run.stderr) == (0, b""), words
+
+
+def test_an_interrupt_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def stop() -> int:
+        raise KeyboardInterrupt
+
+    assert run_verb(stop) == 130
+    assert capsys.readouterr().err == "shardwright: interrupted\n"
+
+
+def test_images_are_written_as_png_files_with_the_same_pixels(tmp_path: Path) -> None:
     import cv2
 
     samples = write_small(tmp_path, 3)
-    assert main(["show", str(tmp_path), samples[1].key, "--png", str(tmp_path / "pictures")]) == 0
-    (path,) = (tmp_path / "pictures").iterdir()
+    assert main(["show", str(tmp_path), samples[1].key, "--png", str(tmp_path / "images")]) == 0
+    (path,) = (tmp_path / "images").iterdir()
     pixels = cv2.imread(str(path))
     assert pixels is not None
     np.testing.assert_array_equal(pixels[:, :, ::-1], samples[1].arrays["image"])
 
 
-def test_the_bench_names_each_way_to_read_and_what_holds_it_up(
+def test_bench_reports_the_rate_of_each_way_to_read_and_the_bottleneck(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_small(tmp_path, 20)
     assert main(["bench", str(tmp_path), "--seconds", "0", "--batch-size", "4"]) == 0
-    said = capsys.readouterr().out
-    assert all(f"threads={count}" in said for count in (0, 1, 2))
-    assert "read(), the limit" in said
-    assert "does not wait for data" in said
+    output = capsys.readouterr().out
+    assert all(f"threads={count}" in output for count in (0, 1, 2))
+    assert "read(), again" in output
+    assert "does not wait for data" in output
 
 
-def test_shards_of_others_are_indexed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_small(tmp_path / "own", 20)
-    assert main(["index", str(tmp_path / "own" / "train"), "--cache", str(tmp_path / "cache")]) == 0
+def test_webdataset_tars_are_indexed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_small(tmp_path / "set", 20)
+    assert main(["index", str(tmp_path / "set" / "train"), "--cache", str(tmp_path / "cache")]) == 0
     assert capsys.readouterr().out.startswith("20 samples in 4 shards")
     assert main(["index", str(tmp_path / "none"), "--cache", str(tmp_path / "cache")]) == 2

@@ -1,4 +1,4 @@
-"""Writing shards and the manifest: what is refused, what is replaced, and what a failure leaves."""
+"""Write shards and manifests: refused input, replaced splits, failures, durability."""
 
 import hashlib
 import json
@@ -71,7 +71,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], Any]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_refused_sample_is_named_and_leaves_nothing(tmp_path: Path, case: str) -> None:
+def test_a_refused_sample_is_named_and_not_written(tmp_path: Path, case: str) -> None:
     key, arrays, meta = REFUSED[case]
     good = make_samples(2)
     with ShardWriter(tmp_path, "train", SMALL_FIELDS) as writer:
@@ -91,21 +91,21 @@ def test_a_missing_field_is_named(tmp_path: Path) -> None:
         encode_shard(SMALL_FIELDS, [Sample("k", arrays)])
 
 
-def test_a_key_is_there_once_in_a_split(tmp_path: Path) -> None:
+def test_a_key_occurs_once_in_a_split(tmp_path: Path) -> None:
     sample = make_samples(1)[0]
-    with pytest.raises(FormatError, match="'sample-000' is there twice"):
+    with pytest.raises(FormatError, match=r"'sample-000' (occurs twice|was already written)"):
         encode_shard(SMALL_FIELDS, [sample, sample])
     with ShardWriter(tmp_path, "train", SMALL_FIELDS, samples_per_shard=1) as writer:
         writer.write(sample.key, sample.arrays)
-        with pytest.raises(FormatError, match="'sample-000' is there twice"):
+        with pytest.raises(FormatError, match=r"'sample-000' (occurs twice|was already written)"):
             writer.write(sample.key, sample.arrays)
     shards = [write_shard(tmp_path / f"{n}.tar", SMALL_FIELDS, [sample]) for n in range(2)]
-    with pytest.raises(FormatError, match="'sample-000' is there twice"):
+    with pytest.raises(FormatError, match=r"'sample-000' (occurs twice|was already written)"):
         write_split(tmp_path, SMALL_FIELDS, shards)
 
 
-def test_all_is_on_the_disk_before_the_manifest_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shards are written without a sync, so somebody has to sync each of them, and before that."""
+def test_shards_are_synced_before_the_manifest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards are written without a sync, so that each must be synced before the manifest."""
     synced: list[int] = []
 
     def note(handle: int) -> None:
@@ -121,9 +121,7 @@ def test_all_is_on_the_disk_before_the_manifest_says_so(tmp_path: Path, monkeypa
     assert {path.stat().st_ino for path in files} <= set(synced[:manifest])
 
 
-def test_a_file_that_cannot_be_made_durable_behind_other_work_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_sync_in_the_background_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [tmp_path / name for name in "abc"]
     for path in paths:
         path.touch()
@@ -145,7 +143,7 @@ def fail_at(inode: int, handle: int) -> None:
         raise OSError("no room")
 
 
-def test_python_numbers_stand_for_scalars() -> None:
+def test_python_numbers_are_scalars() -> None:
     fields = {"i": Field("int8", ()), "f": Field("float32", ()), "b": Field("bool", ())}
     numbers = encode_shard(fields, [Sample("k", {"i": -3, "f": 2, "b": True})])
     arrays = encode_shard(fields, [Sample("k", {"i": np.int8(-3), "f": np.array(2, ">f4"), "b": np.True_})])
@@ -158,8 +156,8 @@ def test_python_numbers_stand_for_scalars() -> None:
         lambda: Field("object", ()),
         lambda: Field("<f4", ()),
         lambda: Field("uint8", (0,)),
-        lambda: Field("uint8", (2.0,)),  # type: ignore[arg-type]  # what is refused
-        lambda: Field("uint8", 3),  # type: ignore[arg-type]  # what is refused
+        lambda: Field("uint8", (2.0,)),  # type: ignore[arg-type]  # is refused
+        lambda: Field("uint8", 3),  # type: ignore[arg-type]  # is refused
         lambda: Field("uint8", (2, 2), axes="T"),
         lambda: Field("uint8", (2,), padding=256),
         lambda: Field("float32", (2,), padding=1e39),
@@ -172,7 +170,7 @@ def test_python_numbers_stand_for_scalars() -> None:
         lambda: encode_shard({"a" * 32: Field("uint8", ())}, []),
     ],
 )
-def test_fields_that_the_format_does_not_have(make: Callable[[], object]) -> None:
+def test_invalid_fields_are_refused(make: Callable[[], object]) -> None:
     with pytest.raises(FormatError):
         make()
 
@@ -223,7 +221,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert read_tree(tmp_path) == before
 
 
-def test_one_writer_a_split_and_a_dead_one_is_in_nobodys_way(tmp_path: Path) -> None:
+def test_a_split_has_one_writer_and_a_dead_one_blocks_nobody(tmp_path: Path) -> None:
     first = ShardWriter(tmp_path, "train", SMALL_FIELDS, samples_per_shard=1)
     first.write("a", make_samples(1)[0].arrays)
     with pytest.raises(ExistsError, match="another writer"):
@@ -247,7 +245,7 @@ def test_arrays_may_change_after_they_were_written(tmp_path: Path) -> None:
     assert not ShardDataset(tmp_path, "train")[0]["image"].any()
 
 
-def test_parts_written_apart_equal_a_writers(tmp_path: Path) -> None:
+def test_shards_written_separately_equal_those_of_a_writer(tmp_path: Path) -> None:
     samples = write_small(tmp_path / "writer", 10)
     folder = tmp_path / "parts" / "train"
     folder.mkdir(parents=True)
@@ -271,18 +269,18 @@ def test_an_edited_manifest_is_refused(written: Written, data: st.DataObject) ->
             read_manifest(root)
 
 
-def test_a_manifest_says_what_is_wrong_with_it(tmp_path: Path) -> None:
+def test_a_manifest_error_names_the_fault(tmp_path: Path) -> None:
     write_small(tmp_path, 3)
     document = read_manifest(tmp_path).to_json()
     edits: dict[str, dict[str, Any]] = {
-        "version 3 is newer than 2": {"version": 3},
-        "version is 2, that of its fields is 1": {"version": 2},
+        "version is 3; this release reads versions up to 2": {"version": 3},
+        "version is 2; with these fields it must be 1": {"version": 2},
         "not a manifest of the format": {"format": "other"},
         r"unknown keys \['extra'\]": {"extra": 1},
         "must match": {"splits": {"../x": document["splits"]["train"]}},
         r"classes\[0\] is 1": {"classes": [1]},
         r"splits.train.samples is 4": {"splits": {"train": document["splits"]["train"] | {"samples": 4}}},
-        "needs a name of its own": {"fields": document["fields"] + document["fields"][:1]},
+        "a name that no other field has": {"fields": document["fields"] + document["fields"][:1]},
     }
     for message, edit in edits.items():
         (tmp_path / "dataset.json").write_bytes(encode_canonical(document | edit))
@@ -293,7 +291,7 @@ def test_a_manifest_says_what_is_wrong_with_it(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-def test_the_hash_names_the_content_and_not_its_sources(tmp_path: Path) -> None:
+def test_the_hash_covers_the_content_without_its_sources(tmp_path: Path) -> None:
     write_small(tmp_path, 3)
     manifest = read_manifest(tmp_path)
     source = {"source": "s", "licence": "l", "attribution": "a", "samples": 3}
@@ -320,7 +318,7 @@ def test_every_part_of_a_manifest_is_stored(tmp_path: Path) -> None:
     assert '"ä"' in text
 
 
-def test_the_format_page_says_how_the_hash_is_made(tmp_path: Path) -> None:
+def test_the_format_page_describes_the_hash(tmp_path: Path) -> None:
     write_small(tmp_path, 3)
     document = json.loads((tmp_path / "dataset.json").read_bytes())
     stored = document.pop("hash")

@@ -1,4 +1,4 @@
-"""A dataset at a URL: the same samples as in its folder, each file fetched once, in any number of processes."""
+"""A dataset at a URL has the samples of its folder, and any number of processes fetch each file once."""
 
 import gc
 import multiprocessing
@@ -39,7 +39,7 @@ from tests.support.remote_sets import (
 ROOT = Path(__file__).parents[2]
 SHARD = "train/train-000002.tar"
 ROWS = range(12, 18)
-"""The samples of that shard."""
+"""The samples of this shard."""
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def test_it_reads_as_its_folder_does_and_fetches_each_file_once(published: Published, cache: Path) -> None:
+def test_a_url_gives_the_samples_of_its_folder_and_fetches_each_file_once(published: Published, cache: Path) -> None:
     with serve_set(published) as site, ShardDataset(published.root, "train") as local:
         for epoch in range(2):
             with open_set(site, cache) as data:
@@ -76,7 +76,7 @@ def read_in_another_process(data: ShardDataset) -> list[str]:
         return keys
 
 
-def test_another_process_reads_the_pickled_set_and_asks_for_no_shard_again(published: Published, cache: Path) -> None:
+def test_another_process_reads_a_pickled_dataset_from_the_cache(published: Published, cache: Path) -> None:
     with serve_set(published) as site, open_set(site, cache) as data:
         published.check(data)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -84,7 +84,7 @@ def test_another_process_reads_the_pickled_set_and_asks_for_no_shard_again(publi
         assert count_shards(site) == len(published.shards)
 
 
-def test_a_forked_process_fetches_by_connections_of_its_own(published: Published, cache: Path) -> None:
+def test_a_forked_process_opens_new_connections(published: Published, cache: Path) -> None:
     with serve_set(published) as site, open_set(site, cache) as data:
         published.check(data, [0])
         fork = multiprocessing.get_context("fork").Process(target=read_in_another_process, args=(data,))
@@ -95,7 +95,7 @@ def test_a_forked_process_fetches_by_connections_of_its_own(published: Published
         assert count_shards(site) == len(published.shards)
 
 
-def test_a_set_that_was_replaced_is_not_opened_by_a_pickle(published: Published, cache: Path, tmp_path: Path) -> None:
+def test_a_pickle_does_not_open_a_dataset_that_was_replaced(published: Published, cache: Path, tmp_path: Path) -> None:
     other = publish(tmp_path, count=4)
     with serve_set(published) as site, open_set(site, cache) as data:
         pickled = pickle.dumps(data)
@@ -115,7 +115,7 @@ def test_urls() -> None:
     assert not any(map(is_url, ["/a/b", "a/b", "c:\\a", "a::b", "./s3:/b", ""]))
 
 
-def test_a_damaged_shard_costs_its_own_samples_and_is_not_asked_for_again(published: Published, cache: Path) -> None:
+def test_a_damaged_shard_affects_only_its_samples_and_is_not_requested_again(published: Published, cache: Path) -> None:
     with serve_set(published, {SHARD: Reply(b"", 404)}) as site, open_set(site, cache) as data:
         window = data.open_window(np.arange(40))
         for row in range(40):
@@ -129,7 +129,7 @@ def test_a_damaged_shard_costs_its_own_samples_and_is_not_asked_for_again(publis
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_so_many_downloads_are_under_way_at_once(published: Published, cache: Path, threads: int) -> None:
+def test_the_number_of_concurrent_downloads_is_limited(published: Published, cache: Path, threads: int) -> None:
     slow = {shard: Reply(published.read(shard), delay=0.05) for shard in published.shards}
     with serve_set(published, slow) as site, open_set(site, cache, replace(QUICK, threads=threads)) as data:
         site.most_busy = 0
@@ -139,7 +139,7 @@ def test_so_many_downloads_are_under_way_at_once(published: Published, cache: Pa
         assert count_shards(site) == len(published.shards)
 
 
-def test_a_bit_that_flips_in_the_cache_is_noticed_and_the_shard_fetched_anew(published: Published, cache: Path) -> None:
+def test_a_bit_flip_in_the_cache_is_detected_and_the_shard_fetched_again(published: Published, cache: Path) -> None:
     with serve_set(published) as site:
         with open_set(site, cache) as data:
             published.check(data)
@@ -158,7 +158,9 @@ def test_random_order_works_in_a_cache_for_one_shard(published: Published, cache
         for rows in np.split(order[:12], 3):
             published.check(data, rows.tolist())
             assert sum(list_objects(cache).values()) <= limit
-        with pytest.raises(ValueError, match=rf"cache_bytes is {limit - 1:,}: the index and the largest shard"):
+        with pytest.raises(
+            ValueError, match=rf"cache_bytes is {limit - 1:,}; it must be at least {limit:,}, for the index"
+        ):
             open_set(site, cache, cache_bytes=limit - 1)
 
 
@@ -170,8 +172,8 @@ def test_a_window_fetches_each_shard_once_however_small_the_cache(published: Pub
         assert count_shards(site) == len(published.shards)
 
 
-def read_beside_others(url: str, cache: Path, limit: int, root: Path, seed: int) -> int:
-    """Read all samples in windows of one shard and some at random; gives the most that the cache held."""
+def read_concurrently(url: str, cache: Path, limit: int, root: Path, seed: int) -> int:
+    """Read all samples in windows of one shard and some at random; return the largest size of the cache."""
     most = 0
     data = ShardDataset(url, "train", cache=cache, cache_bytes=limit, remote=QUICK)
     with data, ShardDataset(root, "train") as local:
@@ -182,18 +184,18 @@ def read_beside_others(url: str, cache: Path, limit: int, root: Path, seed: int)
             for name in data.fields:
                 np.testing.assert_array_equal(batch[name], local.gather(rows)[name])
                 np.testing.assert_array_equal(other[name], local.gather([seed, first])[name])
-            with suppress(FileNotFoundError):  # gone while we count
+            with suppress(FileNotFoundError):  # removed while we count
                 most = max(most, sum(list_objects(cache).values()))
     return most
 
 
 def test_processes_share_a_cache_for_two_shards(published: Published, cache: Path) -> None:
-    """One removes what another wants next, all the time; nobody notices, and the limit holds."""
+    """Processes evict files that others need next; all read the right bytes, and the limit holds."""
     limit = published.room_for(2)
     with serve_set(published) as site, multiprocessing.get_context("spawn").Pool(3) as pool:
         jobs = [(find_url(site), cache, limit, published.root, seed) for seed in range(3)]
-        # A download that is under way counts with all its bytes in the limit, and with those that are there here.
-        assert max(pool.starmap(read_beside_others, jobs, 1)) <= limit
+        # A download in progress counts with all its bytes for the limit, and with those on disk here.
+        assert max(pool.starmap(read_concurrently, jobs, 1)) <= limit
 
 
 def test_two_sets_take_turns_in_a_cache_that_holds_either(published: Published, cache: Path, tmp_path: Path) -> None:
@@ -211,10 +213,10 @@ def test_two_sets_take_turns_in_a_cache_that_holds_either(published: Published, 
             assert sum(list_objects(cache).values()) <= limit
 
 
-def test_closing_breaks_downloads_off_and_leaves_nothing(published: Published, cache: Path) -> None:
+def test_close_cancels_downloads_and_leaves_nothing(published: Published, cache: Path) -> None:
     slow = {shard: Reply(published.read(shard), drip=0.01) for shard in published.shards}
     patient = replace(QUICK, stall=60.0)
-    errors: list[str] = []  # an exception itself would keep the dataset that it came through
+    errors: list[str] = []  # the exception itself would hold a reference to the dataset
 
     def read(data: ShardDataset) -> None:
         try:
@@ -239,13 +241,13 @@ def test_closing_breaks_downloads_off_and_leaves_nothing(published: Published, c
         assert not list_threads()
         gc.collect()
         assert count_descriptors() <= descriptors
-        assert count_connections(site) <= 2  # that nobody uses; they end by themselves
+        assert count_connections(site) <= 2  # unused ones, which end by themselves
         assert list_objects(cache).keys() == {find_object(cache, published.read("train/index.npy")).name}
         with pytest.raises(ValueError, match="closed"):
             data.gather([0])
 
 
-def test_a_filesystem_without_a_loop(published: Published, cache: Path) -> None:
+def test_a_file_system_without_an_event_loop(published: Published, cache: Path) -> None:
     import fsspec
 
     memory = fsspec.filesystem("memory")
@@ -262,14 +264,14 @@ def test_a_filesystem_without_a_loop(published: Published, cache: Path) -> None:
     memory.store.clear()
 
 
-def test_a_url_of_this_machine_is_its_folder(published: Published, cache: Path) -> None:
+def test_a_file_url_is_a_folder(published: Published, cache: Path) -> None:
     with ShardDataset(f"file://{published.root}", "train", cache=cache) as data:
         assert data.root == published.root
         published.check(data)
     assert not cache.exists()
 
 
-def test_what_is_not_installed_or_not_known_is_named(cache: Path) -> None:
+def test_missing_packages_and_unknown_schemes_are_named(cache: Path) -> None:
     with pytest.raises(ValueError, match="fsspec cannot open this kind of URL: 'nosuch'"):
         ShardDataset("nosuch://x", "train", cache=cache)
     program = (
@@ -287,7 +289,7 @@ def test_what_is_not_installed_or_not_known_is_named(cache: Path) -> None:
 
 def test_settings_out_of_range_are_refused(tmp_path: Path) -> None:
     for setting in ({"threads": 0}, {"tries": 0}, {"stall": 0.0}, {"deadline": -1.0}, {"backoff": -1.0}):
-        with pytest.raises(ValueError, match="threads and tries start at 1"):
+        with pytest.raises(ValueError, match=r"Remote\.\w+ is .*; it must be"):
             Remote(**setting)
     with pytest.raises(ValueError, match="cache_bytes is 0"):
         ShardDataset("https://h/d", "train", cache=tmp_path / "c", cache_bytes=0)

@@ -1,4 +1,4 @@
-"""A dataset in a bucket, on a loopback S3 server: read, checked and kept as one at a web address."""
+"""A dataset in a bucket, on a loopback S3 server: read, checked and cached as one at an HTTP URL."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,7 +61,7 @@ def find_endpoint(server: Any) -> str:
 
 
 def open_set(server: Any, cache: Path, url: str = "s3://sets/a/ds", **keys: Any) -> ShardDataset:
-    # botocore tries again by itself, and s3fs does; here it is to be over soon.
+    # botocore and s3fs both retry by themselves; here they should stop soon.
     once = {"retries": {"max_attempts": 0}}
     options = {"endpoint_url": find_endpoint(server), "config_kwargs": once, **(keys or KEYS)}
     settings = Remote(options=options, tries=1, backoff=QUICK.backoff, stall=5.0, deadline=20.0)
@@ -69,15 +69,15 @@ def open_set(server: Any, cache: Path, url: str = "s3://sets/a/ds", **keys: Any)
 
 
 @pytest.mark.usefixtures("bucket")
-def test_it_reads_as_its_folder_does(server: Any, published: Published, tmp_path: Path) -> None:
+def test_a_bucket_gives_the_samples_of_its_folder(server: Any, published: Published, tmp_path: Path) -> None:
     with open_set(server, tmp_path / "cache") as data:
         published.check(data)
         assert repr(data).startswith("ShardDataset('s3://sets/a/ds', 'train'): 40 samples")
         server.stop()
-        published.check(data)  # all of it is here
+        published.check(data)  # all shards are cached
 
 
-def test_what_is_missing_or_another_is_one_clear_error(
+def test_a_missing_or_changed_object_is_one_clear_error(
     server: Any, bucket: Any, published: Published, tmp_path: Path
 ) -> None:
     bucket.put_object(Bucket="sets", Key=f"a/ds/{SHARD}", Body=published.read(published.shards[0]))
@@ -92,7 +92,7 @@ def test_what_is_missing_or_another_is_one_clear_error(
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_bucket_that_is_not_there_and_keys_that_are_none(server: Any, tmp_path: Path) -> None:
+def test_a_missing_bucket_and_missing_credentials(server: Any, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"missing: 's3://nowhere/ds/dataset\.json'"):
         open_set(server, tmp_path / "cache", "s3://nowhere/ds")
     with pytest.raises(OSError, match=r"s3://sets/a/ds/dataset\.json: cannot be fetched: NoCredentialsError"):
@@ -100,7 +100,7 @@ def test_a_bucket_that_is_not_there_and_keys_that_are_none(server: Any, tmp_path
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_server_that_is_gone(server: Any, tmp_path: Path) -> None:
+def test_a_stopped_server(server: Any, tmp_path: Path) -> None:
     with open_set(server, tmp_path / "cache") as data:
         server.stop()
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""The cache of shards: whole files or none, whoever is killed, and nothing that is open is ever removed."""
+"""The cache of shards has only whole files, whichever process is killed, and never removes an open one."""
 
 import errno
 import fcntl
@@ -35,7 +35,7 @@ def make_item(content: bytes) -> CacheItem:
 
 
 class Server:
-    """Fetches from memory, and counts."""
+    """Fetches from memory, and counts the downloads."""
 
     def __init__(self) -> None:
         self.fetched: list[bytes] = []
@@ -63,7 +63,7 @@ class Server:
 @given(
     st.lists(st.tuples(st.sampled_from(["bring", "hold", "drop", "flip", "cut", "remove", "new"]), st.integers(0, 5)))
 )
-def test_whatever_happens_to_the_folder_every_opening_gives_the_right_bytes(
+def test_every_open_returns_the_right_bytes_whatever_happens_to_the_folder(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]]
 ) -> None:
     folder, limit, server = tmp_path_factory.mktemp("cache"), 3 * SIZE, Server()
@@ -87,7 +87,7 @@ def test_whatever_happens_to_the_folder_every_opening_gives_the_right_bytes(
         elif path.exists() and number not in held:
             if step == "flip":
                 path.write_bytes(bytes([number ^ 1]) + content[1:])
-                later = path.stat().st_mtime_ns + 10**7  # the clock of a file system stands still for milliseconds
+                later = path.stat().st_mtime_ns + 10**7  # the clock of a file system advances in steps of milliseconds
                 os.utime(path, ns=(later, later))
             elif step == "cut":
                 os.truncate(path, 10)
@@ -99,7 +99,7 @@ def test_whatever_happens_to_the_folder_every_opening_gives_the_right_bytes(
         os.close(descriptor)
 
 
-def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
+def test_least_recently_used_files_are_evicted_first(tmp_path: Path) -> None:
     cache, server = ShardCache(tmp_path / "cache", 2 * SIZE), Server()
     first, second, third, *_ = CONTENTS
     for content in (first, second, first, third):
@@ -108,17 +108,19 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     assert server.fetched == [first, second, third]
 
 
-def test_a_limit_below_what_is_open_says_what_would_do(tmp_path: Path) -> None:
+def test_a_limit_below_the_open_files_names_the_limit_needed(tmp_path: Path) -> None:
     cache, server = ShardCache(tmp_path / "cache", 2 * SIZE), Server()
     with server.hold(cache, CONTENTS[0]), server.hold(cache, CONTENTS[1]):
-        with pytest.raises(OSError, match=r"file\.tar: of the 8,000 bytes .* 8,000 open .*; 12,000 would do") as caught:
+        with pytest.raises(
+            OSError, match=r"file\.tar: cache_bytes is 8,000, .* 8,000 open .* at least 12,000"
+        ) as caught:
             server.open(cache, CONTENTS[2])
         assert caught.value.errno == errno.ENOSPC
         assert len(list_objects(cache.folder)) == 2
     server.bring(cache, CONTENTS[2])
 
 
-def test_room_is_waited_for(tmp_path: Path) -> None:
+def test_it_waits_for_room(tmp_path: Path) -> None:
     cache, server = ShardCache(tmp_path / "cache", SIZE), Server()
     descriptor = server.open(cache, CONTENTS[0])
     timer = threading.Timer(0.2, os.close, [descriptor])
@@ -128,7 +130,7 @@ def test_room_is_waited_for(tmp_path: Path) -> None:
     assert list(list_objects(cache.folder)) == [make_item(CONTENTS[1]).sha256]
 
 
-def test_what_this_process_does_not_need_goes_before_anybody_waits(tmp_path: Path) -> None:
+def test_idle_files_of_this_process_are_released_before_waiting(tmp_path: Path) -> None:
     cache, server = ShardCache(tmp_path / "cache", SIZE), Server()
 
     class Idle:
@@ -146,7 +148,7 @@ def test_what_this_process_does_not_need_goes_before_anybody_waits(tmp_path: Pat
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "link", "pipe", "empty"])
-def test_a_bad_file_in_the_cache_is_fetched_anew(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_in_the_cache_is_fetched_again(tmp_path: Path, damage: str) -> None:
     folder, server, content = tmp_path / "cache", Server(), CONTENTS[3]
     server.bring(ShardCache(folder), content)
     path = find_object(folder, content)
@@ -172,7 +174,7 @@ def test_a_bad_file_in_the_cache_is_fetched_anew(tmp_path: Path, damage: str) ->
     assert stat.S_ISREG(path.lstat().st_mode)
 
 
-def test_a_file_is_checked_once_a_process_and_again_when_it_changed(tmp_path: Path) -> None:
+def test_a_file_is_checked_once_a_process_and_again_after_a_change(tmp_path: Path) -> None:
     cache, server, content = ShardCache(tmp_path / "cache"), Server(), CONTENTS[4]
     server.bring(cache, content)
     path = find_object(cache.folder, content)
@@ -181,7 +183,7 @@ def test_a_file_is_checked_once_a_process_and_again_when_it_changed(tmp_path: Pa
     os.close(server.open(cache, content, waiting))
     assert not pauses  # not a byte was read
     path.write_bytes(content)
-    os.utime(path, (1, 1))  # the clock of a file system stands still for milliseconds
+    os.utime(path, (1, 1))  # the clock of a file system advances in steps of milliseconds
     os.close(server.open(cache, content, waiting))
     assert pauses
     path.write_bytes(content[:-1] + b"?")
@@ -194,9 +196,9 @@ def test_a_failed_download_leaves_nothing(tmp_path: Path) -> None:
 
     def fail(path: Path, descriptor: int) -> None:
         os.write(descriptor, b"half")
-        raise ConnectionError("broken off")
+        raise ConnectionError("cancelled")
 
-    with pytest.raises(ConnectionError, match="broken off"):
+    with pytest.raises(ConnectionError, match="cancelled"):
         cache.open(make_item(CONTENTS[0]), fail, SHORT)
     assert not list_objects(cache.folder)
     assert count_descriptors() == before
@@ -228,7 +230,7 @@ def test_waiting_for_another_process_ends(tmp_path: Path) -> None:
     partial = cache.folder / f"{item.sha256}.{SIZE}.partial"
     with partial.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(TimeoutError, match=r"file\.tar: for \d+ s another process"):
+        with pytest.raises(TimeoutError, match=r"another process has held it for \d+ s; file\.tar is needed"):
             Server().open(cache, CONTENTS[0])
 
         def close(seconds: float) -> None:
@@ -236,12 +238,12 @@ def test_waiting_for_another_process_ends(tmp_path: Path) -> None:
 
         with pytest.raises(ClosedError, match="closed"):
             Server().open(cache, CONTENTS[0], WaitOptions(close, 9.0, 9.0))
-    Server().bring(cache, CONTENTS[0])  # whoever held it is gone
+    Server().bring(cache, CONTENTS[0])  # the process that held it has ended
     assert not partial.exists()
 
 
 @pytest.mark.parametrize("limit", [None, SIZE])
-def test_what_killed_downloads_left_is_removed(tmp_path: Path, limit: int | None) -> None:
+def test_the_remains_of_killed_downloads_are_removed(tmp_path: Path, limit: int | None) -> None:
     folder = tmp_path / "cache"
     ShardCache(folder)
     (folder / f"{'0' * 64}.{SIZE}.partial").write_bytes(b"half")
@@ -249,7 +251,7 @@ def test_what_killed_downloads_left_is_removed(tmp_path: Path, limit: int | None
     assert list(list_objects(folder)) == [make_item(CONTENTS[0]).sha256]
 
 
-def test_a_full_disk_is_told_before_anything_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_an_error_before_the_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache, server = ShardCache(tmp_path / "cache"), Server()
     full = shutil.disk_usage(tmp_path)._replace(free=SIZE - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
@@ -259,7 +261,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(tmp_path: Path, monkeypa
     assert not list_objects(cache.folder)
 
 
-def test_a_cache_that_is_cleared_away_meanwhile_is_made_anew(tmp_path: Path) -> None:
+def test_a_cache_that_was_deleted_is_created_again(tmp_path: Path) -> None:
     cache, server = ShardCache(tmp_path / "cache"), Server()
     with server.hold(cache, CONTENTS[0]) as descriptor:
         shutil.rmtree(cache.folder)
@@ -268,7 +270,7 @@ def test_a_cache_that_is_cleared_away_meanwhile_is_made_anew(tmp_path: Path) -> 
     server.bring(cache, CONTENTS[0])
 
 
-def test_the_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_this_user_may_write_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert ShardCache().folder == tmp_path / "xdg" / "shardwright"
     assert stat.S_IMODE(ShardCache().folder.stat().st_mode) == 0o700
@@ -283,12 +285,12 @@ def test_the_folder_is_this_users_alone(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "own").symlink_to(tmp_path / "xdg" / "shardwright")
     assert claim_folder(tmp_path / "own") == tmp_path / "xdg" / "shardwright"
     (tmp_path / "file").touch()
-    with pytest.raises(NotADirectoryError, match="no folder"):
+    with pytest.raises(NotADirectoryError, match="not a folder"):
         claim_folder(tmp_path / "file")
 
 
 @other_user
-def test_what_another_user_planted_is_refused(tmp_path: Path) -> None:
+def test_links_and_folders_of_another_user_are_refused(tmp_path: Path) -> None:
     foreign, own, link = tmp_path / "foreign", tmp_path / "own", tmp_path / "link"
     foreign.mkdir()
     os.chown(foreign, 12345, 12345)
@@ -297,14 +299,14 @@ def test_what_another_user_planted_is_refused(tmp_path: Path) -> None:
     own.mkdir(mode=0o700)
     link.symlink_to(own)
     os.lchown(link, 12345, 12345)
-    with pytest.raises(PermissionError, match="a link that another user made"):
+    with pytest.raises(PermissionError, match="a link of another user"):
         ShardCache(link)
 
 
 KILLED = """
 import os, sys, time
 from pathlib import Path
-from shardwright.remote.disk_cache import Item, ShardCache, Waiting
+from shardwright.remote.disk_cache import CacheItem, ShardCache, WaitOptions
 
 def fetch(path, descriptor):
     for _ in range(100):
@@ -314,11 +316,11 @@ def fetch(path, descriptor):
 
 cache = ShardCache(Path(sys.argv[1]))
 for number in range(1000):
-    os.close(cache.open(Item(f"{number:064x}", 10_000, "file.tar"), fetch, Waiting(time.sleep, 1.0, 1.0)))
+    os.close(cache.open(CacheItem(f"{number:064x}", 10_000, "file.tar"), fetch, WaitOptions(time.sleep, 1.0, 1.0)))
 """
 
 
-def test_a_download_that_is_killed_at_any_moment_is_begun_anew(tmp_path: Path) -> None:
+def test_a_download_that_was_killed_at_any_moment_is_repeated(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     for moment in (1, 7, 40, 99, 100, 101):
         command = [sys.executable, "-c", KILLED, str(folder)]

@@ -1,4 +1,4 @@
-"""Ways to the bytes of shards, map and system calls: the same bytes, and a word when a file is not what it was."""
+"""Maps and system calls read the same bytes of shards, and report files that were changed."""
 
 import os
 import subprocess
@@ -39,12 +39,12 @@ from tests.support.shard_samples import write_small
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    import_module("torch")  # takes seconds, which count as the first example's
+    import_module("torch")  # takes seconds, which would count for the first example
     return write_stored(tmp_path_factory.mktemp("stored"))
 
 
 def run_limited(root: Path, body: str) -> None:
-    """Run lines in a process that may have 64 descriptors; they find `root`, `ShardDataset` and `np`."""
+    """Run lines in a process that may have 64 descriptors, with `root`, `ShardDataset` and `np` defined."""
     lines = [
         "import os, resource, sys",
         "from pathlib import Path",
@@ -61,22 +61,22 @@ def run_limited(root: Path, body: str) -> None:
 
 @st.composite
 def rows_of(draw: st.DrawFn, sizes: list[int]) -> tuple[int, list[tuple[int, int]]]:
-    """A size, and (file, offset) of rows that have it."""
+    """Draw a size, and (file, offset) of rows of this size."""
     size = draw(st.integers(1, 5000))
     fitting = [number for number, limit in enumerate(sizes) if limit >= size]
-    place = st.sampled_from(fitting).flatmap(
+    position = st.sampled_from(fitting).flatmap(
         lambda number: st.tuples(st.just(number), st.integers(0, (sizes[number] - size) // 64).map(lambda at: at * 64))
     )
-    return size, draw(st.lists(place, max_size=20))
+    return size, draw(st.lists(position, max_size=20))
 
 
-# What they give
+# Bytes
 
 
 @access_ways
 @pytest.mark.parametrize("into", ["fresh memory", "given memory"])
 @given(data=st.data())
-def test_any_rows_are_the_bytes_of_the_files(stored: Stored, access: Access, into: str, data: st.DataObject) -> None:
+def test_any_rows_have_the_bytes_of_the_files(stored: Stored, access: Access, into: str, data: st.DataObject) -> None:
     size, rows = data.draw(rows_of(stored.sizes))
     files = stored.open(access)
     starts = np.array([files.starts[number] + offset for number, offset in rows], np.int64)
@@ -85,13 +85,13 @@ def test_any_rows_are_the_bytes_of_the_files(stored: Stored, access: Access, int
     assert out is None or not rows or found is out
     assert found.dtype == np.uint8
     assert found.shape == (len(rows), size)
-    wanted = [stored.contents[number][offset : offset + size] for number, offset in rows]
-    assert [row.tobytes() for row in found] == wanted
-    assert [files.read(int(start), size) for start in starts] == wanted
+    expected = [stored.contents[number][offset : offset + size] for number, offset in rows]
+    assert [row.tobytes() for row in found] == expected
+    assert [files.read(int(start), size) for start in starts] == expected
     files.close()
 
 
-# What they refuse at opening
+# Errors at opening
 
 
 @access_ways
@@ -105,7 +105,7 @@ def test_any_rows_are_the_bytes_of_the_files(stored: Stored, access: Access, int
         (put_folder, "not a file"),
     ],
 )
-def test_a_file_that_is_not_as_the_manifest_says_is_named_at_opening(
+def test_a_file_that_differs_from_the_manifest_is_reported_at_opening(
     tmp_path: Path, access: Access, spoil: Callable[[Path], None], message: str
 ) -> None:
     paths = [tmp_path / name for name in ("a.tar", "b.tar")]
@@ -127,10 +127,10 @@ def test_a_file_that_cannot_be_opened_is_an_error_with_its_name(tmp_path: Path, 
         OPENERS[access]([path], [512])
 
 
-# What happens to files afterwards
+# Files that change after opening
 
 
-def test_a_shard_cut_after_opening_is_named_with_the_place_where_it_ends(tmp_path: Path) -> None:
+def test_a_shard_truncated_after_opening_is_reported_with_its_end(tmp_path: Path) -> None:
     write_small(tmp_path, 20, samples_per_shard=5)
     with ShardDataset(tmp_path, "train", access="pread") as data:
         data.gather(range(20))
@@ -143,7 +143,7 @@ def test_a_shard_cut_after_opening_is_named_with_the_place_where_it_ends(tmp_pat
         assert len(data.gather([0, 5, 6, 12])["key"]) == 4
 
 
-def test_a_shard_written_over_in_place_is_checked_again(tmp_path: Path) -> None:
+def test_a_shard_overwritten_in_place_is_checked_again(tmp_path: Path) -> None:
     data = ShardDataset(write_numbers(tmp_path, 6, samples_per_shard=3), "train", access="pread")
     data.gather(range(6))
     path = find_shard_path(data, 4)
@@ -160,8 +160,8 @@ def test_a_shard_written_over_in_place_is_checked_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["the same", "another"])
-def test_a_shard_replaced_by_renaming_is_never_mixed_in_unseen(tmp_path: Path, content: str) -> None:
-    """More shards than stay open, each of one sample: what was read and checked is opened again, by its name."""
+def test_a_shard_replaced_by_renaming_is_detected(tmp_path: Path, content: str) -> None:
+    """With more shards than stay open, each of one sample, a shard that was checked is opened again by its name."""
     count = 2 * MOST_OPEN
     data = ShardDataset(write_numbers(tmp_path / "set", count), "train", access="pread")
     data.gather(range(count))
@@ -179,7 +179,7 @@ def test_a_shard_replaced_by_renaming_is_never_mixed_in_unseen(tmp_path: Path, c
     data.close()
 
 
-def test_a_map_goes_on_with_the_shards_that_it_opened(tmp_path: Path) -> None:
+def test_a_map_keeps_the_shards_that_it_opened(tmp_path: Path) -> None:
     data = ShardDataset(write_numbers(tmp_path, 4), "train")
     path = find_shard_path(data, 1)
     other = tmp_path / "other.tar"
@@ -210,7 +210,7 @@ assert len(os.listdir("/proc/self/fd")) < 6
     )
 
 
-def test_where_others_took_all_descriptors_its_own_make_room(tmp_path: Path) -> None:
+def test_without_free_descriptors_it_closes_its_own(tmp_path: Path) -> None:
     run_limited(
         write_numbers(tmp_path, 20),
         """
@@ -228,7 +228,7 @@ data.close()
 
 
 @access_ways
-def test_threads_read_at_once(tmp_path: Path, access: Access) -> None:
+def test_threads_read_concurrently(tmp_path: Path, access: Access) -> None:
     count = 2 * MOST_OPEN
     before = count_descriptors()
     data = ShardDataset(write_numbers(tmp_path, count), "train", access=access)
@@ -254,8 +254,8 @@ def test_threads_read_at_once(tmp_path: Path, access: Access) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="wants a file that the system cannot read")
-def test_what_the_disk_cannot_read_is_damage_with_its_place() -> None:
-    """The first pages of a process's memory are never there: reading them is the input/output error of a bad disk."""
+def test_a_read_error_of_the_disk_is_damage_with_its_offset() -> None:
+    """The first pages of a process's memory do not exist: reading them is an input/output error, as of a bad disk."""
     path = Path("/proc/self/mem")
     descriptors = Descriptors([path], [1 << 20], np.zeros(1, np.int64))
     with pytest.raises(DamageError, match=r"mem: cannot be read at byte 512: Input/output error") as caught:
@@ -266,7 +266,7 @@ def test_what_the_disk_cannot_read_is_damage_with_its_place() -> None:
         window.read(4160, 64)
 
 
-# How much memory there is
+# The memory limit
 
 
 def write_limits(mount: Path, limits: dict[str, str]) -> None:
@@ -276,7 +276,7 @@ def write_limits(mount: Path, limits: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("groups", "limits", "wanted"),
+    ("groups", "limits", "expected"),
     [
         ("0::/job/step", {"job/memory.max": "5000", "job/step/memory.max": "max"}, 5000),
         ("0::/job", {"job/memory.max": "5000", "memory.max": "4000"}, 4000),
@@ -288,12 +288,12 @@ def write_limits(mount: Path, limits: dict[str, str]) -> None:
         ("0::/", {}, None),
     ],
 )
-def test_the_memory_of_a_process_is_the_smallest_limit_of_its_groups(
-    tmp_path: Path, groups: str, limits: dict[str, str], wanted: int | None
+def test_the_memory_limit_is_the_smallest_of_the_control_groups(
+    tmp_path: Path, groups: str, limits: dict[str, str], expected: int | None
 ) -> None:
     write_limits(tmp_path / "mount", limits)
     (tmp_path / "own").write_text(groups + "\n", encoding="ascii")
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    assert find_memory_limit(tmp_path / "mount", tmp_path / "own") == (wanted or physical)
+    assert find_memory_limit(tmp_path / "mount", tmp_path / "own") == (expected or physical)
     assert find_memory_limit(tmp_path / "mount", tmp_path / "none") == physical
     assert 0 < find_memory_limit() <= physical

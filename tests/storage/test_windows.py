@@ -1,4 +1,4 @@
-"""Windows of shards: the same bytes at the same addresses, memory used again, and damage where it is met."""
+"""Windows of shards: the same bytes at the same addresses, reused memory, errors of damaged samples only."""
 
 import os
 import threading
@@ -36,19 +36,19 @@ from tests.support.shard_samples import KINDS, assert_same_arrays, find_member, 
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
-    import_module("torch")  # takes seconds, which count as the first example's
+    import_module("torch")  # takes seconds, which would count for the first example
     return write_stored(tmp_path_factory.mktemp("stored"))
 
 
-@pytest.fixture(params=["kept", "exceeds memory"])
+@pytest.fixture(params=["fits memory", "exceeds memory"])
 def in_memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows of a set that fits into memory, and of one that does not: they are read in different ways."""
-    monkeypatch.setattr(Descriptors, "exceed_memory", request.param != "kept")
+    """Windows of a set that fits into memory, and of one that does not, which is read directly from the disk."""
+    monkeypatch.setattr(Descriptors, "exceed_memory", request.param == "exceeds memory")
 
 
 @st.composite
 def ranges_of(draw: st.DrawFn, sizes: list[int]) -> list[tuple[int, int, int]]:
-    """(file, offset, size) of ranges that do not overlap, ascending."""
+    """Draw (file, offset, size) of ranges that do not overlap, ascending."""
     found = []
     for number, limit in enumerate(sizes):
         cuts = sorted(draw(st.sets(st.integers(0, limit // 512), max_size=8)))
@@ -85,8 +85,8 @@ def test_windows_have_the_same_bytes_at_the_same_addresses_and_no_others(
     sizes = np.array([size - at % 100 for at, (*_, size) in enumerate(order)], np.int64)
     for way in (window, files):
         parts = [part.tobytes() for part in way.read_ranges(starts, sizes)]
-        wanted = zip(order, sizes.tolist(), strict=True)
-        assert parts == [stored.contents[n][at : at + size] for (n, at, _), size in wanted]
+        expected = zip(order, sizes.tolist(), strict=True)
+        assert parts == [stored.contents[n][at : at + size] for (n, at, _), size in expected]
     for number, offset, size in ranges:
         start = int(files.starts[number]) + offset
         assert window.read(start, size) == stored.contents[number][offset : offset + size]
@@ -114,7 +114,7 @@ def test_a_row_between_two_windows_is_in_neither(stored: Stored, access: Access)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 40_000), st.integers(1, 20_000)), max_size=30))
-def test_pieces_bring_each_range_once_and_are_whole_pages(drawn: list[tuple[int, int, int]]) -> None:
+def test_pieces_read_each_range_once_in_whole_pages(drawn: list[tuple[int, int, int]]) -> None:
     files, offsets, sizes = [], [], []
     for file in range(3):
         end = 0
@@ -125,22 +125,22 @@ def test_pieces_bring_each_range_once_and_are_whole_pages(drawn: list[tuple[int,
             end = offsets[-1] // 512 + size
     starts = np.array(files, np.int64) * (1 << 40) + np.array(offsets, np.int64)
     ranges = np.array(files, np.int64), np.array(offsets, np.int64), starts, np.array(sizes, np.int64)
-    stretches = merge_ranges(*ranges)
-    pieces = cut_pieces(stretches)
-    places = stretches.find(starts, 512)
-    for (file, offset, size), place in zip(zip(files, offsets, sizes, strict=True), places, strict=True):
+    merged = merge_ranges(*ranges)
+    pieces = cut_pieces(merged)
+    found = merged.find(starts, 512)
+    for (file, offset, size), memory_offset in zip(zip(files, offsets, sizes, strict=True), found, strict=True):
         mine = [p for p in pieces if p.file == file and p.offset < offset + size and p.offset + p.needed > offset]
         assert sum(min(offset + size, p.offset + p.needed) - max(offset, p.offset) for p in mine) == size
-        assert mine[0].place + offset - mine[0].offset == place
+        assert mine[0].memory_offset + offset - mine[0].offset == memory_offset
     end = 0
     for piece in pieces:
-        assert not any(number % PAGE for number in (piece.offset, piece.place, piece.size))
+        assert not any(number % PAGE for number in (piece.offset, piece.memory_offset, piece.size))
         assert piece.size - PAGE < piece.needed <= piece.size <= PIECE
-        assert piece.place == end
+        assert piece.memory_offset == end
         end += piece.size
     exact = merge_ranges(*ranges, gap=0)
     assert (exact.stops - exact.starts).sum() == sum(sizes)
-    assert len(exact.starts) - len(stretches.starts) == sum(
+    assert len(exact.starts) - len(merged.starts) == sum(
         0 < later[1] - former[1] - former[2] <= GAP
         for former, later in zip(*[list(zip(files, offsets, sizes, strict=True))[k:] for k in (0, 1)], strict=False)
         if former[0] == later[0]
@@ -150,7 +150,7 @@ def test_pieces_bring_each_range_once_and_are_whole_pages(drawn: list[tuple[int,
 @pytest.mark.usefixtures("in_memory")
 @pytest.mark.parametrize("kind", KINDS)
 @access_ways
-def test_a_dataset_gives_the_same_batches_in_every_way(tmp_path: Path, access: Access, kind: str) -> None:
+def test_batches_are_the_same_with_every_access_and_order(tmp_path: Path, access: Access, kind: str) -> None:
     samples = write_small(tmp_path, 30, samples_per_shard=7, fields=KINDS[kind])
     with ShardDataset(tmp_path, "train", access=access) as data:
         order = BlockOrder(data.cut_blocks(8192), len(data), 3, 1, 2, True)
@@ -171,16 +171,14 @@ def test_a_dataset_gives_the_same_batches_in_every_way(tmp_path: Path, access: A
 @access_ways
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("spoil", ["cut", "gone", "folder"])
-def test_damage_under_a_window_is_that_of_the_samples_there(
-    tmp_path: Path, access: Access, spoil: str, kind: str
-) -> None:
+def test_damage_in_a_window_affects_only_its_samples(tmp_path: Path, access: Access, spoil: str, kind: str) -> None:
     write_small(tmp_path, 20, samples_per_shard=5, fields=KINDS[kind])
     with ShardDataset(tmp_path, "train", access=access) as data:
         path = find_shard_path(data, 7)
         suffix = KINDS[kind]["image"].suffix
         size = find_member(path, f"train-007.image.{suffix}")[0] + 188  # just after its first header
         whole = [5, 6] if spoil == "cut" else []
-        wanted = data.gather([0, *whole, 12])
+        expected = data.gather([0, *whole, 12])
         if spoil == "cut":
             os.truncate(path, size)
         else:
@@ -188,7 +186,7 @@ def test_damage_under_a_window_is_that_of_the_samples_there(
         window = data.open_window(np.arange(20))
         for _ in range(2):
             found = data.gather([0, *whole, 12], ReadContext(files=window))
-            assert_same_arrays(found, {name: wanted[name] for name in data.fields})
+            assert_same_arrays(found, {name: expected[name] for name in data.fields})
             for row in {5, 6, 7, 8, 9} - set(whole):
                 with pytest.raises(DamageError, match=path.name) as caught:
                     data.gather([0, row], ReadContext(files=window))
@@ -196,35 +194,35 @@ def test_damage_under_a_window_is_that_of_the_samples_there(
                 assert spoil != "cut" or (caught.value.offset is not None and caught.value.offset >= size)
 
 
-def test_windows_use_the_memory_of_those_before_but_never_of_those_in_use(stored: Stored) -> None:
+def test_windows_reuse_the_memory_of_released_windows_only(stored: Stored) -> None:
     descriptors = Descriptors(stored.paths, stored.sizes, np.cumsum([0, *stored.sizes[:-1]]))
     memory = WindowMemory()
 
     def load() -> FileSet:
         return load_window(descriptors, descriptors.starts, np.array(stored.sizes), memory)
 
-    def find_place(window: Any) -> int:
-        place: int = window._memory.array.ctypes.data
-        return place
+    def find_address(window: Any) -> int:
+        address: int = window._memory.array.ctypes.data
+        return address
 
     first, second = load(), load()
-    places = {find_place(first), find_place(second)}
-    assert len(places) == 2
+    addresses = {find_address(first), find_address(second)}
+    assert len(addresses) == 2
     held = second.gather(descriptors.starts[:1], 512).copy()
     del first
     third = load()
-    assert find_place(third) in places
+    assert find_address(third) in addresses
     second.close()
     third.close()
     fourth = load()
-    assert find_place(fourth) in places
+    assert find_address(fourth) in addresses
     assert fourth.gather(descriptors.starts[:1], 512).tobytes() == held.tobytes()
     memory.clear()
     fourth.close()
-    assert find_place(load()) not in places or not memory._spare
+    assert find_address(load()) not in addresses or not memory._spare
 
 
-def test_a_window_closed_while_a_thread_reads_it_keeps_its_memory_until_then(stored: Stored) -> None:
+def test_a_window_closed_during_a_read_keeps_its_memory_until_the_end(stored: Stored) -> None:
     files, stop, wrong = stored.open("map"), threading.Event(), []
     start, content = int(files.starts[2]), stored.contents[2]
     current: list[FileSet] = [files.load(np.array([start]), np.array([len(content)]))]
@@ -235,7 +233,7 @@ def test_a_window_closed_while_a_thread_reads_it_keeps_its_memory_until_then(sto
                 if current[0].read(start, len(content)) != content:
                     wrong.append("other bytes")
             except ValueError:
-                pass  # closed just before
+                pass  # was just closed
 
     def overwrite(window: FileSet) -> None:
         window.close()
@@ -254,7 +252,7 @@ def test_a_window_closed_while_a_thread_reads_it_keeps_its_memory_until_then(sto
     files.close()
 
 
-def test_a_disk_that_cannot_be_read_past_the_system_is_read_through_it(stored: Stored, tmp_path: Path) -> None:
+def test_without_direct_reads_the_page_cache_is_used(stored: Stored, tmp_path: Path) -> None:
     descriptors = Descriptors([*stored.paths, tmp_path / "gone"], [*stored.sizes, 512], np.arange(6) << 20)
     page = np.empty(2 * PAGE, np.uint8)
     aligned = page[-page.ctypes.data % PAGE :][:PAGE]
@@ -263,7 +261,7 @@ def test_a_disk_that_cannot_be_read_past_the_system_is_read_through_it(stored: S
     assert descriptors.read_direct(5, aligned.data, 0) == 0
 
 
-def test_a_window_of_nothing(stored: Stored) -> None:
+def test_an_empty_window(stored: Stored) -> None:
     nothing: NDArray[np.int64] = np.zeros(0, np.int64)
     for access in OPENERS:
         files = stored.open(access)

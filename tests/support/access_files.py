@@ -1,4 +1,4 @@
-"""Files that the tests of access to shards read, and what may happen to them."""
+"""Write files for the tests of access to shards, and damage them."""
 
 import os
 from collections.abc import Callable
@@ -22,7 +22,7 @@ NUMBERS = {"number": Field("int64", ()), "block": Field("uint8", (700,))}
 
 @dataclass(frozen=True)
 class Stored:
-    """Files on disk and what is in them."""
+    """Files on disk, and their contents."""
 
     paths: list[Path]
     contents: list[bytes]

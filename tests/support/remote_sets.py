@@ -1,4 +1,4 @@
-"""A small dataset that is served on loopback, for the tests of what is read from a URL."""
+"""Serve a small dataset on loopback, for tests of datasets at a URL."""
 
 import hashlib
 import threading
@@ -16,14 +16,14 @@ from tests.support.loopback import Reply, Route, Site, serve
 from tests.support.shard_samples import assert_same_arrays, read_tree, write_small
 
 QUICK = Remote(backoff=0.01, stall=5.0, deadline=20.0)
-"""Settings under which a broken server is found out at once; on a busy machine a right answer may take a second."""
+"""Settings that detect a broken server at once; on a busy machine a correct reply may take a second."""
 IMPATIENT = replace(QUICK, stall=0.3)
 """For servers that stall."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A dataset in a folder, and what is in it."""
+    """A dataset in a folder, and its content."""
 
     root: Path
     samples: Sequence[Sample]
@@ -39,11 +39,11 @@ class Published:
 
     @property
     def shard_bytes(self) -> int:
-        """Of the largest."""
+        """The size of the largest shard."""
         return max((self.root / shard).stat().st_size for shard in self.shards)
 
     def room_for(self, shards: int) -> int:
-        """Bytes that the index and so many shards take."""
+        """Return the bytes of the index and so many shards."""
         return self.index_bytes + shards * self.shard_bytes
 
     def read(self, file: str) -> bytes:
@@ -51,10 +51,10 @@ class Published:
 
     def check(self, data: ShardDataset, rows: Sequence[int] | None = None) -> None:
         """Read these samples, or all, and compare them."""
-        wanted = range(len(self.samples)) if rows is None else rows
-        batch = data.gather(list(wanted))
-        assert batch["key"] == [self.samples[row].key for row in wanted]
-        for at, row in enumerate(wanted):
+        requested = range(len(self.samples)) if rows is None else rows
+        batch = data.gather(list(requested))
+        assert batch["key"] == [self.samples[row].key for row in requested]
+        for at, row in enumerate(requested):
             assert_same_arrays({name: np.asarray(batch[name][at]) for name in data.fields}, self.samples[row].arrays)
 
 
@@ -65,7 +65,7 @@ def publish(folder: Path, count: int = 40, samples_per_shard: int = 6) -> Publis
 
 @contextmanager
 def serve_set(published: Published, faults: Mapping[str, Route] | None = None, query: str = "") -> Iterator[Site]:
-    """Serve all files below `/ds/`, with some answered otherwise."""
+    """Serve all files below `/ds/`, some with other replies."""
     routes: dict[str, Route] = {f"/ds/{name}{query}": Reply(body) for name, body in read_tree(published.root).items()}
     routes |= {f"/ds/{name}{query}": route for name, route in (faults or {}).items()}
     with serve(routes) as site:
@@ -77,7 +77,7 @@ def open_set(site: Site, cache: Path, remote: Remote = QUICK, cache_bytes: int |
 
 
 def flip(body: bytes) -> bytes:
-    """The same with another first bit."""
+    """Return the body with its first bit flipped."""
     return bytes([body[0] ^ 1]) + body[1:]
 
 
@@ -86,12 +86,12 @@ def find_url(site: Site) -> str:
 
 
 def count_shards(site: Site) -> int:
-    """How often a shard was asked for."""
+    """Return the number of requests for shards."""
     return sum(count for path, count in site.requests.items() if path.partition("?")[0].endswith(".tar"))
 
 
 def list_objects(cache: Path) -> dict[str, int]:
-    """The files of a cache and their sizes, its lock aside."""
+    """Return the files of a cache and their sizes, without its lock."""
     return {path.name: path.stat().st_size for path in cache.iterdir() if path.name != ".lock"}
 
 
@@ -100,18 +100,18 @@ def find_object(cache: Path, content: bytes) -> Path:
 
 
 def list_threads() -> set[str]:
-    """Threads but for those that fsspec, asyncio, Dask and tqdm keep for good, and the servers of tests."""
+    """Return the threads except those that fsspec, asyncio, Dask, tqdm and the servers of tests leave running."""
     kept = ("MainThread", "fsspecIO", "asyncio_", "Thread-", "Dask-", "tqdm_")
     return {thread.name for thread in threading.enumerate() if not thread.name.startswith(kept)}
 
 
 def count_descriptors() -> int:
-    """Open files of this process, without sockets."""
+    """Return the number of open files of this process, without sockets."""
     links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
     return sum(not link.name.startswith("socket:") for link in links)
 
 
 def count_connections(site: Site) -> int:
-    """Connections to a server that their client holds open."""
+    """Return the number of connections to a server that clients hold open."""
     rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
     return sum(row[3] == "01" and int(row[2].partition(":")[2], 16) == site.server_port for row in rows)

@@ -1,4 +1,4 @@
-"""Datasets that the tests of `shardwright` write and read: any that the format allows, and one small fixed one."""
+"""Generate datasets for tests of `shardwright`: any that the format allows, and one small fixed one."""
 
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ KEYS = st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True)
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,30}", fullmatch=True).filter(lambda name: name not in RESERVED)
 SHAPES = st.lists(st.integers(1, 5), max_size=3).map(tuple)
 SIDES = st.integers(1, 40)
-PICTURES = st.builds(lambda height, width: Field("uint8", (height, width, 3), encoding="jpeg"), SIDES, SIDES)
-FIELDS = st.dictionaries(NAMES, st.builds(Field, st.sampled_from(DTYPES), SHAPES) | PICTURES, min_size=1, max_size=4)
+IMAGES = st.builds(lambda height, width: Field("uint8", (height, width, 3), encoding="jpeg"), SIDES, SIDES)
+FIELDS = st.dictionaries(NAMES, st.builds(Field, st.sampled_from(DTYPES), SHAPES) | IMAGES, min_size=1, max_size=4)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -29,7 +29,7 @@ JSON = st.recursive(
 
 @dataclass(frozen=True)
 class Written:
-    """What went into a split."""
+    """The content of a split."""
 
     fields: Mapping[str, Field]
     samples: Sequence[Sample]
@@ -49,7 +49,7 @@ def make_arrays(fields: Mapping[str, Field], rng: np.random.Generator) -> dict[s
 
 
 def make_array(field: Field, rng: np.random.Generator) -> NDArray[Any] | bytes:
-    """Any value that the dtype has, but for NaN and infinities; or a JPEG file of any size and quality."""
+    """Return random finite values of the dtype, or a JPEG file of random quality."""
     if field.encoding == "jpeg":
         pixels = rng.integers(0, 256, field.shape, np.uint8) >> np.uint8(rng.integers(0, 8))
         return encode_jpeg(pixels, int(rng.integers(1, 101)))
@@ -66,8 +66,8 @@ SMALL_FIELDS = {
     "label": Field("int64", ()),
 }
 JPEG_FIELDS = SMALL_FIELDS | {"image": Field("uint8", (5, 7, 3), axes="HWC", encoding="jpeg")}
-"""The same as batches have them; in the shards the pictures are files of different sizes."""
-KINDS = {"arrays": SMALL_FIELDS, "pictures": JPEG_FIELDS}
+"""The same fields in batches; in the shards the images are files of different sizes."""
+KINDS = {"arrays": SMALL_FIELDS, "images": JPEG_FIELDS}
 
 
 def make_samples(count: int, prefix: str = "sample", fields: Mapping[str, Field] = SMALL_FIELDS) -> list[Sample]:
@@ -90,7 +90,7 @@ def write_small(
 
 
 def find_member(shard: Path, name: str) -> tuple[int, int]:
-    """Where the content of a member starts and its size, as Python's own reader of tars finds it."""
+    """Return offset and size of a member's content, found by `tarfile`."""
     with tarfile.open(shard) as archive:
         member = archive.getmember(name)
     return member.offset_data, member.size
@@ -107,13 +107,13 @@ def read_tree(root: Path) -> dict[str, bytes]:
 
 
 def read_value(value: Any) -> NDArray[Any]:
-    """The array that a batch has of a value: the pixels of a file, decoded by plain OpenCV."""
+    """Return the array that a batch has for a value: the pixels of a file are decoded by OpenCV."""
     if not isinstance(value, bytes):
         return np.asarray(value)
     return np.asarray(cv2.imdecode(np.frombuffer(value, np.uint8), cv2.IMREAD_COLOR))[:, :, ::-1]
 
 
-def assert_same_arrays(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for name, array in wanted.items():
+def assert_same_arrays(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for name, array in expected.items():
         assert np.asarray(found[name]).dtype == read_value(array).dtype, name
         np.testing.assert_array_equal(found[name], read_value(array), err_msg=name)

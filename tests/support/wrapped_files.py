@@ -1,11 +1,11 @@
-"""Files whose writes go another way: for disks that fail, or that hold something else than what is written."""
+"""Wrap files so that writes fail or write other bytes, as on a faulty disk."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
 
 class WrappedFile:
-    """A file that hands what is to be written to `write`, with the real file."""
+    """A file that passes the data to be written, and the real file, to `write`."""
 
     def __init__(self, file: Any, write: Callable[[Any, bytes], int]) -> None:
         self._file = file

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardwright import DamageError, ShardDataset
-from shardwright.format.image_header import read_picture_size
+from shardwright.format.image_header import read_image_size
 from shardwright.webdataset.decode import decode_audio, decode_image, decode_integer, decode_json_value, decode_text
 from shardwright.webdataset.npy import decode_npy
 from tests.support.webdataset_tars import (
@@ -162,7 +162,7 @@ def test_images_of_other_formats(suffix: str) -> None:
 def test_images_that_are_cut_or_changed(suffix: str) -> None:
     """The size is the one that OpenCV reads from the header; everything else is a ValueError."""
     whole = make_image(np.random.default_rng(0), (40, 30), suffix)
-    assert read_picture_size(whole)[:2] == (40, 30)
+    assert read_image_size(whole)[:2] == (40, 30)
     rng = np.random.default_rng(0)
     changed = [whole[:size] for size in range(0, len(whole), 7)]
     for _ in range(150):
@@ -174,12 +174,12 @@ def test_images_that_are_cut_or_changed(suffix: str) -> None:
             pixels = decode_image(data, 10**6)
         except ValueError:
             continue
-        assert pixels.shape[:2] == read_picture_size(data)[:2]
+        assert pixels.shape[:2] == read_image_size(data)[:2]
 
 
 def test_a_rotated_image_has_the_size_that_opencv_gives_it() -> None:
     data = rotate_jpeg(make_image(np.random.default_rng(0), (40, 30), ".jpg"), 6)
-    assert read_picture_size(data) == (40, 30, True)
+    assert read_image_size(data) == (40, 30, True)
     assert decode_image(data, 10**6).shape == (30, 40, 3)
 
 
@@ -200,7 +200,7 @@ def test_opencv_reads_the_same_size_whatever_the_segments() -> None:
     ):
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         if pixels is not None:
-            assert read_picture_size(data)[:2] == pixels.shape[:2]
+            assert read_image_size(data)[:2] == pixels.shape[:2]
 
 
 @settings(max_examples=200)
