@@ -241,7 +241,7 @@ def test_a_shard_that_reads_other_than_it_was_written_is_refused(
         return WrappedFile(handle, lambda real, data: int(real.write(spoil(data)))) if bad else handle
 
     monkeypatch.setattr(io, "open", open_file)
-    with pytest.raises(PipelineError, match=rf"^{re.escape(task.name)} is not as it was written: a fault of the disk"):
+    with pytest.raises(PipelineError, match=rf"^{re.escape(task.name)} differs from what was written: the disk"):
         make_shard(task)
     assert not task.path.exists()
 

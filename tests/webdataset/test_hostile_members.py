@@ -154,7 +154,7 @@ def test_audio_of_other_formats(format_: str) -> None:
 
 @pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".ppm", ".jp2", ".gif"])
 def test_images_of_other_formats(suffix: str) -> None:
-    with pytest.raises(ValueError, match="neither JPEG nor PNG nor WebP"):
+    with pytest.raises(ValueError, match="not a JPEG, PNG or WebP file"):
         decode_image(make_image(np.random.default_rng(0), (64, 64), suffix), 10**6)
 
 
