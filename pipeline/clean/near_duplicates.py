@@ -139,8 +139,8 @@ def _sum_widely(thumbnails: Thumbnails) -> Indexes:
     return max(sums, key=lambda each: float(each.std()) if len(each) else 0.0)
 
 
-def _select(pairs: tuple[Indexes, Indexes], wanted: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Indexes, Indexes]:
-    return pairs[0][wanted], pairs[1][wanted]
+def _select(pairs: tuple[Indexes, Indexes], chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Indexes, Indexes]:
+    return pairs[0][chosen], pairs[1][chosen]
 
 
 def _split_bands(bits: Bits, count: int) -> Iterator[Bits]:

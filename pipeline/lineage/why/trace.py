@@ -1,7 +1,10 @@
-"""Follow files, items and samples through the stages: from a file to its samples, and from a sample to its files."""
+"""Follow files, items and samples through the stages, forwards and backwards, and locate samples in the shards."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
 
 from pipeline.lineage.facts import (
     CleanFacts,
@@ -9,6 +12,7 @@ from pipeline.lineage.facts import (
     FileFacts,
     ItemFacts,
     LostPartner,
+    MemberLocation,
     NameList,
     PartFacts,
     ResponseFacts,
@@ -20,12 +24,14 @@ from pipeline.lineage.scan import ScanResult, match_all, match_any
 from pipeline.lineage.stage_tables import StageTables, build_drop_facts
 from pipeline.lineage.why.match import NearNames, QueryMatch, find_matches
 from pipeline.lineage.why.query import Query
-from pipeline.lineage.why.sample_location import find_location, read_dataset
 from pipeline.tables.contracts import CHECKED_COLUMNS, MODALITIES
 from pipeline.tables.drops import Reason
 from pipeline.tables.item_names import name_file, name_item, name_url
 from pipeline.tables.parquet import Row
-from shardwright.format.manifest import Manifest
+from shardwright.format.index import Index, read_index
+from shardwright.format.layout import plan_layout
+from shardwright.format.manifest import MANIFEST_NAME, Manifest, Split, read_manifest
+from shardwright.storage.sample_offsets import plan_offsets
 
 
 def find_lost_partners(tables: StageTables, row: Row, align: DropFacts | None) -> list[LostPartner]:
@@ -225,6 +231,47 @@ class Tracer:
 
 
 ITEM_COLUMNS = ("id", "modality", "media_type", "size", "sha256", "language", "licence", "attribution")
+
+
+def read_dataset(root: Path) -> Manifest | None:
+    """Return the manifest of the dataset in `root`, or None if there is none.
+
+    Raises:
+        FormatError, DamageError: it is damaged.
+    """
+    return read_manifest(root) if (root / MANIFEST_NAME).is_file() else None
+
+
+def find_location(root: Path, manifest: Manifest, key: str) -> SampleLocation | None:
+    """Return where the sample `key` is, or None if the dataset does not have it.
+
+    Raises:
+        DamageError: an index is damaged.
+    """
+    for name, split in manifest.splits.items():
+        index = read_index(root / name / split.index.name, manifest.fields, split)
+        rows = np.flatnonzero(index["key"] == key.encode("ascii", "replace"))
+        if len(rows):
+            return _locate(manifest, name, split, index, int(rows[0]))
+    return None
+
+
+def _locate(manifest: Manifest, name: str, split: Split, index: Index, row: int) -> SampleLocation:
+    """Return the location of the sample at this row of the split's index."""
+    counts = [shard.samples for shard in split.shards]
+    ends = np.cumsum(counts)
+    shard = split.shards[at := int(np.searchsorted(ends, row, "right"))]
+    number = row - int(ends[at] - counts[at])
+    sample_offsets = plan_offsets(manifest.fields, split.shards, np.zeros(len(counts), np.int64), index)
+    starts, offsets, sizes = sample_offsets.locate(np.array([row]))
+    layout, start = plan_layout(manifest.fields, shard.meta_bytes), int(starts[0])
+    located = ((int(np.ravel(at)[0]), int(np.ravel(size)[0])) for at, size in zip(offsets, sizes, strict=True))
+    *fields, (meta_at, _) = located
+    found = [*fields, (meta_at, shard.meta_bytes)]
+    members = [
+        MemberLocation(suffix, start + at, size) for suffix, (at, size) in zip(layout.suffixes, found, strict=True)
+    ]
+    return SampleLocation(name, shard.name, number, shard.samples, members)
 
 
 def open_tracer(tables: StageTables, most: int) -> Tracer:
