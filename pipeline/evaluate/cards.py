@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.models.inputs import list_modalities
 from pipeline.tasks.report import Mistake
 from shardwright import ShardDataset
 
@@ -40,7 +41,7 @@ def collect_cards(data: ShardDataset, mistakes: Sequence[Mistake], keys: Sequenc
 
 def read_image(data: ShardDataset, row: int) -> bytes | None:
     """Return the sample's image as a small PNG, or None where it has none."""
-    names = (data.manifest.extract or {}).get("modalities", {}).get("image")
+    names = list_modalities(data.manifest).get("image")
     if not names:
         return None
     sample = data[row]

@@ -41,6 +41,12 @@ class ModalityInput:
     words: int = 0
 
 
+def list_modalities(manifest: Manifest) -> Mapping[str, Sequence[str]]:
+    """Return the modalities of a dataset by name, each with its fields, the one that models see first."""
+    modalities: Mapping[str, Sequence[str]] = (manifest.extract or {}).get("modalities", {})
+    return modalities
+
+
 def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[ModalityInput, ...]:
     """Return the inputs for `modalities`, in that order, from the dataset in `root`.
 
@@ -48,10 +54,12 @@ def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tu
         InputError: a modality is not in the dataset, or its token ids have no vocabulary; the message names the
             setting, the modality, and what the dataset has.
     """
-    known: Mapping[str, Sequence[str]] = (manifest.extract or {}).get("modalities", {})
+    known = list_modalities(manifest)
+    if not known:
+        raise InputError(f"{root} has no modality that a model could see: make it with `dvc repro`")
     for modality in modalities:
         if modality not in known:
-            present = ", ".join(known) or "no modality"
+            present = ", ".join(known)
             raise InputError(
                 f"train.modalities has `{modality}`, but the dataset in {root} has {present}: take it out, or add it "
                 "to align.modalities"

@@ -58,12 +58,12 @@ def plan_architecture(params: TrainParams, task: "Task", data: "ShardDataset") -
     """Return the architecture of the model for the dataset.
 
     Raises:
-        InputError: the dataset has not what the task learns, or lacks a modality that `train.modalities` names.
+        InputError: the dataset lacks what the task learns, or a modality that `train.modalities` names.
     """
-    from pipeline.models.inputs import read_inputs
+    from pipeline.models.inputs import list_modalities, read_inputs
     from pipeline.models.model import Architecture
 
-    modalities = params.modalities or tuple((data.manifest.extract or {}).get("modalities", {}))
+    modalities = params.modalities or tuple(list_modalities(data.manifest))
     return Architecture(
         outputs=task.count_outputs(data),
         inputs=read_inputs(data.root, data.manifest, modalities),

@@ -144,8 +144,8 @@ def test_dvc_watches_new_files(extended: Checkout) -> None:
 
 def test_checking_params_imports_no_heavy_library() -> None:
     program = (
-        "import sys; from pathlib import Path; from pipeline.config.check_params import check_all_blocks\n"
-        "from pipeline.config.params import read_params; check_all_blocks(read_params(Path('params.yaml')))\n"
+        "import sys; from pathlib import Path; from pipeline.config.check_params import check_all_blocks, read_params\n"
+        "check_all_blocks(read_params(Path('params.yaml')))\n"
         "print(*{'torch', 'cv2', 'webdataset', 'matplotlib'} & set(sys.modules))"
     )
     printed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -149,6 +149,7 @@ def test_a_class_without_training_samples_is_named(tmp_path: Path) -> None:
     [
         (Toy(train=0), "no samples in the split `train`"),
         (Toy(labels=False), "no labels to learn"),
+        (Toy(modalities=()), "no modality that a model could see"),
         (Toy(modalities=("image", "text")), r"train\.modalities has `audio`, but the dataset in .* has image, text"),
     ],
 )

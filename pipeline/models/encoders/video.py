@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from pipeline.models.encoders.image import ImageCnn
+from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.inputs import ModalityInput
 
 
@@ -13,7 +13,7 @@ class VideoCnn(nn.Module):
 
     def __init__(self, source: ModalityInput, width: int) -> None:
         super().__init__()
-        self.frames = ImageCnn(replace(source, shape=source.shape[1:]), width)
+        self.frames = ENCODERS["image"]["cnn"](replace(source, shape=source.shape[1:]), width)
 
     def forward(self, pixels: Tensor, length: Tensor | None = None) -> Tensor:
         """Encode `pixels` (batch, frames, height, width, channels) uint8; videos have no `length`."""
