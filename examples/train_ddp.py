@@ -1,8 +1,8 @@
-"""Train on shards with several processes, each with its share of every epoch.
+"""Train on shards with several processes, each of which reads its share of every epoch.
 
     torchrun --nproc-per-node 2 examples/train_ddp.py data/5_shards
 
-Every process makes the same number of steps, whatever the number of samples: what only fills up is marked in `valid`.
+Every process makes the same number of steps, whatever the number of samples: padding has `valid` False.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Train on shards with Lightning: the loader's place is saved and loaded with the checkpoint.
+"""Train on shards with Lightning: the loader's position is saved and restored with each checkpoint.
 
 python examples/train_lightning.py data/5_shards
 """
@@ -15,7 +15,7 @@ from shardwright import Loader, ShardDataset
 
 
 class Shards(lightning.LightningDataModule):
-    """The shards, and the place in them as part of each checkpoint."""
+    """A data module that saves the loader's position in each checkpoint."""
 
     def __init__(self, root: str, batch_size: int = 32) -> None:
         super().__init__()

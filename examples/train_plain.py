@@ -1,8 +1,8 @@
-"""Train on shards in a plain PyTorch loop, and go on where it was stopped.
+"""Train on shards in a plain PyTorch loop, and resume where it was stopped.
 
     python examples/train_plain.py data/5_shards checkpoint.pt --epochs 3
 
-Run it again after stopping it anywhere: it goes on at the next batch, and ends with the same numbers.
+Run it again after stopping it anywhere: it resumes at the next batch, and ends with the same numbers.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main() -> None:
     options.add_argument("checkpoint", type=Path)
     options.add_argument("--epochs", type=int, default=3)
     options.add_argument("--batch-size", type=int, default=32)
-    options.add_argument("--stop-after", type=int, default=0, help="stop after so many batches, to try it")
+    options.add_argument("--stop-after", type=int, default=0, help="stop after this many batches, to try resuming")
     args = options.parse_args()
 
     torch.manual_seed(0)

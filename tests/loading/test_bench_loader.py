@@ -1,4 +1,4 @@
-"""The loader's benchmark: limits that copy what is in the shards, and ratios that are held against their targets."""
+"""The loader's benchmark: limits that copy the content of the shards, and ratios that are compared with targets."""
 
 from pathlib import Path
 
@@ -25,9 +25,9 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_memcpy_delivers_each_sample_once(folder: Path, shuffle: bool) -> None:
     labels = [label for batch in open_memcpy(folder, SIZE, 5, shuffle)() for label in batch.tolist()]
-    wanted = [make_sample(SIZE, number)["label"] for number in range(SAMPLES)]
+    expected = [make_sample(SIZE, number)["label"] for number in range(SAMPLES)]
     assert sum(labels) == sum_labels(SAMPLES)
-    assert (sorted(labels) if shuffle else labels) == (sorted(wanted) if shuffle else wanted)
+    assert (sorted(labels) if shuffle else labels) == (sorted(expected) if shuffle else expected)
     assert measure(open_memcpy(folder, SIZE, 5, shuffle), SAMPLES, 0).later > 0
 
 

@@ -1,4 +1,4 @@
-"""Block order: every row once, whole windows at a time, any part of it at once, and as mixed as it says."""
+"""Block order: every row once, window by window, any position computed directly, and shuffled as documented."""
 
 import numpy as np
 import pytest
@@ -29,27 +29,27 @@ def make_order(blocks: int, size: int, per_window: int, seed: int = 0, epoch: in
     return BlockOrder(np.arange(blocks, dtype=np.int64) * size, blocks * size, per_window, seed, epoch, True)
 
 
-def draw_all(order: BlockOrder) -> NDArray[np.int64]:
+def list_order(order: BlockOrder) -> NDArray[np.int64]:
     return order.find_rows(np.arange(order.count))
 
 
 @given(orders())
-def test_each_row_stands_at_one_position(order: BlockOrder) -> None:
-    rows = draw_all(order)
+def test_each_row_is_at_one_position(order: BlockOrder) -> None:
+    rows = list_order(order)
     assert rows.dtype == np.int64
     assert sorted(rows.tolist()) == list(range(order.count))
 
 
 @given(orders(), st.data())
-def test_any_positions_give_what_the_whole_has_there(order: BlockOrder, data: st.DataObject) -> None:
+def test_any_positions_are_computed_directly(order: BlockOrder, data: st.DataObject) -> None:
     positions = data.draw(st.lists(st.integers(0, order.count - 1), max_size=30) if order.count else st.just([]))
-    wanted = draw_all(order)[np.array(positions, np.int64)]
-    np.testing.assert_array_equal(order.find_rows(np.array(positions, np.int64)), wanted)
+    expected = list_order(order)[np.array(positions, np.int64)]
+    np.testing.assert_array_equal(order.find_rows(np.array(positions, np.int64)), expected)
 
 
 @given(orders())
-def test_windows_follow_each_other_and_hold_whole_blocks(order: BlockOrder) -> None:
-    rows, positions, bounds = draw_all(order), np.arange(order.count), np.append(order.starts, order.count)
+def test_windows_are_consecutive_and_contain_whole_blocks(order: BlockOrder) -> None:
+    rows, positions, bounds = list_order(order), np.arange(order.count), np.append(order.starts, order.count)
     windows = order.find_windows(positions)
     assert order.windows == -(-len(order.starts) // order.blocks_per_window)
     spans = [order.window_positions(window) for window in range(order.windows)]
@@ -59,13 +59,13 @@ def test_windows_follow_each_other_and_hold_whole_blocks(order: BlockOrder) -> N
         np.testing.assert_array_equal(windows[start:stop], window)
         np.testing.assert_array_equal(order.list_rows(window), np.sort(rows[start:stop]))
         blocks = np.unique(np.searchsorted(bounds, rows[start:stop], side="right") - 1)
-        assert (bounds[blocks + 1] - bounds[blocks]).sum() == stop - start, "a block is cut"
+        assert (bounds[blocks + 1] - bounds[blocks]).sum() == stop - start, "a block is divided"
         assert len(blocks) == order.blocks_per_window or window == order.windows - 1
 
 
 @given(orders(shuffle=False))
-def test_without_shuffling_it_is_the_order_of_the_disk(order: BlockOrder) -> None:
-    np.testing.assert_array_equal(draw_all(order), np.arange(order.count))
+def test_without_shuffling_rows_are_in_index_order(order: BlockOrder) -> None:
+    np.testing.assert_array_equal(list_order(order), np.arange(order.count))
 
 
 @given(st.integers(1, 6), st.integers(1, 30))
@@ -73,48 +73,48 @@ def test_one_block_or_one_sample_or_a_window_larger_than_all(blocks: int, per_wi
     for size in (1, 40):
         order = make_order(blocks, size, blocks + per_window)
         assert order.windows == 1
-        assert sorted(draw_all(order).tolist()) == list(range(blocks * size))
+        assert sorted(list_order(order).tolist()) == list(range(blocks * size))
 
 
-def test_seed_epoch_and_the_cut_into_windows_change_the_order() -> None:
+def test_seed_epoch_and_windows_change_the_order() -> None:
     found = [
-        draw_all(make_order(40, 25, per_window, seed, epoch)).tobytes()
+        list_order(make_order(40, 25, per_window, seed, epoch)).tobytes()
         for per_window in (8, 9)
         for seed in (0, 1, -1)
         for epoch in (0, 1)
     ]
     assert len(set(found)) == len(found)
-    assert draw_all(make_order(40, 25, 8)).tobytes() == found[0]
+    assert list_order(make_order(40, 25, 8)).tobytes() == found[0]
 
 
 @pytest.mark.parametrize(
     ("starts", "count", "per_window"), [([1], 5, 1), ([0, 3, 3], 5, 1), ([0, 5], 5, 1), ([], 5, 1), ([0], 5, 0)]
 )
-def test_what_is_no_cut_into_blocks_is_refused(starts: list[int], count: int, per_window: int) -> None:
-    with pytest.raises(ValueError, match=r"start at|blocks_per_window 0"):
+def test_invalid_blocks_are_refused(starts: list[int], count: int, per_window: int) -> None:
+    with pytest.raises(ValueError, match=r"block starts are|blocks_per_window is 0"):
         BlockOrder(np.array(starts, np.int64), count, per_window, 0, 0, True)
 
 
 def test_neighbours_come_from_different_blocks_as_often_as_by_chance() -> None:
     size, per_window = 25, 32
     order = make_order(64 * per_window, size, per_window)
-    rows = draw_all(order)
+    rows = list_order(order)
     inside = np.diff(order.find_windows(np.arange(order.count))) == 0
-    same = (np.diff(rows // size) == 0)[inside]
-    wanted = (size - 1) / (size * per_window - 1)  # of the other samples in the window, those of the same block
-    assert abs(same.mean() - wanted) < 5 * np.sqrt(wanted / len(same))
-    assert (np.diff(rows) == 1)[inside].mean() < 5 / (size * per_window), "runs of the disk shine through"
+    in_one_block = (np.diff(rows // size) == 0)[inside]
+    expected = (size - 1) / (size * per_window - 1)  # of the other samples in the window, those of the same block
+    assert abs(in_one_block.mean() - expected) < 5 * np.sqrt(expected / len(in_one_block))
+    assert (np.diff(rows) == 1)[inside].mean() < 5 / (size * per_window), "neighbours on disk stay neighbours"
 
 
 def test_each_row_is_as_likely_to_be_anywhere() -> None:
-    """Over many epochs the place of a row in its window, and the window of a block, are spread evenly."""
+    """Over many epochs the positions of a row are uniformly distributed."""
     blocks, size, per_window, epochs = 16, 4, 4, 2000
-    places = np.zeros((blocks * size, blocks * size), np.int64)
+    counts = np.zeros((blocks * size, blocks * size), np.int64)
     for epoch in range(epochs):
-        rows = draw_all(make_order(blocks, size, per_window, epoch=epoch))
-        places[rows, np.arange(len(rows))] += 1
-    wanted = epochs / (blocks * size)
-    chi_squared = ((places - wanted) ** 2 / wanted).sum(axis=1)  # 63 degrees of freedom each: 63 ± 11.2
+        rows = list_order(make_order(blocks, size, per_window, epoch=epoch))
+        counts[rows, np.arange(len(rows))] += 1
+    expected = epochs / (blocks * size)
+    chi_squared = ((counts - expected) ** 2 / expected).sum(axis=1)  # 63 degrees of freedom each: 63 ± 11.2
     assert 58 < chi_squared.mean() < 68
     assert chi_squared.max() < 63 + 6 * 11.2
 

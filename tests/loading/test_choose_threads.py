@@ -9,7 +9,7 @@ import pytest
 
 from shardwright import Loader, Mix, ShardDataset
 from shardwright.loading.choose_threads import SMALL_BATCH, choose_threads, count_cores
-from tests.support.loader_sets import Ragged, brighten, write_pictures
+from tests.support.loader_sets import Ragged, brighten, write_images
 
 SAMPLE_BYTES = 128 * 128 * 3 + 8 + 7 * 4
 SMALL, LARGE = SMALL_BATCH // SAMPLE_BYTES, SMALL_BATCH // SAMPLE_BYTES + 1
@@ -19,7 +19,7 @@ SMALL, LARGE = SMALL_BATCH // SAMPLE_BYTES, SMALL_BATCH // SAMPLE_BYTES + 1
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("images")
-    write_pictures(root, 20)
+    write_images(root, 20)
     return root
 
 
@@ -42,7 +42,7 @@ def test_what_may_wait_or_compute_is_read_ahead(root: Path) -> None:
 
 
 def test_decoding_takes_more_threads(root: Path, tmp_path: Path) -> None:
-    write_pictures(tmp_path, 3, encoding="jpeg")
+    write_images(tmp_path, 3, encoding="jpeg")
     with ShardDataset(tmp_path, "train") as jpeg, ShardDataset(root, "train") as arrays:
         for data in (jpeg, Ragged(3)):
             assert [choose_threads(data, 1, cores) for cores in (0, 1, 2, 3, 64)] == [1, 1, 2, 3, 4]

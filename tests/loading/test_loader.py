@@ -1,4 +1,4 @@
-"""The loader: each sample once an epoch, equal steps on every rank, and no trace of how it was read."""
+"""The loader: each sample once an epoch, equal steps on every rank, the same batches however they are read."""
 
 import gc
 import json
@@ -32,7 +32,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShardDataset]:
 
 @pytest.fixture(scope="module")
 def sized(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], ShardDataset]:
-    """Splits of one byte a sample, its number, by the number of samples."""
+    """Return a function from a number of samples to a split whose samples are their numbers."""
     root = tmp_path_factory.mktemp("sized")
     opened: dict[int, ShardDataset] = {}
 
@@ -69,7 +69,7 @@ def test_the_order_differs_by_seed_and_epoch(count: int, seed: int, epoch: int) 
 
 @given(st.integers(1, 2**40), st.data())
 @settings(max_examples=30)
-def test_any_part_of_the_order_is_reached_at_once(count: int, data: st.DataObject) -> None:
+def test_any_part_of_the_order_is_computed_directly(count: int, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, count - 1))
     positions = np.arange(start, min(count, start + 50))
     part = permute(positions, count, 1, 2)
@@ -79,20 +79,20 @@ def test_any_part_of_the_order_is_reached_at_once(count: int, data: st.DataObjec
 
 
 def test_the_order_is_pinned() -> None:
-    """A checkpoint that was written by one release is continued by the next."""
+    """A checkpoint of one release is resumed by the next."""
     assert permute(np.arange(10), 10, 0, 0).tolist() == [2, 6, 3, 5, 8, 9, 0, 4, 7, 1]
     assert permute(np.array([0, 10**12 - 1]), 10**12, -1, 7).tolist() == [692361998862, 881964233870]
 
 
 @pytest.mark.parametrize("count", [3, 4])
-def test_every_order_of_a_few_comes_up(count: int) -> None:
+def test_every_order_of_few_samples_occurs(count: int) -> None:
     seen = Counter(tuple(permute(np.arange(count), count, seed, 0).tolist()) for seed in range(1200))
     assert seen.keys() == set(permutations(range(count)))
     assert max(seen.values()) < 3 * min(seen.values())
 
 
-def test_neighbours_go_anywhere() -> None:
-    """Mean distance of neighbours: a third of the range, as for two numbers drawn at random."""
+def test_neighbours_are_spread_over_the_epoch() -> None:
+    """The mean distance of neighbours is a third of the range, as for two uniform random numbers."""
     count = 50_000
     for seed in range(3):
         order = permute(np.arange(count), count, seed, 0)
@@ -166,13 +166,13 @@ def test_epochs_follow_each_other(data: ShardDataset) -> None:
     assert list_keys(loader) == second
     loader.set_epoch(0)
     assert list_keys(islice(loader, 2)) == first[:2]
-    assert list_keys(loader) == first  # one that was left begins again
+    assert list_keys(loader) == first  # an abandoned epoch restarts
     assert list_keys(islice(loader, len(loader))) == second
-    assert list_keys(loader) not in (first, second)  # one that was seen to its last batch does not
+    assert list_keys(loader) not in (first, second)  # an epoch read to its last batch does not
 
 
 @pytest.mark.parametrize("threads", [None, 0, 1, 2])
-def test_resuming_at_any_batch_equals_going_on(data: ShardDataset, threads: int | None) -> None:
+def test_resuming_at_any_batch_equals_continuing(data: ShardDataset, threads: int | None) -> None:
     def make_loader() -> Loader:
         return Loader(data, 4, shuffle=True, seed=5, threads=threads)
 
@@ -186,7 +186,7 @@ def test_resuming_at_any_batch_equals_going_on(data: ShardDataset, threads: int 
         state = json.loads(json.dumps(stopped.state_dict()))
         resumed = make_loader()
         resumed.load_state_dict(state)
-        resumed.set_epoch(1)  # as a loop over epochs says it
+        resumed.set_epoch(1)  # as a loop over epochs does
         assert seen + list_keys(resumed) == epochs[1]
         assert list_keys(resumed) == epochs[2]
 
@@ -207,7 +207,7 @@ def test_an_older_iteration_does_not_move_the_loader(data: ShardDataset) -> None
     assert (loader.epoch, loader.state_dict()["position"]) == (0, 1)
 
 
-def test_ranks_may_be_divided_otherwise(data: ShardDataset) -> None:
+def test_the_number_of_ranks_may_change(data: ShardDataset) -> None:
     halves = [Loader(data, 3, shuffle=True, rank=rank, world_size=2) for rank in range(2)]
     seen = [list(chain.from_iterable(list_keys(islice(loader, 2)))) for loader in halves]
     assert halves[0].state_dict() == halves[1].state_dict()
@@ -216,9 +216,9 @@ def test_ranks_may_be_divided_otherwise(data: ShardDataset) -> None:
     assert sorted(chain(*seen, *list_keys(alone))) == sorted(key.decode() for key in data.keys.tolist())
 
 
-def test_a_foreign_state_is_refused(data: ShardDataset, sized: Callable[[int], ShardDataset]) -> None:
+def test_a_state_of_another_loader_is_refused(data: ShardDataset, sized: Callable[[int], ShardDataset]) -> None:
     loader = Loader(data, 4, shuffle=True, seed=1)
-    own = loader.state_dict()
+    before = loader.state_dict()
     others = {
         "dataset": Loader(sized(5), 4, shuffle=True, seed=1),
         "seed": Loader(data, 4, shuffle=True, seed=2),
@@ -230,19 +230,19 @@ def test_a_foreign_state_is_refused(data: ShardDataset, sized: Callable[[int], S
         state = other.state_dict()
         with pytest.raises(StateError) as caught:
             loader.load_state_dict(state)
-        assert all(repr(value) in str(caught.value) for value in (state[name], own[name]))
+        assert all(repr(value) in str(caught.value) for value in (state[name], before[name]))
     for damage in ({"version": 1}, {"position": -1}, {"position": 7}, {"position": 1.0}, {"epoch": None}):
         with pytest.raises(StateError):
-            loader.load_state_dict(own | damage)
+            loader.load_state_dict(before | damage)
     with pytest.raises(StateError):
         loader.load_state_dict({})
-    assert loader.state_dict() == own
+    assert loader.state_dict() == before
 
 
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"threads": -1}, {"rank": 1}, {"rank": -1}, {"world_size": 0}])
 def test_numbers_out_of_range(data: ShardDataset, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Loader(data, **{"batch_size": 1, "shuffle": False, **wrong})  # type: ignore[arg-type]  # what is refused
+        Loader(data, **{"batch_size": 1, "shuffle": False, **wrong})  # type: ignore[arg-type]  # invalid values
 
 
 @pytest.mark.parametrize("threads", [None, 0, 1, 3])
@@ -257,7 +257,7 @@ def test_held_batches_never_change(data: ShardDataset, threads: int | None) -> N
     assert len(starts) == len(held) * len(data.fields)
 
 
-def test_an_iteration_that_is_left_leaves_no_thread(data: ShardDataset) -> None:
+def test_an_abandoned_iteration_leaves_no_thread(data: ShardDataset) -> None:
     before = set(threading.enumerate())
     for _ in range(20):
         for _batch in Loader(data, 2, shuffle=True, threads=2):

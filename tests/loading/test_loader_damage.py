@@ -1,4 +1,4 @@
-"""Damage while loading: an error with its place before the sample is delivered, or a record of what was skipped."""
+"""Damage while loading: an error that locates it before the sample is delivered, or a record of what was skipped."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ COUNT, BATCH, PER_SHARD = 26, 4, 6
 
 @dataclass(frozen=True)
 class Way:
-    """How samples are read; damage has to be met in each."""
+    """How samples are read; damage must be found in each way."""
 
     order: Order
     threads: int = 0
@@ -50,12 +50,12 @@ def intact(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def root(intact: Path, tmp_path: Path) -> Path:
-    """A copy of it to damage."""
+    """A copy of the intact dataset to damage."""
     return Path(shutil.copytree(intact, tmp_path / "copy"))
 
 
 def damage(root: Path, row: int, member: int = 0, byte: int = 128) -> tuple[str, str, str, int]:
-    """Turn a bit of a sample; where that is, as errors have it: shard, sample, field, offset."""
+    """Flip a bit of a sample; return its location as errors have it: shard, sample, field, offset."""
     with ShardDataset(root, "train") as data:
         shard, key = data.find_shard(row), data.keys[row].decode()
         name, field = list(data.fields.items())[member]
@@ -64,13 +64,13 @@ def damage(root: Path, row: int, member: int = 0, byte: int = 128) -> tuple[str,
     return shard, key, name, offset
 
 
-def place(error: DamageError | Skip) -> tuple[str | None, str | None, str | None, int | None]:
+def locate(error: DamageError | Skip) -> tuple[str | None, str | None, str | None, int | None]:
     return error.shard, error.sample, error.field, error.offset
 
 
 def load(data: SampleSource, way: Way, **options: Any) -> Loader:
-    plain: dict[str, Any] = {"batch_size": BATCH, "seed": 2, "shuffle": way.order, "blocks": BLOCKS}
-    return Loader(data, **plain | {"threads": way.threads, "cache": way.cache} | options)
+    defaults: dict[str, Any] = {"batch_size": BATCH, "seed": 2, "shuffle": way.order, "blocks": BLOCKS}
+    return Loader(data, **defaults | {"threads": way.threads, "cache": way.cache} | options)
 
 
 def list_valid(batches: Any) -> list[str]:
@@ -78,7 +78,7 @@ def list_valid(batches: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_an_error_comes_before_the_sample_with_its_place_and_can_be_gone_on_from(root: Path, way: Way) -> None:
+def test_an_error_locates_the_damage_before_delivery_and_can_be_resumed_from(root: Path, way: Way) -> None:
     with ShardDataset(root, "train") as data:
         whole = list_valid(load(data, way, cache=None))
     row = 15
@@ -88,24 +88,24 @@ def test_an_error_comes_before_the_sample_with_its_place_and_can_be_gone_on_from
         loader = load(data, way)
         with pytest.raises(DamageError) as caught:
             seen.extend(key for batch in loader for key in batch["key"])
-        assert place(caught.value) == where
+        assert locate(caught.value) == where
         for word in (where[0], repr(where[1]), where[2], f"byte {where[3]}"):
             assert word in str(caught.value)
         state = loader.state_dict()
         loader.load_state_dict(state)
-        with pytest.raises(DamageError):  # it does not go away by asking again
+        with pytest.raises(DamageError):  # it is raised again
             next(iter(loader))
         assert loader.state_dict() == state
     assert seen == whole[: whole.index(where[1]) // BATCH * BATCH]
-    damage(root, row, 1, 130)  # turned back
+    damage(root, row, 1, 130)  # flips the bit back
     with ShardDataset(root, "train", access=way.access) as data:
-        mended = load(data, way)
-        mended.load_state_dict(state)
-        assert seen + list_valid(mended) == whole
+        repaired = load(data, way)
+        repaired.load_state_dict(state)
+        assert seen + list_valid(repaired) == whole
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_skipping_leaves_out_the_damaged_and_nothing_else(root: Path, way: Way) -> None:
+def test_only_damaged_samples_are_skipped(root: Path, way: Way) -> None:
     with ShardDataset(root, "train") as data:
         originals = data.gather(range(COUNT))
         whole = list(load(data, way, cache=None))
@@ -115,7 +115,7 @@ def test_skipping_leaves_out_the_damaged_and_nothing_else(root: Path, way: Way) 
         for _ in range(2):
             batches = list(loader)
             assert [len(batch["key"]) for batch in batches] == [len(batch["key"]) for batch in whole]
-            assert {skip.row: place(skip) for skip in loader.skipped} == rows
+            assert {skip.row: locate(skip) for skip in loader.skipped} == rows
             assert len(loader.skipped) == len(rows)
             for batch in batches:
                 numbers = [originals["key"].index(key) for key in batch["key"]]
@@ -125,27 +125,26 @@ def test_skipping_leaves_out_the_damaged_and_nothing_else(root: Path, way: Way) 
                 assert {name: values.dtype for name, values in batch.items() if name != "key"} == {
                     name: values.dtype for name, values in whole[0].items() if name != "key"
                 }
-            kept = list_valid(batches)
-            assert len(kept) == COUNT - len(rows)
+            assert len(list_valid(batches)) == COUNT - len(rows)
         loader.set_epoch(0)
         damaged_keys = {where[1] for where in rows.values()}
         assert list_valid(loader) == [key for key in list_valid(whole) if key not in damaged_keys]
 
 
-def test_a_skip_says_all_it_knows(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_skip_records_where_and_what(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     where = damage(root, 9)
     with ShardDataset(root, "train") as data, caplog.at_level(logging.WARNING, "shardwright"):
         loader = load(data, Way("none"), on_error="skip")
         loader.set_epoch(4)
         list(loader)
     (skip,) = loader.skipped
-    assert (skip.epoch, skip.row, place(skip)) == (4, 9, where)
+    assert (skip.epoch, skip.row, locate(skip)) == (4, 9, where)
     assert all(word in skip.what for word in (where[0], where[1], "crc32"))
     assert [record.getMessage() for record in caplog.records] == [f"skipped a damaged sample: {skip.what}"]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_a_batch_of_damaged_samples_alone_has_its_shape(root: Path, way: Way) -> None:
+def test_a_batch_of_only_damaged_samples_keeps_its_shape(root: Path, way: Way) -> None:
     with ShardDataset(root, "train") as data:
         second = list(load(data, way, cache=None))[1]["key"]
         rows = sorted(data.find_sample(key) for key in second)
@@ -162,8 +161,8 @@ def test_a_batch_of_damaged_samples_alone_has_its_shape(root: Path, way: Way) ->
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_damaged_sample_that_fills_up_is_no_second_loss(root: Path, order: Order) -> None:
-    """26 samples on 4 ranks: two are repeated. All are damaged in turn."""
+def test_a_damaged_sample_used_as_padding_is_lost_once(root: Path, order: Order) -> None:
+    """26 samples on 4 ranks: two are repeated. Each sample is damaged in turn."""
     pristine = (root / "train").rename(root / "pristine")
     for row in range(COUNT):
         shutil.copytree(pristine, root / "train")
@@ -174,15 +173,15 @@ def test_a_damaged_sample_that_fills_up_is_no_second_loss(root: Path, order: Ord
             ]
             epochs = [list(loader) for loader in ranks]
         assert len({tuple(len(batch["key"]) for batch in epoch) for epoch in epochs}) == 1
-        kept = list_valid(chain(*epochs))
-        assert len(set(kept)) == len(kept) == COUNT - 1
+        valid = list_valid(chain(*epochs))
+        assert len(set(valid)) == len(valid) == COUNT - 1
         skips = [skip for loader in ranks for skip in loader.skipped]
-        assert 1 <= len(skips) <= 2  # by each rank that meets it, once
-        assert {place(skip) for skip in skips} == {where}
+        assert 1 <= len(skips) <= 2  # once by each rank that reads it
+        assert {locate(skip) for skip in skips} == {where}
         shutil.rmtree(root / "train")
 
 
-def test_a_sample_that_is_twice_in_a_batch_is_recorded_once(tmp_path: Path) -> None:
+def test_a_sample_repeated_in_a_batch_is_recorded_once(tmp_path: Path) -> None:
     write_numbers(tmp_path, 3, 3)
     flip_bit(tmp_path / "train" / "train-000000.tar", 8 * (2 * 2048 + 512 + 128))
     with ShardDataset(tmp_path, "train") as data:
@@ -197,7 +196,7 @@ def test_a_sample_that_is_twice_in_a_batch_is_recorded_once(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_a_budget_ends_it_with_a_summary(root: Path, way: Way) -> None:
+def test_exceeding_the_budget_raises_a_summary(root: Path, way: Way) -> None:
     rows = (1, 2, 8, 14, 15, 16, 17)
     for row in rows:
         damage(root, row)
@@ -215,24 +214,24 @@ def test_a_budget_ends_it_with_a_summary(root: Path, way: Way) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_where_all_is_damaged_nothing_comes(root: Path, way: Way) -> None:
+def test_nothing_is_delivered_if_all_samples_are_damaged(root: Path, way: Way) -> None:
     for row in range(COUNT):
         damage(root, row)
     with ShardDataset(root, "train", access=way.access) as data:
         loader = load(data, way, on_error="skip")
-        with pytest.raises(DamageError, match=rf"all {COUNT} samples .* are damaged, none can stand in") as caught:
+        with pytest.raises(DamageError, match=rf"all {COUNT} samples .* are damaged, so none can replace it") as caught:
             next(iter(loader))
-        assert None not in place(caught.value)
+        assert None not in locate(caught.value)
 
 
 @pytest.mark.parametrize("budget", [-1])
-def test_a_budget_is_a_number_from_0(root: Path, budget: int) -> None:
+def test_a_budget_must_not_be_negative(root: Path, budget: int) -> None:
     with ShardDataset(root, "train") as data, pytest.raises(ValueError, match="skip_budget is -1"):
         load(data, Way("none"), on_error="skip", skip_budget=budget)
 
 
-def test_views_skip_as_what_they_look_at(tmp_path: Path) -> None:
-    """A mix, a subset and a transform: the record names the sample, and what the transform draws stays."""
+def test_views_skip_damaged_samples_of_their_base(tmp_path: Path) -> None:
+    """A subset and a transform: the record names the sample, and the random numbers of others are unchanged."""
     write_numbers(tmp_path, 20, 8)
     with ShardDataset(tmp_path, "train") as data:
         view = data.filter(lambda meta: meta["n"] % 2 == 0).with_transform(draw_numbers)
@@ -257,8 +256,8 @@ CUTS: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("what", CUTS)
-def test_a_shard_that_is_cut_while_it_is_open(root: Path, what: str, order: Order, threads: int) -> None:
-    """Read by system calls, what is still there is delivered, the rest is an error or a skip that names the sample."""
+def test_a_shard_truncated_while_it_is_open(root: Path, what: str, order: Order, threads: int) -> None:
+    """Read by system calls, remaining samples are delivered; the others raise or are skipped, with their key."""
     with ShardDataset(root, "train", access="pread") as data:
         loader = load(data, Way(order, threads, "pread"), on_error="skip")
         whole = list_valid(loader)
@@ -268,8 +267,7 @@ def test_a_shard_that_is_cut_while_it_is_open(root: Path, what: str, order: Orde
         CUTS[what](path)
         gone = {row for row, end in zip(rows, ends, strict=True) if end > path.stat().st_size}
         loader.set_epoch(0)
-        kept = list_valid(loader)
-        assert kept == [key for key in whole if data.find_sample(key) not in gone]
+        assert list_valid(loader) == [key for key in whole if data.find_sample(key) not in gone]
         assert {skip.row for skip in loader.skipped} == gone
         for skip in loader.skipped:
             assert (skip.shard, skip.sample) == (shard.name, data.keys[skip.row].decode())
@@ -280,20 +278,20 @@ def test_a_shard_that_is_cut_while_it_is_open(root: Path, what: str, order: Orde
 
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_shard_that_is_written_over_while_it_is_open_is_not_believed(root: Path, order: Order, threads: int) -> None:
-    """Also where it was checked before: by system calls, each delivery after that is checked."""
+def test_a_shard_overwritten_while_it_is_open_is_checked_again(root: Path, order: Order, threads: int) -> None:
+    """Also samples that were checked before: read by system calls, each later delivery is checked."""
     with ShardDataset(root, "train", access="pread") as data:
         loader = load(data, Way(order, threads, "pread"))
         assert len(list_valid(loader)) == COUNT
         where = damage(root, 9)
         with pytest.raises(DamageError) as caught:
             list(loader)
-        assert place(caught.value) == where
+        assert locate(caught.value) == where
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> tuple[Path, torch.Tensor]:
-    """Samples of 1 MB in one shard, so that a batch is in memory that is used again."""
+def large_samples(tmp_path: Path) -> tuple[Path, torch.Tensor]:
+    """Samples of 1 MB in one shard, so that batches are in pooled buffers."""
     images = np.random.default_rng(0).integers(0, 256, (6, 1 << 20), np.uint8)
     with ShardWriter(tmp_path, "train", {"image": Field("uint8", (1 << 20,))}) as writer:
         for n, image in enumerate(images):
@@ -303,10 +301,10 @@ def pictures(tmp_path: Path) -> tuple[Path, torch.Tensor]:
 
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("order", ORDERS)
-def test_memory_that_is_used_again_keeps_nothing_of_a_damaged_sample(
-    pictures: tuple[Path, torch.Tensor], order: Order, threads: int
+def test_reused_memory_has_nothing_of_a_damaged_sample(
+    large_samples: tuple[Path, torch.Tensor], order: Order, threads: int
 ) -> None:
-    root, images = pictures
+    root, images = large_samples
     layout = plan_layout({"image": Field("uint8", (1 << 20,))}, 512)
     flip_bit(root / "train" / "train-000000.tar", 8 * (3 * layout.stride + 900_000))
     with ShardDataset(root, "train") as data:

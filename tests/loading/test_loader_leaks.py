@@ -1,4 +1,4 @@
-"""Loaders that are left leave no thread, descriptor, map, process or memory; forking after threads does not hang."""
+"""Abandoned loaders leak no thread, descriptor, map, process or memory; forking beside threads does not hang."""
 
 import gc
 import json
@@ -16,20 +16,20 @@ from torch.utils.data import DataLoader
 
 from shardwright import Loader, ShardDataset
 from shardwright.loading.prefetch import THREADS, read_ahead
-from tests.support.loader_sets import Ragged, write_pictures
+from tests.support.loader_sets import Ragged, write_images
 
 CHECKOUT = Path(__file__).parents[2]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="counts what a process holds in /proc")
 GROWTH_KB = 8192
-"""Of resident memory, which breathes by a few MB; one batch of each cycle kept would be 100 MB and more."""
+"""Growth of resident memory, which varies by a few MB; leaking one batch of each cycle would be 100 MB and more."""
 PATIENCE = 600.0
-"""Seconds until what runs in a process of its own is said to hang."""
+"""Seconds after which a separate process counts as hanging."""
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
-    write_pictures(root, 61)
+    root = tmp_path_factory.mktemp("images")
+    write_images(root, 61)
     return root
 
 
@@ -62,14 +62,16 @@ def check_cycles(root: Path, kind: str, cycles: int) -> list[dict[str, int]]:
 
 @LINUX
 @pytest.mark.parametrize(("kind", "cycles"), [("all but processes", 240), ("processes", 5)])
-def test_loaders_that_are_left_leave_nothing(root: Path, kind: str, cycles: int) -> None:
+def test_abandoned_loaders_leak_nothing(root: Path, kind: str, cycles: int) -> None:
     check_cycles(root, kind, cycles)
 
 
 @LINUX
 @pytest.mark.sweep
-def test_a_thousand_loaders_that_are_left_leave_nothing(root: Path) -> None:
-    print("\n| read by | opened and left | threads | descriptors | shared memory | maps | children | resident MB |")
+def test_a_thousand_abandoned_loaders_leak_nothing(root: Path) -> None:
+    print(
+        "\n| read by | opened and abandoned | threads | descriptors | shared memory | maps | children | resident MB |"
+    )
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for kind, cycles in (("threads", 1000), ("blocks", 1000), ("caches", 1000), ("processes", 100)):
         held = check_cycles(root, kind, cycles)
@@ -80,8 +82,8 @@ def test_a_thousand_loaders_that_are_left_leave_nothing(root: Path) -> None:
 
 @LINUX
 @pytest.mark.parametrize(("method", "times"), [("fork", 5), ("spawn", 1)])
-def test_pytorch_s_loader_reads_the_same_in_processes(root: Path, method: str, times: int) -> None:
-    """Forked while threads are at work here, or started anew: it ends, and the samples are the same."""
+def test_pytorchs_dataloader_reads_the_same_in_processes(root: Path, method: str, times: int) -> None:
+    """Forked while threads run here, or spawned: it ends, and the samples are the same."""
     assert run_module("loader_forks", root, method, times) == f"{times} times\n"
 
 
@@ -94,41 +96,41 @@ def test_two_hundred_forks_do_not_hang(root: Path) -> None:
 
 
 @pytest.mark.parametrize("access", ["map", "pread"])
-def test_pytorch_s_loader_reads_the_same_here(root: Path, access: Any) -> None:
+def test_pytorchs_dataloader_reads_the_same_in_this_process(root: Path, access: Any) -> None:
     with ShardDataset(root, "train", access=access) as data:
-        wanted = data.gather(range(len(data)))
-        source: Any = data  # no subclass of `torch.utils.data.Dataset`, which it need not be
+        expected = data.gather(range(len(data)))
+        source: Any = data  # not a subclass of `torch.utils.data.Dataset`
         batches = list(DataLoader(source, 7, shuffle=False))
-        assert [key for batch in batches for key in batch["key"]] == wanted["key"]
+        assert [key for batch in batches for key in batch["key"]] == expected["key"]
         for name in data.fields:
             found = torch.cat([batch[name] for batch in batches])
-            np.testing.assert_array_equal(found.numpy(), wanted[name])
+            np.testing.assert_array_equal(found.numpy(), expected[name])
         shuffled = DataLoader(source, 7, shuffle=True)
-        assert sorted(key for batch in shuffled for key in batch["key"]) == sorted(wanted["key"])
+        assert sorted(key for batch in shuffled for key in batch["key"]) == sorted(expected["key"])
 
 
-def test_an_iteration_that_a_thread_of_its_own_lets_go_of_is_not_waited_for() -> None:
-    """As the garbage collector may have it: a thread that closed its own pool would wait for itself."""
-    let_go = threading.Event()
+def test_an_iteration_released_by_its_own_thread_does_not_deadlock() -> None:
+    """As the garbage collector may cause: a thread that closed its own pool would wait for itself."""
+    release = threading.Event()
     held: list[Any] = []
 
     def read(number: int) -> int:
         if number == 2:
-            let_go.wait()
-            held.clear()  # the last that holds it
+            release.wait()
+            held.clear()  # the last reference
         return number
 
     held.append(read_ahead(read, range(10), 1))
     assert next(held[0]) == 0
-    let_go.set()
+    release.set()
     for thread in threading.enumerate():
         if thread.name.startswith(THREADS):
             thread.join(60)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
 
 
-def test_garbage_ends_in_whatever_thread_finds_it() -> None:
-    """Iterations in cycles, collected all the time, also by the threads that read for others."""
+def test_iterations_are_collected_in_any_thread() -> None:
+    """Iterations in reference cycles, collected often, also by threads that read for other iterations."""
     before = gc.get_threshold()
     gc.set_threshold(5, 1, 1)
     try:

@@ -1,4 +1,4 @@
-"""Processes that are killed, hang, fail or lose their parent: one clear error in time, and none is left behind."""
+"""Worker processes that are killed, hang, fail or lose their parent: one clear error in time, none left behind."""
 
 import json
 import os
@@ -52,7 +52,7 @@ def wait_until_gone(pids: set[int]) -> None:
 
 
 @LINUX
-def test_a_killed_process_is_named_and_its_work_can_be_gone_on_with(data: ShardDataset) -> None:
+def test_a_killed_worker_is_named_and_the_epoch_can_be_resumed(data: ShardDataset) -> None:
     loader = Loader(data.with_transform(Act("doze")), 1, shuffle=True, processes=2)
     whole = list_numbers(Loader(data, 1, shuffle=True))
     seen, pids = [], set[int]()
@@ -63,12 +63,12 @@ def test_a_killed_process_is_named_and_its_work_can_be_gone_on_with(data: ShardD
             if step == 2:
                 victim = batch["pid"][0].item()
                 os.kill(victim, signal.SIGKILL)
-    assert f"{victim} was ended by SIGKILL" in str(caught.value)
+    assert f"{victim} was killed by SIGKILL" in str(caught.value)
     wait_until_gone(pids)
     assert seen == whole[: len(seen)]
     state = json.loads(json.dumps(loader.state_dict()))
     assert state["position"] == len(seen) < COUNT
-    loader.load_state_dict(state)  # the same loader goes on, with new processes
+    loader.load_state_dict(state)  # the same loader resumes, with new workers
     rest = list(loader)
     assert seen + list_numbers(rest) == whole
     pids = {pid for batch in rest for pid in batch["pid"].tolist()}
@@ -78,12 +78,12 @@ def test_a_killed_process_is_named_and_its_work_can_be_gone_on_with(data: ShardD
 
 @LINUX
 @pytest.mark.parametrize("processes", [1, 2])
-def test_a_transform_that_hangs_is_ended_and_its_process_named(data: ShardDataset, processes: int) -> None:
+def test_a_worker_that_hangs_is_killed_and_named(data: ShardDataset, processes: int) -> None:
     whole = list_numbers(Loader(data, BATCH, shuffle=False))
     hanging = data.with_transform(Act("hang", "00022"))
     loader = Loader(hanging, BATCH, shuffle=False, processes=processes, timeout=2)
     seen, pids = [], set[int]()
-    with pytest.raises(ShardwrightError, match=r"no batch came .* in 2 s") as caught:  # noqa: PT012 (as above)
+    with pytest.raises(ShardwrightError, match=r"returned no batch within 2 s") as caught:  # noqa: PT012 (as above)
         for batch in loader:
             seen += batch["n"].tolist()
             pids.update(batch["pid"].tolist())
@@ -95,14 +95,14 @@ def test_a_transform_that_hangs_is_ended_and_its_process_named(data: ShardDatase
     assert seen + list_numbers(resumed) == whole
 
 
-def test_what_an_epoch_that_was_left_is_still_at_counts_for_no_timeout(data: ShardDataset) -> None:
+def test_batches_of_an_abandoned_epoch_do_not_count_towards_the_timeout(data: ShardDataset) -> None:
     with Loader(data.with_transform(Act("doze")), 10, shuffle=False, processes=1, timeout=1.3) as loader:
-        list(islice(loader, 1))  # leaves three batches of 0.5 s each
+        list(islice(loader, 1))  # abandons three batches of 0.5 s each
         assert len(list_numbers(loader)) == COUNT
 
 
 @LINUX
-def test_leaving_does_not_wait_for_what_hangs(data: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_does_not_wait_for_a_worker_that_hangs(data: ShardDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_pool, "END_SECONDS", 0.3)
     with Loader(data.with_transform(Act("hang", "00022")), BATCH, shuffle=False, processes=2) as loader:
         pids = {pid for batch in islice(loader, 5) for pid in batch["pid"].tolist()}
@@ -112,14 +112,14 @@ def test_leaving_does_not_wait_for_what_hangs(data: ShardDataset, monkeypatch: p
 @pytest.mark.parametrize(
     ("what", "kind", "message"),
     [
-        ("kill", ShardwrightError, "was ended by SIGKILL"),
+        ("kill", ShardwrightError, "was killed by SIGKILL"),
         ("exit", ShardwrightError, "ended with exit code 3"),
         ("interrupt", TimeoutError, "the data's own"),
         ("odd", ShardwrightError, "OddError: 1 and 2"),
-        ("unreadable", ShardwrightError, "cannot be read here: ValueError: invalid literal"),
+        ("unreadable", ShardwrightError, "cannot be unpickled: ValueError: invalid literal"),
     ],
 )
-def test_a_transform_that_fails_says_so(data: ShardDataset, what: str, kind: type[Exception], message: str) -> None:
+def test_a_transform_that_fails(data: ShardDataset, what: str, kind: type[Exception], message: str) -> None:
     source = data.with_transform(Act(what, "00009"))
     with Loader(source, BATCH, shuffle=False, processes=1, timeout=30) as loader:
         batches = iter(loader)
@@ -130,10 +130,10 @@ def test_a_transform_that_fails_says_so(data: ShardDataset, what: str, kind: typ
         if what in ("interrupt", "odd"):
             assert any("'00009'" in note for note in caught.value.__notes__)
         assert loader.state_dict()["position"] == 2
-        assert list_numbers(islice(loader, 2)) == list(range(8))  # it begins anew, with new processes where it must
+        assert list_numbers(islice(loader, 2)) == list(range(8))  # it restarts, with new workers if they died
 
 
-def test_damage_comes_through_with_its_place(tmp_path: Path) -> None:
+def test_damage_is_located_across_processes(tmp_path: Path) -> None:
     write_numbers(tmp_path, COUNT, 15)
     shard = tmp_path / "train" / "train-000001.tar"
     content = bytearray(shard.read_bytes())
@@ -150,7 +150,7 @@ def test_damage_comes_through_with_its_place(tmp_path: Path) -> None:
             assert [(skip.row, skip.sample, skip.offset) for skip in loader.skipped] == [(15, "00015", 512)]
 
 
-def test_a_transform_that_no_process_can_have_is_refused(data: ShardDataset) -> None:
+def test_a_transform_that_cannot_be_pickled_is_refused(data: ShardDataset) -> None:
     def local(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         return sample
 
@@ -160,7 +160,7 @@ def test_a_transform_that_no_process_can_have_is_refused(data: ShardDataset) -> 
             next(iter(loader))
 
 
-def test_a_dataset_that_is_gone_is_the_error_of_the_process(tmp_path: Path) -> None:
+def test_a_missing_dataset_is_the_error_of_the_worker(tmp_path: Path) -> None:
     write_numbers(tmp_path, 8, 8)
     with ShardDataset(tmp_path, "train") as data, Loader(data, BATCH, shuffle=False, processes=1) as loader:
         (tmp_path / "dataset.json").unlink()
@@ -183,8 +183,8 @@ if __name__ == "__main__":
 
 @LINUX
 @pytest.mark.parametrize("hangs_at", ["00030", "no sample"])
-def test_reading_processes_end_with_a_parent_that_is_killed(root: Path, tmp_path: Path, hangs_at: str) -> None:
-    """Whether they are at work then, or wait for a parent that takes no more."""
+def test_workers_end_with_a_parent_that_is_killed(root: Path, tmp_path: Path, hangs_at: str) -> None:
+    """Whether they are reading then, or wait for a parent that takes no more batches."""
     (tmp_path / "parent.py").write_text(PARENT)
     command = [sys.executable, str(tmp_path / "parent.py"), str(root), hangs_at]
     with subprocess.Popen(
@@ -200,15 +200,15 @@ def test_reading_processes_end_with_a_parent_that_is_killed(root: Path, tmp_path
 
 
 @pytest.mark.sweep
-def test_all_kinds_of_numbers_come_through_processes_as_through_threads(data: ShardDataset) -> None:
+def test_all_kinds_of_numbers_are_the_same_from_processes_and_threads(data: ShardDataset) -> None:
     source = data.with_transform(make_kinds)
     with Loader(source, BATCH, shuffle=True, processes=2) as loader:
-        for found, wanted in zip(loader, Loader(source, BATCH, shuffle=True), strict=True):
-            assert list(found) == list(wanted)
+        for found, expected in zip(loader, Loader(source, BATCH, shuffle=True), strict=True):
+            assert list(found) == list(expected)
             for name in ("half", "complex", "array", "unsigned"):
-                assert found[name].dtype == wanted[name].dtype
-                assert torch.equal(found[name], wanted[name])
-            assert isinstance(wanted["array"], torch.Tensor)
-            np.testing.assert_array_equal(found["long"], wanted["long"])
-            for one, other in zip(found["ragged"], wanted["ragged"], strict=True):
+                assert found[name].dtype == expected[name].dtype
+                assert torch.equal(found[name], expected[name])
+            assert isinstance(expected["array"], torch.Tensor)
+            np.testing.assert_array_equal(found["long"], expected["long"])
+            for one, other in zip(found["ragged"], expected["ragged"], strict=True):
                 assert torch.equal(one[0], other[0])

@@ -1,4 +1,4 @@
-"""Stopped after any batch and gone on in a new process, with other threads and ranks: the same samples and draws."""
+"""Resuming after any batch in a new process, with other threads and ranks: the same samples and random numbers."""
 
 import itertools
 import json
@@ -20,17 +20,17 @@ from tests.support.loader_resuming import (
     Stream,
     Way,
     digest,
-    go_on,
-    go_on_in_a_new_process,
     open_ranks,
     read_steps,
+    resume,
+    resume_in_a_new_process,
 )
 from tests.support.loader_sets import ORDERS, Ragged, list_rows, write_numbers
 
 COUNT = 1000
 STEPS = -(-COUNT // GLOBAL_BATCH)
 EPOCH = 3
-THREADS = (0, 1, 2, 3, 5, 8)
+THREADS = (None, 0, 1, 2, 3, 5, 8)
 WORLDS = (1, 2, 3, 4)
 """3 does not divide the samples: two are repeated."""
 
@@ -44,7 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def streams(root: Path) -> dict[str, Stream]:
-    """The epoch by order, from nothing but the definitions of the order and of the draws."""
+    """The epoch by order, computed only from the definitions of the order and of the random numbers."""
     with ShardDataset(root, "train") as data:
         return {
             order: [
@@ -56,7 +56,7 @@ def streams(root: Path) -> dict[str, Stream]:
 
 
 def stop(root: Path, way: Way, steps: int) -> tuple[Stream, dict[str, Any]]:
-    """What an epoch that is left after so many steps brought, and the state then."""
+    """Return the samples of the first steps of an epoch, and the state after them."""
     loaders = open_ranks(root, way)
     for loader in loaders:
         loader.set_epoch(EPOCH)
@@ -70,9 +70,9 @@ def stop(root: Path, way: Way, steps: int) -> tuple[Stream, dict[str, Any]]:
 
 
 def check_resumption(
-    root: Path, streams: dict[str, Stream], stopping: Sequence[Way], going_on: Sequence[Way], stops: Sequence[int]
+    root: Path, streams: dict[str, Stream], stopping: Sequence[Way], resuming: Sequence[Way], stops: Sequence[int]
 ) -> int:
-    """Stop in each of the first ways after so many steps; go on in each of the others, in one new process."""
+    """Stop after each of `stops` steps, in each of the first ways; resume in each of the others, in one new process."""
     order = stopping[0].order
     expected, states = [], []
     for way, steps in zip(itertools.cycle(stopping), stops, strict=False):
@@ -81,13 +81,13 @@ def check_resumption(
         assert len(seen) == min(COUNT, steps * GLOBAL_BATCH)
         expected.append(digest(streams[order][len(seen) :]))
         states.append(state)
-    for digests in go_on_in_a_new_process(root, going_on, states):
+    for digests in resume_in_a_new_process(root, resuming, states):
         assert digests == expected
-    return len(going_on) * len(states)
+    return len(resuming) * len(states)
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_new_process_goes_on_where_the_last_one_stopped(root: Path, streams: dict[str, Stream], order: Order) -> None:
+def test_a_new_process_resumes_where_the_last_one_stopped(root: Path, streams: dict[str, Stream], order: Order) -> None:
     rng = random.Random(order)
     ways = [Way(order, threads, world) for threads in THREADS for world in WORLDS]
     stops = [0, 1, STEPS - 1, STEPS, *rng.sample(range(STEPS), 4)]
@@ -95,19 +95,19 @@ def test_a_new_process_goes_on_where_the_last_one_stopped(root: Path, streams: d
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_every_batch_is_a_place_to_stop(root: Path, streams: dict[str, Stream], order: Order) -> None:
-    """As above after every batch, in this process; from one iteration, whose state is taken batch by batch."""
+def test_every_batch_can_be_resumed_after(root: Path, streams: dict[str, Stream], order: Order) -> None:
+    """In this process, from one iteration whose state is taken after each batch."""
     (loader,) = open_ranks(root, Way(order, threads=2))
     loader.set_epoch(EPOCH)
     states = [loader.state_dict() for _ in loader]
     assert [state["position"] for state in states] == list(range(1, STEPS + 1))
-    wanted = [digest(streams[order][GLOBAL_BATCH * step :]) for step in range(1, STEPS + 1)]
+    expected = [digest(streams[order][GLOBAL_BATCH * step :]) for step in range(1, STEPS + 1)]
     at = random.Random(order).sample(range(STEPS), 16)
-    assert go_on(root, Way(order, 0, 2), [states[n] for n in at]) == [wanted[n] for n in at]
+    assert resume(root, Way(order, 0, 2), [states[n] for n in at]) == [expected[n] for n in at]
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_epoch_after_a_resumed_one_is_the_next(root: Path, order: Order) -> None:
+def test_a_resumed_epoch_is_followed_by_the_next(root: Path, order: Order) -> None:
     whole = open_ranks(root, Way(order))
     epochs = [[sample for step in read_steps(whole) for sample in step] for _ in range(3)]
     _, state = stop(root, Way(order, 2, 4), 80)
@@ -124,7 +124,7 @@ def test_the_epoch_after_a_resumed_one_is_the_next(root: Path, order: Order) -> 
 def test_a_state_at_the_end_of_an_epoch_is_one_for_any_number_of_ranks(
     count: int, uneven: Uneven, drop_last: bool
 ) -> None:
-    """Also where numbers of ranks drop different samples, and so may have one batch more or less."""
+    """Also where numbers of ranks drop different samples, and so have one batch more or less."""
 
     def open_loaders(world_size: int) -> list[Loader]:
         return [
@@ -161,8 +161,8 @@ def test_a_state_at_the_end_of_an_epoch_is_one_for_any_number_of_ranks(
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_after_a_state_of_the_last_batch_comes_the_next_epoch(root: Path, order: Order) -> None:
-    """What asks for an iterator once, as Lightning does, gets it; who names the finished epoch gets nothing of it."""
+def test_a_state_after_the_last_batch_continues_with_the_next_epoch(root: Path, order: Order) -> None:
+    """A new iterator, as Lightning requests it, is the next epoch; setting the completed epoch gives no batches."""
     (loader,) = open_ranks(root, Way(order))
     first, second = ([sample for step in read_steps([loader]) for sample in step] for _ in range(2))
     _, state = stop(root, Way(order), STEPS)
@@ -179,8 +179,8 @@ def test_after_a_state_of_the_last_batch_comes_the_next_epoch(root: Path, order:
     assert [sample for step in read_steps([loader]) for sample in step] == first
 
 
-def test_a_state_goes_to_another_dataset_s_name_in_no_case(root: Path, tmp_path: Path) -> None:
-    write_numbers(tmp_path, COUNT, 131)  # the same samples, cut into shards otherwise
+def test_a_state_of_another_dataset_is_refused(root: Path, tmp_path: Path) -> None:
+    write_numbers(tmp_path, COUNT, 131)  # the same samples in other shards
     _, state = stop(root, Way("global"), 3)
     (other,) = open_ranks(tmp_path, Way("global"))
     with pytest.raises(StateError, match=f"{state['dataset']}.*{other.data.hash}"):
@@ -189,17 +189,17 @@ def test_a_state_goes_to_another_dataset_s_name_in_no_case(root: Path, tmp_path:
 
 @pytest.mark.sweep
 @pytest.mark.parametrize("order", ORDERS)
-def test_resume_after_every_batch_whatever_the_ways(root: Path, streams: dict[str, Stream], order: Order) -> None:
-    """Every batch, threads and ranks before and after; then single states in single processes."""
+def test_resuming_after_every_batch_in_all_ways(root: Path, streams: dict[str, Stream], order: Order) -> None:
+    """After every batch, with all threads and ranks before and after; then single states in single processes."""
     rng = random.Random(0)
-    print("\n| order | stopped after | in ways | gone on with in ways | new processes | resumptions |")
+    print("\n| order | stopped after | in ways | resumed in ways | new processes | resumptions |")
     print("| --- | --- | --- | --- | --- | --- |")
     ways = [
         Way(order, threads, world, access) for threads in THREADS for world in WORLDS for access in ("map", "pread")
     ]
     checked = 0
-    for going_on in (ways[n : n + 8] for n in range(0, len(ways), 8)):
-        checked += check_resumption(root, streams, rng.sample(ways, len(ways)), going_on, range(STEPS + 1))
+    for resuming in (ways[n : n + 8] for n in range(0, len(ways), 8)):
+        checked += check_resumption(root, streams, rng.sample(ways, len(ways)), resuming, range(STEPS + 1))
     print(f"| {order} | every batch, 0 … {STEPS} | {len(ways)} | {len(ways)} | {len(ways) // 8} | {checked} |")
     alone = 40
     for _ in range(alone):

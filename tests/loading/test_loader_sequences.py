@@ -1,4 +1,4 @@
-"""Any sequence of opening, reading, leaving, saving, resuming and damage keeps what a model in plain Python says."""
+"""Any sequence of opening, reading, abandoning, saving, resuming and damage agrees with a model in plain Python."""
 
 import gc
 import json
@@ -50,20 +50,20 @@ def _cleaned() -> Iterator[None]:
 
 @cache
 def plan_epoch(order: Order, epoch: int) -> list[tuple[int, int]]:
-    """Rows and draws of an epoch."""
+    """Return the rows and random numbers of an epoch."""
     with ShardDataset(write_once(), "train") as data:
         rows = list_rows(data, order, SEED, epoch).tolist()
     return [(row, int(make_generator(SEED, epoch, f"{row:05d}").integers(2**62))) for row in rows]
 
 
 def plan_batch(order: Order, epoch: int, step: int, rank: int, world_size: int) -> list[tuple[int, int, bool]]:
-    """Row, draw and validity of what a rank gets; a position beyond the end is one counted from the end."""
+    """Return row, random number and validity of a rank's batch; positions beyond the end count back from the end."""
     plan = plan_epoch(order, epoch)
     size = GLOBAL_BATCH // world_size
     share = -(-COUNT // world_size)
     batch = []
-    for place in range(step * size, min((step + 1) * size, share)):
-        position = rank + world_size * place
+    for nth in range(step * size, min((step + 1) * size, share)):
+        position = rank + world_size * nth
         valid = position < COUNT
         row, draw = plan[position if valid else COUNT - 1 - (position - COUNT)]
         batch.append((row, draw, valid))
@@ -71,7 +71,7 @@ def plan_batch(order: Order, epoch: int, step: int, rank: int, world_size: int) 
 
 
 class Sequences(RuleBasedStateMachine):
-    """Loaders of all ranks, one after another in this process, beside what they must do."""
+    """Loaders of all ranks, one after another in this process, and the model of their state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,23 +83,23 @@ class Sequences(RuleBasedStateMachine):
         self.options: dict[str, Any] = {}
 
     @initialize(order=st.sampled_from(ORDERS))
-    def begin_anywhere(self, order: Order) -> None:
+    def start_anywhere(self, order: Order) -> None:
         self.open(order, 0, 1, "skip", "map")
 
     @rule(
         order=st.sampled_from(ORDERS),
-        threads=st.sampled_from([0, 1, 3]),
+        threads=st.sampled_from([None, 0, 1, 3]),
         world_size=st.sampled_from([1, 2, 3, 6]),
         on_error=st.sampled_from(["raise", "skip"]),
         access=st.sampled_from(["map", "pread"]),
     )
-    def open(self, order: Order, threads: int, world_size: int, on_error: str, access: Any) -> None:
+    def open(self, order: Order, threads: int | None, world_size: int, on_error: str, access: Any) -> None:
         self.close()
         self.data = ShardDataset(self.root, "train", access=access)
         self.order, self.world_size, self.on_error = order, world_size, on_error
         self.options = {"threads": threads, "on_error": on_error, "shuffle": order, "seed": SEED, "blocks": BLOCKS}
         self.open_loaders()
-        self.epoch, self.position, self.resumed, self.named = 0, 0, False, False
+        self.epoch, self.position, self.resumed, self.epoch_was_set = 0, 0, False, False
 
     def open_loaders(self) -> None:
         assert self.data is not None
@@ -119,62 +119,62 @@ class Sequences(RuleBasedStateMachine):
     def take(self, steps: int) -> None:
         for _ in range(steps):
             if self.iterations is None:
-                self.begin()
+                self.start()
             if not self.take_step():
                 break
 
-    def begin(self) -> None:
+    def start(self) -> None:
         self.iterations = [iter(loader) for loader in self.loaders]
-        if self.position == STEPS and not self.named:
+        if self.position == STEPS and not self.epoch_was_set:
             self.epoch, self.position = self.epoch + 1, 0
         elif not self.resumed:
             self.position = 0
-        self.resumed = self.named = False
+        self.resumed = self.epoch_was_set = False
         self.skipped: list[list[int]] = [[] for _ in self.loaders]
 
     def take_step(self) -> bool:
-        """Whether the iteration goes on after the next step of all ranks."""
+        """Read the next step of all ranks; return whether the iteration continues."""
         assert self.iterations is not None
         if self.position == STEPS:
             assert [next(iteration, STALE) for iteration in self.iterations] == [STALE] * self.world_size
             self.epoch, self.position, self.iterations = self.epoch + 1, 0, None
             return False
         for rank, iteration in enumerate(self.iterations):
-            wanted = plan_batch(self.order, self.epoch, self.position, rank, self.world_size)
-            if self.on_error == "raise" and self.damaged & {row for row, _, _ in wanted}:
+            expected = plan_batch(self.order, self.epoch, self.position, rank, self.world_size)
+            if self.on_error == "raise" and self.damaged & {row for row, _, _ in expected}:
                 with pytest.raises(DamageError) as caught:
                     next(iteration)
-                assert int(caught.value.sample or -1) in self.damaged & {row for row, _, _ in wanted}
-                self.go_on_everywhere_from(rank)
+                assert int(caught.value.sample or -1) in self.damaged & {row for row, _, _ in expected}
+                self.resume_all_from(rank)
                 return False
-            self.check_batch(next(iteration), wanted, rank)
+            self.check_batch(next(iteration), expected, rank)
         self.position += 1
         return True
 
-    def check_batch(self, batch: dict[str, Any], wanted: list[tuple[int, int, bool]], rank: int) -> None:
+    def check_batch(self, batch: dict[str, Any], expected: list[tuple[int, int, bool]], rank: int) -> None:
         found = list(zip(batch["n"].tolist(), batch["draw"].tolist(), batch["valid"].tolist(), strict=True))
         assert [f"{n:05d}" for n, _, _ in found] == batch["key"]
-        assert len(found) == len(wanted)
-        for sample, planned in zip(found, wanted, strict=True):
+        assert len(found) == len(expected)
+        for sample, planned in zip(found, expected, strict=True):
             if planned[0] in self.damaged:
                 assert not sample[2]
                 assert sample[0] not in self.damaged
             else:
                 assert sample == planned
-        self.skipped[rank] += dict.fromkeys(row for row, _, _ in wanted if row in self.damaged)
+        self.skipped[rank] += dict.fromkeys(row for row, _, _ in expected if row in self.damaged)
         assert [skip.row for skip in self.loaders[rank].skipped] == self.skipped[rank]
 
-    def go_on_everywhere_from(self, rank: int) -> None:
-        """A rank met damage; what it saves then is where all are to go on."""
+    def resume_all_from(self, rank: int) -> None:
+        """Resume all ranks from the state of the rank that found damage."""
         state = self.loaders[rank].state_dict()
         self.iterations = None
         for loader in self.loaders:
             loader.load_state_dict(state)
-        self.resumed, self.named = True, False
+        self.resumed, self.epoch_was_set = True, False
 
     @precondition(lambda self: self.iterations is not None)
     @rule(collect=st.booleans())
-    def leave(self, collect: bool) -> None:
+    def abandon(self, collect: bool) -> None:
         self.iterations = None
         if collect:
             gc.collect()
@@ -197,7 +197,7 @@ class Sequences(RuleBasedStateMachine):
                     loader.load_state_dict(state)
         if order == self.order:
             self.iterations = None
-            self.epoch, self.position, self.resumed, self.named = state["epoch"], state["position"], True, False
+            self.epoch, self.position, self.resumed, self.epoch_was_set = state["epoch"], state["position"], True, False
 
     @rule(epoch=st.integers(0, 3))
     def set_epoch(self, epoch: int) -> None:
@@ -206,18 +206,18 @@ class Sequences(RuleBasedStateMachine):
         if epoch != self.epoch or not self.resumed:
             self.epoch, self.position, self.resumed = epoch, 0, False
             self.iterations = None
-        self.named = True
+        self.epoch_was_set = True
 
     @rule(row=st.integers(0, COUNT - 1), bit=st.integers(0, 8 * 132 - 1))
-    def damage_or_mend(self, row: int, bit: int) -> None:
-        """In a file that is open; what was checked before is not checked again, so it is opened anew."""
-        shard, place = divmod(row, SAMPLES_PER_SHARD)
+    def damage_or_repair(self, row: int, bit: int) -> None:
+        """In an open file; as checked samples are not checked again, the dataset is reopened."""
+        shard, nth = divmod(row, SAMPLES_PER_SHARD)
         path = self.root / "train" / f"train-{shard:06d}.tar"
         if row in self.damaged:
             shutil.copy(write_once() / "train" / path.name, path)
-            self.damaged -= set(range(row - place, row - place + SAMPLES_PER_SHARD))
+            self.damaged -= set(range(row - nth, row - nth + SAMPLES_PER_SHARD))
         elif len(self.damaged) < 4:
-            flip_bit(path, 8 * (place * STRIDE + 512) + bit)
+            flip_bit(path, 8 * (nth * STRIDE + 512) + bit)
             self.damaged.add(row)
         self.save()
         _, state = self.saved.pop()
@@ -227,18 +227,18 @@ class Sequences(RuleBasedStateMachine):
         self.open_loaders()
         for loader in self.loaders:
             loader.load_state_dict(state)
-        self.resumed, self.named = True, False
+        self.resumed, self.epoch_was_set = True, False
 
     @invariant()
-    def the_loaders_are_where_the_model_is(self) -> None:
+    def the_loaders_agree_with_the_model(self) -> None:
         for loader in getattr(self, "loaders", ()):
             state = loader.state_dict()
             assert (state["epoch"], state["position"]) == (self.epoch, self.position)
-            assert loader.epoch == self.epoch + (self.position == STEPS and not self.named)
+            assert loader.epoch == self.epoch + (self.position == STEPS and not self.epoch_was_set)
             assert len(loader) == STEPS
 
     @invariant()
-    def nobody_reads_where_nobody_asked(self) -> None:
+    def no_thread_reads_without_an_iteration(self) -> None:
         if getattr(self, "iterations", None) is None:
             assert not [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
 
@@ -247,14 +247,14 @@ class Sequences(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-def test_sequences_keep_the_promises() -> None:
+def test_sequences_agree_with_the_model() -> None:
     run_state_machine_as_test(Sequences, settings=settings(max_examples=40, stateful_step_count=25))
 
 
 @pytest.mark.sweep
-def test_many_long_sequences_keep_the_promises() -> None:
+def test_many_long_sequences_agree_with_the_model() -> None:
     examples, steps = 1500, 60
     run_state_machine_as_test(
         Sequences, settings=settings(max_examples=examples, stateful_step_count=steps, derandomize=False)
     )
-    print(f"\n{examples} random sequences of up to {steps} operations kept what the model says")
+    print(f"\n{examples} random sequences of up to {steps} operations agreed with the model")

@@ -1,4 +1,4 @@
-"""Over all ranks each sample exactly once an epoch, and equal steps on every rank, for any numbers of anything."""
+"""Shares of ranks: each sample exactly once an epoch over all ranks, and equal steps on every rank."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ STRIDE = 2048
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], ShardDataset]:
-    """Datasets by their number of samples and how many of them are in a shard."""
+    """Return a function from the number of samples, and samples a shard, to a dataset."""
     opened: dict[tuple[int, int], ShardDataset] = {}
 
     def find(count: int, samples_per_shard: int) -> ShardDataset:
@@ -41,8 +41,8 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], S
 
 
 @dataclass(frozen=True)
-class Dealing:
-    """How an epoch is dealt."""
+class Division:
+    """How an epoch is divided."""
 
     count: int
     samples_per_shard: int
@@ -55,8 +55,8 @@ class Dealing:
     threads: int
 
 
-DEALINGS = st.builds(
-    Dealing,
+DIVISIONS = st.builds(
+    Division,
     st.integers(0, 70),
     st.sampled_from([1, 4, 9, 100]),
     st.integers(1, 12) | st.integers(1, 90),
@@ -69,59 +69,59 @@ DEALINGS = st.builds(
 )
 
 
-def open_ranks(data: ShardDataset, dealing: Dealing) -> list[Loader]:
+def open_ranks(data: ShardDataset, division: Division) -> list[Loader]:
     return [
         Loader(
             data,
-            dealing.batch_size,
-            shuffle=dealing.order,
+            division.batch_size,
+            shuffle=division.order,
             seed=3,
             rank=rank,
-            world_size=dealing.world_size,
-            uneven=dealing.uneven,
-            drop_last=dealing.drop_last,
-            threads=dealing.threads,
-            blocks=dealing.blocks,
+            world_size=division.world_size,
+            uneven=division.uneven,
+            drop_last=division.drop_last,
+            threads=division.threads,
+            blocks=division.blocks,
         )
-        for rank in range(dealing.world_size)
+        for rank in range(division.world_size)
     ]
 
 
-@given(DEALINGS, st.integers(0, 2))
+@given(DIVISIONS, st.integers(0, 2))
 @settings(max_examples=400)
 def test_each_sample_once_and_equal_steps(
-    numbered: Callable[[int, int], ShardDataset], dealing: Dealing, epoch: int
+    numbered: Callable[[int, int], ShardDataset], division: Division, epoch: int
 ) -> None:
-    data = numbered(dealing.count, dealing.samples_per_shard)
-    rest = dealing.count % dealing.world_size
-    event(f"{dealing.uneven}, {'more ranks than samples' if dealing.world_size > dealing.count else 'fewer'}")
-    if dealing.uneven == "error" and rest:
-        with pytest.raises(ValueError, match=rf"{dealing.count} samples .* {dealing.world_size} ranks"):
-            open_ranks(data, dealing)
+    data = numbered(division.count, division.samples_per_shard)
+    rest = division.count % division.world_size
+    event(f"{division.uneven}, {'more ranks than samples' if division.world_size > division.count else 'fewer'}")
+    if division.uneven == "error" and rest:
+        with pytest.raises(ValueError, match=rf"{division.count} samples .* {division.world_size} ranks"):
+            open_ranks(data, division)
         return
-    loaders = open_ranks(data, dealing)
+    loaders = open_ranks(data, division)
     for loader in loaders:
         loader.set_epoch(epoch)
     epochs = [list(loader) for loader in loaders]
     assert_equal_steps(loaders, epochs)
 
-    rows = list_rows(data, dealing.order, 3, epoch, dealing.blocks)
+    rows = list_rows(data, division.order, 3, epoch, division.blocks)
     stream = [number for step in zip(*epochs, strict=True) for number in interleave([list_samples(b) for b in step])]
     valid = [number for number, is_valid in stream if is_valid]
-    assert valid == rows[: len(valid)].tolist()  # in the one order of the epoch, so each at most once
-    assert all(is_valid for _, is_valid in stream[: len(valid)])  # repeats only fill up at the end
-    kept = len(valid) if dealing.drop_last else dealing.count - (rest if dealing.uneven == "drop" else 0)
-    if dealing.drop_last:
-        whole = dealing.batch_size * dealing.world_size
-        assert len(valid) == len(stream) == dealing.count // whole * whole
-    assert len(valid) == kept
-    assert len(stream) - len(valid) == (-dealing.count % dealing.world_size if len(stream) > kept else 0)
+    assert valid == rows[: len(valid)].tolist()  # in the order of the epoch, so each at most once
+    assert all(is_valid for _, is_valid in stream[: len(valid)])  # repeats are only at the end
+    delivered = len(valid) if division.drop_last else division.count - (rest if division.uneven == "drop" else 0)
+    if division.drop_last:
+        whole = division.batch_size * division.world_size
+        assert len(valid) == len(stream) == division.count // whole * whole
+    assert len(valid) == delivered
+    assert len(stream) - len(valid) == (-division.count % division.world_size if len(stream) > delivered else 0)
     repeats = Counter(number for number, is_valid in stream if not is_valid)
-    assert max(repeats.values(), default=0) <= -(-dealing.world_size // max(1, dealing.count))
+    assert max(repeats.values(), default=0) <= -(-division.world_size // max(1, division.count))
 
 
 def list_samples(batch: dict[str, Any]) -> list[tuple[int, bool]]:
-    """Number and validity of the samples of a batch, after a look at whether its parts agree."""
+    """Return number and validity of the samples of a batch, after a check that keys and numbers agree."""
     assert batch["n"].tolist() == [int(key) for key in batch["key"]]
     return list(zip(batch["n"].tolist(), batch["valid"].tolist(), strict=True))
 
@@ -148,9 +148,9 @@ def test_large_shares_are_computed_not_listed(
     (plan,) = islice(shares.plan(lambda positions: positions, step), 1)
     start = rank + world_size * step * batch_size
     size = min(batch_size, shares.size - step * batch_size)
-    dealt = start + world_size * np.arange(size, dtype=np.int64)
-    np.testing.assert_array_equal(plan.valid, dealt < count)
-    np.testing.assert_array_equal(plan.positions[plan.valid], dealt[plan.valid])
+    share = start + world_size * np.arange(size, dtype=np.int64)
+    np.testing.assert_array_equal(plan.valid, share < count)
+    np.testing.assert_array_equal(plan.positions[plan.valid], share[plan.valid])
     assert ((plan.positions >= 0) & (plan.positions < count)).all()
 
 
@@ -164,7 +164,7 @@ def test_a_repeat_is_one_of_the_last_samples(numbered: Callable[[int, int], Shar
 
 
 class Lossy(Ragged):
-    """A source that is broken: it reads fewer samples than were asked for, or plans fewer than there are."""
+    """A faulty source: it reads fewer samples than requested, or returns fewer rows than positions."""
 
     def __init__(self, count: int, reads: bool) -> None:
         super().__init__(count)
@@ -173,17 +173,17 @@ class Lossy(Ragged):
     def shuffle_rows(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
         return super().shuffle_rows(positions, seed, epoch)[: None if self._reads else -1]
 
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
-        return super().gather(indices[: -1 if self._reads and len(indices) > 2 else None], reading)
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
+        return super().gather(indices[: -1 if self._reads and len(indices) > 2 else None], context)
 
 
 @pytest.mark.parametrize("threads", [0, 2])
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 @pytest.mark.parametrize("reads", [True, False])
 def test_an_epoch_that_would_end_early_is_an_error(reads: bool, on_error: OnError, threads: int) -> None:
-    """Never fewer samples than there are without a word: whatever a source does."""
+    """An epoch is never shorter without an error, whatever a source does."""
     loader = Loader(Lossy(20, reads), 4, shuffle=True, threads=threads, on_error=on_error)
-    with pytest.raises(ShardwrightError, match="samples"):
+    with pytest.raises(ShardwrightError, match=r"returned \d+ (samples|rows)"):
         list(loader)
     assert loader.epoch == 0
 

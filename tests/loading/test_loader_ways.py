@@ -1,4 +1,4 @@
-"""Threads, processes, caches, maps and blocks give the same batches, and none touches one that is held."""
+"""Threads, processes, caches, maps and blocks give the same batches, and do not change batches that are held."""
 
 import random
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from shardwright.loading.loader import Order
 from shardwright.loading.window_reader import Blocks
 from shardwright.remote.location import Access
 from shardwright.storage.file_set import FileSet
-from tests.support.loader_sets import BLOCKS, ORDERS, Ragged, brighten, list_rows, write_pictures
+from tests.support.loader_sets import BLOCKS, ORDERS, Ragged, brighten, list_rows, write_images
 
 COUNT, BATCH, SEED = 61, 24, 5
 EPOCHS = range(3)
@@ -29,8 +29,8 @@ ACCESSES: tuple[Access, ...] = ("map", "pread")
 
 @pytest.fixture(scope="module", params=["npy", "jpeg"])
 def root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("pictures")
-    write_pictures(root, COUNT, encoding=request.param)
+    root = tmp_path_factory.mktemp("images")
+    write_images(root, COUNT, encoding=request.param)
     return root
 
 
@@ -40,27 +40,27 @@ def data(root: Path, request: pytest.FixtureRequest) -> Iterator[ShardDataset]:
         yield opened
 
 
-def look(data: SampleSource, view: str) -> SampleSource:
-    """A source with the samples of `data`, seen otherwise."""
-    if view == "plain":
+def open_view(data: SampleSource, view: str) -> SampleSource:
+    """Return a view of `data`."""
+    if view == "all":
         return data
-    if view == "some":
+    if view == "subset":
         return data.filter(lambda meta: meta["n"] % 3 > 0).select(["wave", "label"])
     return data.with_transform(brighten)
 
 
-def read_plainly(source: SampleSource, order: Order, epoch: int) -> Iterator[dict[str, Any]]:
-    """The batches of an epoch, gathered one by one."""
-    rows = list_rows(source, order, SEED, epoch)  # type: ignore[arg-type]  # a view has blocks as well
+def gather_epoch(source: SampleSource, order: Order, epoch: int) -> Iterator[dict[str, Any]]:
+    """Yield the batches of an epoch, gathered one by one."""
+    rows = list_rows(source, order, SEED, epoch)  # type: ignore[arg-type]  # views have blocks too
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
         batch = source.gather(part, ReadContext(seed=SEED, epoch=epoch))
         yield batch | {"valid": torch.ones(len(part), dtype=torch.bool)}
 
 
-def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    assert list(found) == list(wanted)
-    for name, values in wanted.items():
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert list(found) == list(expected)
+    for name, values in expected.items():
         if isinstance(values, list):
             assert found[name] == values
         else:
@@ -71,27 +71,27 @@ def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
 
 def assert_same_epochs(loader: Loader, source: SampleSource, order: Order) -> None:
     for epoch in EPOCHS:
-        found, wanted = list(loader), list(read_plainly(source, order, epoch))
-        assert len(found) == len(wanted)
-        for batch, plain in zip(found, wanted, strict=True):
-            assert_same(batch, plain)
+        found, expected = list(loader), list(gather_epoch(source, order, epoch))
+        assert len(found) == len(expected)
+        for batch, gathered in zip(found, expected, strict=True):
+            assert_same(batch, gathered)
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("view", ["plain", "some", "changed"])
+@pytest.mark.parametrize("view", ["all", "subset", "transformed"])
 def test_any_number_of_threads_gives_the_same(data: ShardDataset, view: str, order: Order) -> None:
-    source = look(data, view)
+    source = open_view(data, view)
     for threads in (None, 0, 1, 2, 3, 5, 8):
         loader = Loader(source, BATCH, shuffle=order, seed=SEED, threads=threads, blocks=BLOCKS)
         assert_same_epochs(loader, source, order)
 
 
 @pytest.mark.parametrize("cache", ["memory", "auto", "device"])
-@pytest.mark.parametrize("view", ["plain", "some", "changed"])
+@pytest.mark.parametrize("view", ["all", "subset", "transformed"])
 def test_a_cache_gives_the_same(root: Path, view: str, cache: Any) -> None:
     for threads, access in ((None, "map"), (0, "map"), (2, "map"), (2, "pread")):
         with ShardDataset(root, "train", access=access) as data:  # type: ignore[arg-type]
-            source = look(data, view)
+            source = open_view(data, view)
             if cache == "device" and not source.fixed:
                 with pytest.raises(ValueError, match="transform"):
                     Loader(source, BATCH, shuffle=True, cache=cache)
@@ -100,18 +100,18 @@ def test_a_cache_gives_the_same(root: Path, view: str, cache: Any) -> None:
             assert_same_epochs(loader, source, "global")
 
 
-@pytest.mark.parametrize(("processes", "view", "access"), [(1, "plain", "pread"), (2, "changed", "map")])
+@pytest.mark.parametrize(("processes", "view", "access"), [(1, "all", "pread"), (2, "transformed", "map")])
 def test_processes_give_the_same(root: Path, processes: int, view: str, access: Any) -> None:
     with ShardDataset(root, "train", access=access) as data:
-        source = look(data, view)
+        source = open_view(data, view)
         with Loader(source, BATCH, shuffle=True, seed=SEED, processes=processes) as loader:
             assert_same_epochs(loader, source, "global")
 
 
 @pytest.mark.parametrize("threads", [None, 0, 1, 3])
 @pytest.mark.parametrize("order", ORDERS)
-def test_nothing_that_is_held_ever_changes(data: ShardDataset, order: Order, threads: int | None) -> None:
-    """Whole batches, views of them, arrays of the same memory: whatever is held of a batch keeps its memory."""
+def test_batches_that_are_held_never_change(data: ShardDataset, order: Order, threads: int | None) -> None:
+    """Whole batches, views of them, arrays that share their memory: whatever is held keeps its memory."""
     rng = random.Random(-1 if threads is None else threads)
     loader = Loader(data, BATCH, shuffle=order, seed=1, threads=threads, blocks=BLOCKS)
     held: list[tuple[list[int], Any]] = []
@@ -119,7 +119,7 @@ def test_nothing_that_is_held_ever_changes(data: ShardDataset, order: Order, thr
     seen: set[int] = set()
     for _ in range(12):
         for batch in loader:
-            rows = [int(key.removeprefix("picture-")) for key in batch["key"]]
+            rows = [int(key.removeprefix("image-")) for key in batch["key"]]
             reused += batch["image"].data_ptr() in seen
             seen.add(batch["image"].data_ptr())
             kind = rng.randrange(8)
@@ -146,7 +146,7 @@ def test_nothing_that_is_held_ever_changes(data: ShardDataset, order: Order, thr
 
 
 def test_batches_may_be_written_to(data: ShardDataset) -> None:
-    """Also where the samples are kept in memory: what the user does to a batch is no business of the next one."""
+    """Also if samples are cached: changes to a batch do not reach the next one."""
     for cache in (None, "memory", "device"):
         loader = Loader(data, BATCH, shuffle=True, seed=SEED, cache=cache)
         for _ in range(2):
@@ -158,7 +158,7 @@ def test_batches_may_be_written_to(data: ShardDataset) -> None:
         assert_same_epochs(loader, data, "global")
 
 
-def test_an_epoch_that_is_left_changes_no_cache(data: ShardDataset) -> None:
+def test_an_abandoned_epoch_does_not_change_a_cache(data: ShardDataset) -> None:
     for cache in ("memory", "device"):
         loader = Loader(data, BATCH, shuffle=True, seed=SEED, threads=2, cache=cache)
         list(islice(loader, 1))
@@ -167,22 +167,22 @@ def test_an_epoch_that_is_left_changes_no_cache(data: ShardDataset) -> None:
 
 @pytest.mark.parametrize("cache", [None, "memory", "device"])
 @pytest.mark.parametrize("changed", [False, True])
-def test_what_has_no_one_shape_is_a_value_of_the_batch_s_own(cache: Any, changed: bool) -> None:
-    def spoil(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+def test_values_without_a_fixed_shape_are_copies(cache: Any, changed: bool) -> None:
+    def change(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         sample["ragged"][:1] += 1
         return {"ragged": [sample["ragged"]]}
 
-    source: SampleSource = Ragged(9).with_transform(spoil) if changed else Ragged(9)
+    source: SampleSource = Ragged(9).with_transform(change) if changed else Ragged(9)
     if changed and cache == "device":
         return
     loader = Loader(source, 4, shuffle=True, threads=1, cache=cache)
     for _ in range(3):
         for batch in loader:
             for key, values in zip(batch["key"], batch["ragged"], strict=True):
-                wanted = np.arange(int(key) + 1)
-                wanted[0] = int(changed)
+                expected = np.arange(int(key) + 1)
+                expected[0] = int(changed)
                 (array,) = values if changed else [values]
-                np.testing.assert_array_equal(array, wanted)
+                np.testing.assert_array_equal(array, expected)
                 array[:] = -1
 
 
@@ -191,7 +191,7 @@ def test_what_has_no_one_shape_is_a_value_of_the_batch_s_own(cache: Any, changed
 def test_a_window_is_read_once(
     data: ShardDataset, monkeypatch: pytest.MonkeyPatch, position: int, threads: int | None
 ) -> None:
-    """By each rank its own samples alone; from where it goes on; though batches reach over the ends of windows."""
+    """Each rank reads only its samples, from where it resumes, also where batches span two windows."""
     opened: list[int] = []
 
     def open_window(self: ShardDataset, rows: NDArray[np.int64]) -> FileSet:
@@ -205,13 +205,13 @@ def test_a_window_is_read_once(
     for rank in range(2):
         loader = Loader(data, 5, shuffle="block", rank=rank, world_size=2, threads=threads, blocks=blocks)
         loader.load_state_dict(loader.state_dict() | {"position": position})
-        seen = [int(key.removeprefix("picture-")) for batch in loader for key in batch["key"]]
+        seen = [int(key.removeprefix("image-")) for batch in loader for key in batch["key"]]
         assert len(opened) == len(set(opened))
         assert set(seen) <= set(opened) <= set(rows[rank::2].tolist()) | {int(rows[-1])}
         opened.clear()
 
 
-def test_auto_keeps_what_fits_and_has_a_size(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_caches_sources_of_known_size_that_fit(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ShardDataset(root, "train") as data:
         needed = count_bytes(data)
         assert needed == COUNT * (128 * 128 * 3 + 8 + 7 * 4)
@@ -220,31 +220,29 @@ def test_auto_keeps_what_fits_and_has_a_size(root: Path, monkeypatch: pytest.Mon
             assert fits_memory(data) == fits
         monkeypatch.undo()
         assert fits_memory(data)
-        assert not fits_memory(data.with_transform(brighten))  # nobody knows what it returns
+        assert not fits_memory(data.with_transform(brighten))  # the size of its results is unknown
         assert not fits_memory(Ragged(3))
 
 
 @pytest.mark.parametrize("cache", [None, "memory", "device"])
-def test_a_mix_is_the_same_in_any_way(data: ShardDataset, cache: Any) -> None:
+def test_a_mix_is_read_the_same_in_any_way(data: ShardDataset, cache: Any) -> None:
     mix = Mix([data.take(range(40)), data.filter(lambda meta: meta["n"] % 7 == 0)], [1, 2], 50)
     for threads in (None, 0, 1, 3):
         loader = Loader(mix, BATCH, shuffle=True, seed=SEED, threads=threads, cache=cache)
         for epoch in EPOCHS:
             rows = mix.shuffle_rows(np.arange(50), SEED, epoch)
             for start, batch in zip(range(0, 50, BATCH), loader, strict=True):
-                plain = mix.gather(rows[start : start + BATCH], ReadContext(seed=SEED, epoch=epoch))
-                assert_same(batch, plain | {"valid": torch.ones(len(plain["key"]), dtype=torch.bool)})
+                gathered = mix.gather(rows[start : start + BATCH], ReadContext(seed=SEED, epoch=epoch))
+                assert_same(batch, gathered | {"valid": torch.ones(len(gathered["key"]), dtype=torch.bool)})
 
 
 @pytest.mark.parametrize("access", ACCESSES)
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("threads", [0, 2])
-def test_closing_the_data_in_the_middle_ends_in_an_error(
-    root: Path, access: Access, order: Order, threads: int
-) -> None:
-    """What was read before is delivered, and whole; a map that is still read stays."""
+def test_closing_the_data_during_an_epoch_is_an_error(root: Path, access: Access, order: Order, threads: int) -> None:
+    """Batches that were read before are delivered unchanged; a map that is being read stays open."""
     data = ShardDataset(root, "train", access=access)
-    wanted = data.gather(range(COUNT))
+    expected = data.gather(range(COUNT))
     sample_bytes = sum(shard.bytes for shard in data.manifest.splits["train"].shards) // COUNT
     loader = Loader(data, 4, shuffle=order, threads=threads, blocks=Blocks(4 * sample_bytes, 2))
     seen = []
@@ -255,30 +253,30 @@ def test_closing_the_data_in_the_middle_ends_in_an_error(
     with pytest.raises(ValueError, match="closed"):
         seen.extend(iteration)
     for batch in seen:
-        rows = [wanted["key"].index(key) for key in batch["key"]]
-        np.testing.assert_array_equal(batch["image"].numpy(), wanted["image"][rows])
+        rows = [expected["key"].index(key) for key in batch["key"]]
+        np.testing.assert_array_equal(batch["image"].numpy(), expected["image"][rows])
 
 
 class Windowed(ShardDataset):
-    """A dataset that is best read through windows, as one that is far away."""
+    """A dataset that requests to be read through windows."""
 
     @property
     def wants_windows(self) -> bool:
         return True
 
 
-def test_windows_in_order_are_a_way_to_read_and_nothing_else(root: Path) -> None:
-    """Where they cannot be had, the same is read without; a state fits both."""
-    with Windowed(root, "train") as data, ShardDataset(root, "train") as plain:
+def test_windows_in_order_change_no_batch(root: Path) -> None:
+    """With processes or a cache the same is read without windows; states are the same."""
+    with Windowed(root, "train") as data, ShardDataset(root, "train") as reference:
         states = []
         for options in ({"threads": 0}, {"threads": 2}, {"cache": "memory"}, {"processes": 1}):
             with Loader(data, BATCH, shuffle=False, seed=SEED, blocks=BLOCKS, **options) as loader:
                 states.append(loader.state_dict())
-                assert_same_epochs(loader, plain, "none")
-        assert states == [Loader(plain, BATCH, shuffle=False, seed=SEED).state_dict()] * 4
+                assert_same_epochs(loader, reference, "none")
+        assert states == [Loader(reference, BATCH, shuffle=False, seed=SEED).state_dict()] * 4
 
 
 @pytest.mark.parametrize("option", [{"cache": "memory"}, {"cache": "device"}, {"processes": 1}])
-def test_blocks_go_with_threads_alone(data: ShardDataset, option: dict[str, Any]) -> None:
+def test_blocks_need_threads_without_a_cache(data: ShardDataset, option: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="use threads"):
         Loader(data, BATCH, shuffle="block", **option)

@@ -1,4 +1,4 @@
-"""The loader's benchmark: every peer and limit delivers each sample once, and the page has all of them."""
+"""The loader's benchmark: every peer and limit delivers each sample once and is on the page."""
 
 import subprocess
 import sys
@@ -12,8 +12,8 @@ CHECKOUT = Path(__file__).parents[2]
 
 def test_a_round_of_a_tiny_benchmark(tmp_path: Path) -> None:
     sizes = ["--samples", "130", "--small-samples", "70", "--rounds", "1", "--seconds", "0"]
-    places = ["--data", str(tmp_path / "data"), "--result", str(tmp_path / "loader.md"), "--note", "a tiny set"]
-    command = [sys.executable, "-m", "benchmarks.bench_loader", *sizes, *places]
+    paths = ["--data", str(tmp_path / "data"), "--result", str(tmp_path / "loader.md"), "--note", "a tiny set"]
+    command = [sys.executable, "-m", "benchmarks.bench_loader", *sizes, *paths]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     page = (tmp_path / "loader.md").read_text(encoding="utf-8")

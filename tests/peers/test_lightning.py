@@ -1,4 +1,4 @@
-"""Lightning: a run that was stopped within an epoch goes on with the very next batch, in the example's code."""
+"""Lightning: a run stopped within an epoch resumes with the next batch, in the example's code."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from benchmarks.support.torchvision_stand_in import stand_in
 from shardwright import Field, ShardWriter
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # what other packages warn of is theirs
+pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of other packages
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "train_lightning.py"
 SAMPLES = 50
@@ -43,7 +43,7 @@ def example() -> ModuleType:
 
 
 def train(example: ModuleType, root: Path, folder: Path, resume: Path | None = None, epochs: int = 2) -> Any:
-    """The model after a run, with a checkpoint in `folder` after each of its steps."""
+    """Return the model after a run, with a checkpoint in `folder` after each step."""
     import lightning
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -64,13 +64,15 @@ def train(example: ModuleType, root: Path, folder: Path, resume: Path | None = N
 
 
 @pytest.fixture(scope="module", name="whole")
-def train_at_a_stretch(example: ModuleType, root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+def train_without_stopping(
+    example: ModuleType, root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Any, Path]:
     folder = tmp_path_factory.mktemp("whole")
     return train(example, root, folder), folder
 
 
 @pytest.mark.parametrize("step", [1, 3, STEPS - 1, STEPS, STEPS + 1, STEPS + 3, 2 * STEPS - 1])
-def test_a_run_goes_on_from_a_checkpoint(
+def test_a_run_resumes_from_a_checkpoint(
     example: ModuleType, root: Path, whole: tuple[Any, Path], tmp_path: Path, step: int
 ) -> None:
     import torch

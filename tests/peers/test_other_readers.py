@@ -1,7 +1,7 @@
-"""Our shards in other people's readers: webdataset, HF datasets, Megatron-Energon and tarfile see every value.
+"""Shards in other readers: webdataset, HF datasets, Megatron-Energon and tarfile read every value.
 
-Megatron-Energon wants its own files, in a folder `.nv-meta`, beside the tars, and `shardwright verify` names what the
-manifest does not know. So the tars are linked into a folder of their own and prepared there:
+Megatron-Energon writes its own files beside the tars, in a folder `.nv-meta`, and `shardwright verify` reports files
+that are not in the manifest. So the tars are linked into a separate folder and prepared there:
 
     mkdir -p prepared/train && ln data/5_shards/train/*.tar prepared/train/
     energon prepare prepared --non-interactive --split-parts 'train:train/.*' --sample-type CrudeWebdataset
@@ -24,7 +24,7 @@ from shardwright import Field, Sample, verify
 from shardwright.format.field import DTYPES
 from tests.support.shard_samples import Written, assert_same_arrays, make_arrays, write_samples
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # what other packages warn of is theirs
+pytestmark = pytest.mark.filterwarnings("ignore")  # warnings of other packages
 
 FIELDS = {
     "image": Field("uint8", (5, 7, 3), axes="HWC"),
@@ -39,13 +39,13 @@ SPLITS = {"train": 23, "val": 5}
 @pytest.fixture(scope="module", name="root")
 def write_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("dataset")
-    for split, samples in samples_of().items():
+    for split, samples in make_samples().items():
         write_samples(root, Written(FIELDS, samples), 6, split)
     return root
 
 
-def samples_of() -> dict[str, list[Sample]]:
-    """By split; every dtype, scalars among them, and metas of different lengths, which the shards pad."""
+def make_samples() -> dict[str, list[Sample]]:
+    """Return samples by split, with every dtype, scalars, and metadata of different lengths, which the shards pad."""
     rng = np.random.default_rng(0)
     return {split: [make_sample(f"{split}-{n:03d}", n, rng) for n in range(count)] for split, count in SPLITS.items()}
 
@@ -61,13 +61,13 @@ def list_tars(root: Path, split: str) -> list[str]:
 
 
 def compare(found: Iterable[Mapping[str, Any]], split: str, ordered: bool = True) -> None:
-    """Hold samples with the keys `__key__`, `<field>.npy` and `meta.json` against what was written."""
-    wanted = {sample.key: sample for sample in samples_of()[split]}
+    """Compare samples with the keys `__key__`, `<field>.npy` and `meta.json` with what was written."""
+    expected = {sample.key: sample for sample in make_samples()[split]}
     rows = list(found)
     keys = [row["__key__"] for row in rows]
-    assert (keys if ordered else sorted(keys)) == list(wanted)
+    assert (keys if ordered else sorted(keys)) == list(expected)
     for row in rows:
-        sample = wanted[row["__key__"]]
+        sample = expected[row["__key__"]]
         assert {name for name in row if not name.startswith("__")} == {*(f"{name}.npy" for name in FIELDS), "meta.json"}
         assert_same_arrays({name: row[f"{name}.npy"] for name in FIELDS}, sample.arrays)
         assert row["meta.json"] == sample.meta
@@ -115,14 +115,14 @@ def test_hf_datasets(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def decode_lists(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested lists of numbers, as HF datasets gives them, as arrays of the fields' dtypes."""
+    """Convert nested lists of numbers, as HF datasets returns them, to arrays of the fields' dtypes."""
     arrays = {f"{name}.npy": np.array(row[f"{name}.npy"], field.dtype) for name, field in FIELDS.items()}
     return {**row, **arrays}
 
 
 @pytest.fixture(scope="module", name="prepared")
 def prepare_for_energon(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tars, linked into a folder of their own and prepared by Megatron-Energon's own command."""
+    """Return a folder with links to the tars, prepared by Megatron-Energon's command."""
     folder = tmp_path_factory.mktemp("prepared")
     for split in SPLITS:
         (folder / split).mkdir()
@@ -142,7 +142,7 @@ def test_megatron_energon(prepared: Path, split: str, workers: int) -> None:
     compare(read_with_energon(prepared, split, workers), split, ordered=not workers)
 
 
-def test_preparing_leaves_the_dataset_as_it_was(root: Path, prepared: Path) -> None:
+def test_preparing_does_not_change_the_dataset(root: Path, prepared: Path) -> None:
     assert sorted(path.name for path in root.iterdir()) == ["dataset.json", *sorted(SPLITS)]
     assert verify(root).problems == ()
     assert verify(root).samples == sum(SPLITS.values())
@@ -153,13 +153,13 @@ def read_with_energon(prepared: Path, split: str, workers: int) -> list[dict[str
     from megatron import energon
 
     @energon.stateless  # type: ignore[untyped-decorator]  # no type information is published for it
-    def keep(sample: Any) -> Any:
+    def pass_through(sample: Any) -> Any:
         return sample
 
     class Encoder(energon.DefaultTaskEncoder):  # type: ignore[misc]  # nor here
-        """Hands on each sample as it was decoded."""
+        """Return each sample as it was decoded."""
 
-        cookers = (energon.Cooker(keep),)
+        cookers = (energon.Cooker(pass_through),)
 
     data = energon.get_val_dataset(
         str(prepared),

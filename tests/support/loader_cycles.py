@@ -1,5 +1,5 @@
-"""Opens datasets and loaders and leaves them in the middle, again and again, in a process of its own:
-`python -m tests.support.loader_cycles ROOT KIND CYCLES`. Prints as JSON what the process holds, from time to time."""
+"""Open datasets and loaders and abandon them repeatedly, in a separate process:
+`python -m tests.support.loader_cycles ROOT KIND CYCLES`. Prints as JSON the resources of the process at intervals."""
 
 import gc
 import json
@@ -21,7 +21,7 @@ from tests.support.loader_sets import Ragged, brighten
 BATCH = 24
 MEASUREMENTS = 5
 MARK = f"mp{os.getpid()}"
-"""In the names of the semaphores of this process, so that those of others are not counted."""
+"""Part of the names of this process's semaphores, so that those of others are not counted."""
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "threads": [{"shuffle": True, "threads": 2}],
     "blocks": [{"shuffle": "block", "threads": threads, "blocks": Blocks(1 << 18, 2, 2, 2)} for threads in (0, 1, 2)],
@@ -32,15 +32,15 @@ OPTIONS["all but processes"] = [*OPTIONS["threads"], *OPTIONS["blocks"], *OPTION
 
 
 class Holder:
-    """Holds itself, so that only the garbage collector ends what it holds."""
+    """A reference cycle, so that only the garbage collector frees its content."""
 
     def __init__(self, held: Any) -> None:
         self.held = held
         self.itself = self
 
 
-def leave_in_the_middle(root: Path, options: dict[str, Any], rng: random.Random) -> None:
-    """One cycle: whatever is open then is dropped without a word."""
+def abandon_iteration(root: Path, options: dict[str, Any], rng: random.Random) -> None:
+    """Run one cycle: open objects are dropped without closing them."""
     data = ShardDataset(root, "train", access=rng.choice(["map", "pread"]))
     loader = Loader(
         data.with_transform(brighten) if rng.random() < 0.2 and options.get("cache") is None else data, BATCH, **options
@@ -52,7 +52,7 @@ def leave_in_the_middle(root: Path, options: dict[str, Any], rng: random.Random)
 
 
 def list_children() -> Iterator[str]:
-    """Processes that this one started, but for Python's resource tracker: that is one, and ends with this process."""
+    """Yield the child processes, except Python's one resource tracker, which ends with this process."""
     for task in Path("/proc/self/task").iterdir():
         with suppress(FileNotFoundError):  # a thread that has been waited for may end just now
             for pid in (task / "children").read_text().split():
@@ -75,12 +75,12 @@ def measure(root: Path) -> dict[str, int]:
 
 
 def run(root: Path, kind: str, cycles: int) -> Iterator[dict[str, int]]:
-    """What is held after a warm-up, and then after each part of the cycles."""
+    """Yield the resources held after a warm-up, and then after each part of the cycles."""
     rng = random.Random(kind)
     options = OPTIONS[kind]
     part = max(1, cycles // MEASUREMENTS)
     for number in range(cycles + part):
-        leave_in_the_middle(root, options[number % len(options)], rng)
+        abandon_iteration(root, options[number % len(options)], rng)
         if number % part == part - 1:
             yield measure(root)
 

@@ -1,5 +1,5 @@
-"""PyTorch's own loader with worker processes, after other libraries and ours have had threads at work:
-`python -m tests.support.loader_forks ROOT METHOD TIMES`. Ends with an error where a batch is not what it should be."""
+"""Read with PyTorch's `DataLoader` in worker processes while other libraries and this one run threads:
+`python -m tests.support.loader_forks ROOT METHOD TIMES`. Exits with an error if a batch is wrong."""
 
 import sys
 from itertools import islice
@@ -14,7 +14,7 @@ BATCH = 7
 
 
 def start_threads_of_others() -> None:
-    """Have OpenCV's, Arrow's and PyTorch's own pools begin to work."""
+    """Start the thread pools of OpenCV, Arrow and PyTorch."""
     import cv2
     import pyarrow
     import pyarrow.compute
@@ -29,25 +29,25 @@ def start_threads_of_others() -> None:
 
 
 def check(root: Path, method: str) -> None:
-    """Fork, or spawn, while a loader of ours is in the middle of an epoch; then read all in the processes."""
+    """Fork or spawn while a `Loader` is in the middle of an epoch; then read all samples in the processes."""
     from torch.utils.data import DataLoader
 
     with ShardDataset(root, "train") as data:
-        wanted = data.gather(range(len(data)))
-        going = iter(Loader(data, BATCH, shuffle=True, threads=2))
-        next(going)
+        expected = data.gather(range(len(data)))
+        running = iter(Loader(data, BATCH, shuffle=True, threads=2))
+        next(running)
         order = np.random.default_rng(0).permutation(len(data)).tolist()
-        source: Any = data  # no subclass of `torch.utils.data.Dataset`, which it need not be
+        source: Any = data  # not a subclass of `torch.utils.data.Dataset`
         loader = DataLoader(source, BATCH, sampler=order, num_workers=2, multiprocessing_context=method)
         seen = 0
         for batch in loader:
             rows = order[seen : seen + BATCH]
             seen += len(batch["key"])
-            assert batch["key"] == [wanted["key"][row] for row in rows]
+            assert batch["key"] == [expected["key"][row] for row in rows]
             for name in data.fields:
-                np.testing.assert_array_equal(batch[name].numpy(), wanted[name][rows])
+                np.testing.assert_array_equal(batch[name].numpy(), expected[name][rows])
         assert seen == len(data)
-        assert len(list(islice(going, 100))) == -(-len(data) // BATCH) - 1  # and ours goes on
+        assert len(list(islice(running, 100))) == -(-len(data) // BATCH) - 1  # and the loader continues
 
 
 class ThreadCounts:

@@ -1,4 +1,4 @@
-"""Goes on from saved states, in a process of its own: `python -m tests.support.loader_resuming`, a job as JSON on
+"""Resume from saved states in a separate process: `python -m tests.support.loader_resuming`, with a job as JSON on
 stdin."""
 
 import hashlib
@@ -19,12 +19,12 @@ CHECKOUT = Path(__file__).parents[2]
 GLOBAL_BATCH = 12
 SEED = 7
 Stream = list[tuple[str, int]]
-"""Keys and draws of the valid samples of all ranks, in the order of the epoch."""
+"""Keys and random numbers of the valid samples of all ranks, in the order of the epoch."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """How an epoch is read; the global batch and all else is the same for all."""
+    """How an epoch is read; the global batch and all other options are the same for all."""
 
     order: Order
     threads: int | None = 0
@@ -50,7 +50,7 @@ def open_ranks(root: str | Path, way: Way) -> list[Loader]:
 
 
 def read_steps(loaders: Sequence[Loader]) -> Iterator[Stream]:
-    """What each step brings, all ranks together."""
+    """Yield the samples of each step, of all ranks together."""
     for step in zip(*loaders, strict=True):
         ranks = [zip(batch["key"], batch["draw"].tolist(), batch["valid"].tolist(), strict=True) for batch in step]
         yield [(key, draw) for key, draw, valid in interleave([list(rank) for rank in ranks]) if valid]
@@ -60,8 +60,8 @@ def digest(stream: Stream) -> str:
     return hashlib.sha256(json.dumps(stream).encode()).hexdigest()
 
 
-def go_on(root: str | Path, way: Way, states: Sequence[dict[str, Any]]) -> list[str]:
-    """The digest of what is left of the epoch, for each state."""
+def resume(root: str | Path, way: Way, states: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the digest of the rest of the epoch, for each state."""
     loaders = open_ranks(root, way)
     digests = []
     for state in states:
@@ -72,8 +72,8 @@ def go_on(root: str | Path, way: Way, states: Sequence[dict[str, Any]]) -> list[
     return digests
 
 
-def go_on_in_a_new_process(root: Path, ways: Sequence[Way], states: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """See `go_on`: for each way, in one process that knows nothing but the files and the states."""
+def resume_in_a_new_process(root: Path, ways: Sequence[Way], states: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """See `resume`: for each way, in one process that gets only the files and the states."""
     job = json.dumps({"root": str(root), "ways": [asdict(way) for way in ways], "states": states})
     command = [sys.executable, "-m", "tests.support.loader_resuming"]
     run = subprocess.run(command, cwd=CHECKOUT, input=job, capture_output=True, text=True, check=False)
@@ -84,7 +84,7 @@ def go_on_in_a_new_process(root: Path, ways: Sequence[Way], states: Sequence[dic
 
 def main() -> None:
     job = json.load(sys.stdin)
-    json.dump([go_on(job["root"], Way(**way), job["states"]) for way in job["ways"]], sys.stdout)
+    json.dump([resume(job["root"], Way(**way), job["states"]) for way in job["ways"]], sys.stdout)
 
 
 if __name__ == "__main__":

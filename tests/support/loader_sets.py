@@ -1,5 +1,5 @@
-"""Datasets, transforms and an order of its own for the tests of the loader. Nothing here imports PyTorch: processes
-that the loader starts import it too."""
+"""Write datasets and define transforms for the tests of the loader. Nothing here imports PyTorch, since worker
+processes import this module too."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -18,22 +18,22 @@ from shardwright.loading.window_reader import Blocks
 
 ORDERS: tuple[Order, ...] = ("global", "block", "none")
 BLOCKS = Blocks(size=6 * 2048, per_window=3)
-"""Blocks of few samples, so that small sets have several windows."""
+"""Blocks of few samples, so that small datasets have several windows."""
 
 Sample = dict[str, Any]
 
 
 def write_numbers(root: Path, count: int, samples_per_shard: int, split: str = "train") -> None:
-    """Samples that are their number, under keys that are its digits."""
+    """Write samples of one number each, under its digits as key."""
     with ShardWriter(root, split, {"n": Field("int32", ())}, samples_per_shard) as writer:
         for n in range(count):
             writer.write(f"{n:05d}", {"n": n}, {"n": n})
 
 
-def write_pictures(
+def write_images(
     root: Path, count: int, samples_per_shard: int = 16, split: str = "train", encoding: str = "npy"
 ) -> None:
-    """Samples that are large enough for batches in memory that is used again; their pictures as JPEG, if wanted."""
+    """Write samples that are large enough for batches in pooled buffers; with the images as arrays or JPEG."""
     rng = np.random.default_rng(count)
     image = Field("uint8", (128, 128, 3), encoding=encoding)
     fields = {"image": image, "label": Field("int64", ()), "wave": Field("float32", (7,))}
@@ -41,23 +41,23 @@ def write_pictures(
         for n in range(count):
             pixels, wave = rng.integers(0, 256, (128, 128, 3), np.uint8), rng.random(7, np.float32)
             value = encode_jpeg(pixels, 1 + n) if encoding == "jpeg" else pixels
-            writer.write(f"picture-{n:03d}", {"image": value, "label": n, "wave": wave}, {"n": n})
+            writer.write(f"image-{n:03d}", {"image": value, "label": n, "wave": wave}, {"n": n})
 
 
 def draw_numbers(sample: Sample, rng: np.random.Generator) -> Sample:
-    """A transform that shows its chance."""
+    """A transform that returns random numbers."""
     return {"n": sample["n"], "draw": int(rng.integers(2**62)), "noise": rng.random(3)}
 
 
 def brighten(sample: Sample, rng: np.random.Generator) -> Sample:
-    """A transform that writes to what it was given, and returns numbers, arrays and text."""
+    """A transform that changes its input, and returns numbers, arrays and text."""
     sample["image"] += rng.integers(0, 256, (1, 1, 3), np.uint8)
     caption = f"{sample['key']} {rng.integers(1000)}"
     return sample | {"draw": rng.random(), "spectrum": np.fft.rfft(sample["wave"]), "caption": caption}
 
 
 def list_rows(data: ShardDataset, order: str, seed: int, epoch: int, blocks: Blocks = BLOCKS) -> NDArray[np.int64]:
-    """The samples of an epoch in their order."""
+    """Return the rows of an epoch in order."""
     positions = np.arange(len(data))
     if order == "global":
         return permute(positions, len(data), seed, epoch)
@@ -68,12 +68,12 @@ def list_rows(data: ShardDataset, order: str, seed: int, epoch: int, blocks: Blo
 
 
 def interleave(ranks: Sequence[Sequence[Any]]) -> Iterator[Any]:
-    """The one stream that the ranks' streams are dealt from; they are of one length."""
+    """Yield the samples of all ranks in the order of the epoch; all ranks have equally many."""
     return chain.from_iterable(zip(*ranks, strict=True))
 
 
 def flip_bit(path: Path, bit: int) -> None:
-    """Turn one bit, counted from the start of the file; in place, so that a map of it sees it too."""
+    """Flip one bit, counted from the start of the file; in place, so that memory maps see it too."""
     with path.open("r+b") as file:
         file.seek(bit // 8)
         (byte,) = file.read(1)
@@ -82,7 +82,7 @@ def flip_bit(path: Path, bit: int) -> None:
 
 
 class Ragged(SampleSource):
-    """Samples without a file: sample n has an array of n + 1 numbers, so that a batch has a list of them."""
+    """A source without files: sample n has an array of n + 1 numbers, so that a batch has a list of arrays."""
 
     split = "train"
 
@@ -109,7 +109,7 @@ class Ragged(SampleSource):
     def keys(self) -> NDArray[np.bytes_]:
         return np.array([f"{n:05d}" for n in range(self._count)], np.bytes_)
 
-    def gather(self, indices: Indices, reading: ReadContext = DEFAULT_CONTEXT) -> Batch:
+    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
         rows = [int(row) for row in indices]
         return {"key": [f"{row:05d}" for row in rows], "ragged": [np.arange(row + 1) for row in rows]}
 

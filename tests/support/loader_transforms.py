@@ -1,4 +1,4 @@
-"""Transforms that end badly, at one sample. Processes that the loader starts import this: nothing heavy here."""
+"""Define transforms that fail at one sample. Workers import this module, so it imports nothing heavy."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from tests.support.loader_sets import Sample
 
 
 class OddError(Exception):
-    """An error that is pickled, and cannot be read again."""
+    """An error that can be pickled, but not unpickled."""
 
     def __init__(self, one: int, other: int) -> None:
         super().__init__(f"{one} and {other}")
 
 
 class Unreadable:
-    """A value that is pickled, and cannot be read again."""
+    """A value that can be pickled, but not unpickled."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return int, ("no number",)
@@ -27,7 +27,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class Act:
-    """A transform that adds the number of its process, and does one thing at the sample with this key."""
+    """A transform that adds the id of its process, and does one thing at the sample with this key."""
 
     what: str = ""
     key: str = ""
@@ -56,7 +56,7 @@ class Act:
 
 
 def make_kinds(sample: Sample, rng: np.random.Generator) -> Sample:
-    """A transform that returns all kinds of numbers, also those that NumPy or PyTorch has not."""
+    """Return all kinds of numbers, also those that NumPy or PyTorch lack."""
     import torch
 
     n = int(sample["n"])
