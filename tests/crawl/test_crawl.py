@@ -1,4 +1,4 @@
-"""The crawl as a whole: what it finds, in which order, and that it never asks twice."""
+"""Test whole crawls: which URLs they find, in which order, and that none is requested twice."""
 
 import random
 import subprocess
@@ -14,11 +14,11 @@ from tests.support.crawling import HOST, START, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
 
 ROOT = Path(__file__).parents[2]
-PICTURE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
+IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
 
 
 def build_site(width: int = 3, seed: int = 0) -> dict[str, Route]:
-    """A tree of pages; each page shows two pictures, of which its sibling shows one too. Answers take random times."""
+    """A tree of pages; each shows an image of its own and one that its siblings show too. Delays are random."""
     rng = random.Random(seed)
     routes: dict[str, Route] = {}
 
@@ -28,8 +28,8 @@ def build_site(width: int = 3, seed: int = 0) -> dict[str, Route]:
         shown = f'<img src="{path}own.png"><img src="{path}../shared.png">'
         reply = page(shown + links)
         routes[path] = Reply(reply.body, headers=reply.headers, delay=rng.random() / 50)
-        routes[f"{path}own.png"] = Reply(PICTURE.body + path.encode(), delay=rng.random() / 50)
-        routes[f"{path}shared.png"] = Reply(PICTURE.body + b"shared" + path.encode())
+        routes[f"{path}own.png"] = Reply(IMAGE.body + path.encode(), delay=rng.random() / 50)
+        routes[f"{path}shared.png"] = Reply(IMAGE.body + b"shared" + path.encode())
         for child in children:
             add(child, depth - 1)
 
@@ -37,7 +37,7 @@ def build_site(width: int = 3, seed: int = 0) -> dict[str, Route]:
     return routes
 
 
-def test_a_site_is_walked_breadth_first(tmp_path: Path) -> None:
+def test_a_site_is_crawled_breadth_first(tmp_path: Path) -> None:
     with serve(build_site()) as site:
         result = run_crawl(tmp_path, make_params(address=site.address))
         user_agent = site.headers["/"]["User-Agent"]
@@ -50,11 +50,11 @@ def test_a_site_is_walked_breadth_first(tmp_path: Path) -> None:
     assert rows[f"{START}2/1/own.png"]["depth"] == 2
     assert rows[f"{START}2/1/own.png"]["page"] == f"{START}2/1/"
     assert rows[f"{START}2/shared.png"]["page"] == f"{START}2/0/"  # its first child in document order
-    assert result.read_body(f"{START}1/own.png") == PICTURE.body + b"/1/"
+    assert result.read_body(f"{START}1/own.png") == IMAGE.body + b"/1/"
     assert user_agent == "shardwright/0.1 (+https://example.org/shardwright)"
 
 
-def test_the_same_bytes_however_the_answers_arrive(tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_order_of_responses(tmp_path: Path) -> None:
     hashes = []
     for seed, per_host in ((0, 8), (1, 8), (2, 1)):
         with serve(build_site(seed=seed)) as site:
@@ -74,7 +74,7 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         "/broken": Reply(b"half", length=100),
         "/slow": Reply(delay=4.0),
         "/moved": Reply(status=301, headers={"Location": "/0/1/"}),
-        "/noai.png": Reply(PICTURE.body, headers={"X-Robots-Tag": "noai"}),
+        "/noai.png": Reply(IMAGE.body, headers={"X-Robots-Tag": "noai"}),
         "/large": Reply(bytes(5000)),
     }
     with serve(routes) as site:
@@ -90,7 +90,7 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         assert first.rows[f"{START}moved"]["final_url"] == f"{START}0/1/"
 
         wider = run_crawl(tmp_path, make_params(address=site.address, timeout=10.0, max_bytes=6000))
-        assert site.requests.total() == count + 2  # what the limits had cut off, and nothing else
+        assert site.requests.total() == count + 2  # only the URLs that the limits had stopped
         assert f"{START}large" not in wider.reasons
         assert f"{START}slow" not in wider.reasons
 
@@ -102,20 +102,20 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         assert site.requests.total() > 2 * count - 10
 
 
-def test_a_killed_crawl_goes_on_with_what_is_missing(tmp_path: Path) -> None:
+def test_a_killed_crawl_resumes_with_the_missing_urls(tmp_path: Path) -> None:
     reached, gate = threading.Event(), threading.Event()
-    pictures = [f"/{number:02d}.png" for number in range(20)]
+    images = [f"/{number:02d}.png" for number in range(20)]
 
     def wait(before: int) -> Reply:
         reached.set()
         if before == 0:
             gate.wait(10)
-        return PICTURE
+        return IMAGE
 
     routes: dict[str, Route] = {
-        "/": page("".join(f'<img src="{path}">' for path in pictures)),
-        **dict.fromkeys(pictures, PICTURE),
-        pictures[12]: wait,
+        "/": page("".join(f'<img src="{path}">' for path in images)),
+        **dict.fromkeys(images, IMAGE),
+        images[12]: wait,
     }
     with serve(routes) as site:
         code = (
@@ -126,22 +126,22 @@ def test_a_killed_crawl_goes_on_with_what_is_missing(tmp_path: Path) -> None:
             assert reached.wait(20)
             process.kill()
         gate.set()
-        done = [path for path in pictures if site.requests[path]]
-        assert done == pictures[:13]
+        done = [path for path in images if site.requests[path]]
+        assert done == images[:13]
         result = run_crawl(tmp_path, make_params(address=site.address, per_host=1))
         assert not result.outcome.dropped
-        assert {path: site.requests[path] for path in pictures} == {
-            path: 2 if path == pictures[12] else 1 for path in pictures
+        assert {path: site.requests[path] for path in images} == {
+            path: 2 if path == images[12] else 1 for path in images
         }
         undisturbed = run_crawl(tmp_path / "other", make_params(address=site.address))
     assert result.hash_files() == undisturbed.hash_files()
 
 
-def test_bounds_leave_rows(tmp_path: Path) -> None:
+def test_urls_out_of_bounds_are_dropped_rows(tmp_path: Path) -> None:
     routes: dict[str, Route] = {
         "/": page('<a href="/1">1</a><a href="http://other.test/x">x</a><img src="http://cdn.test/y.png">'),
         "/1": page('<a href="/2">2</a><img src="/1.png">'),
-        "/1.png": PICTURE,
+        "/1.png": IMAGE,
         "/2": page('<a href="/3">3</a>'),
     }
     with serve(routes) as site:
@@ -157,7 +157,7 @@ def test_bounds_leave_rows(tmp_path: Path) -> None:
         assert few.reasons[f"{START}2"] == few.reasons[f"{START}1.png"] == "out_of_bounds"
 
 
-def test_a_start_page_that_moves_to_another_host_takes_its_bounds_along(tmp_path: Path) -> None:
+def test_links_of_a_redirected_start_page_are_within_the_host_of_the_target(tmp_path: Path) -> None:
     routes: dict[str, Route] = {"/": page('<a href="/next">n</a>'), "/next": page("")}
     with serve(routes) as site, serve({"/": Reply(status=302, headers={"Location": f"http://www.{HOST}/"})}) as old:
         hosts = {HOST: old.address, f"www.{HOST}": site.address}
@@ -169,7 +169,7 @@ def test_a_start_page_that_moves_to_another_host_takes_its_bounds_along(tmp_path
 
 def test_links_passed_over_are_counted(tmp_path: Path) -> None:
     body = '<a href="mailto:a@b.test">m</a><a href="data:,x">d</a><a rel=nofollow href="/n">n</a><img src="/i.png">'
-    routes: dict[str, Route] = {"/": page(body), "/i.png": PICTURE, "/n": page("")}
+    routes: dict[str, Route] = {"/": page(body), "/i.png": IMAGE, "/n": page("")}
     with serve(routes) as site:
         result = run_crawl(tmp_path, make_params(address=site.address))
         assert "/n" not in site.requests
@@ -181,7 +181,7 @@ def test_links_passed_over_are_counted(tmp_path: Path) -> None:
     assert not any("@" in row["key"] for row in rows)
 
 
-def test_a_bad_start_page_is_a_row(tmp_path: Path) -> None:
+def test_a_bad_start_page_is_a_dropped_row(tmp_path: Path) -> None:
     result = run_crawl(tmp_path, make_params(start=["http://me:secret@site.test/", "ftp://x/", "ftp://x/"]))
     assert result.reasons == {"http://[…]@site.test/": "bad_url", "ftp://x/": "bad_url"}
     assert all(b"secret" not in path.read_bytes() for path in result.folder.iterdir())
@@ -193,7 +193,7 @@ def test_nothing_to_crawl(tmp_path: Path) -> None:
     assert result.outcome.notes == ["nothing to crawl: crawl.start and crawl.lists are empty"]
 
 
-def test_a_link_with_credentials_does_not_stand_for_the_one_without(tmp_path: Path) -> None:
+def test_a_link_with_credentials_is_not_the_url_without_them(tmp_path: Path) -> None:
     links = '<a href="http://me:secret@site.test/b.html">x</a><a href="/b.html">y</a>'
     with serve({"/robots.txt": Reply(status=404), "/": page(links), "/b.html": page("here")}) as site:
         result = run_crawl(tmp_path, make_params(address=site.address))

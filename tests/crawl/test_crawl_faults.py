@@ -1,4 +1,4 @@
-"""Servers that are slow, broken, hostile or opposed: each has its reason in the ledger."""
+"""Test that slow, broken, hostile and opted-out responses are dropped with their reasons."""
 
 import gzip
 import resource
@@ -16,11 +16,11 @@ import pytest
 from tests.support.crawling import HOST, START, Crawl, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
 
-PICTURE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
+IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
 
 
 def fetch(tmp_path: Path, route: Route, **changes: object) -> tuple[Crawl, int]:
-    """Crawl a single URL; how often it was asked for."""
+    """Crawl a single URL; return the crawl and the number of requests."""
     with serve({"/": route}) as site:
         result = run_crawl(tmp_path, make_params(address=site.address, **changes))
         return result, site.requests["/"]
@@ -55,20 +55,20 @@ def fetch(tmp_path: Path, route: Route, **changes: object) -> tuple[Crawl, int]:
         (Reply(status=308, headers={"Location": "http://[::1]/"}), "address_refused", 1),
         (Reply(status=303, headers={"Location": "http://2130706433/"}), "address_refused", 1),
         (Reply(b"x", headers={"X-Robots-Tag": "NoAI"}), "opted_out", 1),
-        (Reply(PICTURE.body, headers={"X-Robots-Tag": "noimageai"}), "opted_out", 1),
+        (Reply(IMAGE.body, headers={"X-Robots-Tag": "noimageai"}), "opted_out", 1),
         (Reply(b"x", headers={"TDM-Reservation": "1"}), "opted_out", 1),
         (page("", head='<meta name="robots" content="noai">'), "opted_out", 1),
     ],
 )
-def test_one_reason_each(tmp_path: Path, reply: Reply, reason: str, requests: int) -> None:
-    result, asked = fetch(tmp_path, reply, max_bytes=1000, backoff=0.0)
+def test_each_bad_response_has_its_reason(tmp_path: Path, reply: Reply, reason: str, requests: int) -> None:
+    result, counted = fetch(tmp_path, reply, max_bytes=1000, backoff=0.0)
     assert result.reasons == {START: reason}
-    assert asked == requests
+    assert counted == requests
     assert [path.name for path in sorted(result.folder.iterdir())] == ["crawl.parquet", "dropped.parquet"]
     assert b"secret" not in (result.folder / "crawl.parquet").read_bytes()
 
 
-def test_a_limit_that_changes_leaves_the_ledger_of_a_fresh_run(tmp_path: Path) -> None:
+def test_a_changed_limit_gives_the_dropped_rows_of_a_fresh_run(tmp_path: Path) -> None:
     with serve({"/": Reply(bytes(2000))}) as site:
         for max_bytes in (1000, 500):
             again = run_crawl(tmp_path, make_params(address=site.address, max_bytes=max_bytes))
@@ -77,7 +77,7 @@ def test_a_limit_that_changes_leaves_the_ledger_of_a_fresh_run(tmp_path: Path) -
     assert again.outcome.dropped == fresh.outcome.dropped
 
 
-def test_another_agent_is_judged_by_what_is_said_to_it(tmp_path: Path) -> None:
+def test_opt_outs_for_one_agent_do_not_apply_to_another(tmp_path: Path) -> None:
     with serve({"/": page("", head='<meta name="otherbot" content="noai">')}) as site:
         assert run_crawl(tmp_path, make_params(address=site.address)).outcome.kept == 1
         other = run_crawl(tmp_path, make_params(address=site.address, agent="otherbot/1"))
@@ -86,7 +86,7 @@ def test_another_agent_is_judged_by_what_is_said_to_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
-def test_a_compressed_answer_is_kept_plain(tmp_path: Path, encoding: str) -> None:
+def test_a_compressed_response_is_stored_decompressed(tmp_path: Path, encoding: str) -> None:
     body = gzip.compress(b"text " * 100) if encoding == "gzip" else zlib.compress(b"text " * 100)
     result, _ = fetch(tmp_path, Reply(body, headers={"Content-Encoding": encoding}))
     assert result.read_body(START) == b"text " * 100
@@ -99,11 +99,11 @@ def test_opted_out_bytes_are_stored_nowhere(tmp_path: Path) -> None:
     assert not any(b"not for machines" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
-def test_pictures_of_a_page_that_says_noimageai(tmp_path: Path) -> None:
+def test_images_of_a_page_with_noimageai_are_opted_out(tmp_path: Path) -> None:
     routes: dict[str, Route] = {
         "/": page('<img src="/a.png"><audio src="/a.ogg"></audio><a href="/free">f</a>', X_Robots_Tag="noimageai"),
         "/free": page('<img src="/a.png"><img src="/b.png">'),
-        "/a.png": PICTURE, "/b.png": PICTURE, "/a.ogg": Reply(b"OggS"),
+        "/a.png": IMAGE, "/b.png": IMAGE, "/a.ogg": Reply(b"OggS"),
     }  # fmt: skip
     with serve(routes) as site:
         result = run_crawl(tmp_path, make_params(address=site.address))
@@ -111,9 +111,9 @@ def test_pictures_of_a_page_that_says_noimageai(tmp_path: Path) -> None:
     assert result.reasons == {f"{START}a.png": "opted_out"}
 
 
-def test_a_page_may_ask_not_to_be_followed(tmp_path: Path) -> None:
+def test_links_of_a_page_with_nofollow_are_not_followed(tmp_path: Path) -> None:
     body = '<a href="/next">n</a><img src="/a.png">'
-    routes: dict[str, Route] = {"/": page(body, X_Robots_Tag="nofollow"), "/next": page(""), "/a.png": PICTURE}
+    routes: dict[str, Route] = {"/": page(body, X_Robots_Tag="nofollow"), "/next": page(""), "/a.png": IMAGE}
     with serve(routes) as site:
         result = run_crawl(tmp_path, make_params(address=site.address))
         assert not site.requests["/next"]
@@ -121,7 +121,7 @@ def test_a_page_may_ask_not_to_be_followed(tmp_path: Path) -> None:
     assert result.outcome.parts[0].count == 1
 
 
-def test_the_deadline_is_for_the_whole_answer(tmp_path: Path) -> None:
+def test_the_timeout_is_for_the_whole_response(tmp_path: Path) -> None:
     start = time.monotonic()
     result, requests = fetch(tmp_path, Reply(bytes(100), drip=0.1), timeout=0.5)
     assert time.monotonic() - start < 2.5
@@ -129,7 +129,7 @@ def test_the_deadline_is_for_the_whole_answer(tmp_path: Path) -> None:
     assert requests == 1
 
 
-def test_a_bomb_is_unpacked_no_further_than_the_limit(tmp_path: Path) -> None:
+def test_a_decompression_bomb_stops_at_the_limit(tmp_path: Path) -> None:
     bomb = gzip.compress(bytes(300 << 20), 1)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result, _ = fetch(tmp_path, Reply(bomb, headers={"Content-Encoding": "gzip"}), max_bytes=1 << 20)
@@ -137,36 +137,36 @@ def test_a_bomb_is_unpacked_no_further_than_the_limit(tmp_path: Path) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10  # KiB
 
 
-def test_a_passing_fault_is_retried(tmp_path: Path) -> None:
-    def answer(before: int) -> Reply:
-        return PICTURE if before else Reply(status=503, headers={"Retry-After": "0"})
+def test_a_temporary_error_is_retried(tmp_path: Path) -> None:
+    def respond(before: int) -> Reply:
+        return IMAGE if before else Reply(status=503, headers={"Retry-After": "0"})
 
-    result, requests = fetch(tmp_path, answer)
+    result, requests = fetch(tmp_path, respond)
     assert not result.outcome.dropped
     assert requests == 2
 
 
-def test_retry_after_is_waited_for(tmp_path: Path) -> None:
+def test_retry_after_is_respected(tmp_path: Path) -> None:
     start = time.monotonic()
-    fetch(tmp_path, lambda before: PICTURE if before else Reply(status=429, headers={"Retry-After": "1"}))
+    fetch(tmp_path, lambda before: IMAGE if before else Reply(status=429, headers={"Retry-After": "1"}))
     assert time.monotonic() - start >= 1.0
 
 
-def test_redirects_have_an_end(tmp_path: Path) -> None:
+def test_too_many_redirects_are_refused(tmp_path: Path) -> None:
     routes: dict[str, Route] = {
         f"/{number}": Reply(status=301, headers={"Location": f"/{number + 1}"}) for number in range(9)
     }
-    routes |= {"/": page('<a href="/3">six hops</a><a href="/4">five hops</a>'), "/9": PICTURE}
+    routes |= {"/": page('<a href="/3">six hops</a><a href="/4">five hops</a>'), "/9": IMAGE}
     with serve(routes) as site:
         result = run_crawl(tmp_path, make_params(address=site.address))
-        assert max(site.requests.values()) == 1  # hops are shared
+        assert max(site.requests.values()) == 1  # targets are fetched once for both
     assert result.reasons == {f"{START}3": "redirect_refused"}
     assert result.rows[f"{START}4"]["final_url"] == f"{START}9"
 
 
-def test_each_hop_is_asked_of_robots(tmp_path: Path) -> None:
+def test_robots_txt_is_asked_for_each_redirect(tmp_path: Path) -> None:
     moved: dict[str, Route] = {"/": Reply(status=301, headers={"Location": "http://other.test/private"})}
-    forbidden: dict[str, Route] = {"/robots.txt": Reply(b"User-agent: *\nDisallow: /private"), "/private": PICTURE}
+    forbidden: dict[str, Route] = {"/robots.txt": Reply(b"User-agent: *\nDisallow: /private"), "/private": IMAGE}
     with serve(moved) as site, serve(forbidden) as other:
         result = run_crawl(tmp_path, make_params(hosts={HOST: site.address, "other.test": other.address}))
         assert not other.requests["/private"]
@@ -187,26 +187,26 @@ def test_each_hop_is_asked_of_robots(tmp_path: Path) -> None:
     ],
 )
 def test_robots(tmp_path: Path, robots: Reply, reason: str | None) -> None:
-    routes: dict[str, Route] = {"/": PICTURE, "/robots.txt": robots, "/elsewhere": Reply(b"User-agent: *\nDisallow: /")}
+    routes: dict[str, Route] = {"/": IMAGE, "/robots.txt": robots, "/elsewhere": Reply(b"User-agent: *\nDisallow: /")}
     with serve(routes) as site:
         result = run_crawl(tmp_path, make_params(address=site.address, timeout=2.0))
         assert site.requests["/"] == (reason is None)
     assert result.reasons.get(START) == reason
 
 
-def test_at_most_so_many_requests_at_a_time(tmp_path: Path) -> None:
-    pictures = [f"/{number}.png" for number in range(20)]
-    routes: dict[str, Route] = {"/": page("".join(f'<img src="{path}">' for path in pictures))}
-    routes |= dict.fromkeys(pictures, Reply(PICTURE.body, delay=0.02))
+def test_requests_at_a_time_are_limited(tmp_path: Path) -> None:
+    images = [f"/{number}.png" for number in range(20)]
+    routes: dict[str, Route] = {"/": page("".join(f'<img src="{path}">' for path in images))}
+    routes |= dict.fromkeys(images, Reply(IMAGE.body, delay=0.02))
     with serve(routes) as site:
         run_crawl(tmp_path, make_params(address=site.address, per_host=3))
     assert site.most_busy <= 3
 
 
 @pytest.mark.parametrize(("delay", "robots"), [(0.1, b""), (0.0, b"User-agent: shardwright\nCrawl-delay: 0.1")])
-def test_requests_keep_their_distance(tmp_path: Path, delay: float, robots: bytes) -> None:
+def test_requests_are_delayed(tmp_path: Path, delay: float, robots: bytes) -> None:
     routes: dict[str, Route] = {"/": page('<img src="/1"><img src="/2"><img src="/3">'), "/robots.txt": Reply(robots)}
-    with serve({**routes, "/1": PICTURE, "/2": PICTURE, "/3": PICTURE}) as site:
+    with serve({**routes, "/1": IMAGE, "/2": IMAGE, "/3": IMAGE}) as site:
         run_crawl(tmp_path, make_params(address=site.address, delay=delay))
     pauses = [after - before for before, after in zip(site.times[1:], site.times[2:], strict=False)]
     assert min(pauses) > 0.07  # starts are 0.1 apart, arrivals a little less exactly
@@ -216,21 +216,21 @@ def test_requests_keep_their_distance(tmp_path: Path, delay: float, robots: byte
     "url", ["http://127.0.0.1:{port}/", "http://127.1:{port}/", "http://0x7f.1:{port}/", "http://[::ffff:127.0.0.1]:{port}/",
             "http://2130706433:{port}/", "http://0177.0.0.1:{port}/", "http://localhost:{port}/"],
 )  # fmt: skip
-def test_no_way_to_this_machine(tmp_path: Path, url: str) -> None:
-    with serve({"/": PICTURE}) as site:
+def test_addresses_of_this_machine_are_refused(tmp_path: Path, url: str) -> None:
+    with serve({"/": IMAGE}) as site:
         result = run_crawl(tmp_path, make_params(start=[url.format(port=site.server_port)]))
         assert not site.requests
     assert list(result.reasons.values()) == ["address_refused"]
 
 
-def test_a_name_becomes_reachable_when_it_is_listed(tmp_path: Path) -> None:
-    with serve({"/": PICTURE}) as site:
+def test_a_listed_host_may_have_a_private_address(tmp_path: Path) -> None:
+    with serve({"/": IMAGE}) as site:
         url = f"http://localhost:{site.server_port}/"
         assert run_crawl(tmp_path, make_params(start=[url])).reasons == {url: "address_refused"}
         assert not run_crawl(tmp_path, make_params(start=[url], hosts={"localhost": site.address})).reasons
 
 
-def test_nobody_there(tmp_path: Path) -> None:
+def test_a_closed_port_and_an_unknown_name_fail_to_connect(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
@@ -239,7 +239,7 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert set(result.reasons.values()) == {"connection_failed"}
 
 
-def test_no_http(tmp_path: Path) -> None:
+def test_a_server_that_does_not_speak_http_fails_to_connect(tmp_path: Path) -> None:
     with serve_raw(b"SSH-2.0-OpenSSH_9.2\r\n") as address:
         result = run_crawl(tmp_path, make_params(address=address))
     assert result.reasons == {START: "connection_failed"}
@@ -249,14 +249,14 @@ def test_an_unknown_certificate_is_never_accepted(tmp_path: Path) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     (tmp_path / "self.pem").write_text(SELF_SIGNED)
     context.load_cert_chain(tmp_path / "self.pem")
-    with serve({"/": PICTURE}) as site:
+    with serve({"/": IMAGE}) as site:
         site.socket = context.wrap_socket(site.socket, server_side=True)
         result = run_crawl(tmp_path, make_params(start=[f"https://{HOST}/"], address=site.address))
     assert list(result.reasons.values()) == ["tls_failed"]
 
 
 def test_http_and_https_of_a_host_have_a_robots_txt_each(tmp_path: Path) -> None:
-    with serve({"/": PICTURE}) as site:
+    with serve({"/": IMAGE}) as site:
         params = make_params(start=[f"https://{HOST}/", START], address=site.address, per_host=1)
         result = run_crawl(tmp_path, params)
     assert list(result.reasons) == [f"https://{HOST}/"]
@@ -264,20 +264,20 @@ def test_http_and_https_of_a_host_have_a_robots_txt_each(tmp_path: Path) -> None
 
 
 @contextmanager
-def serve_raw(answer: bytes) -> Iterator[str]:
-    """A listener that says `answer` to everybody and hangs up."""
+def serve_raw(content: bytes) -> Iterator[str]:
+    """Listen, send `content` to every client and close the connection."""
     listener = socket.create_server(("127.0.0.1", 0))
 
-    def answer_all() -> None:
+    def send_to_all() -> None:
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError:  # closed
                 return
             with connection:
-                connection.sendall(answer)
+                connection.sendall(content)
 
-    thread = threading.Thread(target=answer_all, daemon=True)
+    thread = threading.Thread(target=send_to_all, daemon=True)
     thread.start()
     yield f"127.0.0.1:{listener.getsockname()[1]}"
     listener.shutdown(socket.SHUT_RDWR)
@@ -303,5 +303,5 @@ SAAwRQIhAK0nV0cOcD5XPi2JIo54nHIqihzeTnhQtWrejlsgUeVnAiAX01XDwu4M
 sb9gfxFSy7GFZ8p0RQXMbXpXGMNCiUX/NQ==
 -----END CERTIFICATE-----
 """
-"""Key and certificate of `site.test`, signed by itself, for this test alone. Made by `openssl req -x509 -newkey ec
+"""Self-signed key and certificate of `site.test`, for this test only. Made by `openssl req -x509 -newkey ec
 -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=site.test -addext subjectAltName=DNS:site.test -days 36500`."""

@@ -1,4 +1,4 @@
-"""URL lists: three formats, and rows as bad as people write them."""
+"""Test URL lists: three formats, and bad rows."""
 
 import csv
 import json
@@ -18,19 +18,19 @@ from pipeline.tables.drops import Drop, Reason
 from tests.support.crawling import START, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
 
-PICTURE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
+IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
 def test_lists(tmp_path: Path, ending: str) -> None:
     rows: list[dict[str, str | None]] = [
-        {"link": f"{START}a.png", "text": "a picture", "kind": "one", "by": "Ann"},
+        {"link": f"{START}a.png", "text": "an image", "kind": "one", "by": "Ann"},
         {"link": f"{START}b.png", "text": None, "kind": "two", "by": None},
         {"link": f"{START}page", "text": "pages in lists are not followed", "kind": None, "by": None},
     ]
     write_list(tmp_path / f"list.{ending}", rows)
     list_ = {"file": f"list.{ending}", "url": "link", "caption": "text", "label": "kind", "attribution": "by"}
-    routes: dict[str, Route] = {"/a.png": PICTURE, "/b.png": PICTURE, "/page": page('<a href="/c">c</a>')}
+    routes: dict[str, Route] = {"/a.png": IMAGE, "/b.png": IMAGE, "/page": page('<a href="/c">c</a>')}
     with serve(routes) as site:
         params = make_params(address=site.address, start=[], lists=[list_], lists_folder=str(tmp_path))
         result = run_crawl(tmp_path, params)
@@ -38,7 +38,9 @@ def test_lists(tmp_path: Path, ending: str) -> None:
     columns = ("page", "caption", "label", "attribution", "depth")
     named = {url: tuple(row[name] for name in columns) for url, row in result.rows.items()}
     assert named == {row["link"]: (row["link"], row["text"], row["kind"], row["by"], 0) for row in rows}
-    assert result.rows[f"{START}a.png"]["offset"] == result.rows[f"{START}b.png"]["offset"]  # equal bytes lie once
+    assert (
+        result.rows[f"{START}a.png"]["offset"] == result.rows[f"{START}b.png"]["offset"]
+    )  # equal bytes are stored once
 
 
 def write_list(path: Path, rows: list[dict[str, str | None]]) -> None:
@@ -67,7 +69,7 @@ def test_bad_rows_of_a_list_are_dropped_by_file_and_line(tmp_path: Path) -> None
         b"http://me:secret@site.test/,credentials",
     ]
     (tmp_path / "bad.csv").write_bytes(b"\n".join(lines) + b"\n")
-    with serve({"/a.png": PICTURE, "/b.png": PICTURE}) as site:
+    with serve({"/a.png": IMAGE, "/b.png": IMAGE}) as site:
         list_ = {"file": "bad.csv", "caption": "caption"}
         params = make_params(address=site.address, start=[], lists=[list_], lists_folder=str(tmp_path))
         result = run_crawl(tmp_path, params)
@@ -125,7 +127,7 @@ JSON_LINES = [
 ]
 
 
-def test_bad_json_lines(tmp_path: Path) -> None:
+def test_bad_json_lines_are_dropped(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_bytes(b"\n".join(line for line, _ in JSON_LINES))
     rows = list(read_lists(tmp_path, [UrlList(file="list.jsonl")]))
     expected = [(number, verdict) for number, (_, verdict) in enumerate(JSON_LINES, 1) if verdict != "no row"]
@@ -135,15 +137,15 @@ def test_bad_json_lines(tmp_path: Path) -> None:
 
 
 def test_one_file_with_two_url_columns(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_text("picture,sound\nhttp://a.test/1,\n")
-    lists = [UrlList(file="list.csv", url="picture"), UrlList(file="list.csv", url="sound")]
-    picture, sound = read_lists(tmp_path, lists)
-    assert picture == ListedUrl("list.csv[picture]:2", "http://a.test/1")
-    assert isinstance(sound, Drop)
-    assert sound.key == "list.csv[sound]:2"
+    (tmp_path / "list.csv").write_text("image,audio\nhttp://a.test/1,\n")
+    lists = [UrlList(file="list.csv", url="image"), UrlList(file="list.csv", url="audio")]
+    image, audio = read_lists(tmp_path, lists)
+    assert image == ListedUrl("list.csv[image]:2", "http://a.test/1")
+    assert isinstance(audio, Drop)
+    assert audio.key == "list.csv[audio]:2"
 
 
-def test_values_that_python_has_not_cost_their_own_row(tmp_path: Path) -> None:
+def test_values_that_python_lacks_drop_only_their_row(tmp_path: Path) -> None:
     ends, text = pa.array([0, 1, 3, 4], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff\xfec")
     bad = pa.Array.from_buffers(pa.string(), 3, [None, ends, text])
     pq.write_table(pa.table({"url": bad, "label": [1.5, 2.5, float("nan")]}), tmp_path / "list.parquet")
@@ -155,7 +157,7 @@ def test_values_that_python_has_not_cost_their_own_row(tmp_path: Path) -> None:
     assert isinstance(next(iter(read_rows(tmp_path / "list.parquet", ["url"]))), BadRow)
 
 
-def test_a_quote_that_never_closes_costs_its_own_line(tmp_path: Path) -> None:
+def test_an_unclosed_quote_drops_only_its_line(tmp_path: Path) -> None:
     lines = ["url", 'http://a.test/,"', *(f"http://a.test/{number}" for number in range(500))]
     (tmp_path / "list.csv").write_text("\r\n".join(lines))
     first, *others = read_rows(tmp_path / "list.csv", ["url"])
@@ -164,7 +166,7 @@ def test_a_quote_that_never_closes_costs_its_own_line(tmp_path: Path) -> None:
     assert [row.line for row in others if isinstance(row, TextRow)] == list(range(3, 503))
 
 
-def test_a_huge_field_costs_its_own_line(tmp_path: Path) -> None:
+def test_a_huge_field_drops_only_its_line(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("url\n" + "a" * (10 << 20) + "\nhttp://a.test/\n")
     huge, fine = read_rows(tmp_path / "list.csv", ["url"])
     assert isinstance(huge, BadRow)
@@ -172,7 +174,7 @@ def test_a_huge_field_costs_its_own_line(tmp_path: Path) -> None:
 
 
 @given(content=st.binary(max_size=200), ending=st.sampled_from(["csv", "jsonl"]))
-def test_any_bytes_give_rows_or_a_clear_error(
+def test_any_bytes_give_rows_or_an_input_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, ending: str
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / f"list.{ending}"

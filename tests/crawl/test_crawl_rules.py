@@ -1,4 +1,4 @@
-"""The rules of the crawl that are pure: addresses, robots.txt, opt-outs, links."""
+"""Test the pure rules of the crawl: addresses, robots.txt, opt-outs, links."""
 
 import asyncio
 from collections.abc import Sequence
@@ -45,13 +45,13 @@ def test_addresses_that_are_public(address: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "name:80", "", ":80"])
-def test_no_endpoint(text: str) -> None:
+def test_texts_that_are_not_endpoints_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r".*"):
         parse_endpoint(text)
 
 
 class Names:
-    """A name server that counts its questions and gives one answer after the other."""
+    """A name server that counts its queries and returns one answer after the other."""
 
     def __init__(self, *answers: Sequence[str]) -> None:
         self.answers = list(answers)
@@ -73,33 +73,33 @@ def test_a_name_is_looked_up_once_and_pinned() -> None:
     names = Names(["93.184.215.14"], ["127.0.0.1"])  # the second answer is an attempt at DNS rebinding
     resolver = Resolver({}, names)
     found = find(resolver, "http://name.test/", "https://name.test/a", "http://name.test:8080/b")
-    assert [[str(at.address) for at in places] for places in found] == [["93.184.215.14"]] * 3
-    assert [places[0].port for places in found] == [80, 443, 8080]
+    assert [[str(at.address) for at in endpoints] for endpoints in found] == [["93.184.215.14"]] * 3
+    assert [endpoints[0].port for endpoints in found] == [80, 443, 8080]
     assert names.questions == 1
 
 
-def test_what_aiohttp_connects_to_is_what_was_checked() -> None:
+def test_aiohttp_connects_to_the_checked_address() -> None:
     resolver = Resolver({"listed.test": lambda: parse_endpoint("127.0.0.1:8123")})
     (found,) = find(resolver, "http://listed.test/")
-    (asked,) = asyncio.run(resolver.resolve("listed.test", 80))
+    (resolved,) = asyncio.run(resolver.resolve("listed.test", 80))
     assert found == [parse_endpoint("127.0.0.1:8123")]
-    assert (asked["host"], asked["port"]) == ("127.0.0.1", 8123)
+    assert (resolved["host"], resolved["port"]) == ("127.0.0.1", 8123)
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["93.184.215.14", "::1"], ["10.0.0.1", "93.184.215.14"]])
-def test_one_address_that_is_not_public_is_enough(addresses: list[str]) -> None:
+def test_one_private_address_refuses_the_host(addresses: list[str]) -> None:
     with pytest.raises(AddressRefused):
         find(Resolver({}, Names(addresses)), "http://name.test/")
 
 
-def test_a_listed_address_is_allowed_on_its_port_alone() -> None:
+def test_a_listed_address_is_allowed_on_its_port_only() -> None:
     resolver = Resolver({"127.0.0.1": lambda: parse_endpoint("127.0.0.1:8000")})
     assert find(resolver, "http://127.0.0.1:8000/") == [[parse_endpoint("127.0.0.1:8000")]]
     with pytest.raises(AddressRefused, match="port 8000"):
         find(resolver, "http://127.0.0.1:22/")
 
 
-def test_a_lookup_that_failed_is_tried_again() -> None:
+def test_a_failed_lookup_is_repeated() -> None:
     class Flaky(Names):
         async def __call__(self, name: str) -> Sequence[str]:
             if not self.questions:
@@ -152,15 +152,15 @@ def test_robots(status: int | None, content: bytes, allowed: bool) -> None:
 
 
 @given(content=st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"user-agent: *\n{text}".encode()))
-def test_no_robots_txt_is_too_bad(content: bytes) -> None:
+def test_any_bytes_are_a_robots_txt(content: bytes) -> None:
     robots = read_robots(200, content)
     robots.judge(URL, AGENT)
     assert robots.read_delay(AGENT) >= 0
 
 
-@pytest.mark.parametrize(("said", "delay"), [("2.5", 2.5), ("nan", 0.0), ("-1", 0.0), ("soon", 0.0)])
-def test_crawl_delay(said: str, delay: float) -> None:
-    robots = read_robots(200, f"User-agent: *\nCrawl-delay: {said}".encode())
+@pytest.mark.parametrize(("value", "delay"), [("2.5", 2.5), ("nan", 0.0), ("-1", 0.0), ("soon", 0.0)])
+def test_crawl_delay(value: str, delay: float) -> None:
+    robots = read_robots(200, f"User-agent: *\nCrawl-delay: {value}".encode())
     assert robots.read_delay(AGENT) == delay
     assert Robots().read_delay(AGENT) == 0.0
 
@@ -201,7 +201,7 @@ def test_headers_that_opt_out(headers: dict[str, list[str]]) -> None:
         {"content-usage": ["search=n"]},
     ],
 )
-def test_headers_that_do_not(headers: dict[str, list[str]]) -> None:
+def test_headers_that_do_not_opt_out(headers: dict[str, list[str]]) -> None:
     assert read_header_signals(headers, AGENT) == Signals()
 
 
@@ -221,7 +221,7 @@ def test_headers_that_do_not(headers: dict[str, list[str]]) -> None:
         ('<meta name="robots"><meta content="noai">', Signals()),
     ],
 )
-def test_meta_elements(head: str, signals: Signals) -> None:
+def test_meta_elements_that_opt_out(head: str, signals: Signals) -> None:
     assert read_page_signals(parse_html(f"<html><head>{head}</head>".encode()), AGENT) == signals
 
 
@@ -244,7 +244,7 @@ def test_links_come_in_document_order_each_once() -> None:
     ]
 
 
-def test_embedding_counts_for_more_than_linking() -> None:
+def test_a_url_that_is_embedded_and_linked_counts_as_embedded() -> None:
     links = extract_links(parse_html(b'<a href="a.png"><img src="a.png"></a>'), PAGE)
     assert links.followed == (Link("http://host.test/dir/a.png", embedded=True, image=True),)
 
@@ -299,6 +299,8 @@ def test_retry_after(value: str | None, seconds: float) -> None:
     headers=st.dictionaries(st.text(max_size=9), st.lists(st.text(max_size=9))),
     body=st.binary(max_size=99),
 )
-def test_exchanges_survive_the_journal(status: int | None, headers: dict[str, list[str]], body: bytes) -> None:
+def test_response_heads_are_encoded_without_loss(
+    status: int | None, headers: dict[str, list[str]], body: bytes
+) -> None:
     exchange = HttpResponse(status, headers, body, Rejection(Reason.TIMEOUT, "why", "1", "2") if body else None)
     assert decode_head(encode_head(exchange), body) == exchange

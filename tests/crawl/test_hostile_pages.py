@@ -1,4 +1,4 @@
-"""Web pages made to cost minutes or gigabytes, or to name an encoding that fails: refused in time, and a row."""
+"""Test web pages that would take minutes or gigabytes, or that name an unusable encoding."""
 
 import time
 from pathlib import Path
@@ -33,7 +33,7 @@ HONEST = {
 
 
 @pytest.mark.parametrize("name", TANGLED)
-def test_tangled_pages_are_refused_in_time(name: str) -> None:
+def test_deeply_nested_pages_are_refused_in_time(name: str) -> None:
     start = time.monotonic()
     with pytest.raises(FormatFault):
         parse_html(TANGLED[name].encode())
@@ -47,42 +47,42 @@ def test_large_pages_are_parsed(name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ['<p a="' * 200_000, "<p " + " " * 500_000, "<a" + " /" * 500_000, "<p =" * 200_000])
-def test_telling_takes_linear_time(text: str) -> None:
+def test_finding_the_media_type_takes_linear_time(text: str) -> None:
     start = time.monotonic()
     is_tangled(text)
     assert time.monotonic() - start < 2
 
 
 @given(text=st.text(alphabet="<>/ab='\" \n!-", max_size=60))
-def test_any_text_is_told(text: str) -> None:
+def test_any_text_has_a_media_type(text: str) -> None:
     assert not is_tangled(text)
 
 
 @pytest.mark.parametrize(
     "name", ["idna", "punycode", "undefined", "unicode_escape", "utf-7", "utf-16", "rot13", "x" * 99]
 )
-def test_encodings_that_the_web_does_not_have_are_windows_1252(name: str) -> None:
+def test_unknown_encodings_are_read_as_windows_1252(name: str) -> None:
     assert decode_html(f"<meta charset={name}>café".encode("cp1252")).endswith("café")
 
 
 @pytest.mark.parametrize("name", ["koi8-r", "iso-8859-5", "windows-1251", "gbk", "shift_jis", "euc-jp", "gb18030"])
-def test_encodings_of_the_web(name: str) -> None:
+def test_encodings_of_the_web_are_read(name: str) -> None:
     assert decode_html(f"<meta charset='{name}'>Мир".encode(name)).endswith("Мир")
 
 
-def test_matches_inside_matches_do_not_multiply_the_text() -> None:
+def test_nested_matches_do_not_multiply_the_text() -> None:
     text = "word " * 200_000
     facts = read_page(("<figcaption>" * 2000 + text).encode(), PARAMS)
     assert facts.text is not None
     assert len(facts.text) < 5 * len(text)
 
 
-def test_what_a_page_says_is_one_line_without_controls() -> None:
+def test_facts_of_a_page_are_one_line_without_control_characters() -> None:
     facts = read_page(b"<meta name=kind content='snowy\n owl\x1b[2J'><meta name=author content=' J.\tDoe '>", PARAMS)
     assert (facts.label, facts.attribution) == ("snowy owl[2J", "J. Doe")
 
 
-def test_a_tangled_page_is_a_row_of_the_crawl_and_nothing_is_kept_of_it(tmp_path: Path) -> None:
+def test_a_deeply_nested_page_is_dropped_by_the_crawl_and_not_stored(tmp_path: Path) -> None:
     routes = {"/robots.txt": Reply(status=404), "/": page('<a href="/tangled">x</a><a href="/idna">y</a>')}
     routes["/tangled"] = page(TANGLED["attributes"])
     routes["/idna"] = Reply(b"<html><meta charset=idna><p>caf\xe9")
@@ -92,7 +92,7 @@ def test_a_tangled_page_is_a_row_of_the_crawl_and_nothing_is_kept_of_it(tmp_path
     assert result.outcome.kept == 2
 
 
-def test_a_tangled_page_is_a_row_of_ingest_and_says_nothing_of_what_it_embeds(tmp_path: Path) -> None:
+def test_a_deeply_nested_page_is_dropped_by_ingest_and_gives_no_facts(tmp_path: Path) -> None:
     tangled = "<html><meta name=kind content=owl>" + TANGLED["attributes"]
     ingesting.write_files(tmp_path / "inbox", {"tangled.html": tangled})
     responses = [

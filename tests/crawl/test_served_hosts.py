@@ -1,4 +1,4 @@
-"""Hosts of `crawl.hosts` that a Python function serves while the crawl runs: the demo is one."""
+"""Test hosts of `crawl.hosts` that a Python function serves while the crawl runs, such as the demo."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""One spelling for each URL, and what no URL may be."""
+"""Test the canonical form of URLs, and which URLs are refused."""
 
 import string
 from contextlib import suppress
@@ -49,7 +49,7 @@ BASE = "http://host.test/a/b?c"
         ("http://[2001:DB8:0::1]/", "http://[2001:db8::1]/"),
     ],
 )
-def test_one_spelling(text: str, canonical: str) -> None:
+def test_canonical_forms(text: str, canonical: str) -> None:
     assert canonicalize_url(text) == canonical
     assert canonicalize_url(canonical) == canonical
 
@@ -109,7 +109,7 @@ def test_relative_references(reference: str, canonical: str) -> None:
         "http://host.test/" + "ü" * 700,  # 2,100 characters once escaped
     ],
 )
-def test_refused(text: str) -> None:
+def test_urls_that_are_refused(text: str) -> None:
     with pytest.raises(BadUrl) as refused:
         canonicalize_url(text)
     assert "secret" not in str(refused.value)
@@ -146,7 +146,7 @@ def test_canonical_form_is_a_fixed_point_and_nothing_else_is_raised(text: str, b
 
 
 @given(text=st.text(max_size=400))
-def test_redacted_text_is_fit_for_a_ledger(text: str) -> None:
+def test_redacted_text_is_short_and_printable(text: str) -> None:
     redacted = redact_url(text)
     assert len(redacted) <= 200
     assert redacted.encode().decode() == redacted
@@ -160,7 +160,7 @@ def test_credentials_are_redacted() -> None:
 
 
 @pytest.mark.parametrize("start", ["http://", "http:\\\\", "http:/", "http:", "http:/\t/", "https:\n//", "//", ""])
-def test_credentials_are_redacted_however_the_slashes_are(start: str) -> None:
+def test_credentials_are_redacted_with_any_slashes(start: str) -> None:
     text = f"{start}me:secret@host.test/"
     redacted = redact_url(text)
     assert "secret" not in redacted
@@ -174,5 +174,5 @@ def test_other_schemes(link: str) -> None:
 
 
 @pytest.mark.parametrize("link", ["http://a/", "HTTPS:b", "a/b:c", "?a:b", "", "//host"])
-def test_links_of_the_web(link: str) -> None:
+def test_links_with_a_scheme_of_the_web(link: str) -> None:
     assert not has_other_scheme(link)

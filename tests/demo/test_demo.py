@@ -1,4 +1,4 @@
-"""The demo corpus: every flaw is planted, counted and what it says it is; the same bytes everywhere."""
+"""Test the demo corpus: every flaw is planted, counted and as described; the bytes are the same everywhere."""
 
 import io
 import os
@@ -65,7 +65,7 @@ def decode_picture(data: bytes, flags: int = cv2.IMREAD_COLOR) -> Pixels | None:
 
 
 class Links(HTMLParser):
-    """What a page links to and shows."""
+    """The URLs that a page links to and embeds."""
 
     def __init__(self, page: bytes) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_every_flaw_has_a_rate_and_an_expectation() -> None:
 
 @settings(max_examples=12)
 @given(things=st.integers(60, 700), seed=st.integers(0, 2**32 - 1))
-def test_flaws_are_planted_as_counted(things: int, seed: int) -> None:
+def test_the_planned_number_of_each_flaw_is_planted(things: int, seed: int) -> None:
     site = make_site(things, seed)
     assert len(site.things) == things
     assert site.count_flaws() == {flaw: count_planted(flaw, things) for flaw in Flaw}
@@ -133,7 +133,7 @@ def test_captions_are_sentences_and_name_the_thing_only_where_clear() -> None:
     assert abs(clear / len(things) - (1 - VAGUE_SHARE)) < 0.05
 
 
-def test_nobody_real_is_in_it() -> None:
+def test_names_and_addresses_are_invented() -> None:
     for thing in make_site(600).things:
         for secret in thing.secrets:
             assert re.search(r"example\.org$", secret, re.I) or re.search(r"555.01\d\d$", secret), secret
@@ -179,7 +179,7 @@ def test_following_links_finds_every_thing(site: Site, files: dict[str, Response
     assert missing == [find_sound(site, Flaw.BROKEN_SOUND_LINK)]
 
 
-def test_a_page_ties_its_files_to_kind_caption_and_licence(site: Site, files: dict[str, Response]) -> None:
+def test_a_page_connects_its_files_to_kind_caption_and_licence(site: Site, files: dict[str, Response]) -> None:
     for thing in site.things:
         page = Links(files[thing.page].body)
         assert page.caption == thing.caption
@@ -261,7 +261,7 @@ def test_turning_loses_no_pixel(orientation: int) -> None:
     assert sorted(turned.reshape(-1, 3).tolist()) == pixels.reshape(-1, 3).tolist()
 
 
-def test_gps_and_comments_are_there_to_be_stripped(site: Site, files: dict[str, Response]) -> None:
+def test_files_have_gps_positions_and_comments(site: Site, files: dict[str, Response]) -> None:
     gps = Image.open(io.BytesIO(files[find_picture(site, Flaw.EXIF_GPS)].body)).getexif().get_ifd(0x8825)
     assert gps[1] == "S"
     assert gps[3] == "W"
@@ -303,7 +303,7 @@ def test_broken_sounds_are_broken(site: Site, files: dict[str, Response]) -> Non
     assert int.from_bytes(wav[4:8], "little") + 8 > len(wav)
     ogg = files[find_sound(site, Flaw.TRUNCATED_OGG)].body
     pages = [match.start() for match in re.finditer(b"OggS", ogg)]
-    assert len(pages) > 3  # some sound is left, and no page says that it is the last
+    assert len(pages) > 3  # some audio remains, and no page is marked as the last
     assert not any(ogg[page + 5] & 4 for page in pages)
     text = files[find_sound(site, Flaw.TEXT_AS_WAV)]
     assert dict(text.headers)["Content-Type"] == "audio/wav"
@@ -313,7 +313,7 @@ def test_broken_sounds_are_broken(site: Site, files: dict[str, Response]) -> Non
     assert find_one(site, Flaw.EMPTY_CAPTION).caption == ""
 
 
-def test_answers_that_are_not_simply_200(site: Site, files: dict[str, Response]) -> None:
+def test_flawed_responses(site: Site, files: dict[str, Response]) -> None:
     assert files[find_picture(site, Flaw.FAILING_PICTURE)].status == 500
     assert files[find_sound(site, Flaw.BROKEN_SOUND_LINK)].status == 404
     assert ("X-Robots-Tag", "noai") in files[find_picture(site, Flaw.NOAI_PICTURE)].headers

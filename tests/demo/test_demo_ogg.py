@@ -1,4 +1,4 @@
-"""OGG files of the demo: a fixed serial number under a right checksum."""
+"""Test the OGG files of the demo: a fixed serial number and a correct checksum."""
 
 import io
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from demo.media import OGG_SERIAL, compute_ogg_crc, encode_ogg, set_ogg_serial
 
 
-def count_crc_bit_by_bit(page: bytes) -> int:
+def compute_crc_bit_by_bit(page: bytes) -> int:
     crc = 0
     for byte in page:
         crc ^= byte << 24
@@ -20,11 +20,11 @@ def count_crc_bit_by_bit(page: bytes) -> int:
 
 
 @given(st.binary(max_size=200))
-def test_ogg_crc_is_the_one_of_the_rfc(page: bytes) -> None:
-    assert compute_ogg_crc(page) == count_crc_bit_by_bit(page)
+def test_ogg_crc_equals_the_definition_of_the_rfc(page: bytes) -> None:
+    assert compute_ogg_crc(page) == compute_crc_bit_by_bit(page)
 
 
-def test_ogg_files_are_the_same_each_time_and_still_decode() -> None:
+def test_ogg_files_are_the_same_each_time_and_decode() -> None:
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (30_000, 2))
     first, again = encode_ogg(samples, 22050, "a comment"), encode_ogg(samples, 22050, "a comment")
     assert first == again

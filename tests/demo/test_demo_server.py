@@ -1,4 +1,4 @@
-"""The demo's server: what is rendered is what is served, and it ends without a trace."""
+"""Test the demo's server: it sends the rendered responses, and stopping it leaves nothing behind."""
 
 import http.client
 import re
@@ -38,7 +38,7 @@ def fetch(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
     return status, body
 
 
-def test_what_is_served_is_what_is_rendered(site: Site) -> None:
+def test_the_server_sends_the_rendered_responses(site: Site) -> None:
     paths = [thing.page for thing in site.things] + [find_picture(site, Flaw.ORIENTATION_6), "/nowhere"]
     with serve_site(site) as server, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda path: fetch(server.port, path), paths))
@@ -49,7 +49,7 @@ def test_what_is_served_is_what_is_rendered(site: Site) -> None:
         assert fetch(server.port, "/", "HEAD") == (200, b"")
 
 
-def test_a_kept_connection_serves_many_and_the_flaky_url_recovers(site: Site) -> None:
+def test_a_persistent_connection_serves_many_requests_and_the_flaky_url_recovers(site: Site) -> None:
     flaky = find_picture(site, Flaw.FLAKY_PICTURE)
     with serve_site(site) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
@@ -63,7 +63,7 @@ def test_a_kept_connection_serves_many_and_the_flaky_url_recovers(site: Site) ->
     assert statuses == [503, 200, 200, 500, 200]
 
 
-def test_stopping_leaves_no_thread_and_waits_for_nobody(site: Site) -> None:
+def test_stopping_leaves_no_thread_and_waits_for_no_client(site: Site) -> None:
     before = set(threading.enumerate())
     with serve_site(site) as server:
         idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
@@ -89,7 +89,7 @@ def test_the_command_serves_until_interrupted() -> None:
         assert process.wait(10) == 0
 
 
-def test_the_command_refuses_what_the_params_refuse() -> None:
+def test_the_command_checks_its_options() -> None:
     run = subprocess.run([sys.executable, "-m", "demo", "--things", "5"], capture_output=True, text=True)
     assert run.returncode == 2
     assert "demo.things is 5; it must be at least 60" in run.stderr

@@ -1,4 +1,4 @@
-"""Files become items with an identity, or a row that says why not."""
+"""Test that files become items with an identity, or dropped rows with a reason."""
 
 import hashlib
 import os
@@ -22,12 +22,12 @@ from tests.support.ingesting import Response, make_image, make_params, run_inges
 STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", Path(__file__).parents[3] / "shared" / "data" / "stamps"))
 
 
-def test_a_folder_of_everything(tmp_path: Path) -> None:
-    picture = make_image()
+def test_files_of_every_type_become_items_or_dropped_rows(tmp_path: Path) -> None:
+    image = make_image()
     files: dict[str, bytes | str] = {
-        "a/cat.png": picture,
+        "a/cat.png": image,
         "a/cat.txt": "A cat.\n",
-        "a/really a png.jpg": picture,
+        "a/really a png.jpg": image,
         "b/page.html": '<html lang="fr-CA"><head><meta name=kind content=dog></head><figcaption>un  chien</figcaption>',
         "b/bare.html": "<!doctype html><p>nothing marked",
         "b/error.jpg": "<html><body>404 not found</body></html>",
@@ -55,7 +55,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
     rows = {row["file"]: row for row in result.rows}
     assert list(rows) == ["a/cat.png", "a/cat.txt", "a/really a png.jpg", "b/page.html"]
     assert rows["a/really a png.jpg"]["media_type"] == "image/png"
-    assert rows["a/really a png.jpg"]["offset"] == rows["a/cat.png"]["offset"]  # equal bytes lie once
+    assert rows["a/really a png.jpg"]["offset"] == rows["a/cat.png"]["offset"]  # equal bytes are stored once
     assert rows["a/really a png.jpg"]["id"] != rows["a/cat.png"]["id"]
     assert (rows["b/page.html"]["language"], rows["b/page.html"]["page_label"]) == ("fr", "dog")
     assert result.read_texts() == {("a/cat.txt", ""): "A cat.", ("b/page.html", "figcaption"): "un chien"}
@@ -68,7 +68,7 @@ def test_a_folder_of_everything(tmp_path: Path) -> None:
             assert hashlib.sha256(identity.encode()).hexdigest() == row["id"]
 
 
-def test_the_same_bytes_from_another_place(tmp_path: Path) -> None:
+def test_the_bytes_do_not_depend_on_the_folder(tmp_path: Path) -> None:
     hashes = []
     for name in ("one", "another folder"):
         files = {f"{number}/file {number}.txt": f"text {number % 3}" for number in range(9)}
@@ -100,7 +100,7 @@ def test_every_file_is_kept_or_dropped_by_name(files: dict[str, bytes]) -> None:
     assert result.outcome.kept == len(kept)
 
 
-def test_a_folder_of_traps(tmp_path: Path) -> None:
+def test_links_out_of_the_folder_and_special_files_are_refused(tmp_path: Path) -> None:
     root = write_files(tmp_path / "inbox", {"in/a.txt": "fine"})
     (tmp_path / "secret.txt").write_text("not yours")
     (root / "out.txt").symlink_to(tmp_path / "secret.txt")
@@ -123,7 +123,7 @@ def test_a_folder_of_traps(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "growing"
     path.write_bytes(b"x")
     ended = threading.Event()
@@ -145,7 +145,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_files_and_folders_without_access(tmp_path: Path) -> None:
+def test_files_and_folders_without_access_are_unreadable(tmp_path: Path) -> None:
     root = write_files(tmp_path / "inbox", {"a.txt": "a", "b/c.txt": "c", "d.txt": "d"})
     (root / "a.txt").chmod(0)
     (root / "b").chmod(0)
@@ -186,7 +186,7 @@ PAGE = """<html lang=en><head><meta name=kind content=frog><meta name=author con
 <body><a rel="license" href="https://example.org/cc0">CC0</a><figcaption>a frog</figcaption></body></html>"""
 
 
-def test_what_a_page_says_holds_for_what_it_embeds(tmp_path: Path) -> None:
+def test_facts_of_a_page_apply_to_what_it_embeds(tmp_path: Path) -> None:
     url = "http://a.test/frog.html"
     responses = [
         Response(url, PAGE, "http://a.test/", "text/html"),
@@ -206,9 +206,9 @@ def test_what_a_page_says_holds_for_what_it_embeds(tmp_path: Path) -> None:
     }
     rows = {row["file"]: row for row in result.rows}
     columns = ("page", "page_label", "licence", "attribution", "url")
-    said = ("frog", "https://example.org/cc0", "Ann")
-    assert [rows["frog.html"][name] for name in columns] == [url, *said, url]
-    assert [rows["frog.png"][name] for name in columns] == [url, *said, "http://a.test/frog.png"]
+    annotations = ("frog", "https://example.org/cc0", "Ann")
+    assert [rows["frog.html"][name] for name in columns] == [url, *annotations, url]
+    assert [rows["frog.png"][name] for name in columns] == [url, *annotations, "http://a.test/frog.png"]
     assert [rows["other.png"][name] for name in columns] == [
         "http://a.test/",
         None,
@@ -224,31 +224,31 @@ def test_a_page_with_an_empty_text(tmp_path: Path) -> None:
     assert run_ingest(tmp_path, make_params(page_text=None), responses).reasons == {"a.test:a": "no_items"}
 
 
-def test_a_listed_url_brings_its_caption(tmp_path: Path) -> None:
+def test_the_caption_of_a_listed_url_is_an_item(tmp_path: Path) -> None:
     url = "http://a.test/a.png"
-    said = {"caption": "a word", "label": "one", "split": "test", "licence": "CC0", "attribution": "Ann"}
-    result = run_ingest(tmp_path, make_params(), [Response(url, make_image(), url, said=said)])
-    picture, caption = result.rows
-    assert [(row["part"], row["modality"], row["page"]) for row in (picture, caption)] == [
+    annotations = {"caption": "a word", "label": "one", "split": "test", "licence": "CC0", "attribution": "Ann"}
+    result = run_ingest(tmp_path, make_params(), [Response(url, make_image(), url, annotations=annotations)])
+    image, caption = result.rows
+    assert [(row["part"], row["modality"], row["page"]) for row in (image, caption)] == [
         ("", "image", url),
         ("caption", "text", url),
     ]
-    for row in (picture, caption):
+    for row in (image, caption):
         assert {name: row[name] for name in ("label", "split", "licence", "attribution")} == {
-            name: value for name, value in said.items() if name != "caption"
+            name: value for name, value in annotations.items() if name != "caption"
         }
     assert result.read_texts() == {("a.png", "caption"): "a word"}
 
 
-def test_what_the_crawl_has_is_not_written_again(tmp_path: Path) -> None:
-    picture = make_image()
+def test_bytes_in_the_tars_of_the_crawl_are_not_written_again(tmp_path: Path) -> None:
+    image = make_image()
     responses = [
-        Response("http://a.test/1.png", picture),
-        Response("http://a.test/2.png", picture),
+        Response("http://a.test/1.png", image),
+        Response("http://a.test/2.png", image),
         Response("http://a.test/3.txt", "A text becomes items of its own."),
     ]
     (tmp_path / "inbox").mkdir()
-    (tmp_path / "inbox/4.png").write_bytes(picture)
+    (tmp_path / "inbox/4.png").write_bytes(image)
     found = run_ingest(tmp_path, make_params(), responses)
     assert {row["file"]: row["tar"].split("/")[0] for row in found.rows} == {
         "1.png": "1_crawled",
@@ -257,7 +257,7 @@ def test_what_the_crawl_has_is_not_written_again(tmp_path: Path) -> None:
         "4.png": "1_crawled",
     }
     with TarReader(found.data) as reader:
-        assert {reader.read(read_location(row)) for row in found.rows if row["modality"] == "image"} == {picture}
+        assert {reader.read(read_location(row)) for row in found.rows if row["modality"] == "image"} == {image}
 
 
 def test_a_damaged_response_is_named(tmp_path: Path) -> None:
@@ -271,15 +271,17 @@ def test_a_damaged_response_is_named(tmp_path: Path) -> None:
         run_ingest(tmp_path, make_params(), [Response("http://a.test/1.png", make_image())], spoil)
 
 
-def test_a_caption_and_a_part_of_one_name_are_one_item(tmp_path: Path) -> None:
-    said = {"caption": "from the list"}
+def test_a_caption_and_a_part_with_the_same_name_are_one_item(tmp_path: Path) -> None:
+    annotations = {"caption": "from the list"}
     page = "<!doctype html><table><caption>from the page</caption></table>"
-    result = run_ingest(tmp_path, make_params(page_text="caption"), [Response("http://a.test/", page, said=said)])
+    result = run_ingest(
+        tmp_path, make_params(page_text="caption"), [Response("http://a.test/", page, annotations=annotations)]
+    )
     assert result.read_texts() == {("/", "caption"): "from the list"}
     assert [(part.reason, part.count) for part in result.outcome.parts] == [("duplicate", 1)]
 
 
-def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
+def test_parts_left_out_are_in_the_summary(tmp_path: Path) -> None:
     write_files(tmp_path / "inbox", {"a.txt": "A cat.\nde=Eine Katze.\nfr=Un chat.\n", "bmp": "no ending"})
     result = run_ingest(tmp_path, make_params(text="tagged_lines", languages=["en"]))
     assert result.outcome.notes == ["2 items: 2 text", "2 parts left out: part_not_selected"]
@@ -292,12 +294,12 @@ def test_http_and_https_of_one_path_are_one_file(tmp_path: Path) -> None:
     assert result.rows[0]["url"] == "https://a.test/a.png"
 
 
-def test_licences(tmp_path: Path) -> None:
+def test_files_without_an_allowed_licence_are_refused(tmp_path: Path) -> None:
     url = "http://a.test/frog.html"
     responses = [
         Response(url, PAGE),
         Response("http://a.test/frog.png", make_image(), url),
-        Response("http://a.test/own.png", make_image(), url, said={"licence": "proprietary"}),
+        Response("http://a.test/own.png", make_image(), url, annotations={"licence": "proprietary"}),
     ]
     write_files(tmp_path / "inbox", {"a.txt": "of unknown origin"})
     free = ["https://example.org/cc0"]
@@ -311,7 +313,7 @@ def test_licences(tmp_path: Path) -> None:
 TABLE = "file,label,group,split,sample,start,end,language,caption\n"
 
 
-def test_a_table_about_files(tmp_path: Path) -> None:
+def test_a_table_annotates_files(tmp_path: Path) -> None:
     rows = "a/b.png,one,g,train,s1,0.5,2,de,ein Bild\nc.txt,two,,,,,,,\n"
     write_files(tmp_path / "inbox", {"a/b.png": make_image(), "c.txt": "c", "d.txt": "d", "table.csv": TABLE + rows})
     result = run_ingest(tmp_path, make_params(table="table.csv"))
@@ -351,7 +353,7 @@ def test_a_table_that_is_wrong_stops_the_run(tmp_path: Path, rows: str, message:
         run_ingest(tmp_path, make_params(table="table.csv"))
 
 
-def test_settings_that_cannot_be_used(tmp_path: Path) -> None:
+def test_settings_that_cannot_be_used_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"crawl\.start"):
         run_ingest(tmp_path, make_params())
     with pytest.raises(InputError, match=r"the crawl kept none of 2 URLs \(2 timeout\): raise crawl\.refresh"):

@@ -1,4 +1,4 @@
-"""Text files taken apart: every line is kept or counted."""
+"""Test that every line of a text file is kept or counted."""
 
 from collections import Counter
 
@@ -56,7 +56,7 @@ def test_languages_are_selected() -> None:
     assert split("text", "whole", languages=["de"], default_language="de") == {"": ("de", "text")}
 
 
-def test_the_first_line_is_no_tagged_one() -> None:
+def test_the_first_line_is_not_read_as_tagged() -> None:
     assert split("de=ten\n", "tagged_lines") == {"en": ("en", "de=ten")}
 
 

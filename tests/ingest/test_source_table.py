@@ -1,4 +1,4 @@
-"""A source of files is one module and one row of the table: a copy of the project with one more ingests its files."""
+"""Test that a source of files is one module and one row of the table: a copy of the project with one more uses it."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Runs the crawl stage against loopback servers, for the tests of crawl."""
+"""Run the crawl stage against loopback servers, for the tests of crawl."""
 
 import hashlib
 import itertools
@@ -50,7 +50,7 @@ def make_params(**changes: Any) -> CrawlParams:
 
 @dataclass(frozen=True)
 class Crawl:
-    """What a run wrote."""
+    """The output of a run."""
 
     outcome: Outcome
     folder: Path
@@ -80,7 +80,7 @@ class Crawl:
 
 
 def run_crawl(folder: Path, params: CrawlParams) -> Crawl:
-    """One run with the cache `folder/cache`; the ledger's sum is checked."""
+    """Run the stage once with the cache `folder/cache`, and check that kept and dropped add up."""
     work = folder / f"run-{next(_runs)}"
     work.mkdir(parents=True)
     run = RunParams(workers=0, memory="1 GiB", cache=str(folder / "cache"), progress=False)

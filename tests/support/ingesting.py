@@ -69,7 +69,7 @@ class Response:
     body: bytes | str | None = b""
     page: str | None = None
     content_type: str | None = None
-    said: Mapping[str, str] | None = None
+    annotations: Mapping[str, str] | None = None
 
 
 def write_crawl(data: Path, responses: Iterable[Response]) -> None:
@@ -80,7 +80,7 @@ def write_crawl(data: Path, responses: Iterable[Response]) -> None:
         for number, response in enumerate(sorted(responses, key=lambda response: response.url)):
             row: dict[str, Any] = dict.fromkeys(CRAWLED)
             row |= {"url": response.url, "page": response.page, "depth": 0, "detail": "", "status": 200}
-            row |= {"content_type": response.content_type, **(response.said or {})}
+            row |= {"content_type": response.content_type, **(response.annotations or {})}
             if response.body is None:
                 row["reason"] = "timeout"
             else:

@@ -1,4 +1,4 @@
-"""A web server on loopback that answers as badly as a test wants it to."""
+"""Serve flawed HTTP responses on loopback, for tests."""
 
 import threading
 import time
@@ -15,7 +15,7 @@ CHUNK = bytes(1 << 16)
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer. `length` is what Content-Length says: the truth if None, nothing if negative."""
+    """A response. `length` is the value of Content-Length: None for the true one, negative for no header."""
 
     body: bytes = b""
     status: int = 200
@@ -27,7 +27,7 @@ class Reply:
 
 
 Route = Reply | Callable[[int], Reply]
-"""An answer, or a function of how often the path was asked for before."""
+"""A response, or a function of the number of earlier requests for the path."""
 
 
 def page(body: str, head: str = "", **headers: str) -> Reply:
@@ -37,7 +37,7 @@ def page(body: str, head: str = "", **headers: str) -> Reply:
 
 
 class Site(ThreadingHTTPServer):
-    """Serves `routes` by path and query; anything else is a 404. `requests` counts, `headers` keeps what was sent."""
+    """Serves `routes` by path and query, and 404 for others; stores the number of requests and their headers."""
 
     request_queue_size = 128
 
@@ -60,7 +60,7 @@ class Site(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients hang up on slow answers; that is what is tested."""
+        """Ignore clients that close the connection: that is what is tested."""
 
     def close(self) -> None:
         self.shutdown()
@@ -86,12 +86,12 @@ class _Handler(BaseHTTPRequestHandler):
             site.most_busy = max(site.most_busy, site.busy)
         try:
             route = site.routes.get(self.path, Reply(b"not here", 404))
-            self.answer(route(before) if callable(route) else route)
+            self.respond(route(before) if callable(route) else route)
         finally:
             with site.lock:
                 site.busy -= 1
 
-    def answer(self, reply: Reply) -> None:
+    def respond(self, reply: Reply) -> None:
         time.sleep(reply.delay)
         self.send_response(reply.status)
         for name, value in reply.headers.items():
@@ -111,7 +111,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(CHUNK)
 
     def log_message(self, *args: Any) -> None:
-        """Nothing."""
+        """Write nothing."""
 
 
 @contextmanager
