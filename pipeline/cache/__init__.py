@@ -1,8 +1,9 @@
-"""The item cache: what was computed from an item, found again by a hash of all that it was computed from.
+"""Cache what was computed from an item under a hash of everything that it was computed from.
 
-`identity` makes these hashes; `rows` says where in a file something stands, `objects` are the files, `find` looks many
-hashes up at once, `reader` reads what was found and holds it to its checksums, `prune` keeps the cache small;
-`features`, `checks` and `verdicts` are what is kept of an item.
+`cache_key` computes these hashes, from `module_sources` and `library_versions`. `object_store` holds the files,
+`pack_index` lists the entries of one, `lookup` finds many keys at once, `entry_reader` reads entries and verifies their
+checksums, `growing_pack` writes them while a task runs, `evict` keeps the cache small. `feature_entries`,
+`check_entries` and `verdicts` say what an entry holds.
 
 Nothing here may change a byte of an output: an entry is what would be computed, or it is not used.
 """

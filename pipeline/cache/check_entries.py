@@ -1,7 +1,7 @@
-"""The check of one item as cache entries: what was found of it, and its bytes where the check changed them.
+"""Encode the check of one item as cache entries: the verdict, and the item's bytes if the check changed them.
 
-The changed bytes are an entry of their own, since they end in another file than what is known of them. This module
-knows no single modality: an edit in one must not touch the fingerprints of another.
+The changed bytes are an entry of their own, since they end up in another file than the verdict. This module knows no
+single modality: an edit in one must not change the cache keys of another.
 """
 
 import hashlib
@@ -20,14 +20,22 @@ from shardwright.format.canonical_json import decode_json, encode_canonical
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What is known of an item that is fit for use: of its cleaned bytes the sha256, the size, and whether they differ
-    from those that came in; the columns of the cleaned table that it fills; its fingerprint; the passages redacted."""
+    """What the check found of an item that is kept.
+
+    Attributes:
+        sha256: of the cleaned bytes.
+        size: of the cleaned bytes.
+        rewritten: whether they differ from those that came in.
+        facts: columns of the cleaned table.
+        perceptual_hash: for near-duplicates.
+        redactions: how many passages were redacted.
+    """
 
     sha256: bytes
     size: int
     rewritten: bool
     facts: Mapping[str, int]
-    look: PerceptualHash
+    perceptual_hash: PerceptualHash
     redactions: int
 
 
@@ -40,11 +48,11 @@ class CheckedBytes:
     media_type: str
 
 
-def compute_check(modality: Modality[Any, Any], raw: CheckedBytes, params: Params, fingerprint: bytes) -> list[Entry]:
-    """Check an item: the entry of the verdict, and, where they changed, that of the cleaned bytes."""
+def compute_check(modality: Modality[Any, Any], raw: CheckedBytes, params: Params, key: bytes) -> list[Entry]:
+    """Check an item; return the entry of the verdict, and that of the cleaned bytes if they changed."""
     checked = modality.check(raw.data, raw.media_type, params)
     if isinstance(checked, Rejection):
-        return [encode_rejection(fingerprint, checked)]
+        return [encode_rejection(key, checked)]
     rewritten = checked.data != raw.data
     found = {
         "sha256": hashlib.sha256(checked.data).hexdigest() if rewritten else raw.sha256,
@@ -54,20 +62,20 @@ def compute_check(modality: Modality[Any, Any], raw: CheckedBytes, params: Param
         "bits": checked.perceptual_hash.bits,
         "redactions": checked.redactions,
     }
-    verdict = Entry(fingerprint, [encode_canonical(found), checked.perceptual_hash.thumbnail])
-    return [verdict, Entry(hash_data(fingerprint), [checked.data])] if rewritten else [verdict]
+    verdict = Entry(key, [encode_canonical(found), checked.perceptual_hash.thumbnail])
+    return [verdict, Entry(hash_data(key), [checked.data])] if rewritten else [verdict]
 
 
-def hash_data(fingerprint: bytes) -> bytes:
-    """The fingerprint of the cleaned bytes, from that of the check."""
-    return hashlib.sha256(b"cleaned bytes" + fingerprint).digest()
+def hash_data(key: bytes) -> bytes:
+    """Return the cache key of the cleaned bytes, from that of the check."""
+    return hashlib.sha256(b"cleaned bytes" + key).digest()
 
 
 def decode_check(entry: Entry) -> CheckResult | Rejection:
-    """The verdict of an entry.
+    """Return the verdict that an entry holds.
 
     Raises:
-        DamagedError: it holds none that this version knows.
+        DamagedError: it holds none that this version can read.
     """
     if entry.rejected:
         return decode_rejection(entry)

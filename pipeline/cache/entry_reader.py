@@ -1,4 +1,4 @@
-"""Reads entries, and holds every byte to its checksum."""
+"""Read entries of the cache and verify the checksum of every byte."""
 
 import os
 from collections import OrderedDict
@@ -11,27 +11,27 @@ from pipeline.cache.pack_index import DamagedError, Entry, PackIndex
 from shardwright.format.checksum import compute_crc32
 
 MAX_OPEN = 64
-"""Objects that are open at a time. A shard is made of two or three, or of some tens once its params changed."""
+"""Objects that are open at a time. A shard needs two or three, or some tens after its params changed."""
 
 
 class EntryReader:
-    """Reads entries of any objects; a context manager."""
+    """Reads entries of any object; a context manager."""
 
     def __init__(self, objects: ObjectStore) -> None:
         self._objects = objects
         self._open: OrderedDict[str, tuple[int, PackIndex]] = OrderedDict()
 
-    def read(self, name: str, row: int, fingerprint: bytes) -> Entry:
-        """Entry number `row` of the object `name`, which must be the one of this fingerprint.
+    def read(self, name: str, row: int, key: bytes) -> Entry:
+        """Return entry number `row` of the object `name`, which must have this key.
 
         Raises:
-            DamagedError: it is not there, or not as it was written.
+            DamagedError: it is missing, or differs from what was written.
         """
         descriptor, rows = self._open_object(name)
         if row >= len(rows.entries):
             raise DamagedError
         stored, rejected, first, count = rows.entries[row].tolist()
-        if stored.ljust(32, b"\0") != fingerprint:
+        if stored.ljust(32, b"\0") != key:
             raise DamagedError
         pieces = []
         for offset, size, crc32 in rows.pieces[first : first + count].tolist():
@@ -41,19 +41,19 @@ class EntryReader:
             pieces.append(piece)
         if len(pieces) != count:
             raise DamagedError
-        return Entry(fingerprint, pieces, rejected)
+        return Entry(key, pieces, rejected)
 
-    def read_placed(self, placed: EntryLocations, at: int) -> Entry | None:
-        """The entry at place `at`; None where it is in no object.
+    def read_at(self, locations: EntryLocations, at: int) -> Entry | None:
+        """Return the entry of key number `at`; None if it is in no object.
 
         Raises:
-            DamagedError: it is not as it was written, or not there any more.
+            DamagedError: it differs from what was written, or is gone.
         """
-        name = placed.find_object(at)
-        return None if name is None else self.read(name, int(placed.rows[at]), placed.encode_key(at))
+        name = locations.find_object(at)
+        return None if name is None else self.read(name, int(locations.rows[at]), locations.encode_key(at))
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open objects."""
         while self._open:
             os.close(self._open.popitem()[1][0])
 

@@ -1,8 +1,8 @@
-"""Keeps the cache small: what stands twice goes, and beyond a limit what was used longest ago.
+"""Evict entries that are stored twice, and least-recently-used objects above the size limit.
 
-A pack is of no use once the file is there that its features were computed for; what is left of such packs (verdicts,
-and what items were parsed to) is put together into few. All this happens at the end of a stage and only if no other
-stage holds the cache: nobody loses what he is about to read.
+A pack is not needed any more once the file exists that its features were computed for; the remaining entries of such
+packs (verdicts, and parsed texts) are merged into few packs. This happens at the end of a stage, and only if no other
+stage holds the cache, so that no stage loses what it is about to read.
 """
 
 import os
@@ -19,20 +19,20 @@ from pipeline.cache.pack_index import DamagedError, Entry, PackIndex
 
 MAX_PACK_BYTES = 4 << 20
 MAX_PACK_ENTRIES = 1 << 13
-"""Of packs that are put together, which are in memory meanwhile: 4 MB and some 500 bytes an entry."""
+"""Limits of merged packs, which are in memory meanwhile: 4 MB and some 500 bytes an entry."""
 
 SMALL_BYTES = 1 << 20
-"""Packs below this are put together with others, or each run of a few items would leave one more."""
+"""Packs below this are merged with others, or each run of a few items would leave one more."""
 
 
 @dataclass
 class ObjectUse:
-    """What a run did with the cache.
+    """A run's use of the cache.
 
     Attributes:
-        published: objects that the run's outputs are; none of their entries is needed elsewhere.
-        touched: objects that had something that the run wanted.
-        damaged: objects in which something turned out not to be as it was written.
+        published: objects that are outputs of the run; their entries are needed nowhere else.
+        touched: objects that had an entry that the run requested.
+        damaged: objects with an entry that differs from what was written.
     """
 
     published: set[str] = field(default_factory=set)
@@ -41,9 +41,9 @@ class ObjectUse:
 
 
 def evict(objects: ObjectStore, use: ObjectUse, limit: int) -> int:
-    """Remove what is of no use, then what was used longest ago until `limit` bytes are kept.
+    """Remove duplicate entries, then the least recently used objects until `limit` bytes remain.
 
-    Gives how many bytes of what this run used had to go; 0, having done nothing, where another stage is at work.
+    Returns how many bytes of what this run used were removed; 0, having done nothing, if another stage holds the cache.
     """
     with objects.claim() as alone:
         if not alone:
@@ -56,7 +56,7 @@ def evict(objects: ObjectStore, use: ObjectUse, limit: int) -> int:
 
 
 def _remove_strays(objects: ObjectStore) -> None:
-    """Objects without rows, and rows without their object: of runs that were killed."""
+    """Remove objects without rows and rows without their object, left by runs that were killed."""
     names = {path.name for path in objects.folder.iterdir() if path.name[0] != "."}
     whole = {name for name in names if f"{name}{ROWS}" in names}
     for name in {name.removesuffix(ROWS) for name in names} - whole:
@@ -64,8 +64,8 @@ def _remove_strays(objects: ObjectStore) -> None:
 
 
 def _merge_packs(objects: ObjectStore, use: ObjectUse) -> set[str]:
-    """Remove what stands elsewhere; gives the objects that are left of those that the run wanted something of."""
-    have = _collect_prints(objects, use.published)
+    """Remove entries that are stored elsewhere; return the remaining objects of those that the run used."""
+    published = _collect_keys(objects, use.published)
     kept, waiting = set(), dict[str, CacheKeys]()
     superseded = False
     for name in sorted((use.touched | use.damaged) - use.published):
@@ -74,7 +74,7 @@ def _merge_packs(objects: ObjectStore, use: ObjectUse) -> set[str]:
         except DamagedError:
             objects.remove(name)
             continue
-        left = _find_left(rows, have)
+        left = _find_left(rows, published)
         if not len(left):
             objects.remove(name)
         elif name in use.damaged or (name.endswith(PACK) and _is_waste(rows, left)):
@@ -90,46 +90,46 @@ def _merge_packs(objects: ObjectStore, use: ObjectUse) -> set[str]:
     return kept | set(waiting)
 
 
-def _collect_prints(objects: ObjectStore, names: Iterable[str]) -> CacheKeys:
-    """The fingerprints of all entries of these objects, sorted; one that is in several is there several times."""
-    prints = bytearray()
+def _collect_keys(objects: ObjectStore, names: Iterable[str]) -> CacheKeys:
+    """Return the keys of all entries of these objects, sorted; one that is in several comes several times."""
+    collected = bytearray()
     for name in sorted(names):
         with suppress(DamagedError):
-            prints += objects.read_rows(name).entries["fingerprint"].tobytes()
-    joined = np.frombuffer(prints, "S32")
+            collected += objects.read_rows(name).entries["key"].tobytes()
+    joined = np.frombuffer(collected, "S32")
     joined.sort()
     return joined
 
 
-def _find_left(rows: PackIndex, have: CacheKeys) -> CacheKeys:
-    """The fingerprints of an object that are in no published one."""
-    prints = np.ascontiguousarray(rows.entries["fingerprint"])
-    left = np.ones(len(prints), bool)
-    left[match(have, prints)[1]] = False
-    return prints[left]
+def _find_left(rows: PackIndex, published: CacheKeys) -> CacheKeys:
+    """Return the keys of an object that are in no published one."""
+    cache_keys = np.ascontiguousarray(rows.entries["key"])
+    left = np.ones(len(cache_keys), bool)
+    left[match(published, cache_keys)[1]] = False
+    return cache_keys[left]
 
 
 def _is_waste(rows: PackIndex, left: CacheKeys) -> bool:
-    """Whether a pack is small and has room, or most of its bytes stand elsewhere."""
+    """Return whether a pack is small and has room, or most of its bytes are stored elsewhere."""
     if rows.size < SMALL_BYTES and len(rows.entries) < MAX_PACK_ENTRIES:
         return True
-    places = [row for row, _ in _find_rows(rows, left)]
-    sizes = [int(rows.pieces["size"][e["first"] : e["first"] + e["count"]].sum()) for e in rows.entries[places]]
+    numbers = [row for row, _ in _find_rows(rows, left)]
+    sizes = [int(rows.pieces["size"][e["first"] : e["first"] + e["count"]].sum()) for e in rows.entries[numbers]]
     return 2 * sum(sizes) < rows.size
 
 
 def _write_packs(objects: ObjectStore, waiting: dict[str, CacheKeys]) -> Iterator[str]:
-    """Write what is left of these objects, as far as it is whole, into as few packs as can be; gives their names."""
+    """Write the undamaged entries left in these objects into as few packs as possible; yield their names."""
     batch: dict[bytes, Entry] = {}
     size = 0
     with EntryReader(objects) as reader:
         for name, left in waiting.items():
-            for row, fingerprint in _find_rows(objects.read_rows(name), left):
+            for row, key in _find_rows(objects.read_rows(name), left):
                 try:
-                    entry = reader.read(name, row, fingerprint)
+                    entry = reader.read(name, row, key)
                 except DamagedError:
                     continue
-                batch[fingerprint] = entry
+                batch[key] = entry
                 size += sum(map(len, entry.pieces))
                 if size > MAX_PACK_BYTES or len(batch) == MAX_PACK_ENTRIES:
                     yield objects.write_pack(list(batch.values()))
@@ -138,20 +138,20 @@ def _write_packs(objects: ObjectStore, waiting: dict[str, CacheKeys]) -> Iterato
         yield objects.write_pack(list(batch.values()))
 
 
-def _find_rows(rows: PackIndex, prints: CacheKeys) -> Iterator[tuple[int, bytes]]:
-    """Where the entries of these fingerprints stand among the rows of their object."""
-    places = np.searchsorted(rows.entries["fingerprint"], prints)
-    yield from zip(places.tolist(), split_keys(prints), strict=True)
+def _find_rows(rows: PackIndex, cache_keys: CacheKeys) -> Iterator[tuple[int, bytes]]:
+    """Yield the row number of each of these keys in its object, and the key."""
+    numbers = np.searchsorted(rows.entries["key"], cache_keys)
+    yield from zip(numbers.tolist(), split_keys(cache_keys), strict=True)
 
 
 def _touch(objects: ObjectStore, name: str) -> None:
-    """Note that an object was used: by the time of its rows, for the object itself may be an output's second name."""
+    """Note that an object was used, by the time of its rows: the object itself may be an output under a second name."""
     with suppress(FileNotFoundError):
         os.utime(objects.folder / f"{name}{ROWS}")
 
 
 def _remove_oldest(objects: ObjectStore, limit: int) -> Iterator[tuple[str, int]]:
-    """Remove objects until those that are left have at most `limit` bytes; gives the names and sizes of the others."""
+    """Remove objects until the rest has at most `limit` bytes; yield the names and sizes of those removed."""
     sizes, times = {}, {}
     for name in objects.list_names():
         rows, whole = objects.folder / f"{name}{ROWS}", objects.find_path(name)

@@ -1,7 +1,7 @@
-"""The features of one item as the bytes of a cache entry: a piece a field, as its member in the shard has it.
+"""Encode the features of one item as a cache entry: a piece for each field, with the bytes of its member in the shard.
 
-Of a modality that learns from the whole training split, the entry holds what its items were parsed to, in one piece.
-This module knows no single modality: an edit in one must not touch the fingerprints of another.
+For a modality that learns from the whole training split, the entry holds the parsed item, in one piece. This module
+knows no single modality: an edit in one must not change the cache keys of another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,28 +23,26 @@ Array = NDArray[Any]
 Fields = Mapping[str, Field]
 
 
-def compute_entry(
-    modality: Modality[Any, Any], item: MediaItem, params: Params, fields: Fields, fingerprint: bytes
-) -> Entry:
-    """Compute what is kept of an item: its arrays for `fields`, what it was parsed to, or why there is nothing."""
+def compute_entry(modality: Modality[Any, Any], item: MediaItem, params: Params, fields: Fields, key: bytes) -> Entry:
+    """Compute an item's entry: its arrays for `fields`, the parsed item, or the rejection."""
     if modality.learning is not None:
         parsed = modality.learning.parse(item, params)
         if isinstance(parsed, Rejection):
-            return encode_rejection(fingerprint, parsed)
-        return Entry(fingerprint, [encode_canonical(parsed)])
+            return encode_rejection(key, parsed)
+        return Entry(key, [encode_canonical(parsed)])
     checked = check_arrays(modality.extract(item, params, None), fields)
     if isinstance(checked, Rejection):
-        return encode_rejection(fingerprint, checked)
-    return Entry(fingerprint, encode_arrays(checked, fields))
+        return encode_rejection(key, checked)
+    return Entry(key, encode_arrays(checked, fields))
 
 
 def encode_arrays(arrays: Mapping[str, Value], fields: Fields) -> list[bytes]:
-    """The contents of the members of checked values, in the order of the fields."""
+    """Return the contents of the members of checked values, in the order of the fields."""
     return [field.encode(arrays[name]) for name, field in fields.items()]
 
 
 def decode_parsed(pieces: Sequence[bytes]) -> Any:
-    """What an item was parsed to.
+    """Return the parsed item.
 
     Raises:
         DamagedError: it is not JSON.
@@ -56,7 +54,7 @@ def decode_parsed(pieces: Sequence[bytes]) -> Any:
 
 
 def check_arrays(arrays: Mapping[str, Value] | Rejection, fields: Fields) -> Mapping[str, Value] | Rejection:
-    """The values, if they are what their fields say and their floats are finite; else what is wrong with the first."""
+    """Return the values if they match their fields and their floats are finite; else the rejection for the first."""
     if isinstance(arrays, Rejection):
         return arrays
     if arrays.keys() != fields.keys():
@@ -75,8 +73,8 @@ def _check_value(name: str, value: Value, field: Field) -> Rejection | None:
             return Rejection(Reason.BROKEN, f"the extractor gave no {field.encoding} of {name}", str(error))
         return None
     if value.dtype != np.dtype(field.dtype) or value.shape != field.shape:
-        found, wanted = f"{value.dtype} {value.shape}", f"{field.dtype} {field.shape}"
-        return Rejection(Reason.BROKEN, f"the extractor gave another dtype or shape of {name}", found, wanted)
+        found, planned = f"{value.dtype} {value.shape}", f"{field.dtype} {field.shape}"
+        return Rejection(Reason.BROKEN, f"the extractor gave another dtype or shape of {name}", found, planned)
     if field.dtype.startswith("float") and not np.isfinite(value).all():
         return Rejection(Reason.NONFINITE, f"{name} has values that are NaN or infinite")
     return None

@@ -1,8 +1,8 @@
-"""A pack that grows while its task runs, so that what is finished outlives the process: the next try goes on with it.
+"""Write a pack while its task runs, so that finished entries outlive the process and the next try continues with them.
 
-It lies in the work folder and becomes an object of the cache at the end. Beside it lies a list of what is in it: a line
-a time that something was added, written after the bytes are. What a killed process left of a line, and the bytes that
-no whole line tells of, are cut off.
+The pack is in the work folder and becomes an object of the cache at the end. Beside it is a list of its entries: one
+line for each time that entries were added, written after their bytes. A line that a killed process left incomplete, and
+bytes that no complete line lists, are cut off.
 """
 
 import fcntl
@@ -22,41 +22,41 @@ from pipeline.runtime.stopwatch import clock
 from shardwright.format.canonical_json import decode_json, encode_canonical
 from shardwright.format.checksum import compute_crc32
 
-LOSS = 0.01
-"""Seconds of work that a death costs at most, beside the item that it came at."""
+FLUSH_SECONDS = 0.01
+"""Seconds of work that a process's death costs at most, beside the item that it died at."""
 
 
 class GrowingPack:
     """The pack of one task; a context manager, which closes it and leaves it where it is.
 
     Args:
-        prints: the fingerprints of all that the task computes: which task it is, over all its tries.
+        cache_keys: of all that the task computes: they identify the task over all its tries.
 
     Attributes:
-        remains: what earlier tries finished, by fingerprint; it is in the pack.
+        finished: entries of earlier tries, by key; they are in the pack.
     """
 
-    def __init__(self, objects: ObjectStore, prints: bytes) -> None:
+    def __init__(self, objects: ObjectStore, cache_keys: bytes) -> None:
         self._objects = objects
         self._rows = PackIndexBuilder()
         self._waiting: list[Entry] = []
         self._flushed = time.monotonic()
         self._stack = ExitStack()
-        self._open(objects.work / f"growing-{hashlib.sha256(prints).hexdigest()[:32]}{PACK}")
-        self.remains: Mapping[bytes, Entry] = {entry.fingerprint: entry for entry in self._take_remains()}
+        self._open(objects.work / f"growing-{hashlib.sha256(cache_keys).hexdigest()[:32]}{PACK}")
+        self.finished: Mapping[bytes, Entry] = {entry.key: entry for entry in self._recover_entries()}
 
     def _open(self, path: Path) -> None:
-        """Have the files alone: a worker that was given up for lost may still be at the same task."""
+        """Lock the files: a worker that was given up as lost may still run the same task."""
         self._path = path
         self._pack: IO[bytes] = self._stack.enter_context(path.open("ab"))
-        if not _claim(self._pack, path):
+        if not _lock(self._pack, path):
             self._path = path.with_name(f"growing-{secrets.token_hex(16)}{PACK}")
             self._pack = self._stack.enter_context(self._path.open("ab"))
         self._list_path = self._path.with_suffix(".list")
         self._list: IO[bytes] = self._stack.enter_context(self._list_path.open("ab"))
 
-    def _take_remains(self) -> Iterator[Entry]:
-        """The entries that are whole; the files are cut to them."""
+    def _recover_entries(self) -> Iterator[Entry]:
+        """Yield the complete entries, and cut the files to them."""
         content, listed = self._path.read_bytes(), 0
         for line in self._list_path.read_bytes().splitlines(keepends=True):
             entries = _read_line(line, content, self._rows.size)
@@ -70,15 +70,15 @@ class GrowingPack:
         self._list.truncate(listed)
 
     def add(self, entries: Iterable[Entry]) -> None:
-        """Take what was computed from one item."""
+        """Add what was computed from one item."""
         self._waiting += entries
-        if time.monotonic() - self._flushed > LOSS:
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
             self._flushed = time.monotonic()
 
     def flush(self) -> None:
-        """Have all that was added outlive this process."""
-        listed = [[entry.fingerprint.hex(), entry.rejected, self._rows.add(entry)] for entry in self._waiting]
+        """Write all that was added, so that it outlives this process."""
+        listed = [[entry.key.hex(), entry.rejected, self._rows.add(entry)] for entry in self._waiting]
         with clock("write cache"):
             self._pack.write(b"".join(piece for entry in self._waiting for piece in entry.pieces))
             self._pack.flush()
@@ -87,14 +87,14 @@ class GrowingPack:
         self._waiting.clear()
 
     def finish(self) -> str | None:
-        """Make it an object of the cache; its name, or None if there is nothing in it."""
+        """Make it an object of the cache; return its name, or None if it is empty."""
         self.flush()
         name = self._objects.publish_pack(self._path, self._rows.finish()) if len(self._rows) else None
         self.discard()
         return name
 
     def discard(self) -> None:
-        """Remove what is left of its files: there is no next try, or it has to start anew."""
+        """Remove its files: there is no next try, or it has to start anew."""
         for path in (self._list_path, self._path):
             path.unlink(missing_ok=True)
 
@@ -107,8 +107,8 @@ class GrowingPack:
         self._stack.close()
 
 
-def _claim(file: IO[bytes], path: Path) -> bool:
-    """Lock a file, until it is closed; whether that could be done, and it still is the one at `path`."""
+def _lock(file: IO[bytes], path: Path) -> bool:
+    """Lock a file until it is closed; return whether that was possible and it still is the file at `path`."""
     with suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
@@ -116,22 +116,22 @@ def _claim(file: IO[bytes], path: Path) -> bool:
 
 
 def _encode_line(listed: bytes) -> bytes:
-    """JSON on a line with its crc32."""
+    """Return JSON on a line with its crc32."""
     return b"%08x %s\n" % (compute_crc32(listed), listed)
 
 
 def _read_line(line: bytes, content: bytes, start: int) -> list[Entry] | None:
-    """The entries that a line tells of, whose bytes begin at `start` of the pack's; None if they are not all whole."""
+    """Return the entries that a line lists, whose bytes begin at `start` in the pack; None if one is incomplete."""
     listed = line[9:].removesuffix(b"\n")
     if line != _encode_line(listed):
         return None
     entries = []
-    for fingerprint, rejected, pieces in decode_json(listed):
+    for key, rejected, pieces in decode_json(listed):
         read = []
         for offset, size, crc32 in pieces:
             read.append(content[offset : offset + size])
             if offset != start or len(read[-1]) != size or compute_crc32(read[-1]) != crc32:
                 return None
             start += size
-        entries.append(Entry(bytes.fromhex(fingerprint), read, rejected))
+        entries.append(Entry(bytes.fromhex(key), read, rejected))
     return entries

@@ -1,8 +1,8 @@
-"""The files of the cache: objects of some megabytes, each with its rows beside it, written elsewhere and renamed.
+"""Store the files of the cache: objects of some megabytes, each with its rows beside it, written elsewhere and renamed.
 
-An object is a *pack*, written by a task for the items it has finished, or a file that a stage published, under a second
-name on the same disk (a copy where there can be none). The rows get their name after the object does: what has rows is
-whole. Nothing is ever opened for writing under its final name.
+An object is a *pack*, written by a task for the items that it has finished, or a file that a stage published, under a
+second name on the same disk (a copy if that is impossible). The rows are renamed after the object: an object with rows
+is complete. Nothing is ever opened for writing under its final name.
 """
 
 import errno
@@ -22,15 +22,15 @@ PACK = ".pack"
 ROWS = ".rows"
 
 CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES, errno.ENOSYS)
-"""What `link` answers where a file can have no second name: another disk, a file system without hard links, a file of
-somebody else, too many names."""
+"""Errors of `link` if a file can have no second name: another disk, a file system without hard links, another user's
+file, too many names."""
 
 
 class ObjectStore:
     """The objects under `<cache>/objects/`. Safe for several processes at once.
 
-    `work` is a folder on the same file system for what is not finished yet; a stage empties its own when it starts, so
-    nothing of a killed run stays behind.
+    `work` is a folder on the same file system for unfinished files; a stage empties its own when it starts, so a killed
+    run leaves nothing behind.
     """
 
     def __init__(self, cache: Path, work: Path) -> None:
@@ -38,19 +38,19 @@ class ObjectStore:
         self.work = work
 
     def find_path(self, name: str) -> Path:
-        """Where the object is, or would be."""
+        """Return the object's path, whether it exists or not."""
         return self.folder / name
 
     def list_names(self) -> list[str]:
-        """The objects that have rows, sorted; published files after packs."""
+        """Return the names of the objects that have rows, sorted; published files after packs."""
         names = [path.name.removesuffix(ROWS) for path in self.folder.glob(f"*{ROWS}")]
         return sorted(names, key=lambda name: (not name.endswith(PACK), name))
 
     def read_rows(self, name: str) -> PackIndex:
-        """The rows of an object that is there in its full size.
+        """Return the rows of an object.
 
         Raises:
-            DamagedError: it is not, or its rows are missing or damaged.
+            DamagedError: it is missing or has another size, or its rows are missing or damaged.
         """
         try:
             rows = decode_rows((self.folder / f"{name}{ROWS}").read_bytes())
@@ -62,7 +62,7 @@ class ObjectStore:
         return rows
 
     def write_pack(self, entries: Sequence[Entry]) -> str:
-        """Store entries of different fingerprints as one pack and give its name."""
+        """Store entries with distinct keys as one pack; return its name."""
         with clock("write cache"), self._make_file() as path:
             with path.open("xb") as file:
                 for entry in entries:
@@ -70,19 +70,19 @@ class ObjectStore:
             return self.publish_pack(path, lay_out(entries))
 
     def publish_pack(self, path: Path, rows: PackIndex) -> str:
-        """Give a finished file with these rows its place as a pack, and give its name.
+        """Rename a finished file with these rows to its name as a pack; return the name.
 
-        The name follows from the fingerprints: a task that runs twice writes one pack. Not synced to disk: what a power
-        cut takes from a pack its checksums show, and it is computed again.
+        The name follows from the keys: a task that runs twice writes one pack. Not synced to disk: checksums show what
+        a power cut took from a pack, and it is computed again.
         """
-        name = hashlib.sha256(rows.entries["fingerprint"].tobytes()).hexdigest()[:32] + PACK
+        name = hashlib.sha256(rows.entries["key"].tobytes()).hexdigest()[:32] + PACK
         self.folder.mkdir(parents=True, exist_ok=True)
         path.rename(self.find_path(name))
         self._write_rows(name, rows)
         return name
 
     def adopt(self, name: str, published: Path, rows: PackIndex) -> None:
-        """Keep a finished file as the object `name`, in place of one that was there."""
+        """Keep a finished file as the object `name`, in place of an earlier one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._make_file() as path:
             copy_by_link(published, path)
@@ -90,20 +90,20 @@ class ObjectStore:
         self._write_rows(name, rows)
 
     def remove(self, name: str) -> None:
-        """Forget an object. Its rows go first, so that there never are rows without it."""
+        """Remove an object, its rows first, so that there never are rows without an object."""
         (self.folder / f"{name}{ROWS}").unlink(missing_ok=True)
         self.find_path(name).unlink(missing_ok=True)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep others from pruning the cache meanwhile."""
+        """Keep other stages from evicting objects meanwhile."""
         with self._open_lock() as descriptor:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             yield
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
-        """Have the cache alone; False, at once, if others hold it."""
+        """Lock the cache for this stage alone; yield False, at once, if others hold it."""
         with self._open_lock() as descriptor:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -128,7 +128,7 @@ class ObjectStore:
 
     @contextmanager
     def _make_file(self) -> Iterator[Path]:
-        """The path for a new file in the work folder; removed if it is still there at the end."""
+        """Yield the path for a new file in the work folder; the file is removed if it still exists at the end."""
         path = self.work / f"object-{secrets.token_hex(8)}"
         try:
             yield path
@@ -136,11 +136,11 @@ class ObjectStore:
             path.unlink(missing_ok=True)  # also after a rename to another name of the same file, which does nothing
 
 
-def copy_by_link(source: Path, place: Path) -> None:
-    """Give the file `source` a second name; where it can have none, copy it."""
+def copy_by_link(source: Path, target: Path) -> None:
+    """Give the file `source` the second name `target`; copy it if that is impossible."""
     try:
-        os.link(source, place)
+        os.link(source, target)
     except OSError as error:
         if error.errno not in CANNOT_LINK:
             raise
-        shutil.copyfile(source, place)
+        shutil.copyfile(source, target)

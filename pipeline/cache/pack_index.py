@@ -1,10 +1,10 @@
-"""What stands in an object of the cache, and where: the small file beside each object.
+"""List the entries of an object of the cache with their offsets: the small file beside each object.
 
-An entry is what was computed from one item, found by its fingerprint. It consists of one or more pieces, each a run of
-bytes in the object: the members of a sample stand apart in a shard, with tar headers between them.
+An entry is what was computed from one item, found by its cache key. It has one or more pieces, each a range of bytes of
+the object: the members of a sample are apart in a shard, with tar headers between them.
 
-The file: a magic, the length of a JSON header as uint32, the header, the entries, the pieces, whatever else the maker
-of the object wants to keep, and the sha256 of all that. Numbers are little-endian.
+The file: a magic, the length of a JSON header as uint32, the header, the entries, the pieces, further bytes of the
+object's writer, and the sha256 of all that. Numbers are little-endian.
 """
 
 import hashlib
@@ -22,31 +22,31 @@ from shardwright.format.checksum import compute_crc32
 
 MAGIC = b"SWROWS1\n"
 
-ENTRY = np.dtype([("fingerprint", "S32"), ("rejected", "?"), ("first", "<u4"), ("count", "<u2")])
-"""The entries of an object, sorted by fingerprint: whether it is a verdict and not a value, and which pieces it has."""
+ENTRY = np.dtype([("key", "S32"), ("rejected", "?"), ("first", "<u4"), ("count", "<u2")])
+"""The entries of an object, sorted by key: whether it is a rejection and not a value, and which pieces it has."""
 
 PIECE = np.dtype([("offset", "<u8"), ("size", "<u8"), ("crc32", "<u4")])
-"""Where the pieces stand in the object, in bytes."""
+"""The pieces: offset in the object and size, in bytes."""
 
 Array = NDArray[Any]
 
 
 class DamagedError(Exception):
-    """Something in the cache is missing or not as it was written. Nobody sees it: it is computed again."""
+    """Something in the cache is missing or differs from what was written. Users do not see it: it is computed again."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What was computed from one item: its bytes in pieces, or, where `rejected`, a verdict in one."""
+    """What was computed from one item: its bytes in pieces, or, if `rejected`, the rejection in one."""
 
-    fingerprint: bytes
+    key: bytes
     pieces: Sequence[bytes]
     rejected: bool = False
 
 
 @dataclass(frozen=True)
 class PackIndex:
-    """What an object of `size` bytes holds; `about` is JSON and `extra` bytes, both the maker's own."""
+    """The entries of an object of `size` bytes; `about` (JSON) and `extra` (bytes) are the writer's own."""
 
     size: int
     entries: Array
@@ -56,7 +56,7 @@ class PackIndex:
 
 
 class PackIndexBuilder:
-    """The rows of an object that is nothing but the pieces of entries, one after another. No fingerprint may repeat.
+    """Builds the rows of an object that holds only the pieces of entries, one after another. No key may repeat.
 
     `size` is that of the object so far, in bytes.
     """
@@ -70,23 +70,23 @@ class PackIndexBuilder:
         return len(self._entries)
 
     def add(self, entry: Entry) -> list[tuple[int, int, int]]:
-        """Put its pieces after those that there are; offset, size and crc32 of each."""
+        """Add an entry whose pieces come next; return offset, size and crc32 of each."""
         pieces = []
         for piece in entry.pieces:
             pieces.append((self.size, len(piece), compute_crc32(piece)))
             self.size += len(piece)
-        self._entries.append((entry.fingerprint, entry.rejected, len(self._pieces), len(pieces)))
+        self._entries.append((entry.key, entry.rejected, len(self._pieces), len(pieces)))
         self._pieces += pieces
         return pieces
 
     def finish(self) -> PackIndex:
-        """The rows of all that was added."""
+        """Return the rows of all entries."""
         entries = np.array(self._entries, ENTRY)
-        return PackIndex(self.size, entries[np.argsort(entries["fingerprint"])], np.array(self._pieces, PIECE))
+        return PackIndex(self.size, entries[np.argsort(entries["key"])], np.array(self._pieces, PIECE))
 
 
 def lay_out(entries: Iterable[Entry]) -> PackIndex:
-    """The rows of an object that is nothing but these entries' pieces, see `PackIndexBuilder`."""
+    """Return the rows of an object that holds only these entries' pieces, see `PackIndexBuilder`."""
     builder = PackIndexBuilder()
     for entry in entries:
         builder.add(entry)
@@ -94,7 +94,7 @@ def lay_out(entries: Iterable[Entry]) -> PackIndex:
 
 
 def encode_rows(rows: PackIndex) -> bytes:
-    """The file beside the object."""
+    """Return the content of the file beside the object."""
     header = encode_canonical(
         {"size": rows.size, "entries": len(rows.entries), "pieces": len(rows.pieces), "about": dict(rows.about)}
     )
@@ -104,10 +104,10 @@ def encode_rows(rows: PackIndex) -> bytes:
 
 
 def decode_rows(content: bytes) -> PackIndex:
-    """The rows of such a file.
+    """Return the rows that such a file holds.
 
     Raises:
-        DamagedError: it is not as it was written, or was written by another version.
+        DamagedError: it differs from what was written, or another version wrote it.
     """
     if not content.startswith(MAGIC) or hashlib.sha256(content[:-32]).digest() != content[-32:]:
         raise DamagedError

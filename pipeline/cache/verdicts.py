@@ -1,4 +1,4 @@
-"""A verdict on an item as the bytes of a cache entry."""
+"""Encode a rejection as the bytes of a cache entry."""
 
 from pipeline.cache.pack_index import DamagedError, Entry
 from pipeline.tables.drops import Reason, Rejection
@@ -6,17 +6,17 @@ from shardwright.errors import FormatError
 from shardwright.format.canonical_json import decode_json, encode_canonical
 
 
-def encode_rejection(fingerprint: bytes, rejection: Rejection) -> Entry:
-    """The entry of an item that was rejected."""
+def encode_rejection(key: bytes, rejection: Rejection) -> Entry:
+    """Return the entry of an item that was rejected."""
     verdict = [str(rejection.reason), rejection.detail, rejection.value, rejection.limit, rejection.setting]
-    return Entry(fingerprint, [encode_canonical(verdict)], rejected=True)
+    return Entry(key, [encode_canonical(verdict)], rejected=True)
 
 
 def decode_rejection(entry: Entry) -> Rejection:
-    """The verdict that such an entry holds.
+    """Return the rejection that such an entry holds.
 
     Raises:
-        DamagedError: it holds none that this version knows.
+        DamagedError: it holds none that this version can read.
     """
     try:
         reason, detail, value, limit, setting = decode_json(entry.pieces[0])

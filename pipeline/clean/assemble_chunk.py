@@ -103,10 +103,19 @@ def _assemble(task: AssembleTask, rows: Sequence[Row], verdicts: "Verdicts") -> 
             drops.append(found.drop(name_item(row), f"clean.{row['modality']}"))
             continue
         facts = [found.facts.get(name, -1) for name in CHECKED_COLUMNS]
-        findings[at] = (True, found.rewritten, found.sha256, 0, found.size, found.redactions, found.look.bits, facts)
+        findings[at] = (
+            True,
+            found.rewritten,
+            found.sha256,
+            0,
+            found.size,
+            found.redactions,
+            found.perceptual_hash.bits,
+            facts,
+        )
         indexes, thumbnails = looks.setdefault(row["modality"], ([], []))
         indexes.append(at)
-        thumbnails.append(found.look.thumbnail)
+        thumbnails.append(found.perceptual_hash.thumbnail)
         if found.rewritten:
             members[at] = TarEntry(row["id"], found.sha256, found.size, task.data.encode_key(at))
     joined = {
@@ -144,7 +153,7 @@ class Verdicts:
         if at in task.lost:
             return task.lost[at]
         try:
-            entry = self._entries.read_placed(task.verdicts, at)
+            entry = self._entries.read_at(task.verdicts, at)
             if entry is not None:
                 return decode_check(entry)
         except DamagedError:
@@ -166,7 +175,7 @@ class Verdicts:
             return self._data.pop(at)
         placed = self._task.data
         try:
-            entry = self._entries.read_placed(placed, at)
+            entry = self._entries.read_at(placed, at)
             if entry is not None and len(entry.pieces) == 1 and len(entry.pieces[0]) == member.size:
                 return entry.pieces[0]
         except DamagedError:
@@ -180,7 +189,7 @@ class Verdicts:
         self.checked += 1
         self._again[cache_key] = entries[0]
         for entry in entries[1:]:
-            assert entry.fingerprint == hash_data(cache_key)
+            assert entry.key == hash_data(cache_key)
             self._data[at] = entry.pieces[0]
         return entries
 

@@ -69,7 +69,7 @@ def check_item(row: Row, reader: TarReader, params: CleanParams, cache_key: byte
     Raises:
         InputError: its bytes are not those that were ingested.
     """
-    with clock("read"):
+    with clock("read bytes"):
         data = reader.read(read_location(row))
         sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != row["sha256"]:
@@ -101,7 +101,7 @@ class Checks:
         return CheckTask(
             name=f"items {chosen[0]} to {chosen[-1]}",
             items=chosen,
-            prints=self._items.cache_keys[chosen],
+            cache_keys=self._items.cache_keys[chosen],
             folders=self._folders,
             params=self._params,
         )

@@ -74,7 +74,7 @@ def write_tar(objects: ObjectStore, path: Path, members: Sequence[TarEntry], con
     table = np.array(list(entries.values()), ENTRY)
     rows = PackIndex(
         sum(map(len, chunks)),
-        table[np.argsort(table["fingerprint"])],
+        table[np.argsort(table["key"])],
         np.array(pieces, PIECE),
         {"sha256": digest.hexdigest()},
     )

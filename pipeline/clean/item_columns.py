@@ -15,7 +15,7 @@ from pipeline.cache.lookup import (
     LookupResult,
     Numbers,
     encode_key,
-    place_entries,
+    locate_entries,
     split_keys,
 )
 from pipeline.cache.object_store import ObjectStore
@@ -119,8 +119,8 @@ class NeededChecks:
 
     def place_verdicts(self, items: slice) -> EntryLocations:
         """Return where the verdicts on these items are."""
-        return place_entries(self.verdicts, self._of_item[items])
+        return locate_entries(self.verdicts, self._of_item[items])
 
     def place_data(self, items: slice) -> EntryLocations:
         """Return where the cleaned bytes of these items are, for those that have any."""
-        return place_entries(self.data, self._rank[self._of_item[items]])
+        return locate_entries(self.data, self._rank[self._of_item[items]])

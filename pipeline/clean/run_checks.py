@@ -89,7 +89,7 @@ class CheckRun:
             return len(tasks[number].items), {"checked": len(tasks[number].items) - lost.total(), **lost}
 
         for number, result in show_progress(results, self._missing, "items", run, measure):
-            self._lost |= {encode_key(tasks[number].prints, at): rejection for at, rejection in result.lost.items()}
+            self._lost |= {encode_key(tasks[number].cache_keys, at): rejection for at, rejection in result.lost.items()}
             if result.pack is not None:
                 with suppress(DamagedError):  # somebody removed it: `assemble` checks again what it needs
                     rows = self._folders.objects.read_rows(result.pack)
@@ -114,7 +114,7 @@ class CheckRun:
     def _plan_chunk(self, folder: Path, number: int) -> AssembleTask:
         chunk = self._chunks[number]
         verdicts = self._needed.place_verdicts(chunk)
-        cache_keys = enumerate(split_keys(verdicts.prints)) if self._lost else ()
+        cache_keys = enumerate(split_keys(verdicts.cache_keys)) if self._lost else ()
         lost = {at: self._lost[each] for at, each in cache_keys if each in self._lost}
         return AssembleTask(
             folder / name_tar_file(number),
@@ -128,7 +128,7 @@ class CheckRun:
 
     def describe(self) -> list[str]:
         """Describe for the summary what came from the cache: `checks: 29,700 reused, 300 computed`."""
-        reused = len(self._needed.verdicts.wanted) - self._missing
+        reused = len(self._needed.verdicts.requested) - self._missing
         notes = [f"checks: {reused:,} reused, {self._missing:,} computed"]
         if self._use.damaged:
             again = f"; {self._again:,} items checked again" if self._again else ""

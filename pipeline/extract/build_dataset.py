@@ -166,7 +166,7 @@ class DatasetBuild:
     def describe(self) -> list[str]:
         """Return the summary notes on the cache: `features: 29,700 reused, 300 computed (300 audio)`."""
         computed = sum(self._computed.values())
-        total = sum(len(needed.found.wanted) for needed in self._corpus.needed.values())
+        total = sum(len(needed.found.requested) for needed in self._corpus.needed.values())
         each = ", ".join(f"{count:,} {name}" for name, count in self._computed.items() if count)
         notes = [f"features: {total - computed:,} reused, {computed:,} computed{f' ({each})' if each else ''}"]
         if self._reused:

@@ -106,7 +106,7 @@ class Chunks:
         return FeatureTask(
             name=f"{self._extractor.modality} {first} to {first + len(places) - 1} of {len(self._missing)}",
             items=self.needed.items[places],
-            prints=self.needed.found.wanted[places],
+            cache_keys=self.needed.found.requested[places],
             folders=self._folders,
             extractor=self._extractor,
             spans=self.needed.select_spans(places),

@@ -45,7 +45,7 @@ def choose_inline(shards: Sequence[PlannedShard], needed: Mapping[str, NeededFea
 
 def _find_single(needed: NeededFeatures) -> NDArray[np.bool_]:
     """Return a mask of the features that are missing and needed by one sample only."""
-    users = np.bincount(_drop_absent(needed.of_sample), minlength=len(needed.found.wanted))
+    users = np.bincount(_drop_absent(needed.of_sample), minlength=len(needed.found.requested))
     single: NDArray[np.bool_] = (users == 1) & (needed.found.objects == ABSENT)
     return single
 

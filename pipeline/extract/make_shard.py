@@ -167,7 +167,7 @@ def make_shard(task: ShardTask) -> ShardResult:
         if cached is not None:
             rows = describe_shard(task.recipe.plan, task.recipe.assembly, shard, assembly.list_written())
             task.folders.objects.adopt(cached, task.path, rows)
-            reader.stored.update(split_keys(rows.entries["fingerprint"]))
+            reader.stored.update(split_keys(rows.entries["key"]))
         reader.store_computed()
         terms = _count_terms(samples, shard)
         return ShardResult(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.cache.cache_key import hash_item, hash_method, hash_span
 from pipeline.cache.feature_entries import compute_entry
-from pipeline.cache.lookup import CacheKeys, EntryLocations, LookupResult, Numbers, place_entries
+from pipeline.cache.lookup import CacheKeys, EntryLocations, LookupResult, Numbers, locate_entries
 from pipeline.extract.aligned_samples import ItemColumns, SampleColumns
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.modalities.table import MODALITIES
@@ -44,7 +44,7 @@ class NeededFeatures:
 
     def locate(self, rows: NDArray[np.int64]) -> EntryLocations:
         """Return where the features of these samples are; entries of samples without the modality are meaningless."""
-        return place_entries(self.found, self.of_sample[rows])
+        return locate_entries(self.found, self.of_sample[rows])
 
     def find_lost(self, rows: NDArray[np.int64]) -> dict[int, Rejection]:
         """Return the rejections of these samples' lost features, by position in `rows`."""

@@ -100,7 +100,7 @@ class FeatureReader:
             return _open_verdict(self._fresh[cache_key])
         try:
             with clock("read cache"):
-                entry = self._entries.read_placed(locations, at)
+                entry = self._entries.read_at(locations, at)
             if entry is not None:
                 return _open_verdict(entry)
         except DamagedError:
@@ -132,7 +132,7 @@ class FeatureReader:
         """Load what earlier tries of the task with these keys computed, and store what this one computes for the next
         try, should this one not reach `store_computed`."""
         self._pack = self._stack.enter_context(GrowingPack(self._objects, keys))
-        self._fresh |= self._pack.remains
+        self._fresh |= self._pack.finished
 
     def release(self, cache_key: bytes) -> None:
         """Forget a computed feature that is stored elsewhere."""
@@ -175,7 +175,7 @@ def read_item(part: AlignedPart, reader: TarReader) -> MediaItem:
     Raises:
         InputError: the bytes differ from those that were cleaned; the message names the tar and the item.
     """
-    with clock("read"):
+    with clock("read bytes"):
         data = reader.read(part.place)
         sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != part.sha256:

@@ -124,7 +124,7 @@ def describe_shard(plan: FieldPlan, assembly: bytes, shard: CachedShard, samples
     entries, pieces = _find_features(plan, shard.written, samples.features)
     measured = {name: plan.fields[name] for name in shard.moments}
     extra = index.tobytes() + encode_samples(samples, measured)
-    return PackIndex(record.bytes, entries[np.argsort(entries["fingerprint"])], pieces, about, extra)
+    return PackIndex(record.bytes, entries[np.argsort(entries["key"])], pieces, about, extra)
 
 
 def _find_features(

@@ -1,4 +1,4 @@
-"""What a run says last: how good the model is, and where to look."""
+"""Print the end of `make repro`: the model's scores, and the paths of the outputs."""
 
 import json
 import sys
@@ -6,22 +6,22 @@ from pathlib import Path
 
 from pipeline.tables.contracts import EXTRACT_FOLDER, MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 
-PLACES = {
+OUTPUTS = {
     f"{REPORT_FOLDER}/index.html": "the report; open it in a browser",
     SHARDS_FOLDER: "the shards; `shardwright info data/5_shards`",
     MODEL_FOLDER: "the model",
-    f"{EXTRACT_FOLDER}/dropped.parquet": "what extract dropped and why; each stage's folder has its own",
+    f"{EXTRACT_FOLDER}/dropped.parquet": "samples that extract dropped, with reasons; each stage's folder has its own",
 }
 
 SCORES = {"macro_f1": "macro F1", "accuracy": "accuracy"}
 
 
 def format_closing(data: Path) -> str:
-    """The last lines of a run whose outputs are under `data`."""
+    """Return the last lines of a run whose outputs are under `data`."""
     metrics = json.loads((data / REPORT_FOLDER / "metrics.json").read_text(encoding="utf-8"))
-    scores = [f"{words} {metrics[name]:.3f}" for name, words in SCORES.items() if metrics[name] is not None]
+    scores = [f"{label} {metrics[name]:.3f}" for name, label in SCORES.items() if metrics[name] is not None]
     lines = ["all stages are up to date", ", ".join(scores) or "no scores: the split to evaluate on is empty"]
-    return "\n".join([*lines, *(f"  {data / place}: {words}" for place, words in PLACES.items())])
+    return "\n".join([*lines, *(f"  {data / path}: {label}" for path, label in OUTPUTS.items())])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Tasks whose results go into the item cache: a chunk of items, each of which may be beyond help."""
+"""Compute a chunk of items into the item cache, where each item may kill its process."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,14 +19,14 @@ from pipeline.tables.parquet import Row
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Chunk:
-    """Items by their rows in a table, and the fingerprints of what is computed from each.
+    """Items by their rows in a table, and the cache keys of what is computed from each.
 
-    `lost` are items that cost a process its life, by their place: they are left out.
+    `lost` are items that killed a process, by their index: they are left out.
     """
 
     name: str
     items: NDArray[np.integer[Any]]
-    prints: CacheKeys
+    cache_keys: CacheKeys
     lost: Mapping[int, Rejection] = field(default_factory=dict)
 
     def count_items(self) -> int:
@@ -40,7 +40,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """The pack with what was computed, if anything was; and what was lost, by its place in the chunk."""
+    """The pack with what was computed, if anything was; and the lost items, by their index in the chunk."""
 
     pack: str | None
     lost: Mapping[int, Rejection]
@@ -49,20 +49,20 @@ class ChunkResult:
 def compute_chunk(
     chunk: Chunk, rows: Iterable[Row], objects: ObjectStore, compute: Callable[[int, Row, bytes], Iterable[Entry]]
 ) -> ChunkResult:
-    """Store what `compute` gives for each item, by its place, its row and its fingerprint. What earlier tries of the
-    chunk finished is taken as it is; what is raised says at which item.
+    """Store what `compute` returns for each item, from its index, its row and its cache key. Entries that earlier tries
+    of the chunk finished are used; an exception gets a note with the item.
 
-    An item that is accused of a process's death has a try for itself, in which nothing is stored. If it ends well, an
-    earlier one may have left that process's memory corrupt: what was finished before is not taken.
+    An item that is suspected of a process's death runs alone, and nothing is stored. If that succeeds, an earlier item
+    may have corrupted that process's memory: entries that were finished before are not used.
     """
     alone = UNTOUCHED in chunk.lost.values()
-    with GrowingPack(objects, chunk.prints.tobytes()) as pack:
+    with GrowingPack(objects, chunk.cache_keys.tobytes()) as pack:
         for number, row in enumerate(watch_items(rows)):
-            fingerprint = encode_key(chunk.prints, number)
-            if number in chunk.lost or (fingerprint in pack.remains and not alone):
+            key = encode_key(chunk.cache_keys, number)
+            if number in chunk.lost or (key in pack.finished and not alone):
                 continue
             try:
-                entries = compute(number, row, fingerprint)
+                entries = compute(number, row, key)
             except Exception as error:
                 error.add_note(f"at {name_item(row)}")
                 raise

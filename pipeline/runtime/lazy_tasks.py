@@ -1,4 +1,4 @@
-"""Tasks that are made when they are asked for: a list of all would take more memory than what they are made of."""
+"""Create tasks when they are asked for: a list of all would take more memory than what they are made from."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -6,18 +6,18 @@ from typing import TypeVar, overload
 
 Task = TypeVar("Task")
 
-MAX_KEPT = 16
-"""Tasks made last, that are kept: whoever runs them asks several times for each that is under way. That of a shard of
-1,000 samples takes some 400 kB."""
+MAX_CACHED = 16
+"""How many of the latest tasks are cached: whoever runs them asks several times for each that is submitted. The task of
+a shard of 1,000 samples takes some 400 kB."""
 
 
 class LazyTasks(Sequence[Task]):
-    """`count` tasks, of which `make(number)` makes one: always the same for the same number."""
+    """`count` tasks, of which `make(number)` creates one: always the same for the same number."""
 
     def __init__(self, count: int, make: Callable[[int], Task]) -> None:
         self._count = count
         self._make = make
-        self._kept: OrderedDict[int, Task] = OrderedDict()
+        self._cached: OrderedDict[int, Task] = OrderedDict()
 
     def __len__(self) -> int:
         return self._count
@@ -31,8 +31,8 @@ class LazyTasks(Sequence[Task]):
             return [self[each] for each in range(*number.indices(self._count))]
         if not 0 <= number < self._count:
             raise IndexError(number)
-        if number not in self._kept:
-            self._kept[number] = self._make(number)
-            if len(self._kept) > MAX_KEPT:
-                self._kept.popitem(last=False)
-        return self._kept[number]
+        if number not in self._cached:
+            self._cached[number] = self._make(number)
+            if len(self._cached) > MAX_CACHED:
+                self._cached.popitem(last=False)
+        return self._cached[number]

@@ -1,4 +1,4 @@
-"""Tasks in the process that asks for them: the whole pipeline in one, to look into it, or where there is one task."""
+"""Run tasks in the process that asks for them: for debugging, or where there are none for workers."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -13,18 +13,18 @@ from pipeline.runtime.stopwatch import OTHER, clock
 
 
 class CrashMarkers:
-    """Tasks that were begun and never ended, over all runs that share the folder: a file each."""
+    """A file for each task that was begun and did not end, over all runs that share the folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def has(self, call: Call) -> bool:
-        """Whether the process that began the task, of an earlier run, never came to its end."""
+        """Return whether the process of an earlier run that began the task died or was interrupted at it."""
         return self._find_path(call).exists()
 
     @contextmanager
     def watch(self, call: Call) -> Iterator[None]:
-        """The task is at work inside; an interrupt, as people send one to what hangs, is no end."""
+        """Mark the task until it ends; it does not end by an interrupt, which people send to a task that hangs."""
         path = self._find_path(call)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -36,7 +36,7 @@ class CrashMarkers:
         self.clear(call)
 
     def clear(self, call: Call) -> None:
-        """The task has come to its end."""
+        """Remove the mark: the task has ended."""
         self._find_path(call).unlink(missing_ok=True)
 
     def _find_path(self, call: Call) -> Path:
@@ -48,10 +48,10 @@ Result = TypeVar("Result")
 
 
 class SerialExecutor:
-    """Runs tasks here, one after the other; an exception passes through with a note that names the task.
+    """Runs tasks in this process, one after the other; an exception passes through with a note that names the task.
 
     What kills this process ends the stage. A task that did so, or that was interrupted because it hung, gets a process
-    of its own in the next run: `run.cache` keeps the record. Without `run` there is none.
+    of its own in the next run: `run.cache` keeps a marker. Without `run` there is none.
     """
 
     def __init__(self, run: RunParams | None = None) -> None:
@@ -63,27 +63,27 @@ class SerialExecutor:
         from threadpoolctl import threadpool_limits
 
         for number, task in enumerate(tasks):
-            what = name_task(function, task, number)
+            name = name_task(function, task, number)
             try:
                 with threadpool_limits(1):
-                    result = function(task) if self._run is None else _run_warily(function, task, what, self._run)
+                    result = function(task) if self._run is None else _run_marked(function, task, name, self._run)
             except BaseException as error:
-                error.add_note(f"in {what}")
+                error.add_note(f"in {name}")
                 raise
             yield number, result
 
 
-def _run_warily(function: Callable[[Task], Result], task: Task, what: str, run: RunParams) -> Result:
-    """Run a task here, unless it was the last thing that an earlier run did."""
-    suspects = CrashMarkers(Path(run.cache) / "suspects")
+def _run_marked(function: Callable[[Task], Result], task: Task, name: str, run: RunParams) -> Result:
+    """Run a task here; in a process of its own if an earlier run did not survive it."""
+    markers = CrashMarkers(Path(run.cache) / "crash-markers")
     call = make_call(function, task)
-    if not suspects.has(call):
-        with suspects.watch(call), clock(OTHER):
+    if not markers.has(call):
+        with markers.watch(call), clock(OTHER):
             return function(task)
-    host = SandboxPool(read_limits(run))
+    pool = SandboxPool(read_limits(run))
     try:
-        result: Result = run_call(host, call).read(what)
+        result: Result = run_call(pool, call).read(name)
     finally:
-        host.close()
-    suspects.clear(call)
+        pool.close()
+    markers.clear(call)
     return result

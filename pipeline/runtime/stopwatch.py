@@ -1,6 +1,6 @@
-"""Where the time of a stage's tasks goes, by part: a process counts for itself and hands on what it counted.
+"""Count where the time of a stage's tasks goes, by part; each process counts its own and passes it on.
 
-Each moment counts for the innermost part alone, so the parts add up to the whole. Nothing of it is in any output.
+Each moment counts for the innermost part alone, so the parts add up to the whole. None of it enters an output.
 """
 
 import time
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 OTHER = "other"
-"""The part of all that no other part claims."""
+"""The time that no other part counts."""
 
 _seconds: defaultdict[str, float] = defaultdict(float)
 _running: list[str] = []
@@ -17,7 +17,7 @@ _since = 0.0
 
 
 class _Clock:
-    """A context manager of a class: one made of a generator takes three times as long."""
+    """A context manager as a class: one made of a generator takes three times as long."""
 
     __slots__ = ("_part",)
 
@@ -34,12 +34,12 @@ class _Clock:
 
 
 def clock(part: str) -> AbstractContextManager[None]:
-    """Count what runs inside for `part`; some 1 µs."""
+    """Count the time inside for `part`; takes some 1 µs."""
     return _Clock(part)
 
 
 def _switch() -> None:
-    """Count the time since the last switch for the part that is running."""
+    """Add the time since the last switch to the running part."""
     global _since
     now = time.perf_counter()
     if _running:
@@ -48,20 +48,20 @@ def _switch() -> None:
 
 
 def take_times() -> dict[str, float]:
-    """Seconds by part since the last call."""
+    """Return the seconds by part since the last call."""
     taken = dict(_seconds)
     _seconds.clear()
     return taken
 
 
 def add_times(times: Mapping[str, float]) -> None:
-    """Count what another process has counted."""
+    """Add what another process has counted."""
     for part, seconds in times.items():
         _seconds[part] += seconds
 
 
 def format_times(times: Mapping[str, float]) -> str:
-    """`62.1 s of work: decode 40 %, mfcc 21 %, other 39 %`: the largest part first, none below half a percent."""
+    """Return `62.1 s of work: decode image 40 %, other 60 %`: largest part first, those below 0.5 % left out."""
     total = sum(times.values())
     parts = sorted(times.items(), key=lambda named: (named[0] == OTHER, -named[1]))
     shown = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in parts if seconds >= 0.005 * total)

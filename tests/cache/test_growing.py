@@ -26,14 +26,14 @@ ENTRIES = st.lists(
     ),
     min_size=1,
     max_size=12,
-    unique_by=lambda entry: entry.fingerprint,
+    unique_by=lambda entry: entry.key,
 )
 
 
 @pytest.fixture(autouse=True)
 def without_delay(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is added is written at once."""
-    monkeypatch.setattr(growing_pack, "LOSS", -1.0)
+    monkeypatch.setattr(growing_pack, "FLUSH_SECONDS", -1.0)
 
 
 def open_objects(folder: Path) -> ObjectStore:
@@ -44,13 +44,13 @@ def open_objects(folder: Path) -> ObjectStore:
 def read_pack(objects: ObjectStore, name: str | None) -> dict[bytes, Entry]:
     """All entries of a pack."""
     assert name is not None
-    prints = split_keys(objects.read_rows(name).entries["fingerprint"])
+    prints = split_keys(objects.read_rows(name).entries["key"])
     with EntryReader(objects) as reader:
         return {each: reader.read(name, row, each) for row, each in enumerate(prints)}
 
 
 def index(entries: Sequence[Entry]) -> dict[bytes, Entry]:
-    return {entry.fingerprint: entry for entry in entries}
+    return {entry.key: entry for entry in entries}
 
 
 def start(objects: ObjectStore, entries: Sequence[Entry]) -> tuple[Path, Path]:
@@ -75,8 +75,8 @@ def test_what_is_whole_is_taken_and_the_rest_is_added(
             content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     with GrowingPack(objects, b"task") as pack:
-        count = len(pack.remains)
-        assert pack.remains == index(entries[:count])
+        count = len(pack.finished)
+        assert pack.finished == index(entries[:count])
         assert count <= done
         for entry in entries[count:]:
             pack.add([entry])
@@ -91,7 +91,7 @@ def test_nothing_that_was_added_is_lost(
     objects = open_objects(tmp_path_factory.mktemp("cache"))
     start(objects, entries[:done])
     with GrowingPack(objects, b"task") as pack:
-        assert pack.remains == index(entries[:done])
+        assert pack.finished == index(entries[:done])
         for entry in entries[done:]:
             pack.add([entry])
         name = pack.finish()
@@ -104,7 +104,7 @@ def test_two_processes_at_one_task_do_not_disturb_each_other(tmp_path: Path) -> 
     with GrowingPack(objects, b"task") as first:
         first.add(entries[:1])
         with GrowingPack(objects, b"task") as second:
-            assert second.remains == {}
+            assert second.finished == {}
             for entry in entries:
                 second.add([entry])
             name = second.finish()
@@ -130,7 +130,7 @@ def test_a_file_that_became_an_object_is_not_written_to(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(fcntl, "flock", finish_and_lock)
     with GrowingPack(objects, b"task") as second:
-        assert second.remains == {}
+        assert second.finished == {}
         second.add(entries[1:])
         assert read_pack(objects, names[0]) == index(entries[:1])
         assert read_pack(objects, second.finish()) == index(entries[1:])

@@ -24,7 +24,7 @@ ENTRIES = st.lists(
     st.builds(Entry, PRINTS, st.lists(BYTES, min_size=1, max_size=3), st.booleans()),
     min_size=1,
     max_size=8,
-    unique_by=lambda entry: entry.fingerprint,
+    unique_by=lambda entry: entry.key,
 )
 LARGE = 1 << 40
 
@@ -51,12 +51,12 @@ def read_found(objects: ObjectStore, prints: Sequence[bytes]) -> dict[bytes, lis
     found, read = find(objects, prints), dict[bytes, list[bytes] | None]()
     with EntryReader(objects) as reader:
         for place, number in enumerate(found.objects.tolist()):
-            fingerprint = bytes(found.wanted[place]).ljust(32, b"\0")
-            read[fingerprint] = None
+            key = bytes(found.requested[place]).ljust(32, b"\0")
+            read[key] = None
             if number >= 0:
                 try:
-                    entry = reader.read(found.names[number], int(found.rows[place]), fingerprint)
-                    read[fingerprint] = list(entry.pieces)
+                    entry = reader.read(found.names[number], int(found.rows[place]), key)
+                    read[key] = list(entry.pieces)
                 except DamagedError:
                     pass
     return read
@@ -82,7 +82,7 @@ def test_what_was_stored_is_found(
     for part in (entries[:half], entries[half:], entries[half:]):
         if part:
             objects.write_pack(part)
-    expected = {entry.fingerprint: list(entry.pieces) for entry in entries}
+    expected = {entry.key: list(entry.pieces) for entry in entries}
     assert read_found(objects, [*expected, absent]) == {absent: None, **expected}
     assert len(objects.list_names()) == 1 + bool(half)
     assert list((objects.folder.parent.parent / "work").iterdir()) == []
@@ -97,7 +97,7 @@ def test_rows_are_read_as_they_were_written(entries: list[Entry], extra: bytes) 
     assert (rows.size, rows.about, rows.extra) == (laid_out.size, {"a": [1.5, "ä"]}, extra)
     assert rows.entries.tobytes() == laid_out.entries.tobytes()
     assert rows.pieces.tobytes() == laid_out.pieces.tobytes()
-    prints = rows.entries["fingerprint"]
+    prints = rows.entries["key"]
     assert (prints[:-1] < prints[1:]).all()
 
 
@@ -109,7 +109,7 @@ def test_many_objects_are_read_with_few_open_files(tmp_path: Path) -> None:
     with EntryReader(objects) as reader:
         for _ in range(2):
             for name, entry in zip(names, entries, strict=True):
-                assert reader.read(name, 0, entry.fingerprint) == entry
+                assert reader.read(name, 0, entry.key) == entry
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + MAX_OPEN
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
@@ -119,11 +119,11 @@ def test_a_published_file_is_kept_under_a_second_name(tmp_path: Path) -> None:
     path = publish_file(objects, tmp_path, entries, "a.tar")
     assert objects.find_path("a.tar").stat().st_ino == path.stat().st_ino
     objects.write_pack(entries)
-    assert set(find(objects, [entry.fingerprint for entry in entries]).names) >= {"a.tar"}
-    found = find(objects, [entries[0].fingerprint])
+    assert set(find(objects, [entry.key for entry in entries]).names) >= {"a.tar"}
+    found = find(objects, [entries[0].key])
     assert found.names[found.objects[0]] == "a.tar", "packs may go at any time"
     path.unlink()
-    assert read_found(objects, [entries[0].fingerprint]) == {entries[0].fingerprint: list(entries[0].pieces)}
+    assert read_found(objects, [entries[0].key]) == {entries[0].key: list(entries[0].pieces)}
 
 
 @pytest.mark.parametrize("refusal", [errno.EXDEV, errno.EPERM, errno.EMLINK])
@@ -137,7 +137,7 @@ def test_where_no_second_name_is_possible_it_is_a_copy(
     objects, entry = open_objects(tmp_path), make_entry(1)
     path = publish_file(objects, tmp_path, [entry], "a.tar")
     assert objects.find_path("a.tar").stat().st_ino != path.stat().st_ino
-    assert read_found(objects, [entry.fingerprint]) == {entry.fingerprint: list(entry.pieces)}
+    assert read_found(objects, [entry.key]) == {entry.key: list(entry.pieces)}
 
 
 # Damage
@@ -162,10 +162,10 @@ def test_every_damaged_byte_is_noticed_and_the_other_entries_stay(tmp_path: Path
     whole = path.read_bytes()
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
-        read = read_found(objects, [entry.fingerprint for entry in entries])
+        read = read_found(objects, [entry.key for entry in entries])
         hit = place // 16
         for number, entry in enumerate(entries):
-            assert read[entry.fingerprint] == (None if number == hit else list(entry.pieces))
+            assert read[entry.key] == (None if number == hit else list(entry.pieces))
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "gone", "no rows", "cut rows", "empty rows"])
@@ -186,19 +186,19 @@ def test_a_damaged_object_is_as_good_as_none(damage: str, tmp_path: Path) -> Non
             rows.write_bytes(rows.read_bytes()[:40])
         case "empty rows":
             rows.write_bytes(b"")
-    assert read_found(objects, [entry.fingerprint]) == {entry.fingerprint: None}
+    assert read_found(objects, [entry.key]) == {entry.key: None}
     objects.write_pack([entry])
-    assert read_found(objects, [entry.fingerprint]) == {entry.fingerprint: list(entry.pieces)}
+    assert read_found(objects, [entry.key]) == {entry.key: list(entry.pieces)}
 
 
 def test_another_object_in_its_place_is_noticed(tmp_path: Path) -> None:
     objects, one, other = open_objects(tmp_path), make_entry(1), make_entry(2)
     first, second = objects.write_pack([one]), objects.write_pack([other])
     with EntryReader(objects) as reader:
-        for row, fingerprint in ((0, one.fingerprint), (1, other.fingerprint)):
+        for row, key in ((0, one.key), (1, other.key)):
             with pytest.raises(DamagedError):
-                reader.read(second, row, fingerprint)
-        assert reader.read(first, 0, one.fingerprint) == one
+                reader.read(second, row, key)
+        assert reader.read(first, 0, one.key) == one
 
 
 # Pruning
@@ -211,18 +211,18 @@ def test_pruning_loses_nothing_but_what_stands_twice(
 ) -> None:
     folder = tmp_path_factory.mktemp("evict")
     objects, entries = open_objects(folder), [make_entry(number) for number in range(12)]
-    some = st.lists(st.sampled_from(entries), min_size=1, max_size=6, unique_by=lambda entry: entry.fingerprint)
+    some = st.lists(st.sampled_from(entries), min_size=1, max_size=6, unique_by=lambda entry: entry.key)
     names = {objects.write_pack(pack) for pack in data.draw(st.lists(some, min_size=1, max_size=5))}
     published = data.draw(some)
     publish_file(objects, folder, published, "a.tar")
-    before = read_found(objects, [entry.fingerprint for entry in entries])
+    before = read_found(objects, [entry.key for entry in entries])
     assert evict(objects, ObjectUse(published={"a.tar"}, touched=names | {"a.tar"}), LARGE) == 0
-    assert read_found(objects, [entry.fingerprint for entry in entries]) == before
+    assert read_found(objects, [entry.key for entry in entries]) == before
     left = objects.list_names()
     assert "a.tar" in left
     assert len(left) <= 2, "small packs are put together"
-    known = {entry.fingerprint for entry in published}
-    assert not any(set(objects.read_rows(name).entries["fingerprint"].tolist()) & known for name in left[:-1])
+    known = {entry.key for entry in published}
+    assert not any(set(objects.read_rows(name).entries["key"].tolist()) & known for name in left[:-1])
 
 
 def test_a_damaged_object_loses_its_damaged_entries_alone(tmp_path: Path) -> None:
@@ -232,8 +232,8 @@ def test_a_damaged_object_loses_its_damaged_entries_alone(tmp_path: Path) -> Non
     path.write_bytes(b"?" + path.read_bytes()[1:])
     evict(objects, ObjectUse(damaged={name}), LARGE)
     assert name not in objects.list_names()
-    read = read_found(objects, [entry.fingerprint for entry in entries])
-    assert [read[entry.fingerprint] is None for entry in entries] == [True, False, False]
+    read = read_found(objects, [entry.key for entry in entries])
+    assert [read[entry.key] is None for entry in entries] == [True, False, False]
 
 
 def test_a_pack_that_is_mostly_needed_stays_as_it_is(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_pack_that_is_mostly_needed_stays_as_it_is(tmp_path: Path) -> None:
     publish_file(objects, tmp_path, entries[:3], "b.tar")
     evict(objects, ObjectUse({"b.tar"}, {name}), LARGE)
     assert name not in objects.list_names()
-    assert all(read_found(objects, [entry.fingerprint for entry in entries]).values())
+    assert all(read_found(objects, [entry.key for entry in entries]).values())
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
@@ -291,14 +291,14 @@ def work_on_cache(folder: Path, seed: int, ends: Any) -> None:
     for _ in range(60):
         entries = [make_entry(number, 4000) for number in draw.choice(40, 6, replace=False).tolist()]
         with objects.hold():
-            read = read_found(objects, [entry.fingerprint for entry in entries])
+            read = read_found(objects, [entry.key for entry in entries])
             for entry in entries:
-                assert read[entry.fingerprint] in (None, list(entry.pieces))
-            missing = [entry for entry in entries if read[entry.fingerprint] is None]
+                assert read[entry.key] in (None, list(entry.pieces))
+            missing = [entry for entry in entries if read[entry.key] is None]
             names = {objects.write_pack(missing)} if missing else set()
-            reread = read_found(objects, [entry.fingerprint for entry in entries])
+            reread = read_found(objects, [entry.key for entry in entries])
             assert None not in reread.values(), "while it is held nothing goes"
-        evict(objects, ObjectUse(touched=names | set(find(objects, [e.fingerprint for e in entries]).names)), 60_000)
+        evict(objects, ObjectUse(touched=names | set(find(objects, [e.key for e in entries]).names)), 60_000)
     ends.put(seed)
 
 
@@ -358,10 +358,10 @@ def test_a_failure_at_any_call_leaves_the_cache_right(tmp_path: Path, monkeypatc
             except OSError:
                 done = False
         for entry in entries:
-            read = read_found(objects, [entry.fingerprint])[entry.fingerprint]
+            read = read_found(objects, [entry.key])[entry.key]
             assert read in (None, list(entry.pieces))
         assert list((folder / "work").iterdir()) == [] or not done
         if done and count() < fail_at:
-            assert all(read_found(objects, [entry.fingerprint for entry in entries]).values())
+            assert all(read_found(objects, [entry.key for entry in entries]).values())
             return
     pytest.fail("it never ended")

@@ -109,7 +109,7 @@ class Counted:
                 time.sleep(0.002)
             caught = process.poll() is None
             process.kill()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while (left := find_processes(self.checkout.folder)) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert left == []

@@ -119,7 +119,7 @@ def kill_at_work(checkout: Checkout, stage: str, seconds: float) -> bool:
         time.sleep(seconds)
         caught = process.poll() is None
         process.kill()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while (left := find_processes(checkout)) and time.monotonic() < deadline:
             time.sleep(0.05)
     assert left == []

@@ -120,7 +120,7 @@ def end_before_it_is_whole(task: ShardTask) -> None:
         raise InterruptedError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(growing_pack, "LOSS", -1)  # a process that dies takes the last 10 ms with it
+        patch.setattr(growing_pack, "FLUSH_SECONDS", -1)  # a process that dies takes the last 10 ms with it
         patch.setattr(make_shard_module, "write_encoded", end)
         with pytest.raises(InterruptedError):
             make_shard(task)

@@ -35,15 +35,15 @@ def cache(tmp_path: Path) -> Path:
 def read_all(chunk: PoisonChunk, result: ChunkResult) -> dict[int, str]:
     """What the packs say of each item."""
     objects = ObjectStore(chunk.cache, chunk.work)
-    found = LookupResult(np.sort(chunk.prints))
+    found = LookupResult(np.sort(chunk.cache_keys))
     if result.pack is not None:
         found.add(result.pack, objects.read_rows(result.pack))
-    order = np.argsort(chunk.prints)
+    order = np.argsort(chunk.cache_keys)
     said = {}
     with EntryReader(objects) as reader:
-        for at, fingerprint in enumerate(split_keys(found.wanted)):
+        for at, key in enumerate(split_keys(found.requested)):
             if found.objects[at] >= 0:
-                entry = reader.read(found.names[found.objects[at]], int(found.rows[at]), fingerprint)
+                entry = reader.read(found.names[found.objects[at]], int(found.rows[at]), key)
                 said[int(order[at])] = entry.pieces[0].decode()
     return said
 

@@ -24,8 +24,8 @@ from tests.support.poison import POISONS, Items, work_on
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
 
-SECONDS = 2.0
-"""For an item. One that fills memory is done in 0.2 s, and on a machine that is busy not always in 1 s."""
+SECONDS = 3.0
+"""For an item. One that fills memory takes 0.2 s, and on a busy machine sometimes more than 1 s."""
 
 
 def make_run(workers: int, cache: Path | str = ".cache", **more: object) -> RunParams:
@@ -195,7 +195,7 @@ def leave_a_child(task: Items) -> list[str | Rejection]:
         if number == 1 and number not in task.lost:
             child = os.fork()
             if child == 0:
-                time.sleep(60)
+                time.sleep(600)
                 os._exit(0)
             assert task.folder
             (task.folder / f"child-{child}").touch()
@@ -207,7 +207,7 @@ def leave_a_child(task: Items) -> list[str | Rejection]:
 def test_the_end_of_a_process_is_seen_though_one_that_it_started_goes_on(workers: Executor, tmp_path: Path) -> None:
     started = time.monotonic()
     [(_, found)] = workers.run_tasks(leave_a_child, [Items("a", ["good"] * 3, folder=tmp_path)])
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 300
     for path in tmp_path.glob("child-*"):
         os.kill(int(path.name.removeprefix("child-")), signal.SIGKILL)
     assert [getattr(each, "reason", each) for each in found] == ["a-0", Reason.DECODER_CRASHED, "a-2"]
@@ -222,9 +222,9 @@ from tests.support.poison import Items, work_on
 
 if __name__ == "__main__":
     workers, *kinds = sys.argv[1:]
-    run = RunParams(workers=int(workers), memory="128 MiB", item_seconds=1, cache="cache", progress=False)
+    run = RunParams(workers=int(workers), memory="128 MiB", item_seconds=3, cache="cache", progress=False)
     for _, results in run_tasks(work_on, [Items("a", ["good", "good"]), Items("b", kinds)], run):
-        print(*[getattr(result, "reason", result) for result in results])
+        print(*[getattr(result, "reason", result) for result in results], flush=True)
 """
 
 
@@ -247,27 +247,28 @@ def start_script(folder: Path, workers: int, *kinds: str) -> "subprocess.Popen[s
 def run_script(folder: Path, workers: int, *kinds: str) -> tuple[int, str]:
     """Its exit status, and what it said."""
     with start_script(folder, workers, *kinds) as process:
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=240)
     return process.returncode, said
 
 
 def test_without_workers_the_next_run_isolates_what_ended_the_last(tmp_path: Path) -> None:
     assert run_script(tmp_path, 0, "good", "falls") == (-signal.SIGSEGV, "a-0 a-1\n")
     assert run_script(tmp_path, 0, "good", "falls") == (0, "a-0 a-1\nb-0 decoder_crashed\n")
-    assert list((tmp_path / "cache/suspects").iterdir()) == []
+    assert list((tmp_path / "cache/crash-markers").iterdir()) == []
 
 
 def test_without_workers_what_hangs_is_interrupted_once(tmp_path: Path) -> None:
     with start_script(tmp_path, 0, "loops") as process:
-        wait_for_file(tmp_path / "cache" / "suspects", 1)
-        time.sleep(0.2)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "a-0 a-1\n"
+        wait_for_file(tmp_path / "cache" / "crash-markers", 1)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)
     assert run_script(tmp_path, 0, "loops") == (0, "a-0 a-1\ntimeout\n")
 
 
 def wait_for_file(folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not folder.is_dir() or len(list(folder.iterdir())) != count:
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -278,9 +279,9 @@ def test_time_during_which_all_of_it_was_stopped_does_not_count(tmp_path: Path) 
     with start_script(tmp_path, 1, "waits", "good") as process:
         wait_for_file(tmp_path / "waits", 1)
         os.killpg(process.pid, signal.SIGSTOP)
-        time.sleep(1.5)
+        time.sleep(4)
         os.killpg(process.pid, signal.SIGCONT)
-        said, _ = process.communicate(timeout=60)
+        said, _ = process.communicate(timeout=240)
     assert sorted(said.splitlines()) == ["a-0 a-1", "b-0 b-1"]
 
 

@@ -152,8 +152,8 @@ def test_a_scheduler_that_dies_is_one_clear_line_and_leaves_nothing(tmp_path: Pa
         ours = list_children(cluster.workers[0].pid)
         killed = time.monotonic()
         cluster.scheduler.kill()
-        _, complaint = driver.communicate(timeout=60)
-        assert time.monotonic() - killed < 20
+        _, complaint = driver.communicate(timeout=240)
+        assert time.monotonic() - killed < 120
         assert driver.returncode == 1
         assert complaint == (
             f"the Dask scheduler at {cluster.address} is gone: start it and its workers again, then run this again; "
@@ -183,11 +183,10 @@ def test_a_driver_that_dies_leaves_nothing_at_work(tmp_path: Path) -> None:
         wait_for((tmp_path / "2-0").exists)
         driver.kill()
         driver.communicate()
-        time.sleep(2)
-        done = sorted(path.name for path in tmp_path.glob("*-*"))
-        time.sleep(1)
-        assert sorted(path.name for path in tmp_path.glob("*-*")) == done
-        assert len(done) < 160
+        begun = -1  # items: 160 would be all, 0.1 s of work each
+        while begun != (begun := len(list(tmp_path.glob("*-*")))):
+            time.sleep(3)
+        assert begun < 160
 
 
 def test_tls(tmp_path: Path) -> None:

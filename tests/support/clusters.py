@@ -24,10 +24,10 @@ class StartedCluster:
     workers: list["subprocess.Popen[bytes]"]
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "in vain"
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
         time.sleep(0.05)
 
 

@@ -116,7 +116,7 @@ def make_chunk(
     return PoisonChunk(
         name=name,
         items=np.arange(len(kinds)),
-        prints=np.array(prints, "S32"),
+        cache_keys=np.array(prints, "S32"),
         kinds=kinds,
         cache=cache,
         work=cache / "work",
@@ -131,7 +131,7 @@ def compute_poison(task: PoisonChunk) -> ChunkResult:
         task,
         [{"kind": kind} for kind in task.kinds],
         ObjectStore(task.cache, task.work),
-        lambda number, row, fingerprint: [Entry(fingerprint, [_work(task, number, row["kind"]).encode()])],
+        lambda number, row, key: [Entry(key, [_work(task, number, row["kind"]).encode()])],
     )
 
 
@@ -142,7 +142,7 @@ def _work(task: Items | PoisonChunk, number: int, kind: str) -> str:
     until = time.thread_time() + task.seconds
     while time.thread_time() < until:
         pass
-    if kind == "waits":  # slow, and within the limit of one second
+    if kind == "waits":  # slow, and within the limit of three seconds
         Path("waits").mkdir()
         Path("waits/here").touch()
         time.sleep(0.5)

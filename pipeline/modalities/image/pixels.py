@@ -93,7 +93,7 @@ def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
 
 def fit_pixels(pixels: Pixels, size: Size, fit: Fit, background: Colour) -> Pixels:
     """Return `pixels` in `size`: their middle cut out, or all of them on `background`, or all of them distorted."""
-    with clock("fit image"):
+    with clock("resize image"):
         return _fit(pixels, size, fit, background)
 
 

@@ -18,7 +18,7 @@ def parse_text(item: MediaItem, params: TextFeatures) -> Any:
 
     Of that more is not known: a frozen tokenizer has its own way to take a text apart.
     """
-    with clock("tokens"):
+    with clock("tokenize"):
         return _parse(item.data.decode("utf-8"), params)
 
 
