@@ -142,7 +142,7 @@ def check_splits(placed: Sequence[PlacedSample], params: AlignParams) -> None:
     group, size = Counter(sample.group for sample in placed).most_common(1)[0]
     if size > params.max_group * len(placed):
         raise PipelineError(
-            f"the group {group!r} holds {size} of {len(placed)} samples ({size / len(placed):.0%}), align.max_group "
-            f"allows {params.max_group:.0%}: they share duplicates, or a group that the data names. Look at them, then "
-            "set align.duplicates.share_split to `all`, or raise align.max_group in params.yaml"
+            f"align.max_group is {params.max_group:g}, but the group {group!r} holds {size} of {len(placed)} samples "
+            f"({size / len(placed):.0%}): they share duplicates, or a group that the data names. Look at them, then "
+            "set align.duplicates.share_split to all, or raise align.max_group in params.yaml"
         )

@@ -46,7 +46,10 @@ def align(params: AlignParams, workspace: Workspace) -> Outcome:
     outcome = Outcome("item", len(rows), plan.items, plan.drops, notes=_describe(plan))
     _check_drops(outcome, params)
     if not any(placed.split == "train" for placed in plan.samples):
-        raise InputError(f"none of {len(plan.samples)} samples is in train; items dropped: {outcome.count_reasons()}")
+        raise InputError(
+            f"none of {len(plan.samples)} samples is in train, items dropped: {outcome.count_reasons() or 'none'}; "
+            "look at align.modalities and align.split in params.yaml"
+        )
     check_splits(plan.samples, params)
     return outcome
 

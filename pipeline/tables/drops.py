@@ -177,8 +177,8 @@ def check_drop_share(outcome: Outcome, limit: float, setting: str) -> None:
     share = len(outcome.dropped) / outcome.seen if outcome.seen else 0.0
     if share > limit:
         raise TooManyDrops(
-            f"{len(outcome.dropped)} of {outcome.seen} {outcome.unit}s ({share:.0%}) would be dropped, "
-            f"{setting} allows {limit:.0%}: {outcome.count_reasons()}. "
+            f"{setting} is {limit:g}, but {len(outcome.dropped)} of {outcome.seen} {outcome.unit}s ({share:.0%}) would "
+            f"be dropped: {outcome.count_reasons()}. "
             f"Look at the reasons; if they are right, raise {setting} in params.yaml"
         )
 

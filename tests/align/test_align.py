@@ -360,19 +360,23 @@ def test_unselected_items_do_not_count_as_drops(tmp_path: Path) -> None:
     texts = {"text": make_align_params().modalities.selected["text"].model_dump()}
     align(make_align_params(modalities=texts, max_dropped=0.0), open_aligned(tmp_path, rows))
     workspace = open_aligned(tmp_path / "b", [*rows, *make_thing("cat/31")[:2]])
-    with pytest.raises(TooManyDrops, match=r"2 of 92 items .*align\.max_dropped allows 1%: 2 missing_partner"):
+    with pytest.raises(
+        TooManyDrops, match=r"align\.max_dropped is 0\.01, but 2 of 92 items .* dropped: 2 missing_partner"
+    ):
         align(make_align_params(max_dropped=0.01), workspace)
 
 
 def test_a_group_of_most_samples_is_an_error(tmp_path: Path) -> None:
     rows = [row for n in range(30) for row in make_thing(f"cat/{n}", group="all" if n < 10 else None)]
     with pytest.raises(
-        PipelineError, match=r"the group 'all' holds 10 of 30 samples \(33%\), align\.max_group allows 20%"
+        PipelineError, match=r"align\.max_group is 0\.2, but the group 'all' holds 10 of 30 samples \(33%\)"
     ):
         align(make_align_params(), open_aligned(tmp_path, rows))
     align(make_align_params(max_group=0.4), open_aligned(tmp_path / "b", rows))
 
 
 def test_an_empty_train_split_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="none of 0 samples is in train; items dropped: 3 not_selected"):
+    with pytest.raises(
+        InputError, match=r"none of 0 samples is in train, items dropped: 3 not_selected; look at align\.modalities"
+    ):
         align(make_align_params(), open_aligned(tmp_path, make_thing("no-folder")))

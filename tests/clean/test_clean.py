@@ -222,7 +222,7 @@ def test_damaged_bytes_stop_the_run(tmp_path: Path) -> None:
 
 def test_too_many_drops_stop_the_run(tmp_path: Path) -> None:
     workspace = ingest_files(tmp_path, {"a.txt": b"a thing", "b.txt": b"", "c.txt": b" "})
-    with pytest.raises(TooManyDrops, match=r"2 of 3 items .*clean\.max_dropped allows 50%: 2 empty"):
+    with pytest.raises(TooManyDrops, match=r"clean\.max_dropped is 0\.5, but 2 of 3 items .*: 2 empty"):
         clean(make_params(), workspace)
 
 

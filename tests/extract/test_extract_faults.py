@@ -103,7 +103,7 @@ def test_a_shard_that_spoils_before_its_metas_are_shortened_is_refused(
 def test_too_many_drops_stop_the_run_before_there_is_a_dataset(tmp_path: Path) -> None:
     broken = [Thing(f"broken-{number}", contents={"image": b"not a picture"}) for number in range(3)]
     write_corpus(tmp_path / "data", [*make_things(8), *broken])
-    with pytest.raises(TooManyDrops, match=r"3 of 11 samples .*extract\.max_dropped allows 10%: 3 broken"):
+    with pytest.raises(TooManyDrops, match=r"extract\.max_dropped is 0\.1, but 3 of 11 samples .*: 3 broken"):
         run_extract(tmp_path, make_params())
     assert not (tmp_path / "data" / SHARDS_FOLDER).exists()
 

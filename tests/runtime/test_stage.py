@@ -207,7 +207,7 @@ def test_the_rows_of_too_many_drops_are_saved(checkout: Path) -> None:
     status, _, complaint = run_stage(checkout, "drop")
     assert status == 1
     (rows,) = (checkout / ".cache/dropped").iterdir()
-    assert complaint.startswith("clean: 1 of 1 items (100%) would be dropped, clean.max_dropped allows 50%: 1 flat. ")
+    assert complaint.startswith("clean: clean.max_dropped is 0.5, but 1 of 1 items (100%) would be dropped: 1 flat. ")
     assert complaint.endswith(f"are in {rows.relative_to(checkout)}\n")
     assert [row["key"] for row in read_table(rows, DROPPED)] == ["a"]
     assert run_stage(checkout, "end")[0] == 0

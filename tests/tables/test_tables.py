@@ -41,7 +41,7 @@ def test_too_many_drops_name_reasons_and_setting() -> None:
     drops = [Rejection(Reason.FLAT, "one grey level").drop(str(i)) for i in range(6)]
     outcome = Outcome("item", 10, 4, drops)
     check_drop_share(outcome, 0.6, "clean.max_dropped")
-    with pytest.raises(TooManyDrops, match=r"6 of 10 items \(60%\).*clean\.max_dropped allows 50%: 6 flat"):
+    with pytest.raises(TooManyDrops, match=r"clean\.max_dropped is 0\.5, but 6 of 10 items \(60%\).*: 6 flat"):
         check_drop_share(outcome, 0.5, "clean.max_dropped")
 
 
