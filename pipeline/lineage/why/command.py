@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config.check_params import read_params
+from pipeline.config.check_params import load_block_type, read_params
 from pipeline.lineage.stage_tables import StageTables
 from pipeline.lineage.verb import run_verb, write_json, write_lines
 from pipeline.lineage.why.explain import explain_answer
@@ -35,9 +35,12 @@ def _answer(options: argparse.Namespace) -> int:
 
 
 def _find_root() -> Path | None:
-    """Return `ingest.root`, if there is a params file that sets it."""
-    block = read_params(PARAMS).get("ingest") if PARAMS.is_file() else None
-    root = block.get("root") if isinstance(block, dict) else None
+    """Return `ingest.root`, if there is a params file; other keys of it may be wrong."""
+    if not PARAMS.is_file():
+        return None
+    block = read_params(PARAMS).get("ingest")
+    given = block if isinstance(block, dict) else {}
+    root = given.get("root", load_block_type("ingest").model_fields["root"].default)
     return Path(root) if isinstance(root, str) else None
 
 
