@@ -2,51 +2,14 @@
 
 from collections.abc import Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 from shardwright.datasets.base import ReadContext, SampleSource
-from shardwright.loading.batch_reader import BatchReader, OnError, ReadBatch, ReadTask, to_tensors
+from shardwright.loading.batch_reader import BatchReader, ReadBatch, ReadTask, to_tensors
 from shardwright.loading.buffer_pool import BufferPool
-from shardwright.loading.device import DeviceCache, DeviceTransfer, PendingTransfer, fits_device, fits_memory
+from shardwright.loading.device import DeviceCache, DeviceTransfer, PendingTransfer
 from shardwright.loading.prefetch import read_ahead
+from shardwright.loading.stream_options import StreamOptions, choose_cache
 from shardwright.loading.worker_pool import WorkerPool
-
-if TYPE_CHECKING:
-    import torch
-
-Cache = Literal["auto", "device", "memory"]
-
-
-@dataclass(frozen=True)
-class StreamOptions:
-    """How batches are read; no option changes their contents. Attributes: see `Loader`."""
-
-    threads: int
-    processes: int = 0
-    timeout: float | None = None
-    on_error: OnError = "raise"
-    device: "str | torch.device" = "cpu"
-    cache: Cache | None = None
-
-    def __post_init__(self) -> None:
-        for name, number in (("threads", self.threads), ("processes", self.processes)):
-            if number < 0:
-                raise ValueError(f"{name} is {number}; it must be at least 0")
-        if self.on_error not in ("raise", "skip"):
-            raise ValueError(f'on_error is {self.on_error!r}; it must be "raise" or "skip"')
-        if self.cache not in (None, "auto", "device", "memory"):
-            raise ValueError(f'cache is {self.cache!r}; it must be None, "auto", "device" or "memory"')
-        if self.processes and self.cache is not None:
-            raise ValueError(
-                f"cache is {self.cache!r} and processes is {self.processes}; a cache is memory of this process, so use "
-                "threads, not processes, with it"
-            )
-        if self.timeout is not None and not self.processes:
-            raise ValueError(
-                f"timeout is {self.timeout:g} and processes is 0; only processes can be ended, so set processes, or "
-                "leave timeout out"
-            )
 
 
 class BatchStream:
@@ -61,7 +24,7 @@ class BatchStream:
     def __init__(self, data: SampleSource, options: StreamOptions, seed: int) -> None:
         self._options = options
         self._transfer = DeviceTransfer(options.device)
-        cache = choose_cache(data, options, self._transfer)
+        cache = choose_cache(data, options.cache, self._transfer.device)
         self._device_cache = DeviceCache(self._transfer.device, data.count_rows()) if cache == "device" else None
         context = ReadContext(seed=seed)
         if not options.processes:
@@ -111,25 +74,3 @@ class BatchStream:
         if not delivery.skips:
             self._device_cache.store_batch(task.plan, delivery.batch)
         return delivery
-
-
-def choose_cache(
-    data: SampleSource, options: StreamOptions, transfer: DeviceTransfer
-) -> Literal["device", "memory"] | None:
-    """Return where samples are cached.
-
-    "auto" is the device if the samples fit into half of its free memory, else this machine's memory likewise.
-
-    Raises:
-        ValueError: the samples differ between epochs, so they cannot be cached on a device.
-    """
-    if options.cache == "device" and not data.fixed:
-        raise ValueError(
-            'cache is "device", which would keep the first result of a transform for all epochs; use cache="memory", '
-            "which caches the samples before the transform"
-        )
-    if options.cache != "auto":
-        return options.cache
-    if data.fixed and fits_device(data, transfer.device):
-        return "device"
-    return "memory" if fits_memory(data) else None

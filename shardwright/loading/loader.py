@@ -11,11 +11,17 @@ from shardwright.datasets.base import SampleSource
 from shardwright.errors import DamageError, ShardwrightError, StateError
 from shardwright.loading.batch_plan import RankShares, Uneven
 from shardwright.loading.batch_reader import OnError, ReadTask, Skip, log_skips
-from shardwright.loading.batch_stream import BatchStream, Cache, StreamOptions
+from shardwright.loading.batch_stream import BatchStream
 from shardwright.loading.block_shuffle import BlockOrder
-from shardwright.loading.choose_threads import choose_threads, count_cores, is_helper_process
 from shardwright.loading.device import check_torch
 from shardwright.loading.prefetch import start_threads
+from shardwright.loading.stream_options import (
+    Cache,
+    StreamOptions,
+    choose_threads,
+    count_cores,
+    is_helper_process,
+)
 from shardwright.loading.window_reader import DEFAULT_BLOCKS, Blocks, WindowReader
 
 if TYPE_CHECKING:

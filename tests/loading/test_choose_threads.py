@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shardwright import Loader, Mix, ShardDataset
-from shardwright.loading.choose_threads import SMALL_BATCH, choose_threads, count_cores
+from shardwright.loading.stream_options import SMALL_BATCH, choose_threads, count_cores
 from tests.support.loader_sets import Ragged, brighten, write_images
 
 SAMPLE_BYTES = 128 * 128 * 3 + 8 + 7 * 4

@@ -1,18 +1,76 @@
-"""Choose how many threads read ahead, from the cores of this process and the work in a batch."""
+"""Define the options of reading batches, and choose the threads and the cache that are left to the loader."""
 
 import multiprocessing
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from shardwright.datasets.base import SampleSource
-from shardwright.loading.device import count_bytes
+from shardwright.loading.batch_reader import OnError
+from shardwright.loading.device import count_bytes, fits_device, fits_memory
 from shardwright.storage.memory_limit import find_memory_limit
 
+if TYPE_CHECKING:
+    import torch
+
+Cache = Literal["auto", "device", "memory"]
 SMALL_BATCH = 2 << 20
 """Bytes of a batch below which a thread costs more than it hides, see `choose_threads`."""
 COPYING_THREADS = 2
 DECODING_THREADS = 4
 CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How batches are read; no option changes their contents. Attributes: see `Loader`."""
+
+    threads: int
+    processes: int = 0
+    timeout: float | None = None
+    on_error: OnError = "raise"
+    device: "str | torch.device" = "cpu"
+    cache: Cache | None = None
+
+    def __post_init__(self) -> None:
+        for name, number in (("threads", self.threads), ("processes", self.processes)):
+            if number < 0:
+                raise ValueError(f"{name} is {number}; it must be at least 0")
+        if self.on_error not in ("raise", "skip"):
+            raise ValueError(f'on_error is {self.on_error!r}; it must be "raise" or "skip"')
+        if self.cache not in (None, "auto", "device", "memory"):
+            raise ValueError(f'cache is {self.cache!r}; it must be None, "auto", "device" or "memory"')
+        if self.processes and self.cache is not None:
+            raise ValueError(
+                f"cache is {self.cache!r} and processes is {self.processes}; a cache is memory of this process, so use "
+                "threads, not processes, with it"
+            )
+        if self.timeout is not None and not self.processes:
+            raise ValueError(
+                f"timeout is {self.timeout:g} and processes is 0; only processes can be ended, so set processes, or "
+                "leave timeout out"
+            )
+
+
+def choose_cache(data: SampleSource, cache: Cache | None, device: "torch.device") -> Literal["device", "memory"] | None:
+    """Return where samples are cached.
+
+    "auto" is the device if the samples fit into half of its free memory, else this machine's memory likewise.
+
+    Raises:
+        ValueError: the samples differ between epochs, so they cannot be cached on a device.
+    """
+    if cache == "device" and not data.fixed:
+        raise ValueError(
+            'cache is "device", which would keep the first result of a transform for all epochs; use cache="memory", '
+            "which caches the samples before the transform"
+        )
+    if cache != "auto":
+        return cache
+    if data.fixed and fits_device(data, device):
+        return "device"
+    return "memory" if fits_memory(data) else None
 
 
 def choose_threads(data: SampleSource, batch_size: int, cores: int, windowed: bool = False) -> int:
