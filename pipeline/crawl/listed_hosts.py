@@ -56,7 +56,7 @@ def _prepare_server(key: str, host: ServedHost, stack: ExitStack) -> ListedHost:
             try:
                 address = stack.enter_context(server)
             except OSError as error:  # the client would take it for a refused connection, and try again
-                raise InputError(f"{key}: its server {host.serve} cannot start: {error.strerror}") from error
+                raise InputError(f"{key}: its server {host.serve} cannot start: {error.strerror}") from None
             opened.append(_check_loopback(key, host.serve, address))
         return opened[0]
 

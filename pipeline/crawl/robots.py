@@ -1,4 +1,4 @@
-"""Interpret a site's robots.txt as RFC 9309 says. Pure."""
+"""Interpret a site's robots.txt by RFC 9309. Pure."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

@@ -116,7 +116,7 @@ def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
 
 
 def _describe_requests(count: int) -> str:
-    return f"{count:,} request{'' if count == 1 else 's'}; all other responses from the cache"
+    return f"{count:,} request{'' if count == 1 else 's'}, all other responses from the cache"
 
 
 def _build_rows(result: CrawlResult, bodies: "BodyTars", drops: list[Drop]) -> Iterator[dict[str, Any]]:

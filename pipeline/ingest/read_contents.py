@@ -71,7 +71,7 @@ def read_contents(data: bytes, file: SourceFile, params: IngestParams) -> Conten
 
 
 def _find_claimed_modality(file: SourceFile) -> str | None:
-    """Return image, audio or video where the server or else the file name says so."""
+    """Return image, audio or video if the server, or else the file name, claims it."""
     ending = PurePosixPath(file.file.partition("?")[0]).suffix[1:].lower()
     served = (file.content_type or "").strip().lower().partition("/")[0]
     return served if served in ("image", "audio", "video") else _MEDIA_ENDINGS.get(ending)

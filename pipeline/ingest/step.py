@@ -66,7 +66,7 @@ def _list_files(inputs: SourceInputs) -> tuple[list[SourceFile], list[Drop]]:
 def _read_pages(files: Sequence[SourceFile], params: IngestParams, reader: TarReader) -> dict[str, PageFacts]:
     """Return the facts of each crawled page that embeds something, by its URL, without its text, which is long.
 
-    A listed URL counts as embedding itself, so most of these are images: their first bytes tell.
+    A listed URL counts as embedding itself, so most of these are images, which their first bytes show.
     """
     embedding = {file.page for file in files if file.page is not None}
     pages = {}

@@ -12,7 +12,7 @@ from pipeline.tables.item_names import name_file
 
 @dataclass(frozen=True, slots=True)
 class FileAnnotations:
-    """What a list or a table says about a file; None where it says nothing. `start` and `end` are seconds."""
+    """The annotations of a file in a list or a table; None where it has none. `start` and `end` are seconds."""
 
     caption: str | None = None
     label: str | None = None
@@ -34,7 +34,7 @@ class SourceFile:
         source: The file's origin: a host, or `folder`.
         file: Its path there, escaped; (source, file) is unique.
         read: Returns the bytes, or why they cannot be read; may be called more than once.
-        annotations: What a list or table says about it.
+        annotations: Those of a list or table.
         url: Where it was fetched from; None for local files.
         page: URL of the page that refers to it; None for local files.
         content_type: The server's header, which nothing relies on.
@@ -69,12 +69,12 @@ class SourceInputs:
 
 @dataclass(frozen=True)
 class Source:
-    """A kind of place that files come from.
+    """A kind of input, such as a folder.
 
     Attributes:
-        list_files: Yields every file of the place, in any order, and a `Drop` for each thing there that is refused
-            unopened; nothing where the params do not name such a place. Raises `InputError` where it cannot be used.
-        explain_nothing: Returns what the user can do if no source has any file; called only then.
+        list_files: Yields all its files, in any order, and a `Drop` for everything that is refused unopened; nothing if
+            the params name no such input. Raises `InputError` if the input cannot be used.
+        explain_nothing: Returns what the user can do if no source has a file; called only then.
     """
 
     list_files: Callable[[SourceInputs], Iterable[SourceFile | Drop]]
