@@ -101,7 +101,7 @@ def test_a_pickle_does_not_open_a_dataset_that_was_replaced(published: Published
         pickled = pickle.dumps(data)
         site.routes["/ds/dataset.json"] = Reply(other.read("dataset.json"))
         site.routes["/ds/train/index.npy"] = Reply(other.read("train/index.npy"))
-        with pytest.raises(DamageError, match="not the dataset that was open before"):
+        with pytest.raises(DamageError, match="restore the dataset that was open before"):
             pickle.loads(pickled)
 
 
