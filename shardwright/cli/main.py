@@ -9,7 +9,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from shardwright.format.checksum import compute_crc32
 from shardwright.format.index import decode_key
 from shardwright.format.manifest import MANIFEST_NAME, read_manifest
 from shardwright.format.verify import verify
+from shardwright.remote.settings import hide_secrets, is_url
 
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # of PNG, for grey, grey with alpha, RGB, RGBA, by the number of channels
 
@@ -68,18 +69,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of the process, and return the exit code."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     verb = words[0] if words else "--help"
-    if verb in VERBS or verb.startswith("-"):
-        return _run_verb(words or [verb])
+    if verb in VERBS:
+        return _run_verb(words)
     added = {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+    if verb.startswith("-"):
+        return _run_verb(words or [verb], sorted(added))
     if verb in added:
         return _run_added(added[verb], words[1:])
     known = ", ".join([*VERBS, *sorted(added)])
     return report_error(f"unknown verb {verb!r}; it must be one of {known}. {PIPELINE_HINT}")
 
 
-def _run_verb(words: Sequence[str]) -> int:
+def _run_verb(words: Sequence[str], added: Sequence[str] = ()) -> int:
     try:
-        options = _build_parser().parse_args(words)
+        options = _build_parser(added).parse_args(words)
     except SystemExit:
         run_verb(lambda: OK)  # writes out the help, which `head` may not read
         raise
@@ -128,8 +131,25 @@ def write_line(line: str = "") -> None:
     sys.stdout.write(escape_controls(line).encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
-def _build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("shardwright", description=f"Inspect and verify shards. {PIPELINE_HINT}")
+def _parse_root(text: str) -> Path:
+    if is_url(text):
+        raise argparse.ArgumentTypeError(
+            f"{hide_secrets(text)} is a URL; it must be a folder (ShardDataset reads URLs)"
+        )
+    return Path(text)
+
+
+def _find_version() -> str:
+    try:
+        return version("shardwright")
+    except PackageNotFoundError:  # run from the source without an installation
+        return "unknown"
+
+
+def _build_parser(added: Sequence[str]) -> argparse.ArgumentParser:
+    others = f"Verbs of other packages: {', '.join(added)}." if added else PIPELINE_HINT
+    parser = argparse.ArgumentParser("shardwright", description="Inspect and verify shards.", epilog=others)
+    parser.add_argument("--version", action="version", version=f"shardwright {_find_version()}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for verb, summary in SUMMARIES.items():
         options = verbs.add_parser(verb, help=summary, description=summary)
@@ -139,7 +159,7 @@ def _build_parser() -> argparse.ArgumentParser:
             options.add_argument("--cache", metavar="FOLDER", type=Path, help="write the index to this folder")
             options.add_argument("--reread", action="store_true", help="also read shards that have not changed")
             continue
-        options.add_argument("root", metavar="ROOT", type=Path, help=f"the folder with {MANIFEST_NAME}")
+        options.add_argument("root", metavar="ROOT", type=_parse_root, help=f"the folder with {MANIFEST_NAME}")
         if verb == "ls":
             options.add_argument("--split", help="list only this split")
         if verb == "show":

@@ -1,5 +1,6 @@
 """Read and write `dataset.json`, the manifest of a dataset, whose hash identifies the dataset by its content."""
 
+import errno
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -207,7 +208,11 @@ def read_manifest(root: str | Path) -> Manifest:
     """
     path = Path(root) / MANIFEST_NAME
     try:
-        document = decode_json(path.read_bytes())
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, "missing; give the folder of a dataset", str(path)) from error
+    try:
+        document = decode_json(content)
         names = HASHES & document.keys() if isinstance(document, dict) else set()
         stored = {name: document.pop(name) for name in names}
         manifest = Manifest.from_json(document)

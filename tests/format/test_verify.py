@@ -26,7 +26,7 @@ from shardwright import (
     verify,
     write_manifest,
 )
-from shardwright.cli.main import main, run_verb
+from shardwright.cli.main import VERBS, main, run_verb
 from shardwright.cli.terminal import escape_controls
 from shardwright.format.walk_shard import MAX_DAMAGES, hash_file
 from tests.support.shard_samples import KINDS, SMALL_FIELDS, find_member, write_small
@@ -295,7 +295,7 @@ def test_info_ls_and_show(intact: Path, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["info", "ROOT/nowhere"], "nowhere"),
+        (["info", "ROOT/nowhere"], "nowhere/dataset.json: missing; give the folder of a dataset"),
         (["verify", "ROOT/nowhere"], "is not a folder"),
         (["show", "ROOT", "nobody"], "no split has a sample 'nobody'"),
         (["ls", "ROOT", "--split", "test"], "no split 'test'"),
@@ -314,11 +314,29 @@ def test_an_error_is_one_line_on_stderr(
     assert len(captured.err.splitlines()) == 1
 
 
-def test_a_wrong_command_line_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["verify"], "ROOT"),
+        (["info", "s3://user:key@bucket/set"], "ROOT: s3://bucket/set is a URL; it must be a folder"),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error(
+    capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["verify"])
+        main(words)
     assert caught.value.code == 2
-    assert "ROOT" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
+
+
+def test_help_lists_all_verbs_and_version_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, shown in (("--help", [*VERBS, "why", "diff"]), ("--version", ["shardwright 0."])):
+        with pytest.raises(SystemExit) as caught:
+            main([word])
+        assert caught.value.code == 0
+        output = capsys.readouterr().out
+        assert all(text in output for text in shown)
 
 
 def test_verbs_of_other_packages_are_found_by_entry_point(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
