@@ -1,4 +1,4 @@
-"""Puts together what belongs together, decides duplicates, and deals the samples out to the splits."""
+"""Group items into samples, resolve duplicates, and assign samples to splits: `data/4_aligned`."""
 
 import sys
 
@@ -10,7 +10,7 @@ from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:
-    """The step with its block of `params.yaml`."""
+    """Run the stage on its block of `params.yaml`."""
     return align(stage.read_block("align", AlignParams), stage.workspace)
 
 

@@ -1,4 +1,4 @@
-"""Checks every ingested item, removes metadata and personal data, and marks duplicates."""
+"""Check every ingested item, remove metadata and personal data, mark duplicates: `data/3_cleaned`."""
 
 import sys
 
@@ -10,7 +10,7 @@ from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:
-    """The step with its block of `params.yaml`."""
+    """Run the stage on its block of `params.yaml`."""
     return clean(stage.read_block("clean", CleanParams), stage.workspace)
 
 

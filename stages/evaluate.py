@@ -1,4 +1,4 @@
-"""Measure the model on a split and write a report: `data/5_shards` and `data/6_model` to `data/7_report`."""
+"""Evaluate the model on a split and write a report: `data/7_report`."""
 
 import sys
 
@@ -10,7 +10,7 @@ from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:
-    """Read the stage's block and do its work."""
+    """Run the stage on its block of `params.yaml`."""
     return evaluate(stage.read_block("evaluate", EvaluateParams), stage.workspace)
 
 

@@ -1,4 +1,4 @@
-"""Turns aligned samples into verified shards of arrays: `python -m stages.extract`."""
+"""Compute features of the aligned samples and write them as shards: `data/5_shards` and `data/5_extract`."""
 
 import sys
 
@@ -10,7 +10,7 @@ from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:
-    """Run extract on its block of the params."""
+    """Run the stage on its block of `params.yaml`."""
     return extract(stage.read_block("extract", ExtractParams), stage.workspace)
 
 

@@ -1,4 +1,4 @@
-"""Train a multimodal model on the shards: `data/5_shards` to `data/6_model`."""
+"""Train a multimodal model on the shards: `data/6_model`."""
 
 import sys
 
@@ -10,7 +10,7 @@ from pipeline.train.step import train
 
 
 def step(stage: Stage) -> Outcome:
-    """Read the stage's block and do its work."""
+    """Run the stage on its block of `params.yaml`."""
     return train(stage.read_block("train", TrainParams), stage.workspace)
 
 

@@ -1,9 +1,8 @@
-"""The stages as DVC sees them: what each one runs, reads, depends on and writes. `dvc.yaml` is written from here.
+"""Write `dvc.yaml`: what each stage runs, reads, depends on and writes.
 
-DVC notices only what `dvc.yaml` names. So each stage lists every file of ours that it runs (found by
+DVC notices only what `dvc.yaml` names. So each stage lists every file of this project that it runs (found by
 `pipeline.cache.module_sources`), the folders that it reads and the blocks of `params.yaml` that it uses. `make
-generated` writes the
-file anew, and a test holds it to the code.
+generated` writes the file anew, and a test compares it with the code.
 """
 
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ HEADER = """\
 
 @dataclass(frozen=True)
 class Node:
-    """A stage: its name, the blocks of `params.yaml` it uses, what it reads and what it writes."""
+    """A stage: its name, the blocks of `params.yaml` that it uses, the folders that it reads and writes."""
 
     name: str
     params: tuple[str, ...]
@@ -56,11 +55,11 @@ NODES = (
 )
 
 EXTRA_INPUTS = {"crawl": ["${crawl.lists_folder}"], "ingest": ["${ingest.root}"]}
-"""Inputs whose place is a setting."""
+"""Inputs whose path is a setting."""
 
 
 def build_stages() -> dict[str, Any]:
-    """The content of `dvc.yaml`."""
+    """Return the content of `dvc.yaml`."""
     stages = {
         node.name: {
             "cmd": f"python -m stages.{node.name}",
@@ -87,7 +86,7 @@ def build_stages() -> dict[str, Any]:
 
 
 def render_stages() -> str:
-    """The text of `dvc.yaml`."""
+    """Return the text of `dvc.yaml`."""
     return HEADER + yaml.safe_dump(build_stages(), sort_keys=False, width=120)
 
 

@@ -1,4 +1,4 @@
-"""JSON Schemas of `params.yaml` and of all that crosses a stage boundary, made from the types. `make generated`."""
+"""Write JSON Schemas of `params.yaml` and of all that crosses a stage boundary, from the types: `make generated`."""
 
 import json
 from pathlib import Path
@@ -66,7 +66,7 @@ class TokenizerFile(Document):
 
 
 def build_document_schemas() -> dict[str, Schema]:
-    """The schema of each file, by the file's name without its ending."""
+    """Return the schema of each file, by the file's name without its ending."""
     return {
         "dataset": build_manifest_schema(),
         "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
@@ -78,7 +78,7 @@ def build_document_schemas() -> dict[str, Schema]:
 
 
 def build_manifest_schema() -> Schema:
-    """`5_shards/dataset.json`: the manifest, with what `to_json` adds to it."""
+    """Return the schema of `5_shards/dataset.json`: the manifest, with the keys that `to_json` adds."""
     from shardwright.format.manifest import FORMAT, VERSIONS, Manifest
 
     schema = build_record_schema(Manifest)
@@ -119,7 +119,7 @@ def build_metrics_schema() -> Schema:
 
 
 def build_model_schema() -> Schema:
-    """`6_model/model.json`: the record, with what `write_record` adds to it."""
+    """Return the schema of `6_model/model.json`: the record, with the keys that `write_record` adds."""
     from pipeline.models.checkpoint import FORMAT, VERSION, ModelRecord
 
     schema = build_record_schema(ModelRecord)
@@ -128,7 +128,7 @@ def build_model_schema() -> Schema:
 
 
 def build_record_schema(kind: type) -> Schema:
-    """The schema of a dataclass as JSON: nothing unknown in it, and of each docstring the first paragraph."""
+    """Return the schema of a dataclass as JSON, without unknown keys; docstrings' first paragraphs describe it."""
     schema = TypeAdapter(kind).json_schema(mode="serialization")
     for part in (schema, *schema["$defs"].values()):
         part["additionalProperties"] = False
@@ -137,13 +137,13 @@ def build_record_schema(kind: type) -> Schema:
 
 
 def require(schema: Schema, **properties: Schema) -> None:
-    """Add keys that have to be there."""
+    """Add required keys."""
     schema["properties"] |= properties
     schema["required"] += list(properties)
 
 
 def describe_sha256() -> Schema:
-    """64 hex digits."""
+    """Return the schema of a sha256: 64 hex digits."""
     return TypeAdapter(Sha256).json_schema()
 
 
@@ -152,7 +152,7 @@ JSON_TYPES = {"string": "string", "int64": "integer", "float64": "number", "bool
 
 
 def build_params_schema() -> dict[str, Any]:
-    """The schema of a whole params file."""
+    """Return the schema of a whole params file."""
     types = {name: load_block_type(name) for name in BLOCKS}
     blocks: dict[str, Any] = {name: (kind, Field(default_factory=kind)) for name, kind in types.items()}
     whole = create_model("ParamsFile", __base__=Params, **blocks)
@@ -160,7 +160,7 @@ def build_params_schema() -> dict[str, Any]:
 
 
 def build_table_schema(name: str, columns: Columns) -> dict[str, Any]:
-    """The schema of one row of a table, as JSON."""
+    """Return the schema of one row of a table, as JSON."""
     properties = {
         column: {"type": [JSON_TYPES[kind[:-1]], "null"] if kind.endswith("?") else JSON_TYPES[kind]}
         for column, kind in columns.items()
@@ -176,14 +176,14 @@ def build_table_schema(name: str, columns: Columns) -> dict[str, Any]:
 
 
 def build_schemas() -> dict[str, dict[str, Any]]:
-    """Every schema by its file's name."""
+    """Return every schema by its file's name."""
     tables = {f"{name}.schema.json": build_table_schema(name, columns) for name, columns in TABLES.items()}
     documents = {f"{name}.schema.json": {"$schema": DRAFT, **s} for name, s in build_document_schemas().items()}
     return {"params.schema.json": build_params_schema(), **tables, **documents}
 
 
 def render_schema(schema: dict[str, Any]) -> str:
-    """The text of a schema's file."""
+    """Return the text of a schema's file."""
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Packs that grow: wherever their process ended, the next try has what was whole, and the pack has every entry once."""
+"""Growing packs: wherever their process died, the next try has the complete entries, and the pack each entry once."""
 
 import errno
 import fcntl
@@ -63,7 +63,7 @@ def start(objects: ObjectStore, entries: Sequence[Entry]) -> tuple[Path, Path]:
 
 
 @given(entries=ENTRIES, data=st.data())
-def test_what_is_whole_is_taken_and_the_rest_is_added(
+def test_complete_entries_are_used_and_the_rest_is_added(
     entries: list[Entry], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Both files are cut anywhere, or have a bit flipped, as a process, a full disk or a bad one leaves them."""
@@ -136,7 +136,7 @@ def test_a_file_that_became_an_object_is_not_written_to(tmp_path: Path, monkeypa
         assert read_pack(objects, second.finish()) == index(entries[1:])
 
 
-def test_a_file_system_without_locks_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_system_without_locks_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOLCK, "no locks")
 

@@ -1,4 +1,4 @@
-"""The item cache: what was stored is found and is what it was, or is not there; and it keeps to its size."""
+"""The item cache: an entry is found unchanged or not at all, and the cache keeps to its size."""
 
 import errno
 import multiprocessing
@@ -19,9 +19,9 @@ from pipeline.cache.object_store import ROWS, ObjectStore
 from pipeline.cache.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
 
 BYTES = st.binary(max_size=40)
-PRINTS = st.one_of(st.binary(min_size=32, max_size=32), st.binary(max_size=2).map(lambda head: head.ljust(32, b"\0")))
+KEYS = st.one_of(st.binary(min_size=32, max_size=32), st.binary(max_size=2).map(lambda head: head.ljust(32, b"\0")))
 ENTRIES = st.lists(
-    st.builds(Entry, PRINTS, st.lists(BYTES, min_size=1, max_size=3), st.booleans()),
+    st.builds(Entry, KEYS, st.lists(BYTES, min_size=1, max_size=3), st.booleans()),
     min_size=1,
     max_size=8,
     unique_by=lambda entry: entry.key,
@@ -40,15 +40,15 @@ def open_objects(folder: Path) -> ObjectStore:
     return ObjectStore(folder / "cache", folder / "work")
 
 
-def find(objects: ObjectStore, prints: Sequence[bytes]) -> LookupResult:
-    found = LookupResult(np.unique(np.array(prints, "S32")))
+def find(objects: ObjectStore, cache_keys: Sequence[bytes]) -> LookupResult:
+    found = LookupResult(np.unique(np.array(cache_keys, "S32")))
     find_entries(objects, [found])
     return found
 
 
-def read_found(objects: ObjectStore, prints: Sequence[bytes]) -> dict[bytes, list[bytes] | None]:
+def read_found(objects: ObjectStore, cache_keys: Sequence[bytes]) -> dict[bytes, list[bytes] | None]:
     """The pieces of each entry; None where there is none, or a damaged one."""
-    found, read = find(objects, prints), dict[bytes, list[bytes] | None]()
+    found, read = find(objects, cache_keys), dict[bytes, list[bytes] | None]()
     with EntryReader(objects) as reader:
         for place, number in enumerate(found.objects.tolist()):
             key = bytes(found.requested[place]).ljust(32, b"\0")
@@ -73,8 +73,8 @@ def publish_file(objects: ObjectStore, folder: Path, entries: Sequence[Entry], n
 # What is stored is found
 
 
-@given(entries=ENTRIES, absent=PRINTS)
-def test_what_was_stored_is_found(
+@given(entries=ENTRIES, absent=KEYS)
+def test_stored_entries_are_found(
     entries: list[Entry], absent: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     objects = open_objects(tmp_path_factory.mktemp("cache"))
@@ -97,8 +97,8 @@ def test_rows_are_read_as_they_were_written(entries: list[Entry], extra: bytes) 
     assert (rows.size, rows.about, rows.extra) == (laid_out.size, {"a": [1.5, "ä"]}, extra)
     assert rows.entries.tobytes() == laid_out.entries.tobytes()
     assert rows.pieces.tobytes() == laid_out.pieces.tobytes()
-    prints = rows.entries["key"]
-    assert (prints[:-1] < prints[1:]).all()
+    cache_keys = rows.entries["key"]
+    assert (cache_keys[:-1] < cache_keys[1:]).all()
 
 
 def test_many_objects_are_read_with_few_open_files(tmp_path: Path) -> None:
@@ -127,9 +127,7 @@ def test_a_published_file_is_kept_under_a_second_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("refusal", [errno.EXDEV, errno.EPERM, errno.EMLINK])
-def test_where_no_second_name_is_possible_it_is_a_copy(
-    refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_linked_is_copied(refusal: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(refusal, os.strerror(refusal))
 
@@ -169,7 +167,7 @@ def test_every_damaged_byte_is_noticed_and_the_other_entries_stay(tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", ["cut", "longer", "gone", "no rows", "cut rows", "empty rows"])
-def test_a_damaged_object_is_as_good_as_none(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_object_is_not_used(damage: str, tmp_path: Path) -> None:
     objects, entry = open_objects(tmp_path), make_entry(1)
     name = objects.write_pack([entry])
     path, rows = objects.find_path(name), objects.folder / f"{name}{ROWS}"
@@ -206,9 +204,7 @@ def test_another_object_in_its_place_is_noticed(tmp_path: Path) -> None:
 
 @settings(max_examples=40)
 @given(data=st.data())
-def test_pruning_loses_nothing_but_what_stands_twice(
-    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_eviction_removes_only_duplicate_entries(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("evict")
     objects, entries = open_objects(folder), [make_entry(number) for number in range(12)]
     some = st.lists(st.sampled_from(entries), min_size=1, max_size=6, unique_by=lambda entry: entry.key)
@@ -249,7 +245,7 @@ def test_a_pack_that_is_mostly_needed_stays_as_it_is(tmp_path: Path) -> None:
     assert all(read_found(objects, [entry.key for entry in entries]).values())
 
 
-def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_objects_are_evicted_first(tmp_path: Path) -> None:
     objects = open_objects(tmp_path)
     entries = [make_entry(number, 2 * SMALL_BYTES) for number in range(4)]
     names = [objects.write_pack([entry]) for entry in entries]
@@ -263,7 +259,7 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
     assert objects.list_names() == []
 
 
-def test_what_killed_runs_left_goes(tmp_path: Path) -> None:
+def test_leftovers_of_killed_runs_are_removed(tmp_path: Path) -> None:
     objects, entry = open_objects(tmp_path), make_entry(1)
     name = objects.write_pack([entry])
     (objects.folder / "0123.pack").write_bytes(b"no rows")
@@ -272,7 +268,7 @@ def test_what_killed_runs_left_goes(tmp_path: Path) -> None:
     assert sorted(path.name for path in objects.folder.iterdir()) == [".lock", name, f"{name}{ROWS}"]
 
 
-def test_nothing_is_pruned_while_another_stage_reads(tmp_path: Path) -> None:
+def test_nothing_is_evicted_while_another_stage_reads(tmp_path: Path) -> None:
     objects, entry = open_objects(tmp_path), make_entry(1)
     name = objects.write_pack([entry])
     with objects.hold(), objects.hold():

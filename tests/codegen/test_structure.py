@@ -1,4 +1,4 @@
-"""The shape of the code: what DVC watches is what runs; files and functions stay small enough to hold in mind."""
+"""The shape of the code: DVC watches what runs; files and functions stay small."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ def test_dvc_yaml_names_exactly_the_code_that_each_stage_runs() -> None:
 
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.name)
-def test_what_a_stage_loads_is_watched(node: Node) -> None:
+def test_imports_of_a_stage_are_watched(node: Node) -> None:
     """The imports found in the source hold against those that really happen."""
     name = node.name
     watched = find_source_files(f"stages.{name}")

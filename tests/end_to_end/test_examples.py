@@ -1,4 +1,4 @@
-"""The examples of training code: they run, and go on where they were stopped."""
+"""The examples of training code run, and resume where they were stopped."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A folder, and the same folder crawled from a web server that lists its files: the samples are the same."""
+"""A folder and the same folder crawled from a web server give the same samples."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""Killed, on a failing disk, or by edited code: what was finished stays, and the bytes are those of a whole run."""
+"""After a kill, a failing disk or edited code, finished work is reused, and the bytes are those of a whole run."""
 
 import errno
 import io
@@ -164,7 +164,7 @@ def check_kill(counted: Counted, is_time: Callable[[int], bool], whole: dict[str
 
 @LINUX
 @pytest.mark.parametrize("name", CASES)
-def test_what_was_finished_before_a_kill_is_not_done_again(name: str, tmp_path: Path) -> None:
+def test_work_finished_before_a_kill_is_not_repeated(name: str, tmp_path: Path) -> None:
     counted = make_counted(tmp_path, CASES[name], workers=2)
     counted.checkout.run_stage(counted.stage)
     whole, items = counted.hash_outputs(), counted.read_count()
@@ -358,7 +358,7 @@ def test_an_edit_is_seen_by_the_modalities_that_run_it(edited: Checkout) -> None
     assert {path: names for path, _, names in lines} == EDITS
 
 
-def test_edited_code_computes_its_own_modality_anew(edited: Checkout) -> None:
+def test_edited_code_recomputes_its_own_modality(edited: Checkout) -> None:
     assert "features: 0 reused, 24 computed" in edited.run_stage("extract")
     whole = hash_files(edited.data / "5_shards")
     path = edited.folder / "pipeline/modalities/audio/numpy_features.py"

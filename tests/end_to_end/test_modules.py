@@ -84,7 +84,7 @@ def test_a_stage_loads_only_files_that_dvc_watches(
         assert len(loaded[name]) > 1, "the processes of the tasks were not seen"
 
 
-def test_what_orders_the_samples_makes_train_and_evaluate_stale(loaded: dict[str, dict[int, set[str]]]) -> None:
+def test_the_code_that_orders_samples_makes_train_and_evaluate_stale(loaded: dict[str, dict[int, set[str]]]) -> None:
     order = "shardwright/datasets/permutation.py"
     assert any(order in files for files in loaded["train"].values())
     for name in ("train", "evaluate"):

@@ -1,4 +1,4 @@
-"""Memory that was freed goes back to the system, also from between things that stay."""
+"""Freed memory is returned to the system, also from between objects that stay."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Chunks of items that end processes: what was finished on the way is in the cache, and not computed ever again."""
+"""Chunks with items that kill their process: what was finished meanwhile is in the cache, and not computed again."""
 
 import sys
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at proces
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Executor]:
-    run = RunParams(workers=2, memory="128 MiB", item_seconds=2, cache=".cache", progress=False)
+    run = RunParams(workers=2, memory="128 MiB", item_seconds=3, cache=".cache", progress=False)
     with open_executor(run, tasks=100) as opened:
         yield opened
 
@@ -33,19 +33,19 @@ def cache(tmp_path: Path) -> Path:
 
 
 def read_all(chunk: PoisonChunk, result: ChunkResult) -> dict[int, str]:
-    """What the packs say of each item."""
+    """Return the entry of each item in the pack."""
     objects = ObjectStore(chunk.cache, chunk.work)
     found = LookupResult(np.sort(chunk.cache_keys))
     if result.pack is not None:
         found.add(result.pack, objects.read_rows(result.pack))
     order = np.argsort(chunk.cache_keys)
-    said = {}
+    found_items = {}
     with EntryReader(objects) as reader:
         for at, key in enumerate(split_keys(found.requested)):
             if found.objects[at] >= 0:
                 entry = reader.read(found.names[found.objects[at]], int(found.rows[at]), key)
-                said[int(order[at])] = entry.pieces[0].decode()
-    return said
+                found_items[int(order[at])] = entry.pieces[0].decode()
+    return found_items
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_every_good_item_is_stored_and_only_those_just_before_a_death_are_comput
     assert list(chunk.work.iterdir()) == []
 
 
-def test_what_was_finished_before_an_item_without_blame_is_computed_again(workers: Executor, cache: Path) -> None:
-    """The process died at it, and alone it does well: an earlier item may have left the memory corrupt."""
+def test_entries_before_a_suspect_that_is_not_to_blame_are_computed_again(workers: Executor, cache: Path) -> None:
+    """The process died at it, and alone it does well: an earlier item may have corrupted the memory."""
     done = cache.parent / "done"
     chunk = make_chunk("a", ["good"] * 8 + ["first falls"] + ["good"] * 4, cache, seconds=0.02, folder=done)
     [(_, result)] = workers.run_tasks(compute_poison, [chunk])

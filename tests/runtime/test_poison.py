@@ -1,4 +1,4 @@
-"""Items that kill, hang or swallow their process: each is lost alone, with its reason, and no other item with it."""
+"""Items that kill, hang or outgrow their process: each is lost alone, with its reason."""
 
 import os
 import random
@@ -40,7 +40,7 @@ def workers() -> Iterator[Executor]:
 
 
 def check_results(tasks: Sequence[Items], results: Sequence[list[str | Rejection]]) -> None:
-    """Every item that is none gave its result, and every poison its reason."""
+    """Check that every good item has its result, and every poison its reason."""
     for task, found in zip(tasks, results, strict=True):
         for number, (kind, result) in enumerate(zip(task.kinds, found, strict=True)):
             if kind in POISONS:
@@ -69,7 +69,7 @@ def test_many_in_one_task(workers: Executor) -> None:
 
 
 @pytest.mark.parametrize("kind", ["falls", "grows", "loops"])
-def test_a_function_that_does_not_say_where_it_is(kind: str, workers: Executor) -> None:
+def test_a_function_that_does_not_report_its_item(kind: str, workers: Executor) -> None:
     tasks = [Items("a", ["good", kind, "good"], unwatched=True)]
     check_results(tasks, run_all(workers, tasks))
 
@@ -166,7 +166,7 @@ def leak(task: Leaking) -> int:
         ("order", "its process died 3 times (SIGABRT); each of its items alone does not"),
     ],
 )
-def test_what_no_item_answers_for_is_an_error_and_blames_none(how: str, complaint: str, workers: Executor) -> None:
+def test_deaths_that_no_item_explains_are_an_error(how: str, complaint: str, workers: Executor) -> None:
     with pytest.raises(PipelineError) as caught:
         list(workers.run_tasks(leak, [Leaking(how, 5)]))
     assert str(caught.value) == f"leak of task 0 failed: {complaint}"
@@ -183,7 +183,7 @@ def kill_once(task: Items) -> list[str | Rejection]:
     return work_on(task)
 
 
-def test_who_is_killed_from_outside_is_not_to_blame(workers: Executor, tmp_path: Path) -> None:
+def test_an_item_killed_from_outside_is_not_lost(workers: Executor, tmp_path: Path) -> None:
     task = Items("a", ["good"] * 3, folder=tmp_path)
     check_results([task], [found for _, found in workers.run_tasks(kill_once, [task])])
 
@@ -204,7 +204,7 @@ def leave_a_child(task: Items) -> list[str | Rejection]:
     return found
 
 
-def test_the_end_of_a_process_is_seen_though_one_that_it_started_goes_on(workers: Executor, tmp_path: Path) -> None:
+def test_a_death_is_noticed_though_a_child_process_lives(workers: Executor, tmp_path: Path) -> None:
     started = time.monotonic()
     [(_, found)] = workers.run_tasks(leave_a_child, [Items("a", ["good"] * 3, folder=tmp_path)])
     assert time.monotonic() - started < 300
@@ -245,19 +245,19 @@ def start_script(folder: Path, workers: int, *kinds: str) -> "subprocess.Popen[s
 
 
 def run_script(folder: Path, workers: int, *kinds: str) -> tuple[int, str]:
-    """Its exit status, and what it said."""
+    """Return its exit status and output."""
     with start_script(folder, workers, *kinds) as process:
         said, _ = process.communicate(timeout=240)
     return process.returncode, said
 
 
-def test_without_workers_the_next_run_isolates_what_ended_the_last(tmp_path: Path) -> None:
+def test_without_workers_the_next_run_isolates_what_killed_the_last(tmp_path: Path) -> None:
     assert run_script(tmp_path, 0, "good", "falls") == (-signal.SIGSEGV, "a-0 a-1\n")
     assert run_script(tmp_path, 0, "good", "falls") == (0, "a-0 a-1\nb-0 decoder_crashed\n")
     assert list((tmp_path / "cache/crash-markers").iterdir()) == []
 
 
-def test_without_workers_what_hangs_is_interrupted_once(tmp_path: Path) -> None:
+def test_without_workers_a_hang_is_interrupted_once(tmp_path: Path) -> None:
     with start_script(tmp_path, 0, "loops") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "a-0 a-1\n"
@@ -274,7 +274,7 @@ def wait_for_file(folder: Path, count: int) -> None:
         time.sleep(0.02)
 
 
-def test_time_during_which_all_of_it_was_stopped_does_not_count(tmp_path: Path) -> None:
+def test_time_while_all_processes_were_stopped_does_not_count(tmp_path: Path) -> None:
     """As Ctrl-Z does it: the whole group, for longer than an item may take."""
     with start_script(tmp_path, 1, "waits", "good") as process:
         wait_for_file(tmp_path / "waits", 1)

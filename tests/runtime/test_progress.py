@@ -1,4 +1,4 @@
-"""Progress bars: everything passes through, a terminal sees rate, remaining time and outcomes, a log sees nothing."""
+"""Progress bars: all elements pass; a terminal shows rate, remaining time and outcomes, a log nothing."""
 
 import io
 import sys
@@ -39,7 +39,7 @@ def test_a_terminal_sees_work_and_outcomes(monkeypatch: pytest.MonkeyPatch) -> N
     assert "kept 38, flat 2]" in said
 
 
-def test_a_log_and_who_wants_none_sees_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     for stream, progress in ((Terminal(), False), (io.StringIO(), True)):
         monkeypatch.setattr(sys, "stderr", stream)
         show(progress)

@@ -1,4 +1,4 @@
-"""A Dask cluster that somebody else started: used if it is safe, and the work outlives what dies in it."""
+"""A Dask cluster that somebody else started: used only if it is safe and equal; runs survive what dies in it."""
 
 import os
 import re
@@ -85,7 +85,7 @@ def test_only_this_machine_can_reach_it(cluster: StartedCluster, tmp_path: Path)
     assert {port.laddr.ip for port in ports if port.status == "LISTEN"} == {"127.0.0.1"}
 
 
-def test_a_task_that_fails_says_so(cluster: StartedCluster, tmp_path: Path) -> None:
+def test_a_failing_task_is_named(cluster: StartedCluster, tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"fail of task 0 failed: ZeroDivisionError: division by zero \(.*:\d+\)"):
         list(run_tasks(fail, [0], make_run(cluster.address, tmp_path)))
 
@@ -213,7 +213,7 @@ def test_workers_outside_the_checkout_and_folders_that_they_do_not_see(tmp_path:
     assert "in the checkout" in lines[1]
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
+def test_an_address_without_scheduler(tmp_path: Path) -> None:
     with pytest.raises(PipelineError, match=r"^no Dask scheduler answers at tcp://127\.0\.0\.1:9: "):
         list_results(make_run("tcp://127.0.0.1:9", tmp_path), make_tasks())
 
@@ -244,7 +244,7 @@ def test_addresses_of_this_machine(address: str) -> None:
     check_address(make_run(address, Path("cache")))
 
 
-def test_a_certificate_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_certificate(tmp_path: Path) -> None:
     authority, certificate, _ = map(str, make_certificates(tmp_path))
     keys = {"tls_ca": authority, "tls_cert": certificate, "tls_key": "nowhere.pem"}
     with pytest.raises(PipelineError, match=r"^run\.tls_key is nowhere\.pem: there is no such file$"):
@@ -271,7 +271,7 @@ def check_answers(folder: Path, changes: Mapping[str, str | None], worker: str =
     check_workers("tcp://127.0.0.1:1", ask, [folder], HERE)
 
 
-def test_workers_that_will_not_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_cluster, "VISIBLE_WITHIN", 0.1)
     check_answers(tmp_path, {})
     with pytest.raises(PipelineError, match="has another version of this project's code: bring its checkout"):

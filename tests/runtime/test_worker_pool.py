@@ -1,4 +1,4 @@
-"""The processes that tasks run in: there is always one to be had, whatever was killed, and whenever."""
+"""Worker processes: there is always one, whatever was killed, and whenever."""
 
 import os
 import signal
@@ -27,39 +27,39 @@ def name_parent(stay: Path | None) -> int:
     return os.getppid()
 
 
-def ask(host: SandboxPool, stay: Path | None = None) -> int:
-    forker = run_call(host, make_call(name_parent, stay)).read("name_parent")
-    assert isinstance(forker, int)
-    return forker
+def ask(pool: SandboxPool, stay: Path | None = None) -> int:
+    server = run_call(pool, make_call(name_parent, stay)).read("name_parent")
+    assert isinstance(server, int)
+    return server
 
 
-def test_a_forker_that_is_killed_while_it_forks_is_replaced(tmp_path: Path) -> None:
-    """The first process is busy, so the second call needs another, of a forker that has stopped and then dies."""
-    host = SandboxPool(SandboxLimits(1 << 30, 100))
+def test_a_fork_server_killed_while_it_forks_is_replaced(tmp_path: Path) -> None:
+    """The first process is busy, so the second call needs another, of a server that has stopped and then dies."""
+    pool = SandboxPool(SandboxLimits(1 << 30, 100))
 
     def occupy() -> None:
         with suppress(TaskCancelled):
-            ask(host, tmp_path / "busy")
+            ask(pool, tmp_path / "busy")
 
     busy = threading.Thread(target=occupy)
     try:
-        first = ask(host)
+        first = ask(pool)
         busy.start()
         while not (tmp_path / "busy").exists():
             time.sleep(0.01)
         os.kill(first, signal.SIGSTOP)
         killer = threading.Timer(0.3, os.kill, (first, signal.SIGKILL))
         killer.start()
-        assert ask(host) != first
+        assert ask(pool) != first
         killer.join()
     finally:
-        host.close()
+        pool.close()
         busy.join()
 
 
-def test_a_dead_forker_says_so() -> None:
-    forker = ForkServer()
-    forker.close()
+def test_a_dead_fork_server_raises() -> None:
+    server = ForkServer()
+    server.close()
     with pytest.raises(ForkServerDied, match="no process can be started to work in; was the one"):
-        forker.fork()
+        server.fork()
     assert issubclass(ForkServerDied, PipelineError)  # the end of a run, should the next one die too

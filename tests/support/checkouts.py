@@ -1,4 +1,4 @@
-"""Copies of this project in folders of their own, and its stages run there as DVC runs them."""
+"""Copy this project into folders of their own, and run its stages there as DVC does."""
 
 import os
 import shutil
@@ -54,14 +54,14 @@ class Checkout:
         )
 
     def run_stage(self, name: str) -> str:
-        """Run a stage that must end well and say nothing but its summary, which this gives."""
+        """Run a stage that must succeed and print its summary alone; return the summary."""
         with self.start_stage(name) as process:
             said, complaint = process.communicate(timeout=600)
         assert (process.returncode, complaint) == (0, ""), f"{name}: {process.returncode}, {complaint}"
         return said
 
     def hash_outputs(self) -> dict[str, str]:
-        """sha256 of all files under `data/`, but for the lock, which holds the number of a process."""
+        """Return the sha256 of all files under `data/` except the lock, which holds the number of a process."""
         return {path: digest for path, digest in hash_files(self.data).items() if path != ".lock"}
 
 

@@ -1,4 +1,4 @@
-"""Dask schedulers and workers as processes of their own on loopback, with certificates that are made here."""
+"""Start Dask schedulers and workers as processes of their own on loopback, and create certificates."""
 
 import datetime
 import ipaddress
@@ -32,7 +32,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
 
 
 def list_children(pid: int) -> list[int]:
-    """All processes that descend from one. Linux alone: it reads /proc."""
+    """Return all descendants of a process. Linux alone: it reads /proc."""
     parents: dict[int, int] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -49,7 +49,7 @@ def list_children(pid: int) -> list[int]:
 def start_cluster(
     folder: Path, workers: int, security: Sequence[str] = (), cwd: Path = ROOT
 ) -> Iterator[StartedCluster]:
-    """A scheduler, which runs where this project is not, and workers with a thread each, which run in `cwd`."""
+    """Start a scheduler, outside this project's folder, and workers with a thread each, in `cwd`."""
     file = folder / "scheduler.json"
     with ExitStack() as stack:
         scheduler = stack.enter_context(
@@ -65,7 +65,7 @@ def start_cluster(
 
 @contextmanager
 def _start(kind: str, options: Sequence[str], folder: Path, cwd: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """`dask scheduler` or `dask worker` in a session of its own; all that is left of it is killed at the end."""
+    """Start `dask scheduler` or `dask worker` in a session of its own; kill what is left of it at the end."""
     command = [
         sys.executable,
         "-m",
@@ -92,7 +92,7 @@ def _start(kind: str, options: Sequence[str], folder: Path, cwd: Path) -> Iterat
 
 
 def make_certificates(folder: Path) -> tuple[Path, Path, Path]:
-    """An authority's certificate, and a certificate for 127.0.0.1 that it signed, with its key."""
+    """Create an authority's certificate, a certificate for 127.0.0.1 that it signed, and the latter's key."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec

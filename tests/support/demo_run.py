@@ -1,4 +1,4 @@
-"""The demo of 60 things, run as far as the shards: once for all tests that look at what came of it."""
+"""Run the demo of 60 things as far as the shards, once for all tests that read its outputs."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

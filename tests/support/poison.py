@@ -1,4 +1,4 @@
-"""Tasks whose items kill, hang or swallow the process that works on them; for tests and benchmarks.
+"""Tasks whose items kill, hang or outgrow their process; for tests and benchmarks.
 
 `Items` is the least that a task can be; `PoisonChunk` stores what it computes, as the tasks of clean and extract do.
 """
@@ -65,14 +65,14 @@ POISONS: Mapping[str, tuple[Callable[[], object], Reason, str]] = {
     "holds the interpreter": (hold_the_interpreter, Reason.TIMEOUT, ""),
     "loops in C": (loop_in_c, Reason.TIMEOUT, ""),
 }
-"""What a poison does, why it is dropped, and the value that the row has."""
+"""What a poison does, its reason in the dropped table, and the row's value."""
 
 
 @dataclass(frozen=True)
 class Items:
-    """A task: what each of its items does. Each takes `seconds` of work and leaves a line in `folder`, if there is one.
+    """A task, with what each of its items does: `seconds` of work, and a line in `folder` if there is one.
 
-    With `unwatched`, the function does not say which one it is at.
+    With `unwatched`, the function does not report the item it is at.
     """
 
     name: str
@@ -90,7 +90,7 @@ class Items:
 
 
 def work_on(task: Items) -> list[str | Rejection]:
-    """A result for each item, in their order."""
+    """Return a result for each item, in their order."""
     kinds = task.kinds if task.unwatched else watch_items(task.kinds)
     return [
         task.lost[number] if number in task.lost else _work(task, number, kind) for number, kind in enumerate(kinds)
@@ -112,11 +112,11 @@ def make_chunk(
     name: str, kinds: Sequence[str], cache: Path, seconds: float = 0.0, folder: Path | None = None
 ) -> PoisonChunk:
     """A chunk of new items, on a cache of which there is the folder `work`."""
-    prints = [hashlib.sha256(f"{name}-{number}".encode()).digest() for number in range(len(kinds))]
+    cache_keys = [hashlib.sha256(f"{name}-{number}".encode()).digest() for number in range(len(kinds))]
     return PoisonChunk(
         name=name,
         items=np.arange(len(kinds)),
-        cache_keys=np.array(prints, "S32"),
+        cache_keys=np.array(cache_keys, "S32"),
         kinds=kinds,
         cache=cache,
         work=cache / "work",
@@ -126,7 +126,7 @@ def make_chunk(
 
 
 def compute_poison(task: PoisonChunk) -> ChunkResult:
-    """Work on them, and store the names of those that end well."""
+    """Work on the items, and store the names of the good ones."""
     return compute_chunk(
         task,
         [{"kind": kind} for kind in task.kinds],

@@ -1,10 +1,10 @@
-"""Looks at other processes, for the tests of how they end. Linux alone: it reads /proc."""
+"""Look at other processes, for tests of how they end. Linux alone: it reads /proc."""
 
 from pathlib import Path
 
 
 def is_alive(pid: int) -> bool:
-    """Whether the process is there and has not ended, waited for or not."""
+    """Return whether the process exists and has not ended, waited for or not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:

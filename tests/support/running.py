@@ -1,4 +1,4 @@
-"""Runs stages in this process, as `dvc repro` would in their own."""
+"""Run stages in this process, as `dvc repro` does in their own."""
 
 import copy
 import hashlib
@@ -82,6 +82,6 @@ def run_stages(
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """sha256 of every file under `folder` by its path."""
+    """Return the sha256 of every file under `folder` by its path."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}

@@ -1,4 +1,4 @@
-"""Fingerprints in the item cache: all that decides a result changes them, and nothing else does."""
+"""Cache keys: everything that decides a result changes them, and nothing else does."""
 
 import os
 import pickle
@@ -35,7 +35,7 @@ EVERYTHING: Mapping[str, Any] = {"audio__features": ["mfcc", "mfcc_delta", "mfcc
 """So that extract computes all kinds of features."""
 
 
-def test_whatever_decides_changes_the_fingerprint() -> None:
+def test_everything_that_decides_changes_the_key() -> None:
     plan, extract = MODALITIES["image"].plan_fields, MODALITIES["image"].extract  # of one module
     sound = MODALITIES["audio"].extract
     plain = ("features", [extract], {"a": 1}, ())
@@ -57,11 +57,11 @@ def test_whatever_decides_changes_the_fingerprint() -> None:
         (bytes(32), bytes(32), "image/png", 2),
     ]
     spans = [(None, None), (0.0, None), (None, 0.0), (0.0, 1.0), (1.0, 2.0)]
-    prints = {hash_span(hash_item(*item), *span) for item in items for span in spans}
-    assert len(prints) == len(items) * len(spans)
+    cache_keys = {hash_span(hash_item(*item), *span) for item in items for span in spans}
+    assert len(cache_keys) == len(items) * len(spans)
 
 
-def test_fingerprints_are_the_same_in_every_process() -> None:
+def test_keys_are_the_same_in_every_process() -> None:
     program = (
         "from pipeline.cache.cache_key import hash_method\n"
         "from pipeline.modalities.table import MODALITIES\n"
@@ -78,7 +78,7 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
 
 
 @pytest.mark.parametrize("name", MODALITIES)
-def test_what_a_modality_runs_is_in_its_fingerprint(name: str) -> None:
+def test_libraries_that_a_modality_uses_are_in_its_key(name: str) -> None:
     modality = MODALITIES[name]
     assert modality.check.__module__ == f"pipeline.modalities.{name}.check"
     if modality.learning is None:
@@ -89,21 +89,21 @@ def test_what_a_modality_runs_is_in_its_fingerprint(name: str) -> None:
     assert len(read_versions(computes.__module__)) >= len(libraries.get(name, set()))
 
 
-def test_what_encodes_is_in_the_fingerprint_of_shards_alone() -> None:
+def test_encoding_is_in_the_key_of_shards_alone() -> None:
     learning = MODALITIES["text"].learning
     assert learning is not None
     assert set(find_libraries(learning.encode.__module__)) >= {"tokenizers", "numpy"}
     assert "tokenizers" not in find_libraries(learning.parse.__module__)
 
 
-def test_a_modality_has_nothing_of_another_in_its_fingerprint() -> None:
+def test_no_modality_has_source_of_another_in_its_key() -> None:
     for module in (compute_entry.__module__, compute_check.__module__):
         for name in MODALITIES:
             assert not [path for path in find_source_files(module) if path.startswith(f"pipeline/modalities/{name}/")]
     assert "pipeline/modalities/audio/mel.py" not in find_source_files("pipeline.modalities.image.modality")
 
 
-def test_workers_of_a_cluster_are_compared_in_all_that_keys_hold_beside_source_and_settings(
+def test_workers_are_compared_in_the_whole_environment_of_cache_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What enters the keys of all modalities is what clean and extract have compared."""
