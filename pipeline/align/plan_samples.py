@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.align.assign_splits import PlacedSample, find_groups, place_samples, read_splits
-from pipeline.align.build_samples import gather_samples
+from pipeline.align.build_samples import find_rare, gather_samples, label_samples
 from pipeline.align.drop_duplicates import drop_duplicates
-from pipeline.align.label_samples import find_rare, label_samples
 from pipeline.align.params import AlignParams, Rule, Rules
 from pipeline.align.select_items import select_items
 from pipeline.tables.drops import Drop
