@@ -5,6 +5,7 @@ DVC notices only what `dvc.yaml` names. So each stage lists every file of this p
 generated` writes the file anew, and a test compares it with the code.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,23 @@ NODES = (
 
 EXTRA_INPUTS = {"crawl": ["${crawl.lists_folder}"], "ingest": ["${ingest.root}"]}
 """Inputs whose path is a setting."""
+
+
+def find_missing_keys(blocks: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return the keys without which DVC fails and that the `blocks` of a params file lack.
+
+    They are the blocks that `dvc.yaml` watches ("Parameters 'clean' are missing from 'params.yaml'") and the keys that
+    it interpolates ("Could not find 'ingest.root'").
+    """
+    missing: dict[str, tuple[str, ...]] = {}
+    for node in NODES:
+        for path in EXTRA_INPUTS.get(node.name, []):
+            block, _, key = path.removeprefix("${").removesuffix("}").partition(".")
+            keys = blocks.get(block) or {}
+            if isinstance(keys, Mapping) and key not in keys:
+                missing[block] = (block, key)
+        missing |= {block: (block,) for block in node.params if block not in blocks and block not in missing}
+    return list(missing.values())
 
 
 def build_stages() -> dict[str, Any]:

@@ -7,6 +7,7 @@ check can only refuse, it never changes a byte.
 import difflib
 import importlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -33,6 +34,11 @@ FILE = "params.yaml"
 
 MAX_SHOWN = 80
 """Characters of a wrong value in a message."""
+
+PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
+"""Strings that YAML takes as they are, unless they are another value."""
+
+OTHER_VALUES = ("null", "true", "false", ".inf", ".nan")
 
 
 def read_params(path: Path) -> dict[str, Any]:
@@ -106,6 +112,26 @@ def read_effective_params(path: Path) -> dict[str, Any]:
         ParamsError: the file cannot be read, or is wrong.
     """
     return {name: block.model_dump(mode="json") for name, block in check_all_blocks(read_params(path)).items()}
+
+
+def format_value(value: Any) -> str:
+    """Return a value as YAML on one line."""
+    if isinstance(value, Params | RootModel):
+        value = value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{format_value(key)}: {format_value(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(format_value, value)) + "]"
+    if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in OTHER_VALUES:
+        return value
+    return json.dumps(value, ensure_ascii=False)
+
+
+def format_default(path: Sequence[str]) -> str:
+    """Return the line of a params file that gives the key at `path` its default: `ingest: {root: inbox}`."""
+    block, *keys = path
+    value: Any = load_block_type(block).model_fields[keys[0]].default if keys else {}
+    return f"{block}: {format_value(dict.fromkeys(keys, value))}"
 
 
 def _describe_yaml_error(error: Any) -> str:

@@ -4,16 +4,20 @@ Values are set in the text of the file, at the positions that the YAML parser re
 """
 
 import argparse
-import json
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.codegen.dvc_yaml import EXTRA_INPUTS, NODES
-from pipeline.config.check_params import check_all_blocks, load_block_type, read_params
+from pipeline.codegen.dvc_yaml import find_missing_keys
+from pipeline.config.check_params import (
+    check_all_blocks,
+    format_default,
+    format_value,
+    load_block_type,
+    read_params,
+)
 from pipeline.errors import ParamsError
 
 PARAMS = Path("params.yaml")
@@ -42,7 +46,7 @@ def choose_params(source: Path | None, data: str | None, force: bool) -> list[st
         chosen = set_value(chosen, ROOT_KEY, data)
     if current and not force and _is_other(current, chosen) and has_changes(PARAMS):
         raise ParamsError(f"{PARAMS} has changes that are not committed: commit them, or say FORCE=1 to lose them")
-    replace_params(chosen)
+    replace_params(chosen, source or PARAMS)
     return added
 
 
@@ -51,49 +55,29 @@ def _is_other(current: str, chosen: str) -> bool:
 
     Another folder alone loses nothing: it was asked for, as the one before was.
     """
-    from ruamel.yaml.error import YAMLError
-
     try:
-        return set_value(add_watched_keys(current)[0], ROOT_KEY, "") != set_value(chosen, ROOT_KEY, "")
-    except YAMLError:
+        read_params(PARAMS)
+    except ParamsError:
         return True
-
-
-def find_watched_keys() -> dict[tuple[str, ...], Any]:
-    """Return the keys without which DVC fails, with their defaults.
-
-    They are the blocks that `dvc.yaml` watches ("Parameters 'clean' are missing from 'params.yaml'") and the keys that
-    it interpolates ("Could not find 'ingest.root'").
-    """
-    keys: dict[tuple[str, ...], Any] = {}
-    for node in NODES:
-        for path in EXTRA_INPUTS.get(node.name, []):
-            block, _, key = re.sub(r"\$\{(.*)\}", r"\1", path).partition(".")
-            keys[block, key] = load_block_type(block).model_fields[key].default
-        for block in node.params:
-            keys.setdefault((block,), {})
-    return keys
+    return set_value(add_watched_keys(current)[0], ROOT_KEY, "") != set_value(chosen, ROOT_KEY, "")
 
 
 def add_watched_keys(text: str) -> tuple[str, list[str]]:
     """Return the text of a params file with the keys that DVC needs and it lacks, and the lines for them."""
-    added = []
-    for path, default in find_watched_keys().items():
-        changed = set_value(text, path, default, replace=False)
-        if changed != text:
-            value: Any = default
-            for key in reversed(path[1:]):
-                value = {key: value}
-            added.append(f"{path[0]}: {_format(value)}")
-        text = changed
-    return text, added
+    from ruamel.yaml import YAML
+
+    missing = find_missing_keys(YAML(typ="safe").load(text))
+    for block, *keys in missing:
+        default = load_block_type(block).model_fields[keys[0]].default if keys else {}
+        text = set_value(text, (block, *keys), default)
+    return text, [format_default(path) for path in missing]
 
 
-def set_value(text: str, path: Sequence[str], value: Any, replace: bool = True) -> str:
+def set_value(text: str, path: Sequence[str], value: Any) -> str:
     """Return the text of a params file with another value for the key at `path`, and nothing else changed.
 
-    The key is added where it is missing. The text stays as it is where the key is there and `replace` is false, and
-    where a part of `path` is no mapping, which `check_params` refuses.
+    The key is added where it is missing. The text stays as it is where a part of `path` is no mapping, which
+    `check_params` refuses.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.nodes import MappingNode
@@ -105,7 +89,7 @@ def set_value(text: str, path: Sequence[str], value: Any, replace: bool = True) 
         if inner and isinstance(found, MappingNode) and found.value:
             node = found
             continue
-        if found is not None and (found.value and found.value != "null" if inner else not replace):
+        if found is not None and inner and found.value not in ("", "null", []):
             return text
         for part in reversed(inner):
             value = {part: value}
@@ -118,12 +102,12 @@ def _replace(text: str, key: Any, found: Any, value: Any) -> str:
     end = max(start, len(text[:end].rstrip()))  # the newline of a block scalar
     if start == end:  # an empty value, whose mark is anywhere up to the next token
         start = end = text.index(":", key.end_mark.index) + 1
-    return f"{text[:start].rstrip(' ')} {_format(value)}{text[end:]}"
+    return f"{text[:start].rstrip(' ')} {format_value(value)}{text[end:]}"
 
 
 def _insert(text: str, mapping: Any, key: str, value: Any) -> str:
     """Add a key: before the others, or at the end of the file if it is a block."""
-    pair = f"{key}: {_format(value)}"
+    pair = f"{key}: {format_value(value)}"
     if not mapping.value:
         return f"{text[: mapping.start_mark.index]}{{{pair}}}{text[mapping.end_mark.index :]}"
     first = mapping.value[0][0].start_mark
@@ -134,13 +118,6 @@ def _insert(text: str, mapping: Any, key: str, value: Any) -> str:
     return f"{text[: first.index]}{pair}\n{' ' * first.column}{text[first.index :]}"
 
 
-def _format(value: Any) -> str:
-    """Return a value as YAML on one line, which JSON is; mappings without the quotes of their keys."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_format(inner)}" for key, inner in value.items()) + "}"
-    return json.dumps(value, ensure_ascii=False)
-
-
 def has_changes(path: Path) -> bool:
     """Return whether a file differs from the last commit, or has none to restore it from."""
     status = subprocess.run(
@@ -149,12 +126,12 @@ def has_changes(path: Path) -> bool:
     return status.returncode != 0 or status.stdout.strip() != ""
 
 
-def replace_params(text: str) -> None:
-    """Give `params.yaml` the content `text`, if that is valid."""
+def replace_params(text: str, source: Path) -> None:
+    """Give `params.yaml` the content `text`, made from `source`, if that is valid."""
     neighbour = PARAMS.with_name(f".{PARAMS.name}.new")
     neighbour.write_text(text, encoding="utf-8")
     try:
-        check_all_blocks(read_params(neighbour))
+        check_all_blocks(read_params(neighbour), str(source))
         if not PARAMS.is_file() or text != PARAMS.read_text(encoding="utf-8"):  # else its time would change for nothing
             neighbour.replace(PARAMS)
     finally:

@@ -1,7 +1,6 @@
 """Run `shardwright params`: print the effective values of a params file with their meaning, as a params file."""
 
 import argparse
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,19 +8,14 @@ from typing import Any
 
 from pydantic import RootModel
 
-from pipeline.config.check_params import FILE, check_all_blocks, read_params
-from pipeline.config.choose_params import add_watched_keys
+from pipeline.codegen.dvc_yaml import find_missing_keys
+from pipeline.config.check_params import FILE, check_all_blocks, format_default, format_value, read_params
 from pipeline.config.params import Params
 from pipeline.errors import PipelineError
 from shardwright.cli.main import OK, report_error, run_verb, write_line
 
 COMMENT_COLUMN = 34
 """Where comments begin, after all but the longest values."""
-
-PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
-"""Strings that YAML takes as they are, unless they are another value."""
-
-OTHER_VALUES = ("null", "true", "false")
 
 
 def run(words: Sequence[str]) -> int:
@@ -50,9 +44,11 @@ def describe_params(path: Path) -> Iterator[str]:
     Raises:
         ParamsError: the file cannot be read, or is wrong.
     """
-    blocks = check_all_blocks(read_params(path), str(path))
-    for missing in add_watched_keys(path.read_text(encoding="utf-8"))[1]:
-        yield f"# {path} lacks a key that dvc.yaml watches: add `{missing}`, or run `make repro`, which does"
+    given = read_params(path)
+    blocks = check_all_blocks(given, str(path))
+    for key in find_missing_keys(given):
+        line = format_default(key)
+        yield f"# {path} lacks a key that dvc.yaml watches: add `{line}`, or run `make repro`, which adds it"
     for name, block in blocks.items():
         yield _add_comment(f"{name}:", _read_first_sentence(type(block).__doc__))
         yield from _describe_keys(block, "  ")
@@ -79,19 +75,6 @@ def _describe_value(key: str, value: Any, comment: str) -> Iterator[str]:
             yield from _describe_value(f"{indent}{name}:", part, _read_first_sentence(type(part).__doc__))
     else:
         yield _add_comment(f"{key} {format_value(value)}", comment)
-
-
-def format_value(value: Any) -> str:
-    """Return a value as YAML on one line."""
-    if isinstance(value, Params | RootModel):
-        value = value.model_dump(mode="json")
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{format_value(key)}: {format_value(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(map(format_value, value)) + "]"
-    if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in OTHER_VALUES:
-        return value
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _add_comment(line: str, comment: str) -> str:

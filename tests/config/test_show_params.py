@@ -42,7 +42,7 @@ run: {memory: 1 GB}
     assert show_params([]) == 0
     lines = capsys.readouterr().out.splitlines()
     notes = [line for line in lines if line.startswith("#")]
-    assert notes[0].startswith('# params.yaml lacks a key that dvc.yaml watches: add `crawl: {lists_folder: "lists"}`')
+    assert notes[0].startswith("# params.yaml lacks a key that dvc.yaml watches: add `crawl: {lists_folder: lists}`")
     assert len(notes) == 4  # crawl, ingest, train, evaluate
     assert all(" # " in line and len(line.split(" # ", 1)[1]) > 2 for line in lines if line not in notes)
     marked = {line.split(":")[0].strip() for line in lines if "[default: " in line}

@@ -125,7 +125,7 @@ def test_a_block_that_is_left_out_is_added_before_dvc_looks_for_it(checkout: Pat
         refused = run(checkout, "dvc", "status", "--json", fails=True)
         assert "Could not find 'ingest.root'" in refused
         added = run(checkout, sys.executable, "-m", "pipeline.config.choose_params")
-        assert 'params.yaml: added `ingest: {root: "inbox"}`, which dvc.yaml watches' in added
+        assert "params.yaml: added `ingest: {root: inbox}`, which dvc.yaml watches" in added
         assert "params.yaml: added `evaluate: {}`, which dvc.yaml watches" in added
         assert find_changed(checkout) == {"evaluate"}
 
