@@ -1,1 +1,1 @@
-"""File formats, byte by byte: what a header says, and the same file without its metadata. No decoding here."""
+"""Parse file formats from bytes: media types, containers, tables and web pages."""

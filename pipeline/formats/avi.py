@@ -1,7 +1,7 @@
-"""AVI files as chunks, without decoding a picture: header, completeness, and metadata taken out.
+"""Read the header of AVI files, check their chunks and strip metadata, without decoding a frame.
 
-RIFF is a row of chunks: name, length, content, and a zero where the length is odd; those named RIFF and LIST hold a
-name and chunks again. Microsoft, AVI RIFF File Reference; OpenDML AVI 1.02 (1996) for files of more than one RIFF.
+RIFF is a sequence of chunks: name, length, content, and a zero where the length is odd; those named RIFF and LIST hold
+a name and chunks again. Microsoft, AVI RIFF File Reference; OpenDML AVI 1.02 (1996) for files of more than one RIFF.
 """
 
 import struct
@@ -17,7 +17,7 @@ _KEPT = {
     b"hdrl": (b"avih", b"strl", b"odml"),
     b"strl": (b"strh", b"strf", b"strd", b"indx", b"vprp"),
 }
-"""The chunks kept in each that holds chunks. All others hold words, dates and whatever a program left there."""
+"""The chunks to keep in each chunk that holds others. All others hold text, dates and whatever a program left there."""
 _STREAMS = (b"vids", b"auds")
 
 
@@ -31,7 +31,8 @@ class _AviChunk(NamedTuple):
 
 
 class _Stream(NamedTuple):
-    """The kind of a stream, units and the units of a second as a fraction, how many units, and its pictures' size."""
+    """The kind of a stream, the length of a time unit as a fraction (`scale` / `rate` seconds), the number of units,
+    and the size of its frames."""
 
     kind: bytes
     scale: int
@@ -42,11 +43,11 @@ class _Stream(NamedTuple):
 
 
 def read_header(data: bytes) -> VideoHeader:
-    """What the headers of the first stream of pictures say; `NO_VIDEO` where there is none.
+    """Return the header of the first video stream; `NO_VIDEO` where there is none.
 
     Raises:
-        FormatFault: it is no AVI file, or a chunk is longer than the one that it stands in, or too short.
-        Truncated: the file ends inside a chunk, or before its pictures.
+        FormatFault: it is not an AVI file, or a chunk is longer than the one around it, or too short.
+        Truncated: the file ends inside a chunk, or before its frames.
     """
     for stream in _list_streams(data):
         if stream.kind == b"vids":
@@ -56,22 +57,22 @@ def read_header(data: bytes) -> VideoHeader:
 
 
 def check_whole(data: bytes) -> None:
-    """That every chunk is whole, and that there are pictures.
+    """Check that every chunk is complete, and that there are frames.
 
     Raises:
         Truncated: it is not.
         FormatFault: as `read_header`.
     """
     if not any(_find_list(data, riff, b"movi") for riff in _list_riffs(data)):
-        raise Truncated("no pictures")
+        raise Truncated("no frames")
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The file with those chunks alone that playing it needs, the others made into junk of zeros; without what streams
-    hold that are neither pictures nor sound; and without bytes after its end.
+    """Return the file with only the chunks that playing it needs, the others made into junk of zeros; without the
+    content of streams that are neither video nor audio; and without bytes after its end.
 
-    Pictures and sounds are untouched: what an encoder wrote between them of itself stays. The same object comes back
-    where nothing goes.
+    Frames and audio are untouched: what an encoder wrote about itself among them stays. It is the same object where
+    nothing is removed.
 
     Raises:
         FormatFault: as `read_header`.
@@ -88,7 +89,7 @@ def strip_metadata(data: bytes) -> bytes:
 
 
 def _plan_edits(data: bytes, parent: _AviChunk, foreign: set[bytes]) -> Iterator[tuple[int, bytes]]:
-    """What is to be written inside a chunk that holds chunks; `foreign` are the numbers of streams to be silent on."""
+    """Yield what is written inside a chunk that holds others; `foreign` are the numbers of streams to overwrite."""
     for chunk in _walk_chunks(data, parent.body, parent.end):
         if chunk.name not in _KEPT[parent.name]:
             yield chunk.start, b"JUNK"
@@ -96,13 +97,13 @@ def _plan_edits(data: bytes, parent: _AviChunk, foreign: set[bytes]) -> Iterator
         elif chunk.name in _KEPT:
             yield from _plan_edits(data, chunk, foreign)
         elif chunk.name == b"movi" and foreign:
-            for part in _walk_pictures(data, chunk):
+            for part in _walk_stream_chunks(data, chunk):
                 if part.name[:2] in foreign:
                     yield part.body, bytes(part.end - part.body)
 
 
-def _walk_pictures(data: bytes, movie: _AviChunk) -> Iterator[_AviChunk]:
-    """The chunks of all streams; some stand in groups to be read at once."""
+def _walk_stream_chunks(data: bytes, movie: _AviChunk) -> Iterator[_AviChunk]:
+    """Yield the chunks of all streams; some are grouped to be read at once."""
     for chunk in _walk_chunks(data, movie.body, movie.end):
         if chunk.name == b"rec ":
             yield from _walk_chunks(data, chunk.body, chunk.end)
@@ -127,9 +128,9 @@ def _read_stream(data: bytes, chunk: _AviChunk) -> _Stream:
     if kind != b"vids":
         return _Stream(kind, scale, rate, length, 0, 0)
     if form.end - form.body < 12:
-        raise FormatFault("a stream without the size of its pictures")
+        raise FormatFault("a video stream without the size of its frames")
     width, height = struct.unpack_from("<ii", data, form.body + 4)
-    return _Stream(kind, scale, rate, length, abs(width), abs(height))  # from the top down they are negative
+    return _Stream(kind, scale, rate, length, abs(width), abs(height))  # negative where rows go from the top down
 
 
 def _find_list(data: bytes, parent: _AviChunk, name: bytes) -> _AviChunk | None:
@@ -137,7 +138,7 @@ def _find_list(data: bytes, parent: _AviChunk, name: bytes) -> _AviChunk | None:
 
 
 def _list_riffs(data: bytes) -> list[_AviChunk]:
-    """The RIFFs that the file is made of, up to bytes that are none.
+    """Return the RIFFs of the file, up to the first bytes that are none.
 
     Raises:
         Truncated: the file ends inside one.
@@ -160,7 +161,7 @@ def _list_riffs(data: bytes) -> list[_AviChunk]:
 
 
 def _walk_chunks(data: bytes, at: int, end: int) -> Iterator[_AviChunk]:
-    """The chunks between two places; a list's name is its own, and its content begins after that.
+    """Yield the chunks between two offsets; a list has its own name, and its content begins after it.
 
     Raises:
         FormatFault: one is longer than the one around it.

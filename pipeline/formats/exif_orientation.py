@@ -1,4 +1,4 @@
-"""The one EXIF value that pictures need: which way up they are.
+"""Read the orientation of an image from EXIF data.
 
 EXIF is a TIFF file inside another file. Layout and tags: CIPA DC-008 (Exif 2.32), section 4.6.2 and 4.6.4.
 """
@@ -13,9 +13,9 @@ _INTEGER_TYPES = {3: "H", 4: "I"}  # SHORT as the standard says; some writers us
 
 
 def read_orientation(tiff: bytes) -> int:
-    """Orientation, 1 to 8, of the first image that the TIFF bytes `tiff` describe.
+    """Return the orientation, 1 to 8, of the first image that the TIFF bytes `tiff` describe.
 
-    It is 1 where they do not say, or are damaged. It names where the picture's row 0 and column 0 belong: 1 top left,
+    It is 1 where they have none, or are damaged. It says where the image's row 0 and column 0 belong: 1 top left,
     3 bottom right, 6 right top, 8 left bottom; 2, 4, 5 and 7 are those mirrored.
     """
     order = _BYTE_ORDERS.get(tiff[:4])

@@ -1,4 +1,4 @@
-"""FLAC files as metadata blocks, without decoding a sample: header, and metadata taken out.
+"""Read the header of FLAC files, check their blocks and strip metadata, without decoding a sample.
 
 After the marker come blocks (last-flag and type, 24-bit length, content), then frames up to the end of the file.
 RFC 9639, sections 8 and 9.
@@ -18,7 +18,7 @@ _LAST = 0x80
 
 @dataclass(frozen=True, slots=True)
 class FlacHeader:
-    """Sample rate in Hz, channels, bits a sample, and samples per channel as declared, 0 where they are not."""
+    """Sample rate in Hz, channels, bits per sample, and samples per channel as declared, 0 where they are not."""
 
     rate: int
     channels: int
@@ -35,10 +35,10 @@ class _FlacBlock(NamedTuple):
 
 
 def read_header(data: bytes) -> FlacHeader:
-    """The stream info block, which comes first.
+    """Return the stream info block, which comes first.
 
     Raises:
-        FormatFault: it is no FLAC file, or its first block is not the stream info.
+        FormatFault: it is not a FLAC file, or its first block is not the stream info.
         Truncated: the file ends inside it.
     """
     block = _read_blocks(data)[0]
@@ -47,10 +47,10 @@ def read_header(data: bytes) -> FlacHeader:
 
 
 def check_whole(data: bytes) -> None:
-    """That the metadata blocks are whole and a frame follows. How many frames there are, only decoding tells.
+    """Check that the metadata blocks are complete and a frame follows. Only decoding finds how many frames there are.
 
     Raises:
-        Truncated: they are not.
+        Truncated: they are not, or none does.
         FormatFault: as `read_header`.
     """
     end = _read_blocks(data)[-1].end
@@ -61,7 +61,7 @@ def check_whole(data: bytes) -> None:
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The file with its stream info, seek table and frames alone. The same object comes back where nothing goes.
+    """Return the file with its stream info, seek table and frames only; the same object where nothing is removed.
 
     Raises:
         FormatFault: as `check_whole`.
@@ -77,7 +77,7 @@ def strip_metadata(data: bytes) -> bytes:
 
 
 def _read_blocks(data: bytes) -> list[_FlacBlock]:
-    """All metadata blocks; the first is the stream info.
+    """Return all metadata blocks; the first is the stream info.
 
     Raises:
         FormatFault: no marker, no stream info, or a block of the forbidden type.

@@ -1,9 +1,9 @@
-"""What a parser says of bytes that are not what they should be."""
+"""Define the exceptions that parsers raise for bytes that are not of their format."""
 
 
-class FormatFault(ValueError):  # noqa: N818 - it says what is wrong with the data, not that the program went wrong
-    """The bytes are not of this format, or are damaged. The message is our own words about where, without content."""
+class FormatFault(ValueError):  # noqa: N818 - a fault of the data, not of the program
+    """The bytes are not of this format, or are damaged. The message says where, and quotes no content."""
 
 
 class Truncated(FormatFault):
-    """The bytes end before the file that they begin does."""
+    """The bytes end before the file is complete."""

@@ -1,4 +1,4 @@
-"""Reading web pages: bytes to a parsed document, whatever encoding they are in."""
+"""Decode and parse web pages, and read text and attributes from them."""
 
 import codecs
 import re
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 MAX_WALKED = 4 * 10**8
-"""Open elements gone through, over all tags: some 2 s. A page of 300,000 tags, ten deep, has 3 million."""
+"""Open elements walked through, summed over all tags: some 2 s. A page of 300,000 tags, ten deep, has 3 million."""
 
 MAX_REBUILT = 2 * 10**6
-"""Formatting elements made anew, over all tags: some 600 MB."""
+"""Formatting elements rebuilt, summed over all tags: some 600 MB."""
 
 MAX_ATTRIBUTES = 1000
 """Of one tag."""
@@ -23,37 +23,38 @@ MAX_ATTRIBUTES = 1000
 _ATTRIBUTE = r"[\s/]*+[^\s/>][^\s/>=]*+(?:\s*+=\s*+(?:\"[^\"]*+\"|'[^']*+'|[^\s>]*+))?+"
 _ATTRIBUTES = re.compile(_ATTRIBUTE)
 _TAG = re.compile(rf"<(/?)([A-Za-z][^\s/>]*+)((?:{_ATTRIBUTE})*+)[\s/]*+>?")
-"""As a tokenizer reads it (HTML Standard, section 13.2.5), but that it also sees tags in scripts and comments."""
+"""A tag as a tokenizer reads it (HTML Standard, section 13.2.5); unlike one it finds tags in scripts and comments
+too."""
 
 _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"}
 _FORMATTING = {"b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
 _ALIKE = 3
-"""Of formatting elements that are alike, the parser keeps as many to make anew (HTML Standard, section 13.2.4.3)."""
+"""The parser rebuilds at most so many equal formatting elements (HTML Standard, section 13.2.4.3)."""
 
 
 def is_tangled(text: str) -> bool:
-    """Whether a page has more open elements, open formatting or attributes than any that people write.
+    """Return whether a page has more open elements, open formatting or attributes than pages that people write.
 
-    An estimate that leans to the safe side: a closing tag counts for its own name alone; and a formatting element
-    counts as closed only where its closing tag is the very next one.
+    The estimate errs on the safe side: a closing tag counts for its own name only, and a formatting element counts as
+    closed only where its closing tag is the very next one.
     """
     opened: Counter[str] = Counter()
     formatting: Counter[str] = Counter()
     depth = walked = kept = rebuilt = 0
-    unsettled, end = "", 0  # the formatting tag before this one, and where the last tag ended
+    pending, end = "", 0  # the formatting tag before this one, and where the last tag ended
     for tag in _TAG.finditer(text):
         closing, name, attributes = tag[1], tag[2].lower(), tag[3]
-        if unsettled and not (closing and unsettled.startswith(f"{name} ") and "<" not in text[end : tag.start()]):
-            formatting[unsettled] += 1
-            kept += formatting[unsettled] <= _ALIKE
-        unsettled, end = "", tag.end()
+        if pending and not (closing and pending.startswith(f"{name} ") and "<" not in text[end : tag.start()]):
+            formatting[pending] += 1
+            kept += formatting[pending] <= _ALIKE
+        pending, end = "", tag.end()
         if closing:
             depth -= opened[name] > 0
             opened[name] = max(0, opened[name] - 1)
         elif name not in _VOID:
             depth += 1
             opened[name] += 1
-            unsettled = f"{name} {attributes}" if name in _FORMATTING else ""
+            pending = f"{name} {attributes}" if name in _FORMATTING else ""
         walked += depth
         rebuilt += kept
         if walked > MAX_WALKED or rebuilt > MAX_REBUILT or _count_attributes(attributes) > MAX_ATTRIBUTES:
@@ -62,14 +63,14 @@ def is_tangled(text: str) -> bool:
 
 
 def _count_attributes(attributes: str) -> int:
-    """How many there are; 0 where the text is too short for too many."""
+    """Count attributes; 0 where the text is too short for too many."""
     return len(_ATTRIBUTES.findall(attributes)) if len(attributes) > MAX_ATTRIBUTES else 0
 
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 _CHARSET = re.compile(rb"<meta[^>]{0,256}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
 _PRESCAN_BYTES = 1024
-"""Source: HTML Standard, section 13.2.3.2, as are the order of the guesses and windows-1252 at their end."""
+"""Source: HTML Standard, section 13.2.3.2, like the order of the guesses and windows-1252 as the last."""
 
 _ENCODINGS = re.compile(
     r"big5(hkscs)?|cp(866|874|932|949|125[013-8])|euc_(jp|kr)|gb(18030|2312|k)|iso2022_jp|iso8859-([2-9]|1[03-6])"
@@ -79,13 +80,14 @@ _ENCODINGS = re.compile(
 whatever the error handler (idna), or take the square of the length (punycode)."""
 
 MAX_PAGE_BYTES = 4 << 20
-"""A longer page is not parsed: what no estimate of `tangle` sees stays within bounds too."""
+"""A longer page is not parsed: this bounds what the estimate of `is_tangled` misses."""
 
 
 def decode_html(content: bytes) -> str:
-    """The text of a page: by its byte order mark, as UTF-8 if it is that, by its `<meta charset>`, as windows-1252.
+    """Return the text of a page, decoded by its byte order mark, or as UTF-8, or by its `<meta charset>`, or as
+    windows-1252.
 
-    UTF-8 is tried before the page is asked: what is valid UTF-8 hardly ever is anything else. Never fails: bytes that
+    UTF-8 is tried before the declared encoding: valid UTF-8 is hardly ever anything else. It never fails: bytes that
     the encoding does not have become U+FFFD.
     """
     for mark, encoding in _BOMS:
@@ -107,10 +109,10 @@ def _find_declared(content: bytes) -> str:
 
 
 def parse_html(content: bytes) -> "LexborHTMLParser":
-    """The document of a page.
+    """Return the document of a page.
 
     Raises:
-        FormatFault: it is larger than a page may be, or so tangled that parsing it would take minutes and gigabytes.
+        FormatFault: it is larger than `MAX_PAGE_BYTES`, or so tangled that parsing it would take minutes and gigabytes.
     """
     if len(content) > MAX_PAGE_BYTES:
         raise FormatFault("a page larger than is parsed")
@@ -123,17 +125,17 @@ def parse_html(content: bytes) -> "LexborHTMLParser":
 
 
 def read_text(node: "LexborNode") -> str:
-    """The text below `node` as a reader sees it: white space runs are one space, none at the ends."""
+    """Return the text below `node`, with single spaces for runs of white space and none at the ends."""
     return " ".join(node.text().split())
 
 
 def read_attribute(node: "LexborNode", name: str) -> str | None:
-    """The attribute's value without white space around it, or None where it is missing or empty."""
+    """Return the attribute's value without white space around it, or None where it is missing or empty."""
     return (node.attributes.get(name) or "").strip() or None
 
 
 def check_selector(selector: str) -> bool:
-    """Whether `selector` is a CSS selector that `LexborHTMLParser.css` understands."""
+    """Return whether `selector` is a CSS selector that `LexborHTMLParser.css` understands."""
     from selectolax.lexbor import LexborHTMLParser, SelectolaxError
 
     try:

@@ -1,6 +1,6 @@
-"""JPEG files as segments, without decoding a pixel: size, orientation, completeness, and metadata taken out.
+"""Read the header and orientation of JPEG files, check that they are complete and strip metadata, without decoding.
 
-A file is a row of segments, each a marker (0xFF and a code) with a two-byte length; after each start of scan come
+A file is a sequence of segments, each a marker (0xFF and a code) with a two-byte length; after each start of scan come
 entropy-coded bytes up to the next marker that is neither stuffing (0xFF00) nor a restart. ITU-T T.81, annex B; JFIF
 1.02; the bytes between segments that decoders skip are skipped here too, and never kept.
 """
@@ -25,12 +25,12 @@ _SCAN_END = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])", re.DOTALL)
 
 _EXIF = b"Exif\0\0"
 _KEPT = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}
-"""Application segments that decide how pixels look. All others say who, where and with what."""
+"""Application segments that decide how pixels look. All others say who took the image, where and with what."""
 
 MAX_SCANS = 500
-"""A decoder goes over all pixels once a scan; libjpeg-turbo's fuzzers stop here too. Encoders write 1 to some 20."""
+"""A decoder goes over all pixels once per scan; libjpeg-turbo's fuzzers stop here too. Encoders write 1 to some 20."""
 
-_JFIF_LENGTH = 14  # of a JFIF segment without a thumbnail, which would show the picture before it was cropped
+_JFIF_LENGTH = 14  # of a JFIF segment without a thumbnail, which would show the image before it was cropped
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class _Segment(NamedTuple):
 
 
 def read_header(data: bytes) -> JpegHeader:
-    """The frame header; what follows it is not read.
+    """Return the frame header; what follows it is not read.
 
     Raises:
-        FormatFault: it is no JPEG file, or has no frame header, or one that is not as the standard says.
+        FormatFault: it is not a JPEG file, or has no frame header, or one that the standard does not allow.
         Truncated: the file ends before its frame header.
     """
     for segment in _walk_segments(data, scans=False):
@@ -67,7 +67,7 @@ def read_header(data: bytes) -> JpegHeader:
 
 
 def read_orientation(data: bytes) -> int:
-    """EXIF orientation, 1 to 8; 1 where the file does not say before its first scan."""
+    """Return the EXIF orientation, 1 to 8; 1 where the file has none before its first scan."""
     for segment in _walk_segments(data, scans=False):
         content = data[segment.start + 4 : segment.start + 4 + len(_EXIF)]
         if segment.code == _APP1 and content == _EXIF:
@@ -78,9 +78,9 @@ def read_orientation(data: bytes) -> int:
 
 
 def check_whole(data: bytes) -> None:
-    """That the file has a frame and scans, and comes to its end marker.
+    """Check that the file has a frame, scans and an end marker.
 
-    Damage inside a scan is not seen here: entropy-coded bytes have no checksum.
+    Damage inside a scan is not found here: entropy-coded bytes have no checksum.
 
     Raises:
         Truncated: it ends before that.
@@ -95,10 +95,10 @@ def check_whole(data: bytes) -> None:
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The file without EXIF, XMP, IPTC, comments, thumbnails, bytes between segments and bytes after its end.
+    """Return the file without EXIF, XMP, IPTC, comments, thumbnails, bytes between segments and bytes after its end.
 
-    What decoders need stays, byte for byte: JFIF, ICC profile, Adobe's colour transform, tables and scans. The same
-    object comes back where nothing goes.
+    What decoders need stays, byte for byte: JFIF, ICC profile, Adobe's colour transform, tables and scans. It is the
+    same object where nothing is removed.
     """
     parts = [data[:2], *(_strip_segment(data, segment) for segment in _walk_segments(data))]
     stripped = b"".join(parts)
@@ -125,13 +125,14 @@ def _strip_segment(data: bytes, segment: _Segment) -> bytes:
 
 
 def _walk_segments(data: bytes, scans: bool = True) -> Iterator[_Segment]:
-    """The segments after the start marker up to the end marker, or as far as the bytes go. Linear in their number.
+    """Yield the segments after the start marker up to the end marker, or as far as the bytes go. Linear in their
+    number.
 
     Without `scans` the first scan is the last segment, and its entropy-coded bytes, most of the file, are not read.
 
     Raises:
         FormatFault: the bytes do not begin as a JPEG file does, or a length is impossible.
-        Truncated: there are not even the bytes to tell.
+        Truncated: there are fewer bytes than a start marker has.
     """
     if data[:2] != b"\xff\xd8":
         raise FormatFault("no start marker") if len(data) >= 2 else Truncated("shorter than a start marker")
@@ -155,7 +156,7 @@ def _walk_segments(data: bytes, scans: bool = True) -> Iterator[_Segment]:
 
 
 def _find_segment_end(data: bytes, at: int) -> int:
-    """Where the segment ends whose length stands at `at`; 0 where that lies beyond the bytes."""
+    """Return the end of the segment whose length field is at `at`; 0 where that lies beyond the bytes."""
     if at + 2 > len(data):
         return 0
     length = int.from_bytes(data[at : at + 2], "big")
@@ -166,6 +167,6 @@ def _find_segment_end(data: bytes, at: int) -> int:
 
 
 def _find_scan_end(data: bytes, at: int) -> int:
-    """Where the entropy-coded bytes end that begin at `at`."""
+    """Return the end of the entropy-coded bytes that begin at `at`."""
     found = _SCAN_END.search(data, at)
     return found.start() if found else len(data)

@@ -1,7 +1,7 @@
-"""Matroska and WebM files as elements, without decoding a picture: header, completeness, and metadata taken out.
+"""Read the header of Matroska and WebM files, check their elements and strip metadata, without decoding a frame.
 
-An element is a number that names it, its size, and its content, which for some is elements again. RFC 8794 for EBML,
-RFC 9559 for Matroska.
+An element is a number that names it, its size, and its content, which may be elements again. RFC 8794 for EBML, RFC
+9559 for Matroska.
 """
 
 import itertools
@@ -17,12 +17,12 @@ _INFO, _TRACKS, _CLUSTER, _CUES, _SEEK_HEAD = 0x1549A966, 0x1654AE6B, 0x1F43B675
 _TIMESTAMP_SCALE, _DURATION, _MUXING_APP, _WRITING_APP = 0x2AD7B1, 0x4489, 0x4D80, 0x5741
 _TRACK, _NUMBER, _TYPE, _NAME, _VIDEO, _WIDTH, _HEIGHT = 0xAE, 0xD7, 0x83, 0x536E, 0xE0, 0xB0, 0xBA
 _TIMESTAMP, _SIMPLE_BLOCK, _GROUP, _BLOCK = 0xE7, 0xA3, 0xA0, 0xA1
-_CRC = 0xBF  # of the element around it, which no longer is what it was
+_CRC = 0xBF  # of the element around it, which stripping changes
 
 _KEPT_IN_SEGMENT = (_SEEK_HEAD, _INFO, _TRACKS, _CLUSTER, _CUES)
-"""All others hold words, attached files and chapters."""
-_PICTURES, _SOUND = 1, 2
-_INVISIBLE = 0x08  # flag of a simple block whose picture others are made of, and which is not shown
+"""All others hold text, attached files and chapters."""
+_FRAMES, _AUDIO = 1, 2  # kinds of tracks
+_INVISIBLE = 0x08  # flag of a simple block whose frame only serves to decode others and is not shown
 
 
 class _Element(NamedTuple):
@@ -35,7 +35,7 @@ class _Element(NamedTuple):
 
 
 class _Track(NamedTuple):
-    """A track's number, what it holds, and the size of its pictures."""
+    """A track's number, its kind, and the size of its frames."""
 
     number: int
     kind: int
@@ -44,7 +44,7 @@ class _Track(NamedTuple):
 
 
 class _MatroskaBlock(NamedTuple):
-    """The element that holds it (its group, if it has one), its track, when it is shown, and whether it is."""
+    """The element that holds it (its group, if it has one), its track, its time, and whether it is shown."""
 
     holder: _Element
     track: int
@@ -53,16 +53,16 @@ class _MatroskaBlock(NamedTuple):
 
 
 def read_header(data: bytes) -> VideoHeader:
-    """What is said of the first track of pictures, and how many blocks it has; `NO_VIDEO` where there is none.
+    """Return the size, frames and length of the first video track; `NO_VIDEO` where there is none.
 
-    A file that was written as it was recorded does not say how long it is: then it lasts from its first picture to its
-    last, and as long again as one picture does.
+    A file that was written while it was recorded does not declare its length: then it lasts from its first frame to its
+    last, plus the length of one frame.
 
     Raises:
-        FormatFault: it is not Matroska, or an element is longer than the one that it stands in.
+        FormatFault: it is not Matroska, or an element is longer than the one around it.
         Truncated: the file ends inside an element, or before the one that lists its tracks.
     """
-    track = next((track for track in _list_tracks(data) if track.kind == _PICTURES), None)
+    track = next((track for track in _list_tracks(data) if track.kind == _FRAMES), None)
     if track is None:
         return NO_VIDEO
     frames, first, last = 0, 0, 0
@@ -78,8 +78,8 @@ def read_header(data: bytes) -> VideoHeader:
 
 
 def check_whole(data: bytes) -> None:
-    """That every element is whole. A file that was written as it was recorded does not say where it ends: of such a
-    one, a cut between two elements cannot be told.
+    """Check that every element is complete. A file that was written while it was recorded does not declare its end: in
+    such a file a cut between two elements is not found.
 
     Raises:
         Truncated: one is not.
@@ -91,17 +91,17 @@ def check_whole(data: bytes) -> None:
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The file with those elements alone that playing it needs, the others made void; without what tracks hold that are
-    neither pictures nor sound (captions); and without bytes after its end.
+    """Return the file with only the elements that playing it needs, the others made void; without the content of tracks
+    that are neither video nor audio (captions); and without bytes after its end.
 
-    Pictures and sounds are untouched: what an encoder wrote between them of itself stays. The same object comes back
-    where nothing goes.
+    Frames and audio are untouched: what an encoder wrote about itself among them stays. It is the same object where
+    nothing is removed.
 
     Raises:
         FormatFault: as `read_header`.
         Truncated: likewise.
     """
-    kept = {track.number for track in _list_tracks(data) if track.kind in (_PICTURES, _SOUND)}
+    kept = {track.number for track in _list_tracks(data) if track.kind in (_FRAMES, _AUDIO)}
     foreign = (_void(block.holder) for block in _walk_blocks(data) if block.track not in kept)
     others = (edit for top in _walk_tops(data) for edit in _plan_edits(data, top))
     end = _find_segment(data).end
@@ -109,26 +109,26 @@ def strip_metadata(data: bytes) -> bytes:
 
 
 def _plan_edits(data: bytes, top: _Element) -> Iterator[tuple[int, bytes]]:
-    """What is to be written over, or inside, an element of the segment."""
+    """Yield what is written over, or inside, an element of the segment."""
     if top.name in (_TIMESTAMP, _SIMPLE_BLOCK, _GROUP):
         return
     if top.name not in _KEPT_IN_SEGMENT:
         yield _void(top)
     for child in _walk(data, top.body, top.end) if top.name in (_INFO, _TRACKS) else ():
         if top.name == _INFO and child.name in (_MUXING_APP, _WRITING_APP):
-            yield child.body, bytes(child.end - child.body)  # they must be there, and may be empty
+            yield child.body, bytes(child.end - child.body)  # they are mandatory, and may be empty
         elif child.name not in ((_TIMESTAMP_SCALE, _DURATION) if top.name == _INFO else (_TRACK,)):
             yield _void(child)
         elif child.name == _TRACK:
             parts = list(_walk(data, child.body, child.end))
-            if _read_track(data, child).kind in (_PICTURES, _SOUND):
+            if _read_track(data, child).kind in (_FRAMES, _AUDIO):
                 yield from (_void(part) for part in parts if part.name in (_NAME, _CRC, _VOID))
             else:
                 yield _void(child)
 
 
 def _void(element: _Element) -> tuple[int, bytes]:
-    """Nothing, of the size of an element, in its place."""
+    """Return a void element in the place and of the size of another."""
     size = element.end - element.start
     if size < 9:
         return element.start, bytes([_VOID, 0x80 | (size - 2)]) + bytes(size - 2)
@@ -136,7 +136,7 @@ def _void(element: _Element) -> tuple[int, bytes]:
 
 
 def _walk_tops(data: bytes) -> Iterator[_Element]:
-    """The elements of the segment, and after each cluster those in it."""
+    """Yield the elements of the segment, and after each cluster those in it."""
     segment = _find_segment(data)
     at = segment.body
     while at < segment.end:
@@ -172,7 +172,7 @@ def _read_track(data: bytes, entry: _Element) -> _Track:
 
 
 def _read_times(data: bytes) -> tuple[int, float]:
-    """Nanoseconds of a unit, and how many of them the file lasts; 0 where it does not say."""
+    """Return the nanoseconds of a time unit, and the length of the file in units; 0 where it declares none."""
     scale, duration = 1_000_000, 0.0
     for part in (part for top in _walk_tops(data) if top.name == _INFO for part in _walk(data, top.body, top.end)):
         if part.name == _TIMESTAMP_SCALE:
@@ -183,7 +183,7 @@ def _read_times(data: bytes) -> tuple[int, float]:
 
 
 def _walk_blocks(data: bytes) -> Iterator[_MatroskaBlock]:
-    """The blocks of all clusters."""
+    """Yield the blocks of all clusters."""
     cluster = 0
     for top in _walk_tops(data):
         if top.name == _TIMESTAMP:
@@ -206,7 +206,7 @@ def _walk(data: bytes, at: int, end: int) -> Iterator[_Element]:
 
 
 def _read_element(data: bytes, at: int, end: int) -> _Element:
-    """The element that begins at a place; the size of a segment or a cluster may be unknown, and it goes to `end` then.
+    """Return the element at an offset; a segment or cluster of unknown size goes up to `end`.
 
     Raises:
         Truncated: the file ends inside it.
@@ -226,7 +226,7 @@ def _read_element(data: bytes, at: int, end: int) -> _Element:
 
 
 def _read_number(data: bytes, at: int, end: int, marked: bool = False) -> tuple[int, int]:
-    """A number of 1 to 8 bytes, as many as its first bits say, and where it ends; `marked` leaves those bits in it.
+    """Return a number of 1 to 8 bytes, as its first bits tell, and its end; `marked` leaves those bits in it.
 
     Raises:
         Truncated: the file ends inside it.

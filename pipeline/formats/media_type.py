@@ -1,4 +1,8 @@
-"""What a file is, from its bytes: names and servers are often wrong about it."""
+"""Find the media type of a file from its bytes: names and servers are often wrong about it.
+
+To add a format: its parser beside this file, its type and signature here, and the parser in the `PARSERS` of its
+modality. Parsers are not listed here, so that an edit in one does not make crawl and ingest run again.
+"""
 
 import re
 from codecs import getincrementaldecoder
@@ -16,14 +20,14 @@ MODALITIES_BY_TYPE = {
     "video/x-matroska": "video",
     "video/x-msvideo": "video",
 }
-"""The media types that the pipeline can use, and the modality of each. `audio/ogg` is Vorbis."""
+"""The media types that the pipeline reads, each with its modality. `audio/ogg` is Vorbis."""
 
 UNKNOWN = "application/octet-stream"
 UNKNOWN_TEXT = "text/plain; charset=unknown"
-"""Looks like text, but is not UTF-8."""
+"""Text that is not UTF-8."""
 
 HEAD_BYTES = 4096
-"""Where the first element of a page or an SVG picture is looked for."""
+"""The bytes in which the first element of a page or an SVG image is searched for."""
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -56,11 +60,11 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "application/x-npy"),
     (b"\x7fELF", "application/x-elf"),
 )
-"""First bytes. Source: WHATWG MIME Sniffing Standard, section 6, and each format's own specification."""
+"""First bytes of files. Source: WHATWG MIME Sniffing Standard, section 6, and each format's own specification."""
 
 _EBML = b"\x1aE\xdf\xa3"
 _EBML_BYTES = 64
-"""Of a file's head, which takes some 40."""
+"""Bytes searched for the document type; the head of a file takes some 40."""
 _RIFF_FORMS = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
 _AIFF_FORMS = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
 _OGG_CODECS = {
@@ -71,25 +75,25 @@ _OGG_CODECS = {
     b"\x80theora": "video/ogg",
 }
 _PROLOGUE = rb"\s*+(?>(?><!--.*?-->|<\?xml.*?\?>|<!doctype\s+svg[^>]*>)\s*+)*+"
-"""What may stand before the first element. Atomic groups: without them, many comments take exponential time."""
+"""What may come before the first element. Without atomic groups many comments take exponential time."""
 
 _HTML_START = re.compile(
     _PROLOGUE + rb"<(?:!doctype\s+html|(?:html|head|script|iframe|h1|div|font|table|a|style|title"
     rb"|b|body|br|p|meta|link|ul|ol|main|article|section|center)[\s/>])",
     re.IGNORECASE | re.DOTALL,
 )
-"""Source: WHATWG MIME Sniffing Standard, section 7.1, and some elements that pages without a head begin with."""
+"""Source: WHATWG MIME Sniffing Standard, section 7.1, plus elements that pages without a head begin with."""
 
 _SVG_START = re.compile(_PROLOGUE + rb"<svg[\s>]", re.IGNORECASE | re.DOTALL)
 _CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
-"""Bytes that text does not hold; form feed and escape it may."""
+"""Bytes that do not occur in text; form feed and escape may."""
 
 
 def find_media_type(content: bytes) -> str:
-    """The media type of a whole file.
+    """Return the media type of a whole file.
 
-    Only types that are keys of `MODALITIES_BY_TYPE` are of use; the others are named so that a person can be told what
-    a file is. `UNKNOWN` where the bytes say nothing, `UNKNOWN_TEXT` for text in another encoding than UTF-8.
+    The pipeline reads the keys of `MODALITIES_BY_TYPE`; other types are found for messages. `UNKNOWN` where the bytes
+    fit none, `UNKNOWN_TEXT` for text in another encoding than UTF-8.
     """
     signature, media_type = _find_signature(content)
     if len(signature) < 4 and _is_utf8_text(content):
@@ -98,19 +102,19 @@ def find_media_type(content: bytes) -> str:
 
 
 def is_binary(head: bytes) -> bool:
-    """Whether a file that begins so is of a binary format, whatever follows; `head` has `HEAD_BYTES`, or all of it."""
+    """Return whether a file is of a binary format, judged by its first `HEAD_BYTES` bytes, or all if it has fewer."""
     signature, _ = _find_signature(head)
     if len(signature) >= 4:
         return True
     try:
-        getincrementaldecoder("utf-8")().decode(head)  # a character that is cut off at the end is no fault
+        getincrementaldecoder("utf-8")().decode(head)  # a character cut off at the end is no error
     except UnicodeDecodeError:
         return bool(signature)
     return bool(signature) and _CONTROLS.search(head) is not None
 
 
 def _find_signature(content: bytes) -> tuple[bytes, str]:
-    """The bytes that gave a binary format away, and its type; no bytes where none did."""
+    """Return the signature of a binary format, and its media type; an empty signature where there is none."""
     container, form = content[:4], content[8:12]
     if container in (b"RIFF", b"RF64") and form in _RIFF_FORMS:
         return container, _RIFF_FORMS[form]
@@ -126,7 +130,7 @@ def _find_signature(content: bytes) -> tuple[bytes, str]:
 
 
 def _find_ogg_type(content: bytes) -> str:
-    """By the first packet, which follows the first page's segment table (RFC 3533, section 6)."""
+    """Find the codec in the first packet, which follows the first page's segment table (RFC 3533, section 6)."""
     start = 27 + (content[26] if len(content) > 26 else 0)
     return next((kind for sign, kind in _OGG_CODECS.items() if content.startswith(sign, start)), "application/ogg")
 
@@ -141,7 +145,7 @@ def _find_iso_type(content: bytes) -> str:
 
 
 def _find_ebml_type(content: bytes) -> str:
-    """By the type of document, a word in the head (RFC 8794, section 11.2.5)."""
+    """Find the document type in the head (RFC 8794, section 11.2.5)."""
     return "video/webm" if b"\x42\x82\x84webm" in content[:_EBML_BYTES] else "video/x-matroska"
 
 

@@ -1,7 +1,7 @@
-"""MP4 and QuickTime files as boxes, without decoding a picture: header, completeness, and metadata taken out.
+"""Read the header of MP4 and QuickTime files, check their boxes and strip metadata, without decoding a frame.
 
-A box is its size, its name and its content, which for some is boxes again. ISO/IEC 14496-12 for the boxes; Apple's
-QuickTime File Format for those of older files. What is fragmented (`moof`) lists no pictures in its header.
+A box is its size, its name and its content, which may be boxes again. ISO/IEC 14496-12 for the boxes; Apple's QuickTime
+File Format for those of older files. A fragmented file (`moof`) lists no frames in its header.
 """
 
 import struct
@@ -21,9 +21,9 @@ _KEPT = {
     b"mdia": (b"mdhd", b"hdlr", b"minf", b"elng"),
     b"minf": (b"vmhd", b"smhd", b"gmhd", b"hdlr", b"dinf", b"stbl"),
 }
-"""The boxes kept in each that holds boxes. All others hold words, places, covers and whatever a program left there."""
+"""The boxes to keep in each box that holds others. All others hold text, places, covers and whatever a program left."""
 _DATED = (b"mvhd", b"tkhd", b"mdhd")
-"""They hold the dates of creation and of the last change, after version and flags."""
+"""Boxes with the dates of creation and of the last change, after version and flags."""
 _HANDLER_NAME = 24  # where the name begins in `hdlr`
 
 
@@ -37,10 +37,10 @@ class _Box(NamedTuple):
 
 
 def read_header(data: bytes) -> VideoHeader:
-    """What the boxes of the first track of pictures say; `NO_VIDEO` where there is none, or it is fragmented.
+    """Return the header of the first video track; `NO_VIDEO` where there is none, or the file is fragmented.
 
     Raises:
-        FormatFault: a box is longer than the one that it stands in, or too short for what it must hold.
+        FormatFault: a box is longer than the one around it, or too short for what it must hold.
         Truncated: the file ends inside a box, or before the one that describes it.
     """
     movie = _find_movie(data)
@@ -54,7 +54,7 @@ def read_header(data: bytes) -> VideoHeader:
 
 
 def check_whole(data: bytes) -> None:
-    """That every box is whole, and all pictures and sounds that the header lists lie within the file.
+    """Check that every box is complete, and that all frames and audio that the header lists lie within the file.
 
     Raises:
         Truncated: they do not.
@@ -63,17 +63,17 @@ def check_whole(data: bytes) -> None:
     for track in _list_tracks(data, _find_movie(data)):
         starts, ends = _list_chunks(data, track)
         if len(ends) and ends.max() > len(data):
-            raise Truncated("pictures or sounds lie beyond the end")
+            raise Truncated("frames or audio lie beyond the end")
         if (ends - starts).sum() > len(data):
             raise FormatFault("a track's parts overlap")
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The file with those boxes alone that playing it needs, the others made into free space; with zeros for dates and
-    for the names of tracks; and without what tracks hold that are neither pictures nor sound (places, captions).
+    """Return the file with only the boxes that playing it needs, the others made into free space; with zeros for dates
+    and for the names of tracks; and without the content of tracks that are neither video nor audio (places, captions).
 
-    Pictures and sounds are untouched: what an encoder wrote between them of itself stays. The same object comes back
-    where nothing goes.
+    Frames and audio are untouched: what an encoder wrote about itself among them stays. It is the same object where
+    nothing is removed.
 
     Raises:
         FormatFault: as `check_whole`.
@@ -90,7 +90,7 @@ def strip_metadata(data: bytes) -> bytes:
 
 
 def _plan_edits(data: bytes, parent: _Box) -> Iterator[tuple[int, bytes]]:
-    """What is to be written inside a box that holds boxes."""
+    """Yield what is written inside a box that holds others."""
     for box in _walk_boxes(data, parent.body, parent.end):
         foreign = box.name == b"trak" and _read_kind(data, box) not in (b"vide", b"soun")
         if foreign:
@@ -107,13 +107,13 @@ def _plan_edits(data: bytes, parent: _Box) -> Iterator[tuple[int, bytes]]:
 
 
 def _free(box: _Box) -> Iterator[tuple[int, bytes]]:
-    """Free space in place of a box; its size stays, in whichever way it is written."""
+    """Yield the edits that make a box free space; its size stays, however it is written."""
     yield box.start + 4, b"free"
     yield box.body, bytes(box.end - box.body)
 
 
 def _find_movie(data: bytes) -> _Box:
-    """The box that describes the file, once every box beside it is seen to be whole."""
+    """Return the box that describes the file, after checking that every box beside it is complete."""
     movie = None
     for box in _walk_boxes(data, 0, len(data)):
         movie = box if box.name == b"moov" and movie is None else movie
@@ -127,7 +127,7 @@ def _list_tracks(data: bytes, movie: _Box) -> list[_Box]:
 
 
 def _find(data: bytes, box: _Box, *path: bytes) -> _Box | None:
-    """The first box at a path of names below `box`."""
+    """Return the first box at a path of names below `box`, or None."""
     for name in path:
         found = next((child for child in _walk_boxes(data, box.body, box.end) if child.name == name), None)
         if found is None:
@@ -144,20 +144,20 @@ def _require(data: bytes, box: _Box, *path: bytes) -> _Box:
 
 
 def _read_fields(form: str, data: bytes, box: _Box, at: int) -> tuple[int, ...]:
-    """Numbers in a box, from `at` bytes into its content on."""
+    """Return numbers of a box, from `at` bytes into its content on."""
     if box.body + at + struct.calcsize(form) > box.end:
         raise FormatFault(f"the box {box.name.decode('latin-1')} is too short")
     return struct.unpack_from(form, data, box.body + at)
 
 
 def _read_kind(data: bytes, track: _Box) -> bytes:
-    """`vide`, `soun`, or something else."""
+    """Return the kind of a track: `vide`, `soun`, or another."""
     box = _require(data, track, b"mdia", b"hdlr")
     return data[box.body + 8 : min(box.body + 12, box.end)]
 
 
 def _read_duration(data: bytes, track: _Box) -> tuple[int, int]:
-    """Units a second, and units."""
+    """Return the time units per second, and the length in units."""
     box = _require(data, track, b"mdia", b"mdhd")
     (version,) = _read_fields("B", data, box, 0)
     scale, duration = _read_fields(">IQ", data, box, 20) if version == 1 else _read_fields(">II", data, box, 12)
@@ -165,9 +165,8 @@ def _read_duration(data: bytes, track: _Box) -> tuple[int, int]:
 
 
 def _read_sizes(data: bytes, track: _Box) -> tuple[int, int, NDArray[np.int64]]:
-    """Bytes of each sample where all have the same, else 0; how many there are; the bytes of each where they differ.
-
-    A table of half bytes (`stz2`) counts as none.
+    """Return the bytes of every MP4 sample where all have the same, else 0; their number; the bytes of each where they
+    differ. A table of half bytes (`stz2`) counts as none.
     """
     box = _find(data, track, b"mdia", b"minf", b"stbl", b"stsz")
     if box is None:
@@ -177,7 +176,7 @@ def _read_sizes(data: bytes, track: _Box) -> tuple[int, int, NDArray[np.int64]]:
 
 
 def _list_chunks(data: bytes, track: _Box) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each run of samples begins and ends in the file."""
+    """Return the offsets in the file at which each run of MP4 samples begins and ends."""
     table = _require(data, track, b"mdia", b"minf", b"stbl")
     short, long = _find(data, table, b"stco"), _find(data, table, b"co64")
     runs = _find(data, table, b"stsc")
@@ -195,19 +194,19 @@ def _list_chunks(data: bytes, track: _Box) -> tuple[NDArray[np.int64], NDArray[n
         raise FormatFault("the table of chunks is out of order")
     size, samples, sizes = _read_sizes(data, track)
     edges = np.minimum(np.append(0, np.cumsum(np.repeat(per_chunk, chunks)[:count])), samples)
-    places = edges * min(size, len(data) + 1) if size else np.append(0, np.cumsum(sizes))[edges]
-    return starts, starts + np.diff(places)
+    offsets = edges * min(size, len(data) + 1) if size else np.append(0, np.cumsum(sizes))[edges]
+    return starts, starts + np.diff(offsets)
 
 
 def _read_table(data: bytes, box: _Box, at: int, count: int, kind: str = ">u4") -> NDArray[np.int64]:
-    """`count` numbers in a box, from `at` bytes into its content on."""
+    """Return `count` numbers of a box, from `at` bytes into its content on."""
     if box.body + at + count * int(kind[2]) > box.end:
         raise FormatFault(f"the box {box.name.decode('latin-1')} is too short")
     return np.frombuffer(data, kind, count, box.body + at).astype(np.int64)
 
 
 def _walk_boxes(data: bytes, at: int, end: int) -> Iterator[_Box]:
-    """The boxes between two places.
+    """Yield the boxes between two offsets.
 
     Raises:
         Truncated: one is longer than the file.

@@ -1,8 +1,8 @@
-"""Ogg Vorbis files as pages and header packets, without decoding a sample: header, completeness, comments taken out.
+"""Read the header of Ogg Vorbis files, check their pages and remove their comments, without decoding a sample.
 
 A page is a 27-byte head, a table of up to 255 segment sizes, and the segments; a packet is a run of segments that ends
-with one shorter than 255 bytes. RFC 3533 for pages; Vorbis I specification, sections 4.2, 5 and annex A.2, for what
-the first three packets are and how they lie in pages.
+with one shorter than 255 bytes. RFC 3533 for pages; Vorbis I specification, sections 4.2, 5 and annex A.2, for the
+first three packets and their pages.
 """
 
 import struct
@@ -27,7 +27,7 @@ _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 @dataclass(frozen=True, slots=True)
 class VorbisHeader:
-    """Sample rate in Hz, channels, and samples per channel by the last page's granule position."""
+    """Sample rate in Hz, channels, and samples per channel, from the last page's granule position."""
 
     rate: int
     channels: int
@@ -49,7 +49,7 @@ class _Page(NamedTuple):
 
 
 def compute_crc(data: bytes) -> int:
-    """Ogg's CRC-32: polynomial 0x04c11db7, most significant bit first, start 0, no final inversion.
+    """Return Ogg's CRC-32: polynomial 0x04c11db7, most significant bit first, start 0, no final inversion.
 
     zlib's has the same polynomial, least significant bit first, start and end inverted: with the bits of each byte
     reversed on the way in and those of the result on the way out, it computes this one at C speed.
@@ -59,11 +59,12 @@ def compute_crc(data: bytes) -> int:
 
 
 def read_header(data: bytes) -> VorbisHeader:
-    """What the identification packet and the last page say.
+    """Return the fields of the identification packet and of the last page.
 
     Raises:
-        FormatFault: it is no Ogg file, its stream is not Vorbis, there are several streams, or the identification
-            packet is not as the specification says.
+        FormatFault: it is not an Ogg file, its stream is not Vorbis, there are several streams, or the specification
+        does
+            not allow the identification packet.
         Truncated: the file ends inside its first page.
     """
     pages = list(_walk_pages(data))
@@ -82,7 +83,7 @@ def read_header(data: bytes) -> VorbisHeader:
 
 
 def check_whole(data: bytes) -> None:
-    """That every page has its right CRC, that none is missing in between, and that the last one says that it is.
+    """Check that every page's CRC is right, that no page is missing, and that the last one is marked as the last.
 
     Raises:
         Truncated: the file ends before its last page does.
@@ -102,10 +103,10 @@ def check_whole(data: bytes) -> None:
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The file with an empty comment packet (no vendor, no comments), and without bytes after its last page.
+    """Return the file with an empty comment packet (no vendor, no comments), and without bytes after its last page.
 
-    The packets of sound are untouched. Their pages are too, unless the headers now take another number of pages:
-    then those are renumbered. The same object comes back where nothing goes.
+    Audio packets are untouched. So are their pages, unless the headers now take another number of pages: then they are
+    renumbered. It is the same object where nothing is removed.
 
     Raises:
         FormatFault: the header packets are not where Vorbis has them; or as `read_header`.
@@ -119,16 +120,16 @@ def strip_metadata(data: bytes) -> bytes:
     headers = _page_headers(pages[0], [_NO_COMMENTS, setup])
     moved = 1 + len(headers) - count
     rest = pages[count:]
-    sound = (
+    audio = (
         [data[page.start : page.end] for page in rest]
         if moved == 0
         else [_encode_page(page._replace(sequence=page.sequence + moved), data[page.body : page.end]) for page in rest]
     )
-    return b"".join([data[pages[0].start : pages[0].end], *headers, *sound])
+    return b"".join([data[pages[0].start : pages[0].end], *headers, *audio])
 
 
 def _read_headers(data: bytes, pages: list[_Page]) -> tuple[bytes, bytes, int]:
-    """The comment packet, the setup packet, and the number of pages up to the end of the setup packet.
+    """Return the comment packet, the setup packet, and the number of pages up to the end of the setup packet.
 
     Raises:
         FormatFault: they are not the second and third packet, or do not end with a page.
@@ -156,7 +157,7 @@ def _read_headers(data: bytes, pages: list[_Page]) -> tuple[bytes, bytes, int]:
 
 
 def _page_headers(first: _Page, packets: list[bytes]) -> list[bytes]:
-    """Pages that hold exactly `packets`, numbered from the page after `first`."""
+    """Return pages that hold exactly `packets`, numbered from the page after `first`."""
     sizes = b"".join(b"\xff" * (len(packet) // 255) + bytes([len(packet) % 255]) for packet in packets)
     body = b"".join(packets)
     pages: list[bytes] = []
@@ -184,10 +185,10 @@ def _encode_page(page: _Page, body: bytes) -> bytes:
 
 
 def _walk_pages(data: bytes) -> Iterator[_Page]:
-    """The pages up to the last one, or as far as the bytes go.
+    """Yield the pages up to the last one, or as far as the bytes go.
 
     Raises:
-        FormatFault: where a page should begin there is something else.
+        FormatFault: something else is where a page should begin.
     """
     at = 0
     while at + _HEAD.size <= len(data):

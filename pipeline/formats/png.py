@@ -1,7 +1,7 @@
-"""PNG files as chunks, without inflating a pixel: header, orientation, completeness, and metadata taken out.
+"""Read the header and orientation of PNG files, check their chunks and strip metadata, without inflating a pixel.
 
-A file is a signature and a row of chunks: length, type, content, CRC-32 of type and content. W3C PNG (Third Edition),
-sections 5 and 11; eXIf is 11.3.4.5 there.
+A file is a signature and a sequence of chunks: length, type, content, CRC-32 of type and content. W3C PNG (Third
+Edition), sections 5 and 11; eXIf is 11.3.4.5 there.
 """
 
 import struct
@@ -20,14 +20,14 @@ _CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette holds RG
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _KEPT = frozenset({*_CRITICAL, b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"pHYs", b"cICP"})
-"""Chunks that decide how pixels look. All others hold words, dates, places, or further pictures of an animation."""
+"""Chunks that decide how pixels look. All others hold text, dates, places, or further frames of an animation."""
 _BEFORE_PALETTE = frozenset({b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"})
 _AFTER_PALETTE = frozenset({b"tRNS", b"bKGD"})
 
 
 @dataclass(frozen=True, slots=True)
 class PngHeader:
-    """Size in pixels, bits a channel, the file's colour type, and the channels that it stands for, alpha included."""
+    """Size in pixels, bits per channel, the file's colour type, and its channels, alpha included."""
 
     width: int
     height: int
@@ -45,10 +45,10 @@ class _PngChunk(NamedTuple):
 
 
 def read_header(data: bytes) -> PngHeader:
-    """The header, from the first 33 bytes alone but for the transparency chunk; damage there blames no size.
+    """Return the header: from the first 33 bytes alone, but for the transparency chunk, whose damage does not matter.
 
     Raises:
-        FormatFault: it is no PNG file, or its header is not as the standard allows.
+        FormatFault: it is not a PNG file, or has a header that the standard does not allow.
         Truncated: the file ends inside its header.
     """
     if len(data) < 33 and SIGNATURE.startswith(data[:8]):
@@ -67,7 +67,7 @@ def read_header(data: bytes) -> PngHeader:
 
 
 def read_orientation(data: bytes) -> int:
-    """EXIF orientation of the eXIf chunk, 1 to 8; 1 where the file does not say."""
+    """Return the EXIF orientation of the eXIf chunk, 1 to 8; 1 where there is none."""
     for chunk in _walk_chunks(data):
         if chunk.name == b"eXIf":
             return read_exif_orientation(data[chunk.start + 8 : chunk.end - 4])
@@ -75,7 +75,7 @@ def read_orientation(data: bytes) -> int:
 
 
 def check_whole(data: bytes) -> None:
-    """That every chunk has its right CRC, that there are pixels, and an end chunk.
+    """Check that every chunk's CRC is right, and that there are pixels and an end chunk.
 
     Raises:
         Truncated: the file ends before its end chunk.
@@ -97,10 +97,11 @@ def check_whole(data: bytes) -> None:
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The file without text, EXIF, dates, unknown ancillary chunks, animation and bytes after its end.
+    """Return the file without text, EXIF, dates, unknown ancillary chunks, animation and bytes after its end.
 
-    All chunks that decoders need stay, byte for byte. Those that stand where they may not, or twice, go too: libpng
-    ignores them, and says so on the terminal. The same object comes back where nothing goes.
+    All chunks that decoders need stay, byte for byte. Repeated ones, and those in a place that is not allowed, are
+    removed
+    too: libpng ignores them, and prints that on the terminal. It is the same object where nothing is removed.
     """
     parts = [SIGNATURE, *(data[chunk.start : chunk.end] for chunk in _select_chunks(data))]
     stripped = b"".join(parts)
@@ -108,7 +109,7 @@ def strip_metadata(data: bytes) -> bytes:
 
 
 def _select_chunks(data: bytes) -> Iterator[_PngChunk]:
-    """The kept chunks; of ancillary ones the first of its kind, if it stands in its place (section 5.6)."""
+    """Yield the chunks to keep; of ancillary ones the first of its kind, if it is in an allowed place (section 5.6)."""
     palette = data[25:26] == b"\3"
     passed: set[bytes] = set()
     for chunk in _walk_chunks(data):
@@ -123,7 +124,7 @@ def _select_chunks(data: bytes) -> Iterator[_PngChunk]:
 
 
 def _walk_chunks(data: bytes) -> Iterator[_PngChunk]:
-    """The chunks up to the end chunk, or as far as the bytes go.
+    """Yield the chunks up to the end chunk, or as far as the bytes go.
 
     Raises:
         FormatFault: no signature, or a length or type that no chunk has.

@@ -1,4 +1,4 @@
-"""Reads tables that people bring: csv, jsonl, parquet. A bad row is a `BadRow` with its line, and the rest is read."""
+"""Read tables that people bring: csv, jsonl, parquet. A bad row is a `BadRow` with its line, and the rest is read.
 
 import csv
 import difflib
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
 MAX_RECORD_LINES = 100
-"""Lines that one quoted csv field may run over. A quote that never closes costs its own line, not the rest."""
+"""Lines that one quoted csv field may span. A quote that never closes costs its own line, not the rest."""
 
 MAX_FIELD_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class TextRow:
-    """A row's columns that were asked for, as text; None where it says nothing. `line` counts from 1."""
+    """The requested columns of a row, as text; None where a cell is empty. `line` counts from 1."""
 
     line: int
     values: dict[str, str | None]
@@ -40,7 +40,7 @@ class BadRow:
 
 
 def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> Iterator[TextRow | BadRow]:
-    """The rows of a table in its order; its format is that of its ending: `.csv`, `.jsonl`, `.parquet`.
+    """Yield the rows of a table in its order; its format follows from its ending: `.csv`, `.jsonl`, `.parquet`.
 
     Columns in neither list are ignored. A missing `optional` column is None in each row. In a csv file the first line
     names the columns.
@@ -51,18 +51,18 @@ def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ())
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: tables are read from files ending in {', '.join(readers)}")
+        raise InputError(f"{path} is no table: its name must end in {', '.join(readers)}")
     if not path.is_file():
-        raise InputError(f"{path} is missing, or no file")
+        raise InputError(f"{path} is missing, or not a file")
     return reader(path, required, optional)
 
 
 def _read_csv(path: Path, required: Sequence[str], optional: Sequence[str]) -> Iterator[TextRow | BadRow]:
-    # Undecodable bytes pass as lone surrogates, so that they cost their own row only.
+    # Undecodable bytes become lone surrogates, so that they cost their own row only.
     lines = io.StringIO(path.read_bytes().decode("utf-8-sig", "surrogateescape"), newline="").readlines()
     header = _parse_record(lines, 0)
     if header is None:
-        raise InputError(f"{path}: the first line must name the columns")
+        raise InputError(f"{path} has no header: its first line must name the columns")
     names, next_line = header
     _check_columns(path, names, required, optional)
     while next_line < len(lines):
@@ -77,7 +77,7 @@ def _read_csv(path: Path, required: Sequence[str], optional: Sequence[str]) -> I
 
 
 def _parse_record(lines: list[str], start: int) -> tuple[list[str], int] | None:
-    """The fields of the record that begins at line index `start`, and the index of the line after it."""
+    """Return the fields of the record at line index `start`, and the index of the line after it; None if it is bad."""
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
     reader = csv.reader(iter(lines[start : start + MAX_RECORD_LINES]), strict=True)
     try:
@@ -87,16 +87,16 @@ def _parse_record(lines: list[str], start: int) -> tuple[list[str], int] | None:
     return fields, start + reader.line_num
 
 
-def _build_csv_row(line: int, names: list[str], fields: list[str], wanted: Sequence[str]) -> TextRow | BadRow:
+def _build_csv_row(line: int, names: list[str], fields: list[str], requested: Sequence[str]) -> TextRow | BadRow:
     if len(fields) != len(names):
         return BadRow(line, Reason.UNREADABLE, f"{len(fields)} fields, the header names {len(names)}")
-    return _check_text(line, dict(zip(names, fields, strict=True)), wanted)
+    return _check_text(line, dict(zip(names, fields, strict=True)), requested)
 
 
-def _check_text(line: int, record: dict[str, Any], wanted: Sequence[str]) -> TextRow | BadRow:
-    """The wanted columns as text; numbers and booleans are spelled as JSON does."""
+def _check_text(line: int, record: dict[str, Any], requested: Sequence[str]) -> TextRow | BadRow:
+    """Return the requested columns as text; numbers and booleans are spelled as in JSON."""
     values: dict[str, str | None] = {}
-    for name in wanted:
+    for name in requested:
         value = record.get(name)
         if isinstance(value, float) and math.isnan(value):
             value = None  # what pandas writes where a number is missing
@@ -127,7 +127,7 @@ def _read_jsonl(path: Path, required: Sequence[str], optional: Sequence[str]) ->
                 yield _parse_object(line, content, (*required, *optional))
 
 
-def _parse_object(line: int, content: bytes, wanted: Sequence[str]) -> TextRow | BadRow:
+def _parse_object(line: int, content: bytes, requested: Sequence[str]) -> TextRow | BadRow:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -138,7 +138,7 @@ def _parse_object(line: int, content: bytes, wanted: Sequence[str]) -> TextRow |
         return BadRow(line, Reason.UNREADABLE, "the line is not valid JSON")
     if not isinstance(record, dict):
         return BadRow(line, Reason.UNREADABLE, "the line is not a JSON object")
-    return _check_text(line, record, wanted)
+    return _check_text(line, record, requested)
 
 
 def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -160,9 +160,9 @@ def _read_parquet(path: Path, required: Sequence[str], optional: Sequence[str]) 
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             names = list(file.schema_arrow.names)
             _check_columns(path, names, required, optional)
-            wanted = [name for name in (*required, *optional) if name in names]
+            requested = [name for name in (*required, *optional) if name in names]
             line = 0
-            for batch in file.iter_batches(columns=wanted):
+            for batch in file.iter_batches(columns=requested):
                 for record in _list_records(batch):
                     line += 1
                     yield (
@@ -171,11 +171,11 @@ def _read_parquet(path: Path, required: Sequence[str], optional: Sequence[str]) 
                         else _check_text(line, record, (*required, *optional))
                     )
     except (OSError, ValueError, pa.ArrowException) as error:  # ValueError: a column whose name is not UTF-8
-        raise InputError(f"{path} is not a Parquet file, or damaged") from error
+        raise InputError(f"{path} is not a Parquet file, or is damaged") from error
 
 
 def _list_records(batch: "RecordBatch") -> list[dict[str, Any] | None]:
-    """The rows as Python values; None for one with a value that Python has not: not UTF-8, a date after 9999."""
+    """Return the rows as Python values; None for one with a value that Python lacks: not UTF-8, a date after 9999."""
     try:
         records: list[dict[str, Any] | None] = batch.to_pylist()
     except (ValueError, OverflowError):

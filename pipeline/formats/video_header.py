@@ -1,7 +1,7 @@
-"""What the header of a video says, in any container, and how metadata is taken out of one without moving a byte.
+"""Define the header of a video, the same for all containers, and overwrite metadata without moving a byte.
 
-Containers are full of offsets from one place to another. So what goes is overwritten in place with the filler that each
-format has, and everything else stays where it was.
+Containers are full of offsets into themselves. So metadata is overwritten in place with the filler that each format
+has, and everything else stays where it is.
 """
 
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class VideoHeader:
-    """Pixels of a picture as stored, pictures, and seconds; all 0 where the file lists no pictures."""
+    """Pixels of a frame as stored, number of frames, and seconds; all 0 where the file lists no frames."""
 
     width: int
     height: int
@@ -22,7 +22,8 @@ NO_VIDEO = VideoHeader(0, 0, 0, 0.0)
 
 
 def overwrite(data: bytes, edits: Iterable[tuple[int, bytes]]) -> bytes:
-    """`data` with bytes put in place of as many others, each at its offset; the same object where nothing changes."""
+    """Return `data` with bytes replaced by as many others, each at its offset; the same object where nothing
+    changes."""
     changed = bytearray(data)
     for at, content in edits:
         changed[at : at + len(content)] = content

@@ -1,6 +1,6 @@
-"""WAV files as chunks, without decoding a sample: header, completeness, and metadata taken out.
+"""Read the header of WAV files, check that they are complete and strip metadata, without decoding a sample.
 
-RIFF is a row of chunks: name, length, content, and a zero where the length is odd; RF64 is the same with 64-bit
+RIFF is a sequence of chunks: name, length, content, and a zero where the length is odd; RF64 is the same with 64-bit
 lengths in a chunk of their own. Microsoft/IBM, Multimedia Programming Interface 1.0 (1991); WAVEFORMATEXTENSIBLE in
 Microsoft's mmreg.h; EBU Tech 3306 for RF64.
 """
@@ -14,14 +14,14 @@ from pipeline.formats.format_errors import FormatFault, Truncated
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 _KEPT = (b"fmt ", b"fact", b"data")
-"""All other chunks hold words, dates, cues, loops and whatever a program left there."""
-_IN_64_BITS = 0xFFFFFFFF  # a 32-bit length that says: see ds64; in plain RIFF: a stream of unknown length
+"""All other chunks hold text, dates, cues, loops and whatever a program left there."""
+_IN_64_BITS = 0xFFFFFFFF  # as a 32-bit length: see ds64; in plain RIFF: a stream of unknown length
 _DS64_SIZE = 28
 
 
 @dataclass(frozen=True, slots=True)
 class WavHeader:
-    """Sample rate in Hz, channels, bits a sample, samples per channel as declared, and those that are there."""
+    """Sample rate in Hz, channels, bits per sample, samples per channel as declared, and those present in the file."""
 
     rate: int
     channels: int
@@ -31,7 +31,7 @@ class WavHeader:
 
 
 class _WavChunk(NamedTuple):
-    """`size` bytes of content as declared from `body` on; there may be fewer in the file."""
+    """`size` bytes of content from `body` on, as declared; the file may have fewer."""
 
     name: bytes
     body: int
@@ -39,10 +39,11 @@ class _WavChunk(NamedTuple):
 
 
 def read_header(data: bytes) -> WavHeader:
-    """What the format chunk and the length of the data chunk say.
+    """Return the fields of the format chunk and the length of the data chunk.
 
     Raises:
-        FormatFault: it is no WAV file, has no format chunk before its data, or a coding that is not PCM, float, A-law
+        FormatFault: it is not a WAV file, has no format chunk before its data, or a coding that is not PCM, float,
+        A-law
             or µ-law; the message has the coding's number.
         Truncated: the file ends before its data chunk begins.
     """
@@ -56,7 +57,7 @@ def read_header(data: bytes) -> WavHeader:
 
 
 def check_whole(data: bytes) -> None:
-    """That all the samples which the header declares are there.
+    """Check that all samples that the header declares are present.
 
     Raises:
         Truncated: they are not.
@@ -68,12 +69,12 @@ def check_whole(data: bytes) -> None:
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """The file with its format, fact and data chunks alone, the lengths set right.
+    """Return the file with its format, fact and data chunks only, and correct lengths.
 
-    The same object comes back where nothing goes.
+    It is the same object where nothing is removed.
 
     Raises:
-        FormatFault: it is no WAV file.
+        FormatFault: it is not a WAV file.
     """
     chunks = _find_kept(data)
     parts = [_encode_chunk(data, chunk) for chunk in chunks]
@@ -102,7 +103,7 @@ def _decode_format(fmt: bytes, chunk: _WavChunk, end: int) -> WavHeader:
 
 
 def _find_kept(data: bytes) -> list[_WavChunk]:
-    """The kept chunks up to the first data chunk: what follows it is no part of the sound."""
+    """Return the chunks to keep, up to the first data chunk: what follows it is no audio."""
     chunks = []
     for chunk in _walk_chunks(data):
         if chunk.name in _KEPT:
@@ -123,7 +124,7 @@ def _encode_ds64(riff_size: int, data_size: int, frames: int) -> bytes:
 
 
 def _find_ds64(data: bytes) -> bytes:
-    """The content of the chunk with 64-bit lengths, which comes first in RF64."""
+    """Return the content of the chunk with 64-bit lengths, which comes first in RF64."""
     name, size = struct.unpack_from("<4sI", data.ljust(20, b"\0"), 12)
     if name != b"ds64" or size < _DS64_SIZE or len(data) < 20 + _DS64_SIZE:
         raise FormatFault("RF64 without its 64-bit lengths")
@@ -131,11 +132,11 @@ def _find_ds64(data: bytes) -> bytes:
 
 
 def _walk_chunks(data: bytes) -> Iterator[_WavChunk]:
-    """The chunks as far as the bytes go; a data chunk of unknown length in plain RIFF goes to the end of the file.
+    """Yield the chunks as far as the bytes go; a data chunk of unknown length in plain RIFF ends with the file.
 
     Raises:
         FormatFault: it is neither RIFF nor RF64, or not WAVE.
-        Truncated: there are not even the bytes to tell.
+        Truncated: there are fewer bytes than a RIFF header has.
     """
     if len(data) < 12:
         raise Truncated("ends inside the RIFF header")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.align.params import AlignParams
 from pipeline.clean.near_duplicates import normalize_thumbnails
-from pipeline.config.check_params import check_block, read_params
+from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.errors import InputError
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.audio.features import extract_audio
@@ -37,7 +37,7 @@ from tests.support.factory_shards import Toy, make_shards
 from tests.support.factory_video import HEIGHT, WIDTH, draw_frames, encode_video, write_with_opencv
 from tests.support.running import edit_params, run_stages
 
-BLOCKS = read_params(ROOT / "params.yaml")
+BLOCKS = read_effective_params(ROOT / "params.yaml")
 CHECK = VideoCheck.model_validate({"max_pixels": 100_000, "max_seconds": 5.0, "max_frames": 60})
 TYPES = list(PARSERS)
 
