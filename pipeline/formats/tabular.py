@@ -1,4 +1,4 @@
-"""Read tables that people bring: csv, jsonl, parquet. A bad row is a `BadRow` with its line, and the rest is read.
+"""Read tables that people bring: csv, jsonl, parquet. A bad row is a `BadRow` with its line, and the rest is read."""
 
 import csv
 import difflib

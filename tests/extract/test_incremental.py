@@ -291,13 +291,13 @@ def test_with_a_frozen_vocabulary_a_new_text_changes_its_own_shard_alone(tmp_pat
         (
             b'{"words": ["<pad>", "<unk>", "a"]}',
             "0" * 64,
-            r"extract\.text\.frozen\.sha256: .* has the sha256 [0-9a-f]{64}",
+            r"extract\.text\.frozen\.sha256 is [0-9a-f]{64}, but .* has [0-9a-f]{64}: name the file",
         ),
-        (b'{"words": ["a"]}', None, r"extract\.text\.frozen\.path: .* is no vocabulary\.json"),
+        (b'{"words": ["a"]}', None, r"extract\.text\.frozen\.path is .*, which is no vocabulary\.json"),
         (b'{"words": ["<pad>", "<unk>", "a", "a"]}', None, "is no vocabulary"),
         (b"[1]", None, "is no vocabulary"),
         (b"\xff", None, "is no vocabulary"),
-        (None, "0" * 64, r"extract\.text\.frozen\.path: .* cannot be read: No such file or directory"),
+        (None, "0" * 64, r"extract\.text\.frozen\.path is .*, which cannot be read: No such file or directory"),
     ],
     ids=["hash", "no special words", "twice", "no object", "no text", "missing"],
 )

@@ -157,12 +157,12 @@ def test_a_model_that_is_missing_stops_before_any_work(tmp_path: Path) -> None:
 
 
 def test_what_is_no_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"extract\.text\.model is 'numpy', a package that is no pipeline"):
+    with pytest.raises(InputError, match=r"extract\.text\.model is 'numpy', a package that is not a pipeline"):
         prepare_text(plan("numpy", "pos"))
-    with pytest.raises(InputError, match=r"extract\.text\.model: .* is no folder that spaCy's"):
+    with pytest.raises(InputError, match=r"extract\.text\.model is .*, which is not a folder written by spaCy"):
         prepare_text(plan(f"{tmp_path}/", "pos"))
     (save_model(tmp_path / "broken", "lemmatizer") / "config.cfg").write_text("[nlp]\nlang = 5\n")
-    with pytest.raises(InputError, match=r"extract\.text\.model: spaCy [\d.]+ cannot load .*broken"):
+    with pytest.raises(InputError, match=r"extract\.text\.model is .*broken.*, which spaCy [\d.]+ cannot load"):
         prepare_text(plan(str(tmp_path / "broken"), "lemma"))
 
 
@@ -176,8 +176,8 @@ def test_a_model_that_does_not_set_what_is_asked_for_is_named(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": "m"}, r"annotate is \[\] \(the default\); it must name at least one annotation"),
-        ({"annotate": ["pos"]}, r"model is null \(the default\); it must name a pipeline of spaCy"),
+        ({"model": "m"}, r"annotate is \[\]; it must name at least one annotation"),
+        ({"annotate": ["pos"]}, r"model is null; it must name a pipeline of spaCy"),
         ({"model": "m", "annotate": ["pos", "pos"]}, "annotate is .*; it must be a list without repeats"),
     ],
 )

@@ -316,7 +316,9 @@ def without_a_byte(model: dict[str, Any]) -> dict[str, Any]:
 )
 def test_what_is_no_byte_level_bpe_is_refused(change: Any, message: str, tmp_path: Path) -> None:
     make_foreign(tmp_path, **change(make_foreign(tmp_path)))
-    with pytest.raises(InputError, match=rf"extract\.text\.frozen\.path: .*foreign\.json is no .*: .*{message}"):
+    with pytest.raises(
+        InputError, match=rf"extract\.text\.frozen\.path is .*foreign\.json, which is no .*: .*{message}"
+    ):
         read_frozen(freeze(tmp_path / "foreign.json"))
 
 
@@ -356,7 +358,7 @@ def test_ids_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     (tmp_path / "words.json").write_text(json.dumps({"words": words}))
     assert read_frozen(freeze(tmp_path / "words.json", tokenizer="words", dtype="uint16"))["words"] == words
     (tmp_path / "words.json").write_text(json.dumps({"words": [*words, "more"]}))
-    with pytest.raises(InputError, match=r"extract\.text\.dtype is uint16, .* ids up to 65536"):
+    with pytest.raises(InputError, match=r"extract\.text\.dtype is uint16; .* ids up to 65536"):
         read_frozen(freeze(tmp_path / "words.json", tokenizer="words", dtype="uint16"))
 
 

@@ -1,7 +1,7 @@
-"""What a trained pipeline of spaCy says of the words of a text: their lemmas and parts of speech.
+"""Annotate the words of a text with lemmas and parts of speech, by a trained pipeline of spaCy.
 
-The pipeline is an installed package or a folder, and is never downloaded. A package is known by its version, a folder
-by its files.
+The pipeline is an installed package or a folder, and is never downloaded. A package is identified by its version, a
+folder by its files.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ TAGS = (
     "ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "INTJ", "NOUN", "NUM",
     "PART", "PRON", "PROPN", "PUNCT", "SCONJ", "SYM", "VERB", "X",
 )  # fmt: skip
-"""The universal parts of speech (https://universaldependencies.org/u/pos) in the order of their numbers, from 1."""
+"""The universal parts of speech (https://universaldependencies.org/u/pos), numbered from 1."""
 
 OTHER = TAGS.index("X") + 1
 
@@ -32,17 +32,17 @@ SETTERS = {
     "lemma": {"lemmatizer", "trainable_lemmatizer", "attribute_ruler"},
     "pos": {"morphologizer", "attribute_ruler"},
 }
-"""The components of spaCy that set what is asked for; others say so in `assigns`."""
+"""The components of spaCy that set each annotation; others declare it in `assigns`."""
 
 NEEDLESS = ("ner", "textcat", "textcat_multilabel", "entity_linker", "entity_ruler")
-"""Components that set neither: the first of them is a quarter of the time."""
+"""Components that set neither: the first of them takes a quarter of the time."""
 
 LIBRARIES = ("thinc", "spacy-transformers", "spacy-curated-transformers", "torch")
-"""What a pipeline computes with, where it is installed."""
+"""Distributions that a pipeline computes with, where they are installed."""
 
 
 class AnnotatedWords(TypedDict):
-    """Lists of the same length, of the words that the shards will hold; parts of speech are numbers, see `TAGS`."""
+    """Lists of one length, of the words that the shards hold; parts of speech are numbers, see `TAGS`."""
 
     words: list[str]
     lemmas: list[str]
@@ -50,13 +50,14 @@ class AnnotatedWords(TypedDict):
 
 
 def parse_annotated(text: str, params: TextFeatures) -> AnnotatedWords:
-    """The first `params.length` words of a text and what the model says of them; it does not see the others.
+    """Return the first `params.length` words of a text and their annotations; the model does not see the others.
 
-    A placeholder is one word, and its own lemma. A word without a lemma is its own, one without a part of speech is X.
+    A placeholder is one word, and its own lemma. A word without a lemma is its own lemma, one without a part of speech
+    is X.
     """
     assert params.model is not None
     nlp = load_model(params.model, params.annotate)
-    with nlp.memory_zone():  # the strings of a model are not made anew in 0.4 s
+    with nlp.memory_zone():  # loading a model anew would take more than the 0.4 s of a tokenizer
         doc = split_document(text, params.length, nlp)
         if len(doc):
             for _, component in nlp.pipeline:
@@ -69,7 +70,7 @@ def parse_annotated(text: str, params: TextFeatures) -> AnnotatedWords:
 
 
 def split_document(text: str, length: int, nlp: "Language") -> "Doc":
-    """The first `length` words and marks of `text` by the pipeline's tokenizer, without white space."""
+    """Return the first `length` words and marks of `text` by the pipeline's tokenizer, without white space."""
     from spacy.tokens import Doc
 
     words: list[str] = []
@@ -86,7 +87,7 @@ def split_document(text: str, length: int, nlp: "Language") -> "Doc":
             norms.append(token.norm_)
     doc = Doc(nlp.vocab, words[:length], spaces[:length])
     for token, norm in zip(doc, norms, strict=False):
-        token.norm_ = norm  # the tokenizer's own, such as `not` of `n't`: models look at it
+        token.norm_ = norm  # set by the tokenizer, such as `not` of `n't`: models read it
     return doc
 
 
@@ -100,10 +101,11 @@ def _find_lemma(token: "Token", params: TextFeatures) -> str:
 
 @cache
 def load_model(model: str, annotate: tuple[str, ...]) -> "Language":
-    """The pipeline, on the CPU, without what is of no use here.
+    """Return the pipeline, on the CPU, without components that are not needed.
 
     Raises:
-        InputError: it is not there, cannot be loaded, or sets nothing of what is to be annotated; the message names
+        InputError: it is missing, cannot be loaded, or does not set an annotation that the params name; the message
+        names
             the setting.
     """
     describe_model(model)
@@ -112,11 +114,13 @@ def load_model(model: str, annotate: tuple[str, ...]) -> "Language":
     try:
         nlp = spacy.load(Path(model) if is_folder(model) else model, exclude=NEEDLESS)
     except (ImportError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"extract.text.model: spaCy {spacy.__version__} cannot load {model!r}: {error}") from error
+        raise InputError(
+            f"extract.text.model is {model!r}, which spaCy {spacy.__version__} cannot load: {error}"
+        ) from error
     for name in annotate:
         if not any(_sets(nlp, component, name) for component in nlp.pipe_names):
-            there = ", ".join(nlp.pipe_names) or "no components"
-            raise InputError(f"extract.text.annotate has {name!r}, which {model!r} with {there} does not set")
+            components = ", ".join(nlp.pipe_names) or "no components"
+            raise InputError(f"extract.text.annotate has {name!r}, which {model!r} with {components} does not set")
     return nlp
 
 
@@ -126,7 +130,8 @@ def _sets(nlp: "Language", component: str, annotation: str) -> bool:
 
 
 def describe_model(model: str) -> dict[str, str]:
-    """Of the pipeline and of what it computes with the versions, by name; of a folder also the sha256 of its files.
+    """Return the versions of the pipeline and of the libraries that it computes with, by name; of a folder also the
+    sha256 of its files.
 
     Raises:
         InputError: there is no such package or folder, or it holds no pipeline; the message names the setting and what
@@ -142,7 +147,7 @@ def describe_model(model: str) -> dict[str, str]:
 
 
 def is_folder(model: str) -> bool:
-    """Whether a folder is named, and not a package."""
+    """Return whether `model` names a folder, and not a package."""
     return "/" in model
 
 
@@ -155,7 +160,7 @@ def _describe_package(name: str) -> dict[str, str]:
             f"models page says, or name a folder with a slash in it, such as ./{name}"
         ) from None
     if not found.entry_points.select(group="spacy_models"):
-        raise InputError(f"extract.text.model is {name!r}, a package that is no pipeline of spaCy")
+        raise InputError(f"extract.text.model is {name!r}, a package that is not a pipeline of spaCy")
     return {name: found.version}
 
 
@@ -164,7 +169,9 @@ def _describe_folder(folder: Path) -> dict[str, str]:
         meta = decode_json((folder / "meta.json").read_bytes())
         name, version = f"{meta['lang']}_{meta['name']}", str(meta["version"])
     except (OSError, FormatError, KeyError, TypeError):
-        raise InputError(f"extract.text.model: {folder} is no folder that spaCy's `nlp.to_disk` wrote") from None
+        raise InputError(
+            f"extract.text.model is {folder}, which is not a folder written by spaCy's nlp.to_disk"
+        ) from None
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")

@@ -1,8 +1,8 @@
-"""Texts: checked, and made into token ids.
+"""Bundle the modality text, and choose between words and byte pairs.
 
-Token ids are int32 or uint16; 0 is padding, 1 a word that the vocabulary lacks, the others are places in what was
-learned. `text_check` checks and `text_parsing` takes texts apart; `vocabulary` has words, `byte_pairs` and
-`tokenizer_file` parts of words.
+Token ids are int32 or uint16; 0 is padding, 1 a word that the vocabulary lacks, the others are indices into what was
+learned. `check` checks and `parse` splits texts; `vocabulary` handles words, `byte_pairs` and `tokenizer_file` parts of
+words.
 """
 
 from collections import Counter
@@ -30,36 +30,36 @@ from pipeline.modalities.text.vocabulary import (
 
 
 def extract_text(item: MediaItem, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
-    """The fields of `plan_text_fields` by what was learned."""
+    """Return the fields of `plan_text_fields`, encoded with what was learned."""
     return encode_parsed(parse_text(item, params), params, learned)
 
 
 def name_learned(params: TextFeatures) -> str:
-    """The name of the file with what is learned."""
+    """Return the name of the file with what is learned."""
     return "tokenizer.json" if params.tokenizer == "bpe" else "vocabulary.json"
 
 
 def count_parsed(parsed: Any, params: TextFeatures) -> Counter[str]:
-    """How often a text has each word, or each piece that byte pairs are learned of."""
+    """Count a text's words, or the pieces that byte pairs are learned from."""
     if params.tokenizer == "bpe":
         return count_pieces(parsed, params)
     return count_annotated(parsed, params) if params.annotate else count_words(parsed, params)
 
 
 def learn_tokens(counts: Mapping[str, int], params: TextFeatures) -> Any:
-    """The vocabulary, or the byte pairs, of the training split."""
+    """Return the vocabulary, or the byte pairs, of the training split."""
     return learn_byte_pairs(counts, params) if params.tokenizer == "bpe" else learn_vocabulary(counts, params)
 
 
 def encode_parsed(parsed: Any, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
-    """The fields of a text that was parsed."""
+    """Return the fields of a parsed text."""
     if params.tokenizer == "bpe":
         return encode_text(parsed, params, learned)
     return encode_annotated(parsed, params, learned) if params.annotate else encode_words(parsed, params, learned)
 
 
 def read_frozen(params: TextFeatures) -> Any | None:
-    """What `params.frozen` names, if anything.
+    """Return what `params.frozen` names, None where it names nothing.
 
     Raises:
         InputError: the file is missing, has another sha256, or is not what the tokenizer needs; the message names the

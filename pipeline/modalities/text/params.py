@@ -1,4 +1,4 @@
-"""The block `extract.text` of `params.yaml`."""
+"""Define the block `extract.text`."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,30 +11,31 @@ LanguageCode = Annotated[str, Limits(pattern=r"^[a-z]{2,3}$")]
 Annotation = Literal["lemma", "pos"]
 
 BYTES = 256
-"""Tokens of byte pairs start from one for each byte."""
+"""Byte pair encoding starts from a token for each byte."""
 
 SPECIAL = 4
-"""At most that many tokens come on top of `vocabulary`: padding, unknown, and the placeholders."""
+"""At most so many tokens come on top of `vocabulary`: padding, unknown, and the placeholders."""
 
 MAX_UINT16 = 65_536
 """Different ids that uint16 holds."""
 
 
 class FrozenVocabulary(Params):
-    """A file that this stage once wrote as `5_shards/vocabulary.json` or `tokenizer.json`, kept somewhere else; or,
-    for `bpe`, any byte-level BPE `tokenizer.json` of Hugging Face."""
+    """A copy of a `5_shards/vocabulary.json` or `tokenizer.json` that this stage wrote; or, for `bpe`, any byte-level
+    BPE `tokenizer.json` of Hugging Face."""
 
     path: Annotated[str, Limits(min_length=1)]
-    """Where it is."""
+    """Path of the file."""
     sha256: Annotated[str, Limits(pattern="^[0-9a-f]{64}$")]
-    """Of the file: it is refused with any other content."""
+    """Hash of the file, which is refused with any other content."""
 
 
 class TextFeatures(Params):
-    """What becomes of a text in the shards."""
+    """How texts are stored in the shards."""
 
     tokenizer: Literal["words", "bpe"] = "words"
-    """What a token is: a word of spaCy's; or a run of bytes, by byte pair encoding (GPT-2's), which knows any text."""
+    """`words`: tokens are words of spaCy's; `bpe`: runs of bytes, by GPT-2's byte pair encoding, which encodes any
+    text."""
     language: LanguageCode = "en"
     """spaCy's code of the language whose tokenizer is used; `xx` is the language-independent one."""
     fallback: LanguageCode | None = None
@@ -44,19 +45,19 @@ class TextFeatures(Params):
     length: Annotated[int, Limits(ge=1, le=65536)] = 32
     """Tokens; longer texts are cut, shorter ones padded."""
     dtype: Literal["int32", "uint16"] = "int32"
-    """Of the ids. uint16 takes half the room, and is refused where the vocabulary is too large for it."""
+    """Of the ids. uint16 takes half the bytes, and is refused where the vocabulary is too large for it."""
     vocabulary: Annotated[int, Limits(ge=1, le=10_000_000)] = 4000
     """Words at most, the most frequent ones; padding and unknown come on top. Of `bpe` tokens, 256 of them bytes; the
     placeholders come on top too."""
     min_count: Annotated[int, Limits(ge=1)] = 2
     """Occurrences in the training split below which a word is unknown; of `bpe`, a pair of tokens is not made one."""
     frozen: FrozenVocabulary | None = None
-    """A vocabulary to use as it is instead of learning one: new texts then change no other text's ids."""
+    """A vocabulary to use instead of learning one: new texts then change no other text's ids."""
     model: Annotated[str, Limits(min_length=1)] | None = None
     """A trained pipeline of spaCy for `annotate`, never downloaded: the name of an installed package, or a folder, with
     a slash in it (`./model`), which DVC does not watch. Its tokenizer is used in place of that of `language`."""
     annotate: Annotated[tuple[Annotation, ...], Limits(strict=False)] = ()
-    """What `model` says of each word: `lemma` gives the field `lemmas`, `pos` the field `pos`."""
+    """Annotations of each word by `model`: `lemma` fills the field `lemmas`, `pos` the field `pos`."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -1,6 +1,6 @@
-"""What of a text its tokens are made of, without a look at any other text.
+"""Parse texts into words, or keep them whole for byte pairs, independently of all other texts.
 
-What learns and what encodes is elsewhere, so that an edit there parses nothing anew.
+Learning and encoding are in other modules, so that an edit in them parses nothing again.
 """
 
 from typing import Any
@@ -14,9 +14,8 @@ from pipeline.runtime.stopwatch import clock
 
 
 def parse_text(item: MediaItem, params: TextFeatures) -> Any:
-    """JSON: the words, a list of str; with annotations, `AnnotatedWords`; for byte pairs the text itself, a str.
-
-    Of that more is not known: a frozen tokenizer has its own way to take a text apart.
+    """Return JSON: the words, a list of str; with annotations, `AnnotatedWords`; for byte pairs the text itself, a str,
+    since a frozen tokenizer splits texts in its own way.
     """
     with clock("tokenize"):
         return _parse(item.data.decode("utf-8"), params)
@@ -29,11 +28,11 @@ def _parse(text: str, params: TextFeatures) -> Any:
 
 
 def prepare_text(params: TextFeatures) -> None:
-    """See that what takes texts apart can be made.
+    """Load whatever splits and annotates texts.
 
     Raises:
         InputError: spaCy does not know the language, or its tokenizer needs a package that is not installed and there
-            is no fallback; or the model is missing, cannot be loaded or does not set what is wanted. The message names
+            is no fallback; or the model is missing, cannot be loaded or does not set the annotations. The message names
             the settings.
     """
     if params.model is not None:
@@ -43,7 +42,7 @@ def prepare_text(params: TextFeatures) -> None:
 
 
 def describe_text(params: TextFeatures) -> dict[str, str]:
-    """The version of the model, if there is one, and of what it computes with.
+    """Return the version of the model, if there is one, and of the libraries that it computes with.
 
     Raises:
         InputError: the model is missing; the message names the setting and what to install.

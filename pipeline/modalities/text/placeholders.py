@@ -1,4 +1,4 @@
-"""What stands in a text for personal data that was taken out of it."""
+"""Define the placeholders that replace personal data in texts."""
 
 import re
 
@@ -9,10 +9,10 @@ _PLACEHOLDER = re.compile("(" + "|".join(re.escape(name) for name in PLACEHOLDER
 
 
 def split_placeholders(text: str) -> list[str]:
-    """`text` in parts that are each a placeholder or hold none; none is empty, and together they are the text."""
+    """Split `text` into parts that are each a placeholder or contain none; none is empty, joined they are the text."""
     return [part for part in _PLACEHOLDER.split(text) if part]
 
 
 def lower_text(text: str) -> str:
-    """`text` in lower case, but for its placeholders."""
+    """Return `text` in lower case, except for its placeholders."""
     return "".join(part if part in PLACEHOLDERS else part.lower() for part in split_placeholders(text))

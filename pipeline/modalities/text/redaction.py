@@ -1,7 +1,7 @@
-"""E-mail addresses and phone numbers, found in any text in linear time and replaced.
+"""Replace e-mail addresses and phone numbers in texts, in linear time.
 
-Each pattern starts at places that another attempt cannot start inside of (a look-behind), takes its runs whole
-(possessive, `++`), or has a bounded length: so no text makes it go over the same characters again and again.
+Each pattern starts only where no other attempt has passed (a look-behind), takes runs whole (possessive, `++`), or has
+a bounded length: so no text makes it read the same characters again and again.
 """
 
 import re
@@ -49,9 +49,9 @@ _NAMED_PHONE = re.compile(
 
 
 def redact_text(text: str, kinds: Sequence[Kind]) -> tuple[str, int]:
-    """`text` with every address and number of `kinds` replaced by its placeholder, and how many there were.
+    """Return `text` with every address and number of `kinds` replaced by its placeholder, and how many there were.
 
-    Expects text as `normalize_text` gives it, where nothing invisible splits a number. Redacting again finds nothing.
+    It expects the output of `normalize_text`, where nothing invisible splits a number. Redacting again finds nothing.
     """
     count = 0
     if "email" in kinds:

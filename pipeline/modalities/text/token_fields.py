@@ -1,4 +1,4 @@
-"""The arrays of a text: its token ids, and what is said of its words."""
+"""Plan and fill the arrays of a text: its token ids and annotations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ SPECIAL_WORDS = (PAD, UNKNOWN)
 
 
 def plan_text_fields(params: TextFeatures) -> Mapping[str, Field]:
-    """The fields of a text; `length` and `dtype` are those of the params.
+    """Return the fields of a text; `length` and `dtype` are those of the params.
 
     `tokens`: (length,), axes T, padded with 0; `tokens_length`: int32, tokens of the text, cut at length.
     `lemmas`, if annotated: as `tokens`, the ids of the words' lemmas, in the same vocabulary.
@@ -35,13 +35,13 @@ def plan_text_fields(params: TextFeatures) -> Mapping[str, Field]:
 
 
 def fill_tokens(ids: Sequence[int], params: TextFeatures) -> dict[str, NDArray[Any]]:
-    """`tokens` and `tokens_length` of the first `params.length` ids."""
-    kept = ids[: params.length]
-    return {"tokens": pad(kept, params, params.dtype), "tokens_length": np.array(len(kept), np.int32)}
+    """Return `tokens` and `tokens_length` of the first `params.length` ids."""
+    cut = ids[: params.length]
+    return {"tokens": pad(cut, params, params.dtype), "tokens_length": np.array(len(cut), np.int32)}
 
 
 def pad(values: Sequence[int], params: TextFeatures, dtype: str) -> NDArray[Any]:
-    """At most `params.length` values, with zeros after them."""
+    """Return at most `params.length` values, padded with zeros."""
     padded = np.zeros(params.length, dtype)
     padded[: len(values)] = values
     return padded

@@ -1,6 +1,6 @@
-"""Texts by a `tokenizer.json` of the package `tokenizers`: their pieces counted, their ids, and a frozen file checked.
+"""Encode texts with a `tokenizer.json` of the package `tokenizers`, count their pieces, and check frozen files.
 
-Texts go through it one by one, which starts no thread.
+Texts are encoded one by one, which starts no thread.
 """
 
 from collections import Counter
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from tokenizers.pre_tokenizers import ByteLevel
 
 MAX_PIECE = 128
-"""Bytes. Longer pieces are cut for learning, which takes time by their length for each pair in them: no word is as
+"""Bytes. Longer pieces are cut for learning, whose time grows with their length for each pair in them: no word is that
 long, but a line of base64 is."""
 
 
 def count_pieces(text: str, params: TextFeatures) -> Counter[str]:
-    """How often each piece stands in a text outside of placeholders; a character a byte, see `byte_pairs.map_bytes`."""
+    """Count the pieces of a text outside of placeholders; a character per byte, see `byte_pairs.map_bytes`."""
     splitter = _make_splitter()
     counts: Counter[str] = Counter()
     for part in split_placeholders(text):
@@ -45,7 +45,7 @@ def _make_splitter() -> "ByteLevel":
 
 
 def encode_text(text: str, params: TextFeatures, learned: dict[str, Any]) -> dict[str, NDArray[Any]]:
-    """`tokens` and `tokens_length`: the ids that the file's own tokenizer gives, without marks of start and end."""
+    """Return `tokens` and `tokens_length`: the ids of the file's tokenizer, without marks of start and end."""
     return fill_tokens(_open_tokenizer(learned).encode(text, add_special_tokens=False).ids, params)
 
 
@@ -53,7 +53,7 @@ _opened: "tuple[dict[str, Any], Tokenizer] | None" = None
 
 
 def _open_tokenizer(learned: dict[str, Any]) -> "Tokenizer":
-    """The tokenizer of a document. The last one is kept, with the document, so that `is` proves it to be that."""
+    """Return the tokenizer of a document. The last one is cached with its document, which `is` compares."""
     global _opened
     if _opened is None or _opened[0] is not learned:
         _opened = (learned, load_tokenizer_file(learned))
@@ -61,7 +61,7 @@ def _open_tokenizer(learned: dict[str, Any]) -> "Tokenizer":
 
 
 def load_tokenizer_file(document: dict[str, Any]) -> "Tokenizer":
-    """The tokenizer that a `tokenizer.json` describes; it cuts and pads nothing.
+    """Return the tokenizer that a `tokenizer.json` describes; it cuts and pads nothing.
 
     Raises:
         Exception: it describes none; `tokenizers` has no error of its own.
@@ -75,9 +75,9 @@ def load_tokenizer_file(document: dict[str, Any]) -> "Tokenizer":
 
 
 def read_tokenizer(params: TextFeatures) -> dict[str, Any] | None:
-    """The tokenizer that `params.frozen` names, written as `tokenizers` writes it today; None where it names none.
+    """Return the tokenizer that `params.frozen` names, as today's `tokenizers` writes it; None where it names none.
 
-    Its ids are taken as they are: 0 after the end of a text is padding, though it may be a token elsewhere.
+    Its ids stay: 0 after the end of a text is padding, though it may be a token elsewhere.
 
     Raises:
         InputError: the file is missing, has another sha256, holds no byte-level BPE, or has ids too large for `dtype`;
@@ -88,7 +88,8 @@ def read_tokenizer(params: TextFeatures) -> dict[str, Any] | None:
     document = read_frozen_file(params.frozen)
     if fault := find_fault(document):
         raise InputError(
-            f"extract.text.frozen.path: {params.frozen.path} is no tokenizer.json with a byte-level BPE: {fault}"
+            f"extract.text.frozen.path is {params.frozen.path}, which is no tokenizer.json with a byte-level BPE: "
+            f"{fault}"
         )
     found: dict[str, Any] = decode_json(load_tokenizer_file(document).to_str().encode())
     check_room(max(list_ids(found)), params)
@@ -96,8 +97,8 @@ def read_tokenizer(params: TextFeatures) -> dict[str, Any] | None:
 
 
 def find_fault(document: Any) -> str | None:
-    """Why a JSON value is no tokenizer of byte-level BPE that gives the same ids each time and knows any text; None if
-    it is one."""
+    """Return why a JSON value is not a byte-level BPE tokenizer that gives the same ids each time and encodes any text;
+    None if it is one."""
     if not isinstance(document, dict) or not isinstance(model := document.get("model"), dict):
         return "it is no tokenizer.json"
     if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict) or "merges" not in model:
@@ -116,7 +117,7 @@ def find_fault(document: Any) -> str | None:
 
 
 def _list_types(part: Any) -> set[str]:
-    """The types of a part of a tokenizer, which may be a sequence of parts."""
+    """Return the types of a part of a tokenizer, which may be a sequence of parts."""
     if not isinstance(part, dict):
         return set()
     members = [*part.get("pretokenizers", []), *part.get("decoders", [])]
@@ -124,5 +125,5 @@ def _list_types(part: Any) -> set[str]:
 
 
 def list_ids(document: dict[str, Any]) -> set[int]:
-    """The ids of all tokens."""
+    """Return the ids of all tokens."""
     return {*document["model"]["vocab"].values(), *(token["id"] for token in document["added_tokens"])}

@@ -1,4 +1,4 @@
-"""A vocabulary of words: counted over the training split, learned or frozen, and texts in its ids."""
+"""Learn a vocabulary of words from the training split, or read a frozen one, and encode texts with it."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,18 +14,18 @@ from pipeline.modalities.text.token_fields import SPECIAL_WORDS, UNKNOWN, fill_t
 
 
 class Vocabulary(TypedDict):
-    """What is learned from the training split: the words in the order of their ids."""
+    """What is learned from the training split: words in the order of their ids."""
 
     words: list[str]
 
 
 def count_words(words: Sequence[str], params: TextFeatures) -> Counter[str]:
-    """How often each of an item's words stands in it."""
+    """Count the words of an item."""
     return Counter(words)
 
 
 def count_annotated(parsed: AnnotatedWords, params: TextFeatures) -> Counter[str]:
-    """At how many places each word stands, as it is or as its lemma: both are in one vocabulary."""
+    """Count the positions at which each word occurs, as it is or as a lemma: both are in one vocabulary."""
     counts = Counter(parsed["words"])
     if "lemma" in params.annotate:
         pairs = zip(parsed["words"], parsed["lemmas"], strict=True)
@@ -34,19 +34,19 @@ def count_annotated(parsed: AnnotatedWords, params: TextFeatures) -> Counter[str
 
 
 def learn_vocabulary(counts: Mapping[str, int], params: TextFeatures) -> Vocabulary:
-    """Padding, unknown, then the most frequent words; equally frequent ones in code-point order."""
+    """Return padding, unknown, then the most frequent words; equally frequent ones in code-point order."""
     known = [word for word, count in counts.items() if count >= params.min_count and word not in SPECIAL_WORDS]
     known.sort(key=lambda word: (-counts[word], word))
     return {"words": [*SPECIAL_WORDS, *known[: params.vocabulary]]}
 
 
 def encode_words(words: Sequence[str], params: TextFeatures, learned: Vocabulary) -> dict[str, NDArray[Any]]:
-    """`tokens` and `tokens_length` of at most `params.length` words."""
+    """Return `tokens` and `tokens_length` of at most `params.length` words."""
     return fill_tokens(_look_up(words, learned), params)
 
 
 def encode_annotated(parsed: AnnotatedWords, params: TextFeatures, learned: Vocabulary) -> dict[str, NDArray[Any]]:
-    """`tokens`, `tokens_length`, and of `lemmas` and `pos` what is wanted."""
+    """Return `tokens`, `tokens_length`, and `lemmas` and `pos` where the params name them."""
     arrays = encode_words(parsed["words"], params, learned)
     if "lemma" in params.annotate:
         arrays["lemmas"] = pad(_look_up(parsed["lemmas"], learned), params, params.dtype)
@@ -56,7 +56,7 @@ def encode_annotated(parsed: AnnotatedWords, params: TextFeatures, learned: Voca
 
 
 def read_vocabulary(params: TextFeatures) -> Vocabulary | None:
-    """The vocabulary that `params.frozen` names; None where it names none.
+    """Return the vocabulary that `params.frozen` names; None where it names none.
 
     Raises:
         InputError: the file is missing, has another sha256, holds no vocabulary, or one too large for `dtype`; the
@@ -67,13 +67,13 @@ def read_vocabulary(params: TextFeatures) -> Vocabulary | None:
     document = read_frozen_file(params.frozen)
     words = document.get("words") if isinstance(document, dict) else None
     if not isinstance(words, list) or not _is_vocabulary(words):
-        raise InputError(f"extract.text.frozen.path: {params.frozen.path} is no vocabulary.json of this stage")
+        raise InputError(f"extract.text.frozen.path is {params.frozen.path}, which is no vocabulary.json of this stage")
     check_room(len(words) - 1, params)
     return {"words": words}
 
 
 def _is_vocabulary(words: list[object]) -> bool:
-    """Distinct words, with the special ones in front."""
+    """Return whether these are distinct words with the special ones in front."""
     if not all(isinstance(word, str) for word in words):
         return False
     return tuple(words[:2]) == SPECIAL_WORDS and len(set(words)) == len(words)
@@ -89,7 +89,7 @@ _indexed: tuple[list[str], dict[str, int]] = ([], {})
 
 
 def _index_words(words: list[str]) -> dict[str, int]:
-    """The id of each word. The last list's index is kept, with the list itself, so that `is` proves it to be that."""
+    """Return the id of each word. The last index is cached with its list, which `is` compares."""
     global _indexed
     if _indexed[0] is not words:
         _indexed = (words, {word: number for number, word in enumerate(words)})

@@ -1,4 +1,4 @@
-"""The words of a text, by spaCy's tokenizer."""
+"""Split texts into words with spaCy's tokenizers."""
 
 import importlib.util
 import sys
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from spacy.language import Language
 
 MAX_STRINGS = 100_000
-"""In spaCy's string store, some 50 MB with what hangs on them; then the tokenizer is made anew, in 0.4 s.
+"""Of spaCy's string store, some 50 MB with what refers to them; beyond it the tokenizer is loaded again, in 0.4 s.
 
-It never forgets a word but in a `memory_zone`, where it keeps nothing at all and splits `the` anew each time: 460 µs a
-caption in place of 26.
+It never forgets a word except in a `memory_zone`, where it caches nothing and splits `the` again each time: 460 µs a
+caption instead of 26.
 """
 
 
 def parse_words(text: str, params: TextFeatures) -> list[str]:
-    """The words of a text that the shards will hold, as `split_words` finds them."""
+    """Return the words of a text that the shards hold: the first `params.length` of `split_words`."""
     return split_words(text, params)[: params.length]
 
 
 def split_words(text: str, params: TextFeatures) -> list[str]:
-    """The words and marks of `text` by spaCy's tokenizer, without white space. A placeholder is one word."""
+    """Return the words and marks of `text` by spaCy's tokenizer, without white space. A placeholder is one word."""
     nlp = load_tokenizer(params.language, params.fallback)
     words: list[str] = []
     for part in split_placeholders(text):
@@ -46,7 +46,7 @@ def split_words(text: str, params: TextFeatures) -> list[str]:
 
 @cache
 def load_tokenizer(language: str, fallback: str | None) -> "Language":
-    """spaCy's pipeline of the language with nothing in it but the tokenizer.
+    """Return spaCy's pipeline of the language, with nothing but its tokenizer.
 
     Raises:
         InputError: spaCy does not know the language, or its tokenizer needs a package that is not installed and there
@@ -57,7 +57,7 @@ def load_tokenizer(language: str, fallback: str | None) -> "Language":
 
     for setting, code in (("language", language), ("fallback", fallback)):
         if code is not None and importlib.util.find_spec(f"spacy.lang.{code}") is None:
-            raise InputError(f"extract.text.{setting} is {code!r}, which is no language code of spaCy")
+            raise InputError(f"extract.text.{setting} is {code!r}, which is not a language code of spaCy")
     try:
         return spacy.blank(language)
     except ImportError as error:
@@ -72,15 +72,16 @@ def load_tokenizer(language: str, fallback: str | None) -> "Language":
 
 @contextmanager
 def _keep_torch_out() -> Iterator[None]:
-    """Make `import torch` fail inside, unless it is there already.
+    """Make `import torch` fail meanwhile, unless torch is loaded already.
 
-    spaCy's thinc imports it where it can: 2 s a process, more than all else in a small run, for what no tokenizer uses.
+    spaCy's thinc imports it where it can: 2 s a process, more than everything else in a small run, and no tokenizer
+    uses it.
     """
     if "torch" in sys.modules:
         yield
         return
     blocked: dict[str, ModuleType | None] = cast("dict[str, ModuleType | None]", sys.modules)
-    blocked["torch"] = None  # as the import system has it
+    blocked["torch"] = None  # how the import system marks a module that must not be imported
     try:
         yield
     finally:
@@ -93,4 +94,4 @@ _TOKENIZER_PACKAGES = {
     "th": "pythainlp",
     "vi": "pyvi",
 }
-"""What the tokenizers of spaCy 3.8 need that spaCy does not bring; its error says so in words alone."""
+"""Packages that tokenizers of spaCy 3.8 need and spaCy does not install; its error names them only in prose."""
