@@ -8,6 +8,7 @@ import pytest
 
 import shardwright
 from shardwright import Loader, ShardDataset
+from shardwright.remote.fetch import EXTRAS
 from tests.support.shard_samples import write_small
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +21,11 @@ def test_the_wheel_holds_every_folder_of_shardwright_and_no_other() -> None:
     for folder in {path.parent for path in (ROOT / "shardwright").rglob("*.py")}:
         assert (folder / "__init__.py").exists(), f"{folder} is no package, setuptools leaves it out"
     assert (ROOT / "shardwright/py.typed").exists()
+
+
+def test_the_extras_that_errors_name_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"torch", "media", *EXTRAS.values()} <= extras.keys()
 
 
 def test_every_public_name_is_found() -> None:
