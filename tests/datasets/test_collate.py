@@ -44,8 +44,8 @@ def test_numbers_and_arrays_become_one_array(name: str) -> None:
     assert batch["x"].dtype.isnative
     np.testing.assert_array_equal(batch["x"], np.stack([np.asarray(value) for value in values]))
     if all(type(value) in (bool, int, float) for value in values):
-        theirs = torch.utils.data.default_collate(values)
-        assert theirs.dtype == torch.from_numpy(batch["x"]).dtype
+        collated = torch.utils.data.default_collate(values)
+        assert collated.dtype == torch.from_numpy(batch["x"]).dtype
 
 
 @pytest.mark.parametrize("name", LISTS)

@@ -114,7 +114,7 @@ def test_closing_does_not_wait_for_a_worker_that_hangs(data: ShardDataset, monke
     [
         ("kill", ShardwrightError, "was killed by SIGKILL"),
         ("exit", ShardwrightError, "ended with exit code 3"),
-        ("interrupt", TimeoutError, "the data's own"),
+        ("interrupt", TimeoutError, "raised by the data"),
         ("odd", ShardwrightError, "OddError: 1 and 2"),
         ("unreadable", ShardwrightError, "cannot be unpickled: ValueError: invalid literal"),
     ],

@@ -155,11 +155,11 @@ def test_epochs_must_be_integers_from_0(data: ShardDataset) -> None:
 
 def test_loading_a_state_does_not_change_a_running_iteration(data: ShardDataset) -> None:
     loader = make_loader(data)
-    going = iter(loader)
-    first = next(going)["key"]
+    running = iter(loader)
+    first = next(running)["key"]
     state = loader.state_dict()
     loader.load_state_dict(state | {"epoch": 5})
-    rest = [batch["key"] for batch in going]
+    rest = [batch["key"] for batch in running]
     assert len(rest) == len(loader) - 1
     assert (loader.epoch, loader.state_dict()["position"]) == (5, 1)
     assert [first, *rest] == [batch["key"] for batch in make_loader(data)]

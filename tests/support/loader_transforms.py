@@ -45,7 +45,7 @@ class Act:
                 case "exit":
                     os._exit(3)
                 case "interrupt":
-                    raise TimeoutError("the data's own")
+                    raise TimeoutError("raised by the data")
                 case "odd":
                     raise OddError(1, 2)
                 case "unreadable":

@@ -1,4 +1,4 @@
-"""WebDataset shards: the same samples as webdataset reads, with the order, resuming and integrity of our own shards."""
+"""WebDataset shards: the samples that webdataset reads, with the order, resuming and integrity of a `ShardDataset`."""
 
 import pickle
 import shutil

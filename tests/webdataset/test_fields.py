@@ -48,17 +48,17 @@ def test_members_are_decoded_by_a_closed_list(tmp_path: Path) -> None:
             "png": Field("uint8", (12, 16, 3), "HWC"),
         }
         batch = data.gather([6, 0, 0, 3])
-        for place, row in enumerate([6, 0, 0, 3]):
+        for at, row in enumerate([6, 0, 0, 3]):
             members = samples[row][1]
-            assert batch["cls"][place] == row % 3
-            assert is_equal(batch["npy"][place], np.full((2, 3), row, np.float32))
+            assert batch["cls"][at] == row % 3
+            assert is_equal(batch["npy"][at], np.full((2, 3), row, np.float32))
             for name in ("jpg", "png"):
-                assert is_equal(batch[name][place], decode_by_opencv(members[name]))
+                assert is_equal(batch[name][at], decode_by_opencv(members[name]))
             wave, rate = soundfile.read(io.BytesIO(members["flac"]), dtype="float32", always_2d=True)
-            assert is_equal(batch["flac"][place], Sound(wave, rate))
-            assert batch["json"][place] == data.meta(row) == {"n": row}
-            assert batch["pth"][place] == members["pth"]
-            assert batch["txt"][place] == members["txt"].decode()
+            assert is_equal(batch["flac"][at], Sound(wave, rate))
+            assert batch["json"][at] == data.meta(row) == {"n": row}
+            assert batch["pth"][at] == members["pth"]
+            assert batch["txt"][at] == members["txt"].decode()
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
