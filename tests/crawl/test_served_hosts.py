@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.cache.module_sources import find_source_files
 from pipeline.crawl.params import CrawlParams
 from pipeline.errors import ParamsError, PipelineError
 from tests.support.crawling import HOST, START, make_params, run_crawl
@@ -63,6 +64,7 @@ def test_a_server_starts_when_a_request_needs_it_and_the_options_are_part_of_the
     tmp_path: Path, module: str
 ) -> None:
     first = run_crawl(tmp_path, make_served(f"{module}:serve", body="one"))
+    (tmp_path / "toy_servers.py").write_text(MODULE + "# an edit of the code is not part of the key\n")
     run_crawl(tmp_path, make_served(f"{module}:serve", body="one"))
     other = run_crawl(tmp_path, make_served(f"{module}:serve", body="two"))
     assert [
@@ -110,3 +112,7 @@ def test_the_demo_checks_its_options(tmp_path: Path, options: dict[str, Any], me
 def test_a_served_host_is_checked_before_any_work(host: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         make_params(hosts={"a.test": host})
+
+
+def test_dvc_watches_no_code_that_serves_a_host() -> None:
+    assert not [path for path in find_source_files("stages.crawl") if path.startswith("demo/")]
