@@ -56,9 +56,9 @@ class Checkout:
     def run_stage(self, name: str) -> str:
         """Run a stage that must succeed and print its summary alone; return the summary."""
         with self.start_stage(name) as process:
-            said, complaint = process.communicate(timeout=600)
-        assert (process.returncode, complaint) == (0, ""), f"{name}: {process.returncode}, {complaint}"
-        return said
+            summary, errors = process.communicate(timeout=600)
+        assert (process.returncode, errors) == (0, ""), f"{name}: {process.returncode}, {errors}"
+        return summary
 
     def hash_outputs(self) -> dict[str, str]:
         """Return the sha256 of all files under `data/` except the lock, which holds the number of a process."""
@@ -68,7 +68,7 @@ class Checkout:
 def make_checkout(parent: Path, surroundings: Surroundings | None = None, **changes: Any) -> Checkout:
     """A copy of the code below `parent`, without outputs, with the demo of 60 things and `changes` in its params.
 
-    One picture of the demo answers after the time limit, the others must not: 3 s, for busy machines.
+    One image of the demo answers after the time limit, the others must not: 3 s, for busy machines.
     """
     surroundings = surroundings or Surroundings()
     folder = parent / surroundings.folder

@@ -44,7 +44,7 @@ STEPS: Mapping[str, Callable[[Stage], Outcome]] = {
 
 
 def edit_params(file: str = "params.yaml", **changes: Any) -> dict[str, Any]:
-    """The blocks of a params file with `stage__key__key=value` changed; runs without Dask unless told otherwise."""
+    """Return the blocks of a params file with `stage__key__key=value` changed, and `run.workers` 0 if not changed."""
     blocks = copy.deepcopy(read_effective_params(ROOT / file))
     blocks["run"]["workers"] = 0
     for name, value in changes.items():
