@@ -44,7 +44,7 @@ def count_outputs(data: ShardDataset) -> int:
         InputError: the dataset has no labels.
     """
     if not data.classes or LABEL not in data.fields:
-        raise InputError(f"{data.root} has no labels to learn: align.label says where they come from")
+        raise InputError(f"{data.root} has no labels to learn: set align.label to where they come from")
     return len(data.classes)
 
 
