@@ -52,7 +52,7 @@ def make_picture(seed: int) -> bytes:
 
 @cache  # its stream numbers are random
 def make_sound(seed: int) -> bytes:
-    return factory_media.encode_sound(factory_media.make_tone(8000, 0.3, seed=seed), 8000, "OGG")
+    return factory_media.encode_audio(factory_media.make_tone(8000, 0.3, seed=seed), 8000, "OGG")
 
 
 def make_files() -> dict[str, bytes | str]:

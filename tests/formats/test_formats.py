@@ -1,4 +1,4 @@
-"""Header, completeness and metadata of each file format: exact on real files, safe and linear on any bytes."""
+"""Parsers of images and recordings: exact on real files, safe and linear on any bytes."""
 
 import io
 import struct
@@ -20,9 +20,9 @@ from tests.support.factory_media import (
     SECRET,
     build_png,
     draw_scene,
+    encode_audio,
     encode_jpeg,
     encode_png,
-    encode_sound,
     insert_chunks,
     insert_segments,
     make_chunk,
@@ -170,7 +170,7 @@ def test_many_tiny_pieces_takes_linear_time(media_type: str) -> None:
         assert time.process_time() - started < 5  # quadratic would be hours
 
 
-# pictures
+# images
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -275,7 +275,7 @@ def test_png_with_one_wrong_bit_is_a_fault() -> None:
             png.check_whole(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
 
 
-# sounds
+# recordings
 
 
 def compute_crc_bit_by_bit(data: bytes) -> int:
@@ -295,14 +295,14 @@ def test_ogg_crc_is_that_of_the_rfc(data: bytes) -> None:
 
 @pytest.mark.parametrize(("kind", "parser"), [("WAV", wav), ("OGG", ogg), ("FLAC", flac)])
 @pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (44100, 2), (48000, 1)])
-def test_sound_header_is_what_was_encoded(kind: str, parser: ModuleType, rate: int, channels: int) -> None:
-    sound = make_tone(rate, 0.3, channels)
-    header = parser.read_header(encode_sound(sound, rate, kind))
-    assert (header.rate, header.channels, header.frames) == (rate, channels, len(sound))
+def test_audio_header_is_what_was_encoded(kind: str, parser: ModuleType, rate: int, channels: int) -> None:
+    audio = make_tone(rate, 0.3, channels)
+    header = parser.read_header(encode_audio(audio, rate, kind))
+    assert (header.rate, header.channels, header.frames) == (rate, channels, len(audio))
 
 
 def test_ogg_pages_are_renumbered_when_the_comments_took_several() -> None:
-    long = encode_sound(make_tone(8000, 0.5), 8000, "OGG", comment="x" * 200_000)
+    long = encode_audio(make_tone(8000, 0.5), 8000, "OGG", comment="x" * 200_000)
     clean = ogg.strip_metadata(long)
     assert len(long) - len(clean) > 200_000
     ogg.check_whole(clean)
@@ -310,16 +310,16 @@ def test_ogg_pages_are_renumbered_when_the_comments_took_several() -> None:
     assert ogg.strip_metadata(clean) is clean
 
 
-def test_ogg_pages_of_sound_stay_byte_for_byte() -> None:
-    plain = encode_sound(make_tone(8000, 0.5), 8000, "OGG")
+def test_ogg_pages_of_audio_stay_byte_for_byte() -> None:
+    plain = encode_audio(make_tone(8000, 0.5), 8000, "OGG")
     clean = ogg.strip_metadata(plain)
-    sound = plain.rindex(b"OggS")
+    audio = plain.rindex(b"OggS")
     assert clean != plain
-    assert clean.endswith(plain[sound:])
+    assert clean.endswith(plain[audio:])
 
 
 def test_ogg_with_one_wrong_bit_or_a_page_missing_is_a_fault() -> None:
-    data = encode_sound(make_tone(16000, 1.0), 16000, "OGG")
+    data = encode_audio(make_tone(16000, 1.0), 16000, "OGG")
     for at in range(0, len(data), 211):
         with pytest.raises(FormatFault):
             ogg.check_whole(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
@@ -329,19 +329,19 @@ def test_ogg_with_one_wrong_bit_or_a_page_missing_is_a_fault() -> None:
 
 
 def test_two_ogg_files_in_one_keep_the_first() -> None:
-    first, second = (encode_sound(make_tone(8000, 0.2, seed=seed), 8000, "OGG") for seed in (1, 2))
+    first, second = (encode_audio(make_tone(8000, 0.2, seed=seed), 8000, "OGG") for seed in (1, 2))
     assert ogg.strip_metadata(first + second) == ogg.strip_metadata(first)
 
 
 @pytest.mark.parametrize("how", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"])
 def test_wav_codings_that_are_taken(how: str) -> None:
-    sound = make_tone(8000, 0.1, 2)
+    audio = make_tone(8000, 0.1, 2)
     for kind in ("WAV", "WAVEX", "RF64"):
-        data = encode_sound(sound, 8000, kind, subtype=how, comment="c")
+        data = encode_audio(audio, 8000, kind, subtype=how, comment="c")
         wav.check_whole(data)
         clean = wav.strip_metadata(data)
         assert wav.read_header(clean) == wav.read_header(data)
-        assert (wav.read_header(data).rate, wav.read_header(data).frames) == (8000, len(sound))
+        assert (wav.read_header(data).rate, wav.read_header(data).frames) == (8000, len(audio))
         assert np.array_equal(decode(clean, "audio/wav"), decode(data, "audio/wav"))
         with pytest.raises(Truncated):
             wav.check_whole(clean[:-3])
@@ -349,11 +349,11 @@ def test_wav_codings_that_are_taken(how: str) -> None:
 
 def test_wav_coding_that_is_not_taken_is_named() -> None:
     with pytest.raises(FormatFault, match="0x0011"):
-        wav.read_header(encode_sound(make_tone(8000, 0.1), 8000, "WAV", subtype="IMA_ADPCM"))
+        wav.read_header(encode_audio(make_tone(8000, 0.1), 8000, "WAV", subtype="IMA_ADPCM"))
 
 
 def test_wav_of_a_stream_that_did_not_know_its_length_goes_to_the_end() -> None:
-    data = bytearray(encode_sound(make_tone(8000, 0.1), 8000, "WAV"))
+    data = bytearray(encode_audio(make_tone(8000, 0.1), 8000, "WAV"))
     struct.pack_into("<I", data, data.index(b"data") + 4, 0xFFFFFFFF)
     wav.check_whole(bytes(data))
     assert wav.read_header(bytes(data)).frames == 800

@@ -1,4 +1,4 @@
-"""Types from bytes, and web pages in any encoding."""
+"""Media types found from bytes, and web pages in any encoding."""
 
 import time
 from pathlib import Path
@@ -33,14 +33,14 @@ from pipeline.formats.media_type import (
         ("mp3", "MP3", "MPEG_LAYER_III", "audio/mpeg"),
     ],
 )
-def test_sounds(tmp_path: Path, ending: str, format_: str, subtype: str, media_type: str) -> None:
-    path = tmp_path / f"sound.{ending}"
+def test_recordings(tmp_path: Path, ending: str, format_: str, subtype: str, media_type: str) -> None:
+    path = tmp_path / f"audio.{ending}"
     soundfile.write(path, np.zeros(4800, np.float32), 48000, format=format_, subtype=subtype)
     assert find_media_type(path.read_bytes()) == media_type
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "webp", "bmp", "tiff"])
-def test_pictures(ending: str) -> None:
+def test_images(ending: str) -> None:
     import cv2
 
     _, data = cv2.imencode(f".{ending}", np.zeros((8, 8, 3), np.uint8))
@@ -106,7 +106,7 @@ def test_what_begins_as_a_binary_format_is_no_page(start: bytes, rest: bytes, en
         assert media_type.startswith("text/") or media_type == UNKNOWN
 
 
-def test_a_picture_begins_as_a_binary_format() -> None:
+def test_an_image_begins_as_a_binary_format() -> None:
     assert is_binary(b"\xff\xd8\xff\xe0" + bytes(100))
     assert not is_binary(b"BMW " + "é".encode() * HEAD_BYTES)
 

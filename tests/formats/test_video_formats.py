@@ -1,4 +1,4 @@
-"""Containers of video, byte by byte: exact on real files, metadata out without a byte moving, safe on any bytes."""
+"""Parsers of video containers: exact on real files, metadata removed without moving a byte, safe on any bytes."""
 
 import io
 import struct
@@ -90,7 +90,7 @@ def test_bytes_after_the_end_go(media_type: str) -> None:
         ("video/x-msvideo", b"auds", b"txts"),
     ],
 )
-def test_tracks_that_are_neither_pictures_nor_sound_go_with_what_they_hold(
+def test_tracks_that_are_neither_frames_nor_audio_go_with_what_they_hold(
     media_type: str, sound: bytes, words: bytes
 ) -> None:
     dirty = DIRTY[media_type]
@@ -114,7 +114,7 @@ def test_a_file_cut_anywhere_is_truncated(media_type: str) -> None:
             parser.check_whole(whole[:end])
 
 
-def test_pictures_beyond_the_end_of_an_open_box_are_missed() -> None:
+def test_frames_beyond_the_end_of_an_open_box_are_missed() -> None:
     """A box of size 0 goes to the end of the file, wherever that is."""
     whole = bytearray(mp4.strip_metadata(DIRTY["video/mp4"]))
     movie = whole.index(b"moov") - 4
@@ -131,7 +131,7 @@ def test_pictures_beyond_the_end_of_an_open_box_are_missed() -> None:
         mp4.check_whole(bytes(shifted[:-1]))
 
 
-def test_files_without_pictures_say_so() -> None:
+def test_files_without_frames_say_so() -> None:
     for container, parser, coder in (
         ("mp4", mp4, "aac"),
         ("matroska", matroska, "pcm_s16le"),
@@ -150,7 +150,7 @@ def test_files_without_pictures_say_so() -> None:
         assert parser.read_header(file.getvalue()) == NO_VIDEO
 
 
-def test_fragmented_files_list_no_pictures() -> None:
+def test_fragmented_files_list_no_frames() -> None:
     file = io.BytesIO()
     with av.open(file, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as out:
         stream = out.add_stream("mpeg4", rate=10)
@@ -161,7 +161,7 @@ def test_fragmented_files_list_no_pictures() -> None:
     assert mp4.read_header(file.getvalue()) == NO_VIDEO
 
 
-def test_a_recording_without_an_end_lasts_from_its_first_picture_to_its_last() -> None:
+def test_a_recording_without_an_end_lasts_from_its_first_frame_to_its_last() -> None:
     known = encode_video(draw_frames(8), "video/webm")
     with av.open(io.BytesIO(known), "r") as read:
         file = io.BytesIO()

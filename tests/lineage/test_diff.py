@@ -103,7 +103,7 @@ def make_file(name: str, modality: str, seed: int = 0) -> bytes:
         case "image":
             return factory_media.encode_png(factory_media.draw_scene(40, 50, draw))
         case "audio":
-            return factory_media.encode_sound(factory_media.make_tone(8000, 0.3, seed=draw), 8000, "WAV")
+            return factory_media.encode_audio(factory_media.make_tone(8000, 0.3, seed=draw), 8000, "WAV")
     return f"the {name} of number {draw}".encode()
 
 

@@ -1,4 +1,5 @@
-"""Lemmas and parts of speech: what a model on this machine says, aligned with the words, and never an old model's."""
+"""Annotations: lemmas and parts of speech of a model on this machine, aligned with the words, and never of an old
+model."""
 
 import json
 from pathlib import Path

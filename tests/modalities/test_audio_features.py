@@ -1,4 +1,4 @@
-"""Features of sounds beside MFCC: librosa's, of one length, and never a number that their dtype cannot hold."""
+"""Audio features in NumPy: equal to those of librosa, of one length, and never beyond their dtype."""
 
 import warnings
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipeline.modalities.modality import MediaItem
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.datasets.shard_dataset import ShardDataset
 from tests.support.factory_extract import Thing, extract_things, make_params, make_things, read_all
-from tests.support.factory_media import encode_sound, make_tone
+from tests.support.factory_media import encode_audio, make_tone
 
 ALL = tuple(AUDIO_FEATURES)
 BLOCK: dict[str, Any] = {
@@ -47,9 +47,9 @@ def draw_clip(rate: int, samples: int, level: float, silent: float, seed: int) -
     """A tone in noise, the first part of it silent or nearly so."""
     draw = np.random.default_rng(seed)
     time = np.arange(samples) / rate
-    sound = np.sin(2 * np.pi * draw.uniform(50, rate / 2) * time) + draw.normal(0, draw.uniform(0, 0.3), samples)
-    sound[: int(silent * samples)] *= draw.choice([0.0, 1e-4, 1.0])
-    return (level * sound).astype(np.float32)
+    audio = np.sin(2 * np.pi * draw.uniform(50, rate / 2) * time) + draw.normal(0, draw.uniform(0, 0.3), samples)
+    audio[: int(silent * samples)] *= draw.choice([0.0, 1e-4, 1.0])
+    return (level * audio).astype(np.float32)
 
 
 def compute(samples: NDArray[np.float32], params: AudioFeatures, prefix: str = "") -> dict[str, NDArray[Any]]:
@@ -61,12 +61,12 @@ def compute(samples: NDArray[np.float32], params: AudioFeatures, prefix: str = "
 @settings(max_examples=40)
 @given(CLIPS, FRAMES, st.integers(20, 80))
 def test_logmel_is_librosas(clip: tuple[int, NDArray[np.float32]], cut: tuple[int, int], mels: int) -> None:
-    (rate, sound), (fft, hop) = clip, cut
+    (rate, audio), (fft, hop) = clip, cut
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # clips shorter than a frame, and filters narrower than a bin
-        energies = librosa.feature.melspectrogram(y=sound, sr=rate, n_fft=fft, hop_length=hop, n_mels=mels)
+        energies = librosa.feature.melspectrogram(y=audio, sr=rate, n_fft=fft, hop_length=hop, n_mels=mels)
     theirs = librosa.power_to_db(energies).T
-    ours = compute_logmel(sound, Framing(rate, fft, hop, mels, 0.0, rate / 2))
+    ours = compute_logmel(audio, Framing(rate, fft, hop, mels, 0.0, rate / 2))
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() < 1e-3
 
@@ -74,10 +74,10 @@ def test_logmel_is_librosas(clip: tuple[int, NDArray[np.float32]], cut: tuple[in
 @settings(max_examples=40)
 @given(CLIPS, FRAMES)
 def test_loudness_is_librosas(clip: tuple[int, NDArray[np.float32]], cut: tuple[int, int]) -> None:
-    (rate, sound), (fft, hop) = clip, cut
-    rms = librosa.feature.rms(y=sound, frame_length=fft, hop_length=hop, center=True, pad_mode="constant")
+    (rate, audio), (fft, hop) = clip, cut
+    rms = librosa.feature.rms(y=audio, frame_length=fft, hop_length=hop, center=True, pad_mode="constant")
     theirs = librosa.amplitude_to_db(rms, ref=1.0, amin=1e-5, top_db=None).T
-    ours = compute_loudness(sound, Framing(rate, fft, hop, 40, 0.0, rate / 2))
+    ours = compute_loudness(audio, Framing(rate, fft, hop, 40, 0.0, rate / 2))
     assert ours.shape == theirs.shape
     assert np.abs(ours - theirs).max() < 1e-3
 
@@ -86,8 +86,8 @@ def test_loudness_of_full_scale() -> None:
     framing = Framing(16000, 400, 160, 40, 0.0, 8000.0)
     time = np.arange(16000) / 16000
     square, sine, nothing = np.ones(16000), np.sin(2 * np.pi * 440 * time), np.zeros(16000)
-    for sound, level in ((square, 0.0), (sine, -3.01), (nothing, -100.0)):
-        middle = compute_loudness(sound.astype(np.float32), framing)[10:-10]
+    for audio, level in ((square, 0.0), (sine, -3.01), (nothing, -100.0)):
+        middle = compute_loudness(audio.astype(np.float32), framing)[10:-10]
         assert np.abs(middle - level).max() < 0.01
 
 
@@ -116,38 +116,38 @@ def test_deltas_of_a_parabola_are_its_derivatives(frames: int, slope: float, ben
 @given(st.permutations(ALL), st.integers(1, 5), st.sampled_from(["float32", "float16"]), st.integers(0, 20_000))
 def test_arrays_are_the_planned_fields(names: list[str], count: int, dtype: str, samples: int) -> None:
     params = choose(features=names[:count], dtype=dtype)
-    sound = make_tone(16000, 1.25)[: min(samples, params.samples), 0]
-    fields, arrays = plan_features(params, "x_"), compute(sound, params, "x_")
+    audio = make_tone(16000, 1.25)[: min(samples, params.samples), 0]
+    fields, arrays = plan_features(params, "x_"), compute(audio, params, "x_")
     assert list(arrays) == list(fields) == [f"x_{name}{end}" for name in names[:count] for end in ("", "_length")]
     for name, field in fields.items():
         assert (str(arrays[name].dtype), arrays[name].shape) == (field.dtype, field.shape)
         if field.padding is not None:
             length = int(arrays[f"{name}_length"])
-            assert length == (params.framing.count_frames(len(sound)) if len(sound) else 0)
+            assert length == (params.framing.count_frames(len(audio)) if len(audio) else 0)
             assert (arrays[name][length:] == field.padding).all()
 
 
 def test_half_precision_is_the_single_one_rounded() -> None:
-    sound = make_tone(16000, 0.9)[:, 0]
-    single, half = compute(sound, choose()), compute(sound, choose(dtype="float16"))
+    audio = make_tone(16000, 0.9)[:, 0]
+    single, half = compute(audio, choose()), compute(audio, choose(dtype="float16"))
     for name, array in single.items():
         assert np.array_equal(array.astype(half[name].dtype), half[name])
 
 
 def test_what_half_precision_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No sound comes so far, the cosine transform of 256 bands of 400 dB would give 6,400: the limit is held anyway."""
+    """No audio comes so far, the cosine transform of 256 bands of 400 dB would give 6,400: the limit is held anyway."""
     large = np.full((3, 20), 70_000, np.float32)
     monkeypatch.setattr("pipeline.modalities.audio.clip.compute_mfcc", lambda logmel, coefficients: large)
-    sound = make_tone(16000, 0.5)[:, 0]
-    assert not isinstance(compute_features(sound, choose(features=["mfcc"])), Rejection)
-    rejection = compute_features(sound, choose(features=["logmel", "mfcc"], dtype="float16"))
+    audio = make_tone(16000, 0.5)[:, 0]
+    assert not isinstance(compute_features(audio, choose(features=["mfcc"])), Rejection)
+    rejection = compute_features(audio, choose(features=["logmel", "mfcc"], dtype="float16"))
     assert isinstance(rejection, Rejection)
     assert (rejection.reason, rejection.value) == (Reason.NONFINITE, "70000")
     assert "mfcc" in rejection.detail
 
 
 def test_each_feature_is_the_same_alone_and_with_others() -> None:
-    item = MediaItem(encode_sound(make_tone(16000, 0.7), 16000, "WAV"), "audio/wav")
+    item = MediaItem(encode_audio(make_tone(16000, 0.7), 16000, "WAV"), "audio/wav")
     together = extract_audio(item, choose(), None)
     assert not isinstance(together, Rejection)
     for name in ALL:

@@ -1,4 +1,5 @@
-"""Byte pairs: learned exactly and always the same, ids that `tokenizers` gives too, and every text comes back whole."""
+"""Byte pairs: learned exactly and deterministically; ids equal to those of `tokenizers`; every text is decoded
+whole."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Damaged pictures and sounds through the whole check and the whole extraction: a verdict each, never an exception."""
+"""Damaged images, recordings and videos: checked and extracted to a verdict each, never an exception."""
 
 import io
 import random
@@ -22,9 +22,9 @@ from pipeline.modalities.table import MODALITIES
 from tests.support.factory_media import (
     build_png,
     draw_scene,
+    encode_audio,
     encode_jpeg,
     encode_png,
-    encode_sound,
     insert_chunks,
     make_chunk,
     make_dirty_files,
@@ -58,7 +58,7 @@ def make_files() -> dict[str, list[bytes]]:
     files = {media_type: [data] for media_type, data in {**make_dirty_files(), **make_dirty_videos()}.items()}
     files["image/png"].append(encode_png(np.dstack([draw_scene(), draw_scene()[:, :, :1]])))
     files["image/jpeg"].append(encode_jpeg(draw_scene(), progressive=True))
-    files["audio/wav"].append(encode_sound(make_tone(8000, 0.3), 8000, "RF64"))
+    files["audio/wav"].append(encode_audio(make_tone(8000, 0.3), 8000, "RF64"))
     return files
 
 
@@ -137,7 +137,7 @@ def test_a_file_under_another_type(media_type: str, name: str) -> None:
 
 
 def test_a_wav_header_that_says_nothing_is_a_fault() -> None:
-    data = bytearray(encode_sound(make_tone(8000, 0.3), 8000, "WAV"))
+    data = bytearray(encode_audio(make_tone(8000, 0.3), 8000, "WAV"))
     at = data.index(b"fmt ") + 8
     data[at + 12 : at + 16] = bytes(4)  # no bits, blocks of no bytes
     with pytest.raises(FormatFault, match="are 0"):
@@ -145,7 +145,7 @@ def test_a_wav_header_that_says_nothing_is_a_fault() -> None:
 
 
 def test_rf64_is_kept() -> None:
-    data = encode_sound(make_tone(8000, 0.3), 8000, "RF64")
+    data = encode_audio(make_tone(8000, 0.3), 8000, "RF64")
     assert judge(data, "audio/wav")
     stripped = wav.strip_metadata(data)
     assert np.array_equal(soundfile.read(io.BytesIO(stripped))[0], soundfile.read(io.BytesIO(data))[0])

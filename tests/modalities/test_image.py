@@ -1,4 +1,4 @@
-"""Pictures: what is kept, what is dropped and why, and the pixels that come out."""
+"""Images: which are kept and why others are dropped, and the pixels that are extracted."""
 
 import io
 import struct
@@ -75,7 +75,7 @@ def turn_as_exif_says(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_eight_orientations_give_the_same_upright_picture(orientation: int) -> None:
+def test_eight_orientations_give_the_same_upright_image(orientation: int) -> None:
     scene = draw_scene(40, 61)
     stored = np.ascontiguousarray(turn_as_exif_says(scene, orientation))
     assert np.array_equal(turn_upright(stored, orientation), scene)
@@ -168,7 +168,7 @@ def test_any_size_fits_any_size(height: int, width: int, rows: int, columns: int
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_a_picture_is_kept_as_a_jpeg_of_its_pixels(fit: str) -> None:
+def test_an_image_is_kept_as_a_jpeg_of_its_pixels(fit: str) -> None:
     data, size = encode_png(draw_scene(60, 90)), (32, 40)
     params = plan(*size, fit, store="jpeg", quality=95)
     arrays, again = (extract_image(MediaItem(data, "image/png", 3), params, None) for _ in range(2))
@@ -199,7 +199,7 @@ def test_floats_are_parts_of_255(dtype: str) -> None:
 
 
 def test_jpeg_files_have_no_floats() -> None:
-    with pytest.raises(ValueError, match="dtype: uint8"):
+    with pytest.raises(ValueError, match="it must be uint8"):
         plan(32, 40, store="jpeg", dtype="float32")
 
 
@@ -214,7 +214,7 @@ def test_crop_takes_the_middle_and_pad_keeps_all() -> None:
 
 
 def shrink_ideally(pixels: NDArray[np.uint8], side: int) -> NDArray[np.float64]:
-    """A square picture by Lanczos' windowed sinc of three lobes, cut off at the new resolution."""
+    """A square image by Lanczos' windowed sinc of three lobes, cut off at the new resolution."""
     scale = pixels.shape[0] / side
     distances = (np.arange(pixels.shape[0]) - ((np.arange(side) + 0.5) * scale - 0.5)[:, None]) / scale
     weights = np.where(np.abs(distances) < 3, np.sinc(distances) * np.sinc(distances / 3), 0)
@@ -266,7 +266,7 @@ def test_tiny_broken_and_foreign_files_have_their_reasons() -> None:
     assert reject(encode_jpeg(scene)[:-2], "image/jpeg") is Reason.TRUNCATED
 
 
-def test_a_picture_is_flat_only_if_its_shape_is_too() -> None:
+def test_an_image_is_flat_only_if_its_shape_is_too() -> None:
     level = np.full((32, 32, 3), 90, np.uint8)
     level[0, 0] = 91
     assert reject(encode_png(level)) is Reason.FLAT
@@ -322,7 +322,7 @@ def test_facts_say_the_channels_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_copies_are_near_and_other_pictures_are_not(seed: int) -> None:
+def test_copies_are_near_and_other_images_are_not(seed: int) -> None:
     scene = draw_scene(120, 160, seed)
     hashes = []
     for pixels in (

@@ -1,4 +1,4 @@
-"""Every audio feature of the table is librosa's own, of one length, the same each time, and never NaN."""
+"""All audio features of the table: equal to those of librosa, deterministic, of one length, and never NaN."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The contract that every modality of the table keeps: a new one is tested by standing in it."""
+"""The contract of every modality in the table: a new row is tested without a new test."""
 
 import inspect
 from collections import Counter
@@ -19,7 +19,7 @@ from pipeline.modalities.video import frames as video
 from pipeline.tables.contracts import CLEANED
 from pipeline.tables.contracts import MODALITIES as NAMES
 from pipeline.tables.drops import Reason, Rejection
-from tests.support.factory_media import SECRET, encode_sound, make_dirty_files, make_tone
+from tests.support.factory_media import SECRET, encode_audio, make_dirty_files, make_tone
 from tests.support.factory_video import make_dirty_videos
 
 BLOCKS = read_effective_params(Path(__file__).parents[2] / "params.yaml")
@@ -168,5 +168,5 @@ def test_libraries_print_nothing_about_damaged_files(capfd: pytest.CaptureFixtur
     jpeg = FILES["image/jpeg"]
     middle = len(jpeg) // 2
     check("image", jpeg[:middle] + bytes(300) + jpeg[middle + 300 :], "image/jpeg")
-    check("audio", encode_sound(make_tone(8000, 0.5), 8000, "FLAC")[:-2000], "audio/flac")
+    check("audio", encode_audio(make_tone(8000, 0.5), 8000, "FLAC")[:-2000], "audio/flac")
     assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""Texts: one normal form, no personal data, in linear time; tokens and a vocabulary that is always the same."""
+"""Texts: one normal form, no personal data, in linear time; tokens and a vocabulary that are always the same."""
 
 import random
 import subprocess

@@ -1,4 +1,4 @@
-"""Videos: what is kept, what is dropped and why, and the pictures and the sound that come out, the whole way."""
+"""Videos: which are kept and why others are dropped; frames and audio features, up to training."""
 
 import io
 import struct
@@ -32,7 +32,7 @@ from pipeline.train.augment import augment_video
 from pipeline.train.keyed_random import KeyedRandom
 from shardwright import ShardDataset, read_manifest
 from tests.support.factory_extract import ROOT, read_all
-from tests.support.factory_media import encode_sound, make_tone
+from tests.support.factory_media import encode_audio, make_tone
 from tests.support.factory_shards import Toy, make_shards
 from tests.support.factory_video import HEIGHT, WIDTH, draw_frames, encode_video, write_with_opencv
 from tests.support.running import edit_params, run_stages
@@ -93,7 +93,7 @@ def test_spans_are_honoured(media_type: str) -> None:
     assert np.array_equal(rest, extract(MediaItem(item.data, media_type, start=1.0), choose())["video"])
 
 
-def test_pictures_on_their_side_come_upright() -> None:
+def test_frames_on_their_side_come_upright() -> None:
     """By the matrix of the track's header, as telephones write it: a quarter turn to the right."""
     frames = draw_frames(8)
     data = bytearray(encode_video(frames, "video/mp4"))
@@ -107,7 +107,7 @@ def test_pictures_on_their_side_come_upright() -> None:
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
-def test_frames_are_fitted_as_pictures_are(fit: str) -> None:
+def test_frames_are_fitted_as_images_are(fit: str) -> None:
     frames = [np.full((HEIGHT, WIDTH, 3), (200, 40, 90), np.uint8)] * 3
     params = choose(height=20, width=40, fit=fit, background=(1, 2, 3), frames=1)
     (frame,) = extract(MediaItem(encode_video(frames, "video/x-msvideo"), "video/x-msvideo"), params)["video"]
@@ -117,18 +117,18 @@ def test_frames_are_fitted_as_pictures_are(fit: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", ["video/x-matroska", "video/x-msvideo"])
-def test_sound_is_that_of_a_sound_file(media_type: str) -> None:
+def test_audio_is_that_of_an_audio_file(media_type: str) -> None:
     """PCM in the container, so that both are the same samples."""
     sound, params = make_tone(48000, 1.0), choose()
     arrays = extract(MediaItem(encode_video(draw_frames(10), media_type, sound), media_type), params)
-    alone = extract_audio(MediaItem(encode_sound(sound, 48000, "WAV"), "audio/wav"), params.sound, None)
+    alone = extract_audio(MediaItem(encode_audio(sound, 48000, "WAV"), "audio/wav"), params.sound, None)
     assert not isinstance(alone, Rejection)
     assert int(arrays["video_mfcc_length"]) == int(alone["mfcc_length"]) == 63
     assert np.abs(arrays["video_mfcc"] - alone["mfcc"]).max() < 1.0  # PCM of 16 bits, rounded in two ways
 
 
 @pytest.mark.parametrize("media_type", TYPES)
-def test_sound_of_a_span_is_found(media_type: str) -> None:
+def test_audio_of_a_span_is_found(media_type: str) -> None:
     time = np.arange(96_000) / 48_000
     sound = np.where(time < 1, np.sin(2 * np.pi * 300 * time), np.sin(2 * np.pi * 2000 * time))[:, None] * 0.5
     data = encode_video(draw_frames(20), media_type, sound.astype(np.float32))
@@ -141,7 +141,7 @@ def test_sound_of_a_span_is_found(media_type: str) -> None:
 
 
 @pytest.mark.parametrize("media_type", TYPES)
-def test_a_video_without_sound_has_no_frames_of_it(media_type: str) -> None:
+def test_a_video_without_audio_has_no_frames_of_it(media_type: str) -> None:
     features = {**BLOCKS["extract"]["video"]["sound"], "features": ["mfcc", "loudness"]}
     arrays = extract(MediaItem(encode_video(draw_frames(5), media_type), media_type), choose(sound=features))
     assert list(arrays) == ["video", "video_mfcc", "video_mfcc_length", "video_loudness", "video_loudness_length"]
@@ -151,7 +151,7 @@ def test_a_video_without_sound_has_no_frames_of_it(media_type: str) -> None:
 
 
 @pytest.mark.parametrize("codec", [(b"zzzz", b"\xfe\x15"), (b"mp4a", b"\xd0\x15")], ids=["unknown", "of pictures"])
-def test_sound_of_a_codec_that_cannot_be_is_broken(codec: tuple[bytes, bytes]) -> None:
+def test_audio_of_a_codec_that_cannot_be_is_broken(codec: tuple[bytes, bytes]) -> None:
     data = encode_video(draw_frames(10), "video/mp4", make_tone(48000, 1.0))
     for name, wrong in zip((b"mp4a", b"\x40\x15"), codec, strict=True):  # the tag, and the type in its descriptor
         assert data.count(name) == 1
@@ -188,7 +188,7 @@ def test_limits_are_held_before_anything_is_decoded(monkeypatch: pytest.MonkeyPa
         assert isinstance(check(data[: len(data) // 2], media_type), Rejection)
 
 
-def test_pictures_of_another_size_than_the_header_says_are_broken() -> None:
+def test_frames_of_another_size_than_the_header_says_are_broken() -> None:
     data = bytearray(encode_video(draw_frames(4), "video/x-msvideo"))
     at = data.index(b"strf") + 8
     data[at + 4 : at + 8] = (32).to_bytes(4, "little")
@@ -198,7 +198,7 @@ def test_pictures_of_another_size_than_the_header_says_are_broken() -> None:
 
 
 @pytest.mark.parametrize("media_type", TYPES)
-def test_pictures_of_zeros_are_broken_or_cut(media_type: str) -> None:
+def test_frames_of_zeros_are_broken_or_cut(media_type: str) -> None:
     data = encode_video(draw_frames(20), media_type)
     with_zeros = data
     for packet in _list_packets(data):

@@ -1,4 +1,4 @@
-"""Real media files for tests, made here: pictures by OpenCV or chunk by chunk, sounds by libsndfile."""
+"""Make real media files for tests: images by OpenCV or chunk by chunk, recordings by libsndfile."""
 
 import io
 import struct
@@ -15,7 +15,7 @@ SECRET = b"jane.doe@example.org 52.5N 13.4E"
 
 
 def draw_scene(height: int = 90, width: int = 120, seed: int = 0) -> NDArray[np.uint8]:
-    """A picture without symmetry, smooth enough for JPEG: uint8 (height, width, 3), BGR."""
+    """An image without symmetry, smooth enough for JPEG: uint8 (height, width, 3), BGR."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (5, 7, 3), dtype=np.uint8)
     scene: NDArray[np.uint8] = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -29,11 +29,11 @@ def make_tone(rate: int, seconds: float, channels: int = 1, seed: int = 0) -> ND
     pitches = rng.uniform(100, min(900, rate / 4), (channels, 3))
     glides = rng.uniform(-0.3, 0.3, (channels, 3))
     phases = 2 * np.pi * pitches[..., None] * (time + glides[..., None] * time**2)
-    sound = np.sin(phases).sum(1) * 0.25 + rng.normal(0, 0.01, (channels, len(time)))
-    return np.ascontiguousarray(sound.T, dtype=np.float32)
+    audio = np.sin(phases).sum(1) * 0.25 + rng.normal(0, 0.01, (channels, len(time)))
+    return np.ascontiguousarray(audio.T, dtype=np.float32)
 
 
-def encode_sound(samples: NDArray[np.float32], rate: int, kind: str, comment: str = "", **how: str) -> bytes:
+def encode_audio(samples: NDArray[np.float32], rate: int, kind: str, comment: str = "", **how: str) -> bytes:
     """A file of libsndfile's format `kind` (WAV, OGG, FLAC), with an artist and a comment where one is given."""
     buffer = io.BytesIO()
     channels = 1 if samples.ndim == 1 else samples.shape[1]
@@ -92,7 +92,7 @@ def make_exif(orientation: int, order: str = "<") -> bytes:
 
 
 def make_dirty_jpeg(orientation: int = 6) -> bytes:
-    """EXIF with GPS, XMP, IPTC, a comment, a thumbnail extension, a multi-picture index, and bytes after the end."""
+    """EXIF with GPS, XMP, IPTC, a comment, a thumbnail extension, a multi-image index, and bytes after the end."""
     segments = [
         make_segment(0xE1, b"Exif\0\0" + make_exif(orientation)),
         make_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>" + SECRET),
@@ -122,7 +122,7 @@ def make_dirty_png(orientation: int = 6) -> bytes:
 
 def make_dirty_wav() -> bytes:
     """A list of words, a broadcast extension, an ID3 tag, and bytes after the end, with all lengths right."""
-    plain = encode_sound(make_tone(16000, 0.5), 16000, "WAV", comment=SECRET.decode())
+    plain = encode_audio(make_tone(16000, 0.5), 16000, "WAV", comment=SECRET.decode())
     extra = b"".join(
         name + struct.pack("<I", len(SECRET)) + SECRET + bytes(len(SECRET) % 2) for name in (b"bext", b"id3 ")
     )
@@ -131,11 +131,11 @@ def make_dirty_wav() -> bytes:
 
 
 def make_dirty_ogg() -> bytes:
-    return encode_sound(make_tone(16000, 0.5, 2), 16000, "OGG", comment=SECRET.decode()) + b"TAG" + SECRET
+    return encode_audio(make_tone(16000, 0.5, 2), 16000, "OGG", comment=SECRET.decode()) + b"TAG" + SECRET
 
 
 def make_dirty_flac() -> bytes:
-    return encode_sound(make_tone(16000, 0.5), 16000, "FLAC", comment=SECRET.decode())
+    return encode_audio(make_tone(16000, 0.5), 16000, "FLAC", comment=SECRET.decode())
 
 
 def make_dirty_files() -> Mapping[str, bytes]:

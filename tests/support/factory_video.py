@@ -1,4 +1,4 @@
-"""Real videos for tests, made here: a block that moves over a changing colour, with a tone."""
+"""Make real videos for tests: a block that moves over a changing colour, with a tone."""
 
 import io
 from functools import cache
