@@ -34,7 +34,7 @@ def compute_perceptual_hash(cells: NDArray[np.uint8], threshold: float) -> Perce
     every pair of them would have to be compared. The terms are those of the lowest 8 × 8 frequencies in row order. The
     constant term is left out, so a brighter copy has the same bits.
     """
-    basis = make_cosines(SIDE, _TERMS)
+    basis = _make_cosines(SIDE, _TERMS)
     terms = basis @ cells.astype(np.float64) @ basis.T
     limit = min(threshold, _SHARE * max(find_contrast(cells.ravel()), MIN_CONTRAST))
     signs = (terms.ravel()[1:] > limit).astype(np.uint8)
@@ -49,8 +49,8 @@ def find_contrast(levels: NDArray[np.uint8]) -> Any:
 
 
 @cache
-def make_cosines(size: int, terms: int) -> NDArray[np.float64]:
-    """Return the first `terms` rows of the orthonormal DCT-II of `size` points: float64 (terms, size), read-only.
+def _make_cosines(size: int, terms: int) -> NDArray[np.float64]:
+    """The first `terms` rows of the orthonormal DCT-II of `size` points: float64 (terms, size), read-only.
 
     A matrix is faster than an FFT of all terms where few are used.
     """

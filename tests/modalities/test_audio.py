@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.modalities.audio.check import check_audio
 from pipeline.modalities.audio.decode import MAX_RATE, MIN_RATE, mix_to_mono
 from pipeline.modalities.audio.features import extract_audio, plan_audio_fields
-from pipeline.modalities.audio.mel import Framing, make_filters
+from pipeline.modalities.audio.mel import Framing, build_filter_bank
 from pipeline.modalities.audio.numpy_features import compute_logmel, compute_mfcc
 from pipeline.modalities.audio.params import AudioFeatures
 from pipeline.modalities.audio.rules import AudioCheck
@@ -106,7 +106,7 @@ def test_silence_is_finite() -> None:
 )
 def test_mel_filters_are_librosas(rate: int, fft: int, mels: int) -> None:
     theirs = make_reference(sr=rate, n_fft=fft, n_mels=mels).T
-    assert np.allclose(make_filters(frame(rate, mels, fft)), theirs, rtol=1e-5, atol=1e-8)
+    assert np.allclose(build_filter_bank(frame(rate, mels, fft)).filters, theirs, rtol=1e-5, atol=1e-8)
 
 
 def test_long_clips_are_framed_in_parts_with_the_same_result() -> None:

@@ -19,7 +19,7 @@ from pipeline.modalities.audio.decode import (
     mix_to_mono,
     read_blocks,
 )
-from pipeline.modalities.audio.mel import Framing, compute_energies
+from pipeline.modalities.audio.mel import Framing, build_filter_bank, compute_energies
 from pipeline.modalities.audio.rules import MAX_SECONDS, RULES, AudioCheck, AudioFacts
 from pipeline.modalities.modality import Checked
 from pipeline.modalities.perceptual_hash import SIDE, compute_perceptual_hash
@@ -108,7 +108,8 @@ def _decode(data: bytes, max_frames: int) -> _DecodedAudio:
         if frames > max_frames or not finite:
             break
         peak = max(peak, block_peak)
-        energies.append(compute_energies(mix_to_mono(block), _plan_cells(rate)))
+        framing = _plan_cells(rate)
+        energies.append(compute_energies(mix_to_mono(block), framing, build_filter_bank(framing)))
     return _DecodedAudio(frames, peak, finite, _make_cells(np.concatenate(energies)))
 
 

@@ -1,8 +1,8 @@
-"""Cut clips into frames and compute their mel spectrograms, by librosa's definitions, in NumPy alone.
+"""Cut clips into frames and compute their mel spectrograms, by librosa's definitions.
 
-Importing `librosa.filters` takes 2 s a process, more than all the work of a small run, so its mel filters are here
-too: Slaney's scale (Auditory Toolbox, 1998), linear below 1 kHz and logarithmic above, triangles of equal area.
-Tests hold them to librosa's.
+`build_filter_bank` makes the filters of perceptual hashes in NumPy alone: importing `librosa.filters` takes 2 s a
+process, which `clean` would pay for nothing else. Features have librosa's own filters, see
+`pipeline.modalities.audio.numpy_features`.
 """
 
 from dataclasses import dataclass
@@ -50,35 +50,48 @@ def cut_frames(samples: Samples, framing: Framing) -> NDArray[np.float32]:
     return frames
 
 
-def compute_energies(samples: Samples, framing: Framing) -> NDArray[np.float32]:
+@dataclass(frozen=True, eq=False)
+class FilterBank:
+    """The window of a frame, float64 (fft,), and the mel filters, float32 (fft // 2 + 1, bands)."""
+
+    window: NDArray[np.float64]
+    filters: NDArray[np.float32]
+
+
+def compute_energies(samples: Samples, framing: Framing, bank: FilterBank) -> NDArray[np.float32]:
     """Return the energies of the mel bands, float32 (frames, bands): librosa's `melspectrogram` with the axes swapped.
 
-    The window is Hann's. Spectra are computed in double precision, as librosa's are, and rounded then: in single, bands
-    80 dB below the loudest are off by up to 0.01 dB, and NumPy's transform takes three times as long.
+    Spectra are computed in double precision, as librosa's are, and rounded then: in single, bands 80 dB below the
+    loudest are off by up to 0.01 dB, and NumPy's transform takes three times as long.
     """
     frames = cut_frames(samples, framing)
-    window, filters = _make_window(framing.fft), make_filters(framing)
     energies = np.empty((len(frames), framing.bands), np.float32)
     for start in range(0, len(frames), _FRAMES_AT_A_TIME):
-        spectra = np.fft.rfft(frames[start : start + _FRAMES_AT_A_TIME] * window).astype(np.complex64)
+        spectra = np.fft.rfft(frames[start : start + _FRAMES_AT_A_TIME] * bank.window).astype(np.complex64)
         powers = np.square(spectra.real)
         powers += np.square(spectra.imag)
-        np.matmul(powers, filters, out=energies[start : start + _FRAMES_AT_A_TIME])
+        np.matmul(powers, bank.filters, out=energies[start : start + _FRAMES_AT_A_TIME])
     return energies
 
 
 @lru_cache(maxsize=64)  # rates come from files, and there may be any number of them
-def make_filters(framing: Framing) -> NDArray[np.float32]:
-    """Return the filters, float32 (fft // 2 + 1, bands), read-only: librosa's `filters.mel` with the axes swapped."""
+def build_filter_bank(framing: Framing) -> FilterBank:
+    """Return the periodic Hann window and the filters of Slaney's mel scale (Auditory Toolbox, 1998), read-only.
+
+    The scale is linear below 1 kHz and logarithmic above, the filters are triangles of equal area: librosa's, to the
+    last digit but one.
+    """
+    window: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi / framing.fft * np.arange(framing.fft))
     low, high = _convert_to_mel(np.array([framing.low, framing.high]))
     edges = _convert_to_hz(np.linspace(low, high, framing.bands + 2))
     frequencies = np.arange(framing.fft // 2 + 1)[:, None] * (framing.rate / framing.fft)
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
     filters = np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))
-    single: NDArray[np.float32] = filters.astype(np.float32)
-    single.setflags(write=False)
-    return single
+    bank = FilterBank(window, filters.astype(np.float32))
+    bank.window.setflags(write=False)
+    bank.filters.setflags(write=False)
+    return bank
 
 
 def _convert_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -89,11 +102,3 @@ def _convert_to_mel(hz: NDArray[np.float64]) -> NDArray[np.float64]:
 def _convert_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     above = _BEND_HZ * np.exp(_LOG_PER_MEL * (np.maximum(mel, _BEND_MEL) - _BEND_MEL))
     return np.where(mel < _BEND_MEL, mel * _HZ_PER_MEL, above)
-
-
-@lru_cache(maxsize=64)
-def _make_window(size: int) -> NDArray[np.float64]:
-    """Return the periodic Hann window."""
-    window: NDArray[np.float64] = 0.5 - 0.5 * np.cos(2 * np.pi / size * np.arange(size))
-    window.setflags(write=False)
-    return window

@@ -14,4 +14,5 @@ AUDIO = Modality(
     prepare=prepare_audio,
     check_params=AudioCheck,
     feature_params=AudioFeatures,
+    libraries=("numba",),  # librosa computes with it
 )

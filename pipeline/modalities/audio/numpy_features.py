@@ -1,16 +1,18 @@
 """Compute MFCC, their deltas, log-mel bands and loudness in NumPy, all frames of a clip at once.
 
-They are librosa's, to 1e-3: tests compare them. They are here because they are many times faster than librosa's, which
-treats one clip with several passes and checks.
+The window, the mel filters and the cosine transform are librosa's and SciPy's own, loaded once a process; the features
+are librosa's to 1e-3: tests compare them.
 """
 
+import warnings
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.modalities.audio.mel import Framing, Samples, compute_energies, cut_frames
-from pipeline.modalities.perceptual_hash import make_cosines
+from pipeline.modalities.audio.mel import FilterBank, Framing, Samples, compute_energies, cut_frames
+from pipeline.runtime.stopwatch import clock
 
 FLOOR_DB = -100.0
 """Decibels of whatever is quieter: the `amin` of librosa's `power_to_db`, a power of 1e-10, and that of
@@ -26,12 +28,41 @@ DELTA_WIDTH = 9
 """Frames that a line or a parabola is fitted to: librosa's default."""
 
 
+@lru_cache(maxsize=8)
+def load_filter_bank(framing: Framing) -> FilterBank:
+    """Return librosa's periodic Hann window and mel filters, read-only. Imports librosa, which takes 2 s."""
+    with clock("load libraries"):
+        from librosa.filters import get_window, mel
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of filters narrower than a bin, which are all zero
+        filters = mel(sr=framing.rate, n_fft=framing.fft, n_mels=framing.bands, fmin=framing.low, fmax=framing.high)
+    bank = FilterBank(get_window("hann", framing.fft), np.ascontiguousarray(filters.T))
+    bank.window.setflags(write=False)
+    bank.filters.setflags(write=False)
+    return bank
+
+
+@lru_cache(maxsize=8)
+def load_cosines(bands: int, coefficients: int) -> NDArray[np.float64]:
+    """Return the first rows of SciPy's orthonormal DCT-II, which librosa uses: float64 (coefficients, bands),
+    read-only.
+
+    As a matrix it takes less time than a fast transform of all rows where few are kept.
+    """
+    from scipy.fft import dct
+
+    rows: NDArray[np.float64] = dct(np.eye(bands), axis=0, type=2, norm="ortho")[:coefficients]
+    rows.setflags(write=False)
+    return rows
+
+
 def compute_logmel(samples: Samples, framing: Framing) -> NDArray[np.float32]:
     """Return the energies of the mel bands in decibels: float32 (frames, bands), the transpose of librosa's.
 
     They are clipped 80 dB below the clip's own loudest, so a clip must be whole: padding it first gives others.
     """
-    decibels = _DB_PER_NEPER * np.log(np.maximum(compute_energies(samples, framing), _FLOOR))
+    energies = compute_energies(samples, framing, load_filter_bank(framing))
+    decibels = _DB_PER_NEPER * np.log(np.maximum(energies, _FLOOR))
     logmel: NDArray[np.float32] = np.maximum(decibels, decibels.max() - _RANGE_DB)
     return logmel
 
@@ -43,7 +74,7 @@ def compute_mfcc(logmel: NDArray[np.float32], coefficients: int) -> NDArray[np.f
     The cosine transform is orthonormal.
     """
     # In single precision the sums of the transform alone are off by up to 1e-3, in double by the last digit kept.
-    mfcc: NDArray[np.float64] = logmel.astype(np.float64) @ make_cosines(logmel.shape[1], coefficients).T
+    mfcc: NDArray[np.float64] = logmel.astype(np.float64) @ load_cosines(logmel.shape[1], coefficients).T
     return mfcc.astype(np.float32)
 
 

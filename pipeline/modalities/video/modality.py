@@ -14,4 +14,5 @@ VIDEO = Modality(
     prepare=prepare_video,
     check_params=VideoCheck,
     feature_params=VideoFeatures,
+    libraries=("numba",),  # librosa computes with it
 )
