@@ -301,7 +301,7 @@ def test_no_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: p
     monkeypatch.setattr(Path, "home", refuse_home)
     with OPEN(folder) as data:
         assert len(data) == 12
-    assert "there is no home" in list_warnings(caplog)[0]
+    assert "no home folder" in list_warnings(caplog)[0]
 
 
 def refuse_home() -> Path:
