@@ -23,7 +23,10 @@ from pipeline.tables.parquet import DROPPED, Row, read_table, write_table
 ROOT = Path(__file__).parents[2]
 STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", ROOT / "../shared/data/stamps"))
 
-pytestmark = pytest.mark.skipif(not STAMPS.is_dir(), reason=f"the stamps are not in {STAMPS} (SHARDWRIGHT_STAMPS)")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not STAMPS.is_dir(), reason=f"the stamps are not in {STAMPS} (SHARDWRIGHT_STAMPS)"),
+]
 
 PATTERNS = {
     "image": (r"(?P<key>(?P<label>[^/]+)/.+)\.png", None),

@@ -31,6 +31,8 @@ from pipeline.runtime.executor import open_executor
 from tests.support.factory_extract import MEDIA_TYPES, Thing, draw_item, make_params, run_extract, write_corpus
 from tests.support.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING: Mapping[str, Any] = {"audio__features": ["mfcc", "mfcc_delta", "mfcc_delta2", "logmel", "loudness"]}
 """So that extract computes all kinds of features."""
 

@@ -18,6 +18,8 @@ from pipeline.cache.lookup import LookupResult, find_entries
 from pipeline.cache.object_store import ROWS, ObjectStore
 from pipeline.cache.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
 
+pytestmark = pytest.mark.slow
+
 BYTES = st.binary(max_size=40)
 KEYS = st.one_of(st.binary(min_size=32, max_size=32), st.binary(max_size=2).map(lambda head: head.ljust(32, b"\0")))
 ENTRIES = st.lists(

@@ -32,6 +32,8 @@ from pipeline.tables.contracts import CLEANED, ITEMS, MODALITIES
 from pipeline.tables.drops import Outcome
 from pipeline.tables.parquet import DROPPED, Row, read_table, write_table
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TYPES = {"png": ("image", "image/png"), "jpg": ("image", "image/jpeg"), "wav": ("audio", "audio/wav"),
          "txt": ("text", "text/plain")}  # fmt: skip

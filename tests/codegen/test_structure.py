@@ -16,6 +16,8 @@ from pipeline.codegen.dvc_yaml import NODES, Node, render_stages
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.contracts import MODALITIES as NAMES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CODE = [path for folder in ("shardwright", "pipeline", "stages") for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -10,6 +10,8 @@ from pipeline.config.check_params import read_params
 from pipeline.config.choose_params import add_watched_keys, set_value
 from pipeline.config.choose_params import main as choose_params
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

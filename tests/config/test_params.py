@@ -24,6 +24,8 @@ from pipeline.config.choose_params import add_watched_keys
 from pipeline.config.params import Params
 from pipeline.errors import ParamsError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PARAMS_FILES = [ROOT / "params.yaml", *sorted((ROOT / "examples").glob("*.yaml"))]
 

@@ -13,6 +13,8 @@ from pipeline.tables.parquet import DROPPED, read_table
 from tests.support.crawling import HOST, START, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
 

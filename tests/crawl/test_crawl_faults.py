@@ -16,6 +16,8 @@ import pytest
 from tests.support.crawling import HOST, START, Crawl, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
 
+pytestmark = pytest.mark.slow
+
 IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
 
 

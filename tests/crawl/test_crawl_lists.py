@@ -18,6 +18,8 @@ from pipeline.tables.drops import Drop, Reason
 from tests.support.crawling import START, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
 
+pytestmark = pytest.mark.slow
+
 IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
 
 

@@ -14,6 +14,8 @@ from tests.support import ingesting
 from tests.support.crawling import START, make_params, run_crawl
 from tests.support.loopback import Reply, page, serve
 
+pytestmark = pytest.mark.slow
+
 PARAMS = ingesting.make_params()
 TANGLED = {
     "deep": "<div>" * 300_000,

@@ -19,6 +19,8 @@ from pipeline.crawl.journal import MAGIC, Journal
 from pipeline.tables.blob_store import TarReader
 from tests.support.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 BODIES = st.binary(max_size=60) | st.binary(max_size=20).map(lambda tail: MAGIC + tail + MAGIC)
 WRITES = st.lists(st.tuples(st.sampled_from("abcdef"), BODIES), min_size=1, max_size=8)
 

@@ -12,6 +12,8 @@ from pipeline.crawl.params import CrawlParams
 from pipeline.errors import ParamsError, PipelineError
 from tests.support.crawling import HOST, START, make_params, run_crawl
 
+pytestmark = pytest.mark.slow
+
 DEMO: dict[str, Any] = {"serve": "demo.server:serve", "options": {"things": 60, "seed": 7, "slow_seconds": 30.0}}
 
 MODULE = """

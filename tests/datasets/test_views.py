@@ -368,6 +368,7 @@ def test_closing_a_view_closes_its_base(root: Path) -> None:
         base.gather([0])
 
 
+@pytest.mark.slow
 def test_views_need_no_pytorch(root: Path) -> None:
     program = (
         "import sys; sys.modules['torch'] = None\n"

@@ -26,6 +26,8 @@ from demo.scenery import PLACES
 from demo.site import Response, render
 from demo.sound import TIMBRES
 
+pytestmark = pytest.mark.slow
+
 SLOW = 0.3
 
 

@@ -3,11 +3,14 @@
 import io
 
 import numpy as np
+import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
 from demo.media import OGG_SERIAL, compute_ogg_crc, encode_ogg, set_ogg_serial
+
+pytestmark = pytest.mark.slow
 
 
 def compute_crc_bit_by_bit(page: bytes) -> int:

@@ -17,6 +17,8 @@ from demo.plan import Site, plan_site
 from demo.server import serve_site
 from demo.site import render
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site() -> Site:

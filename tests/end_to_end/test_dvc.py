@@ -17,6 +17,8 @@ from ruamel.yaml import YAML
 from pipeline.codegen.dvc_yaml import NODES
 from pipeline.config.choose_params import set_value
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 CHANGES: Mapping[str, tuple[Any, set[str]]] = {

@@ -11,6 +11,8 @@ import torch
 
 from shardwright import Field, ShardWriter
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 FIELDS = {"image": Field("uint8", (4, 4, 3), axes="HWC"), "label": Field("int64", ())}
 

@@ -28,6 +28,8 @@ from pipeline.tables.drops import Outcome
 from pipeline.tables.parquet import Row, read_table
 from tests.support import factory_media, ingesting
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", ROOT / "../shared/data/stamps"))
 

@@ -25,6 +25,8 @@ from tests.support.factory_extract import make_params, make_things, run_extract,
 from tests.support.running import hash_files
 from tests.support.wrapped_files import WrappedFile
 
+pytestmark = pytest.mark.slow
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
 COUNTER = """

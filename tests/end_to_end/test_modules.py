@@ -10,6 +10,8 @@ from pipeline.codegen.dvc_yaml import NODES
 from tests.support.checkouts import Surroundings, make_checkout
 from tests.support.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 RECORD_IMPORTS = """
 import os, sys
 

@@ -14,6 +14,8 @@ import pytest
 from tests.support.checkouts import UP_TO_EXTRACT, Checkout, Surroundings, make_checkout
 from tests.support.running import DEMO_THINGS
 
+pytestmark = pytest.mark.slow
+
 PLAIN = Surroundings("here", 0, environment={"LC_ALL": "C", "TZ": "UTC", "PYTHONHASHSEED": "0"})
 
 STRANGE = Surroundings(

@@ -38,6 +38,8 @@ from tests.support.factory_shards import Toy, make_shards, spoil_sample
 from tests.train.test_models import edit_record
 from tests.train.test_train import RUN, make_params, run_train
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&</div>=cmd()\x1b[31m\u202eevil"
 
 

@@ -44,6 +44,8 @@ from tests.support.factory_extract import (
     read_all,
 )
 
+pytestmark = pytest.mark.slow
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 

@@ -36,6 +36,8 @@ from tests.support.factory_extract import (
 )
 from tests.support.wrapped_files import WrappedFile
 
+pytestmark = pytest.mark.slow
+
 
 def read_dropped(folder: Path) -> dict[str, tuple[str, str]]:
     """Reason and detail by key."""

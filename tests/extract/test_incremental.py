@@ -29,6 +29,8 @@ from tests.support.factory_extract import (
 )
 from tests.support.running import hash_files
 
+pytestmark = pytest.mark.slow
+
 Feature = tuple[str, int, bytes]
 """A modality, the number of its settings, and the bytes of an item."""
 

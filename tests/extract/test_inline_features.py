@@ -33,6 +33,8 @@ from tests.support.factory_extract import (
 )
 from tests.support.running import hash_files
 
+pytestmark = pytest.mark.slow
+
 PARAMS = make_params(shards=8, max_dropped=0.9)
 
 

@@ -25,6 +25,8 @@ from shardwright.format.jpeg import encode_jpeg
 from tests.support.factory_extract import Thing, make_params, make_things, run_extract, write_corpus
 from tests.support.running import hash_files
 
+pytestmark = pytest.mark.slow
+
 LONG = "a caption that makes the meta of every sample in its shard longer " * 8
 
 

@@ -20,6 +20,8 @@ from shardwright import Field, Loader, ShardDataset, ShardWriter, Source, read_m
 from tests.support.factory_extract import extract_things, make_things
 from tests.support.shard_samples import Written, assert_same_arrays, splits, write_samples, write_small
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "shard_format.md"
 
 

@@ -31,6 +31,8 @@ from shardwright.format.canonical_json import decode_json, encode_canonical, has
 from shardwright.format.layout import plan_layout
 from tests.support.shard_samples import write_small
 
+pytestmark = pytest.mark.slow
+
 FIELDS = {"level": Field("int8", (200,)), "label": Field("int64", ())}
 
 

@@ -25,9 +25,11 @@ from shardwright import (
 )
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.walk_shard import hash_file
-from tests.support.loader_sets import BLOCKS, ORDERS, flip_bit
+from tests.support.loader.sets import BLOCKS, ORDERS, flip_bit
 from tests.support.shard_samples import KINDS as SHARDS
 from tests.support.shard_samples import SMALL_FIELDS, Written, make_samples, write_samples, write_small
+
+pytestmark = pytest.mark.slow
 
 COUNT, BATCH, PER_SHARD = 20, 3, 6
 Kind = Literal["shard", "index", "manifest", "vocabulary"]

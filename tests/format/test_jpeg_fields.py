@@ -40,6 +40,8 @@ from tests.support.factory_media import draw_scene, insert_segments, make_exif, 
 from tests.support.remote_sets import Published, open_set, serve_set
 from tests.support.shard_samples import JPEG_FIELDS, read_tree, read_value, write_small
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH = 24, 36
 FIELD = Field("uint8", (HEIGHT, WIDTH, 3), axes="HWC", encoding="jpeg")
 FIELDS = {"image": FIELD, "label": Field("int64", ())}

@@ -11,6 +11,8 @@ from shardwright import Loader, ShardDataset
 from shardwright.remote.fetch import EXTRAS
 from tests.support.shard_samples import write_small
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -38,6 +38,8 @@ from tests.support.shard_samples import (
     write_small,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @given(splits(), st.integers(1, 5))
 @settings(max_examples=40)

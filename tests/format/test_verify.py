@@ -31,6 +31,8 @@ from shardwright.cli.terminal import escape_controls
 from shardwright.format.walk_shard import MAX_DAMAGES, hash_file
 from tests.support.shard_samples import KINDS, SMALL_FIELDS, find_member, write_small
 
+pytestmark = pytest.mark.slow
+
 ROOT_NAME = "ROOT"
 
 

@@ -16,6 +16,8 @@ from pipeline.tables.drops import Drop
 from tests.support.ingesting import make_image, make_params, make_workspace, run_ingest, write_crawl, write_files
 from tests.support.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 TOY = '''"""Two files that exist nowhere, and one that cannot be used."""
 
 from pipeline.ingest.sources.source import FileAnnotations, Source, SourceFile, SourceInputs

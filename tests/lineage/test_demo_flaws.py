@@ -7,6 +7,8 @@ import pytest
 from demo.flaws import EXPECTED, ORIENTATIONS, Flaw
 from tests.support.demo_run import LOST, MODALITY, Run, find_path
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_flaw_is_planted(run: Run) -> None:
     assert set(run.site.count_flaws()) == set(Flaw)

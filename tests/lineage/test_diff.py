@@ -26,6 +26,8 @@ from tests.support import factory_media
 from tests.support.demo_run import CHANGES, Run
 from tests.support.running import edit_params, run_stages
 
+pytestmark = pytest.mark.slow
+
 
 def compare(old: Path, new: Path, most: int | None = None) -> Difference:
     return DatasetDiffer(open_dataset(old), open_dataset(new), most).compare()

@@ -17,6 +17,8 @@ from pipeline.tables.parquet import DROPPED, Row, read_table
 from tests.support.demo_run import Run
 from tests.support.item_rows import ENDINGS, make_align_params, make_item, make_thing
 
+pytestmark = pytest.mark.slow
+
 BLOCKS: Mapping[str, type[BaseModel]] = {
     "crawl": CrawlParams,
     "ingest": IngestParams,

@@ -33,6 +33,8 @@ from shardwright.format.index import decode_key
 from tests.support.demo_run import LOST, Run, find_path
 from tests.support.ingesting import Response, make_image, make_params, run_ingest, write_files
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -11,6 +11,8 @@ from benchmarks.support.make_tensors import FORMATS, SIZES, make_sample, sum_lab
 from benchmarks.support.peers import Reading, open_shardwright
 from benchmarks.support.read_tensors import Rates, measure
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = 23
 SIZE = SIZES["small"]
 

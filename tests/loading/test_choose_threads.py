@@ -9,7 +9,7 @@ import pytest
 
 from shardwright import Loader, Mix, ShardDataset
 from shardwright.loading.stream_options import SMALL_BATCH, choose_threads, count_cores
-from tests.support.loader_sets import Ragged, brighten, write_images
+from tests.support.loader.sets import Ragged, brighten, write_images
 
 SAMPLE_BYTES = 128 * 128 * 3 + 8 + 7 * 4
 SMALL, LARGE = SMALL_BATCH // SAMPLE_BYTES, SMALL_BATCH // SAMPLE_BYTES + 1

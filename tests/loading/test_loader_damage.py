@@ -19,8 +19,10 @@ from shardwright.format.layout import plan_layout
 from shardwright.loading.batch_reader import Skip
 from shardwright.loading.loader import Order
 from shardwright.remote.location import Access
-from tests.support.loader_sets import BLOCKS, ORDERS, draw_numbers, flip_bit, write_numbers
+from tests.support.loader.sets import BLOCKS, ORDERS, draw_numbers, flip_bit, write_numbers
 from tests.support.shard_samples import KINDS, SMALL_FIELDS, find_member, write_small
+
+pytestmark = pytest.mark.slow
 
 COUNT, BATCH, PER_SHARD = 26, 4, 6
 

@@ -16,7 +16,9 @@ from torch.utils.data import DataLoader
 
 from shardwright import Loader, ShardDataset
 from shardwright.loading.prefetch import THREADS, read_ahead
-from tests.support.loader_sets import Ragged, write_images
+from tests.support.loader.sets import Ragged, write_images
+
+pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parents[2]
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="counts what a process holds in /proc")
@@ -47,7 +49,7 @@ def run_module(name: str, *arguments: object) -> str:
 
 
 def check_cycles(root: Path, kind: str, cycles: int) -> list[dict[str, int]]:
-    outcome: dict[str, Any] = json.loads(run_module("loader_cycles", root, kind, cycles))
+    outcome: dict[str, Any] = json.loads(run_module("loader.cycles", root, kind, cycles))
     held: list[dict[str, int]] = outcome["held"]
     assert outcome["complaints"] == []
     resident = [counts.pop("resident kB") for counts in held]
@@ -84,14 +86,14 @@ def test_a_thousand_abandoned_loaders_leak_nothing(root: Path) -> None:
 @pytest.mark.parametrize(("method", "times"), [("fork", 5), ("spawn", 1)])
 def test_pytorchs_dataloader_reads_the_same_in_processes(root: Path, method: str, times: int) -> None:
     """Forked while threads run here, or spawned: it ends, and the samples are the same."""
-    assert run_module("loader_forks", root, method, times) == f"{times} times\n"
+    assert run_module("loader.forks", root, method, times) == f"{times} times\n"
 
 
 @LINUX
 @pytest.mark.sweep
 def test_two_hundred_forks_do_not_hang(root: Path) -> None:
     for method, times in (("fork", 200), ("forkserver", 10), ("spawn", 10)):
-        run_module("loader_forks", root, method, times)
+        run_module("loader.forks", root, method, times)
         print(f"\n{times} times by {method}: no hang, the same samples")
 
 

@@ -17,9 +17,11 @@ import torch
 
 from shardwright import DamageError, Loader, ShardDataset, ShardwrightError
 from shardwright.loading import worker_pool
-from tests.support.loader_sets import write_numbers
-from tests.support.loader_transforms import Act, make_kinds
+from tests.support.loader.sets import write_numbers
+from tests.support.loader.transforms import Act, make_kinds
 from tests.support.processes import is_alive
+
+pytestmark = pytest.mark.slow
 
 COUNT, BATCH = 40, 4
 CHECKOUT = Path(__file__).parents[2]
@@ -171,7 +173,7 @@ def test_a_missing_dataset_is_the_error_of_the_worker(tmp_path: Path) -> None:
 PARENT = """
 import sys
 from shardwright import Loader, ShardDataset
-from tests.support.loader_transforms import Act
+from tests.support.loader.transforms import Act
 
 if __name__ == "__main__":
     loader = Loader(ShardDataset(sys.argv[1], "train").with_transform(Act("hang", sys.argv[2])), 1, shuffle=False,

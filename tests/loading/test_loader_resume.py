@@ -14,7 +14,7 @@ from shardwright import Loader, ShardDataset, StateError
 from shardwright.datasets.sample_rng import make_generator
 from shardwright.loading.batch_plan import Uneven
 from shardwright.loading.loader import Order
-from tests.support.loader_resuming import (
+from tests.support.loader.resuming import (
     GLOBAL_BATCH,
     SEED,
     Stream,
@@ -25,7 +25,9 @@ from tests.support.loader_resuming import (
     resume,
     resume_in_a_new_process,
 )
-from tests.support.loader_sets import ORDERS, Ragged, list_rows, write_numbers
+from tests.support.loader.sets import ORDERS, Ragged, list_rows, write_numbers
+
+pytestmark = pytest.mark.slow
 
 COUNT = 1000
 STEPS = -(-COUNT // GLOBAL_BATCH)

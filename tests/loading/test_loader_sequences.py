@@ -26,7 +26,9 @@ from shardwright import DamageError, Loader, ShardDataset, StateError
 from shardwright.datasets.sample_rng import make_generator
 from shardwright.loading.loader import Order
 from shardwright.loading.prefetch import THREADS
-from tests.support.loader_sets import BLOCKS, ORDERS, draw_numbers, flip_bit, list_rows, write_numbers
+from tests.support.loader.sets import BLOCKS, ORDERS, draw_numbers, flip_bit, list_rows, write_numbers
+
+pytestmark = pytest.mark.slow
 
 COUNT, GLOBAL_BATCH, SEED = 25, 6, 11
 STEPS = -(-COUNT // GLOBAL_BATCH)

@@ -18,7 +18,9 @@ from shardwright.loading.batch_plan import BatchPlan, RankShares, Uneven
 from shardwright.loading.batch_reader import OnError
 from shardwright.loading.loader import Order
 from shardwright.loading.window_reader import Blocks
-from tests.support.loader_sets import ORDERS, Ragged, interleave, list_rows, write_numbers
+from tests.support.loader.sets import ORDERS, Ragged, interleave, list_rows, write_numbers
+
+pytestmark = pytest.mark.slow
 
 UNEVENS: tuple[Uneven, ...] = ("pad", "drop", "error")
 STRIDE = 2048

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from shardwright import Loader, ShardDataset, StateError
 from shardwright.datasets.base import SampleSource
 from shardwright.loading.window_reader import Blocks
-from tests.support.loader_sets import BLOCKS, Ragged, write_numbers
+from tests.support.loader.sets import BLOCKS, Ragged, write_numbers
 from tests.support.shard_samples import JSON
 
 COUNT = 30

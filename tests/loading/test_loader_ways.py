@@ -20,7 +20,9 @@ from shardwright.loading.loader import Order
 from shardwright.loading.window_reader import Blocks
 from shardwright.remote.location import Access
 from shardwright.storage.file_set import FileSet
-from tests.support.loader_sets import BLOCKS, ORDERS, Ragged, brighten, list_rows, write_images
+from tests.support.loader.sets import BLOCKS, ORDERS, Ragged, brighten, list_rows, write_images
+
+pytestmark = pytest.mark.slow
 
 COUNT, BATCH, SEED = 61, 24, 5
 EPOCHS = range(3)

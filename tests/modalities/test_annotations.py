@@ -19,6 +19,8 @@ from shardwright.format.manifest import read_manifest
 from tests.extract.test_incremental import list_outputs, read_counts
 from tests.support.factory_extract import Thing, extract_things, make_params, read_all, run_extract, write_corpus
 
+pytestmark = pytest.mark.slow
+
 NOUNS = {"cats": "cat", "dogs": "dog", "mice": "mouse"}
 VERBS = {"saw": "see", "did": "do"}
 

@@ -48,6 +48,8 @@ from tests.support.factory_extract import (
 from tests.tables.test_documents import build_validator
 from tests.train import test_train
 
+pytestmark = pytest.mark.slow
+
 TOKENIZER_NAME = "tokenizer.json"
 FEATURES = TextFeatures(
     tokenizer="bpe", language="en", fallback=None, lowercase=False, length=400, vocabulary=300, min_count=1

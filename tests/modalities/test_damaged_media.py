@@ -32,6 +32,8 @@ from tests.support.factory_media import (
 )
 from tests.support.factory_video import make_dirty_videos
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = read_params(Path(__file__).parents[2] / "params.yaml")
 CHECKS = check_block(BLOCKS, "clean", CleanParams).checks
 FEATURES = check_block(BLOCKS, "extract", ExtractParams).features

@@ -24,6 +24,8 @@ from tests.support.factory_extract import make_params
 from tests.support.factory_media import make_tone
 from tests.support.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 Clip = NDArray[np.float32]
 RATES = [(16000, 512, 256), (8000, 255, 100), (44100, 2048, 512), (1000, 16, 7)]
 TOLERANCE = {"mfcc": 1e-3, "mfcc_delta": 1e-3, "mfcc_delta2": 1e-3, "logmel": 1e-3, "loudness": 1e-3}

@@ -24,6 +24,8 @@ from pipeline.modalities.text.vocabulary import count_words, learn_vocabulary
 from pipeline.modalities.text.words import load_tokenizer, split_words
 from pipeline.tables.drops import Reason, Rejection
 
+pytestmark = pytest.mark.slow
+
 CHECK = TextCheck()
 FEATURES = TextFeatures(language="en", fallback=None, lowercase=True, length=8, vocabulary=100, min_count=1)
 ROOT = Path(__file__).parents[2]

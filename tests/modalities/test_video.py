@@ -37,6 +37,8 @@ from tests.support.factory_shards import Toy, make_shards
 from tests.support.factory_video import HEIGHT, WIDTH, draw_frames, encode_video, write_with_opencv
 from tests.support.running import edit_params, run_stages
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = read_effective_params(ROOT / "params.yaml")
 CHECK = VideoCheck.model_validate({"max_pixels": 100_000, "max_seconds": 5.0, "max_frames": 60})
 TYPES = list(PARSERS)

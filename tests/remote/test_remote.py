@@ -36,6 +36,8 @@ from tests.support.remote_sets import (
     serve_set,
 )
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SHARD = "train/train-000002.tar"
 ROWS = range(12, 18)

@@ -36,6 +36,8 @@ from tests.support.remote_sets import (
     serve_set,
 )
 
+pytestmark = pytest.mark.slow
+
 SHARD = "train/train-000002.tar"
 
 

@@ -10,6 +10,8 @@ from shardwright import DamageError, ShardDataset
 from shardwright.remote.settings import Remote
 from tests.support.remote_sets import QUICK, Published, list_objects, publish
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("s3fs")
 moto_server = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")

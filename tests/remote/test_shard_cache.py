@@ -23,6 +23,8 @@ from shardwright.remote.cache_folder import claim_folder, find_default_folder
 from shardwright.remote.disk_cache import CacheItem, ClosedError, ShardCache, WaitOptions
 from tests.support.remote_sets import count_descriptors, find_object, list_objects
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SHORT = WaitOptions(time.sleep, 0.1, 0.5)
 SIZE = 4000

@@ -7,6 +7,8 @@ import pytest
 
 from tests.support.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 FREE = """
 import os
 from pathlib import Path

@@ -15,7 +15,7 @@ from pipeline.runtime.compute_chunk import ChunkResult
 from pipeline.runtime.executor import Executor, open_executor
 from tests.support.poison import POISONS, PoisonChunk, compute_poison, make_chunk
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from pipeline.runtime.executor import Executor, open_executor, run_tasks
 from pipeline.runtime.sandbox.fork_server import ONE_THREAD
 from tests.support.processes import is_alive
 
+pytestmark = pytest.mark.slow
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and uses Linux's parent death signal")
 
 

@@ -22,7 +22,7 @@ from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_machin
 from tests.support.clusters import list_children
 from tests.support.poison import POISONS, Items, work_on
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
 SECONDS = 3.0
 """For an item. One that fills memory takes 0.2 s, and on a busy machine sometimes more than 1 s."""

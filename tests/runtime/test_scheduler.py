@@ -36,7 +36,7 @@ from tests.support.clusters import StartedCluster, list_children, make_certifica
 from tests.support.poison import Items, work_on
 from tests.support.processes import is_alive
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
 
 def make_run(scheduler: str, cache: Path, **more: object) -> RunParams:

@@ -26,6 +26,8 @@ from pipeline.tables.parquet import DROPPED, read_table
 from tests.support.processes import is_alive
 from tests.support.running import ROOT, hash_files
 
+pytestmark = pytest.mark.slow
+
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="uses /proc and Linux's signals")
 
 STAGE = """

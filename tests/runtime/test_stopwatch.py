@@ -12,6 +12,8 @@ from pipeline.config.params import RunParams
 from pipeline.runtime.executor import open_executor
 from pipeline.runtime.stopwatch import OTHER, add_times, clock, format_times, take_times
 
+pytestmark = pytest.mark.slow
+
 Plan = tuple[str, bool, list[Any]]
 """A part, whether it ends in an error, and what runs inside it."""
 

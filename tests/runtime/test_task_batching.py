@@ -13,6 +13,8 @@ from pipeline.errors import PipelineError
 from pipeline.runtime.executor import open_executor
 from pipeline.runtime.task_batching import BATCH_SECONDS, MAX_SHARE, TaskBatches
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Named:

@@ -17,6 +17,8 @@ from tests.support.factory_extract import ROOT, Thing, extract_things, make_thin
 from tests.support.factory_extract import make_params as make_extract_params
 from tests.train.test_train import RUN, make_params
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "dataset": f"{SHARDS_FOLDER}/dataset.json",
     "vocabulary": f"{SHARDS_FOLDER}/vocabulary.json",

@@ -14,6 +14,8 @@ from tests.support.checkouts import Checkout, make_checkout
 from tests.support.factory_shards import Toy, make_shards
 from tests.support.running import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Extension:

@@ -12,6 +12,8 @@ from pipeline.tables.contracts import MODALITIES
 from tests.support.factory_video import write_with_opencv
 from tests.support.running import edit_params, run_stages
 
+pytestmark = pytest.mark.slow
+
 ENDINGS = {"image": "png", "audio": "wav", "text": "txt", "video": "avi"}
 STILL = ("image", "audio", "text")
 SUBSETS = [*(subset for n in (1, 2, 3) for subset in itertools.combinations(STILL, n)), ("video",), MODALITIES]

@@ -34,6 +34,8 @@ from pipeline.train.training_loop import TrainingResult, scale_rate
 from shardwright import read_manifest, write_manifest
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
 
+pytestmark = pytest.mark.slow
+
 RUN = RunParams(workers=0, memory="1 GiB", cache=".cache", progress=False)
 ROOT = Path(__file__).parents[2]
 BLOCKS = read_effective_params(ROOT / "params.yaml")

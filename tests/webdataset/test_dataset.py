@@ -28,6 +28,8 @@ from tests.support.webdataset_tars import (
     write_shards,
 )
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["user_cache"]
 
 OPEN = ShardDataset.from_webdataset

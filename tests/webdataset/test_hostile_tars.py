@@ -207,6 +207,7 @@ def test_a_pipe_instead_of_a_shard(tmp_path: Path) -> None:
         OPEN(tmp_path)
 
 
+@pytest.mark.slow
 def test_sparse_files_written_by_the_program_tar(tmp_path: Path) -> None:
     for form in ("gnu", "posix"):
         files = tmp_path / f"{form}-files"

@@ -1,5 +1,5 @@
 """Open datasets and loaders and abandon them repeatedly, in a separate process:
-`python -m tests.support.loader_cycles ROOT KIND CYCLES`. Prints as JSON the resources of the process at intervals."""
+`python -m tests.support.loader.cycles ROOT KIND CYCLES`. Prints as JSON the resources of the process at intervals."""
 
 import gc
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 from shardwright import Loader, ShardDataset
 from shardwright.loading.window_reader import Blocks
-from tests.support.loader_sets import Ragged, brighten
+from tests.support.loader.sets import Ragged, brighten
 
 BATCH = 24
 MEASUREMENTS = 5

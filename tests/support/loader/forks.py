@@ -1,5 +1,5 @@
 """Read with PyTorch's `DataLoader` in worker processes while other libraries and this one run threads:
-`python -m tests.support.loader_forks ROOT METHOD TIMES`. Exits with an error if a batch is wrong."""
+`python -m tests.support.loader.forks ROOT METHOD TIMES`. Exits with an error if a batch is wrong."""
 
 import sys
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Resume from saved states in a separate process: `python -m tests.support.loader_resuming`, with a job as JSON on
+"""Resume from saved states in a separate process: `python -m tests.support.loader.resuming`, with a job as JSON on
 stdin."""
 
 import hashlib
@@ -13,7 +13,7 @@ from typing import Any
 from shardwright import Loader, ShardDataset
 from shardwright.loading.loader import Order
 from shardwright.remote.location import Access
-from tests.support.loader_sets import BLOCKS, draw_numbers, interleave
+from tests.support.loader.sets import BLOCKS, draw_numbers, interleave
 
 CHECKOUT = Path(__file__).parents[2]
 GLOBAL_BATCH = 12
@@ -75,7 +75,7 @@ def resume(root: str | Path, way: Way, states: Sequence[dict[str, Any]]) -> list
 def resume_in_a_new_process(root: Path, ways: Sequence[Way], states: Sequence[dict[str, Any]]) -> list[list[str]]:
     """See `resume`: for each way, in one process that gets only the files and the states."""
     job = json.dumps({"root": str(root), "ways": [asdict(way) for way in ways], "states": states})
-    command = [sys.executable, "-m", "tests.support.loader_resuming"]
+    command = [sys.executable, "-m", "tests.support.loader.resuming"]
     run = subprocess.run(command, cwd=CHECKOUT, input=job, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     digests: list[list[str]] = json.loads(run.stdout)

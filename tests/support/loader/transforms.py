@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.loader_sets import Sample
+from tests.support.loader.sets import Sample
 
 
 class OddError(Exception):
