@@ -31,7 +31,7 @@ def extract_samples(rows: range, data: Path, tables: Tables, params: ExtractPara
     with TarReader(data) as reader:
         for sample in tables.read_samples(rows):
             for name, part in sample.parts.items():
-                item = MediaItem(reader.read(part.place), part.media_type, part.orientation, part.start, part.end)
+                item = MediaItem(reader.read(part.location), part.media_type, part.orientation, part.start, part.end)
                 extract_item(item, name, params.features[name])
     return len(rows)
 

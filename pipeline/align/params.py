@@ -49,7 +49,7 @@ class Rule(Params):
 
 
 class Rules(RootModel[dict[Annotated[str, OneOf(MODALITIES)], Rule]]):
-    """The modalities of a sample, each with its rule; those that are not named are not used.
+    """The modalities of a sample, each with its rule; those that are not named, or null, are not used.
 
     None named: those that the data has, each of them required.
     """
@@ -68,8 +68,12 @@ class Rules(RootModel[dict[Annotated[str, OneOf(MODALITIES)], Rule]]):
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_null(cls, rules: object) -> object:
-        return {} if rules is None else rules
+    def _drop_null(cls, rules: object) -> object:
+        if rules is None:
+            return {}
+        if not isinstance(rules, Mapping):
+            return rules
+        return {name: rule for name, rule in rules.items() if rule is not None or name not in MODALITIES}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -124,8 +128,8 @@ class AlignParams(Params):
     within: Strings | None = None
     """Use only items of these sources: hosts, or `folder`; null: all sources."""
     modalities: Rules = Rules({})
-    """The modalities of a sample, with a rule for each; those that are not named are not used. None named: those that
-    the data has, each of them required."""
+    """The modalities of a sample, with a rule for each (`{}` for the defaults); those that are not named, or null, are
+    not used. None named: those that the data has, each of them required."""
     label: Literal["none", "path", "column", "page"] = "none"
     """Where the label comes from: the patterns' group label, the user's column label, or the page."""
     classes: Strings | None = None

@@ -52,7 +52,7 @@ class AlignedPart:
     the hash of the item's bytes.
     """
 
-    place: BlobLocation
+    location: BlobLocation
     sha256: str
     media_type: str
     orientation: int
@@ -129,8 +129,8 @@ class Tables:
 
     def _read_batch(self, rows: Sequence[int]) -> Iterator[AlignedSample]:
         found = open_row_file(self.samples).read(rows)
-        wanted = sorted({row[name] for row in found for name in MODALITIES if row[name] is not None})
-        items = dict(zip(wanted, open_row_file(self.items).read(wanted), strict=True))
+        item_rows = sorted({row[name] for row in found for name in MODALITIES if row[name] is not None})
+        items = dict(zip(item_rows, open_row_file(self.items).read(item_rows), strict=True))
         return (build_sample(row, items) for row in found)
 
 
@@ -184,8 +184,8 @@ def _read_samples(path: Path, rows: Path, ids: NDArray[np.bytes_]) -> SampleColu
                 found = _find_items(read_strings(batch, name), keys, ids)
                 items[name][part] = found
                 spans[name].note(part, [read_floats(batch, f"{name}_{edge}") for edge in ("start", "end")])
-                place = batch.schema.names.index(name)
-                batch = batch.set_column(place, name, pa.array(found, mask=found < 0))
+                column = batch.schema.names.index(name)
+                batch = batch.set_column(column, name, pa.array(found, mask=found < 0))
             writer.write(batch)
     seconds = {name: each.seconds for name, each in spans.items()}
     return SampleColumns(hashes, splits, labels, split_names.names, label_names.names, items, seconds)
@@ -206,18 +206,18 @@ class Spans:
             self.seconds[part] = np.stack(edges, axis=1)
 
 
-def _find_items(wanted: Sequence[str | None], keys: Sequence[str], ids: NDArray[np.bytes_]) -> Numbers:
+def _find_items(item_ids: Sequence[str | None], keys: Sequence[str], ids: NDArray[np.bytes_]) -> Numbers:
     """Return the row of each item in the cleaned table, whose `ids` are sorted; -1 for None."""
-    rows = np.full(len(wanted), -1, np.int32)
-    there = [place for place, item in enumerate(wanted) if item is not None]
-    prints = np.array([bytes.fromhex(wanted[place] or "") for place in there], "S32")
-    at, present = match(ids, prints)
-    if len(present) < len(there):
-        place = there[int(np.setdiff1d(np.arange(len(there)), present)[0])]
+    rows = np.full(len(item_ids), -1, np.int32)
+    given = [index for index, item in enumerate(item_ids) if item is not None]
+    digests = np.array([bytes.fromhex(item_ids[index] or "") for index in given], "S32")
+    at, present = match(ids, digests)
+    if len(present) < len(given):
+        index = given[int(np.setdiff1d(np.arange(len(given)), present)[0])]
         raise InputError(
-            f"sample {keys[place]!r} names item {wanted[place]!r}, which is not in the cleaned table: run `dvc repro`"
+            f"sample {keys[index]!r} names item {item_ids[index]!r}, which is not in the cleaned table: run `dvc repro`"
         )
-    rows[there] = at
+    rows[given] = at
     return rows
 
 
@@ -249,9 +249,9 @@ def format_origin(origin: Mapping[str, str]) -> str:
     return name_item({"source": "", "file": "", "part": "", **origin})
 
 
-def find_classes(samples: SampleColumns, wanted: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return the classes in label order: `wanted`, else all labels in code-point order; None without labels."""
-    return wanted or tuple(sorted(samples.label_names)) or None
+def find_classes(samples: SampleColumns, listed: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the classes in label order: `listed`, else all labels in code-point order; None without labels."""
+    return listed or tuple(sorted(samples.label_names)) or None
 
 
 def drop_labels(

@@ -68,8 +68,8 @@ class DatasetBuild:
         if number < len(self._chunks):
             return self._chunks[number], 0
         rest = number - len(self._chunks)
-        place = bisect_right(self._starts, rest) - 1
-        return self._chunks[place], rest - self._starts[place] + 1
+        modality = bisect_right(self._starts, rest) - 1
+        return self._chunks[modality], rest - self._starts[modality] + 1
 
     def _make_task(self, number: int) -> FeatureTask:
         chunks, index = self._find_chunk(number)
@@ -85,8 +85,8 @@ class DatasetBuild:
         total = sum(chunks.features for chunks in self._chunks)
         for number, result in show_progress(finished, total, "features", self._run, self._measure_chunk):
             chunks, index = self._find_chunk(number)
-            places, needed = chunks.find_places(index), chunks.needed
-            needed.lost.update({int(places[at]): rejection for at, rejection in result.lost.items()})
+            indices, needed = chunks.find_indices(index), chunks.needed
+            needed.lost.update({int(indices[at]): rejection for at, rejection in result.lost.items()})
             if result.pack is not None:
                 with suppress(DamagedError):  # removed meanwhile: the shards' tasks compute what they need
                     needed.found.add(result.pack, self._corpus.folders.objects.read_rows(result.pack))
@@ -94,7 +94,7 @@ class DatasetBuild:
     def _measure_chunk(self, finished: tuple[int, ChunkResult]) -> tuple[int, Mapping[str, int]]:
         number, result = finished
         chunks, index = self._find_chunk(number)
-        size = len(chunks.find_places(index))
+        size = len(chunks.find_indices(index))
         lost = Counter(str(rejection.reason) for rejection in result.lost.values())
         return size, {chunks.modality: size - lost.total(), **lost}
 
@@ -125,17 +125,17 @@ class DatasetBuild:
         """Build the shards, the largest first so that the last is short; return their results in shard order."""
         tasks, shards = self.plan_shard_tasks(root, recipe), self._corpus.shards
         order = sorted(range(len(tasks)), key=lambda number: -len(shards[number].rows))
-        finished = executor.run_tasks(make_shard, LazyTasks(len(tasks), lambda place: tasks[order[place]]))
+        finished = executor.run_tasks(make_shard, LazyTasks(len(tasks), lambda position: tasks[order[position]]))
         total = sum(len(shard.rows) for shard in shards)
         results: dict[int, ShardResult] = {}
         with sync_behind() as sync:
-            for place, result in show_progress(finished, total, "samples", self._run, _measure_shard):
-                results[place] = result
-                shard = shards[order[place]]
+            for position, result in show_progress(finished, total, "samples", self._run, _measure_shard):
+                results[position] = result
+                shard = shards[order[position]]
                 if result.shard.written is not None:
                     sync(root / shard.split / shard.name)
-        made = [results[place] for place in sorted(results, key=lambda place: order[place])]
-        for result in made:
+        ordered = [results[position] for position in sorted(results, key=lambda position: order[position])]
+        for result in ordered:
             self._recomputed += result.computed
             self._reused += result.reused
             self._use.damaged |= result.damaged
@@ -143,7 +143,7 @@ class DatasetBuild:
                 self._use.published.add(result.cached)
         for needed in self._corpus.needed.values():
             self._use.touched |= set(needed.found.names)
-        return made
+        return ordered
 
     def plan_shard_tasks(self, root: Path, recipe: Recipe) -> LazyTasks[ShardTask]:
         """Plan the tasks that build the shards; statistics are over the training split."""

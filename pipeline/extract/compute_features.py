@@ -96,20 +96,20 @@ class Chunks:
         """The name of the modality."""
         return self._extractor.modality
 
-    def find_places(self, number: int) -> NDArray[np.int64]:
+    def find_indices(self, number: int) -> NDArray[np.int64]:
         """Return the indices of a task's features among the needed ones."""
         return self._missing[number * self._chunk : (number + 1) * self._chunk]
 
     def make_task(self, number: int) -> FeatureTask:
         """Return the task of this number."""
-        places, first = self.find_places(number), number * self._chunk
+        indices, first = self.find_indices(number), number * self._chunk
         return FeatureTask(
-            name=f"{self._extractor.modality} {first} to {first + len(places) - 1} of {len(self._missing)}",
-            items=self.needed.items[places],
-            cache_keys=self.needed.found.requested[places],
+            name=f"{self._extractor.modality} {first} to {first + len(indices) - 1} of {len(self._missing)}",
+            items=self.needed.items[indices],
+            cache_keys=self.needed.found.requested[indices],
             folders=self._folders,
             extractor=self._extractor,
-            spans=self.needed.select_spans(places),
+            spans=self.needed.select_spans(indices),
         )
 
 

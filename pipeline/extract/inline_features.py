@@ -50,8 +50,8 @@ def _find_single(needed: NeededFeatures) -> NDArray[np.bool_]:
     return single
 
 
-def _drop_absent(places: NDArray[np.int32]) -> NDArray[np.int32]:
-    return places[places >= 0]
+def _drop_absent(indices: NDArray[np.int32]) -> NDArray[np.int32]:
+    return indices[indices >= 0]
 
 
 def list_inline(shard: PlannedShard, needed: Mapping[str, NeededFeatures]) -> InlineKeys:

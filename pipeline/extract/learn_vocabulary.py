@@ -78,10 +78,10 @@ def plan_counting(
     def make(number: int) -> CountTask:
         start = number * MAX_SAMPLES
         part = train[start : start + MAX_SAMPLES]
-        places = needed.of_sample[part]
+        indices = needed.of_sample[part]
         name = f"training samples {start} to {start + len(part) - 1}"
-        spans, locations = needed.select_spans(places), needed.locate(part)
-        return CountTask(name, folders, extractor, needed.items[places], spans, locations)
+        spans, locations = needed.select_spans(indices), needed.locate(part)
+        return CountTask(name, folders, extractor, needed.items[indices], spans, locations)
 
     return LazyTasks(-(-len(train) // MAX_SAMPLES), make)
 

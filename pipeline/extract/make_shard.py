@@ -112,7 +112,7 @@ class ShardTask:
 
     def lose_items(self, lost: Mapping[int, Rejection]) -> Self:
         """See `pipeline.runtime.sandbox.heartbeat.Divisible`."""
-        merged = {modality: dict(places) for modality, places in self.lost.items()}
+        merged = {modality: dict(rejections) for modality, rejections in self.lost.items()}
         for number, rejection in lost.items():
             modality, at = self.inline[number]
             merged[modality][at] = rejection

@@ -38,9 +38,9 @@ class NeededFeatures:
         self.inline: NDArray[np.bool_] | None = None
         self.lost: dict[int, Rejection] = {}
 
-    def select_spans(self, places: NDArray[np.int64] | Numbers) -> Spans | None:
+    def select_spans(self, indices: NDArray[np.int64] | Numbers) -> Spans | None:
         """Return the spans in seconds of these features; None if all cover whole items."""
-        return None if self._spans is None else self._spans[places]
+        return None if self._spans is None else self._spans[indices]
 
     def locate(self, rows: NDArray[np.int64]) -> EntryLocations:
         """Return where the features of these samples are; entries of samples without the modality are meaningless."""
@@ -50,24 +50,24 @@ class NeededFeatures:
         """Return the rejections of these samples' lost features, by position in `rows`."""
         if not self.lost:
             return {}
-        places = enumerate(self.of_sample[rows].tolist())
-        return {at: self.lost[place] for at, place in places if place in self.lost}
+        indices = enumerate(self.of_sample[rows].tolist())
+        return {at: self.lost[index] for at, index in indices if index in self.lost}
 
     def find_inline(self, rows: NDArray[np.int64]) -> list[int]:
         """Return the positions in `rows` of samples whose feature is computed inline."""
         if self.inline is None:
             return []
-        places = self.of_sample[rows]
-        return np.flatnonzero((places >= 0) & self.inline[places]).tolist()
+        indices = self.of_sample[rows]
+        return np.flatnonzero((indices >= 0) & self.inline[indices]).tolist()
 
     def order_missing(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return indices of the missing, not `inline` features, in the order in which these samples need them."""
-        places = self.of_sample[rows]
-        places = places[places >= 0]
-        waiting = self.found.objects[places] < 0
+        indices = self.of_sample[rows]
+        indices = indices[indices >= 0]
+        waiting = self.found.objects[indices] < 0
         if self.inline is not None:
-            waiting &= ~self.inline[places]
-        different, first = np.unique(places[waiting], return_index=True)
+            waiting &= ~self.inline[indices]
+        different, first = np.unique(indices[waiting], return_index=True)
         missing: NDArray[np.int64] = different[np.argsort(first)].astype(np.int64)
         return missing
 
@@ -122,10 +122,10 @@ def _hash_each_feature(
     """Return the cache key of the feature of each of these samples."""
     spans = samples.spans[modality]
     keys = np.empty(len(rows), "S32")
-    for place, (row, item) in enumerate(zip(rows, samples.items[modality][rows], strict=True)):
+    for position, (row, item) in enumerate(zip(rows, samples.items[modality][rows], strict=True)):
         media_type = items.media_types[items.types[item]]
         hashed = hash_item(method, items.sha256s[item].ljust(32, b"\0"), media_type, int(items.orientations[item]))
-        keys[place] = hash_span(hashed, *read_span(spans, row))
+        keys[position] = hash_span(hashed, *read_span(spans, row))
     return keys
 
 

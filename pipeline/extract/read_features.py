@@ -176,9 +176,9 @@ def read_item(part: AlignedPart, reader: TarReader) -> MediaItem:
         InputError: the bytes differ from those that were cleaned; the message names the tar and the item.
     """
     with clock("read bytes"):
-        data = reader.read(part.place)
+        data = reader.read(part.location)
         sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != part.sha256:
         named = format_origin(part.origin)
-        raise InputError(f"{part.place.tar} is damaged at item {named}: remove the file and run `dvc repro` again")
+        raise InputError(f"{part.location.tar} is damaged at item {named}: remove the file and run `dvc repro` again")
     return MediaItem(data, part.media_type, part.orientation, part.start, part.end)

@@ -132,9 +132,9 @@ def _find_features(
 ) -> tuple[Array, Array]:
     """Locate the features in the shard, except learned ones, which belong to one vocabulary."""
     located = locate_samples(plan.fields, written.record.meta_bytes, written.index)
-    places = np.empty(located.offsets.T.shape, PIECE)  # of all members of all samples
-    places["offset"] = (located.starts + located.offsets).T
-    places["size"], places["crc32"] = located.sizes.T, written.index["crc32"]
+    members_pieces = np.empty(located.offsets.T.shape, PIECE)  # of all members of all samples
+    members_pieces["offset"] = (located.starts + located.offsets).T
+    members_pieces["size"], members_pieces["crc32"] = located.sizes.T, written.index["crc32"]
     entries: dict[bytes, tuple[bytes, bool, int, int]] = {}
     pieces: list[Array] = []
     count = 0
@@ -148,5 +148,5 @@ def _find_features(
                 entries[sample[modality]] = (sample[modality], False, count, len(members))
                 count += len(members)
                 rows.append(row)
-        pieces.append(places[rows][:, members].ravel())
+        pieces.append(members_pieces[rows][:, members].ravel())
     return np.array(list(entries.values()), ENTRY), np.concatenate([np.empty(0, PIECE), *pieces])

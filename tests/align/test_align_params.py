@@ -82,8 +82,8 @@ def test_wrong_params_are_errors(changes: dict[str, Any], message: str) -> None:
     assert str(caught.value).startswith("params.yaml: align.")
 
 
-def test_a_modality_that_is_named_is_required_and_needs_no_pattern() -> None:
-    named = {"text": None, "image": {}, "video": {"required": False}}
+def test_a_modality_that_is_named_is_required_and_needs_no_pattern_and_null_is_not_named() -> None:
+    named = {"text": {}, "image": {}, "audio": None, "video": {"required": False}}
     params = check_block({"align": {"modalities": named}}, "align", AlignParams)
     assert list(params.modalities.selected) == ["image", "text", "video"]
     assert params.modalities.required == ("image", "text")
