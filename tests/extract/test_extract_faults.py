@@ -200,7 +200,7 @@ def test_a_fault_of_an_extractor_names_the_item(tmp_path: Path, monkeypatch: pyt
         raise ZeroDivisionError
 
     write_corpus(tmp_path / "data", make_things(4))
-    monkeypatch.setitem(TABLE, "image", replace(TABLE["image"], extract=fail))
+    monkeypatch.setitem(TABLE.loaded, "image", replace(TABLE["image"], extract=fail))
     with pytest.raises(ZeroDivisionError) as caught:
         run_extract(tmp_path, make_params())
     assert any(note.startswith("at folder:thing-0") for note in caught.value.__notes__)
@@ -261,10 +261,10 @@ def test_an_item_that_is_not_what_was_cleaned_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shards": 3}, r"`extract\.shards` is 3, it should be a power of two"),
-        ({"classes": ["a", "a"]}, r"`extract\.classes` is \['a', 'a'\], it should be a list without repetitions"),
-        ({"shard_bytes": 0}, r"`extract\.shard_bytes` is 0"),
-        ({"image__heigth": 3}, r"`extract\.image\.heigth` is not a known key; did you mean `height`"),
+        ({"shards": 3}, r"extract\.shards is 3; it must be a power of two"),
+        ({"classes": ["a", "a"]}, r'extract\.classes is \["a", "a"\]; it must be a list without repeats'),
+        ({"shard_bytes": 0}, r"extract\.shard_bytes is 0; it must be at least 4096"),
+        ({"image__heigth": 3}, r"extract\.image\.heigth is not a known key; did you mean height\?"),
     ],
 )
 def test_params_are_refused_by_name(change: Mapping[str, Any], message: str) -> None:

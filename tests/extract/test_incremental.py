@@ -293,7 +293,7 @@ def test_with_a_frozen_vocabulary_a_new_text_changes_its_own_shard_alone(tmp_pat
         (
             b'{"words": ["<pad>", "<unk>", "a"]}',
             "0" * 64,
-            r"extract\.text\.frozen\.sha256 is [0-9a-f]{64}, but .* has [0-9a-f]{64}: name the file",
+            r"extract\.text\.frozen\.sha256 is [0-9a-f]{64}, but .* has [0-9a-f]{64}: name another file",
         ),
         (b'{"words": ["a"]}', None, r"extract\.text\.frozen\.path is .*, which is no vocabulary\.json"),
         (b'{"words": ["<pad>", "<unk>", "a", "a"]}', None, "is no vocabulary"),

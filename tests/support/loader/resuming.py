@@ -15,7 +15,7 @@ from shardwright.loading.loader import Order
 from shardwright.remote.location import Access
 from tests.support.loader.sets import BLOCKS, draw_numbers, interleave
 
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[3]
 GLOBAL_BATCH = 12
 SEED = 7
 Stream = list[tuple[str, int]]
