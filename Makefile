@@ -14,7 +14,7 @@ install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin
 SECOND_HALF := datasets end_to_end format loading modalities remote storage webdataset
 FIRST_HALF := $(filter-out $(SECOND_HALF) __pycache__ peers support,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 
-.PHONY: help repro test test-first-half test-second-half quick sweep check format generated demo-site demo-table bench-loader test-peers clean
+.PHONY: help repro test test-first-half test-second-half quick quick-first-half quick-second-half sweep check format generated demo-site demo-table bench-loader test-peers clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -48,8 +48,16 @@ test-first-half: $(READY)
 test-second-half: $(READY)
 	@$(BIN)/python -m pytest -m "not sweep" $(addprefix tests/,$(SECOND_HALF))
 
+QUICK := -m "not sweep and not slow" --forbid-processes
+
 quick: $(READY)  ## the tests of the inner loop: under a minute, and none may start a process
-	@$(BIN)/python -m pytest -m "not sweep and not slow" --forbid-processes tests
+	@$(MAKE) --no-print-directory --jobs=2 quick-first-half quick-second-half
+
+quick-first-half: $(READY)
+	@$(BIN)/python -m pytest $(QUICK) $(addprefix tests/,$(FIRST_HALF))
+
+quick-second-half: $(READY)
+	@$(BIN)/python -m pytest $(QUICK) $(addprefix tests/,$(SECOND_HALF))
 
 sweep: $(READY)  ## the heavy tests; prints a table of them
 	@$(BIN)/python -m pytest -m sweep -s

@@ -16,7 +16,10 @@ from pipeline.runtime.sandbox.fork_server import ForkServer, ForkServerDied
 from pipeline.runtime.sandbox.worker import SandboxLimits, TaskCancelled
 from pipeline.runtime.sandbox.worker_pool import SandboxPool
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="stops processes, and looks at them in /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="stops processes, and looks at them in /proc"),
+]
 
 
 def name_parent(stay: Path | None) -> int:
