@@ -33,6 +33,8 @@ from tests.support.access_files import (
 )
 from tests.support.shard_samples import KINDS, assert_same_arrays, find_member, write_small
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Stored:
