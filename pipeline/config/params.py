@@ -113,6 +113,8 @@ class RunParams(Params):
     Default 2: what the smallest machines have."""
     memory: Size = "2 GiB"
     """Memory limit of one worker, for example `2 GiB`; an item that takes more is dropped as `memory`."""
+    table_memory: Size = "1 GB"
+    """Memory limit of the work on tables, beside the workers; what does not fit goes to the work folder in `cache`."""
     item_seconds: Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)] = 120
     """Seconds for one item; one that takes longer is dropped as `timeout`. Items take milliseconds."""
     allow_machine_drops: bool = False

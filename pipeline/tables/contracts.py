@@ -1,6 +1,7 @@
 """Define what crosses a stage boundary: the folders under the data folder and the columns of their tables."""
 
-from pipeline.tables.parquet import DROPPED, Columns
+from pipeline.tables.columns import Columns
+from pipeline.tables.dropped_rows import DROPPED
 
 CRAWLED_FOLDER = "1_crawled"
 INGESTED_FOLDER = "2_ingested"
@@ -30,15 +31,15 @@ CRAWLED: Columns = {
     "split": "string?",  # column of a URL list
     "licence": "string?",  # column of a URL list
     "attribution": "string?",
-    "sha256": "string?",
+    "sha256": "hash?",
     "tar": "string?",
     "offset": "int64?",
     "size": "int64?",
 }
-"""`1_crawled/crawl.parquet`: a row per URL tried, ordered by `url`."""
+"""`1_crawled/crawl`: a row per URL tried, ordered by `url`."""
 
 ITEMS: Columns = {
-    "id": "string",  # sha256 of (sha256 of the bytes, source, file, part)
+    "id": "hash",  # sha256 of (sha256 of the bytes, source, file, part)
     "source": "string",  # `folder`, or the host that it was crawled from
     "file": "string",  # path inside the source with forward slashes: the path of the URL, or below ingest.root
     "part": "string",  # which part of the file: "" the whole, else a language or the name of a page's element
@@ -56,15 +57,19 @@ ITEMS: Columns = {
     "language": "string?",
     "licence": "string?",
     "attribution": "string?",
-    "sha256": "string",
+    "sha256": "hash",
     "tar": "string",
     "offset": "int64",
     "size": "int64",
 }
-"""`2_ingested/items.parquet`: a row per item, ordered by (source, file, part)."""
+"""`2_ingested/items`: a row per item, ordered by `id`. Later tables name an item by the number of its row here."""
 
 CLEANED: Columns = {
-    **ITEMS,  # sha256, tar, offset and size are those of the cleaned bytes
+    "item": "uint64",  # its row in `2_ingested/items`
+    "sha256": "hash",  # of the cleaned bytes, and where they are: as ingested, unless they changed
+    "tar": "string",
+    "offset": "int64",
+    "size": "int64",
     "width": "int64?",  # pixels, as stored: before orientation is applied
     "height": "int64?",
     "orientation": "int64?",  # 1 to 8 as in EXIF; extract applies it, once
@@ -73,14 +78,12 @@ CLEANED: Columns = {
     "frames": "int64?",  # audio samples per channel; of a video, images
     "characters": "int64?",
     "redactions": "int64",
-    "exact_cluster": "string",  # smallest id of the items of this modality with the same cleaned bytes
-    "near_cluster": "string",  # smallest id of the items that look, sound or read the same
+    "exact_cluster": "uint64",  # the first item of this modality with the same cleaned bytes
+    "near_cluster": "uint64",  # the first item that looks, sounds or reads the same
 }
-"""`3_cleaned/items.parquet`: the items that can be decoded, ordered by `id`."""
+"""`3_cleaned/items`: the items that can be decoded, ordered by `item`, which is the order of their ids."""
 
-CHECKED_COLUMNS = tuple(
-    name for name in CLEANED if name not in ITEMS and name not in ("redactions", "exact_cluster", "near_cluster")
-)
+CHECKED_COLUMNS = ("width", "height", "orientation", "channels", "sample_rate", "frames", "characters")
 """The columns of `CLEANED` that the check of a modality fills; those of other modalities are null."""
 
 SAMPLES: Columns = {
@@ -88,15 +91,29 @@ SAMPLES: Columns = {
     "split": "string",
     "label": "string?",
     "group": "string",  # samples of one group are in one split
-    **dict.fromkeys(MODALITIES, "string?"),  # id of the item, null where the sample lacks it
-    **{f"{name}_{edge}": "float64?" for name in MODALITIES for edge in ("start", "end")},  # seconds; null: the whole
 }
-"""`4_aligned/samples.parquet`: a row per sample, ordered by `key`."""
+"""`4_aligned/samples`: a row per sample, ordered by split and sha256 of the key: the order of the shards."""
+
+PARTS: Columns = {
+    "sample": "uint64",  # its row in `4_aligned/samples`
+    "part": "string",  # the part's name: that of its modality, unless `align.parts` gives it another
+    "position": "int64",  # 0, or the place among several items of the part
+    "item": "uint64",  # its row in `2_ingested/items`
+    "start": "float64?",  # seconds: the span of the item that the sample uses; null: from its start
+    "end": "float64?",
+}
+"""`4_aligned/parts`: the items of each sample, ordered by sample, part (in the order of the params) and position."""
+
+INGESTED_ITEMS = f"{INGESTED_FOLDER}/items"
+CLEANED_ITEMS = f"{CLEANED_FOLDER}/items"
+ALIGNED_SAMPLES = f"{ALIGNED_FOLDER}/samples"
+ALIGNED_PARTS = f"{ALIGNED_FOLDER}/parts"
 
 TABLES: dict[str, Columns] = {
     "crawl": CRAWLED,
     "ingest": ITEMS,
     "clean": CLEANED,
     "align": SAMPLES,
+    "parts": PARTS,
     "dropped": DROPPED,
 }

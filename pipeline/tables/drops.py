@@ -1,7 +1,6 @@
 """Record why items are dropped, and check that every item that a stage sees is either kept or dropped."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -107,7 +106,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """A row of `dropped.parquet`.
+    """A row of a stage's table `dropped`.
 
     Attributes:
         count: 1, or the number of parts that the row stands for.
@@ -126,13 +125,33 @@ class Drop:
 
 
 @dataclass(frozen=True)
+class DropCounts:
+    """How many units a stage dropped, by reason; `parts` counts rows about parts of units that were kept (captions in
+    languages that a setting leaves out): reported, but not counted as dropped."""
+
+    reasons: Mapping[Reason, int] = field(default_factory=dict)
+    parts: int = 0
+
+    @property
+    def total(self) -> int:
+        """Return the number of dropped units."""
+        return sum(self.reasons.values())
+
+    def select(self, reasons: Collection[Reason]) -> "DropCounts":
+        """Return the counts of these reasons alone."""
+        return DropCounts({reason: count for reason, count in self.reasons.items() if reason in reasons})
+
+    def describe(self) -> str:
+        """Return `31 near_duplicate, 4 truncated`: most frequent first, then by name."""
+        return ", ".join(f"{n} {reason}" for reason, n in sorted(self.reasons.items(), key=lambda rn: (-rn[1], rn[0])))
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """The counts of a stage, in one unit, with the rows that it dropped.
+    """The counts of a stage, in one unit.
 
     Attributes:
         unit: what is counted: url, file, item or sample.
-        parts: rows about parts of units that were kept (captions in languages that a setting leaves out): reported,
-            but not counted in `seen`.
         notes: further counts for the summary line ("612 samples").
         worked: how many units the stage worked on, for the rate in the summary, where that is not `seen`: training goes
             over its samples once an epoch.
@@ -141,44 +160,37 @@ class Outcome:
     unit: str
     seen: int
     kept: int
-    dropped: Sequence[Drop] = ()
-    parts: Sequence[Drop] = ()
-    notes: Sequence[str] = field(default=())
+    dropped: DropCounts = DropCounts()
+    notes: Sequence[str] = ()
     worked: int | None = None
 
     def check(self) -> None:
-        """Check that `seen = kept + dropped` and that no key was dropped twice.
+        """Check that `seen = kept + dropped`.
 
         Raises:
-            CountMismatch: it does not hold; the message has the counts, or the key.
+            CountMismatch: it does not hold; the message has the counts.
         """
-        if self.seen != self.kept + len(self.dropped):
-            raise CountMismatch(f"{self.seen} {self.unit}s came in, {self.kept} kept + {len(self.dropped)} dropped")
-        key, times = max(Counter(drop.key for drop in self.dropped).items(), key=lambda kt: kt[1], default=("", 1))
-        if times > 1:
-            raise CountMismatch(f"{self.unit} {key!r} was dropped {times} times")
-
-    def count_reasons(self) -> str:
-        """Return `31 near_duplicate, 4 truncated`: most frequent first, then by name."""
-        counts = Counter(str(drop.reason) for drop in self.dropped)
-        return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda rn: (-rn[1], rn[0])))
+        if self.seen != self.kept + self.dropped.total:
+            raise CountMismatch(f"{self.seen} {self.unit}s came in, {self.kept} kept + {self.dropped.total} dropped")
 
 
 def check_drop_share(outcome: Outcome, limit: float, setting: str) -> None:
     """Stop a run that drops more than the user allows.
 
     Args:
+        outcome: of the stage.
         limit: the largest share that may be dropped, 0 to 1.
         setting: the full key of the limit in `params.yaml`.
 
     Raises:
         TooManyDrops: a larger share was dropped; the message has the counts by reason and the setting.
     """
-    share = len(outcome.dropped) / outcome.seen if outcome.seen else 0.0
+    total = outcome.dropped.total
+    share = total / outcome.seen if outcome.seen else 0.0
     if share > limit:
         raise TooManyDrops(
-            f"{setting} is {limit:g}, but {len(outcome.dropped)} of {outcome.seen} {outcome.unit}s ({share:.0%}) would "
-            f"be dropped: {outcome.count_reasons()}. "
+            f"{setting} is {limit:g}, but {total} of {outcome.seen} {outcome.unit}s ({share:.0%}) would "
+            f"be dropped: {outcome.dropped.describe()}. "
             f"Look at the reasons; if they are right, raise {setting} in params.yaml"
         )
 
@@ -190,10 +202,9 @@ def check_machine_drops(outcome: Outcome, allowed: bool) -> None:
         MachineDrops: items were dropped for one of `MACHINE_REASONS`; the message has the counts by reason and the
             keys of `params.yaml` that would keep them, or allow to drop them.
     """
-    drops = [drop for drop in outcome.dropped if drop.reason in MACHINE_REASONS]
-    if drops and not allowed:
-        named = Outcome(outcome.unit, len(drops), 0, drops).count_reasons()
+    drops = outcome.dropped.select(MACHINE_REASONS)
+    if drops.total and not allowed:
         raise MachineDrops(
-            f"{len(drops)} {outcome.unit}s were dropped because of this machine: {named}; raise run.memory or "
-            "run.item_seconds, or set run.allow_machine_drops in params.yaml to drop them"
+            f"{drops.total} {outcome.unit}s were dropped because of this machine: {drops.describe()}; raise run.memory "
+            "or run.item_seconds, or set run.allow_machine_drops in params.yaml to drop them"
         )

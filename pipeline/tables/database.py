@@ -1,0 +1,168 @@
+"""Run SQL over tables in DuckDB, with a bound on memory, beyond which it goes to the work folder.
+
+Tables come in through `pipeline.tables.table_files`, which verifies page checksums (DuckDB's own reader does not), and
+results leave through it. Every result that is written has a total ORDER BY: then its bytes depend neither on threads
+nor on memory.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config.params import RunParams, parse_size
+from pipeline.errors import PipelineError
+from pipeline.tables.columns import Columns, build_schema
+from pipeline.tables.table_files import GROUP_ROWS, TableWriter, read_batches
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+SETTINGS = {
+    "preserve_insertion_order": False,  # it costs memory, and every result is ordered
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "python_enable_replacements": False,
+}
+
+
+class Database:
+    """A DuckDB database whose tables are in the work folder."""
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
+        self.connection = connection
+
+    def load(
+        self, table: str, folder: Path, columns: Columns, names: Sequence[str] | None = None, number: str | None = None
+    ) -> None:
+        """Create the table `table` from a table of a stage.
+
+        Args:
+            table: name of the new table.
+            folder: of the stage's table.
+            columns: all that it has.
+            names: the columns to read; all by default.
+            number: name of a column to add, uint64: the number of the row.
+
+        Raises:
+            InputError: the table is missing, damaged, or has other columns.
+        """
+        self.insert(table, _read_numbered(folder, columns, names, number))
+
+    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]") -> None:
+        """Create the table `table` from batches, of which there is at least one."""
+        import pyarrow as pa
+
+        first = next(batches)
+
+        def read() -> "Iterator[pa.RecordBatch]":
+            yield first
+            yield from batches
+
+        self.connection.register("incoming", pa.RecordBatchReader.from_batches(first.schema, read()))
+        self.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608 - a name of ours
+        self.connection.unregister("incoming")
+
+    def append(self, table: str, rows: "pa.Table") -> None:
+        """Add rows to the table `table`, by the names of their columns."""
+        self.connection.register("incoming", rows)
+        self.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")  # noqa: S608 - a name of ours
+        self.connection.unregister("incoming")
+
+    def add_function(
+        self, name: str, function: "Callable[..., pa.Array]", parameters: Sequence[str], result: str
+    ) -> None:
+        """Make a function over Arrow columns callable in SQL; its types are names of SQL types. Nulls are passed on."""
+        self.connection.create_function(
+            name, function, list(parameters), result, type="arrow", null_handling="special", side_effects=False
+        )
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement; `$name` stands for a parameter.
+
+        Raises:
+            PipelineError: `run.table_memory` is too small for it, or the disk is full.
+        """
+        with explain_memory():
+            self.connection.execute(sql, dict(parameters or {}))
+
+    def fetch(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Return all rows of a small result. Raises what `execute` raises."""
+        with explain_memory():
+            rows: list[tuple[Any, ...]] = self.connection.execute(sql, dict(parameters or {})).fetchall()
+            return rows
+
+    def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> "Iterator[pa.RecordBatch]":
+        """Yield a result in batches, the first of which may be empty. Raises what `execute` raises."""
+        import pyarrow as pa
+
+        with explain_memory():
+            reader = self.connection.sql(sql, params=dict(parameters or {})).to_arrow_reader(GROUP_ROWS)
+            yield pa.RecordBatch.from_pylist([], schema=reader.schema)
+            yield from reader
+
+    def write(
+        self, sql: str, folder: Path, columns: Columns, refers: Mapping[str, str] | None = None
+    ) -> None:
+        """Write a result with a total order as a table, see `TableWriter`. Raises what `execute` raises."""
+        assert "ORDER BY" in sql, "a result that is written has a total order"
+        schema = build_schema(columns)
+        with TableWriter(folder, columns, refers) as writer:
+            for batch in self.read(sql):
+                writer.write(batch.cast(schema))
+
+
+def _read_numbered(
+    folder: Path, columns: Columns, names: Sequence[str] | None, number: str | None
+) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+
+    chosen = list(columns) if names is None else list(names)
+    schema = pa.schema([build_schema(columns).field(name) for name in chosen])
+    if number is not None:
+        schema = schema.append(pa.field(number, pa.uint64(), nullable=False))
+    yield pa.RecordBatch.from_pylist([], schema=schema)
+    start = 0
+    for batch in read_batches(folder, columns, chosen):
+        arrays = list(batch.columns)
+        if number is not None:
+            arrays.append(pa.array(range(start, start + batch.num_rows), pa.uint64()))
+        start += batch.num_rows
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+@contextmanager
+def open_database(work: Path, run: RunParams) -> Iterator[Database]:
+    """Yield an empty database; its files are in `work`, and removed at the end."""
+    import duckdb
+
+    folder = work / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "database.duckdb"
+    settings = {
+        "memory_limit": f"{parse_size(run.table_memory)}B",
+        "temp_directory": str(folder),
+        "threads": max(1, run.workers),
+    }
+    connection = duckdb.connect(path, config={**SETTINGS, **settings})
+    try:
+        yield Database(connection)
+    finally:
+        connection.close()
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def explain_memory() -> Iterator[None]:
+    """Turn DuckDB's lack of memory into one message.
+
+    Raises:
+        PipelineError: with the setting to raise.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise PipelineError("the tables need more memory than run.table_memory allows: raise it in params.yaml") from error
