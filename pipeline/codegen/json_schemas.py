@@ -10,7 +10,7 @@ from pipeline.config.check_params import BLOCKS, load_block_type
 from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
 from pipeline.tables.contracts import SPLITS, TABLES
-from pipeline.tables.parquet import Columns
+from pipeline.tables.columns import Columns
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
 from pipeline.tasks.table import TASKS
 

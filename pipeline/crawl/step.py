@@ -14,8 +14,10 @@ from pipeline.errors import PipelineError
 from pipeline.runtime.progress import show_progress
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.tables.database import open_database
+from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.drops import Drop, Outcome
-from pipeline.tables.parquet import write_dropped, write_table
+from pipeline.tables.table_files import write_table
 
 if TYPE_CHECKING:
     from pipeline.crawl.breadth_first import VisitedUrl
@@ -97,22 +99,17 @@ def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
     from pipeline.crawl.journal import BodyTars
 
     folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*result.bad_rows, *result.repeated], BodyTars(journal)
-    write_table(folder / "crawl.parquet", _build_rows(result, bodies, drops), CRAWLED)
+    write_table(folder / "crawl", _build_rows(result, bodies, drops), CRAWLED)
     for _ in show_progress(bodies.write(folder), len(bodies), "responses", workspace.run, lambda count: (count, {})):
         pass
+    with open_database(workspace.work, workspace.run) as database:
+        dropped = DroppedRows(database, "crawl", "url")
+        dropped.add(drops)
+        dropped.add_parts(result.passed_over)
+        counts = dropped.write(folder)
     seen = len(result.tried) + len(result.bad_rows) + len(result.repeated)
-    outcome = Outcome(
-        unit="url",
-        seen=seen,
-        kept=seen - len(drops),
-        dropped=drops,
-        parts=result.passed_over,
-        notes=[
-            _describe_requests(result.requests) if seen else "nothing to crawl: crawl.start and crawl.lists are empty"
-        ],
-    )
-    write_dropped(folder / "dropped.parquet", "crawl", outcome.unit, outcome.dropped, outcome.parts)
-    return outcome
+    note = _describe_requests(result.requests) if seen else "nothing to crawl: crawl.start and crawl.lists are empty"
+    return Outcome("url", seen, seen - len(drops), counts, [note])
 
 
 def _describe_requests(count: int) -> str:

@@ -19,8 +19,10 @@ from pipeline.runtime.progress import show_progress
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore
 from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
+from pipeline.tables.database import open_database
+from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_drop_share
-from pipeline.tables.parquet import write_dropped, write_table
+from pipeline.tables.table_files import write_table
 
 
 def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
@@ -42,10 +44,14 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         store = stack.enter_context(TarStore(folder, INGESTED_FOLDER, "items"))
         ingester = Ingester(params, store, _read_pages(files, params, inputs.reader))
         rows = ingester.read_all(show_progress(files, len(files), "files", workspace.run))
-        write_table(folder / "items.parquet", rows, ITEMS)
+        write_table(folder / "items", sorted(rows, key=lambda row: str(row["id"])), ITEMS)
     drops += ingester.drops
-    outcome = Outcome("file", seen, seen - len(drops), drops, ingester.parts, ingester.describe())
-    write_dropped(folder / "dropped.parquet", "ingest", outcome.unit, outcome.dropped, outcome.parts)
+    with open_database(workspace.work, workspace.run) as database:
+        dropped = DroppedRows(database, "ingest", "file")
+        dropped.add(drops)
+        dropped.add_parts(ingester.parts)
+        counts = dropped.write(folder)
+    outcome = Outcome("file", seen, seen - len(drops), counts, ingester.describe())
     check_drop_share(outcome, params.max_dropped, "ingest.max_dropped")
     return outcome
 

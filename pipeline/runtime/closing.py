@@ -10,7 +10,7 @@ OUTPUTS = {
     f"{REPORT_FOLDER}/index.html": "the report; open it in a browser",
     SHARDS_FOLDER: "the shards; `shardwright info data/5_shards`",
     MODEL_FOLDER: "the model",
-    f"{EXTRACT_FOLDER}/dropped.parquet": "samples that extract dropped, with reasons; each stage's folder has its own",
+    f"{EXTRACT_FOLDER}/dropped": "table of the samples that extract dropped, with reasons; each stage has its own",
 }
 
 SCORES = {"macro_f1": "macro F1", "accuracy": "accuracy"}

@@ -12,9 +12,9 @@ from pipeline.cache.lookup import CacheKeys, encode_key
 from pipeline.cache.object_store import ObjectStore
 from pipeline.cache.pack_index import Entry
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED, watch_items
+from pipeline.tables.columns import Row
 from pipeline.tables.drops import Rejection
 from pipeline.tables.item_names import name_item
-from pipeline.tables.parquet import Row
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

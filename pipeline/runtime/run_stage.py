@@ -99,8 +99,8 @@ def _run_step(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome], 
     """Run the step, publish its outputs and return its summary."""
     start = time.monotonic()
     take_times()  # drop those of earlier work in this process
-    rows = stage.workspace.cache / "dropped" / f"{stage.workspace.work.name}.parquet"
-    rows.unlink(missing_ok=True)
+    rows = stage.workspace.cache / "dropped" / stage.workspace.work.name
+    _remove_folder(rows)
     try:
         outcome = step(stage)
     except PipelineError as error:
@@ -116,12 +116,12 @@ def _run_step(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome], 
 
 
 def _save_dropped(workspace: Workspace, outs: Sequence[str], rows: Path) -> bool:
-    """Save a failed run's `dropped.parquet` from its work folder for the user; return whether there was one."""
+    """Save a failed run's table `dropped` from its work folder for the user; return whether there was one."""
     for out in outs:
-        written = workspace.work / out / "dropped.parquet"
-        if written.is_file():
+        written = workspace.work / out / "dropped"
+        if written.is_dir():
             rows.parent.mkdir(parents=True, exist_ok=True)
-            written.replace(rows)
+            written.rename(rows)
             return True
     return False
 
@@ -313,9 +313,9 @@ def format_summary(name: str, outcome: Outcome, seconds: float) -> str:
 
     The rate is of the units that were worked on, see `Outcome.worked`.
     """
-    reasons = f": {outcome.count_reasons()}" if outcome.dropped else ""
+    reasons = f": {outcome.dropped.describe()}" if outcome.dropped.total else ""
     worked = outcome.seen if outcome.worked is None else outcome.worked
     rate = f"{worked / max(seconds, 1e-9):,.0f} {outcome.unit}s/s"
-    counts = f"in {outcome.seen} = kept {outcome.kept} + dropped {len(outcome.dropped)}{reasons}"
+    counts = f"in {outcome.seen} = kept {outcome.kept} + dropped {outcome.dropped.total}{reasons}"
     line = f"{name:<9}{counts}; {seconds:.1f} s, {rate}"
     return "\n".join([line, *(" " * 9 + note.replace("\n", "\\n") for note in outcome.notes)])

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pipeline.errors import InputError
 from pipeline.models.batches import Batch
-from pipeline.tables.parquet import Columns
+from pipeline.tables.columns import Columns
 from pipeline.tasks.metrics.table import CLASS_METRICS, METRICS, SCORES
 from pipeline.tasks.metrics.tally import Counts, Floats, Tally, count_confusion, find_interval, resample_tally
 from pipeline.tasks.report import Bars, Cell, Matrix, Mistake, ReportTable, Section, TaskReport, Tile, format_score

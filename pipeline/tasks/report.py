@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tables.parquet import Columns
+from pipeline.tables.columns import Columns
 
 Cell = str | int | float | None
 """Of a table; None where a value is not defined."""

@@ -66,8 +66,8 @@ def test_each_bad_response_has_its_reason(tmp_path: Path, reply: Reply, reason: 
     result, counted = fetch(tmp_path, reply, max_bytes=1000, backoff=0.0)
     assert result.reasons == {START: reason}
     assert counted == requests
-    assert [path.name for path in sorted(result.folder.iterdir())] == ["crawl.parquet", "dropped.parquet"]
-    assert b"secret" not in (result.folder / "crawl.parquet").read_bytes()
+    assert [path.name for path in sorted(result.folder.iterdir())] == ["crawl", "dropped"]
+    assert "secret" not in str(result.rows)
 
 
 def test_a_changed_limit_gives_the_dropped_rows_of_a_fresh_run(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_changed_limit_gives_the_dropped_rows_of_a_fresh_run(tmp_path: Path) -
             again = run_crawl(tmp_path, make_params(address=site.address, max_bytes=max_bytes))
         fresh = run_crawl(tmp_path / "fresh", make_params(address=site.address, max_bytes=500))
         assert site.requests["/"] == 2
-    assert again.outcome.dropped == fresh.outcome.dropped
+    assert again.drops == fresh.drops
 
 
 def test_opt_outs_for_one_agent_do_not_apply_to_another(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_compressed_response_is_stored_decompressed(tmp_path: Path, encoding: 
 def test_opted_out_bytes_are_stored_nowhere(tmp_path: Path) -> None:
     secret = b"\x89PNG\r\n\x1a\n not for machines"
     result, _ = fetch(tmp_path, Reply(secret, headers={"X-Robots-Tag": "noai"}))
-    assert result.outcome.dropped[0].detail == "X-Robots-Tag: noai"
+    assert result.drops[0].detail == "X-Robots-Tag: noai"
     assert not any(b"not for machines" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
@@ -120,7 +120,7 @@ def test_links_of_a_page_with_nofollow_are_not_followed(tmp_path: Path) -> None:
         result = run_crawl(tmp_path, make_params(address=site.address))
         assert not site.requests["/next"]
     assert list(result.rows) == [START, f"{START}a.png"]
-    assert result.outcome.parts[0].count == 1
+    assert result.parts[0].count == 1
 
 
 def test_the_timeout_is_for_the_whole_response(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_temporary_error_is_retried(tmp_path: Path) -> None:
         return IMAGE if before else Reply(status=503, headers={"Retry-After": "0"})
 
     result, requests = fetch(tmp_path, respond)
-    assert not result.outcome.dropped
+    assert not result.drops
     assert requests == 2
 
 

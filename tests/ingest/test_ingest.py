@@ -92,10 +92,10 @@ def test_every_file_is_kept_or_dropped_by_name(files: dict[str, bytes]) -> None:
     with TemporaryDirectory() as folder:
         write_files(Path(folder) / "inbox", files)
         result = run_ingest(Path(folder), make_params(ignore=[]))
-        kept = {f"folder:{row['file']}" for row in result.rows}
+        kept, reasons = {f"folder:{row['file']}" for row in result.rows}, result.reasons
     assert result.outcome.seen == len(files)
-    assert kept | set(result.reasons) == {f"folder:{escape_name(name.encode())}" for name in files}
-    assert not kept & set(result.reasons)
+    assert kept | set(reasons) == {f"folder:{escape_name(name.encode())}" for name in files}
+    assert not kept & set(reasons)
     assert result.outcome.kept == len(kept)
 
 
@@ -277,7 +277,7 @@ def test_a_caption_and_a_part_with_the_same_name_are_one_item(tmp_path: Path) ->
         tmp_path, make_params(page_text="caption"), [Response("http://a.test/", page, annotations=annotations)]
     )
     assert result.read_texts() == {("/", "caption"): "from the list"}
-    assert [(part.reason, part.count) for part in result.outcome.parts] == [("duplicate", 1)]
+    assert [(part.reason, part.count) for part in result.parts] == [("duplicate", 1)]
 
 
 def test_parts_left_out_are_in_the_summary(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_files_without_an_allowed_licence_are_refused(tmp_path: Path) -> None:
     free = ["https://example.org/cc0"]
     result = run_ingest(tmp_path, make_params(licences=free), responses)
     assert result.reasons == {"a.test:own.png": "licence_refused", "folder:a.txt": "licence_refused"}
-    assert {drop.value for drop in result.outcome.dropped} == {"proprietary", "none"}
+    assert {drop.value for drop in result.drops} == {"proprietary", "none"}
     trusting = run_ingest(tmp_path, make_params(licences=free, licence=free[0]), responses)
     assert trusting.reasons == {"a.test:own.png": "licence_refused"}
 
@@ -336,8 +336,8 @@ def test_dropped_rows_have_the_setting_that_decided(tmp_path: Path) -> None:
     (write_files(tmp_path / "inbox", files) / "out").symlink_to(tmp_path)
     captions = {"text": "tagged_lines", "table": "table.csv", "licences": ["free"]}
     result = run_ingest(tmp_path, make_params(languages=["en"], **captions))
-    assert {part.setting: part.count for part in result.outcome.parts} == {"ingest.text": 1, "ingest.languages": 1}
-    assert {drop.key: drop.setting for drop in result.outcome.dropped} == {
+    assert {part.setting: part.count for part in result.parts} == {"ingest.text": 1, "ingest.languages": 1}
+    assert {drop.key: drop.setting for drop in result.drops} == {
         "folder:table.csv": "ingest.table",
         "folder:b.txt": "",
         "folder:bare.html": "ingest.page_text",
@@ -347,12 +347,12 @@ def test_dropped_rows_have_the_setting_that_decided(tmp_path: Path) -> None:
     other = run_ingest(tmp_path, make_params(languages=["fr"], page_text=None, **captions))
     assert other.read_settings()["folder:a.txt"] == "ingest.languages"
     assert other.read_settings()["folder:bare.html"] == "ingest.page_text"
-    assert not any("ingest." in drop.detail for drop in (*result.outcome.dropped, *result.outcome.parts))
+    assert not any("ingest." in drop.detail for drop in (*result.drops, *result.parts))
 
 
 def test_a_dropped_duplicate_has_the_key_of_the_kept_file(tmp_path: Path) -> None:
     responses = [Response(f"{scheme}://a.test/a.png", make_image()) for scheme in ("http", "https")]
-    (drop,) = run_ingest(tmp_path, make_params(), responses).outcome.dropped
+    (drop,) = run_ingest(tmp_path, make_params(), responses).drops
     assert (drop.key, drop.kept_key) == ("http://a.test/a.png", "a.test:a.png")
 
 

@@ -18,7 +18,8 @@ import yaml
 from pipeline.codegen.dvc_yaml import NODES
 from pipeline.errors import InputError, PipelineError
 from pipeline.runtime.run_stage import explain_disk_errors
-from pipeline.tables.parquet import DROPPED, read_table
+from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.table_files import read_table
 from tests.support.processes import is_alive
 from tests.support.running import ROOT
 
@@ -34,7 +35,8 @@ from pipeline.runtime.executor import run_tasks
 from pipeline.tables.drops import Drop, Outcome, Reason, check_drop_share
 from pipeline.runtime.run_stage import run_stage
 from pipeline.runtime.sandbox.worker_pool import warm_up_pool
-from pipeline.tables.parquet import write_dropped
+from pipeline.tables.database import open_database
+from pipeline.tables.dropped_rows import DroppedRows
 from slow_library import prepare
 
 def sleep(number):
@@ -56,9 +58,11 @@ def step(stage):
         case "fault":
             return 1 / 0
         case "drop":
-            drops = [Drop("a", Reason.FLAT, "all grey")]
-            write_dropped(folder / "dropped.parquet", "clean", "item", drops)
-            check_drop_share(Outcome("item", 1, 0, drops), 0.5, "clean.max_dropped")
+            with open_database(stage.workspace.work, stage.workspace.run) as database:
+                dropped = DroppedRows(database, "clean", "item")
+                dropped.add([Drop("a", Reason.FLAT, "all grey")])
+                counts = dropped.write(folder)
+            check_drop_share(Outcome("item", 1, 0, counts), 0.5, "clean.max_dropped")
         case "fill":
             (folder / "large").write_bytes(bytes(3 << 20))
         case "sleep":

@@ -1,6 +1,5 @@
 """Run the crawl stage against loopback servers, for the tests of crawl."""
 
-import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from pipeline.crawl.step import crawl
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
-from pipeline.tables.drops import Outcome
-from pipeline.tables.parquet import DROPPED, read_table
+from pipeline.tables.drops import Drop, Outcome
+from pipeline.tables.table_files import read_table
+from tests.support.stage_folders import hash_folder, read_drops
 
 HOST = "site.test"
 START = f"http://{HOST}/"
@@ -58,25 +58,34 @@ class Crawl:
 
     @property
     def rows(self) -> dict[str, dict[str, Any]]:
-        """The rows of `crawl.parquet` by URL."""
-        return {row["url"]: row for row in read_table(self.folder / "crawl.parquet", CRAWLED)}
+        """The rows of the table by URL."""
+        return {row["url"]: row for row in read_table(self.folder / "crawl", CRAWLED)}
+
+    @property
+    def drops(self) -> list[Drop]:
+        """The rows of what was dropped."""
+        return read_drops(self.folder)
+
+    @property
+    def parts(self) -> list[Drop]:
+        """The rows about parts of what was kept."""
+        return read_drops(self.folder, parts=True)
 
     @property
     def reasons(self) -> dict[str, str]:
         """Why each URL was dropped."""
-        return {drop.key: str(drop.reason) for drop in self.outcome.dropped}
+        return {drop.key: str(drop.reason) for drop in self.drops}
 
     def read_settings(self) -> dict[str, str]:
-        """The column `setting` of `dropped.parquet` by key, without rows that no setting decided."""
-        rows = read_table(self.folder / "dropped.parquet", DROPPED)
-        return {row["key"]: row["setting"] for row in rows if row["setting"]}
+        """The column `setting` of `dropped` by key, without rows that no setting decided."""
+        return {drop.key: drop.setting for drop in [*self.parts, *self.drops] if drop.setting}
 
     def read_body(self, url: str) -> bytes:
         with TarReader(self.data) as reader:
             return reader.read(read_location(self.rows[url]))
 
     def hash_files(self) -> dict[str, str]:
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}
+        return hash_folder(self.folder)
 
 
 def run_crawl(folder: Path, params: CrawlParams) -> Crawl:

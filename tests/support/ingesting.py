@@ -17,8 +17,9 @@ from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, TarStore, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
-from pipeline.tables.drops import Drop, Outcome, Reason
-from pipeline.tables.parquet import DROPPED, read_table, write_dropped, write_table
+from pipeline.tables.drops import Drop, Outcome
+from pipeline.tables.table_files import read_table, write_table
+from tests.support.stage_folders import hash_folder, read_drops
 
 BLOCK: Mapping[str, Any] = {
     "root": "inbox",
@@ -89,9 +90,7 @@ def write_crawl(data: Path, responses: Iterable[Response]) -> None:
                 row |= {"sha256": hashlib.sha256(body).hexdigest()}
                 row |= {"tar": location.tar, "offset": location.offset, "size": location.size}
             rows.append(row)
-    write_table(folder / "crawl.parquet", rows, CRAWLED)
-    drops = [Drop(row["url"], Reason.TIMEOUT, row["detail"]) for row in rows if row["reason"]]
-    write_dropped(folder / "dropped.parquet", "crawl", "url", drops)
+    write_table(folder / "crawl", rows, CRAWLED)
 
 
 @dataclass(frozen=True)
@@ -104,18 +103,29 @@ class Ingest:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows of `items.parquet`."""
-        return read_table(self.folder / "items.parquet", ITEMS)
+        """Return the rows of the table in the order of (source, file, part); the table's is that of the ids."""
+        return sorted(
+            read_table(self.folder / "items", ITEMS), key=lambda row: [row["source"], row["file"], row["part"]]
+        )
+
+    @property
+    def drops(self) -> list[Drop]:
+        """The rows of what was dropped."""
+        return read_drops(self.folder)
+
+    @property
+    def parts(self) -> list[Drop]:
+        """The rows about parts of what was kept."""
+        return read_drops(self.folder, parts=True)
 
     @property
     def reasons(self) -> dict[str, str]:
         """Return the reason of each dropped file."""
-        return {drop.key: str(drop.reason) for drop in self.outcome.dropped}
+        return {drop.key: str(drop.reason) for drop in self.drops}
 
     def read_settings(self) -> dict[str, str]:
-        """The column `setting` of `dropped.parquet` by key, without rows that no setting decided."""
-        rows = read_table(self.folder / "dropped.parquet", DROPPED)
-        return {row["key"]: row["setting"] for row in rows if row["setting"]}
+        """The column `setting` of `dropped` by key, without rows that no setting decided."""
+        return {drop.key: drop.setting for drop in [*self.parts, *self.drops] if drop.setting}
 
     def read_texts(self) -> dict[tuple[str, str], str]:
         """Return the text items by file and part."""
@@ -127,7 +137,7 @@ class Ingest:
             }
 
     def hash_files(self) -> dict[str, str]:
-        return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(self.folder.iterdir())}
+        return hash_folder(self.folder)
 
 
 def make_workspace(data: Path) -> Workspace:

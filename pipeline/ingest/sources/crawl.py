@@ -12,7 +12,7 @@ from pipeline.tables.blob_store import BlobLocation, TarReader, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.item_names import name_url
-from pipeline.tables.parquet import read_table
+from pipeline.tables.table_files import read_table
 
 
 def list_responses(inputs: SourceInputs) -> Iterator[SourceFile | Drop]:
@@ -46,7 +46,7 @@ def explain_empty_crawl(inputs: SourceInputs) -> str:
 
 
 def _read_rows(inputs: SourceInputs) -> Iterator[dict[str, Any]]:
-    yield from read_table(inputs.workspace.data / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
+    yield from read_table(inputs.workspace.data / CRAWLED_FOLDER / "crawl", CRAWLED)
 
 
 def _describe_response(row: dict[str, Any], reader: TarReader) -> SourceFile:
