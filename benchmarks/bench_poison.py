@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.cache.object_store import ObjectStore
+from pipeline.incremental.object_store import ObjectStore
 from pipeline.clean.check_items import MAX_ITEMS, MIN_TASKS
 from pipeline.config.params import RunParams
 from pipeline.runtime.executor import run_tasks

@@ -1,40 +1,41 @@
-"""Check items that are not in the cache: a chunk a task, whose verdicts and changed bytes go into one pack.
-
-These chunks are not those of the tars of cleaned bytes, and no byte of the output depends on how they are cut.
-"""
+"""Check the items whose verdicts the cache lacks: a chunk a task."""
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.cache.check_entries import CheckedBytes, compute_check
-from pipeline.cache.pack_index import Entry
-from pipeline.clean.item_columns import CleanFolders, IngestedColumns
+from pipeline.clean.check_entry import CheckedBytes, compute_check
 from pipeline.clean.params import CleanParams
-from pipeline.clean.plan_chunks import find_starts
 from pipeline.errors import InputError
+from pipeline.incremental.cache_key import hash_method
+from pipeline.incremental.compute_chunk import ITEM_BYTES, MAX_BYTES, Chunk, ChunkResult, compute_chunk, cut_chunks
+from pipeline.incremental.object_store import ObjectStore
+from pipeline.incremental.pack_index import Entry
 from pipeline.modalities.table import MODALITIES
-from pipeline.runtime.compute_chunk import Chunk, ChunkResult, compute_chunk
+from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.stopwatch import clock
 from pipeline.tables.blob_store import TarReader, read_location
+from pipeline.tables.columns import Row
+from pipeline.tables.contracts import INGESTED_ITEMS, ITEMS
+from pipeline.tables.database import Database
 from pipeline.tables.item_names import name_item
-from pipeline.tables.parquet import Row
-from pipeline.tables.row_files import open_row_file
 
-MAX_ITEMS = 256
-"""Items of a task: about a second of work, where images and audio take 2 to 5 ms each."""
+NEARNESS = {"near_bits", "near_difference"}
+"""Params of a check that only the search for duplicates uses: changing them checks nothing again."""
 
-MAX_BYTES = 16 << 20
-"""Bytes of a task's items: those that change are in memory until all are checked."""
 
-ITEM_BYTES = 256 << 20
-"""Memory that every task needs: libraries, and the largest item that is likely."""
+@dataclass(frozen=True)
+class CleanFolders:
+    """The paths that a task uses: the data folder, the cache, the work folder of the run."""
 
-MIN_TASKS = 128
-"""The least number of tasks, given as many items: a kill loses the tasks that are running. Short tasks cost little,
-since they are sent to the workers in batches."""
+    data: Path
+    cache: Path
+    work: Path
+
+    @property
+    def objects(self) -> ObjectStore:
+        """Return the object store of the item cache."""
+        return ObjectStore(self.cache, self.work)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -50,21 +51,78 @@ class CheckTask(Chunk):
         return ITEM_BYTES + 2 * MAX_BYTES
 
 
+def request_checks(database: Database, data: Path, params: CleanParams) -> None:
+    """Create `items` (item, modality, media_type, sha256, size), and `requests` with the cache key of each item's check.
+
+    Raises:
+        InputError: the ingested table is missing or damaged.
+    """
+    columns = ["modality", "media_type", "sha256", "size"]
+    database.load("items", data / INGESTED_ITEMS, ITEMS, columns, number="item")
+    database.execute("CREATE TABLE methods (modality VARCHAR, method BLOB)")
+    for (modality,) in database.fetch("SELECT DISTINCT modality FROM items"):
+        method = hash_check(modality, params)
+        database.execute("INSERT INTO methods VALUES ($modality, $method)", {"modality": modality, "method": method})
+    database.execute(
+        """
+        CREATE TABLE requests AS
+        SELECT item, modality, unhex(sha256(method || sha256 || encode(media_type))) AS key
+        FROM items JOIN methods USING (modality)
+        """
+    )
+
+
+def hash_check(modality: str, params: CleanParams) -> bytes:
+    """Return a hash of how items of a modality are checked."""
+    known = MODALITIES[modality]
+    settings = params.checks[modality].model_dump(mode="json", exclude=NEARNESS)
+    return hash_method(f"check of {modality}", (known.check, compute_check), {"params": settings}, known.libraries)
+
+
+def plan_checks(database: Database, folders: CleanFolders, params: CleanParams) -> LazyTasks[CheckTask]:
+    """Plan the checks whose entries are missing, by modality: the first item of each distinct check."""
+    database.execute(
+        """
+        CREATE OR REPLACE TABLE firsts AS
+        SELECT min(item) AS item, key FROM requests ANTI JOIN entries USING (key) GROUP BY key
+        """
+    )
+    columns = ["source", "file", "part", "modality", "media_type", "sha256", "tar", "offset", "size"]
+    database.load("missing", folders.data / INGESTED_ITEMS, ITEMS, columns, number="item", only="firsts")
+    database.execute(
+        """
+        CREATE OR REPLACE TABLE missing AS
+        SELECT missing.*, key, row_number() OVER (ORDER BY modality, item) - 1 AS position
+        FROM missing JOIN firsts USING (item) ORDER BY position
+        """
+    )
+    sizes = database.take("SELECT size FROM missing ORDER BY position")["size"].to_numpy()
+    chunks = cut_chunks(sizes)
+
+    def build(number: int) -> CheckTask:
+        chunk = chunks[number]
+        rows = database.take(
+            "SELECT * FROM missing WHERE position >= $start AND position < $stop ORDER BY position",
+            {"start": chunk.start, "stop": chunk.stop},
+        )
+        name = f"items {chunk.start} to {chunk.stop - 1} of {len(sizes)}"
+        return CheckTask(name=name, rows=rows, folders=folders, params=params)
+
+    return LazyTasks(len(chunks), build)
+
+
 def check_items(task: CheckTask) -> ChunkResult:
     """Check items, and store the verdicts and the bytes that changed in the cache.
 
     Raises:
         InputError: bytes are not those that were ingested; the message names the tar and the item.
     """
-    rows = open_row_file(task.folders.items).walk(task.items)
     with TarReader(task.folders.data) as reader:
-        return compute_chunk(
-            task, rows, task.folders.objects, lambda _, row, cache_key: check_item(row, reader, task.params, cache_key)
-        )
+        return compute_chunk(task, task.folders.objects, lambda row, key: check_item(row, reader, task.params, key))
 
 
-def check_item(row: Row, reader: TarReader, params: CleanParams, cache_key: bytes) -> list[Entry]:
-    """Return the cache entries of one item, see `compute_check`.
+def check_item(row: Row, reader: TarReader, params: CleanParams, cache_key: bytes) -> Entry:
+    """Return the cache entry of one item, see `compute_check`.
 
     Raises:
         InputError: its bytes are not those that were ingested.
@@ -77,31 +135,3 @@ def check_item(row: Row, reader: TarReader, params: CleanParams, cache_key: byte
     modality = MODALITIES[row["modality"]]
     raw = CheckedBytes(data, sha256, row["media_type"])
     return compute_check(modality, raw, params.checks[modality.name], cache_key)
-
-
-class Checks:
-    """The items to check, divided into tasks."""
-
-    def __init__(
-        self, missing: NDArray[np.int64], items: IngestedColumns, folders: CleanFolders, params: CleanParams
-    ) -> None:
-        self._missing = missing
-        self._items = items
-        self._folders = folders
-        self._params = params
-        most = max(1, min(MAX_ITEMS, len(missing) // MIN_TASKS))
-        self._edges = np.append(find_starts(items.sizes[missing].tolist(), most, MAX_BYTES), len(missing))
-
-    def __len__(self) -> int:
-        return len(self._edges) - 1
-
-    def build_task(self, number: int) -> CheckTask:
-        """Return the task with this number."""
-        chosen = self._missing[self._edges[number] : self._edges[number + 1]]
-        return CheckTask(
-            name=f"items {chosen[0]} to {chosen[-1]}",
-            items=chosen,
-            cache_keys=self._items.cache_keys[chosen],
-            folders=self._folders,
-            params=self._params,
-        )

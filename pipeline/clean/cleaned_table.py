@@ -1,6 +1,5 @@
-"""Write the cleaned table: the items that were kept, ordered by id, with what the checks found and their clusters."""
+"""Write the cleaned table: the items that were kept, with what the checks found and their clusters."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,14 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.pack_index import Array
-from pipeline.clean.item_columns import IngestedColumns
+from pipeline.clean.cleaned_tars import TarPlan, name_file
+from pipeline.clean.findings import Findings
 from pipeline.clean.near_duplicates import Bits, Thumbnails, find_near_clusters, normalize_thumbnails
 from pipeline.clean.params import CleanParams, Nearness
-from pipeline.clean.run_checks import CheckSummary, name_tar_file
+from pipeline.incremental.pack_index import Array
+from pipeline.tables.columns import build_hashes
 from pipeline.tables.connected_components import Indexes, find_components
-from pipeline.tables.contracts import CHECKED_COLUMNS, CLEANED, CLEANED_FOLDER, MODALITIES
-from pipeline.tables.row_files import BATCH_ROWS, TableWriter, open_row_file
+from pipeline.tables.contracts import CHECKED_COLUMNS, CLEANED, CLEANED_FOLDER, INGESTED_ITEMS, ITEMS
+from pipeline.tables.table_files import TableWriter, identify_table, read_batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """For each item of one modality, ordered by id, the smallest index of its exact and of its near cluster."""
+    """For each item of one modality, in order, the smallest index of its exact and of its near cluster."""
 
     exact: Indexes
     near: Indexes
@@ -43,82 +43,85 @@ def find_clusters(sha256s: NDArray[np.bytes_], bits: Bits, thumbnails: Thumbnail
     return Clusters(exact, find_components(len(exact), exact, near)[near])
 
 
+def cluster_items(findings: Findings, modality: str, items: Indexes, params: CleanParams) -> Clusters:
+    """Return the clusters of these items, which are kept and of one modality, as item numbers."""
+    verdicts, nearness = findings.verdicts[items], params.nearness[modality]
+    thumbnails = normalize_thumbnails(findings.thumbnails if nearness.difference else np.empty((0, 0), np.uint8), items)
+    sha256s = np.ascontiguousarray(verdicts["sha256"]).view("S32")[:, 0]
+    found = find_clusters(sha256s, verdicts["bits"], thumbnails, nearness)
+    return Clusters(items[found.exact], items[found.near])
+
+
 def write_items(
-    path: Path, rows: Path, items: IngestedColumns, findings: CheckSummary, params: CleanParams
-) -> list[str]:
-    """Write the cleaned table, and return a line of counts for each modality.
+    folder: Path, ingested: Path, findings: Findings, clusters: Clusters, plan: TarPlan
+) -> None:
+    """Write the cleaned table.
 
     Args:
-        path: of the table.
-        rows: path of the rows of the ingested items, as the workers read them.
-        items: the ingested items.
-        findings: the verdicts on them.
-        params: with the distances of near-duplicates.
+        folder: of the table.
+        ingested: folder of the table of ingested items.
+        findings: on all items.
+        clusters: of all items, as item numbers.
+        plan: of the tars with the bytes that changed.
     """
-    exact, near = np.zeros(len(items), np.int64), np.zeros(len(items), np.int64)
-    notes = []
-    kept = np.asarray(findings.rows["kept"])
-    for modality in (name for name in MODALITIES if name in findings.thumbnails):
-        indexes = np.flatnonzero(kept & (items.kinds == list(items.modalities).index(modality)))
-        indexes = indexes[np.argsort(items.ids[indexes])]
-        chosen = findings.rows[indexes]
-        thumbnails = normalize_thumbnails(findings.thumbnails[modality], indexes)
-        clusters = find_clusters(chosen["sha256"], chosen["bits"], thumbnails, params.nearness[modality])
-        del thumbnails
-        exact[indexes], near[indexes] = indexes[clusters.exact], indexes[clusters.near]
-        notes.append(f"{modality}: {_describe(chosen, clusters)}")
-    order = np.flatnonzero(kept)
-    order = order[np.argsort(items.ids[order])]
-    with TableWriter(path, CLEANED) as writer:
-        for start in range(0, len(order), BATCH_ROWS):
-            part = order[start : start + BATCH_ROWS]
-            table = open_row_file(rows).take(part)
-            writer.write(
-                dict(_build_columns(table, findings.rows[part], findings.tars[part]))
-                | {
-                    "exact_cluster": _write_ids(items.ids[exact[part]]),
-                    "near_cluster": _write_ids(items.ids[near[part]]),
-                }
-            )
-    return notes
-
-
-def _build_columns(table: "pa.Table", found: Array, tars: NDArray[np.int32]) -> "Iterator[tuple[str, pa.Array]]":
-    """Yield the columns of items except their clusters."""
     import pyarrow as pa
 
-    columns = {name: table.column(name).combine_chunks() for name in table.schema.names}
-    rewritten = found["rewritten"]
-    names = [f"{CLEANED_FOLDER}/{name_tar_file(tar)}" for tar in tars.tolist()]
-    columns["sha256"] = _write_ids(found["sha256"])
-    columns["tar"] = pa.array(np.where(rewritten, names, columns["tar"].to_pylist()).tolist(), pa.string())
-    columns["offset"] = pa.array(np.where(rewritten, found["offset"], columns["offset"].to_numpy()))
-    columns["size"] = pa.array(np.where(rewritten, found["size"], columns["size"].to_numpy()))
-    for number, name in enumerate(CHECKED_COLUMNS):
-        columns[name] = pa.array(found["facts"][:, number], mask=found["facts"][:, number] < 0)
-    columns["redactions"] = pa.array(np.ascontiguousarray(found["redactions"]))
-    yield from columns.items()
+    start, refers = 0, {INGESTED_ITEMS: identify_table(ingested)}
+    with TableWriter(folder, CLEANED, refers) as writer:
+        for batch in read_batches(ingested, ITEMS, ["sha256", "tar", "offset", "size"]):
+            items = start + np.flatnonzero(findings.kept[start : start + batch.num_rows])
+            columns = _place_bytes(batch.take(pa.array(items - start)), findings.verdicts[items], items, plan)
+            columns |= _describe_items(findings.verdicts[items])
+            columns["item"] = pa.array(items.astype(np.uint64))
+            columns["exact_cluster"] = pa.array(clusters.exact[items].astype(np.uint64))
+            columns["near_cluster"] = pa.array(clusters.near[items].astype(np.uint64))
+            writer.write(columns)
+            start += batch.num_rows
 
 
-def _write_ids(ids: NDArray[np.bytes_]) -> "pa.Array":
-    """Return ids, or hashes, as 64 hex digits."""
+def _place_bytes(
+    ingested: "pa.RecordBatch", verdicts: Array, items: NDArray[np.int64], plan: TarPlan
+) -> "dict[str, pa.Array]":
+    """Return hash, tar, offset and size of the cleaned bytes of items: as ingested, except those that changed."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rewritten = np.ascontiguousarray(verdicts["rewritten"])
+    at = np.minimum(np.searchsorted(plan.items, items), max(len(plan.items) - 1, 0))
+    tars, numbers = np.unique(plan.tars[at][rewritten], return_inverse=True)
+    names = pa.array([f"{CLEANED_FOLDER}/{name_file(tar)}" for tar in tars.tolist()], pa.string())
+    offsets = ingested.column("offset").to_numpy().copy()
+    offsets[rewritten] = plan.offsets[at[rewritten]]
+    return {
+        "sha256": build_hashes(np.ascontiguousarray(verdicts["sha256"]).view("S32")[:, 0]),
+        "tar": pc.replace_with_mask(ingested.column("tar"), pa.array(rewritten), names.take(pa.array(numbers))),
+        "offset": pa.array(offsets),
+        "size": pa.array(np.ascontiguousarray(verdicts["size"])),
+    }
+
+
+def _describe_items(verdicts: Array) -> "dict[str, pa.Array]":
     import pyarrow as pa
 
-    digits = np.ascontiguousarray(ids).tobytes().hex()
-    return pa.array([digits[start : start + 64] for start in range(0, len(digits), 64)], pa.string())
+    facts = verdicts["facts"]
+    columns = {
+        name: pa.array(np.ascontiguousarray(facts[:, number]), mask=facts[:, number] < 0)
+        for number, name in enumerate(CHECKED_COLUMNS)
+    }
+    return columns | {"redactions": pa.array(np.ascontiguousarray(verdicts["redactions"]))}
 
 
-def _describe(found: Array, clusters: Clusters) -> str:
+def describe_clusters(verdicts: Array, exact: Indexes, near: Indexes) -> str:
     """Return `741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4`."""
-    exact = np.unique(clusters.exact)
-    near, sizes = np.unique(clusters.near, return_counts=True)
-    redactions = int(found["redactions"].sum())
+    near_clusters, sizes = np.unique(near, return_counts=True)
+    redactions = int(verdicts["redactions"].sum())
     return ", ".join(
         [
-            f"{len(found)} kept",
-            f"{np.count_nonzero(found['rewritten'])} rewritten",
+            f"{len(verdicts)} kept",
+            f"{np.count_nonzero(verdicts['rewritten'])} rewritten",
             *([f"{redactions} passages redacted"] if redactions else []),
-            f"{len(found) - len(exact)} exact and {len(found) - len(near)} near duplicates marked",
+            f"{len(verdicts) - len(np.unique(exact))} exact and {len(verdicts) - len(near_clusters)} near duplicates "
+            "marked",
             f"largest near cluster {sizes.max()}",
         ]
     )

@@ -1,7 +1,7 @@
 """Write `dvc.yaml`: what each stage runs, reads, depends on and writes.
 
 DVC notices only what `dvc.yaml` names. So each stage lists every file of this project that it runs (found by
-`pipeline.cache.module_sources`), the folders that it reads and the blocks of `params.yaml` that it uses. `make
+`pipeline.incremental.module_sources`), the folders that it reads and the blocks of `params.yaml` that it uses. `make
 generated` writes the file anew, and a test compares it with the code.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.cache.module_sources import find_source_files
+from pipeline.incremental.module_sources import find_source_files
 from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
     CLEANED_FOLDER,

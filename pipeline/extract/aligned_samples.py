@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.lookup import match
+from pipeline.incremental.lookup import match
 from pipeline.errors import InputError
 from pipeline.tables.blob_store import BlobLocation, read_location
 from pipeline.tables.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES

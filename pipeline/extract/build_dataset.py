@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.cache.evict import ObjectUse
-from pipeline.cache.pack_index import DamagedError
+from pipeline.incremental.evict import ObjectUse
+from pipeline.incremental.pack_index import DamagedError
 from pipeline.config.params import RunParams
 from pipeline.extract.compute_features import Chunks, FeatureTask, compute_features
 from pipeline.extract.inline_features import choose_inline, list_inline
@@ -19,7 +19,7 @@ from pipeline.extract.make_shard import ShardResult, ShardTask, make_shard
 from pipeline.extract.plan_corpus import Corpus, order_rows
 from pipeline.extract.reuse_shards import hash_assembly, list_code
 from pipeline.extract.shard_recipe import Learned, Recipe
-from pipeline.runtime.compute_chunk import ChunkResult
+from pipeline.incremental.compute_chunk import ChunkResult
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress

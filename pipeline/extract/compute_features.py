@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.pack_index import Entry
+from pipeline.incremental.pack_index import Entry
 from pipeline.errors import PipelineError
 from pipeline.extract.aligned_samples import build_part
 from pipeline.extract.needed_features import NeededFeatures, Spans, read_span
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.read_features import ITEM_BYTES, ExtractFolders, Extractor, read_item
 from pipeline.modalities.table import MODALITIES
-from pipeline.runtime.compute_chunk import Chunk, ChunkResult, compute_chunk
+from pipeline.incremental.compute_chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.tables.blob_store import TarReader
 from pipeline.tables.parquet import Row
 from pipeline.tables.row_files import open_row_file

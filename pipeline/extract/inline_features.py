@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.lookup import ABSENT, EntryLocations
+from pipeline.incremental.lookup import ABSENT, EntryLocations
 from pipeline.extract.aligned_samples import AlignedSample, format_origin
 from pipeline.extract.needed_features import NeededFeatures
 from pipeline.extract.plan_shards import PlannedShard
@@ -116,7 +116,7 @@ class InlineFeatures:
 
     def compute_isolated(self, lost: Mapping[str, Mapping[int, Rejection]]) -> None:
         """Compute the one feature that is not lost: it ended a process, or was in progress when one ended. If it
-        succeeds, results of earlier tries are discarded: see `pipeline.runtime.compute_chunk.compute_chunk`."""
+        succeeds, results of earlier tries are discarded: see `pipeline.incremental.compute_chunk.compute_chunk`."""
         for at in self._numbers:
             self.compute(at, lost)
         self._reader.forget_earlier(b"".join(self._keys))

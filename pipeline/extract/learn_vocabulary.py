@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.feature_entries import decode_parsed
-from pipeline.cache.lookup import EntryLocations, Numbers
+from pipeline.incremental.feature_entries import decode_parsed
+from pipeline.incremental.lookup import EntryLocations, Numbers
 from pipeline.extract.aligned_samples import build_part
 from pipeline.extract.needed_features import NeededFeatures, Spans, read_span
 from pipeline.extract.plan_fields import FieldPlan

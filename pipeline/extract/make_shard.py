@@ -15,9 +15,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.feature_entries import check_arrays, decode_parsed, encode_arrays
-from pipeline.cache.lookup import EntryLocations, split_keys
-from pipeline.cache.pack_index import DamagedError, Entry
+from pipeline.incremental.feature_entries import check_arrays, decode_parsed, encode_arrays
+from pipeline.incremental.lookup import EntryLocations, split_keys
+from pipeline.incremental.pack_index import DamagedError, Entry
 from pipeline.errors import PipelineError
 from pipeline.extract.aligned_samples import AlignedSample
 from pipeline.extract.field_statistics import has_moments, measure, start_moments

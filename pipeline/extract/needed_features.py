@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.cache_key import hash_item, hash_method, hash_span
-from pipeline.cache.feature_entries import compute_entry
-from pipeline.cache.lookup import CacheKeys, EntryLocations, LookupResult, Numbers, locate_entries
+from pipeline.incremental.cache_key import hash_item, hash_method, hash_span
+from pipeline.incremental.feature_entries import compute_entry
+from pipeline.incremental.lookup import CacheKeys, EntryLocations, LookupResult, Numbers, locate_entries
 from pipeline.extract.aligned_samples import ItemColumns, SampleColumns
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.modalities.table import MODALITIES

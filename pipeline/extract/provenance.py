@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipeline.cache.library_versions import describe_environment, describe_machine
-from pipeline.cache.module_sources import hash_source
+from pipeline.incremental.library_versions import describe_environment, describe_machine
+from pipeline.incremental.module_sources import hash_source
 from pipeline.extract.aligned_samples import AlignedSample
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.table import MODALITIES

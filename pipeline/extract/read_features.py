@@ -8,13 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from pipeline.cache.entry_reader import EntryReader
-from pipeline.cache.feature_entries import Fields, compute_entry
-from pipeline.cache.growing_pack import GrowingPack
-from pipeline.cache.lookup import EntryLocations
-from pipeline.cache.object_store import ObjectStore
-from pipeline.cache.pack_index import DamagedError, Entry
-from pipeline.cache.verdicts import decode_rejection
+from pipeline.incremental.entry_reader import EntryReader
+from pipeline.incremental.feature_entries import Fields, compute_entry
+from pipeline.incremental.growing_pack import GrowingPack
+from pipeline.incremental.lookup import EntryLocations
+from pipeline.incremental.object_store import ObjectStore
+from pipeline.incremental.pack_index import DamagedError, Entry
+from pipeline.incremental.verdicts import decode_rejection
 from pipeline.config.params import Params
 from pipeline.errors import InputError
 from pipeline.extract.aligned_samples import AlignedPart, Tables, format_origin

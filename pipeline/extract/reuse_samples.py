@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.object_store import ObjectStore
-from pipeline.cache.pack_index import DamagedError, PackIndex
+from pipeline.incremental.object_store import ObjectStore
+from pipeline.incremental.pack_index import DamagedError, PackIndex
 from pipeline.extract.field_statistics import FieldMoments, start_moments
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.runtime.stopwatch import clock

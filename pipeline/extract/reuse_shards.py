@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cache.cache_key import hash_method
-from pipeline.cache.feature_entries import encode_arrays
-from pipeline.cache.lookup import EntryLocations
-from pipeline.cache.object_store import ObjectStore, copy_by_link
-from pipeline.cache.pack_index import ENTRY, PIECE, Array, DamagedError, PackIndex
+from pipeline.incremental.cache_key import hash_method
+from pipeline.incremental.feature_entries import encode_arrays
+from pipeline.incremental.lookup import EntryLocations
+from pipeline.incremental.object_store import ObjectStore, copy_by_link
+from pipeline.incremental.pack_index import ENTRY, PIECE, Array, DamagedError, PackIndex
 from pipeline.extract.aligned_samples import AlignedSample
 from pipeline.extract.field_statistics import FieldMoments
 from pipeline.extract.plan_fields import FieldPlan

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.feature_entries import Fields
-from pipeline.cache.pack_index import DamagedError
+from pipeline.incremental.feature_entries import Fields
+from pipeline.incremental.pack_index import DamagedError
 from pipeline.extract.aligned_samples import AlignedSample
 from shardwright.format.field import Field
 from shardwright.format.jpeg import decode_jpeg, encode_jpeg

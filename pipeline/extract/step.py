@@ -6,9 +6,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.cache.evict import ObjectUse, evict
-from pipeline.cache.lookup import find_entries
-from pipeline.cache.object_store import ObjectStore
+from pipeline.incremental.evict import ObjectUse, evict
+from pipeline.incremental.lookup import find_entries
+from pipeline.incremental.object_store import ObjectStore
 from pipeline.errors import CountMismatch, InputError
 from pipeline.extract.build_dataset import DatasetBuild
 from pipeline.extract.compute_features import load_libraries

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.cache.library_versions import PROCESSOR, PYTHON, VECTORS, describe_environment, forget_versions
-from pipeline.cache.module_sources import hash_source
+from pipeline.incremental.library_versions import PROCESSOR, PYTHON, VECTORS, describe_environment, forget_versions
+from pipeline.incremental.module_sources import hash_source
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 

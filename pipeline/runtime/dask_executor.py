@@ -20,7 +20,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pipeline.cache.module_sources import hash_source
+from pipeline.incremental.module_sources import hash_source
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.runtime.check_cluster import Describe, Environment, check_address, check_workers, describe_driver

@@ -38,10 +38,10 @@ def build_schema(columns: Columns) -> "pa.Schema":
 
 
 def find_hashes(schema: "pa.Schema") -> list[str]:
-    """Return the names of the columns that hold hashes."""
+    """Return the names of the columns that hold hashes; a result of SQL does not say how long they are."""
     import pyarrow as pa
 
-    return [field.name for field in schema if field.type == pa.binary(HASH_BYTES)]
+    return [field.name for field in schema if field.type in (pa.binary(HASH_BYTES), pa.binary())]
 
 
 def build_batch(rows: Sequence[Row], columns: Columns) -> "pa.Table":
@@ -97,7 +97,9 @@ def read_floats(batch: "pa.RecordBatch", column: str) -> NDArray[np.float64]:
 
 def read_hashes(batch: "pa.RecordBatch", column: str) -> NDArray[np.bytes_]:
     """Return a column of hashes without nulls as S32."""
-    array = batch.column(column)
+    import pyarrow as pa
+
+    array = batch.column(column).cast(pa.binary(HASH_BYTES))
     raw = np.frombuffer(array.buffers()[1], np.uint8)
     start = array.offset * HASH_BYTES
     return raw[start : start + len(array) * HASH_BYTES].view(f"S{HASH_BYTES}")

@@ -33,10 +33,16 @@ class Database:
     def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
         self.connection = connection
 
-    def load(
-        self, table: str, folder: Path, columns: Columns, names: Sequence[str] | None = None, number: str | None = None
+    def load(  # noqa: PLR0913 - what to read of a table
+        self,
+        table: str,
+        folder: Path,
+        columns: Columns,
+        names: Sequence[str] | None = None,
+        number: str | None = None,
+        only: str | None = None,
     ) -> None:
-        """Create the table `table` from a table of a stage.
+        """Create the table `table`, in place of an earlier one, from a table of a stage.
 
         Args:
             table: name of the new table.
@@ -44,14 +50,16 @@ class Database:
             columns: all that it has.
             names: the columns to read; all by default.
             number: name of a column to add, uint64: the number of the row.
+            only: a table with the column `number`, whose rows to load; all by default.
 
         Raises:
             InputError: the table is missing, damaged, or has other columns.
         """
-        self.insert(table, _read_numbered(folder, columns, names, number))
+        condition = f"SEMI JOIN {only} USING ({number})" if only else ""
+        self.insert(table, _read_numbered(folder, columns, names, number), condition)
 
-    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]") -> None:
-        """Create the table `table` from batches, of which there is at least one."""
+    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "") -> None:
+        """Create the table `table`, in place of an earlier one, from batches, of which there is at least one."""
         import pyarrow as pa
 
         first = next(batches)
@@ -61,13 +69,13 @@ class Database:
             yield from batches
 
         self.connection.register("incoming", pa.RecordBatchReader.from_batches(first.schema, read()))
-        self.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608 - a name of ours
+        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming {condition}")
         self.connection.unregister("incoming")
 
     def append(self, table: str, rows: "pa.Table") -> None:
         """Add rows to the table `table`, by the names of their columns."""
         self.connection.register("incoming", rows)
-        self.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")  # noqa: S608 - a name of ours
+        self.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
         self.connection.unregister("incoming")
 
     def add_function(
@@ -92,6 +100,11 @@ class Database:
         with explain_memory():
             rows: list[tuple[Any, ...]] = self.connection.execute(sql, dict(parameters or {})).fetchall()
             return rows
+
+    def take(self, sql: str, parameters: Mapping[str, Any] | None = None) -> "pa.Table":
+        """Return a small result as an Arrow table. Raises what `execute` raises."""
+        with explain_memory():
+            return self.connection.sql(sql, params=dict(parameters or {})).to_arrow_table()
 
     def read(self, sql: str, parameters: Mapping[str, Any] | None = None) -> "Iterator[pa.RecordBatch]":
         """Yield a result in batches, the first of which may be empty. Raises what `execute` raises."""

@@ -88,7 +88,7 @@ class DroppedRows:
             key, times = twice[0]
             raise CountMismatch(f"{self._unit} {key!r} was dropped {times} times")
         order = 'unit, key, reason, detail, value, "limit", count, setting, kept_key'
-        self._database.write(f"SELECT * FROM dropped ORDER BY {order}", folder / "dropped", DROPPED)  # noqa: S608
+        self._database.write(f"SELECT * FROM dropped ORDER BY {order}", folder / "dropped", DROPPED)
         reasons = self._database.fetch(
             "SELECT reason, count(*) FROM dropped WHERE unit <> $part GROUP BY reason ORDER BY reason", {"part": PART}
         )

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cache.check_entries import hash_data
-from pipeline.cache.object_store import ObjectStore
+from pipeline.incremental.check_entries import hash_data
+from pipeline.incremental.object_store import ObjectStore
 from pipeline.clean.chunk_tar import TarEntry, name_tar, plan_offsets, reuse_tar, write_tar
 from pipeline.clean.cleaned_table import find_clusters
 from pipeline.clean.params import CleanParams, Nearness

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import shardwright
-from pipeline.cache import module_sources
-from pipeline.cache.module_sources import find_imports, find_source_files, read_lazy_names
+from pipeline.incremental import module_sources
+from pipeline.incremental.module_sources import find_imports, find_source_files, read_lazy_names
 from pipeline.codegen.dvc_yaml import NODES, Node, render_stages
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.contracts import MODALITIES as NAMES

@@ -51,8 +51,8 @@ def _count(function):
 """Appended to the code of a checkout: a byte for each item that was computed, which takes as long as real ones do."""
 
 COUNTED = {
-    "extract": ("pipeline/cache/feature_entries.py", "compute_entry"),
-    "clean": ("pipeline/cache/check_entries.py", "compute_check"),
+    "extract": ("pipeline/incremental/feature_entries.py", "compute_entry"),
+    "clean": ("pipeline/incremental/check_entries.py", "compute_check"),
 }
 OUTPUTS = {"extract": ("5_shards", "5_extract"), "clean": ("3_cleaned",)}
 
@@ -301,7 +301,7 @@ from pipeline.extract.params import ExtractParams
 from pipeline.extract.needed_features import hash_features
 from pipeline.tables.contracts import MODALITIES
 from pipeline.config.check_params import check_block, read_params
-from pipeline.cache.module_sources import find_imports
+from pipeline.incremental.module_sources import find_imports
 
 plan = plan_fields(MODALITIES, (), check_block(read_params(Path("params.yaml")), "extract", ExtractParams), None)
 
@@ -331,7 +331,7 @@ EDITS = {
     "pipeline/modalities/text/byte_pairs.py": "shards",
     "pipeline/modalities/text/tokenizer_file.py": "shards",
     "pipeline/modalities/modality.py": "image audio text video shards",
-    "pipeline/cache/feature_entries.py": "image audio text video shards",
+    "pipeline/incremental/feature_entries.py": "image audio text video shards",
     "shardwright/format/field.py": "image audio text video shards",
     "pipeline/modalities/video/features.py": "video",
     "pipeline/modalities/video/soundtrack.py": "video",
@@ -339,7 +339,7 @@ EDITS = {
     "pipeline/runtime/dask_executor.py": "",
     "pipeline/extract/make_shard.py": "shards",
     "pipeline/extract/sample_meta.py": "shards",
-    "pipeline/cache/evict.py": "",
+    "pipeline/incremental/evict.py": "",
     "pipeline/clean/near_duplicates.py": "",
     "shardwright/loading/loader.py": "",
 }

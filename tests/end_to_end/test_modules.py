@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from pipeline.cache.module_sources import PACKAGES, find_path, find_source_files
+from pipeline.incremental.module_sources import PACKAGES, find_path, find_source_files
 from pipeline.codegen.dvc_yaml import NODES
 from tests.support.checkouts import Surroundings, make_checkout
 from tests.support.running import ROOT

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from pipeline.cache.library_versions import read_versions
+from pipeline.incremental.library_versions import read_versions
 from pipeline.extract.aligned_samples import hash_key
 from pipeline.extract.plan_shards import find_shards
 from pipeline.extract.sample_meta import MAX_CAPTION

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.cache.feature_entries import check_arrays
-from pipeline.cache.pack_index import DamagedError
+from pipeline.incremental.feature_entries import check_arrays
+from pipeline.incremental.pack_index import DamagedError
 from pipeline.errors import CountMismatch, InputError, ParamsError, PipelineError, TooManyDrops
 from pipeline.extract.aligned_samples import hash_key
 from pipeline.extract.make_shard import make_shard

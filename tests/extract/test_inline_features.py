@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.cache import growing_pack
-from pipeline.cache.lookup import LookupResult, find_entries
-from pipeline.cache.object_store import PACK
+from pipeline.incremental import growing_pack
+from pipeline.incremental.lookup import LookupResult, find_entries
+from pipeline.incremental.object_store import PACK
 from pipeline.errors import MachineDrops
 from pipeline.extract import inline_features
 from pipeline.extract import make_shard as make_shard_module

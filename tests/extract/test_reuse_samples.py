@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cache.object_store import ROWS, ObjectStore
-from pipeline.cache.pack_index import DamagedError, encode_rows
+from pipeline.incremental.object_store import ROWS, ObjectStore
+from pipeline.incremental.pack_index import DamagedError, encode_rows
 from pipeline.extract.make_shard import ShardAssembly
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.reuse_samples import ShardFile

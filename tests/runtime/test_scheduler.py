@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cache.library_versions import describe_environment
+from pipeline.incremental.library_versions import describe_environment
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, PipelineError
 from pipeline.runtime import check_cluster

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pipeline.cache.module_sources import PACKAGES
+from pipeline.incremental.module_sources import PACKAGES
 from pipeline.codegen.dvc_yaml import NODES
 from tests.support.running import DEMO_THINGS, ROOT, edit_params, hash_files
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.cache.evict import ObjectUse
+from pipeline.incremental.evict import ObjectUse
 from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.config.params import RunParams
 from pipeline.extract.build_dataset import DatasetBuild

@@ -195,7 +195,7 @@ def _check_source(function: Callable[[Any], Any], source: str | None) -> None:
 
 @cache
 def _hash_source(module: str) -> str:
-    from pipeline.cache.module_sources import hash_source
+    from pipeline.incremental.module_sources import hash_source
 
     return hash_source(module)
 

@@ -5,9 +5,8 @@ from collections import OrderedDict
 from types import TracebackType
 from typing import Self
 
-from pipeline.cache.lookup import EntryLocations
-from pipeline.cache.object_store import ObjectStore
-from pipeline.cache.pack_index import DamagedError, Entry, PackIndex
+from pipeline.incremental.object_store import ObjectStore
+from pipeline.incremental.pack_index import DamagedError, Entry, PackIndex
 from shardwright.format.checksum import compute_crc32
 
 MAX_OPEN = 64
@@ -41,16 +40,7 @@ class EntryReader:
             pieces.append(piece)
         if len(pieces) != count:
             raise DamagedError
-        return Entry(key, pieces, rejected)
-
-    def read_at(self, locations: EntryLocations, at: int) -> Entry | None:
-        """Return the entry of key number `at`; None if it is in no object.
-
-        Raises:
-            DamagedError: it differs from what was written, or is gone.
-        """
-        name = locations.find_object(at)
-        return None if name is None else self.read(name, int(locations.rows[at]), locations.encode_key(at))
+        return Entry(key, pieces, rejected, rows.records[row].tobytes())
 
     def close(self) -> None:
         """Close the open objects."""

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from pipeline.cache.module_sources import PACKAGES, find_imports, find_path, find_source_files, read_lazy_names
+from pipeline.incremental.module_sources import PACKAGES, find_imports, find_path, find_source_files, read_lazy_names
 
 DISTRIBUTIONS = {
     "cv2": ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless"),

@@ -11,11 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.cache.entry_reader import EntryReader
-from pipeline.cache.lookup import CacheKeys, match, split_keys
-from pipeline.cache.object_store import PACK, ROWS, ObjectStore
-from pipeline.cache.pack_index import DamagedError, Entry, PackIndex
+from pipeline.incremental.entry_reader import EntryReader
+from pipeline.incremental.object_store import PACK, ROWS, ObjectStore
+from pipeline.incremental.pack_index import DamagedError, Entry, PackIndex
+
+CacheKeys = NDArray[np.bytes_]
+"""Of shape (n,), S32."""
 
 MAX_PACK_BYTES = 4 << 20
 MAX_PACK_ENTRIES = 1 << 13
@@ -53,6 +56,13 @@ def evict(objects: ObjectStore, use: ObjectUse, limit: int) -> int:
         for name in kept:
             _touch(objects, name)
         return sum(size for name, size in _remove_oldest(objects, limit) if name in kept)
+
+
+def describe_eviction(evicted: int) -> list[str]:
+    """Return the summary note on bytes of what this run used that were removed, if any."""
+    if not evicted:
+        return []
+    return [f"{evicted / 1e9:.1f} GB that this run used were evicted from the item cache: raise run.cache_bytes"]
 
 
 def _remove_strays(objects: ObjectStore) -> None:
@@ -105,7 +115,7 @@ def _find_left(rows: PackIndex, published: CacheKeys) -> CacheKeys:
     """Return the keys of an object that are in no published one."""
     cache_keys = np.ascontiguousarray(rows.entries["key"])
     left = np.ones(len(cache_keys), bool)
-    left[match(published, cache_keys)[1]] = False
+    left[_match(published, cache_keys)] = False
     return cache_keys[left]
 
 
@@ -142,6 +152,20 @@ def _find_rows(rows: PackIndex, cache_keys: CacheKeys) -> Iterator[tuple[int, by
     """Yield the row number of each of these keys in its object, and the key."""
     numbers = np.searchsorted(rows.entries["key"], cache_keys)
     yield from zip(numbers.tolist(), split_keys(cache_keys), strict=True)
+
+
+def split_keys(cache_keys: CacheKeys) -> list[bytes]:
+    """Return all keys as 32 bytes each; NumPy's own items lose the zeros at their end."""
+    raw = cache_keys.tobytes()
+    return [raw[start : start + 32] for start in range(0, len(raw), 32)]
+
+
+def _match(sorted_keys: CacheKeys, present: CacheKeys) -> NDArray[np.int64]:
+    """Return the indices in `present` of the keys that are among the sorted ones."""
+    if not len(sorted_keys):
+        return np.empty(0, np.int64)
+    indices = np.minimum(np.searchsorted(sorted_keys, present), len(sorted_keys) - 1)
+    return np.flatnonzero(sorted_keys[indices] == present)
 
 
 def _touch(objects: ObjectStore, name: str) -> None:

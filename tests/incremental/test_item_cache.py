@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cache.entry_reader import MAX_OPEN, EntryReader
-from pipeline.cache.evict import SMALL_BYTES, ObjectUse, evict
-from pipeline.cache.lookup import LookupResult, find_entries
-from pipeline.cache.object_store import ROWS, ObjectStore
-from pipeline.cache.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
+from pipeline.incremental.entry_reader import MAX_OPEN, EntryReader
+from pipeline.incremental.evict import SMALL_BYTES, ObjectUse, evict
+from pipeline.incremental.lookup import LookupResult, find_entries
+from pipeline.incremental.object_store import ROWS, ObjectStore
+from pipeline.incremental.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
 """Encode a rejection as the bytes of a cache entry."""
 
-from pipeline.cache.pack_index import DamagedError, Entry
+from pipeline.incremental.pack_index import DamagedError, Entry
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import decode_json, encode_canonical

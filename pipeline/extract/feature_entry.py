@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.cache.pack_index import DamagedError, Entry
-from pipeline.cache.verdicts import encode_rejection
+from pipeline.incremental.pack_index import DamagedError, Entry
+from pipeline.incremental.verdicts import encode_rejection
 from pipeline.config.params import Params
 from pipeline.modalities.modality import MediaItem, Modality, Value
 from pipeline.tables.drops import Reason, Rejection

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.cache.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
+from pipeline.incremental.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
 from pipeline.runtime.stopwatch import clock
 
 PACK = ".pack"

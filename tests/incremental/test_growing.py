@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cache import growing_pack
-from pipeline.cache.entry_reader import EntryReader
-from pipeline.cache.growing_pack import GrowingPack
-from pipeline.cache.lookup import split_keys
-from pipeline.cache.object_store import ObjectStore
-from pipeline.cache.pack_index import Entry
+from pipeline.incremental import growing_pack
+from pipeline.incremental.entry_reader import EntryReader
+from pipeline.incremental.growing_pack import GrowingPack
+from pipeline.incremental.lookup import split_keys
+from pipeline.incremental.object_store import ObjectStore
+from pipeline.incremental.pack_index import Entry
 
 ENTRIES = st.lists(
     st.builds(

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipeline.cache import cache_key
-from pipeline.cache.cache_key import hash_item, hash_method, hash_span
-from pipeline.cache.check_entries import compute_check
-from pipeline.cache.feature_entries import compute_entry
-from pipeline.cache.library_versions import describe_environment, find_libraries, read_versions
-from pipeline.cache.module_sources import find_path, find_source_files
+from pipeline.incremental import cache_key
+from pipeline.incremental.cache_key import hash_item, hash_method, hash_span
+from pipeline.incremental.check_entries import compute_check
+from pipeline.incremental.feature_entries import compute_entry
+from pipeline.incremental.library_versions import describe_environment, find_libraries, read_versions
+from pipeline.incremental.module_sources import find_path, find_source_files
 from pipeline.clean.item_columns import hash_check
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import describe_checks
@@ -65,7 +65,7 @@ def test_everything_that_decides_changes_the_key() -> None:
 
 def test_keys_are_the_same_in_every_process() -> None:
     program = (
-        "from pipeline.cache.cache_key import hash_method\n"
+        "from pipeline.incremental.cache_key import hash_method\n"
         "from pipeline.modalities.table import MODALITIES\n"
         "print(*[hash_method('x', [m.extract, m.check], {'b': [1], 'a': 2}, m.libraries).hex()"
         " for m in MODALITIES.values()])"

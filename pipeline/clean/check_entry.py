@@ -1,0 +1,58 @@
+"""Encode the check of one item as a cache entry: a record of what was found, and the item's bytes if they changed.
+
+This module knows no single modality: an edit in one must not change the cache keys of another.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.config.params import Params
+from pipeline.incremental.pack_index import Entry
+from pipeline.incremental.rejections import encode_rejection
+from pipeline.modalities.modality import Modality
+from pipeline.tables.contracts import CHECKED_COLUMNS
+from pipeline.tables.drops import Rejection
+
+VERDICT = np.dtype(
+    [
+        ("rewritten", "?"),
+        ("sha256", "u1", (32,)),
+        ("size", "<i8"),
+        ("redactions", "<i8"),
+        ("bits", "<u8"),
+        ("facts", "<i8", (len(CHECKED_COLUMNS),)),
+    ]
+)
+"""The record of an item that is kept: whether its bytes changed; sha256 and size of the cleaned bytes; how many passages
+were redacted; the bits of its perceptual hash; the `CHECKED_COLUMNS`, -1 where its modality has no such column. The
+thumbnail of the perceptual hash follows: uint8 (256,), or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedBytes:
+    """An item's bytes as they came in, with their sha256."""
+
+    data: bytes
+    sha256: str
+    media_type: str
+
+
+def compute_check(modality: Modality[Any, Any], raw: CheckedBytes, params: Params, key: bytes) -> Entry:
+    """Check an item; its cleaned bytes are the only piece of the entry, if they changed."""
+    checked = modality.check(raw.data, raw.media_type, params)
+    if isinstance(checked, Rejection):
+        return encode_rejection(key, checked)
+    rewritten = checked.data != raw.data
+    verdict = np.zeros((), VERDICT)
+    verdict["rewritten"] = rewritten
+    digest = hashlib.sha256(checked.data).digest() if rewritten else bytes.fromhex(raw.sha256)
+    verdict["sha256"] = np.frombuffer(digest, np.uint8)
+    verdict["size"] = len(checked.data)
+    verdict["redactions"] = checked.redactions
+    verdict["bits"] = checked.perceptual_hash.bits
+    verdict["facts"] = [checked.facts.get(name, -1) for name in CHECKED_COLUMNS]
+    record = verdict.tobytes() + checked.perceptual_hash.thumbnail
+    return Entry(key, [checked.data] if rewritten else [], record=record)

@@ -1,0 +1,112 @@
+"""Collect the verdicts on all items in columns, from the records of their entries."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.clean.check_entry import VERDICT
+from pipeline.incremental.entry_reader import EntryReader
+from pipeline.incremental.lookup import EntryLookup
+from pipeline.incremental.object_store import ObjectStore
+from pipeline.incremental.pack_index import Array, DamagedError, Records
+from pipeline.incremental.rejections import decode_rejection
+from pipeline.modalities.perceptual_hash import SIDE
+from pipeline.tables.database import Database
+from pipeline.tables.drops import Rejection
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+THUMBNAIL_BYTES = SIDE * SIDE
+
+
+class Findings:
+    """What the checks found, by item. The columns are on disk: thumbnails alone take 256 bytes an item.
+
+    Attributes:
+        kept: bool (items,).
+        verdicts: `VERDICT` (items,), of those that are kept.
+        thumbnails: uint8 (items, 256), of those that are kept and have one.
+    """
+
+    def __init__(self, folder: Path, items: int) -> None:
+        self.kept = np.zeros(items, np.bool_)
+        self.verdicts: Array = _map_array(folder / "verdicts", VERDICT, (items,))
+        self.thumbnails: NDArray[np.uint8] = _map_array(folder / "thumbnails", np.dtype("u1"), (items, THUMBNAIL_BYTES))
+
+    def add(self, items: NDArray[np.int64], records: Records) -> None:
+        """Store the records of the entries of these items."""
+        self.kept[items] = True
+        self.verdicts[items] = np.ascontiguousarray(records[:, : VERDICT.itemsize]).view(VERDICT)[:, 0]
+        if records.shape[1] > VERDICT.itemsize:
+            self.thumbnails[items] = records[:, VERDICT.itemsize :]
+
+
+def _map_array(path: Path, dtype: "np.dtype[np.generic]", shape: tuple[int, ...]) -> Array:
+    return np.memmap(path, dtype, "w+", shape=shape) if 0 not in shape else np.zeros(shape, dtype)
+
+
+def collect_findings(database: Database, lookup: EntryLookup, objects: ObjectStore, findings: Findings) -> set[str]:
+    """Enter all verdicts into `findings`, and the rejections into the table `rejections`; return the damaged objects.
+
+    There is none if every request has its entry.
+    """
+    damaged = set()
+    rows = database.read(
+        """
+        SELECT item, object, "row" FROM requests JOIN entries USING (key) WHERE NOT rejected ORDER BY object, item
+        """
+    )
+    for name, items, entries in _group_objects(rows, lookup):
+        try:
+            findings.add(items, objects.read_rows(name).records[entries])
+        except DamagedError:
+            damaged.add(name)
+    database.execute(
+        """
+        CREATE OR REPLACE TABLE rejections
+        (key BLOB, modality VARCHAR, reason VARCHAR, detail VARCHAR, value VARCHAR, "limit" VARCHAR, setting VARCHAR)
+        """
+    )
+    with EntryReader(objects) as reader:
+        for key, modality, number, row in database.fetch(
+            """
+            SELECT DISTINCT key, modality, object, "row" FROM requests JOIN entries USING (key) WHERE rejected
+            """
+        ):
+            try:
+                rejection = decode_rejection(reader.read(lookup.names[number], row, key))
+            except DamagedError:
+                damaged.add(lookup.names[number])
+            else:
+                add_rejection(database, key, modality, rejection)
+    return damaged
+
+
+def add_rejection(database: Database, key: bytes, modality: str, rejection: Rejection) -> None:
+    """Enter the rejection of the items with this key."""
+    row: Mapping[str, object] = {
+        "key": key,
+        "modality": modality,
+        "reason": str(rejection.reason),
+        "detail": rejection.detail,
+        "value": rejection.value,
+        "limit": rejection.limit,
+        "setting": rejection.name_setting(f"clean.{modality}"),
+    }
+    names = ", ".join(f"${name}" for name in row)
+    database.execute(f"INSERT INTO rejections VALUES ({names})", row)
+
+
+def _group_objects(
+    batches: "Iterator[pa.RecordBatch]", lookup: EntryLookup
+) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield the name of each object with the items and the rows of their entries, from rows ordered by object."""
+    for batch in batches:
+        items, numbers, rows = (batch.column(name).to_numpy().astype(np.int64) for name in batch.schema.names)
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
+        for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
+            yield lookup.names[numbers[start]], items[start:stop], rows[start:stop]
