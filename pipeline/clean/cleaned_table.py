@@ -52,9 +52,7 @@ def cluster_items(findings: Findings, modality: str, items: Indexes, params: Cle
     return Clusters(items[found.exact], items[found.near])
 
 
-def write_items(
-    folder: Path, ingested: Path, findings: Findings, clusters: Clusters, plan: TarPlan
-) -> None:
+def write_items(folder: Path, ingested: Path, findings: Findings, clusters: Clusters, plan: TarPlan) -> None:
     """Write the cleaned table.
 
     Args:

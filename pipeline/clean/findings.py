@@ -1,6 +1,7 @@
 """Collect the verdicts on all items in columns, from the records of their entries."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,6 @@ def _group_objects(
     """Yield the name of each object with the items and the rows of their entries, from rows ordered by object."""
     for batch in batches:
         items, numbers, rows = (batch.column(name).to_numpy().astype(np.int64) for name in batch.schema.names)
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        for start, stop in zip(starts, [*starts[1:], len(numbers)], strict=True):
+        edges = [*np.flatnonzero(np.diff(numbers, prepend=-1)).tolist(), len(numbers)]
+        for start, stop in pairwise(edges):
             yield lookup.names[numbers[start]], items[start:stop], rows[start:stop]

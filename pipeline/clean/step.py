@@ -45,13 +45,13 @@ def clean(params: CleanParams, workspace: Workspace) -> Outcome:
     with open_database(work, workspace.run) as database, folders.objects.hold():
         run = CheckRun(database, folders, params, workspace)
         run.check_all()
-        notes = run.write()
+        notes = [*run.write(), *run.describe()]
         counts = run.write_dropped()
     outcome = Outcome("item", run.items, int(np.count_nonzero(run.findings.kept)), counts)
     check_machine_drops(outcome, workspace.run.allow_machine_drops)
     check_drop_share(outcome, params.max_dropped, "clean.max_dropped")
     evicted = evict(folders.objects, run.use, workspace.run.cache_bytes)
-    return replace(outcome, notes=[*notes, *run.describe(), *describe_eviction(evicted)])
+    return replace(outcome, notes=[*notes, *describe_eviction(evicted)])
 
 
 class CheckRun:
@@ -86,7 +86,9 @@ class CheckRun:
         """
         prefixes = self._read_prefixes()
         tasks = plan_checks(self._database, self._folders, self._params)
-        with open_executor(self._run, max(len(tasks), -(-self.items // MAX_ITEMS)), [self._folders.data], describe_checks) as executor:
+        with open_executor(
+            self._run, max(len(tasks), -(-self.items // MAX_ITEMS)), [self._folders.data], describe_checks
+        ) as executor:
             for number in range(MAX_ROUNDS):
                 tasks = tasks if number == 0 else plan_checks(self._database, self._folders, self._params)
                 self._check(executor, tasks, first=number == 0)
@@ -132,7 +134,9 @@ class CheckRun:
         exact, near = np.zeros(self.items, np.int64), np.zeros(self.items, np.int64)
         notes = []
         for modality in MODALITIES:
-            rows = self._database.take("SELECT item FROM items WHERE modality = $name ORDER BY item", {"name": modality})
+            rows = self._database.take(
+                "SELECT item FROM items WHERE modality = $name ORDER BY item", {"name": modality}
+            )
             items = rows["item"].to_numpy().astype(np.int64)
             items = items[self.findings.kept[items]]
             if len(items):

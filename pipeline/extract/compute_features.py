@@ -1,48 +1,41 @@
-"""Compute missing features in chunks of items of one modality, each stored as one pack of the item cache.
+"""Compute missing features in chunks of items of one modality, each stored as one pack of the item cache."""
 
-Chunks are independent of shards, and the output does not depend on how they are cut.
-"""
-
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pipeline.incremental.pack_index import Entry
 from pipeline.errors import PipelineError
-from pipeline.extract.aligned_samples import build_part
-from pipeline.extract.needed_features import NeededFeatures, Spans, read_span
+from pipeline.extract.extractor import ExtractFolders, Extractor
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.read_features import ITEM_BYTES, ExtractFolders, Extractor, read_item
+from pipeline.incremental.compute_chunk import ITEM_BYTES, Chunk, ChunkResult, compute_chunk, cut_chunks
 from pipeline.modalities.table import MODALITIES
-from pipeline.incremental.compute_chunk import Chunk, ChunkResult, compute_chunk
+from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.tables.blob_store import TarReader
-from pipeline.tables.parquet import Row
+from pipeline.tables.database import Database
 from pipeline.tables.row_files import open_row_file
 
-MAX_ITEMS = 256
-"""Most items of a chunk: about a second of work at 3 ms an item."""
+MIN_SHARDS = 64
+"""Fewest shards with inline features, which the task of the shard computes, so that they are written once: the tasks
+must be many more than the workers."""
 
-MAX_BYTES = 16 << 20
-"""Most bytes of a chunk's features, which are in memory until the chunk ends."""
-
-MIN_CHUNKS = 32
-"""Fewest chunks of a modality with as many items: a kill loses the chunks in progress."""
+MAX_FEATURES = 2048
+"""Most inline features of a shard: a few seconds of work."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FeatureTask(Chunk):
-    """Items of the cleaned table, and their spans, whose features are to be computed."""
+    """Items of one modality, and their spans, whose features are to be computed."""
 
     folders: ExtractFolders
     extractor: Extractor
-    spans: Spans | None
 
     @property
     def estimated_bytes(self) -> int:
         """Memory for a decoded item, the features, and the libraries that compute them."""
-        return ITEM_BYTES + len(self.items) * self.extractor.count_bytes()
+        return ITEM_BYTES + self.count_items() * self.extractor.count_bytes()
 
 
 def load_libraries(params: ExtractParams) -> None:
@@ -61,58 +54,72 @@ def compute_features(task: FeatureTask) -> ChunkResult:
         ParamsError, InputError: the modality lacks something, or an item's bytes differ from those that were cleaned.
     """
     task.extractor.prepare()
-    rows = open_row_file(task.folders.tables.items).walk(task.items)
+    task = task.add_columns(open_row_file(task.folders.items).take(task.rows["item"].to_numpy()))
     with TarReader(task.folders.data) as reader:
-
-        def compute(number: int, row: Row, cache_key: bytes) -> list[Entry]:
-            item = read_item(build_part(row, *read_span(task.spans, number)), reader)
-            return [task.extractor.compute(item, cache_key)]
-
-        return compute_chunk(task, rows, task.folders.objects, compute)
+        return compute_chunk(task, task.folders.objects, lambda row, key: task.extractor.compute(row, key, reader))
 
 
-class Chunks:
-    """The missing features of one modality, cut into tasks."""
+def plan_missing(database: Database, shards: int) -> None:
+    """Create `missing`: the distinct features that the cache lacks, in the order in which the samples need them; and
+    decide which of them are inline.
 
-    def __init__(
-        self, needed: NeededFeatures, missing: NDArray[np.int64], extractor: Extractor, folders: ExtractFolders
-    ) -> None:
-        self.needed = needed
-        self._missing = missing
-        self._extractor = extractor
-        self._folders = folders
-        self._chunk = limit_chunk(len(missing), extractor.count_bytes())
+    Inline are those that one part of one sample needs, and that no vocabulary is learned from, if there are so many
+    shards that each of them is a small task. With few, chunks are better tasks: more of them, for all workers.
+    """
+    learning = [name for name, modality in MODALITIES.items() if modality.learning is not None]
+    database.execute(
+        """
+        CREATE TABLE missing AS
+        SELECT key, min(modality) AS modality, min(sample) AS sample, count(*) AS uses, min(item) AS item,
+            arg_min("start", item) AS "start", arg_min("end", item) AS "end"
+        FROM requests ANTI JOIN entries USING (key) GROUP BY key;
+        ALTER TABLE missing ADD COLUMN inline BOOLEAN
+        """
+    )
+    database.execute(
+        "UPDATE missing SET inline = uses = 1 AND $many AND NOT list_contains($learning, modality)",
+        {"many": shards >= MIN_SHARDS, "learning": learning},
+    )
 
-    def __len__(self) -> int:
-        return -(-len(self._missing) // self._chunk)
 
-    @property
-    def features(self) -> int:
-        """The number of missing features."""
-        return len(self._missing)
+def plan_chunks(
+    database: Database, extractors: Mapping[str, Extractor], learner: str | None, folders: ExtractFolders
+) -> Sequence[FeatureTask]:
+    """Plan the tasks for the missing features that are not inline: those that a vocabulary is learned from first, as all
+    else waits for it; and the first of each modality before the others, so that what it lacks shows early."""
+    names = sorted(extractors, key=lambda name: (name != learner, name))
+    database.execute(
+        """
+        CREATE TABLE chunked AS
+        SELECT *, row_number() OVER (PARTITION BY modality ORDER BY sample, key) - 1 AS number
+        FROM missing WHERE NOT inline
+        """
+    )
+    planned: list[tuple[int, str, slice]] = []
+    for name in names:
+        count = database.fetch("SELECT count(*) FROM chunked WHERE modality = $name", {"name": name})[0][0]
+        sizes = np.full(count, extractors[name].count_bytes(), np.int64)
+        planned += [(number > 0, name, chunk) for number, chunk in enumerate(cut_chunks(sizes))]
+    planned.sort(key=lambda each: each[0])  # stable
 
-    @property
-    def modality(self) -> str:
-        """The name of the modality."""
-        return self._extractor.modality
-
-    def find_indices(self, number: int) -> NDArray[np.int64]:
-        """Return the indices of a task's features among the needed ones."""
-        return self._missing[number * self._chunk : (number + 1) * self._chunk]
-
-    def make_task(self, number: int) -> FeatureTask:
-        """Return the task of this number."""
-        indices, first = self.find_indices(number), number * self._chunk
-        return FeatureTask(
-            name=f"{self._extractor.modality} {first} to {first + len(indices) - 1} of {len(self._missing)}",
-            items=self.needed.items[indices],
-            cache_keys=self.needed.found.requested[indices],
-            folders=self._folders,
-            extractor=self._extractor,
-            spans=self.needed.select_spans(indices),
+    def build(number: int) -> FeatureTask:
+        _, name, chunk = planned[number]
+        rows = database.take(
+            """
+            SELECT item, "start", "end", key FROM chunked
+            WHERE modality = $name AND number >= $start AND number < $stop ORDER BY number
+            """,
+            {"name": name, "start": chunk.start, "stop": chunk.stop},
         )
+        title = f"{name} {chunk.start} to {chunk.stop - 1}"
+        return FeatureTask(name=title, rows=rows, folders=folders, extractor=extractors[name])
+
+    return LazyTasks(len(planned), build)
 
 
-def limit_chunk(missing: int, feature_bytes: int) -> int:
-    """Return how many items to compute in one task, of `missing` items with features of `feature_bytes` each."""
-    return max(1, min(MAX_ITEMS, MAX_BYTES // max(feature_bytes, 1), missing // MIN_CHUNKS))
+def count_missing(database: Database) -> dict[str, int]:
+    """Return how many features of each modality the cache lacks."""
+    rows: list[tuple[Any, ...]] = database.fetch(
+        "SELECT modality, count(*) FROM missing GROUP BY modality ORDER BY modality"
+    )
+    return dict(rows)

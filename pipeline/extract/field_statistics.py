@@ -4,6 +4,7 @@ Pixels are summed exactly, in integers; floats by the update of Chan, Golub and 
 Pairwise Algorithm for Computing Sample Variances", 1979), which does not cancel where the mean is large.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +52,27 @@ def has_moments(field: Field) -> bool:
 def start_moments(field: Field) -> FieldMoments:
     """Return empty moments, with a column for each index of the field's last axis."""
     return FieldMoments(0, np.zeros(field.shape[-1]), np.zeros(field.shape[-1]))
+
+
+def encode_moments(moments: FieldMoments) -> bytes:
+    """Return moments as float64: the count, the means, the squares."""
+    return np.concatenate([[float(moments.count)], moments.mean, moments.squares]).astype("<f8").tobytes()
+
+
+def decode_moments(record: bytes, fields: Mapping[str, Field]) -> dict[str, FieldMoments]:
+    """Return the moments of those of these fields that have any, from what `encode_moments` gave for each in turn."""
+    moments, values = {}, np.frombuffer(record[: len(record) // 8 * 8], "<f8")
+    for name, field in fields.items():
+        if has_moments(field):
+            columns = field.shape[-1]
+            count, mean, squares, values = (
+                int(values[0]),
+                values[1 : 1 + columns],
+                values[1 + columns : 1 + 2 * columns],
+                values[1 + 2 * columns :],
+            )
+            moments[name] = FieldMoments(count, mean, squares)
+    return moments
 
 
 def measure(array: Array) -> FieldMoments:

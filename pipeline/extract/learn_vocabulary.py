@@ -5,26 +5,25 @@ items are in the cache, so this second pass is short; with a frozen vocabulary i
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.incremental.feature_entries import decode_parsed
-from pipeline.incremental.lookup import EntryLocations, Numbers
-from pipeline.extract.aligned_samples import build_part
-from pipeline.extract.needed_features import NeededFeatures, Spans, read_span
+from pipeline.extract.extractor import ExtractFolders, Extractor
+from pipeline.extract.feature_entry import decode_parsed
+from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.plan_fields import FieldPlan
-from pipeline.extract.plan_shards import PlannedShard
-from pipeline.extract.read_features import ExtractFolders, Extractor, FeatureReader
+from pipeline.extract.samples import locate_part
 from pipeline.modalities.modality import Learning
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.lazy_tasks import LazyTasks
+from pipeline.tables.database import Database
 from pipeline.tables.drops import Rejection
 from pipeline.tables.row_files import open_row_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TRAIN = "train"
 
@@ -34,14 +33,15 @@ MAX_SAMPLES = 4096
 
 @dataclass(frozen=True, eq=False)
 class CountTask:
-    """Training samples of one modality: rows of the cleaned table, spans, and locations of the features."""
+    """Parts of training samples of one modality, with the columns that `locate_part` reads; the objects of the cache by
+    number; and rejections of features that no worker can compute, by cache key."""
 
     name: str
     folders: ExtractFolders
     extractor: Extractor
-    items: Numbers
-    spans: Spans | None
-    locations: EntryLocations
+    parts: "pa.Table"
+    names: Mapping[int, str]
+    lost: Mapping[bytes, Rejection]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class CountResult:
 
 def find_learner(plan: FieldPlan) -> str | None:
     """Return the modality in use that learns from the training split, if any."""
-    learners = [name for name in plan.modalities if MODALITIES[name].learning is not None]
+    learners = [name for name in plan.params if MODALITIES[name].learning is not None]
     assert len(learners) <= 1, f"{learners} all learn; a manifest has room for one vocabulary"
     return learners[0] if learners else None
 
@@ -68,22 +68,39 @@ def find_learning(modality: str) -> Learning[Any]:
 
 
 def plan_counting(
-    shards: Sequence[PlannedShard], needed: NeededFeatures, extractor: Extractor, folders: ExtractFolders
+    database: Database,
+    extractor: Extractor,
+    folders: ExtractFolders,
+    names: Sequence[str],
+    lost: Mapping[bytes, Rejection],
 ) -> LazyTasks[CountTask]:
     """Plan the tasks that count over the training samples."""
-    rows = [shard.rows for shard in shards if shard.split == TRAIN]
-    train: NDArray[np.int64] = np.concatenate([np.empty(0, np.int64), *rows])
-    train = train[needed.of_sample[train] >= 0]
+    database.execute(
+        """
+        CREATE TABLE counted AS
+        SELECT located.*, row_number() OVER (ORDER BY sample, part, position) - 1 AS number
+        FROM located SEMI JOIN (SELECT sample FROM usable WHERE split = $train) USING (sample)
+        WHERE modality = $learner
+        """,
+        {"train": TRAIN, "learner": extractor.modality},
+    )
+    total = database.fetch("SELECT count(*) FROM counted")[0][0]
 
-    def make(number: int) -> CountTask:
-        start = number * MAX_SAMPLES
-        part = train[start : start + MAX_SAMPLES]
-        indices = needed.of_sample[part]
-        name = f"training samples {start} to {start + len(part) - 1}"
-        spans, locations = needed.select_spans(indices), needed.locate(part)
-        return CountTask(name, folders, extractor, needed.items[indices], spans, locations)
+    def build(number: int) -> CountTask:
+        start, stop = number * MAX_SAMPLES, min((number + 1) * MAX_SAMPLES, total)
+        parts = database.take(
+            "SELECT * FROM counted WHERE number >= $start AND number < $stop ORDER BY number",
+            {"start": start, "stop": stop},
+        )
+        used = select_names(parts, names)
+        return CountTask(f"training texts {start} to {stop - 1}", folders, extractor, parts, used, lost)
 
-    return LazyTasks(-(-len(train) // MAX_SAMPLES), make)
+    return LazyTasks(-(-total // MAX_SAMPLES), build)
+
+
+def select_names(parts: "pa.Table", names: Sequence[str]) -> dict[int, str]:
+    """Return the names of the objects that have the features of these parts, by number."""
+    return {number: names[number] for number in parts["object"].drop_null().unique().to_pylist()}
 
 
 def learn(extractor: Extractor, tasks: Sequence[CountTask], executor: Executor) -> tuple[Any, list[CountResult]]:
@@ -99,11 +116,14 @@ def count_items(task: CountTask) -> CountResult:
     """Count over the items of a task."""
     extractor, total = task.extractor, Counter[str]()
     learning = find_learning(extractor.modality)
-    rows = open_row_file(task.folders.tables.items).walk(task.items)
-    with FeatureReader(task.folders, {extractor.modality: extractor}) as reader:
-        for at, row in enumerate(rows):
-            entry = reader.read(extractor.modality, task.locations, at, build_part(row, *read_span(task.spans, at)))
+    rows = open_row_file(task.folders.items).walk(task.parts["item"].to_numpy())
+    identity = b"".join(task.parts["key"].to_pylist())
+    with FeatureReader(task.folders, task.names, identity) as reader:
+        for part, row in zip(task.parts.to_pylist(), rows, strict=True):
+            if part["key"] in task.lost:
+                continue
+            entry = reader.read(extractor, locate_part(part, row))
             if not isinstance(entry, Rejection):
                 total.update(learning.count(decode_parsed(entry.pieces), extractor.params))
-        reader.store_computed()
+        reader.store(frozenset())
         return CountResult(total, reader.computed, frozenset(reader.damaged))

@@ -1,48 +1,56 @@
-"""Plan the whole stage from the tables, before any item is read."""
+"""Plan the whole stage from the tables, before any item is read: in SQL, so that no sample takes memory."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pipeline.extract.aligned_samples import Tables, drop_labels, find_classes, read_corpus
+from pipeline.errors import InputError
+from pipeline.extract.extractor import Extractor, make_extractors
+from pipeline.extract.feature_entry import compute_entry
 from pipeline.extract.learn_vocabulary import find_learner, find_learning
-from pipeline.extract.needed_features import NeededFeatures, find_needed_features
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_fields import FieldPlan, plan_fields
 from pipeline.extract.plan_shards import PlannedShard, plan_shards
-from pipeline.extract.read_features import ExtractFolders, Extractor
-from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.drops import Drop
-from pipeline.tables.row_files import release_arrow_memory
+from pipeline.incremental.cache_key import hash_method
+from pipeline.modalities.table import MODALITIES
+from pipeline.tables.contracts import (
+    ALIGNED_PARTS,
+    ALIGNED_SAMPLES,
+    CLEANED,
+    CLEANED_ITEMS,
+    INGESTED_ITEMS,
+    ITEMS,
+    PARTS,
+    SAMPLES,
+)
+from pipeline.tables.database import Database
+from pipeline.tables.drops import Drop, Reason
+from pipeline.tables.table_files import check_reference
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The plan of a dataset.
+    """The plan of a dataset; its samples are in tables of the database.
 
     Attributes:
         count: the number of aligned samples.
         unlabelled: drops of the samples that are in no shard, since their label has no number.
-        shards: the planned shards, by split and number.
-        needed: the features that the samples need, by modality, not looked up in the cache yet.
+        plan: of the fields.
+        shards: by split and number.
         frozen: the frozen vocabulary; None where it has to be learned.
     """
 
     count: int
     unlabelled: Sequence[Drop]
-    folders: ExtractFolders
     plan: FieldPlan
     shards: Sequence[PlannedShard]
-    needed: Mapping[str, NeededFeatures]
     frozen: Any | None
 
     @property
     def extractors(self) -> dict[str, Extractor]:
         """The extractor of each modality in use."""
-        plan = self.plan
-        return {name: Extractor(name, plan.params[name], plan.modality_fields(name)) for name in plan.modalities}
+        return make_extractors(self.plan.params, self.plan.params)
 
     @property
     def learner(self) -> str | None:
@@ -50,28 +58,123 @@ class Corpus:
         return find_learner(self.plan)
 
 
-def plan_corpus(params: ExtractParams, workspace: Workspace) -> Corpus:
-    """Read the tables and plan the dataset.
+def plan_corpus(database: Database, data: Path, params: ExtractParams) -> Corpus:
+    """Load the tables and plan the dataset.
+
+    Leaves the tables `usable` (the samples that a shard has: sample, key, split, label, group) and `requests` (their
+    parts: sample, part, position, item, start, end, modality, and the cache key of the feature).
 
     Raises:
-        InputError: nothing was aligned, or the frozen vocabulary is missing or has another sha256.
+        InputError: nothing was aligned, a table is missing, damaged or out of date, or the frozen vocabulary is missing
+            or has another sha256.
     """
-    tables = Tables(workspace.work.resolve() / "tables")
-    folders = ExtractFolders(workspace.data.resolve(), tables, workspace.cache.resolve(), workspace.work.resolve())
-    samples, items = read_corpus(folders.data, tables)
-    classes = find_classes(samples, params.classes)
-    usable, unlabelled = drop_labels(samples, classes, tables)
-    used = [name for name, rows in samples.items.items() if (rows[usable] >= 0).any()]
-    lacking = [name for name, rows in samples.items.items() if (rows[usable] < 0).any()]
-    plan = plan_fields(used, lacking, params, classes)
+    count = load_samples(database, data)
+    classes = find_classes(database, params.classes)
+    unlabelled = drop_labels(database, classes)
+    modalities = dict(
+        database.fetch("SELECT part, min(modality) FROM parts SEMI JOIN usable USING (sample) GROUP BY part")
+    )
+    lacking = find_lacking(database)
+    plan = plan_fields(modalities, lacking, params, classes)
     learner = find_learner(plan)
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
-    shards = plan_shards(samples, usable, plan.fields, params)
-    needed = {name: find_needed_features(name, plan, samples, items, usable) for name in plan.modalities}
-    release_arrow_memory()
-    return Corpus(len(samples), unlabelled, folders, plan, shards, needed, frozen)
+    shards = plan_shards(database, plan.fields, params)
+    request_features(database, plan)
+    return Corpus(count, unlabelled, plan, shards, frozen)
 
 
-def order_rows(shards: Sequence[PlannedShard]) -> "np.ndarray[Any, np.dtype[np.int64]]":
-    """Return the rows of all samples in the order of the shards."""
-    return np.concatenate([np.empty(0, np.int64), *(shard.rows for shard in shards)])
+def load_samples(database: Database, data: Path) -> int:
+    """Create `samples` and `parts`, each part with what decides about its feature; return the number of samples.
+
+    Raises:
+        InputError: there are no samples, or a table is missing, damaged or out of date.
+    """
+    for folder in (CLEANED_ITEMS, ALIGNED_PARTS):
+        check_reference(data / folder, INGESTED_ITEMS, data / INGESTED_ITEMS)
+    database.load("samples", data / ALIGNED_SAMPLES, SAMPLES, number="sample")
+    count = int(database.fetch("SELECT count(*) FROM samples")[0][0])
+    if not count:
+        raise InputError(f"{data / ALIGNED_SAMPLES} has no samples; `dropped` beside it lists why items were dropped")
+    database.load("aligned", data / ALIGNED_PARTS, PARTS)
+    database.load("media", data / INGESTED_ITEMS, ITEMS, ["modality", "media_type"], number="item")
+    database.load("cleaned", data / CLEANED_ITEMS, CLEANED, ["item", "orientation", "sha256"])
+    database.execute(
+        """
+        CREATE TABLE parts AS
+        SELECT aligned.*, modality, media_type, coalesce(orientation, 1) AS orientation, sha256
+        FROM aligned JOIN media USING (item) LEFT JOIN cleaned USING (item);
+        DROP TABLE aligned; DROP TABLE media; DROP TABLE cleaned
+        """
+    )
+    lost = database.fetch("SELECT item FROM parts WHERE sha256 IS NULL ORDER BY item LIMIT 1")
+    if lost:
+        raise InputError(f"a sample names item {lost[0][0]}, which is not in {data / CLEANED_ITEMS}: run `dvc repro`")
+    return count
+
+
+def find_classes(database: Database, listed: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Return the classes in label order: `listed`, else all labels in code-point order; None without labels."""
+    labels = database.fetch("SELECT DISTINCT label FROM samples WHERE label IS NOT NULL")
+    return listed or tuple(sorted(label for (label,) in labels)) or None
+
+
+def drop_labels(database: Database, classes: tuple[str, ...] | None) -> list[Drop]:
+    """Create `usable`, the samples whose label is in `classes`; return drops for the others."""
+    condition = "true" if classes is None else "coalesce(list_contains($classes, label), false)"
+    parameters: Mapping[str, Any] = {} if classes is None else {"classes": list(classes)}
+    database.execute(f"CREATE TABLE usable AS SELECT * FROM samples WHERE {condition}", parameters)
+    others = database.fetch("SELECT key, label FROM samples ANTI JOIN usable USING (sample) ORDER BY sample")
+    return [_drop_label(key, label) for key, label in others]
+
+
+def _drop_label(key: str, label: str | None) -> Drop:
+    if label is None:
+        return Drop(key, Reason.MISSING_LABEL, "the sample has no label, others have one")
+    return Drop(key, Reason.UNKNOWN_LABEL, "the label is not in the list", label, setting="extract.classes")
+
+
+def find_lacking(database: Database) -> list[str]:
+    """Return the parts that some usable samples lack."""
+    rows = database.fetch(
+        """
+        SELECT part FROM parts SEMI JOIN usable USING (sample)
+        GROUP BY part HAVING count(DISTINCT sample) < (SELECT count(*) FROM usable)
+        """
+    )
+    return [part for (part,) in rows]
+
+
+def request_features(database: Database, plan: FieldPlan) -> None:
+    """Create `requests`: the parts of the usable samples with the cache key of their feature."""
+    database.execute("CREATE TABLE methods (modality VARCHAR, method BLOB)")
+    for modality in plan.params:
+        method = hash_features(modality, plan)
+        database.execute("INSERT INTO methods VALUES ($modality, $method)", {"modality": modality, "method": method})
+    database.execute(
+        """
+        CREATE TABLE requests AS
+        SELECT sample, part, position, item, "start", "end", modality,
+            unhex(sha256(method || sha256 || encode(orientation || '/' || media_type || span))) AS key
+        FROM (
+            SELECT *,
+                CASE WHEN "start" IS NULL AND "end" IS NULL THEN ''
+                    ELSE concat('/', "start", '/', "end") END AS span
+            FROM parts
+        ) JOIN methods USING (modality) SEMI JOIN usable USING (sample);
+        DROP TABLE methods
+        """
+    )
+
+
+def hash_features(modality: str, plan: FieldPlan) -> bytes:
+    """Return a hash of how the features of a modality are computed: code, params, libraries."""
+    known, params = MODALITIES[modality], plan.params[modality]
+    learning = known.learning
+    fields = {} if learning else known.plan_fields(params)  # a parsed item is no array yet
+    settings = {
+        "params": params.model_dump(mode="json", exclude=set(learning.late) if learning else None),
+        "fields": [[name, field.dtype, list(field.shape)] for name, field in fields.items()],
+        "versions": dict(known.describe(params)),
+    }
+    compute = learning.parse if learning else known.extract
+    return hash_method(f"features of {modality}", (compute, compute_entry), settings, known.libraries)

@@ -14,38 +14,53 @@ LABEL = Field("int64", (), unit="index into classes")
 
 @dataclass(frozen=True)
 class FieldPlan:
-    """The fields of a dataset, in order: those of each modality, then `<modality>_present`, then `label`.
+    """The fields of a dataset, in order: those of each part, then `<part>_present`, then `label`.
 
-    `modalities` lists the fields of each modality in use. `optional` lists the modalities that some samples lack: their
-    fields are then padding or zeros, and only they have a `<modality>_present`. `params` has each modality's block.
+    Attributes:
+        fields: by name.
+        params: the block of each modality in use.
+        modalities: that of each part, in the order of the fields.
+        names: the names of each part's fields, in the order of its modality's own.
+        optional: the parts that some samples lack: their fields are then padding or zeros, and only they have a
+            `<part>_present`.
+        classes: the names that `label` is an index into; None without labels.
     """
 
     fields: Mapping[str, Field]
     params: Mapping[str, Params]
-    modalities: Mapping[str, tuple[str, ...]]
+    modalities: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]]
     optional: tuple[str, ...]
     classes: tuple[str, ...] | None
 
-    def modality_fields(self, modality: str) -> dict[str, Field]:
-        """Return the fields of one modality."""
-        return {name: self.fields[name] for name in self.modalities[modality]}
+    def select_fields(self, part: str) -> dict[str, Field]:
+        """Return the fields of one part."""
+        return {name: self.fields[name] for name in self.names[part]}
 
 
 def plan_fields(
-    used: Iterable[str], lacking: Iterable[str], params: ExtractParams, classes: tuple[str, ...] | None
+    parts: Mapping[str, str], lacking: Iterable[str], params: ExtractParams, classes: tuple[str, ...] | None
 ) -> FieldPlan:
-    """Plan the fields of samples that use the modalities `used`, of which `lacking` are absent in some."""
+    """Plan the fields of samples with these parts.
+
+    Args:
+        parts: the modality of each part.
+        lacking: the parts that are absent in some samples.
+        params: of the features.
+        classes: of the labels.
+    """
+    order = list(MODALITIES)
+    modalities = dict(sorted(parts.items(), key=lambda part: (order.index(part[1]), part[0])))
+    blocks = {modality: params.features[modality] for modality in modalities.values()}
     fields: dict[str, Field] = {}
-    blocks: dict[str, Params] = {}
-    modalities = {}
-    for name in (name for name in MODALITIES if name in set(used)):
-        blocks[name] = params.features[name]
-        inline = MODALITIES[name].plan_fields(blocks[name])
-        assert not inline.keys() & fields.keys(), f"{name} has fields of another modality"
-        fields.update(inline)
-        modalities[name] = tuple(inline)
-    optional = tuple(name for name in modalities if name in set(lacking))
-    fields.update({f"{name}_present": PRESENT for name in optional})
+    names = {}
+    for part, modality in modalities.items():
+        planned = MODALITIES[modality].plan_fields(blocks[modality])
+        assert not planned.keys() & fields.keys(), f"{part} has fields of another part"
+        fields.update(planned)
+        names[part] = tuple(planned)
+    optional = tuple(part for part in modalities if part in set(lacking))
+    fields.update({f"{part}_present": PRESENT for part in optional})
     if classes is not None:
         fields["label"] = LABEL
-    return FieldPlan(fields, blocks, modalities, optional, classes)
+    return FieldPlan(fields, blocks, modalities, names, optional, classes)

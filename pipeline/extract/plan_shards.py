@@ -1,18 +1,16 @@
 """Assign samples to shards by the hash of their key alone, so that a new sample changes one shard.
 
-The shard number is the first bits of the hash, and samples are ordered by hash within a shard. The number of shards is
-a power of two: when it doubles, each shard splits in two and no sample moves between the others.
+The shard number is the first bits of the hash, and samples are ordered by hash within a shard: as they are in the table
+of samples, where a shard is a range of rows. The number of shards is a power of two: when it doubles, each shard splits
+in two and no sample moves between the others.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.extract.aligned_samples import SampleColumns
+from pipeline.errors import InputError
 from pipeline.extract.params import MAX_SHARDS, ExtractParams
+from pipeline.tables.database import Database
 from shardwright.format.field import Field
 from shardwright.format.layout import plan_layout
 
@@ -28,14 +26,18 @@ PREFIX_BITS = 64
 """Leading bits of a hash that may form the shard number; `MAX_SHARDS` needs 19."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PlannedShard:
-    """A shard and the row numbers of its samples in order. Shard numbers may have gaps: a shard without samples is not
-    written."""
+    """A shard of the samples with the numbers `first` to `last`, of which `samples` are usable.
+
+    Shard numbers may have gaps: a shard without samples is not written.
+    """
 
     split: str
     number: int
-    rows: NDArray[Any]
+    first: int
+    last: int
+    samples: int
 
     @property
     def name(self) -> str:
@@ -43,24 +45,33 @@ class PlannedShard:
         return f"{self.split}-{self.number:06d}.tar"
 
 
-def plan_shards(
-    samples: SampleColumns, usable: NDArray[np.bool_], fields: Mapping[str, Field], params: ExtractParams
-) -> list[PlannedShard]:
-    """Plan the shards of the usable samples, by split and number."""
+def plan_shards(database: Database, fields: Mapping[str, Field], params: ExtractParams) -> list[PlannedShard]:
+    """Plan the shards of the table `usable` of samples, by split and number.
+
+    Raises:
+        InputError: the samples are not in the order of their hashes.
+    """
     sample_bytes = estimate_sample_bytes(fields)
-    planned = []
-    for split, name in sorted(enumerate(samples.split_names), key=lambda numbered: numbered[1]):
-        rows = np.flatnonzero(usable & (samples.splits == split)).astype(np.int32)
-        if not len(rows):
-            continue
-        rows = rows[np.argsort(samples.hashes[rows])]
-        count = params.shards or count_shards(len(rows), sample_bytes, params.shard_bytes)
-        numbers = find_shards(samples.hashes[rows], count)
-        starts = np.flatnonzero(np.diff(numbers, prepend=-1))
-        planned += [
-            PlannedShard(name, int(numbers[start]), part)
-            for start, part in zip(starts, np.split(rows, starts[1:]), strict=True)
-        ]
+    planned: list[PlannedShard] = []
+    for split, samples in database.fetch("SELECT split, count(*) FROM usable GROUP BY split ORDER BY split"):
+        count = params.shards or count_shards(samples, sample_bytes, params.shard_bytes)
+        rows = database.fetch(
+            """
+            SELECT number, min(sample), max(sample), count(*)
+            FROM (
+                SELECT sample,
+                    CASE $bits WHEN 0 THEN 0 ELSE ('0x' || left(sha256(key), 16))::UBIGINT >> ($prefix - $bits) END
+                        AS number
+                FROM usable WHERE split = $split
+            )
+            GROUP BY number ORDER BY number
+            """,
+            {"split": split, "bits": count.bit_length() - 1, "prefix": PREFIX_BITS},
+        )
+        planned += [PlannedShard(split, *row) for row in rows]
+    for shard, following in zip(planned, planned[1:], strict=False):
+        if shard.last >= following.first:
+            raise InputError(f"the samples of {shard.name} and {following.name} overlap: run `dvc repro` again")
     return planned
 
 
@@ -76,12 +87,3 @@ def count_shards(samples: int, sample_bytes: int, shard_bytes: int) -> int:
     while count < min(samples, MAX_SHARDS) and samples * sample_bytes > count * shard_bytes:
         count *= 2
     return min(count, MAX_SHARDS)
-
-
-def find_shards(hashes: NDArray[np.bytes_], count: int) -> NDArray[np.int64]:
-    """Return the shard number of each hash: its first log2(`count`) bits, where `count` is a power of two."""
-    bits = count.bit_length() - 1
-    if bits == 0:
-        return np.zeros(len(hashes), np.int64)
-    prefixes = np.ascontiguousarray(hashes.view(np.uint8).reshape(-1, 32)[:, :8]).view(">u8")[:, 0]
-    return (prefixes.astype(np.uint64) >> np.uint64(PREFIX_BITS - bits)).astype(np.int64)

@@ -1,36 +1,32 @@
 """Record where a dataset comes from: sources, licences, code and libraries."""
 
 import platform
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+from pipeline.extract.extractor import ExtractFolders
+from pipeline.extract.params import ExtractParams
 from pipeline.incremental.library_versions import describe_environment, describe_machine
 from pipeline.incremental.module_sources import hash_source
-from pipeline.extract.aligned_samples import AlignedSample
-from pipeline.extract.params import ExtractParams
 from pipeline.modalities.table import MODALITIES
+from pipeline.tables.contracts import INGESTED_ITEMS, ITEMS
+from pipeline.tables.database import Database
 from shardwright.format.manifest import Source
 
-Terms = tuple[str, str, str]
-"""Source, licence and attribution; "" if unknown."""
 
-
-def count_terms(samples: Iterable[AlignedSample]) -> Counter[Terms]:
-    """Count the samples that use an item under each source, licence and attribution."""
-    counts: Counter[Terms] = Counter()
-    for sample in samples:
-        counts.update({_read_terms(part.origin) for part in sample.parts.values()})
-    return counts
-
-
-def _read_terms(origin: Mapping[str, str]) -> Terms:
-    return origin.get("source", ""), origin.get("licence", ""), origin.get("attribution", "")
-
-
-def list_sources(counts: Mapping[Terms, int]) -> tuple[Source, ...]:
-    """Return the counts as the manifest's sorted sources."""
-    return tuple(Source(*terms, samples=count) for terms, count in sorted(counts.items()))
+def list_sources(database: Database, folders: ExtractFolders) -> tuple[Source, ...]:
+    """Count the samples that were kept and use an item under each source, licence and attribution ("" if unknown)."""
+    names = ["source", "licence", "attribution"]
+    database.load("terms", folders.data / INGESTED_ITEMS, ITEMS, names, number="item", only="located")
+    rows = database.fetch(
+        """
+        SELECT source, coalesce(licence, '') AS licence, coalesce(attribution, '') AS attribution,
+            count(DISTINCT sample) AS samples
+        FROM located JOIN terms USING (item) SEMI JOIN (SELECT sample FROM usable ANTI JOIN dropped USING (key)) USING (sample)
+        GROUP BY ALL
+        """
+    )
+    return tuple(Source(*terms, samples=samples) for *terms, samples in sorted(rows))
 
 
 def describe_build(params: ExtractParams, dataset: str, used: Iterable[str]) -> dict[str, Any]:

@@ -1,42 +1,42 @@
 """Run the stage: plan, compute missing features, build the shards, write the manifest and the record."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.incremental.evict import ObjectUse, evict
-from pipeline.incremental.lookup import find_entries
-from pipeline.incremental.object_store import ObjectStore
+from pipeline.config.params import RunParams
 from pipeline.errors import CountMismatch, InputError
 from pipeline.extract.build_dataset import DatasetBuild
 from pipeline.extract.compute_features import load_libraries
+from pipeline.extract.extractor import ExtractFolders, Recipe
 from pipeline.extract.field_statistics import FieldMoments
+from pipeline.extract.item_rows import write_item_rows
 from pipeline.extract.make_shard import ShardResult
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.plan_shards import PlannedShard
-from pipeline.extract.provenance import Terms, describe_build, describe_features, list_sources
-from pipeline.extract.shard_recipe import Recipe
+from pipeline.extract.provenance import describe_build, describe_features, list_sources
+from pipeline.incremental.evict import ObjectUse, describe_eviction, evict
 from pipeline.runtime.executor import open_executor
 from pipeline.runtime.run_stage import Workspace
 from pipeline.runtime.sandbox.worker_pool import warm_up_pool
 from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER, SPLITS
+from pipeline.tables.database import Database, open_database
+from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.drops import Outcome, check_drop_share, check_machine_drops
-from pipeline.tables.parquet import write_dropped
 from shardwright.format.atomic_write import write_file
 from shardwright.format.canonical_json import encode_canonical
 from shardwright.format.index import read_index
-from shardwright.format.manifest import FileRecord, Manifest, Split, Statistics, read_manifest, write_manifest
+from shardwright.format.manifest import FileRecord, Manifest, Source, Split, Statistics, read_manifest, write_manifest
 from shardwright.format.writer import write_split
 
 ShardResults = Sequence[tuple[PlannedShard, ShardResult]]
 """Every planned shard with its result, in order."""
 
 
-def write_dataset(root: Path, recipe: Recipe, made: ShardResults) -> Manifest:
+def write_dataset(root: Path, recipe: Recipe, made: ShardResults, sources: tuple[Source, ...]) -> Manifest:
     """Write the index of each split and `dataset.json` for shards that are already in `root`."""
     plan, learned = recipe.plan, recipe.learned
     manifest = Manifest(
@@ -46,10 +46,10 @@ def write_dataset(root: Path, recipe: Recipe, made: ShardResults) -> Manifest:
         vocabulary=FileRecord(learned.path.name, learned.sha256) if learned else None,
         statistics=join_statistics(result.shard.moments for _, result in made),
         extract={
-            "modalities": {name: list(fields) for name, fields in plan.modalities.items()},
+            "modalities": {part: list(names) for part, names in plan.names.items()},
             "params": {name: params.model_dump(mode="json") for name, params in plan.params.items()},
         },
-        sources=list_sources(sum((result.terms for _, result in made), Counter[Terms]())),
+        sources=sources,
     )
     write_manifest(root, manifest)
     return manifest
@@ -86,46 +86,50 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
         PipelineError: a task failed; the message names its shard, and the sample where it is known.
     """
     warm_up_pool(workspace.run, partial(load_libraries, params))
-    outcome, objects, use = make_dataset(params, workspace)  # the plan is freed before the cache is cleaned up
-    if forgotten := evict(objects, use, workspace.run.cache_bytes):
-        note = f"evicted {forgotten / 1e9:.1f} GB that this run used from the item cache: raise run.cache_bytes"
-        return replace(outcome, notes=[*outcome.notes, note])
-    return outcome
+    work = workspace.work.resolve()
+    folders, use = ExtractFolders(workspace.data.resolve(), workspace.cache.resolve(), work), ObjectUse()
+    with open_database(work, workspace.run) as database, folders.objects.hold():
+        outcome = make_dataset(database, params, folders, workspace.run, use)
+    evicted = evict(folders.objects, use, workspace.run.cache_bytes)
+    return replace(outcome, notes=[*outcome.notes, *describe_eviction(evicted)])
 
 
-def make_dataset(params: ExtractParams, workspace: Workspace) -> tuple[Outcome, ObjectStore, ObjectUse]:
-    """Build everything; return the outcome and what was used of the item cache. Raises what `extract` raises."""
-    root = workspace.work.resolve() / SHARDS_FOLDER
-    corpus = plan_corpus(params, workspace)
+def make_dataset(
+    database: Database, params: ExtractParams, folders: ExtractFolders, run: RunParams, use: ObjectUse
+) -> Outcome:
+    """Build everything, and note in `use` what was used of the item cache. Raises what `extract` raises."""
+    root, records = folders.work / SHARDS_FOLDER, folders.work / EXTRACT_FOLDER
     root.mkdir(parents=True)
-    with corpus.folders.objects.hold():
-        found = [needed.found for needed in corpus.needed.values()]
-        use = ObjectUse(damaged=set(find_entries(corpus.folders.objects, found)))
-        build = DatasetBuild(corpus, workspace.run, use)
-        describe = partial(describe_features, params, tuple(corpus.plan.modalities))
-        with open_executor(workspace.run, build.count_tasks(), [corpus.folders.data], describe) as executor:
-            build.compute_missing(executor)
-            recipe = build.write_learned(root, executor)
-            results = build.make_shards(root, recipe, executor)
-    dropped = [*corpus.unlabelled, *(drop for result in results for drop in result.shard.drops)]
-    outcome = Outcome("sample", corpus.count, corpus.count - len(dropped), dropped)
-    records = workspace.work / EXTRACT_FOLDER
-    write_dropped(records / "dropped.parquet", "extract", "sample", outcome.dropped)
-    check_machine_drops(outcome, workspace.run.allow_machine_drops)
+    corpus = plan_corpus(database, folders.data, params)
+    write_item_rows(folders.data, folders.items)
+    build = DatasetBuild(database, corpus, folders, run, use)
+    describe = partial(describe_features, params, tuple(corpus.plan.params))
+    with open_executor(run, build.count_tasks(), [folders.data], describe) as executor:
+        build.compute_missing(executor)
+        recipe = build.write_learned(root, executor)
+        results = build.make_shards(root, recipe, executor)
+    dropped = DroppedRows(database, "extract", "sample")
+    dropped.add(corpus.unlabelled)
+    for result in results:
+        dropped.add(result.shard.drops)
+    counts = dropped.write(records)
+    outcome = Outcome("sample", corpus.count, corpus.count - counts.total, counts)
+    check_machine_drops(outcome, run.allow_machine_drops)
     check_kept(outcome, params)
-    manifest = write_dataset(root, recipe, list(zip(corpus.shards, results, strict=True)))
+    manifest = write_dataset(
+        root, recipe, list(zip(corpus.shards, results, strict=True)), list_sources(database, folders)
+    )
     check_written(root, manifest, outcome.kept)
-    record = encode_canonical(describe_build(params, manifest.hash, corpus.plan.modalities), indent=1) + b"\n"
+    record = encode_canonical(describe_build(params, manifest.hash, corpus.plan.params), indent=1) + b"\n"
     write_file(records / "extract_record.json", [record])
-    notes = [*describe_dataset(manifest), *build.describe()]
-    return replace(outcome, notes=notes), corpus.folders.objects, use
+    return replace(outcome, notes=[*describe_dataset(manifest), *build.describe()])
 
 
 def check_kept(outcome: Outcome, params: ExtractParams) -> None:
     """Stop before the manifest is written if too few samples are left."""
     check_drop_share(outcome, params.max_dropped, "extract.max_dropped")
     if outcome.kept == 0:
-        raise InputError(f"no sample is left to write; all were dropped: {outcome.count_reasons()}")
+        raise InputError(f"no sample is left to write; all were dropped: {outcome.dropped.describe()}")
 
 
 def check_written(root: Path, manifest: Manifest, samples: int) -> None:

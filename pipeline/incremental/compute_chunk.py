@@ -54,6 +54,13 @@ class Chunk:
     rows: "pa.Table"
     lost: Mapping[int, Rejection] = field(default_factory=dict)
 
+    def add_columns(self, more: "pa.Table") -> Self:
+        """Return the chunk with the columns of a table with as many rows."""
+        rows = self.rows
+        for name in more.schema.names:
+            rows = rows.append_column(name, more[name])
+        return replace(self, rows=rows)
+
     def count_items(self) -> int:
         """See `pipeline.runtime.sandbox.heartbeat.Divisible`."""
         return int(self.rows.num_rows)
@@ -121,7 +128,11 @@ def cut_chunks(sizes: NDArray[np.int64], max_bytes: int = MAX_BYTES) -> Sequence
 
 
 def compute_missing(
-    executor: Executor, function: Callable[[Any], ChunkResult], tasks: Sequence[Any], lookup: EntryLookup, run: RunParams
+    executor: Executor,
+    function: Callable[[Any], ChunkResult],
+    tasks: Sequence[Any],
+    lookup: EntryLookup,
+    run: RunParams,
 ) -> dict[bytes, Rejection]:
     """Run the tasks of chunks, and look up what they computed; return the rejections of lost items by cache key."""
     lost: dict[bytes, Rejection] = {}

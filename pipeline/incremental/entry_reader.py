@@ -27,11 +27,7 @@ class EntryReader:
             DamagedError: it is missing, or differs from what was written.
         """
         descriptor, rows = self._open_object(name)
-        if row >= len(rows.entries):
-            raise DamagedError
-        stored, rejected, first, count = rows.entries[row].tolist()
-        if stored.ljust(32, b"\0") != key:
-            raise DamagedError
+        rejected, first, count = _find_entry(rows, row, key)
         pieces = []
         for offset, size, crc32 in rows.pieces[first : first + count].tolist():
             piece = os.pread(descriptor, size, offset)
@@ -41,6 +37,12 @@ class EntryReader:
         if len(pieces) != count:
             raise DamagedError
         return Entry(key, pieces, rejected, rows.records[row].tobytes())
+
+    def read_record(self, name: str, row: int, key: bytes) -> bytes:
+        """Return the record of an entry. Raises what `read` raises."""
+        _, rows = self._open_object(name)
+        _find_entry(rows, row, key)
+        return rows.records[row].tobytes()
 
     def close(self) -> None:
         """Close the open objects."""
@@ -68,3 +70,13 @@ class EntryReader:
             raise DamagedError from error
         self._open[name] = descriptor, rows
         return descriptor, rows
+
+
+def _find_entry(rows: PackIndex, row: int, key: bytes) -> tuple[bool, int, int]:
+    """Return whether the entry is a rejection, its first piece, and how many it has."""
+    if row >= len(rows.entries):
+        raise DamagedError
+    stored, rejected, first, count = rows.entries[row].tolist()
+    if stored.ljust(32, b"\0") != key:
+        raise DamagedError
+    return rejected, first, count

@@ -108,6 +108,15 @@ class GrowingPack:
     def __contains__(self, cache_key: bytes) -> bool:
         return cache_key in self._stored or cache_key in self._waiting
 
+    def keys(self) -> frozenset[bytes]:
+        """Return the keys of all entries."""
+        return frozenset(self._stored) | frozenset(self._waiting)
+
+    def rejects(self, cache_key: bytes) -> bool:
+        """Return whether the pack has a rejection under this key."""
+        found = self._waiting.get(cache_key) or self._stored.get(cache_key)
+        return found is not None and found.rejected
+
     def read(self, cache_key: bytes) -> Entry:
         """Return an entry that the pack has.
 

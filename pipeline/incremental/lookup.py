@@ -35,7 +35,9 @@ class EntryLookup:
         self._waiting: list[pa.Table] = []
         self.names: list[str] = []
         self.damaged: set[str] = set()
-        database.execute('CREATE TABLE entries (key BLOB, object INTEGER, "row" INTEGER, rejected BOOLEAN, pieces USMALLINT)')
+        database.execute(
+            'CREATE TABLE entries (key BLOB, object INTEGER, "row" INTEGER, rejected BOOLEAN, pieces USMALLINT)'
+        )
 
     def search(self) -> None:
         """Look in all objects. What a stage published comes before packs: their entries may be in both."""

@@ -115,9 +115,7 @@ class Database:
             yield pa.RecordBatch.from_pylist([], schema=reader.schema)
             yield from reader
 
-    def write(
-        self, sql: str, folder: Path, columns: Columns, refers: Mapping[str, str] | None = None
-    ) -> None:
+    def write(self, sql: str, folder: Path, columns: Columns, refers: Mapping[str, str] | None = None) -> None:
         """Write a result with a total order as a table, see `TableWriter`. Raises what `execute` raises."""
         assert "ORDER BY" in sql, "a result that is written has a total order"
         schema = build_schema(columns)
@@ -178,4 +176,6 @@ def explain_memory() -> Iterator[None]:
     try:
         yield
     except duckdb.OutOfMemoryException as error:
-        raise PipelineError("the tables need more memory than run.table_memory allows: raise it in params.yaml") from error
+        raise PipelineError(
+            "the tables need more memory than run.table_memory allows: raise it in params.yaml"
+        ) from error

@@ -1,0 +1,251 @@
+"""Assemble a shard from cached samples and from features."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.errors import PipelineError
+from pipeline.extract.cached_shards import SAMPLE, BuiltShard, CachedSamples, PlacedFeature, hash_sample
+from pipeline.extract.extractor import Extractor, Recipe, make_extractors, read_learned
+from pipeline.extract.feature_entry import Fields, check_arrays, decode_parsed, encode_arrays
+from pipeline.extract.feature_reader import FeatureReader
+from pipeline.extract.field_statistics import FieldMoments, decode_moments, has_moments, start_moments
+from pipeline.extract.learn_vocabulary import find_learning
+from pipeline.extract.samples import AlignedSample, SamplePart, build_meta
+from pipeline.incremental.pack_index import Array, Entry
+from pipeline.modalities.table import MODALITIES
+from pipeline.runtime.stopwatch import OTHER, clock
+from pipeline.tables.drops import Drop, Rejection
+from shardwright.errors import DamageError
+from shardwright.format.canonical_json import encode_canonical
+from shardwright.format.encode import EncodedSample, PlacedSample, ShardBuilder, encode_members, write_encoded
+from shardwright.format.field import Field
+from shardwright.format.jpeg import encode_jpeg
+
+
+class ShardAssembly:
+    """Builds a shard of these samples, in their order.
+
+    Args:
+        recipe: what all shards share.
+        samples: of the shard.
+        lost: rejections of features that no worker can compute, by cache key.
+        reader: of features.
+        cached: of samples.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        samples: Sequence[AlignedSample],
+        lost: Mapping[bytes, Rejection],
+        reader: FeatureReader,
+        cached: CachedSamples,
+    ) -> None:
+        plan = recipe.plan
+        self._recipe = recipe
+        self._plan = plan
+        self._samples = samples
+        self._lost = lost
+        self._reader = reader
+        self._cached = cached
+        self._extractors: Mapping[str, Extractor] = make_extractors(plan.params, plan.params)
+        self._keys = [hash_sample(recipe.assembly, sample) for sample in samples]
+        self._texts: dict[bytes, list[bytes]] = {}
+        self._metas: dict[int, bytes] = {}
+        self._copied: set[int] = set()  # whose metas are zeros of the right length here
+        self._frames: list[int] = []
+        self._features: list[PlacedFeature] = []
+        self._constants = {name: encode_absent(plan.select_fields(name)) for name in plan.optional}
+
+    def write(self, path: Path, work: Path, moments: bool) -> BuiltShard:
+        """Write the shard sample by sample, unless no sample is left, and read it back; with `moments`, sum values for
+        the statistics.
+
+        Raises:
+            PipelineError: it reads back differently than it was written.
+        """
+        drops = self._settle()
+        fields = self._plan.fields
+        sums = {name: start_moments(spec) for name, spec in fields.items() if moments and has_moments(spec)}
+        if not self._metas:
+            return BuiltShard(None, drops, sums)
+        builder = ShardBuilder(fields, max(map(len, self._metas.values())))
+        draft = work / f"{path.parent.name}.draft" / path.name  # a killed process must leave no partial file
+        for folder in (draft.parent, path.parent):
+            folder.mkdir(exist_ok=True)
+        with clock("write shard"):
+            try:
+                written = write_encoded(draft, builder, self._build(builder.meta_bytes, sums), read_back=True)
+            except DamageError as error:
+                raise PipelineError(str(error)) from None
+            draft.replace(path)
+        self._frames = builder.frames
+        return BuiltShard(written, drops, sums)
+
+    def list_samples(self) -> Array:
+        """Return what the cache notes of the written samples, `SAMPLE` (samples,)."""
+        table = np.zeros(len(self._metas), SAMPLE)
+        if len(table):
+            keys = b"".join(self._keys[at] for at in self._metas)
+            table["key"] = np.frombuffer(keys, np.uint8).reshape(-1, 32)
+            table["meta"] = [len(meta) for meta in self._metas.values()]
+            table["frame"] = self._frames
+        return table
+
+    def list_features(self) -> Sequence[PlacedFeature]:
+        """Return the features of the written samples that can be taken from the shard."""
+        return self._features
+
+    def _settle(self) -> list[Drop]:
+        """Encode the metas of the samples to write, and return drops for the others: whose feature is rejected."""
+        drops = []
+        for at, sample in enumerate(self._samples):
+            known = self._cached.measure_meta(self._keys[at])
+            if known is not None:
+                self._copied.add(at)
+            meta = bytes(known) if known is not None else self._encode_meta(sample)
+            if isinstance(meta, Rejection):
+                drops.append(meta.drop(sample.key))
+            else:
+                self._metas[at] = meta
+        return drops
+
+    def _encode_meta(self, sample: AlignedSample) -> bytes | Rejection:
+        """Return the meta of a sample, or the first rejection of a part."""
+        caption: str | None = None
+        with _name_sample(sample.key):
+            for name, modality in self._plan.modalities.items():
+                for part in sample.parts.get(name, ()):
+                    found = self._check(part, modality)
+                    if isinstance(found, Rejection):
+                        setting = found.name_setting(f"extract.{modality}")
+                        return replace(found, detail=f"{name}: {found.detail}", setting=setting)
+                    caption = caption or found
+            return encode_canonical(build_meta(sample, caption))
+
+    def _check(self, part: SamplePart, modality: str) -> str | Rejection | None:
+        """Return the rejection of a part's feature; else the text for the meta, if it has one."""
+        if part.key in self._lost:
+            return self._lost[part.key]
+        if MODALITIES[modality].learning is not None:
+            return self._encode_text(part, modality)
+        if part.rejected or self._reader.pack.rejects(part.key):
+            found = self._reader.read(self._extractors[modality], part)
+            return found if isinstance(found, Rejection) else None
+        return None
+
+    def _encode_text(self, part: SamplePart, modality: str) -> str | Rejection:
+        """Encode a parsed item with what was learned, and return its text."""
+        entry = self._reader.read(self._extractors[modality], part)
+        if isinstance(entry, Rejection):
+            return entry
+        learned, extractor = self._recipe.learned, self._extractors[modality]
+        assert learned is not None
+        parsed = decode_parsed(entry.pieces)
+        arrays = find_learning(modality).encode(parsed, extractor.params, read_learned(learned))
+        checked = check_arrays(arrays, extractor.fields)
+        if isinstance(checked, Rejection):
+            return checked
+        self._texts[part.key] = encode_arrays(checked, extractor.fields)
+        return entry.pieces[1].decode()
+
+    def _build(self, meta_bytes: int, sums: dict[str, FieldMoments]) -> Iterator[EncodedSample | PlacedSample]:
+        """Yield the samples of a shard that pads its metas to `meta_bytes`; add their values to `sums`."""
+        for row, at in enumerate(self._metas):
+            sample = self._samples[at]
+            with clock(OTHER), _name_sample(sample.key):
+                with clock("read cache"):
+                    built = self._cached.read(self._keys[at], meta_bytes)
+                records = self._read_records(sample) if built is not None else None
+                if built is None or records is None:  # not cached, or damaged there
+                    built, records = self._build_sample(at, sample)
+                self._note_features(row, sample, records)
+                for name, record in records.items():
+                    for field, moments in self._decode_moments(name, record).items():
+                        if field in sums:
+                            sums[field] = sums[field].add(moments)
+            yield built
+
+    def _build_sample(self, at: int, sample: AlignedSample) -> tuple[EncodedSample, Mapping[str, bytes]]:
+        """Encode a sample from its features; return it, and the records of the features by part."""
+        meta = self._metas[at]
+        if at in self._copied:  # it was to be copied, and is damaged
+            encoded = self._encode_meta(sample)
+            assert isinstance(encoded, bytes), "a sample that was kept has no rejection"
+            meta = encoded
+        plan, records = self._plan, dict[str, bytes]()
+        contents: dict[str, bytes] = {}
+        for name in plan.modalities:
+            pieces = self._constants.get(name, ())
+            for part in sample.parts.get(name, ()):
+                pieces, records[name] = self._read(part, plan.modalities[name])
+            contents |= zip(plan.names[name], pieces, strict=True)
+        for name in plan.optional:
+            contents[f"{name}_present"] = _encode_scalar(plan.fields[f"{name}_present"], int(name in sample.parts))
+        if plan.classes is not None:
+            contents["label"] = _encode_scalar(plan.fields["label"], plan.classes.index(sample.label or ""))
+        members = [contents[name] for name in plan.fields]
+        return encode_members(plan.fields, sample.key, members, meta), records
+
+    def _read(self, part: SamplePart, modality: str) -> tuple[Sequence[bytes], bytes]:
+        """Return the contents of a part's members, and its record."""
+        if part.key in self._texts:
+            return self._texts[part.key], b""
+        entry = self._reader.read(self._extractors[modality], part)
+        assert isinstance(entry, Entry), "rejections were found before"
+        return entry.pieces, entry.record
+
+    def _read_records(self, sample: AlignedSample) -> Mapping[str, bytes] | None:
+        """Return the records of a cached sample's features by part; None if the cache lacks one."""
+        records = {}
+        for name, parts in sample.parts.items():
+            for part in parts:
+                if MODALITIES[self._plan.modalities[name]].learning is None:
+                    record = self._reader.read_record(part)
+                    if record is None:
+                        return None
+                    records[name] = record
+        return records
+
+    def _note_features(self, row: int, sample: AlignedSample, records: Mapping[str, bytes]) -> None:
+        """Note the features that can be taken from the shard: not learned ones, which belong to one vocabulary."""
+        for name, parts in sample.parts.items():
+            if name in records and MODALITIES[self._plan.modalities[name]].learning is None:
+                self._features += [PlacedFeature(row, name, part.key, records[name]) for part in parts]
+
+    def _decode_moments(self, name: str, record: bytes) -> Mapping[str, FieldMoments]:
+        """Return the moments of a part by the names of its fields in the shard."""
+        fields: Fields = self._extractors[self._plan.modalities[name]].fields
+        shown = dict(zip(fields, self._plan.names[name], strict=True))
+        return {shown[field]: moments for field, moments in decode_moments(record, fields).items()} if record else {}
+
+
+def encode_absent(fields: Fields) -> list[bytes]:
+    """Return member contents for an absent part: padding or zeros; for JPEG fields, a black image."""
+    # At quality 100 nothing is rounded, so it decodes to zeros.
+    return [
+        encode_jpeg(np.zeros(field.shape, np.uint8), 100)
+        if field.varies
+        else field.encode(np.full(field.shape, field.padding or 0, field.dtype))
+        for field in fields.values()
+    ]
+
+
+@lru_cache(maxsize=4096)
+def _encode_scalar(field: Field, value: int) -> bytes:
+    return field.encode(value)
+
+
+@contextmanager
+def _name_sample(key: str) -> Iterator[None]:
+    """Add the sample's key to exceptions raised inside."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"at sample {key}")
+        raise
