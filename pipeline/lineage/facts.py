@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DropFacts:
-    """A row of a `dropped.parquet`.
+    """A row of a table `dropped`.
 
     Attributes:
         setting: the full key in `params.yaml` that decided, several joined by ", "; None where no setting did.
@@ -74,6 +74,15 @@ class CleanFacts:
 
 
 @dataclass(frozen=True)
+class PartPlace:
+    """Where an item is in its sample: number `number`, from 1, of the `count` items of the part `name`."""
+
+    name: str
+    number: int
+    count: int
+
+
+@dataclass(frozen=True)
 class ItemFacts:
     """An item, as ingest made it.
 
@@ -82,6 +91,7 @@ class ItemFacts:
         align: why it is in no sample; None where it is in one, or the stage has no row of it.
         partners: where its sample lacks a part: what was dropped of it, as far as the stage tables know.
         sample: the key of its sample, or None.
+        place: where it is in its sample, or None.
         kept_sample: the key of the sample that is kept in place of its own, if that is a duplicate.
     """
 
@@ -98,6 +108,7 @@ class ItemFacts:
     align: DropFacts | None
     partners: Sequence[LostPartner]
     sample: str | None
+    place: PartPlace | None
     kept_sample: str | None
 
 
@@ -143,7 +154,7 @@ class SampleLocation:
 
 @dataclass(frozen=True)
 class PartFacts:
-    """The part of an item that a sample uses; `start` and `end` in seconds, None for the whole item."""
+    """What a sample uses of an item; `start` and `end` in seconds, None for the whole item."""
 
     item: str
     url: str | None
@@ -153,14 +164,19 @@ class PartFacts:
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """A sample, as align made it. `split` and `group` are None where its table is missing; `extract` is None where
-    neither the dataset nor the dropped table of extract has the sample."""
+    """A sample, as align made it.
+
+    Attributes:
+        split, group: None where its table is missing.
+        parts: the items of each part, in their order; empty where align's table refers to other items than ingest has now.
+        extract: None where neither the dataset nor the dropped table of extract has the sample.
+    """
 
     key: str
     split: str | None
     label: str | None
     group: str | None
-    parts: Mapping[str, PartFacts]
+    parts: Mapping[str, Sequence[PartFacts]]
     extract: SampleLocation | DropFacts | None
 
 
@@ -171,6 +187,7 @@ class WhyAnswer:
     Attributes:
         query: the text of the query.
         stages: the stages whose tables exist.
+        outdated: those of them that refer to other items than ingest has now; they say nothing of items.
         dataset: the hash of the dataset, None where there is none.
         files: the files that match, or that the matching sample is made of.
         samples: the samples of their items, and those that are kept in place of them.
@@ -181,6 +198,7 @@ class WhyAnswer:
 
     query: str
     stages: Sequence[str]
+    outdated: Sequence[str]
     dataset: str | None
     files: Sequence[FileFacts] = ()
     samples: Sequence[SampleFacts] = ()

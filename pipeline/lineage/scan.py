@@ -1,118 +1,205 @@
-"""Search tables of any size for rows: scan only the columns of the condition, then read the rows that match."""
+"""Search a table of any size for a few rows: read only the columns and row groups that may have them.
 
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
-from dataclasses import dataclass
+The statistics in the footers leave out row groups. Of a sorted column (ids, item numbers, URLs, keys of dropped rows) they
+leave one or two, of others all: 10⁶ names take 80 ms of one CPU, 10⁶ numbers 22 ms.
+"""
+
+import os
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.tables.parquet import Columns, Row
-from pipeline.tables.row_files import read_batches, read_rows
+from pipeline.tables.columns import Columns, Row, build_schema, find_hashes, read_rows
+from pipeline.tables.table_files import TablePart, list_parts, read_batches, read_part
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-MAX_HITS = 1000
-"""Rows that one search returns; more are counted. They are for people to read."""
+RowNumbers = NDArray[np.int64]
+
+Groups = tuple[TablePart, list[int]]
+"""Some row groups of one part, by their numbers in it."""
+
+NUMBER = "number"
+"""The column of row numbers in the results of a search."""
+
+TASK_GROUPS = 8
+"""Row groups that a thread reads at a time: opening a part takes as long as reading a third of one."""
+
+THREADS = min(4, os.cpu_count() or 1)
 
 
-@dataclass(frozen=True)
-class ScanResult:
-    """The first rows that match, in the order of the table, and how many match in all."""
+class TableSearch:
+    """Searches one table, whose footers are read once.
 
-    rows: Sequence[Row] = ()
-    count: int = 0
+    Raises:
+        InputError: the table is missing, damaged, or has other columns; so do all methods.
+    """
 
+    def __init__(self, folder: Path, columns: Columns) -> None:
+        import pyarrow.parquet as pq
 
-@dataclass(frozen=True)
-class RowFilter:
-    """A condition on rows: a mask over a batch that has these columns."""
+        self._folder = folder
+        self._columns = columns
+        self._schema = build_schema(columns)
+        self._parts = list_parts(folder, columns)
+        self._footers = [pq.read_metadata(part.path) for part in self._parts]
 
-    columns: tuple[str, ...]
-    mask: "Callable[[pa.RecordBatch], Any]"
+    def find(
+        self, column: str, values: Collection[str | int], groups: Sequence[Groups] | None = None
+    ) -> "pa.Table":
+        """Return the rows with one of these values, with the columns `column` and `NUMBER`, in the order of the table.
 
-
-def match_any(requested: Mapping[str, Collection[str]]) -> RowFilter:
-    """Match rows that have one of the requested values in any of these columns."""
-    columns = tuple(column for column, values in requested.items() if values)
-
-    def mask(batch: "pa.RecordBatch") -> Any:
+        Hashes are given as 64 hex digits. `groups`: the row groups to search; by default those that may have a value.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        found = pa.array(np.zeros(batch.num_rows, bool))
-        for column in columns:
-            found = pc.or_(
-                found, pc.is_in(batch.column(column), value_set=pa.array(sorted(requested[column]), pa.string()))
-            )
-        return found
+        def mask(array: "pa.Array") -> "pa.Array":
+            # A third of the time of `is_in`.
+            return pc.equal(array, wanted[0]) if len(wanted) == 1 else pc.is_in(array, value_set=wanted)
 
-    return RowFilter(columns, mask)
+        hashed = column in find_hashes(self._schema)
+        ordered = sorted({bytes.fromhex(str(value)) for value in values} if hashed else set(values))
+        wanted = pa.array(ordered, self._schema.field(column).type)
+        groups = groups or self.list_groups(column, lambda least, most: _is_any_between(ordered, least, most))
+        return self.search(column, mask, groups)
 
-
-def match_all(requested: Mapping[str, str]) -> RowFilter:
-    """Match rows that have the requested value in each of these columns."""
-
-    def mask(batch: "pa.RecordBatch") -> Any:
+    def search(
+        self, column: str, mask: "Callable[[pa.Array], pa.Array]", groups: Sequence[Groups] | None = None
+    ) -> "pa.Table":
+        """Return the rows for which the mask over a column is true, as `find` does; null is not."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        found = pa.array(np.ones(batch.num_rows, bool))
-        for column, value in requested.items():
-            found = pc.and_(found, pc.equal(batch.column(column), value))
-        return found
+        def scan(task: Groups) -> "list[pa.Table]":
+            found = []
+            for numbers, batch in _read_numbered(task, [column]):
+                rows = np.flatnonzero(mask(batch.column(0)).fill_null(False).to_numpy(zero_copy_only=False))
+                if len(rows):
+                    found.append(pa.table({column: batch.column(0).take(rows), NUMBER: numbers[rows]}))
+            return found
 
-    return RowFilter(tuple(requested), mask)
+        tasks = _split(self.list_groups() if groups is None else groups)
+        schema = pa.schema([pa.field(column, self._schema.field(column).type), pa.field(NUMBER, pa.int64())])
+        return pa.concat_tables([schema.empty_table(), *(each for one in _map(scan, tasks) for each in one)])
+
+    def list_groups(self, column: str | None = None, select: Callable[[Any, Any], bool] | None = None) -> list[Groups]:
+        """Return all row groups, or those whose least and greatest value of a column are selected, or unknown."""
+        found = []
+        for part, footer in zip(self._parts, self._footers, strict=True):
+            numbers = list(range(len(part.groups)))
+            if column is not None and select is not None:
+                index = list(self._columns).index(column)
+                numbers = [n for n in numbers if _may_select(footer.row_group(n).column(index), select)]
+            found.append((part, numbers))
+        return [(part, numbers) for part, numbers in found if numbers]
+
+    def order_groups(self, column: str, place: float) -> list[Groups]:
+        """Return all row groups, one each, in the order of their distance from `place`, 0 to 1, among those with the same
+        value of a column that the table is ordered by."""
+        index = list(self._columns).index(column)
+        spans: dict[Any, list[tuple[int, int]]] = defaultdict(list)
+        for at, footer in enumerate(self._footers):
+            for group in range(footer.num_row_groups):
+                statistics = footer.row_group(group).column(index).statistics
+                for value in {statistics.min, statistics.max} if statistics else {None}:
+                    spans[value].append((at, group))
+        far = sorted(
+            (abs(number + 0.5 - place * len(span)), group)
+            for span in spans.values()
+            for number, group in enumerate(span)
+        )
+        return [(self._parts[at], [group]) for at, group in dict.fromkeys(group for _, group in far)]
+
+    def take(self, numbers: RowNumbers, names: Sequence[str]) -> "pa.Table":
+        """Return columns of the rows with these numbers, each once, in the order of the table, with `NUMBER`."""
+        import pyarrow as pa
+
+        distinct = np.unique(numbers)
+
+        def read(task: Groups) -> "list[pa.Table]":
+            found = []
+            first, end = _bound_group(task)
+            left = np.count_nonzero((distinct >= first) & (distinct < end))
+            for present, batch in _read_numbered(task, names):
+                rows = np.intersect1d(present, distinct, assume_unique=True, return_indices=True)[1]
+                if len(rows):
+                    taken = pa.Table.from_batches([batch.take(rows)])
+                    found.append(taken.append_column(NUMBER, pa.array(present[rows])))
+                    left -= len(rows)
+                if not left:
+                    break
+            return found
+
+        tasks = [(part, [group]) for part, groups in self._find_groups(distinct) for group in groups]
+        schema = pa.schema([*(self._schema.field(name) for name in names), pa.field(NUMBER, pa.int64())])
+        return pa.concat_tables([schema.empty_table(), *(each for one in _map(read, tasks) for each in one)])
+
+    def _find_groups(self, numbers: RowNumbers) -> list[Groups]:
+        """Return the row groups that have the rows with these numbers."""
+        found = []
+        for part in self._parts:
+            edges = part.first + np.cumsum([0, *part.groups])
+            inside = numbers[(numbers >= edges[0]) & (numbers < edges[-1])]
+            found.append((part, np.unique(np.searchsorted(edges, inside, "right") - 1).tolist()))
+        return [(part, groups) for part, groups in found if groups]
+
+    def select(self, numbers: RowNumbers, names: Sequence[str] | None = None) -> dict[int, Row]:
+        """Return the rows with these numbers, by their number, in the order of the table."""
+        rows = read_rows(self.take(numbers, list(self._columns) if names is None else names))
+        return {row.pop(NUMBER): row for row in rows}
+
+    def read(self, names: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+        """Yield columns of the whole table in batches."""
+        return read_batches(self._folder, self._columns, names)
 
 
-def match_substring(column: str, text: str, at_end: bool = False) -> RowFilter:
-    """Match rows whose value in the column contains `text`, or ends with it."""
-
-    def mask(batch: "pa.RecordBatch") -> Any:
-        import pyarrow.compute as pc
-
-        match = pc.ends_with if at_end else pc.match_substring
-        return match(batch.column(column), pattern=text)
-
-    return RowFilter((column,), mask)
+def _is_any_between(ordered: Sequence[Any], least: Any, most: Any) -> bool:
+    at = bisect_left(ordered, least)
+    return at < len(ordered) and bool(ordered[at] <= most)
 
 
-def find_rows(path: Path, columns: Columns, condition: RowFilter, limit: int = MAX_HITS) -> ScanResult:
-    """Return the rows that match. Needs the memory of a batch of the table and of `limit` rows.
-
-    Raises:
-        InputError: the table is missing, damaged, or has other columns.
-    """
-    if not condition.columns:
-        return ScanResult()
-    numbers: list[int] = []
-    start = count = 0
-    for batch in read_batches(path, columns, condition.columns):
-        found = np.flatnonzero(condition.mask(batch).fill_null(False).to_numpy(zero_copy_only=False))
-        numbers += (found[: limit - len(numbers)] + start).tolist()
-        count += len(found)
-        start += batch.num_rows
-    return ScanResult(read_rows(path, columns, numbers), count)
+def _may_select(column: Any, select: Callable[[Any, Any], bool]) -> bool:
+    """Return whether a row group's column may have values that are selected."""
+    statistics = column.statistics
+    if statistics is None or not statistics.has_min_max:
+        return statistics is None or bool(statistics.null_count < column.num_values)
+    return select(statistics.min, statistics.max)
 
 
-def find_groups(path: Path, columns: Columns, column: str, values: Set[str]) -> dict[str, ScanResult]:
-    """Return by value the rows that have this value in a column, of each value the first `MAX_HITS`.
+def _split(groups: Sequence[Groups]) -> list[Groups]:
+    """Return the row groups in pieces of at most `TASK_GROUPS`."""
+    return [
+        (part, numbers[at : at + TASK_GROUPS]) for part, numbers in groups for at in range(0, len(numbers), TASK_GROUPS)
+    ]
 
-    Raises:
-        InputError: the table is missing, damaged, or has other columns.
-    """
-    numbers: dict[str, list[int]] = {value: [] for value in values}
-    counts, start = Counter[str](), 0
-    condition = match_any({column: values})
-    for batch in read_batches(path, columns, condition.columns) if values else ():
-        names = batch.column(column)
-        for row in np.flatnonzero(condition.mask(batch).to_numpy(zero_copy_only=False)).tolist():
-            value = names[row].as_py()
-            counts[value] += 1
-            if counts[value] <= MAX_HITS:
-                numbers[value].append(start + row)
-        start += batch.num_rows
-    rows = read_rows(path, columns, [number for each in numbers.values() for number in each])
-    return {value: ScanResult([row for row in rows if row[column] == value], counts[value]) for value in values}
+
+def _bound_group(task: Groups) -> tuple[int, int]:
+    """Return the number of the first row of the only row group, and that after its last."""
+    part, (group,) = task
+    first = part.first + sum(part.groups[:group])
+    return first, first + part.groups[group]
+
+
+def _read_numbered(task: Groups, names: Sequence[str]) -> "Iterator[tuple[RowNumbers, pa.RecordBatch]]":
+    """Yield batches with the numbers of their rows."""
+    part, groups = task
+    starts = part.first + np.cumsum([0, *part.groups])
+    numbers = np.concatenate([np.arange(starts[group], starts[group + 1]) for group in groups])
+    at = 0
+    for batch in read_part(part.path, names, groups):
+        yield numbers[at : at + batch.num_rows], batch
+        at += batch.num_rows
+
+
+def _map(function: "Callable[[Groups], list[pa.Table]]", tasks: Sequence[Groups]) -> "list[list[pa.Table]]":
+    if len(tasks) < 2:
+        return [function(task) for task in tasks]
+    with ThreadPoolExecutor(THREADS) as threads:
+        return list(threads.map(function, tasks))

@@ -208,13 +208,20 @@ def read_batches(
     chosen = None if names is None else list(names)
     for number, part in enumerate(list_parts(folder, columns)):
         if groups is None:
-            yield from _read_part(part.path, chosen, None)
+            yield from read_part(part.path, chosen)
         elif number in groups:
-            yield from _read_part(part.path, chosen, groups[number])
+            yield from read_part(part.path, chosen, groups[number])
     release_arrow_memory()
 
 
-def _read_part(path: Path, names: list[str] | None, groups: Sequence[int] | None) -> "Iterator[pa.RecordBatch]":
+def read_part(
+    path: Path, names: Sequence[str] | None = None, groups: Sequence[int] | None = None
+) -> "Iterator[pa.RecordBatch]":
+    """Yield these columns of these row groups of a part, all by default, in batches of at most `BATCH_ROWS` rows.
+
+    Raises:
+        InputError: the part is missing or damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -297,11 +304,20 @@ def check_reference(folder: Path, name: str, target: Path) -> None:
     Raises:
         InputError: one of them is missing or damaged, or `target` was written again since.
     """
+    if not is_reference_current(folder, name, target):
+        raise InputError(f"{target} changed since {folder} was written: run `dvc repro`")
+
+
+def is_reference_current(folder: Path, name: str, target: Path) -> bool:
+    """Return whether the row numbers in a table are those of the table `target` as it is now, see `check_reference`.
+
+    Raises:
+        InputError: one of them is missing or damaged.
+    """
     import pyarrow.parquet as pq
 
     found = json.loads((pq.read_metadata(list_parts(folder)[0].path).metadata or {}).get(REFERS, b"{}"))
-    if found.get(name) != identify_table(target):
-        raise InputError(f"{target} changed since {folder} was written: run `dvc repro`")
+    return bool(found.get(name) == identify_table(target))
 
 
 def release_arrow_memory() -> None:

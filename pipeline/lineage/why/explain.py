@@ -9,13 +9,14 @@ from pipeline.lineage.facts import (
     ItemFacts,
     NameList,
     PartFacts,
+    PartPlace,
     ResponseFacts,
     SampleFacts,
     SampleLocation,
     WhyAnswer,
 )
-from pipeline.lineage.stage_tables import STAGE_FILES
-from pipeline.tables.contracts import SHARDS_FOLDER
+from pipeline.lineage.stage_tables import STAGE_FOLDERS
+from pipeline.tables.contracts import INGESTED_ITEMS, SHARDS_FOLDER
 
 MAX_SHOWN = 200
 """Characters of a name or value that are shown; a file's name may have thousands."""
@@ -39,9 +40,11 @@ def explain_answer(answer: WhyAnswer) -> Iterator[str]:
         yield from (f"  did you mean {shorten(name)}" for name in answer.near)
     if answer.dataset and any(isinstance(sample.extract, SampleLocation) for sample in answer.samples):
         yield f"dataset {answer.dataset}"
-    for stage, (folder, _) in STAGE_FILES.items():
+    for stage, folder in STAGE_FOLDERS.items():
         if stage not in answer.stages:
             yield f"{folder} is missing, so nothing is known of {stage}: run `dvc repro {stage}`"
+        elif stage in answer.outdated:
+            yield f"{folder} is older than {INGESTED_ITEMS}, so {stage} says nothing of these items: run `dvc repro {stage}`"
     if answer.dataset is None and "extract" in answer.stages:
         yield f"{SHARDS_FOLDER} has no dataset: run `dvc repro extract`"
 
@@ -97,8 +100,8 @@ def explain_item(item: ItemFacts) -> Iterator[str]:
     for partner in item.partners:
         verdict = f"dropped in {partner.dropped.stage}: {explain_verdict(partner.dropped)}"
         yield f"           {shorten(partner.name)}: {verdict}"
-    if item.sample:
-        yield f"    align  in sample {item.sample}"
+    if item.sample and item.place:
+        yield f"    align  in sample {item.sample}, {name_place(item.place)}"
 
 
 def explain_cleaned(cleaned: CleanFacts) -> Iterator[str]:
@@ -121,16 +124,23 @@ def explain_sample(sample: SampleFacts) -> Iterator[str]:
     if sample.split:
         label = f", label {shorten(sample.label)}" if sample.label is not None else ""
         yield f"  align    split {sample.split}{label}, group {shorten(sample.group or '')}"
-    for name, part in sample.parts.items():
-        yield f"  {name:<8} {shorten(part.item)}{explain_span(part)}"
-        if part.url:
-            yield f"  {'':<8} {shorten(part.url)}"
+    for name, items in sample.parts.items():
+        for number, part in enumerate(items, 1):
+            place = name_place(PartPlace(name, number, len(items)))
+            yield f"  {place:<8} {shorten(part.item)}{explain_span(part)}"
+            if part.url:
+                yield f"  {'':<8} {shorten(part.url)}"
     if isinstance(sample.extract, DropFacts):
         yield f"  extract  {explain_dropped(sample.extract)}"
     elif sample.extract is None:
         yield "  extract  not in the shards: they are older than the sample, or missing; run `dvc repro extract`"
     else:
         yield from explain_location(sample.extract)
+
+
+def name_place(place: PartPlace) -> str:
+    """Return `caption 2 of 5`; the part's name alone where it has one item."""
+    return place.name if place.count == 1 else f"{place.name} {place.number:,} of {place.count:,}"
 
 
 def explain_span(part: PartFacts) -> str:

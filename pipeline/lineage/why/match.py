@@ -4,15 +4,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.lineage.scan import RowFilter, match_any, match_substring
-from pipeline.lineage.stage_tables import StageTables
+from pipeline.lineage.stage_tables import MAX_HITS, StageTables, list_numbers, select_hits
 from pipeline.lineage.why.query import Query
 from pipeline.tables.item_names import name_file, name_url
-from pipeline.tables.parquet import Row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,58 +82,76 @@ class QueryMatch:
     Attributes:
         file: source and path of a file, or None.
         url: its URL, or one that gave no file, or None.
-        item: the id of the one item of the file that matches, or None for all of its items.
+        item: the number of the one item of the file that matches, or None for all of its items.
+        id: of that item.
         key: of a sample, or of a row of a URL list; all else is None then.
     """
 
     file: tuple[str, str] | None = None
     url: str | None = None
-    item: str | None = None
+    item: int | None = None
+    id: str | None = None
     key: str | None = None
 
     @property
     def name(self) -> str:
         """Return a name that matches this alone."""
-        return self.key or self.item or (name_file(*self.file) if self.file else self.url or "")
+        return self.key or self.id or (name_file(*self.file) if self.file else self.url or "")
+
+
+ID = re.compile("[0-9a-f]{64}")
 
 
 def find_matches(tables: StageTables, query: Query) -> list[QueryMatch]:
-    """Return all matches of the query. A URL that others only redirect to is the last resort.
+    """Return all matches of the query: the item with this id or the sample with this key, else all files and URLs with
+    this name. A URL that others only redirect to is the last resort.
 
     Raises:
         InputError: a table is missing from its folder, or damaged.
     """
-    samples = tables.find("align", match_any({"key": [query.text]}))
-    matches = [QueryMatch(key=row["key"]) for row in samples.rows]
-    matches += [*_find_items(tables, query), *_find_crawled(tables, query, "url"), *_find_dropped(tables, query)]
+    if exact := list(_find_exact(tables, query)):
+        return exact
+    matches = [*_find_items(tables, query), *_find_crawled(tables, query, "url"), *_find_dropped(tables, query)]
     return _merge(matches or list(_find_crawled(tables, query, "final_url")))
 
 
+def _find_exact(tables: StageTables, query: Query) -> Iterator[QueryMatch]:
+    if ID.fullmatch(query.text) and len(numbers := tables.find("ingest", "id", [query.text])):
+        for number, row in tables.name_items(numbers.tolist()).items():
+            yield QueryMatch((row["source"], row["file"]), row["url"], number, query.text)
+    elif tables.find_sample(query.text):
+        yield QueryMatch(key=query.text)
+
+
 def _find_items(tables: StageTables, query: Query) -> Iterator[QueryMatch]:
-    condition = match_any({"id": [query.text], "url": query.urls, "file": query.files})
-    for row in tables.find("ingest", condition).rows:
+    for number, row in tables.name_items(tables.find_files(query.files)[:MAX_HITS].tolist()).items():
         file = row["source"], row["file"]
-        if row["id"] == query.text or (row["part"] and query.matches(*file, row["part"])):
-            yield QueryMatch(file, row["url"], item=row["id"])
+        if row["part"] and query.matches(*file, row["part"]):
+            id_ = tables.select("ingest", [number], ["id"])[number]["id"]
+            yield QueryMatch(file, row["url"], number, id_)
         elif row["url"] in query.urls or query.matches(*file):
             yield QueryMatch(file, row["url"])
 
 
 def _find_crawled(tables: StageTables, query: Query, column: str) -> Iterator[QueryMatch]:
-    for row in tables.find("crawl", match_any({column: query.urls})).rows:
+    for row in tables.find_rows("crawl", column, query.urls, ["url", "reason"]).values():
         yield QueryMatch(None if row["reason"] else name_url(row["url"]), row["url"])
 
 
 def _find_dropped(tables: StageTables, query: Query) -> Iterator[QueryMatch]:
     """Yield files without items, rows of URL lists, and keys that only a later stage's table has."""
-    for row in tables.find_dropped("ingest", match_any({"key": {*query.names, *query.urls}})).rows:
+    import pyarrow.compute as pc
+
+    for row in tables.find_dropped("ingest", {*query.names, *query.urls}):
         yield _match_file(tables, row["key"])
-    for row in tables.find_dropped("ingest", match_substring("key", f":{query.text}", at_end=True)).rows:
-        yield _match_file(tables, row["key"])
-    for row in tables.find_dropped("crawl", match_any({"key": [query.text]})).rows:
-        if not tables.find("crawl", match_any({"url": [row["key"]]})).count:
+    if dropped := tables.open_dropped("ingest"):
+        ending = dropped.search("key", lambda keys: pc.ends_with(keys, pattern=f":{query.text}"))
+        for row in select_hits(dropped, ending):
+            yield _match_file(tables, row["key"])
+    for row in tables.find_dropped("crawl", [query.text]):
+        if not len(tables.find("crawl", "url", [row["key"]])):
             yield QueryMatch(key=row["key"])
-    for row in tables.find_dropped("extract", match_any({"key": [query.text]})).rows:
+    for row in tables.find_dropped("extract", [query.text]):
         yield QueryMatch(key=row["key"])
 
 
@@ -143,28 +159,24 @@ def _match_file(tables: StageTables, key: str) -> QueryMatch:
     """Match a key of ingest's dropped table: a file's name, or the URL of a response whose file name is taken."""
     if "://" in key:
         return QueryMatch(None, key)
-    for row in _find_urls(tables, key):
-        return QueryMatch(name_url(row["url"]), row["url"])
+    if url := _find_url(tables, key):
+        return QueryMatch(name_url(url), url)
     source, _, file = key.partition(":")
     return QueryMatch((source, file))
 
 
-def _find_urls(tables: StageTables, key: str) -> Iterator[Row]:
-    """Yield the crawl's rows whose file has this name in the stage tables."""
+def _find_url(tables: StageTables, key: str) -> str | None:
+    """Return the first URL of the crawl whose file has this name in the stage tables."""
+    import pyarrow.compute as pc
+
+    crawl = tables.open("crawl")
+    if crawl is None:
+        return None
     # Escapes are decoded in a file's name, so only its letters and digits are certain to be in the URL as well.
     piece = max(re.findall("[A-Za-z0-9]+", key.rpartition("/")[2]) or [""], key=len)
-    similar = match_substring("url", piece)
-
-    def mask(batch: "pa.RecordBatch") -> Any:
-        import pyarrow as pa
-
-        found = similar.mask(batch).to_numpy(zero_copy_only=False)
-        rows = batch.to_pylist()
-        for number in np.flatnonzero(found).tolist():
-            found[number] = rows[number]["reason"] is None and name_file(*name_url(rows[number]["url"])) == key
-        return pa.array(found)
-
-    yield from tables.find("crawl", RowFilter(("url", "reason"), mask)).rows
+    similar = list_numbers(crawl.search("url", lambda urls: pc.match_substring(urls, pattern=piece)))
+    rows = crawl.select(similar, ["url", "reason"]).values()
+    return next((row["url"] for row in rows if not row["reason"] and name_file(*name_url(row["url"])) == key), None)
 
 
 def _merge(matches: list[QueryMatch]) -> list[QueryMatch]:
@@ -178,5 +190,5 @@ def _merge(matches: list[QueryMatch]) -> list[QueryMatch]:
         name = match.key or match.file or match.url
         known = merged.setdefault(name, match)
         if known.item != match.item:
-            merged[name] = replace(known, item=None)
+            merged[name] = replace(known, item=None, id=None)
     return list(merged.values())

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import urldefrag, urlsplit, urlunsplit
 
-from pipeline.tables.item_names import escape_name, name_file
+from pipeline.tables.item_names import escape_name, name_file, name_url
 
 LOCAL = "folder"
 """The source of files below `ingest.root`."""
@@ -24,7 +24,7 @@ class Query:
     Attributes:
         text: the word; bytes that are not UTF-8 are escaped as in the stage tables. May also be a key or an id.
         urls: the URLs that it may be.
-        files: the paths inside a source that it may be.
+        files: the paths inside a source that it may be, or that a response to one of the URLs has.
         names: the names of files and items that it may be.
     """
 
@@ -47,7 +47,9 @@ def read_query(word: str, root: Path | None) -> Query:
     names = [text]
     if root is not None and (local := _name_local(word, root)):
         names.append(name_file(LOCAL, local))
-    return Query(text, tuple(_list_urls(text)), tuple(dict.fromkeys(_list_files(names))), tuple(names))
+    urls = tuple(_list_urls(text))
+    files = [*_list_files(names), *(name_url(url)[1] for url in urls[1:])]
+    return Query(text, urls, tuple(dict.fromkeys(files)), tuple(names))
 
 
 def _name_local(word: str, root: Path) -> str | None:

@@ -1,10 +1,8 @@
-"""Follow files, items and samples through the stages, forwards and backwards, and locate samples in the shards."""
+"""Follow files, items and samples through the stages, forwards and backwards."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from pipeline.lineage.facts import (
     CleanFacts,
@@ -12,29 +10,34 @@ from pipeline.lineage.facts import (
     FileFacts,
     ItemFacts,
     LostPartner,
-    MemberLocation,
     NameList,
     PartFacts,
+    PartPlace,
     ResponseFacts,
     SampleFacts,
     SampleLocation,
     WhyAnswer,
 )
-from pipeline.lineage.scan import ScanResult, match_all, match_any
-from pipeline.lineage.stage_tables import StageTables, build_drop_facts
+from pipeline.lineage.stage_tables import MAX_HITS, Rows, StageTables, build_drop_facts
+from pipeline.lineage.why.locate import DatasetKeys
 from pipeline.lineage.why.match import NearNames, QueryMatch, find_matches
 from pipeline.lineage.why.query import Query
-from pipeline.tables.contracts import CHECKED_COLUMNS, MODALITIES
+from pipeline.tables.columns import Row
+from pipeline.tables.contracts import CHECKED_COLUMNS
+from pipeline.tables.dropped_rows import PART
 from pipeline.tables.drops import Reason
 from pipeline.tables.item_names import name_file, name_item, name_url
-from pipeline.tables.parquet import Row
-from shardwright.format.index import Index, read_index
-from shardwright.format.layout import plan_layout
-from shardwright.format.manifest import MANIFEST_NAME, Manifest, Split, read_manifest
-from shardwright.storage.sample_offsets import plan_offsets
+
+ITEM_FACTS = ("id", "modality", "media_type", "size", "sha256", "language", "licence", "attribution")
+"""The columns that are facts of an item by the same names."""
 
 
-def find_lost_partners(tables: StageTables, row: Row, align: DropFacts | None) -> list[LostPartner]:
+RESPONSE_FACTS = ("url", "final_url", "status", "content_type", "page", "reason")
+
+CLEAN_FACTS = ("item", "sha256", "redactions", "exact_cluster", "near_cluster", *CHECKED_COLUMNS)
+
+
+def find_lost_partners(tables: StageTables, number: int, row: Row, align: DropFacts | None) -> list[LostPartner]:
     """Find what was dropped before align of an item's page, or of its sample in the user's table.
 
     Empty unless align dropped the item for a missing partner; and where a pattern decides what belongs together, since
@@ -42,7 +45,7 @@ def find_lost_partners(tables: StageTables, row: Row, align: DropFacts | None) -
     """
     if align is None or align.reason != Reason.MISSING_PARTNER:
         return []
-    found = [*_find_responses(tables, row), *_find_cleaned(tables, row)]
+    found = [*_find_responses(tables, row), *_find_cleaned(tables, number, row)]
     return sorted(found, key=lambda partner: partner.name)
 
 
@@ -51,32 +54,37 @@ def _find_responses(tables: StageTables, row: Row) -> Iterator[LostPartner]:
     if row["page"] is None:
         return
     files = {}
-    for response in tables.find("crawl", match_any({"page": [row["page"]], "url": [row["page"]]})).rows:
+    responses: Rows = {}
+    for column in ("page", "url"):
+        responses |= tables.find_rows("crawl", column, [row["page"]], ["url", "reason"])
+    for _, response in sorted(responses.items()):
         if response["reason"] is None:
             files[name_file(*name_url(response["url"]))] = response["url"]
         elif dropped := tables.find_drop("crawl", response["url"]):
             yield LostPartner(response["url"], dropped)
-    for drop in tables.find_dropped("ingest", match_any({"key": list(files)})).rows:
-        if drop["unit"] != "part":
+    for drop in tables.find_dropped("ingest", list(files)):
+        if drop["unit"] != PART:
             yield LostPartner(files[drop["key"]], build_drop_facts(drop))
 
 
-def _find_cleaned(tables: StageTables, row: Row) -> Iterator[LostPartner]:
+def _find_cleaned(tables: StageTables, number: int, row: Row) -> Iterator[LostPartner]:
     """Yield what clean dropped of the items of the same page or sample."""
-    together = {column: [row[column]] for column in ("page", "sample") if row[column] is not None}
-    others = [name_item(other) for other in tables.find("ingest", match_any(together)).rows if other["id"] != row["id"]]
-    for drop in tables.find_dropped("clean", match_any({"key": others})).rows:
+    others: Rows = {}
+    for column in ("page", "sample"):
+        if row[column] is not None:
+            others |= tables.name_items(tables.find("ingest", column, [row[column]])[:MAX_HITS].tolist())
+    for drop in tables.find_dropped("clean", [name_item(other) for at, other in others.items() if at != number]):
         yield LostPartner(drop["key"], build_drop_facts(drop))
 
 
+@dataclass(frozen=True)
 class Tracer:
-    """Answers queries from the stage tables; lists have at most `most` entries, the rest is counted."""
+    """Answers queries from the stage tables and the dataset, if there is one; lists have at most `most` entries, the rest
+    is counted."""
 
-    def __init__(self, tables: StageTables, manifest: Manifest | None, most: int) -> None:
-        self.tables = tables
-        self.manifest = manifest
-        self.most = most
-        self._items: dict[str, Row] = {}
+    tables: StageTables
+    dataset: DatasetKeys | None
+    most: int
 
     def answer(self, query: Query) -> WhyAnswer:
         """Return all that is known of what the query matches, or its matches if there are several, or similar names.
@@ -86,7 +94,8 @@ class Tracer:
             DamageError: the manifest or an index is damaged.
         """
         matches = find_matches(self.tables, query)
-        answer = WhyAnswer(query.text, self.tables.stages, self.manifest.hash if self.manifest else None)
+        dataset = self.dataset.manifest.hash if self.dataset else None
+        answer = WhyAnswer(query.text, self.tables.stages, self.tables.outdated, dataset)
         if len(matches) > 1:
             return replace(answer, matches=NameList([match.name for match in matches[: self.most]], len(matches)))
         if matches and matches[0].key is None:
@@ -97,9 +106,11 @@ class Tracer:
         """Follow the key of a sample, or of a row of a URL list; else suggest similar names."""
         sample = self._trace_sample(query.text)
         if sample is not None:
-            found = self.tables.find("align", match_any({"key": [sample.key]})).rows
-            ids = [row[name] for row in found for name in MODALITIES if row[name] is not None]
-            matches = [QueryMatch((row["source"], row["file"]), row["url"], row["id"]) for row in self._read_items(ids)]
+            found = self.tables.find_sample(sample.key)
+            parts = self.tables.read_parts(found[0]) if found else {}
+            items = [part["item"] for rows in parts.values() for part in rows][: self.most]
+            named = self.tables.name_items(items).items()
+            matches = [QueryMatch((row["source"], row["file"]), row["url"], number) for number, row in named]
             return replace(answer, files=self._trace_files(matches), samples=[sample])
         row = self.tables.find_drop("crawl", query.text)
         return replace(answer, rows=[row]) if row else replace(answer, near=self._find_near(query))
@@ -111,117 +122,122 @@ class Tracer:
         return replace(answer, files=files, samples=samples)
 
     def _trace_files(self, matches: Sequence[QueryMatch]) -> list[FileFacts]:
-        """Trace files with their items, and URLs that gave none; each table is scanned once for all."""
+        """Trace files with their items, and URLs that gave none; each table is searched once for all."""
         urls = [match.url for match in matches if match.url is not None]
-        responses = {
-            row["url"]: self._trace_url(row) for row in self.tables.find("crawl", match_any({"url": urls})).rows
-        }
+        found = self.tables.find_rows("crawl", "url", urls, RESPONSE_FACTS).values()
+        responses = {row["url"]: self._trace_url(row) for row in found}
         hits = [self._find_items(match) for match in matches]
-        items = {item.id: item for item in self._trace_items([row for each in hits for row in each.rows])}
+        items = self._trace_items([number for each in hits for number in each[: self.most]])
         keys = [name_file(*match.file) if match.file else match.url or "" for match in matches]
-        drops = self.tables.find_dropped("ingest", match_any({"key": keys})).rows
+        drops = self.tables.find_dropped("ingest", keys)
         files = []
-        for match, key, found in zip(matches, keys, hits, strict=True):
+        for match, key, numbers in zip(matches, keys, hits, strict=True):
             file_drops = [(row["unit"], build_drop_facts(row)) for row in drops if row["key"] == key]
-            dropped = next((drop for unit, drop in file_drops if unit != "part"), None)
-            parts = [drop for unit, drop in file_drops if unit == "part"]
+            dropped = next((drop for unit, drop in file_drops if unit != PART), None)
+            parts = [drop for unit, drop in file_drops if unit == PART]
             response = responses.get(match.url or "")
-            traced = [items[row["id"]] for row in found.rows]
-            files.append(FileFacts(key if match.file else None, response, dropped, parts, traced, found.count))
+            traced = [items[number] for number in numbers[: self.most]]
+            files.append(FileFacts(key if match.file else None, response, dropped, parts, traced, len(numbers)))
         return files
 
-    def _find_items(self, match: QueryMatch) -> ScanResult:
-        """Return the ingested items of a match."""
+    def _find_items(self, match: QueryMatch) -> Sequence[int]:
+        """Return the numbers of the ingested items of a match."""
         if match.item is not None:
-            rows = self._read_items([match.item])
-            return ScanResult(rows, len(rows))
-        if match.file is None:
-            return ScanResult()
-        return self.tables.find("ingest", match_all({"source": match.file[0], "file": match.file[1]}), self.most)
+            return [match.item]
+        return [] if match.file is None else self.tables.find_file(*match.file).tolist()
 
     def _trace_url(self, row: Row) -> ResponseFacts:
         """Return a row of the crawl as facts."""
         dropped = self.tables.find_drop("crawl", row["url"]) if row["reason"] else None
         return ResponseFacts(row["url"], row["final_url"], row["status"], row["content_type"], row["page"], dropped)
 
-    def _trace_items(self, rows: Sequence[Row]) -> list[ItemFacts]:
+    def _trace_items(self, numbers: Sequence[int]) -> dict[int, ItemFacts]:
         """Trace ingested items through clean and align."""
-        ids, names = [row["id"] for row in rows], [name_item(row) for row in rows]
+        named = self.tables.name_items(numbers)
+        facts = self.tables.select("ingest", numbers, [*ITEM_FACTS, "page", "sample"])
+        rows = {number: row | named[number] for number, row in facts.items()}
         cleaned = self._trace_cleaned(rows)
+        names = [name_item(row) for row in rows.values()]
         drops = {
             (stage, row["key"]): build_drop_facts(row)
             for stage in ("clean", "align")
-            for row in self.tables.find_dropped(stage, match_any({"key": names})).rows
+            for row in self.tables.find_dropped(stage, names)
         }
-        samples = self.tables.find("align", match_any(dict.fromkeys(MODALITIES, ids))).rows
-        keys = {row[name]: row["key"] for row in samples for name in MODALITIES if row[name] is not None}
-        return [self._trace_item(row, cleaned.get(row["id"]), drops, keys.get(row["id"])) for row in rows]
+        places = self._find_places(rows)
+        return {at: self._trace_item(at, row, cleaned.get(at), drops, places.get(at)) for at, row in rows.items()}
 
     def _trace_item(
-        self, row: Row, cleaned: CleanFacts | None, drops: dict[tuple[str, str], DropFacts], sample: str | None
+        self,
+        number: int,
+        row: Row,
+        cleaned: CleanFacts | None,
+        drops: Mapping[tuple[str, str], DropFacts],
+        place: tuple[str, PartPlace] | None,
     ) -> ItemFacts:
         name = name_item(row)
         align = drops.get(("align", name))
         repeated = align is not None and align.reason in (Reason.DUPLICATE, Reason.NEAR_DUPLICATE)
         return ItemFacts(
             name=name,
-            **{column: row[column] for column in ITEM_COLUMNS},
+            **{column: row[column] for column in ITEM_FACTS},
             clean=cleaned or drops.get(("clean", name)),
             align=align,
-            partners=find_lost_partners(self.tables, row, align),
-            sample=sample,
+            partners=find_lost_partners(self.tables, number, row, align),
+            sample=place[0] if place else None,
+            place=place[1] if place else None,
             kept_sample=align.kept_key if align and repeated else None,
         )
 
-    def _trace_cleaned(self, rows: Sequence[Row]) -> dict[str, CleanFacts]:
-        """Return by id the result of clean for those of these items that it kept."""
-        known = {row["id"]: row for row in rows}
-        cleaned = self.tables.find("clean", match_any({"id": list(known)})).rows
-        clusters = self.tables.find_groups("clean", "near_cluster", {row["near_cluster"] for row in cleaned})
+    def _find_places(self, items: Rows) -> dict[int, tuple[str, PartPlace]]:
+        """Return by item number the key of the sample of each item that is in one, and its place there."""
         return {
-            row["id"]: self._describe_cleaned(known[row["id"]], row, clusters[row["near_cluster"]]) for row in cleaned
+            part["item"]: (row["key"], PartPlace(name, number, len(parts)))
+            for sample, row in self.tables.read_samples(self.tables.find_samples(items)).items()
+            for name, parts in self.tables.read_parts(sample).items()
+            for number, part in enumerate(parts, 1)
         }
 
-    def _describe_cleaned(self, row: Row, cleaned: Row, cluster: ScanResult) -> CleanFacts:
-        others = [other for other in cluster.rows if other["id"] != row["id"]]
-        same = [name_item(other) for other in others if other["exact_cluster"] == cleaned["exact_cluster"]]
-        near = [name_item(other) for other in others if other["exact_cluster"] != cleaned["exact_cluster"]]
+    def _trace_cleaned(self, items: Rows) -> dict[int, CleanFacts]:
+        """Return by number the result of clean for those of these items that it kept."""
+        cleaned = self.tables.find_rows("clean", "item", items, CLEAN_FACTS).values()
+        numbers = self.tables.find("clean", "near_cluster", {row["near_cluster"] for row in cleaned})
+        clusters: dict[int, list[Row]] = defaultdict(list)
+        for row in self.tables.select("clean", numbers, ["item", "exact_cluster", "near_cluster"]).values():
+            clusters[row["near_cluster"]].append(row)
+        return {row["item"]: self._describe_cleaned(items, row, clusters[row["near_cluster"]]) for row in cleaned}
+
+    def _describe_cleaned(self, items: Rows, cleaned: Row, cluster: Sequence[Row]) -> CleanFacts:
+        others = [row for row in cluster if row["item"] != cleaned["item"]]
+        same = [row["item"] for row in others if row["exact_cluster"] == cleaned["exact_cluster"]]
+        near = [row["item"] for row in others if row["exact_cluster"] != cleaned["exact_cluster"]]
         return CleanFacts(
-            rewritten=cleaned["sha256"] != row["sha256"],
+            rewritten=cleaned["sha256"] != items[cleaned["item"]]["sha256"],
             sha256=cleaned["sha256"],
             redactions=cleaned["redactions"],
             facts={name: cleaned[name] for name in CHECKED_COLUMNS if cleaned[name] is not None},
-            same=NameList(same[: self.most], len(same)),
-            near=NameList(near[: self.most], cluster.count - 1 - len(same)),
+            same=self._name_items(same),
+            near=self._name_items(near),
         )
+
+    def _name_items(self, numbers: Sequence[int]) -> NameList:
+        rows = self.tables.name_items(numbers[: self.most])
+        return NameList([name_item(row) for row in rows.values()], len(numbers))
 
     def _trace_sample(self, key: str) -> SampleFacts | None:
         """Return a sample as align made it, with its location in the shards; None if neither knows it."""
-        rows = self.tables.find("align", match_any({"key": [key]})).rows
-        extract = self._find_extracted(key)
-        if not rows:
+        found = self.tables.find_sample(key)
+        extract = self._find_extracted(key, found[1]["split"] if found else None)
+        if found is None:
             return SampleFacts(key, None, None, None, {}, extract) if extract else None
-        (row,) = rows
-        ids = {name: row[name] for name in MODALITIES if row[name] is not None}
-        items = {item["id"]: item for item in self._read_items(ids.values())}
-        parts = {
-            name: PartFacts(name_item(items[id_]), items[id_]["url"], row[f"{name}_start"], row[f"{name}_end"])
-            for name, id_ in ids.items()
-            if id_ in items
-        }
-        return SampleFacts(key, row["split"], row["label"], row["group"], parts, extract)
+        number, row = found
+        parts = self.tables.read_parts(number)
+        items = self.tables.name_items(part["item"] for rows in parts.values() for part in rows)
+        named = {name: [_describe_part(part, items[part["item"]]) for part in rows] for name, rows in parts.items()}
+        return SampleFacts(key, row["split"], row["label"], row["group"], named, extract)
 
-    def _find_extracted(self, key: str) -> SampleLocation | DropFacts | None:
+    def _find_extracted(self, key: str, split: str | None) -> SampleLocation | DropFacts | None:
         dropped = self.tables.find_drop("extract", key)
-        return dropped or (find_location(self.tables.shards, self.manifest, key) if self.manifest else None)
-
-    def _read_items(self, ids: Iterable[str]) -> Sequence[Row]:
-        """Return the rows of these items from ingest, or from clean where ingest's table is missing."""
-        requested = list(ids)
-        stage = "ingest" if "ingest" in self.tables.stages else "clean"
-        new = [item for item in requested if item not in self._items]
-        self._items |= {row["id"]: row for row in self.tables.find(stage, match_any({"id": new})).rows}
-        return [self._items[item] for item in requested if item in self._items]
+        return dropped or (self.dataset.locate(key, split) if self.dataset else None)
 
     def _find_near(self, query: Query) -> list[str]:
         near = NearNames(query.text)
@@ -230,48 +246,8 @@ class Tracer:
         return near.rank(self.most)
 
 
-ITEM_COLUMNS = ("id", "modality", "media_type", "size", "sha256", "language", "licence", "attribution")
-
-
-def read_dataset(root: Path) -> Manifest | None:
-    """Return the manifest of the dataset in `root`, or None if there is none.
-
-    Raises:
-        FormatError, DamageError: it is damaged.
-    """
-    return read_manifest(root) if (root / MANIFEST_NAME).is_file() else None
-
-
-def find_location(root: Path, manifest: Manifest, key: str) -> SampleLocation | None:
-    """Return where the sample `key` is, or None if the dataset does not have it.
-
-    Raises:
-        DamageError: an index is damaged.
-    """
-    for name, split in manifest.splits.items():
-        index = read_index(root / name / split.index.name, manifest.fields, split)
-        rows = np.flatnonzero(index["key"] == key.encode("ascii", "replace"))
-        if len(rows):
-            return _locate(manifest, name, split, index, int(rows[0]))
-    return None
-
-
-def _locate(manifest: Manifest, name: str, split: Split, index: Index, row: int) -> SampleLocation:
-    """Return the location of the sample at this row of the split's index."""
-    counts = [shard.samples for shard in split.shards]
-    ends = np.cumsum(counts)
-    shard = split.shards[at := int(np.searchsorted(ends, row, "right"))]
-    number = row - int(ends[at] - counts[at])
-    sample_offsets = plan_offsets(manifest.fields, split.shards, np.zeros(len(counts), np.int64), index)
-    starts, offsets, sizes = sample_offsets.locate(np.array([row]))
-    layout, start = plan_layout(manifest.fields, shard.meta_bytes), int(starts[0])
-    located = ((int(np.ravel(at)[0]), int(np.ravel(size)[0])) for at, size in zip(offsets, sizes, strict=True))
-    *fields, (meta_at, _) = located
-    found = [*fields, (meta_at, shard.meta_bytes)]
-    members = [
-        MemberLocation(suffix, start + at, size) for suffix, (at, size) in zip(layout.suffixes, found, strict=True)
-    ]
-    return SampleLocation(name, shard.name, number, shard.samples, members)
+def _describe_part(part: Row, item: Row) -> PartFacts:
+    return PartFacts(name_item(item), item["url"], part["start"], part["end"])
 
 
 def open_tracer(tables: StageTables, most: int) -> Tracer:
@@ -280,4 +256,4 @@ def open_tracer(tables: StageTables, most: int) -> Tracer:
     Raises:
         FormatError, DamageError: the manifest is damaged.
     """
-    return Tracer(tables, read_dataset(tables.shards), most)
+    return Tracer(tables, DatasetKeys.open(tables.shards), most)
