@@ -45,8 +45,8 @@ class TableSearch:
     def __init__(self, folder: Path, columns: Columns) -> None:
         import pyarrow.parquet as pq
 
-        self._folder = folder
-        self._columns = columns
+        self.folder = folder
+        self.columns = columns
         self._schema = build_schema(columns)
         self._parts = list_parts(folder, columns)
         self._footers = [pq.read_metadata(part.path) for part in self._parts]
@@ -95,7 +95,7 @@ class TableSearch:
         for part, footer in zip(self._parts, self._footers, strict=True):
             numbers = list(range(len(part.groups)))
             if column is not None and select is not None:
-                index = list(self._columns).index(column)
+                index = list(self.columns).index(column)
                 numbers = [n for n in numbers if _may_select(footer.row_group(n).column(index), select)]
             found.append((part, numbers))
         return [(part, numbers) for part, numbers in found if numbers]
@@ -103,7 +103,7 @@ class TableSearch:
     def order_groups(self, column: str, place: float) -> list[Groups]:
         """Return all row groups, one each, in the order of their distance from `place`, 0 to 1, among those with the same
         value of a column that the table is ordered by."""
-        index = list(self._columns).index(column)
+        index = list(self.columns).index(column)
         spans: dict[Any, list[tuple[int, int]]] = defaultdict(list)
         for at, footer in enumerate(self._footers):
             for group in range(footer.num_row_groups):
@@ -152,12 +152,17 @@ class TableSearch:
 
     def select(self, numbers: RowNumbers, names: Sequence[str] | None = None) -> dict[int, Row]:
         """Return the rows with these numbers, by their number, in the order of the table."""
-        rows = read_rows(self.take(numbers, list(self._columns) if names is None else names))
+        rows = read_rows(self.take(numbers, list(self.columns) if names is None else names))
         return {row.pop(NUMBER): row for row in rows}
 
     def read(self, names: Sequence[str]) -> "Iterator[pa.RecordBatch]":
-        """Yield columns of the whole table in batches."""
-        return read_batches(self._folder, self._columns, names)
+        """Yield columns of the whole table in batches, with `NUMBER`."""
+        import pyarrow as pa
+
+        first = 0
+        for batch in read_batches(self.folder, self.columns, names):
+            yield batch.append_column(NUMBER, pa.array(range(first, first + batch.num_rows), pa.int64()))
+            first += batch.num_rows
 
 
 def _is_any_between(ordered: Sequence[Any], least: Any, most: Any) -> bool:

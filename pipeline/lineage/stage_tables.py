@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ import numpy as np
 from pipeline.errors import InputError
 from pipeline.lineage.facts import DropFacts
 from pipeline.lineage.scan import NUMBER, RowNumbers, TableSearch
-from pipeline.tables.columns import Columns, Row
+from pipeline.tables.columns import Columns, Row, build_schema
 from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
     ALIGNED_PARTS,
@@ -31,6 +32,8 @@ from pipeline.tables.table_files import is_reference_current
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from pipeline.tables.database import Database
 
 STAGE_FOLDERS = {
     "crawl": CRAWLED_FOLDER,
@@ -119,6 +122,21 @@ class StageTables:
         """Return a stage's table `dropped`, or None where there is none, or it is about other items."""
         known = stage in self.stages and stage not in self.outdated
         return self._search(f"{STAGE_FOLDERS[stage]}/dropped", DROPPED) if known else None
+
+    def load(self, database: "Database", name: str, columns: Sequence[str], table: str, condition: str = "") -> None:
+        """Create the table `table` in a database from columns of a stage's table, `name`, or of the table `dropped` of a
+        stage (`dropped.clean`), and `number`, that of the row; without rows where it cannot be opened.
+
+        `condition` is a clause in SQL, `WHERE …` or `SEMI JOIN …`, that the rows fulfil.
+        """
+        import pyarrow as pa
+
+        _, _, stage = name.partition("dropped.")
+        found = self.open_dropped(stage) if stage else self.open(name)
+        declared = build_schema(DROPPED if stage else TABLES[name])
+        schema = pa.schema([*(declared.field(each) for each in columns), pa.field(NUMBER, pa.int64())])
+        empty = pa.RecordBatch.from_pylist([], schema)
+        database.insert(table, chain([empty], found.read(columns) if found else ()), condition)
 
     def _search(self, folder: str, columns: Columns) -> TableSearch:
         if folder not in self._open:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.lineage.diff.causes import Causes, find_causes
+from pipeline.lineage.diff.causes import NO_CAUSE, Causes, find_causes
 from pipeline.lineage.diff.compare import Comparison, Mask, compare_samples
-from pipeline.lineage.diff.item_arrays import read_contents, read_groups, read_parts
 from pipeline.lineage.diff.open_dataset import ComparedDataset, Numbers
 from pipeline.lineage.diff.recipe_changes import Change, find_changes
+from pipeline.lineage.diff.sample_tables import compare_groups, compare_items
 from pipeline.lineage.stage_tables import StageTables
 from shardwright.format.index import decode_key
 from shardwright.format.layout import META
@@ -74,11 +74,11 @@ class InputChanges:
     """Which of some samples that are in both datasets were made from different items.
 
     Attributes:
-        contents: by modality, the samples with an item whose cleaned bytes differ; empty without stage tables.
+        contents: by part, the samples with an item whose cleaned bytes differ; empty without stage tables.
         items: the samples with any item of another id, that is of other ingested bytes or another name.
     """
 
-    contents: Mapping[str | None, Mask]
+    contents: Mapping[str, Mask]
     items: Mask
 
 
@@ -113,7 +113,7 @@ class DatasetDiffer:
 
     def _explain_lost(self, rows: Numbers, having: ComparedDataset, lacking: ComparedDataset) -> SampleGroup:
         """Explain samples of one dataset alone, from the stage tables of the other."""
-        causes = Causes(len(rows))
+        causes = Causes([NO_CAUSE], np.zeros(len(rows), np.int64))
         if len(rows) and having.data and lacking.data:
             causes = find_causes(having.samples.keys[rows], StageTables(having.data), StageTables(lacking.data))
         counts = np.bincount(causes.numbers, minlength=len(causes.known)).tolist()
@@ -140,16 +140,13 @@ class DatasetDiffer:
         if not len(changed) or not (self.old.data and self.new.data):
             return InputChanges({}, np.zeros(len(changed), bool))
         keys = self.new.samples.keys[found.new[changed]]
-        old, new = StageTables(self.old.data), StageTables(self.new.data)
-        before, after = read_parts(old, keys), read_parts(new, keys)
-        others = np.any([before[name] != after[name] for name in before], axis=0)
-        contents = read_contents(old, before), read_contents(new, after)
-        return InputChanges({name: contents[0][name] != contents[1][name] for name in before}, others)
+        items, contents = compare_items(keys, StageTables(self.old.data), StageTables(self.new.data))
+        return InputChanges(contents, items)
 
     def _explain_field(self, name: str, mask: Mask, recipe: Sequence[Change], inputs: InputChanges) -> Sequence[str]:
         """Return why a field changed, as far as it is known; code and libraries only if nothing else explains it."""
         modality = find_modality(name, self.new)
-        other = int((inputs.contents[modality] & mask).sum()) if modality in inputs.contents else 0
+        other = int((inputs.contents[modality] & mask).sum()) if modality and modality in inputs.contents else 0
         causes = [f"other bytes of the {modality} in {other:,}"] if other else []
         causes += [str(change) for change in recipe if _concerns(change, name, modality)]
         possible = [str(change) for change in recipe if change.kind in ("code", "library", "python")]
@@ -162,7 +159,7 @@ class DatasetDiffer:
         known = self.old.data is not None and self.new.data is not None and len(moved) > 0
         if known and self.old.data and self.new.data:
             keys = after.keys[found.new[moved]]
-            same = read_groups(StageTables(self.old.data), keys) == read_groups(StageTables(self.new.data), keys)
+            same = compare_groups(keys, StageTables(self.old.data), StageTables(self.new.data))
         assigned = "its group was assigned to another split (settings align.split, align.shares, align.salt)"
         unknown = "the stage tables give no cause"
         texts = [assigned if each else "it is in another group" if known else unknown for each in same]
