@@ -8,7 +8,7 @@ PipelineError               printed as one line; the stage exits with code 1
 ├── MachineDrops            items were dropped that a larger or faster machine would have kept
 └── RunningElsewhere        another run uses this folder
 
-Bad data raises nothing: it becomes a row of `dropped.parquet` (see `pipeline.tables.drops`).
+Bad data raises nothing: it becomes a row of a table `dropped` (see `pipeline.tables.drops`).
 """
 
 

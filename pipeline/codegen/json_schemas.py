@@ -10,7 +10,7 @@ from pipeline.config.check_params import BLOCKS, load_block_type
 from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
 from pipeline.tables.contracts import SPLITS, TABLES
-from pipeline.tables.columns import Columns
+from pipeline.tables.columns import Columns, ColumnType
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
 from pipeline.tasks.table import TASKS
 
@@ -148,7 +148,15 @@ def describe_sha256() -> Schema:
 
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
-JSON_TYPES = {"string": "string", "int64": "integer", "float64": "number", "bool": "boolean"}
+COLUMN_SCHEMAS: dict[str, Schema] = {
+    "string": {"type": "string"},
+    "int64": {"type": "integer"},
+    "uint64": {"type": "integer", "minimum": 0},
+    "float64": {"type": "number"},
+    "bool": {"type": "boolean"},
+    "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+}
+"""By type: a hash is 32 bytes in the file, 64 hex digits in JSON."""
 
 
 def build_params_schema() -> dict[str, Any]:
@@ -159,12 +167,15 @@ def build_params_schema() -> dict[str, Any]:
     return {"$schema": DRAFT, **whole.model_json_schema()}
 
 
+def build_column_schema(kind: ColumnType) -> Schema:
+    """Return the schema of a column's values."""
+    schema = COLUMN_SCHEMAS[kind.removesuffix("?")]
+    return schema | {"type": [schema["type"], "null"]} if kind.endswith("?") else schema
+
+
 def build_table_schema(name: str, columns: Columns) -> dict[str, Any]:
     """Return the schema of one row of a table, as JSON."""
-    properties = {
-        column: {"type": [JSON_TYPES[kind[:-1]], "null"] if kind.endswith("?") else JSON_TYPES[kind]}
-        for column, kind in columns.items()
-    }
+    properties = {column: build_column_schema(kind) for column, kind in columns.items()}
     return {
         "$schema": DRAFT,
         "title": f"a row of the {name} table",
