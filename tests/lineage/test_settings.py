@@ -12,8 +12,10 @@ from pipeline.clean.params import CleanParams
 from pipeline.crawl.params import CrawlParams
 from pipeline.extract.params import ExtractParams
 from pipeline.ingest.params import IngestParams
+from pipeline.tables.columns import Row
+from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Drop, Reason, Rejection
-from pipeline.tables.parquet import DROPPED, Row, read_table
+from pipeline.tables.table_files import read_table
 from tests.support.demo_run import Run
 from tests.support.item_rows import ENDINGS, make_align_params, make_item, make_thing
 
@@ -51,7 +53,7 @@ UNDECIDED = {
 
 
 def read_dropped(run: Run) -> Iterator[Row]:
-    for path in sorted(run.data.glob("*/dropped.parquet")):
+    for path in sorted(run.data.glob("*/dropped")):
         yield from read_table(path, DROPPED)
 
 

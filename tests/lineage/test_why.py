@@ -15,23 +15,25 @@ from hypothesis import strategies as st
 from demo.flaws import EXPECTED, Flaw
 from demo.plan import HOST
 from pipeline.lineage.facts import DropFacts, FileFacts, ItemFacts, SampleLocation, WhyAnswer
-from pipeline.lineage.stage_tables import STAGE_FILES, StageTables
+from pipeline.lineage.stage_tables import STAGE_FOLDERS, StageTables
 from pipeline.lineage.why.command import _find_root
 from pipeline.lineage.why.command import run as why
 from pipeline.lineage.why.explain import MAX_SHOWN, explain_answer
 from pipeline.lineage.why.match import NearNames
 from pipeline.lineage.why.query import read_query
 from pipeline.lineage.why.trace import open_tracer
-from pipeline.tables.contracts import ALIGNED_FOLDER, CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
+from pipeline.tables.contracts import ALIGNED_SAMPLES
+from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.item_names import name_item
-from pipeline.tables.parquet import DROPPED, Row, read_table, write_dropped, write_table
+from pipeline.tables.table_files import read_table
 from shardwright.cli.main import main
 from shardwright.datasets.shard_dataset import ShardDataset
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.index import decode_key
 from tests.support.demo_run import LOST, Run, find_path
 from tests.support.ingesting import Response, make_image, make_params, run_ingest, write_files
+from tests.support.stage_tables import make_item, write_crawl, write_items
 
 pytestmark = pytest.mark.slow
 
@@ -164,8 +166,8 @@ def test_every_item_is_found_by_its_id_and_names(run: Run) -> None:
 
 
 def test_everything_that_was_dropped_is_found_by_its_key(run: Run) -> None:
-    for stage, (folder, _) in STAGE_FILES.items():
-        for row in read_table(run.data / folder / "dropped.parquet", DROPPED)[::3]:
+    for stage, folder in STAGE_FOLDERS.items():
+        for row in read_table(run.data / folder / "dropped", DROPPED)[::3]:
             answer = ask(run.data, row["key"])
             found = [find_drop(file) for file in answer.files]
             assert [(drop.stage, drop.reason) for drop in found if drop] == [(stage, row["reason"])]
@@ -175,7 +177,7 @@ def test_a_sample_is_followed_back_to_its_files(run: Run) -> None:
     sample = run.samples[0]
     answer = ask(run.data, sample["key"])
     assert {item.id for file in answer.files for item in file.items} == {sample[m] for m in ("image", "audio", "text")}
-    assert {part.item for part in answer.samples[0].parts.values()} == {
+    assert {part.item for parts in answer.samples[0].parts.values() for part in parts} == {
         item.name for file in answer.files for item in file.items
     }
 
@@ -263,19 +265,11 @@ def test_parts_and_repeated_urls_have_their_rows(tmp_path: Path) -> None:
 
 def write_rows(data: Path, names: list[str]) -> None:
     """Write tables with these names in every column that has names."""
-    rows, items = [], []
-    for name in names:
-        row: Row = {**dict.fromkeys(CRAWLED), "url": f"http://x.test/{name}", "depth": 0, "detail": name}
-        rows.append(row | {"reason": "timeout", "page": name, "final_url": name, "content_type": name})
-        item: Row = {**dict.fromkeys(ITEMS), "id": name, "source": "folder", "file": name, "part": name}
-        item |= {"modality": "text", "media_type": name, "sha256": name, "tar": "t", "offset": 0, "size": 1}
-        items.append(item | {"licence": name, "attribution": name})
-    write_table(data / CRAWLED_FOLDER / "crawl.parquet", rows, CRAWLED)
-    write_table(data / INGESTED_FOLDER / "items.parquet", items, ITEMS)
-    drops = [Drop(f"http://x.test/{name}", Reason.TIMEOUT, name, name, name) for name in names]
-    write_dropped(data / CRAWLED_FOLDER / "dropped.parquet", "crawl", "url", drops)
-    drops = [Drop(f"folder:gone {name}", Reason.EMPTY, name, name, name) for name in names]
-    write_dropped(data / INGESTED_FOLDER / "dropped.parquet", "ingest", "file", drops)
+    described = ("page", "final_url", "content_type")
+    urls = {f"http://x.test/{name}": {"reason": "timeout", **dict.fromkeys(described, name)} for name in names}
+    write_crawl(data, urls, [Drop(url, Reason.TIMEOUT, row["page"], row["page"]) for url, row in urls.items()])
+    items = [make_item(name, part=name, media_type=name, licence=name, attribution=name) for name in names]
+    write_items(data, items, [Drop(f"folder:gone {name}", Reason.EMPTY, name, name, name) for name in names])
 
 
 HOSTILE = [
@@ -327,10 +321,10 @@ def test_errors_are_one_line_and_exit_2(
     key = run.samples[0]["key"]
     assert why([key, "--data", str(run.data)]) == 0
     assert f"sample {key}" in capsys.readouterr().out
-    (tmp_path / "data" / ALIGNED_FOLDER).mkdir(parents=True)
-    (tmp_path / "data" / ALIGNED_FOLDER / "samples.parquet").write_bytes(b"PAR1 no table")
-    assert why(["cat.png"]) == 2
-    assert "samples.parquet is damaged" in capsys.readouterr().err
+    (tmp_path / "data" / ALIGNED_SAMPLES).mkdir(parents=True)
+    (tmp_path / "data" / ALIGNED_SAMPLES / "part-000000.parquet").write_bytes(b"PAR1 no table")
+    assert why(["cat-1"]) == 2
+    assert "part-000000.parquet is damaged" in capsys.readouterr().err
     (tmp_path / "params.yaml").write_text("ingest: {root: somewhere}\n")
     assert why(["somewhere/cat.png", "--data", str(run.data)]) == 1
     for content in ("ingest:\n", "run: {}\n"):

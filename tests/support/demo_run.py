@@ -7,10 +7,12 @@ from typing import Any
 from demo.flaws import EXPECTED, Flaw
 from demo.options import DemoOptions
 from demo.plan import HOST, Site, Thing, plan_site
-from pipeline.tables.contracts import CLEANED, CRAWLED, ITEMS, SAMPLES
+from pipeline.tables.columns import Columns, Row
+from pipeline.tables.contracts import CLEANED, CRAWLED, ITEMS, PARTS, SAMPLES
+from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Outcome
 from pipeline.tables.item_names import name_item
-from pipeline.tables.parquet import DROPPED, read_table
+from pipeline.tables.table_files import read_table
 from tests.support.running import DEMO_THINGS, edit_params, run_stages
 
 CHANGES: Mapping[str, Any] = {
@@ -36,20 +38,25 @@ class Run:
         self.site: Site = plan_site(DemoOptions(**blocks["crawl"]["hosts"][HOST]["options"]))
         self.outcomes: dict[str, Outcome] = run_stages(blocks, folder, until="extract")
         self.data = folder / "data"
-        self.crawled = {row["url"]: row for row in self.read("1_crawled/crawl.parquet", CRAWLED)}
-        self.items = {row["id"]: row for row in self.read("2_ingested/items.parquet", ITEMS)}
-        self.cleaned = {row["id"]: row for row in self.read("3_cleaned/items.parquet", CLEANED)}
-        self.samples = self.read("4_aligned/samples.parquet", SAMPLES)
+        self.crawled = {row["url"]: row for row in self.read("1_crawled/crawl", CRAWLED)}
+        items = self.read("2_ingested/items", ITEMS)
+        self.items = {row["id"]: row for row in items}
+        cleaned = self.read("3_cleaned/items", CLEANED)
+        self.cleaned = {items[row["item"]]["id"]: {**items[row["item"]], **row} for row in cleaned}
+        self.samples = self.read("4_aligned/samples", SAMPLES)
+        """Rows of the table, with the id of the item of each part by its name."""
+        for row in self.read("4_aligned/parts", PARTS):
+            self.samples[row["sample"]][row["part"]] = items[row["item"]]["id"]
         self.fates = dict(self.find_drops())
 
-    def read(self, path: str, columns: Any) -> list[dict[str, Any]]:
+    def read(self, path: str, columns: Columns) -> list[Row]:
         return read_table(self.data / path, columns)
 
     def find_drops(self) -> Iterator[tuple[tuple[str, str], tuple[str, str]]]:
         """`(path on the site, modality or "")` to `(stage, reason)` of everything that was dropped."""
         modalities = {name_item(item): item["modality"] for item in self.items.values()}
         for stage, folder in FOLDERS.items():
-            for row in self.read(f"{folder}/dropped.parquet", DROPPED):
+            for row in self.read(f"{folder}/dropped", DROPPED):
                 path = row["key"].removeprefix(f"http://{HOST}").removeprefix(f"{HOST}:").partition("#")[0]
                 yield ("/" + path.removeprefix("/"), modalities.get(row["key"], "")), (stage, row["reason"])
 

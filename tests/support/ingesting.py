@@ -17,9 +17,10 @@ from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, TarStore, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
-from pipeline.tables.drops import Drop, Outcome
+from pipeline.tables.drops import Drop, Outcome, Reason
 from pipeline.tables.table_files import read_table, write_table
 from tests.support.stage_folders import hash_folder, read_drops
+from tests.support.stage_tables import write_drops
 
 BLOCK: Mapping[str, Any] = {
     "root": "inbox",
@@ -91,6 +92,7 @@ def write_crawl(data: Path, responses: Iterable[Response]) -> None:
                 row |= {"tar": location.tar, "offset": location.offset, "size": location.size}
             rows.append(row)
     write_table(folder / "crawl", rows, CRAWLED)
+    write_drops(folder, "crawl", "url", [Drop(row["url"], Reason.TIMEOUT, "") for row in rows if row["reason"]])
 
 
 @dataclass(frozen=True)
