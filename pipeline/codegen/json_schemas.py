@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pipeline.config.check_params import BLOCKS, load_block_type
 from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
-from pipeline.tables.contracts import SPLITS, TABLES
 from pipeline.tables.columns import Columns, ColumnType
+from pipeline.tables.contracts import SPLITS, TABLES
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
 from pipeline.tasks.table import TASKS
 

@@ -168,7 +168,7 @@ class SampleFacts:
 
     Attributes:
         split, group: None where its table is missing.
-        parts: the items of each part, in their order; empty where align's table refers to other items than ingest has now.
+        parts: the items of each part, in their order; empty where align's table refers to other items than ingest has.
         extract: None where neither the dataset nor the dropped table of extract has the sample.
     """
 

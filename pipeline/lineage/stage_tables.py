@@ -124,10 +124,14 @@ class StageTables:
         return self._search(f"{STAGE_FOLDERS[stage]}/dropped", DROPPED) if known else None
 
     def load(self, database: "Database", name: str, columns: Sequence[str], table: str, condition: str = "") -> None:
-        """Create the table `table` in a database from columns of a stage's table, `name`, or of the table `dropped` of a
-        stage (`dropped.clean`), and `number`, that of the row; without rows where it cannot be opened.
+        """Create the table `table` in a database, without rows where the stage's table cannot be opened.
 
-        `condition` is a clause in SQL, `WHERE …` or `SEMI JOIN …`, that the rows fulfil.
+        Args:
+            database: with SQL.
+            name: of the stage's table; `dropped.clean` is the table `dropped` of clean.
+            columns: of it; `number` is added, that of the row.
+            table: to create.
+            condition: a clause in SQL, `WHERE …` or `SEMI JOIN …`, that the rows fulfil.
         """
         import pyarrow as pa
 
@@ -177,7 +181,7 @@ class StageTables:
         return list_numbers(found.filter(pc.and_(pc.equal(found["source"], source), pc.equal(found["file"], file))))
 
     def find_files(self, files: Collection[str]) -> RowNumbers:
-        """Return the numbers of the items of files with one of these paths, and perhaps of others of the last search."""
+        """Return the numbers of the items of files with one of these paths, and of others of the last search."""
         if not self._files[0].issuperset(files):
             self._files = frozenset(files), self.find("ingest", "file", files)
         return self._files[1]
@@ -205,7 +209,7 @@ class StageTables:
         return {number: self._samples[number] for number in numbers}
 
     def find_samples(self, items: Collection[int]) -> Sequence[int]:
-        """Return the numbers of the samples that have one of these items. Those that were read are not searched again."""
+        """Return the numbers of the samples that have one of these items; the parts that were read come first."""
         known = {row["item"]: n for n, parts in self._parts.items() for rows in parts.values() for row in rows}
         found = self.find("parts", "item", [item for item in items if item not in known])
         rows = self.select("parts", found, ["sample"]).values()

@@ -277,8 +277,8 @@ def select_rows(folder: Path, columns: Columns, numbers: Sequence[int]) -> list[
 
 
 def identify_table(folder: Path) -> str:
-    """Return the identity of a table: sha256 of the footers of its parts, which hold the size and the range of values of
-    every column of every row group. Tables that hold row numbers of another one state it.
+    """Return the identity of a table: sha256 of the footers of its parts, which hold the size and the range of values
+    of every column of every row group. Tables that hold row numbers of another one state it.
 
     Raises:
         InputError: the table is missing or damaged.

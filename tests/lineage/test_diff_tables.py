@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.lineage.diff.causes import find_causes
+from pipeline.lineage.diff.command import run as diff
 from pipeline.lineage.diff.sample_tables import NAME, compare_groups, compare_items, open_samples
 from pipeline.lineage.stage_tables import StageTables
-from pipeline.tables.contracts import EXTRACT_FOLDER
+from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.database import Database
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.item_names import name_item
+from shardwright import Field, ShardWriter
 from tests.support.stage_tables import (
     AlignedSample,
     make_item,
@@ -63,8 +65,14 @@ def test_the_first_loss_of_its_items_is_the_cause(having: Path, tmp_path: Path) 
     )
     drops = [Drop(f"folder:{small}.2.txt", Reason.TOO_SHORT, "", "2", "5", setting="clean.text.min_characters")]
     write_cleaned(tmp_path, items, drops=drops)
-    partners = [Drop(f"folder:{small}.png", Reason.MISSING_PARTNER, ""), Drop(f"folder:{partner}.png", Reason.MISSING_PARTNER, "")]
-    samples = [AlignedSample("another", list_files(other)), *(AlignedSample(name, list_files(name)) for name in (dropped, kept))]
+    partners = [
+        Drop(f"folder:{small}.png", Reason.MISSING_PARTNER, ""),
+        Drop(f"folder:{partner}.png", Reason.MISSING_PARTNER, ""),
+    ]
+    samples = [
+        AlignedSample("another", list_files(other)),
+        *(AlignedSample(name, list_files(name)) for name in (dropped, kept)),
+    ]
     write_samples(tmp_path, items, samples, partners)
     write_drops(tmp_path / EXTRACT_FOLDER, "extract", "sample", [Drop(dropped, Reason.MEMORY, "", limit="1")])
     assert dict(zip(NAMES, list_causes(NAMES, having, tmp_path), strict=True)) == {
@@ -93,6 +101,20 @@ def test_tables_of_other_items_give_no_cause(having: Path, tmp_path: Path) -> No
     write_items(tmp_path, [make_item(f"{NAMES[0]}.png")])
     assert list_causes(NAMES[:1], tmp_path, having) == ["the stage tables give no cause"]
     assert StageTables(tmp_path).outdated == ["clean", "align"]
+
+
+def test_tables_of_other_items_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for side, names in (("old", NAMES[:2]), ("new", NAMES[1:2])):
+        write_tables(tmp_path / side, names)
+        with ShardWriter(tmp_path / side / SHARDS_FOLDER, "train", {"n": Field("int64", ())}) as writer:
+            for name in names:
+                writer.write(name, {"n": np.array(1)}, {})
+    write_items(tmp_path / "new", [make_item(f"{NAMES[0]}.png")])
+    assert diff([str(tmp_path / "old"), str(tmp_path / "new")]) == 1
+    output = capsys.readouterr().out
+    assert "1 removed" in output
+    for folder in ("3_cleaned", "4_aligned"):
+        assert f"new/{folder} refers to another version of 2_ingested/items" in output
 
 
 def test_changed_items_are_found_by_part(having: Path, tmp_path: Path) -> None:

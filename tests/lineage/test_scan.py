@@ -18,7 +18,7 @@ from pipeline.tables.columns import Columns, Row
 from tests.support.stage_tables import AlignedSample, hash_text, make_item, write_items, write_samples
 
 COLUMNS: Columns = {"id": "hash", "name": "string?", "count": "uint64", "other": "hash?", "far": "int64?"}
-VALUES = {
+VALUES: dict[str, st.SearchStrategy[Any]] = {
     "id": st.integers(0, 60).map(lambda n: hash_text(str(n))),
     "name": st.text("ab", max_size=3),
     "count": st.integers(0, 80),
@@ -60,7 +60,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> TableSearch:
 
 @given(data=st.data(), column=st.sampled_from(list(COLUMNS)))
 def test_a_search_finds_what_reading_the_table_finds(table: TableSearch, data: st.DataObject, column: str) -> None:
-    values = data.draw(st.lists(VALUES[column], min_size=1, max_size=6))
+    values: list[str | int] = data.draw(st.lists(VALUES[column], min_size=1, max_size=6))
     rows = make_rows(50)
     expected = [number for number, row in enumerate(rows) if row[column] in values]
     found = table.find(column, values)

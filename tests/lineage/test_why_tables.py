@@ -99,7 +99,8 @@ def test_tables_that_refer_to_other_items_say_nothing_of_them(tmp_path: Path) ->
     lines = list(explain_answer(answer))
     for stage, folder in (("clean", "3_cleaned"), ("align", "4_aligned")):
         assert (
-            f"{folder} is older than 2_ingested/items, so {stage} says nothing of these items: run `dvc repro {stage}`"
+            f"{folder} refers to another version of 2_ingested/items, so nothing is known of {stage}: "
+            f"run `dvc repro {stage}`"
         ) in lines
     (sample,) = ask(tmp_path, "owl-1").samples
     assert (sample.split, sample.label, sample.parts) == ("train", "owl", {})
@@ -114,7 +115,9 @@ def test_without_the_items_numbers_have_no_meaning(data: Path, tmp_path: Path) -
     (tmp_path / INGESTED_FOLDER).rename(tmp_path / "elsewhere")
     answer = ask(tmp_path, "owl-1")
     assert (answer.samples[0].split, answer.samples[0].parts, answer.files) == ("train", {}, [])
-    assert "2_ingested is missing, so nothing is known of ingest: run `dvc repro ingest`" in list(explain_answer(answer))
+    assert "2_ingested is missing, so nothing is known of ingest: run `dvc repro ingest`" in list(
+        explain_answer(answer)
+    )
 
 
 def test_a_missing_part_of_a_table_is_an_error(tmp_path: Path) -> None:

@@ -56,7 +56,13 @@ def write_crawl(data: Path, urls: Mapping[str, Mapping[str, Any]], drops: Sequen
 def make_item(file: str, **values: Any) -> Row:
     """Return an ingested text; its bytes are other ones if `content` is."""
     row: Row = {**dict.fromkeys(ITEMS), "source": "folder", "file": file, "part": "", "modality": "text"}
-    row |= {"media_type": "text/plain", "tar": "t", "offset": 0, "size": 1, "sha256": hash_text(values.pop("content", file))}
+    row |= {
+        "media_type": "text/plain",
+        "tar": "t",
+        "offset": 0,
+        "size": 1,
+        "sha256": hash_text(values.pop("content", file)),
+    }
     row |= values
     return row | {"id": hash_text("\0".join((row["sha256"], row["source"], row["file"], row["part"])))}
 

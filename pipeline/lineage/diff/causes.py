@@ -14,10 +14,19 @@ from pipeline.lineage.why.explain import explain_limit
 from pipeline.tables.database import Database
 from pipeline.tables.drops import Reason
 
-STAGES = ("input", "crawl", "ingest", "clean", "align")
+STAGES = ("input", "crawl", "ingest", "clean", "align", "extract")
 """In the order in which an item passes them; the input comes before all stages."""
 
 UNKNOWN, IN_ANOTHER_SAMPLE, NOT_IN_INPUT = "unknown", "in_another_sample", "not_in_input"
+
+RANK = f"""
+CASE reason WHEN '{Reason.MISSING_PARTNER}' THEN 7 WHEN '{IN_ANOTHER_SAMPLE}' THEN 8
+ELSE list_position({list(STAGES)}, stage) END
+"""
+"""The rank of a cause, in SQL: smaller for an earlier loss; what follows from the loss of another item comes last."""
+
+DROP_COLUMNS = ("key", "unit", "reason", "limit", "setting")
+
 
 @dataclass(frozen=True)
 class LossCause:
@@ -36,12 +45,6 @@ class LossCause:
     setting: str = ""
     limit: str = ""
 
-    @property
-    def rank(self) -> int:
-        """Return a smaller number for an earlier loss; what follows from the loss of another item comes last."""
-        later = {Reason.MISSING_PARTNER: 1, IN_ANOTHER_SAMPLE: 2, UNKNOWN: 3}
-        return len(STAGES) + later[self.reason] if self.reason in later else ORDER[self.stage]
-
     def __str__(self) -> str:
         lost = f"its {self.part}" if self.part else "the sample"
         if self.reason == NOT_IN_INPUT:
@@ -53,15 +56,12 @@ class LossCause:
         return f"{lost} was dropped in {self.stage}: {self.reason}{explain_limit(self.setting, self.limit)}"
 
 
-DROP_COLUMNS = ("key", "unit", "reason", "limit", "setting")
-
-ORDER = {stage: rank for rank, stage in enumerate((*STAGES, "extract"))}
 NO_CAUSE = LossCause("align", UNKNOWN)
 
 
 @dataclass(frozen=True)
 class Causes:
-    """The earliest cause, by rank, for each of some samples.
+    """The earliest cause, by `RANK`, for each of some samples.
 
     Attributes:
         known: all causes; the first stands for none.
@@ -81,23 +81,18 @@ def find_causes(keys: NDArray[np.bytes_], having: StageTables, lacking: StageTab
     with open_samples(keys, having=having) as database:
         _load_items(database, having, lacking)
         _collect_causes(database, lacking)
-        found = database.fetch("SELECT DISTINCT stage, reason, part, setting, value FROM causes ORDER BY ALL")
-        known = sorted((LossCause(*each) for each in found), key=lambda cause: cause.rank)
-        database.execute("CREATE TABLE ranks (stage TEXT, reason TEXT, part TEXT, setting TEXT, value TEXT, rank INT, number INT)")
-        for number, cause in enumerate(known, 1):
-            values = (cause.stage, cause.reason, cause.part, cause.setting, cause.limit, cause.rank, number)
-            database.execute("INSERT INTO ranks VALUES ($a, $b, $c, $d, $e, $f, $g)", dict(zip("abcdefg", values, strict=True)))
-        first = database.fetch(
-            """
-            SELECT row, arg_min(number, (rank, place, number)) FROM causes JOIN ranks
-            ON causes.part IS NOT DISTINCT FROM ranks.part AND (causes.stage, causes.reason, causes.setting, causes.value)
-            = (ranks.stage, ranks.reason, ranks.setting, ranks.value) GROUP BY row
+        cause = "{'stage': stage, 'reason': reason, 'part': part, 'setting': setting, 'limit': value}"
+        found = database.fetch(
+            f"""
+            SELECT row, dense_rank() OVER (ORDER BY cause), cause
+            FROM (SELECT row, arg_min({cause}, ({RANK}, place, stage, reason)) AS cause FROM causes GROUP BY row)
             """
         )
-    numbers = np.zeros(len(keys), np.int64)
-    for row, number in first:
+    known, numbers = {0: NO_CAUSE}, np.zeros(len(keys), np.int64)
+    for row, number, values in found:
         numbers[row] = number
-    return Causes([NO_CAUSE, *known], numbers)
+        known.setdefault(number, LossCause(**values))
+    return Causes([known[number] for number in sorted(known)], numbers)
 
 
 def _load_items(database: Database, having: StageTables, lacking: StageTables) -> None:
@@ -108,7 +103,8 @@ def _load_items(database: Database, having: StageTables, lacking: StageTables) -
     database.execute(
         f"""
         CREATE TABLE wanted AS SELECT row, place, part, named.* EXCLUDE number FROM having_parts
-            JOIN (SELECT number, id, {NAME} AS name, source || ':' || file AS file, url FROM items) named ON number = item;
+            JOIN (SELECT number, id, {NAME} AS name, source || ':' || file AS file, url FROM items) named
+            ON number = item;
         CREATE TABLE names AS
             SELECT key AS name FROM requested UNION SELECT name FROM wanted UNION SELECT file FROM wanted
             UNION SELECT url FROM wanted WHERE url IS NOT NULL
@@ -117,9 +113,8 @@ def _load_items(database: Database, having: StageTables, lacking: StageTables) -
     lacking.load(database, "ingest", columns[:4], "ingested", f"WHERE {NAME} IN (SELECT name FROM names)")
     lacking.load(database, "parts", ["item"], "used", "SEMI JOIN ingested ON incoming.item = ingested.number")
     condition = "WHERE unit <> 'part' AND key IN (SELECT name FROM names)"
-    for stage in ORDER:
-        if stage != "input":
-            lacking.load(database, f"dropped.{stage}", DROP_COLUMNS, f"dropped_{stage}", condition)
+    for stage in STAGES[1:]:
+        lacking.load(database, f"dropped.{stage}", DROP_COLUMNS, f"dropped_{stage}", condition)
 
 
 def _collect_causes(database: Database, lacking: StageTables) -> None:

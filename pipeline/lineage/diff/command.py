@@ -7,6 +7,7 @@ from pathlib import Path
 from pipeline.lineage.diff.differences import DatasetDiffer, Difference, SampleGroup
 from pipeline.lineage.diff.open_dataset import open_dataset
 from pipeline.lineage.verb import run_verb, write_json, write_lines
+from pipeline.tables.contracts import INGESTED_ITEMS
 from shardwright.cli.main import OK, PROBLEMS
 
 
@@ -30,6 +31,8 @@ def describe_difference(found: Difference) -> Iterator[str]:
     yield from describe_group("added, because in the old dataset", found.added)
     yield from describe_group("changed", found.changed)
     yield from describe_group("in another split", found.moved)
+    for folder in found.outdated:
+        yield f"{folder} refers to another version of {INGESTED_ITEMS}, so it explains nothing: run `dvc repro`"
 
 
 def describe_group(name: str, group: SampleGroup) -> Iterator[str]:

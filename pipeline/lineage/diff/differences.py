@@ -1,6 +1,6 @@
 """Collect the differences of two datasets: counts, causes, and the samples themselves, as many as are requested."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ from pipeline.lineage.diff.compare import Comparison, Mask, compare_samples
 from pipeline.lineage.diff.open_dataset import ComparedDataset, Numbers
 from pipeline.lineage.diff.recipe_changes import Change, find_changes
 from pipeline.lineage.diff.sample_tables import compare_groups, compare_items
-from pipeline.lineage.stage_tables import StageTables
+from pipeline.lineage.stage_tables import STAGE_FOLDERS, StageTables
 from shardwright.format.index import decode_key
 from shardwright.format.layout import META
 
@@ -55,6 +55,7 @@ class Difference:
         changed: samples that are in both, with different contents.
         moved: samples in another split.
         resharded: how many samples are in another shard of the same split.
+        outdated: folders of stages, which explain nothing: they refer to other items than the ingested table has now.
     """
 
     old: str
@@ -67,6 +68,7 @@ class Difference:
     changed: SampleGroup
     moved: SampleGroup
     resharded: int
+    outdated: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,13 @@ class DatasetDiffer:
             changed=self._explain_changed(found, recipe),
             moved=self._explain_moved(found),
             resharded=int(np.count_nonzero(found.shard)),
+            outdated=[*self._list_outdated()],
         )
+
+    def _list_outdated(self) -> Iterator[str]:
+        for data in (self.old.data, self.new.data):
+            if data:
+                yield from (str(data / STAGE_FOLDERS[stage]) for stage in StageTables(data).outdated)
 
     def _explain_lost(self, rows: Numbers, having: ComparedDataset, lacking: ComparedDataset) -> SampleGroup:
         """Explain samples of one dataset alone, from the stage tables of the other."""

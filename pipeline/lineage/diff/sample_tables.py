@@ -35,15 +35,16 @@ def open_samples(keys: NDArray[np.bytes_], **sides: StageTables) -> Iterator[Dat
         database.insert("requested", iter([rows]))
         for side, tables in sides.items():
             tables.load(database, "align", ["key", "group"], "found", "SEMI JOIN requested USING (key)")
-            database.execute(
-                f'CREATE TABLE {side}_samples AS SELECT row, number AS sample, "group" FROM found JOIN requested USING (key)'
-            )
             columns = ["sample", "part", "position", "item"]
-            tables.load(database, "parts", columns, "items", f"SEMI JOIN {side}_samples USING (sample)")
+            tables.load(database, "parts", columns, "items", "SEMI JOIN found ON sample = found.number")
             database.execute(
-                f"CREATE TABLE {side}_parts AS SELECT row, items.* RENAME (number AS place) FROM items JOIN {side}_samples USING (sample)"
+                f"""
+                CREATE TABLE {side}_samples AS
+                SELECT row, number AS sample, "group" FROM found JOIN requested USING (key);
+                CREATE TABLE {side}_parts AS
+                SELECT row, items.* RENAME (number AS place) FROM items JOIN {side}_samples USING (sample)
+                """
             )
-            database.execute("DROP TABLE found; DROP TABLE items")
         yield database
 
 
@@ -88,7 +89,9 @@ def compare_items(keys: NDArray[np.bytes_], old: StageTables, new: StageTables) 
 def compare_groups(keys: NDArray[np.bytes_], old: StageTables, new: StageTables) -> Mask:
     """Return which samples have the same group in both datasets. Raises what `compare_items` raises."""
     with open_samples(keys, old=old, new=new) as database:
-        query = 'SELECT row FROM old_samples JOIN new_samples USING (row) WHERE old_samples."group" = new_samples."group"'
+        query = (
+            'SELECT row FROM old_samples JOIN new_samples USING (row) WHERE old_samples."group" = new_samples."group"'
+        )
         rows = [row for (row,) in database.fetch(query)]
     same = np.zeros(len(keys), bool)
     same[rows] = True

@@ -44,7 +44,8 @@ def explain_answer(answer: WhyAnswer) -> Iterator[str]:
         if stage not in answer.stages:
             yield f"{folder} is missing, so nothing is known of {stage}: run `dvc repro {stage}`"
         elif stage in answer.outdated:
-            yield f"{folder} is older than {INGESTED_ITEMS}, so {stage} says nothing of these items: run `dvc repro {stage}`"
+            older = f"{folder} refers to another version of {INGESTED_ITEMS}"
+            yield f"{older}, so nothing is known of {stage}: run `dvc repro {stage}`"
     if answer.dataset is None and "extract" in answer.stages:
         yield f"{SHARDS_FOLDER} has no dataset: run `dvc repro extract`"
 

@@ -79,8 +79,8 @@ def _find_cleaned(tables: StageTables, number: int, row: Row) -> Iterator[LostPa
 
 @dataclass(frozen=True)
 class Tracer:
-    """Answers queries from the stage tables and the dataset, if there is one; lists have at most `most` entries, the rest
-    is counted."""
+    """Answers queries from the stage tables and the dataset, if there is one; lists have at most `most` entries, the
+    rest is counted."""
 
     tables: StageTables
     dataset: DatasetKeys | None
