@@ -12,7 +12,7 @@ from pipeline.evaluate.figures import draw_figure, draw_history
 from pipeline.evaluate.page import Page, build_page
 from pipeline.models.checkpoint import ModelRecord
 from pipeline.models.history import HISTORY_NAME, read_history
-from pipeline.tables.parquet import write_table
+from pipeline.tables.table_files import write_table
 from pipeline.tasks.report import TaskReport
 from shardwright import ShardDataset
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.incremental.library_versions import PROCESSOR, PYTHON, VECTORS, describe_environment, forget_versions
-from pipeline.incremental.module_sources import hash_source
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
+from pipeline.incremental.library_versions import PROCESSOR, PYTHON, VECTORS, describe_environment, forget_versions
+from pipeline.incremental.module_sources import hash_source
 
 VISIBLE_WITHIN = 5.0
 """Seconds for a new file to become visible on other machines: a network file system caches the listing of a folder."""

@@ -20,9 +20,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from pipeline.incremental.module_sources import hash_source
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
+from pipeline.incremental.module_sources import hash_source
 from pipeline.runtime.check_cluster import Describe, Environment, check_address, check_workers, describe_driver
 from pipeline.runtime.sandbox.find_bad_items import Call, WorkerReply, make_call, name_task, read_limits, run_call
 from pipeline.runtime.sandbox.worker import SandboxLimits, TaskCancelled

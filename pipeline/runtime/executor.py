@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from pipeline.incremental.library_versions import describe_environment
 from pipeline.config.params import RunParams
+from pipeline.incremental.library_versions import describe_environment
 from pipeline.runtime.check_cluster import Describe
 from pipeline.runtime.dask_executor import join_cluster, open_local_cluster
 from pipeline.runtime.serial_executor import SerialExecutor
