@@ -59,7 +59,7 @@ class Database:
         condition = f"SEMI JOIN {only} USING ({number})" if only else ""
         self.insert(table, _read_numbered(folder, columns, names, number), condition)
 
-    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "") -> None:
+    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "", columns: str = "*") -> None:
         """Create the table `table`, in place of an earlier one, from batches, of which there is at least one."""
         import pyarrow as pa
 
@@ -70,7 +70,7 @@ class Database:
             yield from batches
 
         self.connection.register("incoming", pa.RecordBatchReader.from_batches(first.schema, read()))
-        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming {condition}")
+        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {columns} FROM incoming {condition}")
         self.connection.unregister("incoming")
 
     def append(self, table: str, rows: "pa.Table") -> None:
@@ -82,7 +82,8 @@ class Database:
     def add_function(
         self, name: str, function: "Callable[..., pa.Array]", parameters: Sequence[str], result: str
     ) -> None:
-        """Make a function over Arrow columns callable in SQL; its types are names of SQL types. Nulls are passed on."""
+        """Make a function over Arrow columns callable in SQL; its types are names of SQL types. Nulls are passed on.
+        DuckDB evaluates the function's annotations, so they may not name types that are imported for checkers alone."""
         self.connection.create_function(
             name, function, list(parameters), result, type="arrow", null_handling="special", side_effects=False
         )
@@ -116,12 +117,19 @@ class Database:
             yield pa.RecordBatch.from_pylist([], schema=reader.schema)
             yield from reader
 
-    def write(self, sql: str, folder: Path, columns: Columns, refers: Mapping[str, str] | None = None) -> None:
+    def write(
+        self,
+        sql: str,
+        folder: Path,
+        columns: Columns,
+        refers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write a result with a total order as a table, see `TableWriter`. Raises what `execute` raises."""
         assert "ORDER BY" in sql, "a result that is written has a total order"
         schema = build_schema(columns)
         with TableWriter(folder, columns, refers) as writer:
-            for batch in self.read(sql):
+            for batch in self.read(sql, parameters):
                 writer.write(batch.cast(schema))
 
 
