@@ -120,7 +120,8 @@ def find_shared_keys(one: SplitKeys, other: SplitKeys) -> NDArray[np.bytes_]:
     agreeing = np.concatenate(shared)
     if len(agreeing) == 0:
         return one.keys[:0]
-    return np.intersect1d(*(split.keys[np.isin(hash_keys(split.keys), agreeing)] for split in (one, other)))
+    candidates = [split.keys[np.isin(hash_keys(split.keys), agreeing)] for split in (one, other)]
+    return np.intersect1d(candidates[0], candidates[1])
 
 
 def read_dataset_hash(root: Path) -> str:

@@ -61,10 +61,14 @@ def test_columns_make_the_bytes_that_rows_make(tmp_path: Path) -> None:
     rows = [{"name": f"n{n % 7}", "score": n / 3, "count": None if n % 5 else n} for n in range(ROW_GROUP + 10)]
     write_table(tmp_path / "rows.parquet", rows, columns)
     groups = (rows[:ROW_GROUP], rows[ROW_GROUP:])
-    batches = [{name: [row[name] for row in group] for name in columns} for group in groups]
-    for batch in batches:
-        batch["score"] = np.array(batch["score"])
-        batch["name"] = np.array(batch["name"], object)
+    batches = [
+        {
+            "name": np.array([row["name"] for row in group], object),
+            "score": np.array([row["score"] for row in group]),
+            "count": [row["count"] for row in group],
+        }
+        for group in groups
+    ]
     write_batches(tmp_path / "columns.parquet", batches, columns)
     assert (tmp_path / "columns.parquet").read_bytes() == (tmp_path / "rows.parquet").read_bytes()
 
