@@ -3,14 +3,15 @@
 import datetime
 import ipaddress
 import json
-import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.processes import kill, list_children
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,27 +23,6 @@ class StartedCluster:
     address: str
     scheduler: "subprocess.Popen[bytes]"
     workers: list["subprocess.Popen[bytes]"]
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
-        time.sleep(0.05)
-
-
-def list_children(pid: int) -> list[int]:
-    """Return all descendants of a process. Linux alone: it reads /proc."""
-    parents: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text(encoding="ascii").rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    found = [pid]
-    for parent in found:
-        found += [child for child, its_parent in parents.items() if its_parent == parent]
-    return found[1:]
 
 
 @contextmanager
@@ -84,10 +64,7 @@ def _start(kind: str, options: Sequence[str], folder: Path, cwd: Path) -> Iterat
         yield process
     finally:
         for pid in [*list_children(process.pid), process.pid]:
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                continue
+            kill(pid)
         process.wait()
 
 
