@@ -42,6 +42,8 @@ from tests.support.factory_extract import (
     make_params,
     make_things,
     read_all,
+    run_extract,
+    write_corpus,
 )
 
 pytestmark = pytest.mark.slow
@@ -88,6 +90,12 @@ def root(made: Path) -> Path:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_any_number_of_workers_gives_the_same_bytes(workers: int, made: Path, tmp_path: Path) -> None:
     extract_things(tmp_path, make_things(32), make_params(shards=4), workers)
+    assert hash_outputs(tmp_path) == hash_outputs(made)
+
+
+def test_a_cluster_of_a_client_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "data", make_things(32))
+    run_extract(tmp_path, make_params(shards=4), client="tests.support.client_functions:make_tls_client")
     assert hash_outputs(tmp_path) == hash_outputs(made)
 
 
