@@ -72,6 +72,12 @@ class Database:
         self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming {condition}")
         self.connection.unregister("incoming")
 
+    def create(self, table: str, columns: Columns) -> None:
+        """Create an empty table."""
+        self.connection.register("incoming", build_schema(columns).empty_table())
+        self.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")  # noqa: S608 - a name of ours
+        self.connection.unregister("incoming")
+
     def append(self, table: str, rows: "pa.Table") -> None:
         """Add rows to the table `table`, by the names of their columns."""
         self.connection.register("incoming", rows)
