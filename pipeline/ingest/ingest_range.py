@@ -67,6 +67,13 @@ class FileRange:
         return replace(self, lost=lost)
 
 
+def load_libraries() -> None:
+    """Import what `ingest_range` needs, so that processes for it start with that; but not pyarrow, which starts threads:
+    a process with threads cannot be forked from."""
+    for name in SOURCES:
+        SOURCES[name]
+
+
 @dataclass(frozen=True)
 class RangeResult:
     """The number of files with items, and of those without."""

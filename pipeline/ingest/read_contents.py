@@ -1,8 +1,10 @@
 """Find the items that a file holds, from its bytes: one image, audio or video, or texts. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
@@ -24,8 +26,7 @@ CAPTION = "caption"
 """The part name of a text that a list or table gives for the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """One item's bytes, before it has an identity; `whole` if they are those of the file."""
 
     part: str
@@ -36,13 +37,12 @@ class Content:
     whole: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
+class Contents(NamedTuple):
     """The items of a file, or why it has none; the counted texts that were left out; the facts of a page."""
 
     items: Sequence[Content] = ()
     rejection: Rejection | None = None
-    left_out: Mapping[Rejection, int] = field(default_factory=dict)
+    left_out: Mapping[Rejection, int] = MappingProxyType({})
     page: PageFacts | None = None
 
 
@@ -66,7 +66,7 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
         return Contents(rejection=mismatch, page=page)
     if modality is None:
         return Contents(rejection=_reject_type(media_type))
-    return replace(_find_items(data, media_type, page, file, params), page=page)
+    return _find_items(data, media_type, page, file, params)._replace(page=page)
 
 
 def _find_items(

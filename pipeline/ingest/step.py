@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.cache.library_versions import describe_environment
 from pipeline.errors import InputError
-from pipeline.ingest.ingest_range import FileRange, RangeResult, ingest_range
+from pipeline.ingest.ingest_range import FileRange, RangeResult, ingest_range, load_libraries
 from pipeline.ingest.join_ranges import RangeJoin, copy_tar
 from pipeline.ingest.list_files import Listing, list_files
 from pipeline.ingest.params import IngestParams
@@ -18,6 +18,7 @@ from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress
 from pipeline.runtime.run_stage import Workspace
+from pipeline.runtime.sandbox.worker_pool import warm_up_pool
 from pipeline.tables.columns import read_strings
 from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
 from pipeline.tables.database import Database, open_database
@@ -36,6 +37,7 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         MachineDrops: files were dropped because of this machine, and `run.allow_machine_drops` is false.
     """
     check_selectors(params)
+    warm_up_pool(workspace.run, load_libraries)
     folder, ranges = workspace.work / INGESTED_FOLDER, workspace.work.resolve() / "ranges"
     folder.mkdir()
     ranges.mkdir()

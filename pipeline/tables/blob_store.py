@@ -18,6 +18,7 @@ from pipeline.errors import InputError
 from shardwright.format.tar import BLOCK, END, count_padding, encode_header
 
 MAX_TAR_BYTES = 256 << 20  # of content: small enough to copy a tar, large enough for few tars
+_PADDING = bytes(BLOCK)
 WRITE_BYTES = 1 << 20  # that are collected before a tar is written to
 MAX_OPEN = 64  # tars that a reader keeps open: 16 GB of content
 
@@ -115,7 +116,7 @@ def write_member(file: IO[bytes], name: str, data: bytes) -> None:
     """Append a member to a tar."""
     file.write(encode_header(name, len(data)))
     file.write(data)
-    file.write(bytes(count_padding(len(data))))
+    file.write(_PADDING[: count_padding(len(data))])
 
 
 def copy_members(source: Path, target: Path, members: NDArray[np.int64]) -> None:

@@ -2,8 +2,9 @@
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,17 +37,14 @@ def list_folder(inputs: SourceInputs) -> "Iterator[pa.Table | Drop]":
         raise InputError(f"ingest.root is {root}, which is not a folder: create it, or name the folder of your files")
     if table is not None:
         yield Drop(name_file(ORIGIN, table), Reason.USED_AS_TABLE, "the table of annotations", setting="ingest.table")
-    batch = _Batch()
-    for found in _walk(root.resolve(), frozenset(inputs.params.ignore), table):
-        if isinstance(found, Drop):
-            yield found
-            continue
-        batch.add(*found)
-        if len(batch.files) == BATCH_FILES:
-            yield batch.build()
-            batch = _Batch()
-    if batch.files:
-        yield batch.build()
+    walk = _Walk(root.resolve(), frozenset(inputs.params.ignore), table)
+    for _ in walk.list_folders():
+        yield from walk.drops
+        walk.drops.clear()
+        if len(walk.files) >= BATCH_FILES:
+            yield walk.build_listing()
+    if walk.files:
+        yield walk.build_listing()
 
 
 def explain_empty_folder(inputs: SourceInputs) -> str:
@@ -54,66 +52,78 @@ def explain_empty_folder(inputs: SourceInputs) -> str:
     return f"{inputs.params.root} has no files: put some there, or set ingest.root to the folder that has them"
 
 
-class _Batch:
-    """Files that were found: their names, sizes and, if they are links, what they lead to."""
+class _Walk:
+    """A walk through all folders below `root`, and what it has found since it was last asked.
 
-    def __init__(self) -> None:
+    Attributes:
+        files: names of files.
+        drops: rows for what is no file.
+    """
+
+    def __init__(self, root: Path, ignore: Collection[str], table: str | None) -> None:
         self.files: list[str] = []
+        self.drops: list[Drop] = []
         self._sizes: list[int] = []
         self._links: list[str | None] = []
+        self._root = root
+        self._ignore = ignore
+        self._table = table
 
-    def add(self, file: str, size: int, link: str | None) -> None:
+    def list_folders(self) -> Iterator[None]:
+        """List all folders; yield now and then, so that what was found can be taken."""
+        folders = [(os.fspath(self._root), "")]
+        while folders:
+            folder, prefix = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    while chunk := list(islice(entries, BATCH_FILES)):
+                        folders += self._sort_out(chunk, prefix)
+                        yield
+            except OSError:
+                self.drops.append(
+                    Drop(name_file(ORIGIN, prefix or "./"), Reason.UNREADABLE, "the folder cannot be listed")
+                )
+                yield
+
+    def _sort_out(self, entries: Sequence[os.DirEntry[str]], prefix: str) -> list[tuple[str, str]]:
+        """Add the files among the entries of a folder; return the folders, each with the start of its files' names."""
+        folders = []
+        for entry in entries:
+            name = entry.name
+            if name in self._ignore:
+                continue
+            plain = name.isascii() and name.isprintable() and "\\" not in name
+            file = prefix + (name if plain else escape_name(os.fsencode(name)))
+            if entry.is_file(follow_symlinks=False):
+                if file != self._table:
+                    self._add(file, entry, None)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append((entry.path, f"{file}/"))
+            elif file != self._table:
+                self._add_link(file, entry)
+        return folders
+
+    def _add(self, file: str, entry: os.DirEntry[str], link: str | None) -> None:
+        try:
+            size = entry.stat().st_size
+        except OSError:
+            size = 0  # it is gone, which reading it shows
         self.files.append(file)
         self._sizes.append(size)
         self._links.append(link)
 
-    def build(self) -> "pa.Table":
+    def _add_link(self, file: str, entry: os.DirEntry[str]) -> None:
+        target = _resolve_link(Path(entry.path), self._root)
+        if isinstance(target, Rejection):
+            self.drops.append(target.drop(name_file(ORIGIN, file), "ingest"))
+        else:
+            self._add(file, entry, escape_name(os.fsencode(target.relative_to(self._root))))
+
+    def build_listing(self) -> "pa.Table":
+        """Return the files found so far as rows of the listing, and forget them."""
         columns = {"source": [ORIGIN] * len(self.files), "file": self.files, "size": self._sizes, "link": self._links}
+        self.files, self._sizes, self._links = [], [], []
         return build_listing(columns)
-
-
-Found = tuple[str, int, str | None]
-"""Name, size and, of a link, what it leads to."""
-
-
-def _walk(root: Path, ignore: Collection[str], table: str | None) -> Iterator[Found | Drop]:
-    """Yield everything below `root` except folders and the table, and a drop for each folder that cannot be listed."""
-    folders = [(os.fspath(root), "")]
-    while folders:
-        folder, prefix = folders.pop()
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name in ignore:
-                        continue
-                    file = prefix + _escape(entry.name)
-                    if entry.is_dir(follow_symlinks=False):
-                        folders.append((entry.path, f"{file}/"))
-                    elif file != table:
-                        yield _find_file(entry, file, root)
-        except OSError:
-            yield Drop(name_file(ORIGIN, prefix or "./"), Reason.UNREADABLE, "the folder cannot be listed")
-
-
-def _escape(name: str) -> str:
-    plain = name.isascii() and name.isprintable() and "\\" not in name
-    return name if plain else escape_name(os.fsencode(name))
-
-
-def _find_file(entry: os.DirEntry[str], file: str, root: Path) -> Found | Drop:
-    if entry.is_file(follow_symlinks=False):
-        return file, _read_size(entry), None
-    target = _resolve_link(Path(entry.path), root)
-    if isinstance(target, Rejection):
-        return target.drop(name_file(ORIGIN, file), "ingest")
-    return file, _read_size(entry), escape_name(os.fsencode(target.relative_to(root)))
-
-
-def _read_size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except OSError:
-        return 0  # it is gone, which reading it shows
 
 
 def _resolve_link(path: Path, root: Path) -> Path | Rejection:
@@ -183,7 +193,9 @@ def open_folder(inputs: ReadInputs) -> Iterator[ReadFile]:
 
     def read(file: ListedFile) -> bytes | Rejection:
         name = file.file if file.link is None else file.link
-        return read_file(f"{root}/{name}" if "\\" not in name else os.path.join(root, os.fsdecode(unescape_name(name))))
+        if "\\" in name:
+            name = os.fsdecode(unescape_name(name))
+        return read_file(f"{root}/{name}")
 
     yield read
 
