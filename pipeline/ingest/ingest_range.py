@@ -39,7 +39,7 @@ class FileRange:
     """A task: the files of a range of the listing. `lost` are files that killed a process, by their index.
 
     Attributes:
-        listing: the Arrow file with the listing, of which this is the record batch `number`.
+        listing: the Arrow file of the listing, of which this is the record batch `number`.
         folder: where the tar and the tables go, under the name of the range.
         estimated_bytes: the memory that it takes.
     """
@@ -68,8 +68,8 @@ class FileRange:
 
 
 def load_libraries() -> None:
-    """Import what `ingest_range` needs, so that processes for it start with that; but not pyarrow, which starts threads:
-    a process with threads cannot be forked from."""
+    """Import what `ingest_range` needs, so that processes for it start with that. Not pyarrow, which starts threads: a
+    process with threads cannot be forked from."""
     for name in SOURCES:
         SOURCES[name]
 

@@ -1,4 +1,4 @@
-"""Join what the ranges of the listing found: facts of pages, refused licences, and contents that several ranges have."""
+"""Join what the ranges of the listing found: facts of pages, refused licences, contents that several ranges have."""
 
 import os
 from collections.abc import Sequence

@@ -92,7 +92,7 @@ def _write_ranges(listing: Listing, database: Database, dropped: DroppedRows) ->
 
     writer = None
     repeated: list[Drop] = []
-    for rows in _cut_ranges(_keep_first(database.read(_SORTED), repeated)):
+    for rows in cut_ranges(_keep_first(database.read(_SORTED), repeated)):
         writer = writer or pa.ipc.new_file(listing.path, rows.schema)
         writer.write_batch(rows)
         listing.counts.append(rows.num_rows)
@@ -139,7 +139,7 @@ def _drop_repeated(row: dict[str, Any], first: dict[str, Any]) -> Drop:
     return Drop(key, Reason.DUPLICATE, f"the same file name as {first['url'] or kept_key}", kept_key=kept_key)
 
 
-def _cut_ranges(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
+def cut_ranges(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
     """Yield the rows of each range."""
     import pyarrow as pa
 

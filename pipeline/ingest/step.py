@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from pipeline.cache.library_versions import describe_environment
 from pipeline.errors import InputError
+from pipeline.incremental.library_versions import describe_environment
 from pipeline.ingest.ingest_range import FileRange, RangeResult, ingest_range, load_libraries
 from pipeline.ingest.join_ranges import RangeJoin, copy_tar
 from pipeline.ingest.list_files import Listing, list_files

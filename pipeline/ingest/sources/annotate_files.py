@@ -31,7 +31,7 @@ _TABLE: Columns = {"line": "int64", "file": "string", **ANNOTATIONS}
 
 
 def annotate_files(inputs: SourceInputs, database: Database) -> None:
-    """Fill in what `ingest.table` says of files in the table `listed`. Any error in it stops the run: the user can fix it.
+    """Fill in what `ingest.table` says of files in the table `listed`. An error in it stops the run: users can fix it.
 
     Raises:
         InputError: the table or its column `file` is missing; a row cannot be read, names a file that is not listed, or
@@ -92,8 +92,9 @@ def _compose_names(database: Database) -> None:
     database.execute(
         f"""
         UPDATE annotations SET file = known.file
-        FROM (SELECT compose(file) AS form, max(file) AS file FROM listed WHERE source = '{ORIGIN}' GROUP BY form) known,
-            (SELECT line {_UNKNOWN}) unknown
+        FROM (SELECT line {_UNKNOWN}) unknown, (
+            SELECT compose(file) AS form, max(file) AS file FROM listed WHERE source = '{ORIGIN}' GROUP BY form
+        ) known
         WHERE annotations.line = unknown.line AND compose(annotations.file) = known.form
         """
     )

@@ -61,7 +61,8 @@ def open_responses(inputs: ReadInputs) -> Iterator[ReadFile]:
     with TarReader(inputs.data) as reader:
 
         def read(file: ListedFile) -> bytes:
-            assert file.tar is not None and file.offset is not None, file.key
+            assert file.tar is not None, file.key
+            assert file.offset is not None, file.key
             data = reader.read(BlobLocation(file.tar, file.offset, file.size))
             if hashlib.sha256(data).digest() != file.sha256:
                 raise InputError(f"{file.tar} is damaged at {file.url}: remove it and run `dvc repro` again")

@@ -1,6 +1,6 @@
 """Define the contract of a source of files: what it lists, and how its files are read. `table` lists the sources."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,8 +69,8 @@ class ListedFile(NamedTuple):
         return name_file(self.source, self.file)
 
 
-def build_listing(columns: Mapping[str, Sequence[Any]]) -> "pa.Table":
-    """Return rows of the listing from some of its columns; the others are null.
+def build_listing(columns: Mapping[str, Any]) -> "pa.Table":
+    """Return rows of the listing from some of its columns, lists or Arrow arrays; the others are null.
 
     Raises:
         ValueError: the columns differ in length, or one that may not be null is missing.
