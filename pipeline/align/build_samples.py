@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pipeline.align.params import AlignParams, Rule
 from pipeline.align.select_items import Candidate
 from pipeline.errors import InputError
+from pipeline.tables.columns import Row
 from pipeline.tables.drops import Drop, Reason, Rejection
 from pipeline.tables.item_names import name_item
-from pipeline.tables.parquet import Row
 
 MAX_STEM = 51  # with a dash and the hash 64 characters, the longest key that a shard allows
 HASH_DIGITS = 12  # 48 bits: a million samples of one stem collide with a probability of 0.2 %

@@ -8,8 +8,8 @@ from pipeline.align.build_samples import find_rare, gather_samples, label_sample
 from pipeline.align.drop_duplicates import drop_duplicates
 from pipeline.align.params import AlignParams, Rule, Rules
 from pipeline.align.select_items import select_items
+from pipeline.tables.columns import Row
 from pipeline.tables.drops import Drop
-from pipeline.tables.parquet import Row
 
 
 @dataclass(frozen=True, slots=True)

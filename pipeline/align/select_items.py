@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from pipeline.align.params import AlignParams, Rule
+from pipeline.tables.columns import Row
 from pipeline.tables.drops import Drop, Reason, Rejection
 from pipeline.tables.item_names import name_item
-from pipeline.tables.parquet import Row
 
 TOLERANCE = 0.1  # seconds that a span may end after its recording: people who cut by ear round
 

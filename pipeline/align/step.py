@@ -8,10 +8,11 @@ from pipeline.align.params import AlignParams
 from pipeline.align.plan_samples import Plan, plan_samples
 from pipeline.errors import InputError
 from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.columns import Row
 from pipeline.tables.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES, SPLITS
 from pipeline.tables.drops import Outcome, Reason, check_drop_share
-from pipeline.tables.parquet import Row, write_dropped, write_table
 from pipeline.tables.row_files import read_batches
+from pipeline.tables.table_files import write_dropped, write_table
 
 CLUSTER_COLUMNS = ("id", "exact_cluster", "near_cluster")
 REPEATED_COLUMNS = (

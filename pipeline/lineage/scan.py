@@ -68,8 +68,7 @@ class TableSearch:
         hashed = column in find_hashes(self._schema)
         ordered = sorted({bytes.fromhex(str(value)) for value in values} if hashed else set(values))
         wanted = pa.array(ordered, self._schema.field(column).type)
-        groups = groups or self.list_groups(column, lambda least, most: _is_any_between(ordered, least, most))
-        return self.search(column, mask, groups)
+        return self.search(column, mask, groups or self._list_groups(column, ordered))
 
     def search(
         self, column: str, mask: "Callable[[pa.Array], pa.Array]", groups: Sequence[Groups] | None = None
@@ -83,21 +82,18 @@ class TableSearch:
 
         tasks = [
             (part, numbers[at : at + TASK_GROUPS])
-            for part, numbers in (self.list_groups() if groups is None else groups)
+            for part, numbers in groups or self._list_groups(column)
             for at in range(0, len(numbers), TASK_GROUPS)
         ]
         return self._collect(tasks, [column], choose)
 
-    def list_groups(self, column: str | None = None, select: Callable[[Any, Any], bool] | None = None) -> list[Groups]:
-        """Return all row groups, or those whose least and greatest value of a column are selected, or unknown."""
-        found = []
-        for part, footer in zip(self._parts, self._footers, strict=True):
-            numbers = list(range(len(part.groups)))
-            if column is not None and select is not None:
-                index = list(self.columns).index(column)
-                numbers = [n for n in numbers if _may_select(footer.row_group(n).column(index), select)]
-            found.append((part, numbers))
-        return [(part, numbers) for part, numbers in found if numbers]
+    def _list_groups(self, column: str, ordered: Sequence[Any] | None = None) -> list[Groups]:
+        """Return all row groups, or those that may have one of the values, sorted, in a column."""
+        index = list(self.columns).index(column)
+        return [
+            (part, [n for n in range(len(part.groups)) if ordered is None or _may_have(footer, n, index, ordered)])
+            for part, footer in zip(self._parts, self._footers, strict=True)
+        ]
 
     def order_groups(self, column: str, place: float) -> list[Groups]:
         """Return all row groups, one each, in the order of their distance from `place`, 0 to 1, among those with the
@@ -175,17 +171,13 @@ class TableSearch:
             first += batch.num_rows
 
 
-def _is_any_between(ordered: Sequence[Any], least: Any, most: Any) -> bool:
-    at = bisect_left(ordered, least)
-    return at < len(ordered) and bool(ordered[at] <= most)
-
-
-def _may_select(column: Any, select: Callable[[Any, Any], bool]) -> bool:
-    """Return whether a row group's column may have values that are selected."""
-    statistics = column.statistics
-    if statistics is None or not statistics.has_min_max:
-        return statistics is None or bool(statistics.null_count < column.num_values)
-    return select(statistics.min, statistics.max)
+def _may_have(footer: Any, group: int, column: int, ordered: Sequence[Any]) -> bool:
+    """Return whether a row group may have one of the values in a column."""
+    chunk = footer.row_group(group).column(column)
+    if chunk.statistics is None or not chunk.statistics.has_min_max:
+        return chunk.statistics is None or bool(chunk.statistics.null_count < chunk.num_values)
+    at = bisect_left(ordered, chunk.statistics.min)
+    return at < len(ordered) and bool(ordered[at] <= chunk.statistics.max)
 
 
 def _read_numbered(task: Groups, names: Sequence[str], last: float) -> "Iterator[tuple[RowNumbers, pa.RecordBatch]]":

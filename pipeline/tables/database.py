@@ -5,6 +5,7 @@ results leave through it. Every result that is written has a total ORDER BY: the
 nor on memory.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,7 @@ SETTINGS = {
 
 
 class Database:
-    """A DuckDB database whose tables are in the work folder."""
+    """A DuckDB database: tables in memory, and beyond its limit in the work folder."""
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
         self.connection = connection
@@ -158,20 +159,18 @@ def open_database(work: Path, run: RunParams) -> Iterator[Database]:
     """Yield an empty database; its files are in `work`, and removed at the end."""
     import duckdb
 
-    folder = work / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "database.duckdb"
+    folder = work / "tables"  # not created before it is needed
     settings = {
         "memory_limit": f"{parse_size(run.table_memory)}B",
         "temp_directory": str(folder),
         "threads": max(1, run.workers),
     }
-    connection = duckdb.connect(path, config={**SETTINGS, **settings})
+    connection = duckdb.connect(config={**SETTINGS, **settings})  # in memory: a file would be synced at each statement
     try:
         yield Database(connection)
     finally:
         connection.close()
-        path.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -20,10 +20,12 @@ from pipeline.align.step import align
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, PipelineError, TooManyDrops
 from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.columns import Row
 from pipeline.tables.contracts import CLEANED, SAMPLES
+from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Outcome
 from pipeline.tables.item_names import name_item
-from pipeline.tables.parquet import DROPPED, Row, read_table, write_table
+from pipeline.tables.table_files import read_table, write_table
 from tests.support.item_rows import ENDINGS, NO_PATTERNS, make_align_params, make_item, make_thing
 
 MODALITIES = tuple(ENDINGS)

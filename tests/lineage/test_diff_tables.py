@@ -121,10 +121,10 @@ def test_changed_items_are_found_by_part(having: Path, tmp_path: Path) -> None:
     changed = {"thing-1", "thing-4"}
     write_tables(tmp_path, NAMES[1:], **dict.fromkeys(changed, "other words"))
     keys = np.array(NAMES[1:], "S64")
-    items, contents = compare_items(keys, StageTables(having), StageTables(tmp_path))
+    changes = compare_items(keys, StageTables(having), StageTables(tmp_path))
     expected = [name in changed for name in NAMES[1:]]
-    assert items.tolist() == expected
-    assert {part: mask.tolist() for part, mask in contents.items()} == {
+    assert changes.items.tolist() == expected
+    assert {part: mask.tolist() for part, mask in changes.contents.items()} == {
         "caption": expected,
         "photo": [False] * len(keys),
     }

@@ -5,8 +5,8 @@ from typing import Any
 
 from pipeline.align.params import AlignParams
 from pipeline.config.check_params import check_block
+from pipeline.tables.columns import Row
 from pipeline.tables.contracts import CLEANED
-from pipeline.tables.parquet import Row
 
 ENDINGS = {"image": "png", "audio": "ogg", "text": "txt"}
 

@@ -10,7 +10,7 @@ from pipeline.lineage.diff.causes import NO_CAUSE, Causes, find_causes
 from pipeline.lineage.diff.compare import Comparison, Mask, compare_samples
 from pipeline.lineage.diff.open_dataset import ComparedDataset, Numbers
 from pipeline.lineage.diff.recipe_changes import Change, find_changes
-from pipeline.lineage.diff.sample_tables import compare_groups, compare_items
+from pipeline.lineage.diff.sample_tables import InputChanges, compare_groups, compare_items
 from pipeline.lineage.stage_tables import STAGE_FOLDERS, StageTables
 from shardwright.format.index import decode_key
 from shardwright.format.layout import META
@@ -69,19 +69,6 @@ class Difference:
     moved: SampleGroup
     resharded: int
     outdated: Sequence[str]
-
-
-@dataclass(frozen=True)
-class InputChanges:
-    """Which of some samples that are in both datasets were made from different items.
-
-    Attributes:
-        contents: by part, the samples with an item whose cleaned bytes differ; empty without stage tables.
-        items: the samples with any item of another id, that is of other ingested bytes or another name.
-    """
-
-    contents: Mapping[str, Mask]
-    items: Mask
 
 
 @dataclass(frozen=True)
@@ -146,10 +133,9 @@ class DatasetDiffer:
     def _compare_inputs(self, found: Comparison, changed: NDArray[np.int64]) -> InputChanges:
         """Return which of the changed samples have other items."""
         if not len(changed) or not (self.old.data and self.new.data):
-            return InputChanges({}, np.zeros(len(changed), bool))
+            return InputChanges(np.zeros(len(changed), bool), {})
         keys = self.new.samples.keys[found.new[changed]]
-        items, contents = compare_items(keys, StageTables(self.old.data), StageTables(self.new.data))
-        return InputChanges(contents, items)
+        return compare_items(keys, StageTables(self.old.data), StageTables(self.new.data))
 
     def _explain_field(self, name: str, mask: Mask, recipe: Sequence[Change], inputs: InputChanges) -> Sequence[str]:
         """Return why a field changed, as far as it is known; code and libraries only if nothing else explains it."""

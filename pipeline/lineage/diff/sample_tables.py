@@ -1,8 +1,9 @@
 """Load what the stage tables say of some samples into a database: their groups, and the items of their parts."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,21 @@ def open_samples(keys: NDArray[np.bytes_], **sides: StageTables) -> Iterator[Dat
         yield database
 
 
-def compare_items(keys: NDArray[np.bytes_], old: StageTables, new: StageTables) -> tuple[Mask, dict[str, Mask]]:
-    """Return which samples have items of other ids, and by part those with items of other cleaned bytes.
+@dataclass(frozen=True)
+class InputChanges:
+    """Which of some samples that are in both datasets were made from different items.
+
+    Attributes:
+        items: the samples with any item of another id, that is of other ingested bytes or another name.
+        contents: by part, those with an item whose cleaned bytes differ; empty without stage tables.
+    """
+
+    items: Mask
+    contents: Mapping[str, Mask]
+
+
+def compare_items(keys: NDArray[np.bytes_], old: StageTables, new: StageTables) -> InputChanges:
+    """Return which samples have other items.
 
     Args:
         keys: of samples of both datasets.
@@ -83,7 +97,7 @@ def compare_items(keys: NDArray[np.bytes_], old: StageTables, new: StageTables) 
     for row, part, changed in different:
         others[row] = True
         contents.setdefault(part, np.zeros(len(keys), bool))[row] = changed
-    return others, contents
+    return InputChanges(others, contents)
 
 
 def compare_groups(keys: NDArray[np.bytes_], old: StageTables, new: StageTables) -> Mask:

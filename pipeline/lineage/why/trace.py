@@ -1,6 +1,5 @@
 """Follow files, items and samples through the stages, forwards and backwards."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,7 +29,6 @@ from pipeline.tables.item_names import name_file, name_item, name_url
 
 ITEM_FACTS = ("id", "modality", "media_type", "size", "sha256", "language", "licence", "attribution")
 """The columns that are facts of an item by the same names."""
-
 
 RESPONSE_FACTS = ("url", "final_url", "status", "content_type", "page", "reason")
 
@@ -199,25 +197,26 @@ class Tracer:
 
     def _trace_cleaned(self, items: Rows) -> dict[int, CleanFacts]:
         """Return by number the result of clean for those of these items that it kept."""
-        cleaned = self.tables.find_rows("clean", "item", items, CLEAN_FACTS).values()
-        numbers = self.tables.find("clean", "near_cluster", {row["near_cluster"] for row in cleaned})
-        clusters: dict[int, list[Row]] = defaultdict(list)
-        for row in self.tables.select("clean", numbers, ["item", "exact_cluster", "near_cluster"]).values():
-            clusters[row["near_cluster"]].append(row)
-        return {row["item"]: self._describe_cleaned(items, row, clusters[row["near_cluster"]]) for row in cleaned}
-
-    def _describe_cleaned(self, items: Rows, cleaned: Row, cluster: Sequence[Row]) -> CleanFacts:
-        others = [row for row in cluster if row["item"] != cleaned["item"]]
-        same = [row["item"] for row in others if row["exact_cluster"] == cleaned["exact_cluster"]]
-        near = [row["item"] for row in others if row["exact_cluster"] != cleaned["exact_cluster"]]
-        return CleanFacts(
-            rewritten=cleaned["sha256"] != items[cleaned["item"]]["sha256"],
-            sha256=cleaned["sha256"],
-            redactions=cleaned["redactions"],
-            facts={name: cleaned[name] for name in CHECKED_COLUMNS if cleaned[name] is not None},
-            same=self._name_items(same),
-            near=self._name_items(near),
-        )
+        table = self.tables.open("clean")
+        rows = self.tables.find_rows("clean", "item", items, CLEAN_FACTS).values()
+        if table is None or not rows:
+            return {}
+        numbers = self.tables.find("clean", "near_cluster", {row["near_cluster"] for row in rows})
+        found = table.take(numbers, ["item", "exact_cluster", "near_cluster"])
+        others, exact, near = (column.to_numpy() for column in found.columns[:3])
+        facts = {}
+        for row in rows:
+            similar = (near == row["near_cluster"]) & (others != row["item"])
+            same = exact == row["exact_cluster"]
+            facts[row["item"]] = CleanFacts(
+                rewritten=row["sha256"] != items[row["item"]]["sha256"],
+                sha256=row["sha256"],
+                redactions=row["redactions"],
+                facts={name: row[name] for name in CHECKED_COLUMNS if row[name] is not None},
+                same=self._name_items(others[similar & same].tolist()),
+                near=self._name_items(others[similar & ~same].tolist()),
+            )
+        return facts
 
     def _name_items(self, numbers: Sequence[int]) -> NameList:
         rows = self.tables.name_items(numbers[: self.most])
