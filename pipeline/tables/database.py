@@ -8,6 +8,7 @@ nor on memory.
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,12 @@ class Database:
         self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {columns} FROM incoming {condition}")
         self.connection.unregister("incoming")
 
+    def create(self, table: str, columns: Columns) -> None:
+        """Create an empty table."""
+        self.connection.register("incoming", build_schema(columns).empty_table())
+        self.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")
+        self.connection.unregister("incoming")
+
     def append(self, table: str, rows: "pa.Table") -> None:
         """Add rows to the table `table`, by the names of their columns."""
         self.connection.register("incoming", rows)
@@ -82,10 +89,15 @@ class Database:
     def add_function(
         self, name: str, function: "Callable[..., pa.Array]", parameters: Sequence[str], result: str
     ) -> None:
-        """Make a function over Arrow columns callable in SQL; its types are names of SQL types. Nulls are passed on.
-        DuckDB evaluates the function's annotations, so they may not name types that are imported for checkers alone."""
+        """Make a function over Arrow columns callable in SQL; its types are names of SQL types. Nulls are passed on."""
+
+        def call(*columns):  # type: ignore[no-untyped-def] # DuckDB evaluates annotations, and counts parameters
+            return function(*columns)
+
+        names = (f"column_{number}" for number in range(len(parameters)))
+        call.__signature__ = Signature([Parameter(name, Parameter.POSITIONAL_ONLY) for name in names])  # type: ignore[attr-defined]
         self.connection.create_function(
-            name, function, list(parameters), result, type="arrow", null_handling="special", side_effects=False
+            name, call, list(parameters), result, type="arrow", null_handling="special", side_effects=False
         )
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
