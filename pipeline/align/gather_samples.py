@@ -49,6 +49,7 @@ def gather_samples(alignment: Alignment) -> None:
     database = alignment.database
     database.execute(GATHERED)
     database.execute(MEMBERS)
+    database.execute("DROP TABLE judged")
     database.execute(SAMPLES)
     database.execute(SURPLUS)
     alignment.dropped.add_query(DROP_SURPLUS)

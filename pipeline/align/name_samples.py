@@ -69,8 +69,10 @@ def name_samples(alignment: Alignment) -> None:
     database.execute(NUMBERED)
     for key, together in database.fetch(SAME_KEY):
         raise InputError(f"two samples have the key {key}: rename {together!r}, or leave it out by align.within")
+    database.execute("DROP TABLE named; DROP TABLE gathered")
     database.execute(SAMPLES)
     database.execute(MEMBERS)
+    database.execute("DROP TABLE numbered")
 
 
 def make_key(material: str, suffix: str = "") -> str:
