@@ -41,11 +41,14 @@ def read_plan(work: Path, rows: Sequence[Row], lost: Sequence[Row] = ()) -> Plan
     """Return the samples and drops in the tables of `align`, with the rows of their items."""
     items = sorted([*rows, *lost], key=lambda row: str(row["id"]))
     samples = read_table(work / ALIGNED_SAMPLES, SAMPLES)
-    parts: list[dict[str, Candidate]] = [{} for _ in samples]
+    parts: list[dict[str, tuple[Candidate, ...]]] = [{} for _ in samples]
     for part in read_table(work / ALIGNED_PARTS, PARTS):
         row = items[part["item"]]
         assert (part["start"], part["end"]) == (row["start"], row["end"])
-        parts[part["sample"]][part["part"]] = Candidate(row, "", "", None, None, None)
+        places = parts[part["sample"]]
+        earlier = places.get(part["part"], ())
+        assert part["position"] == len(earlier)
+        places[part["part"]] = (*earlier, Candidate(row, part["part"], "", "", None, None, None))
     placed = [
         PlacedSample(Sample(row["key"], items, row["label"], row["split"]), row["group"], row["split"])
         for row, items in zip(samples, parts, strict=True)
