@@ -22,7 +22,8 @@ from pipeline.tables.contracts import ALIGNED_PARTS, ALIGNED_SAMPLES, INGESTED_I
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.item_names import name_item
 from pipeline.tables.table_files import check_reference, read_table
-from tests.align.reference import PlacedSample, Plan, check_span
+from tests.align.reference import PlacedSample, Plan
+from tests.align.reference_samples import check_span
 from tests.align.test_reference import POLICIES, mark_clusters
 from tests.support.aligning import open_aligned, plan_samples
 from tests.support.item_rows import ENDINGS, NO_PATTERNS, make_align_params, make_item, make_thing

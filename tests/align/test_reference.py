@@ -158,7 +158,7 @@ def show_plan(plan: Plan) -> tuple[Any, ...]:
         )
         for each in plan.samples
     ]
-    return samples, sorted(map(repr, plan.drops))
+    return sorted(samples, key=repr), sorted(map(repr, plan.drops))
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 80), st.sampled_from([1, 2, 20]), CHANGES)

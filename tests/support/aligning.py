@@ -14,7 +14,8 @@ from pipeline.tables.contracts import ALIGNED_FOLDER, ALIGNED_PARTS, ALIGNED_SAM
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.table_files import read_table
-from tests.align.reference import Candidate, PlacedSample, Plan, Sample
+from tests.align.reference import PlacedSample, Plan
+from tests.align.reference_samples import Candidate, Sample
 from tests.support.tables import write_items
 
 
