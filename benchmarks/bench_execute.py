@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pipeline.config.params import RunParams
 from pipeline.runtime.executor import open_executor
-from tests.support.clusters import list_children
+from tests.support.processes import list_children
 
 Runner = Callable[[Sequence[float]], object]
 Opener = Callable[[int], AbstractContextManager[Runner]]

@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.incremental.object_store import ObjectStore
 from pipeline.clean.check_items import MAX_ITEMS, MIN_TASKS
 from pipeline.config.params import RunParams
+from pipeline.incremental.object_store import ObjectStore
 from pipeline.runtime.executor import run_tasks
 from pipeline.tables.drops import MACHINE_REASONS, Rejection
 from tests.support.poison import POISONS, PoisonChunk, compute_poison, make_chunk

@@ -1,4 +1,4 @@
-"""Settings for all tests: no time limits on single examples, the same examples on every run."""
+"""Settings for all tests: no time limits on examples, which a busy machine may miss, and the same ones on every run."""
 
 import re
 import signal
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from tests.support.demo_run import Run
 
-settings.register_profile("steady", deadline=None, derandomize=True)
+settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
 
 # Started as a background job, as CI may do, this process ignores Ctrl-C and would hand that on to its children.

@@ -26,9 +26,9 @@ VERDICT = np.dtype(
         ("facts", "<i8", (len(CHECKED_COLUMNS),)),
     ]
 )
-"""The record of an item that is kept: whether its bytes changed; sha256 and size of the cleaned bytes; how many passages
-were redacted; the bits of its perceptual hash; the `CHECKED_COLUMNS`, -1 where its modality has no such column. The
-thumbnail of the perceptual hash follows: uint8 (256,), or nothing."""
+"""The record of an item that is kept: whether its bytes changed; sha256 and size of the cleaned bytes; how many
+passages were redacted; the bits of its perceptual hash; the `CHECKED_COLUMNS`, -1 where its modality has no such
+column. The thumbnail of the perceptual hash follows: uint8 (256,), or nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ class CheckTask(Chunk):
 
 
 def request_checks(database: Database, data: Path, params: CleanParams) -> None:
-    """Create `items` (item, modality, media_type, sha256, size), and `requests` with the cache key of each item's check.
+    """Create `items` (item, modality, media_type, sha256, size) and `requests`, with the cache key of each check.
 
     Raises:
         InputError: the ingested table is missing or damaged.

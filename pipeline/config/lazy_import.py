@@ -1,8 +1,8 @@
 """Refer to an object by its module and name, and import the module when the object is first needed.
 
 Tables of names (modalities, encoders, tasks, …) are read wherever params are checked; what the names stand for may need
-torch or OpenCV, which is loaded only where it is used. `pipeline.incremental.module_sources` counts the module named in a
-`LazyObject("module:Name")` as imported by the file that has the call.
+torch or OpenCV, which is loaded only where it is used. `pipeline.incremental.module_sources` counts the module named in
+a `LazyObject("module:Name")` as imported by the file that has the call.
 """
 
 from collections.abc import Iterator, Mapping

@@ -7,7 +7,7 @@ and the reading of YAML are kept out.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -95,6 +95,9 @@ class OneOf:
         return core_schema.literal_schema(list(self.names))
 
 
+FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")]
+"""A function that can be imported in the folder of the params file: `package.module:function`."""
+
 Size = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)? ?[KMG]i?B$")]
 """A number of bytes with its unit: `512 MB`, `2 GiB`."""
 
@@ -109,8 +112,8 @@ class RunParams(Params):
     """How to run. DVC does not watch this block: nothing here may change a byte of any output."""
 
     workers: Annotated[int, Field(ge=0, le=1024)] = 2
-    """Worker processes on this machine; 0 works in the stage's own process, without Dask. Not used with a `scheduler`.
-    Default 2: what the smallest machines have."""
+    """Worker processes on this machine; 0 works in the stage's own process, without Dask. Not used with a `scheduler`
+    or a `client`. Default 2: what the smallest machines have."""
     memory: Size = "2 GiB"
     """Memory limit of one worker, for example `2 GiB`; an item that takes more is dropped as `memory`."""
     table_memory: Size = "1 GB"
@@ -122,11 +125,18 @@ class RunParams(Params):
     scheduler: str | None = None
     """Address of a Dask scheduler whose workers to use: `tcp://127.0.0.1:8786`, or `tls://` on other machines."""
     tls_ca: str | None = None
-    """Certificate file of the authority, for `tls://`."""
+    """Certificate file of the authority, for a `scheduler` at `tls://`."""
     tls_cert: str | None = None
-    """Certificate file of this side, for `tls://`."""
+    """Certificate file of this side, for a `scheduler` at `tls://`."""
     tls_key: str | None = None
-    """Key file of this side, for `tls://`."""
+    """Key file of this side, for a `scheduler` at `tls://`."""
+    client: FunctionName | None = None
+    """`module:function`, in place of a `scheduler`: any cluster that Dask can use. Each stage that has tasks calls the
+    function without arguments. It returns a context manager that yields a `dask.distributed.Client`, as a `Client` is
+    itself; at the end of the stage it is closed, and so is the cluster that the client was made from."""
+    wait_for_workers: Annotated[float, Field(ge=0, le=604800, allow_inf_nan=False)] = 300
+    """Seconds to wait for a worker of a cluster that has none, at the start of a stage and in the middle; 0 does not
+    wait. Default 300: a node of a cloud starts within minutes; a queue may need hours."""
     dashboard: bool = False
     """Serve Dask's dashboard on this machine while a stage runs; needs the package `bokeh`."""
     cache: Annotated[str, Field(min_length=1)] = ".cache"
@@ -136,3 +146,9 @@ class RunParams(Params):
     count, though they take no space of their own where the file system has hard links."""
     progress: bool = True
     """Draw progress bars where the output is a terminal."""
+
+    @model_validator(mode="after")
+    def _check_one_cluster(self) -> Self:
+        if self.client is not None and self.scheduler is not None:
+            raise self.refuse("client", "it must be null where run.scheduler is set: one of them names the cluster")
+        return self

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
+from pipeline.config.named_function import load_function
 from pipeline.crawl.addresses import Endpoint, parse_endpoint
 from pipeline.crawl.params import ServedHost
 from pipeline.errors import InputError, ParamsError
@@ -48,7 +48,8 @@ def _resolve_address(address: str) -> ListedHost:
 
 
 def _prepare_server(key: str, host: ServedHost, stack: ExitStack) -> ListedHost:
-    server = _load_function(key, host.serve)(host.options, f"{key}.options")
+    serve: Serve = load_function(f"{key}.serve", host.serve)
+    server = serve(host.options, f"{key}.options")
     opened: list[Endpoint] = []
 
     def open_server() -> Endpoint:
@@ -61,24 +62,6 @@ def _prepare_server(key: str, host: ServedHost, stack: ExitStack) -> ListedHost:
         return opened[0]
 
     return ListedHost(open_server, f"{host.serve} {json.dumps(host.options, sort_keys=True)}")
-
-
-def _load_function(key: str, path: str) -> Serve:
-    module, _, name = path.partition(":")
-    try:
-        function: Serve = getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, and imports one that is not
-        raise ParamsError(
-            f"params.yaml: {key}.serve is {path}, but there is no module {error.name}; "
-            "name one that can be imported in the folder of params.yaml, as module:function"
-        ) from None
-    except AttributeError:
-        raise ParamsError(
-            f"params.yaml: {key}.serve is {path}, but the module {module} has no {name}; name one of its functions"
-        ) from None
-    return function
 
 
 def _check_loopback(key: str, path: str, address: str) -> Endpoint:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
-from pipeline.config.params import Params, Strings
+from pipeline.config.params import FunctionName, Params, Strings
 from pipeline.crawl.addresses import parse_endpoint
 
 
@@ -30,7 +30,7 @@ class UrlList(Params):
 class ServedHost(Params):
     """A host that a Python function serves on this machine while the crawl runs."""
 
-    serve: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")]
+    serve: FunctionName
     """`module:function`, imported when the crawl starts. The function takes the options and their full key, for its
     error messages, and returns a context manager that yields `127.0.0.1:port`."""
     options: dict[str, JsonValue] = Field(default={})

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.models.inputs import list_modalities
 from pipeline.tasks.report import Mistake
 from shardwright import ShardDataset
+from shardwright.format.index import decode_key
 
 SIDE = 160  # pixels; images whose longer side is longer are shrunk to this
 MAX_CAPTION = 240
@@ -26,11 +27,11 @@ class Card:
     mistake: Mistake
 
 
-def collect_cards(data: ShardDataset, mistakes: Sequence[Mistake], keys: Sequence[str]) -> list[Card]:
-    """Return a card for each mistake; `keys` are those of the split's samples in stored order."""
+def collect_cards(data: ShardDataset, mistakes: Sequence[Mistake]) -> list[Card]:
+    """Return a card for each mistake."""
     return [
         Card(
-            key=keys[mistake.row],
+            key=decode_key(data.keys[mistake.row]),
             image=read_image(data, mistake.row),
             caption=clean_text(str(data.meta(mistake.row).get("caption", ""))),
             mistake=mistake,

@@ -2,20 +2,23 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
+from pipeline.evaluate.column_files import open_columns
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.runtime.progress import show_progress
-from pipeline.tasks.task import Predictions, list_subsets
+from pipeline.tasks.task import Predictions, Subset, Task, list_subsets
 from shardwright import ShardDataset
+from shardwright.format.index import decode_key
 
 
 def read_split(data: ShardDataset | None, params: EvaluateParams, run: RunParams) -> Iterable[Batch]:
@@ -26,39 +29,49 @@ def read_split(data: ShardDataset | None, params: EvaluateParams, run: RunParams
     return show_progress(batches, math.ceil(len(data) / params.batch_size), "batches", run)
 
 
-@torch.inference_mode()
-def predict(model: Model, batches: Iterable[Batch], fields: Sequence[str]) -> Predictions:
-    """Predict every sample, and collect the `fields` that hold its target.
+def read_keys(data: ShardDataset | None) -> NDArray[np.bytes_]:
+    """Return the keys of a split in stored order, S64 (samples,), on disk; none without data."""
+    return np.empty(0, "S64") if data is None else data.keys
 
-    The encoders run once a sample; only fusion and head run once a subset. A sample that has none of a subset's
-    modalities gets the outputs of the model without any modality.
+
+@torch.inference_mode()
+def predict(model: Model, batches: Iterable[Batch], keys: NDArray[np.bytes_], task: Task, folder: Path) -> Predictions:
+    """Predict every sample of a split, whose keys are `keys`, and keep what `task` needs, its columns in `folder`.
 
     Raises:
         PipelineError: an output is not a finite number; the message has the keys of the samples.
     """
+    subsets = list_subsets([source.modality for source in model.inputs])
+    counts = {subset: task.count_nothing(model.outputs) for subset in subsets}
+    samples = 0
+    with open_columns(folder, task.list_columns(model.outputs)) as columns:
+        for batch in batches:
+            expected = keys[samples : samples + len(batch["key"])].tolist()
+            assert batch["key"] == [decode_key(key) for key in expected], "batches come in stored order"
+            samples += len(expected)
+            outputs = predict_subsets(model, batch, subsets)
+            check_outputs(outputs.numpy(), batch["key"])
+            for subset, shown in zip(subsets, outputs, strict=True):
+                counts[subset] += task.count_results(shown, batch)
+            columns.append(task.compute_columns(outputs[-1], batch))
+        assert samples == len(keys), "batches have every sample"
+        return Predictions(keys, counts, columns.map())
+
+
+def predict_subsets(model: Model, batch: Batch, subsets: Sequence[Subset]) -> Tensor:
+    """Return the outputs with each subset of the modalities, float32 (subsets, batch, outputs), on the CPU.
+
+    The encoders run once a sample; only fusion and head run once a subset. A sample that has none of a subset's
+    modalities gets the outputs of the model without any modality.
+    """
     device = next(model.parameters()).device
-    modalities = [source.modality for source in model.inputs]
-    subsets = list_subsets(modalities)
-    keys: list[str] = []
-    targets: dict[str, list[NDArray[Any]]] = {name: [] for name in fields}
-    rows = [np.zeros((len(subsets), 0, model.outputs), np.float32)]
-    for batch in batches:
-        keys += batch["key"]
-        for name in fields:
-            targets[name].append(batch[name].numpy())
-        moved = move_batch(batch, device)
-        embeddings, present = model.embed(moved), model.find_present(moved)
-        outputs = []
-        for subset in subsets:
-            chosen = torch.tensor([modality in subset for modality in modalities], device=device)
-            outputs.append(model.predict(embeddings, present & chosen))
-        rows.append(torch.stack(outputs).cpu().numpy())
-        check_outputs(rows[-1], batch["key"])
-    return Predictions(
-        keys=keys,
-        outputs=dict(zip(subsets, np.concatenate(rows, axis=1), strict=True)),
-        targets={name: np.concatenate(arrays) if arrays else np.zeros(0, np.int64) for name, arrays in targets.items()},
-    )
+    moved = move_batch(batch, device)
+    embeddings, present = model.embed(moved), model.find_present(moved)
+    outputs = []
+    for subset in subsets:
+        chosen = torch.tensor([source.modality in subset for source in model.inputs], device=device)
+        outputs.append(model.predict(embeddings, present & chosen))
+    return torch.stack(outputs).cpu()
 
 
 def check_outputs(outputs: NDArray[np.float32], keys: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from pipeline.evaluate.figures import draw_figure, draw_history
 from pipeline.evaluate.page import Page, build_page
 from pipeline.models.checkpoint import ModelRecord
 from pipeline.models.history import HISTORY_NAME, read_history
-from pipeline.tables.parquet import write_table
+from pipeline.tables.table_files import write_batches
 from pipeline.tasks.report import TaskReport
 from shardwright import ShardDataset
 
@@ -45,14 +45,12 @@ def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
     for name, table in report.tables.items():
         write_csv(folder / f"{name}.csv", list(table.columns), table.rows)
-    rows = (dict(zip(report.columns, row, strict=True)) for row in report.predictions)
-    write_table(folder / "predictions.parquet", rows, report.columns)
+    write_batches(folder / "predictions", report.predictions, report.columns)
     figures = {"history": draw_history(read_history(model / HISTORY_NAME), record.best["epoch"])}
     figures |= {name: draw_figure(figure) for name, figure in report.figures.items()}
     for name, png in figures.items():
         (folder / f"{name}.png").write_bytes(png)
-    keys = [str(row[0]) for row in report.predictions]
-    cards = [] if evaluated.data is None else collect_cards(evaluated.data, report.mistakes, keys)
+    cards = [] if evaluated.data is None else collect_cards(evaluated.data, report.mistakes)
     page = Page(evaluated.metrics["split"], record.dataset, describe_model(evaluated), report, figures, cards)
     (folder / "index.html").write_text(build_page(page), encoding="utf-8")
 

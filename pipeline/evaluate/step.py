@@ -1,6 +1,8 @@
 """Run the stage evaluate: read the shards and the model, write a report."""
 
 import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline.errors import InputError
 from pipeline.evaluate.params import EvaluateParams
@@ -13,7 +15,7 @@ from pipeline.tasks.table import TASKS
 def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     """Measure the best weights on `params.split` and write `7_report/`.
 
-    The folder holds `metrics.json`, `predictions.parquet`, `index.html`, and tables (`.csv`) and figures (`.png`) of
+    The folder holds `metrics.json`, `predictions`, `index.html`, and tables (`.csv`) and figures (`.png`) of
     the task that the model was trained for, see `TaskReport`. A split without samples gives scores that are null, with
     the reason.
 
@@ -21,7 +23,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
         InputError: dataset or model are missing or damaged, or the model was trained on another dataset; the message
             has both hashes.
     """
-    from pipeline.evaluate.predict import predict, read_split
+    from pipeline.evaluate.predict import predict, read_keys, read_split
     from pipeline.evaluate.report import Evaluated, write_report
     from pipeline.models.batches import check_splits, open_split, read_dataset_hash
     from pipeline.models.checkpoint import load_model
@@ -40,18 +42,21 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
         )
     task = TASKS[record.task]
     data = open_split(root, params.split)
-    with deterministic_mode(seed=0, threads=record.params["threads"]):
-        device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
-        start = time.perf_counter()
-        predictions = predict(model.to(device), read_split(data, params, workspace.run), task.fields)
-        seconds = time.perf_counter() - start
-    metrics = task.measure(predictions, record.classes, params.split)
-    report = task.build_report(predictions, record.classes, metrics, params.worst)
+    keys = read_keys(data)
     folder = workspace.work / REPORT_FOLDER
     folder.mkdir(parents=True)
-    write_report(folder, Evaluated(metrics, report, record, task.describe_model(record.classes), data), source)
-    samples = len(predictions.keys)
+    with TemporaryDirectory(dir=workspace.work) as columns:
+        with deterministic_mode(seed=0, threads=record.params["threads"]):
+            device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
+            start = time.perf_counter()
+            batches = read_split(data, params, workspace.run)
+            predictions = predict(model.to(device), batches, keys, task, Path(columns))
+            seconds = time.perf_counter() - start
+        metrics = task.measure(predictions, record.classes, params.split)
+        report = task.build_report(predictions, record.classes, metrics, params.worst)
+        write_report(folder, Evaluated(metrics, report, record, task.describe_model(record.classes), data), source)
     notes = task.describe_metrics(metrics)
+    samples = len(keys)
     if samples:
         notes.append(f"read and predicted in {seconds:.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s")
     return Outcome("sample", samples, samples, notes=notes)

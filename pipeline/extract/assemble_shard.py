@@ -181,7 +181,7 @@ class ShardAssembly:
         plan, records = self._plan, dict[str, bytes]()
         contents: dict[str, bytes] = {}
         for name in plan.modalities:
-            pieces = self._constants.get(name, ())
+            pieces: Sequence[bytes] = self._constants.get(name, ())
             for part in sample.parts.get(name, ()):
                 pieces, records[name] = self._read(part, plan.modalities[name])
             contents |= zip(plan.names[name], pieces, strict=True)

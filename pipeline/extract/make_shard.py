@@ -66,7 +66,7 @@ class ShardTask:
     def estimated_bytes(self) -> int:
         """Memory for a few samples and write chunks, the records of all samples, and an item where any is computed."""
         written = 4 * (estimate_sample_bytes(self.recipe.plan.fields) + CHUNK_BYTES)
-        return written + self.samples.num_rows * ROW_BYTES + (ITEM_BYTES if self.count_items() else 0)
+        return written + int(self.samples.num_rows) * ROW_BYTES + (ITEM_BYTES if self.count_items() else 0)
 
     def list_inline(self) -> list[bytes]:
         """Return the cache keys of the features that this task computes."""

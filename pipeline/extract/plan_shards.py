@@ -7,6 +7,7 @@ in two and no sample moves between the others.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from pipeline.errors import InputError
 from pipeline.extract.params import MAX_SHARDS, ExtractParams
@@ -69,7 +70,7 @@ def plan_shards(database: Database, fields: Mapping[str, Field], params: Extract
             {"split": split, "bits": count.bit_length() - 1, "prefix": PREFIX_BITS},
         )
         planned += [PlannedShard(split, *row) for row in rows]
-    for shard, following in zip(planned, planned[1:], strict=False):
+    for shard, following in pairwise(planned):
         if shard.last >= following.first:
             raise InputError(f"the samples of {shard.name} and {following.name} overlap: run `dvc repro` again")
     return planned

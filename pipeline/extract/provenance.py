@@ -22,11 +22,14 @@ def list_sources(database: Database, folders: ExtractFolders) -> tuple[Source, .
         """
         SELECT source, coalesce(licence, '') AS licence, coalesce(attribution, '') AS attribution,
             count(DISTINCT sample) AS samples
-        FROM located JOIN terms USING (item) SEMI JOIN (SELECT sample FROM usable ANTI JOIN dropped USING (key)) USING (sample)
+        FROM located JOIN terms USING (item)
+            SEMI JOIN (SELECT sample FROM usable ANTI JOIN dropped USING (key)) USING (sample)
         GROUP BY ALL
         """
     )
-    return tuple(Source(*terms, samples=samples) for *terms, samples in sorted(rows))
+    return tuple(
+        Source(source, licence, attribution, samples) for source, licence, attribution, samples in sorted(rows)
+    )
 
 
 def describe_build(params: ExtractParams, dataset: str, used: Iterable[str]) -> dict[str, Any]:

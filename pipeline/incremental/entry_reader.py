@@ -42,7 +42,7 @@ class EntryReader:
         """Return the record of an entry. Raises what `read` raises."""
         _, rows = self._open_object(name)
         _find_entry(rows, row, key)
-        return rows.records[row].tobytes()
+        return bytes(rows.records[row])
 
     def close(self) -> None:
         """Close the open objects."""

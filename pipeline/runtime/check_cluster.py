@@ -10,17 +10,18 @@ import os
 import platform
 import secrets
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.incremental.library_versions import PROCESSOR, PYTHON, VECTORS, describe_environment, forget_versions
-from pipeline.incremental.module_sources import hash_source
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
+from pipeline.incremental.library_versions import PROCESSOR, PYTHON, VECTORS, describe_environment, forget_versions
+from pipeline.incremental.module_sources import hash_source
 
 VISIBLE_WITHIN = 5.0
 """Seconds for a new file to become visible on other machines: a network file system caches the listing of a folder."""
@@ -28,6 +29,10 @@ VISIBLE_WITHIN = 5.0
 CODE = "code"
 """Name of the hash of the code that hands tasks to their processes. That of a task's own code is checked by its
 process."""
+
+PRIVATE_SCHEMES = ("tls", "wss", "gateway", "inproc")
+"""Schemes of Dask's addresses that need a certificate to connect (dask-gateway's is TLS), or stay in one process. All
+others (`tcp`, `ws`, `ucx`) are open to whoever reaches them."""
 
 EXECUTOR = "pipeline.runtime.executor"
 
@@ -67,14 +72,16 @@ class Environment:
         Raises:
             PipelineError: it differs; the message has this host, the first difference and what to do.
         """
-        if self.run not in _differences:
-            here = {**self.describe(), **describe_executor()}
-            _differences[self.run] = list(compare_environments(self.expected, here))
+        with _comparing:  # a worker has many threads, and they begin together
+            if self.run not in _differences:
+                here = {**self.describe(), **describe_executor()}
+                _differences[self.run] = list(compare_environments(self.expected, here))
         for difference in _differences[self.run]:
             raise PipelineError(f"a worker that joined late cannot be used: on {socket.gethostname()} it {difference}")
 
 
 _differences: dict[str, list[str]] = {}  # of this worker from the driver, by run
+_comparing = threading.Lock()
 
 
 def describe_driver(run: str, describe: Describe) -> Environment:
@@ -91,8 +98,11 @@ def check_address(run: RunParams) -> None:
     address = run.scheduler or ""
     parts = urlsplit(address)
     if parts.scheme not in ("tcp", "tls") or not parts.hostname or not _read_port(address):
-        raise PipelineError(f"run.scheduler is {address!r}: write tcp://127.0.0.1:8786, or tls://HOST:PORT")
-    if parts.scheme == "tcp" and not is_loopback(parts.hostname):
+        raise PipelineError(
+            f"run.scheduler is {address!r}: write tcp://127.0.0.1:8786, or tls://HOST:PORT; for any other cluster, let "
+            "run.client name a function that returns its dask.distributed.Client (see docs/clusters.md)"
+        )
+    if not is_private(address):
         raise PipelineError(
             f"run.scheduler is {address}, which is not this machine: without TLS anybody who can reach it could run "
             "any program there. Start it with certificates and write tls:// (see docs/clusters.md)"
@@ -104,6 +114,37 @@ def check_address(run: RunParams) -> None:
         path = getattr(run, name)
         if path and not Path(path).is_file():
             raise PipelineError(f"run.{name} is {path}: there is no such file")
+
+
+def check_client_address(path: str, address: str) -> None:
+    """Refuse the scheduler of the client that `run.client`, the function at `path`, gave.
+
+    Raises:
+        PipelineError: others could reach it, or listen to it, without a certificate.
+    """
+    if not is_private(address):
+        raise PipelineError(
+            f"run.client is {path}, whose scheduler is at {address}, which is not this machine: without TLS anybody "
+            "who can reach it could run any program there. Let the function make the cluster with `security=` (see "
+            "docs/clusters.md)"
+        )
+
+
+def check_worker_addresses(workers: Iterable[str]) -> None:
+    """Refuse workers, also those that joined late, which others could reach, or listen to, without a certificate.
+
+    Raises:
+        PipelineError: the message has the worker's address.
+    """
+    for worker in sorted(workers):
+        if not is_private(worker):
+            raise PipelineError(f"worker {worker}: it is reached over the network without TLS: see docs/clusters.md")
+
+
+def is_private(address: str) -> bool:
+    """Return whether no other machine can reach what listens at a Dask address, or only with a certificate."""
+    parts = urlsplit(address)
+    return parts.scheme in PRIVATE_SCHEMES or is_loopback(parts.hostname or "")
 
 
 def _read_port(address: str) -> int | None:
@@ -133,13 +174,11 @@ def check_workers(address: str, ask: Ask, folders: Sequence[Path], environment: 
         problems = [
             f"worker {worker}: {problem}"
             for worker, answer in sorted(answers.items())
-            for problem in _check_answer(worker, address, answer, environment)
+            for problem in _check_answer(answer, environment)
         ]
     finally:
         for token, _ in tokens:
             Path(token).unlink(missing_ok=True)
-    if not answers:
-        raise PipelineError(f"the scheduler at {address} has no workers: start some, as docs/clusters.md shows")
     if problems:
         raise PipelineError("\n".join([f"the cluster at {address} cannot be used", *problems]))
 
@@ -172,7 +211,7 @@ def _can_see(path: Path, content: str) -> bool:
             time.sleep(0.2)
 
 
-def _check_answer(worker: str, address: str, answer: Any, environment: Environment) -> list[str]:
+def _check_answer(answer: Any, environment: Environment) -> list[str]:
     """Return what is wrong with a worker that gave this answer to `probe_worker`."""
     if isinstance(answer, Exception) and "ModuleNotFoundError" in repr(answer):  # Dask may pack it into another
         return [
@@ -187,10 +226,7 @@ def _check_answer(worker: str, address: str, answer: Any, environment: Environme
         for path in answer["unseen"]
     ]
     differences = compare_environments(environment.expected, answer["environment"])
-    problems += [f"on {answer['host']} it {difference}" for difference in differences]
-    if address.startswith("tcp:") and not is_loopback(urlsplit(worker).hostname or ""):
-        problems.append("it is reached over the network without TLS: see docs/clusters.md")
-    return problems
+    return problems + [f"on {answer['host']} it {difference}" for difference in differences]
 
 
 def compare_environments(driver: Mapping[str, str], worker: Mapping[str, str]) -> Iterator[str]:

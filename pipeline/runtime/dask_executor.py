@@ -8,26 +8,34 @@ its task to a process of its own (`pipeline.runtime.sandbox`), so that a bad ite
 import itertools
 import logging
 import pickle
-import queue
 import secrets
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.incremental.module_sources import hash_source
+from pipeline.config.named_function import load_function
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
-from pipeline.runtime.check_cluster import Describe, Environment, check_address, check_workers, describe_driver
-from pipeline.runtime.sandbox.find_bad_items import Call, WorkerReply, make_call, name_task, read_limits, run_call
-from pipeline.runtime.sandbox.worker import SandboxLimits, TaskCancelled
-from pipeline.runtime.sandbox.worker_pool import close_pool, open_pool
-from pipeline.runtime.task_batching import TaskBatches
+from pipeline.incremental.module_sources import hash_source
+from pipeline.runtime.check_cluster import (
+    Describe,
+    check_address,
+    check_client_address,
+    check_worker_addresses,
+    check_workers,
+    describe_driver,
+)
+from pipeline.runtime.pending_tasks import PendingTasks
+from pipeline.runtime.sandbox.find_bad_items import make_call, read_limits
+from pipeline.runtime.sandbox.worker import TaskCancelled
+from pipeline.runtime.sandbox.worker_pool import close_pool
+from pipeline.runtime.worker_jobs import Job, JobReport, WorkerLost, WorkerSetup
+from pipeline.runtime.worker_wait import WorkerWait
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
@@ -49,48 +57,58 @@ SETTINGS = {
     "distributed.admin.system-monitor.interval": "5s",
     # Dask keeps the messages sent last, tasks included: 1,000 on either side, a task of some 160 kB in each.
     "distributed.admin.low-level-log-length": 10,
-    # How long to wait for a scheduler that does not answer, at the start and when it is gone.
-    "distributed.comm.timeouts.connect": "5s",
 }
 
-MAX_LOSSES = 5
-"""How often a task may lose its Dask worker. No item can kill one, so it is the machines that fail."""
+CLIENT_SETTINGS = {"distributed.admin.low-level-log-length": 10}
+"""Settings with which the cluster of others is used: the rest of Dask's configuration is theirs."""
 
-WORKER_TIMEOUT = 60.0
-"""Seconds to wait for a worker where there is none: one that was killed is started again in a few."""
+CONNECT_TIMEOUT = "5s"
+"""How long to wait for a scheduler that does not answer."""
 
-POLL_SECONDS = 1.0
-"""Seconds without a result after which the driver asks whether the cluster is still there."""
+RESULT_TIMEOUT = 10.0
+"""Seconds for the report of a job that has ended, a few hundred bytes: its worker may be gone with it."""
+
+WAIT_SECONDS = 0.25
+"""Seconds after which a cluster without workers is looked at again."""
+
+JOBS_PER_THREAD = 2
+"""Jobs submitted for each thread of this machine: none waits for its next one."""
+
+JOBS_PER_REMOTE_THREAD = 6
+"""The same for a cluster. An adaptive one grows if its threads have more than 5 s of work before them, as Dask's
+`distributed.adaptive.target-duration` has it; jobs take 1 to 2 s, or longer if their one task does."""
 
 
 @contextmanager
 def open_local_cluster(run: RunParams, threads: int) -> Iterator["DaskExecutor"]:
     """Yield a `DaskExecutor` of `threads` threads in this process, each with a process for its tasks."""
     with _start_cluster(threads, run.dashboard) as client:
-        setup = _WorkerSetup(secrets.token_hex(8), read_limits(run))
+        setup = WorkerSetup(secrets.token_hex(8), read_limits(run))
         try:
-            yield DaskExecutor(client, setup, "this machine")
+            yield DaskExecutor(client, setup, WorkerWait("this machine", run.wait_for_workers))
         finally:
             close_pool(setup.run)
 
 
 @contextmanager
-def join_cluster(run: RunParams, address: str, folders: Sequence[Path], describe: Describe) -> Iterator["DaskExecutor"]:
-    """Yield the `DaskExecutor` of the scheduler at `address`, after its workers were checked.
+def join_cluster(run: RunParams, folders: Sequence[Path], describe: Describe) -> Iterator["DaskExecutor"]:
+    """Yield the `DaskExecutor` of the cluster that `run` names, after its workers were checked.
 
     Raises:
-        PipelineError: the cluster cannot be reached or used; the message says what to do.
+        PipelineError: the cluster cannot be reached or used, or has no workers; the message says what to do.
     """
-    with _connect(address, run) as client:
-        name = secrets.token_hex(8)
-        environment = describe_driver(name, describe)
-        check_workers(address, partial(client.run, on_error="return"), [Path(run.cache), *folders], environment)
+    with _connect(run) as client:
+        environment = describe_driver(secrets.token_hex(8), describe)
+        setup = WorkerSetup(environment.run, read_limits(run), environment)
+        address = client.scheduler.address
+        cluster = DaskExecutor(client, setup, WorkerWait(address, run.wait_for_workers))
+        check_workers(address, cluster.ask_workers, [Path(run.cache), *folders], environment)
         try:
-            yield DaskExecutor(client, _WorkerSetup(name, read_limits(run), environment), address)
+            yield cluster
         finally:
             if client.status == "running":
                 with suppress(OSError, TimeoutError):
-                    client.run(close_pool, name, on_error="ignore")
+                    client.run(close_pool, setup.run, on_error="ignore")
 
 
 class DaskExecutor:
@@ -99,19 +117,20 @@ class DaskExecutor:
     Args:
         client: of the cluster.
         setup: how its workers run the tasks.
-        name: of the cluster, for messages.
+        wait: what happens while it has no workers.
     """
 
-    def __init__(self, client: "Client", setup: "_WorkerSetup", name: str) -> None:
+    def __init__(self, client: "Client", setup: WorkerSetup, wait: WorkerWait) -> None:
         self._client = client
         self._setup = setup
-        self._name = name
+        self._wait = wait
         self._submissions = itertools.count()
         self._runner = _make_runner()
+        self.jobs_per_thread = JOBS_PER_REMOTE_THREAD if setup.environment else JOBS_PER_THREAD
 
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """See `pipeline.runtime.executor.Executor.run_tasks`."""
-        pending = _PendingTasks(self, function, tasks)
+        pending = PendingTasks(self, function, tasks)
         try:
             while pending.submit_batches():
                 yield from pending.wait_for_batch()
@@ -119,27 +138,44 @@ class DaskExecutor:
             pending.cancel()
 
     def submit(self, function: Callable[[Task], object], tasks: Sequence[Task]) -> "Future":
-        """Have a worker run tasks one after the other; the future's result is a `_Report`."""
+        """See `pipeline.runtime.pending_tasks.Cluster`; so for the methods below."""
         source = hash_source(function.__module__) if self._setup.environment else None
-        job = pickle.dumps(_Job(self._setup, [make_call(function, task, source) for task in tasks]))
+        job = pickle.dumps(Job(self._setup, [make_call(function, task, source) for task in tasks]))
         key = f"{function.__name__}-{next(self._submissions)}"  # Dask returns the old result for an old key
         with self._notice_loss():
             return self._client.submit(self._runner, job, key=key, pure=False)
 
-    def cancel(self, futures: "list[Future]") -> None:
-        """Cancel tasks; the processes that work on them are ended within seconds."""
-        if futures:
+    def read_report(self, job: "Future", name: str) -> JobReport:
+        """Return the report of a job that has ended."""
+        from distributed import KilledWorker
+
+        try:
+            report: JobReport = job.result(timeout=RESULT_TIMEOUT)
+        except PipelineError:
+            raise
+        except (CancelledError, TimeoutError, TaskCancelled, KilledWorker) as error:
+            raise WorkerLost from error
+        except Exception as error:
+            raise PipelineError(f"{name}: a Dask worker could not run it: {type(error).__name__}: {error}") from error
+        return report
+
+    def cancel(self, jobs: "Sequence[Future]") -> None:
+        """Cancel jobs."""
+        if jobs:
             with suppress(PipelineError), self._notice_loss():
-                self._client.cancel(futures)
+                self._client.cancel(list(jobs))
 
     def count_threads(self) -> int:
         """Return how many tasks the cluster can run at a time; a cluster may grow and shrink.
 
         Raises:
-            PipelineError: the scheduler is gone.
+            PipelineError: the scheduler is gone, there were no workers for too long, or others can reach one.
         """
         with self._notice_loss():
-            return sum(self._client.nthreads().values())
+            threads: dict[str, int] = self._client.nthreads()
+        check_worker_addresses(threads)
+        self._wait.note_threads(total := sum(threads.values()))
+        return total
 
     def find_memory(self, threads: int) -> int:
         """Return how many bytes the running tasks may take together."""
@@ -147,6 +183,30 @@ class DaskExecutor:
 
         allowed = threads * self._setup.limits.memory
         return allowed if self._setup.environment else min(allowed, int(0.8 * MEMORY_LIMIT))
+
+    def ask_workers(self, function: Callable[..., object], *arguments: object) -> Mapping[str, Any]:
+        """Return by address what a function returned on each worker, or its exception, once there are any."""
+        while True:
+            self._wait_for_worker()
+            with self._notice_loss():
+                answers: dict[str, Any] = self._client.run(function, *arguments, on_error="return")
+                present = self._client.nthreads()
+            # A worker that left meanwhile has not failed, and is checked before its first task if it comes back.
+            found = {worker: answer for worker, answer in answers.items() if worker in present}
+            if found:
+                return found
+
+    def _wait_for_worker(self) -> None:
+        """Wait until there is a worker. A task waits too: an adaptive cluster starts workers for tasks alone."""
+        if self.count_threads():
+            return
+        with self._notice_loss():
+            task = self._client.submit(time.monotonic, key=f"first-worker-{secrets.token_hex(8)}", pure=False)
+        try:
+            while not self.count_threads():
+                time.sleep(WAIT_SECONDS)
+        finally:
+            self.cancel([task])
 
     @contextmanager
     def _notice_loss(self) -> Iterator[None]:
@@ -159,158 +219,30 @@ class DaskExecutor:
             yield
         except (OSError, TimeoutError, ClosedClientError) as error:
             raise PipelineError(
-                f"the Dask scheduler at {self._name} is gone: start it and its workers again, then run this again; "
-                "finished items are in the cache"
+                f"the Dask scheduler at {self._wait.cluster} is gone: start it and its workers again, then run this "
+                "again; finished items are in the cache"
             ) from error
 
 
-class _PendingTasks(Generic[Task, Result]):
-    """The tasks of one function, some of them submitted: two batches for each thread of the cluster, so that none waits
-    for its next one, and no more than memory allows. The tasks of a batch run one after the other."""
-
-    def __init__(self, cluster: DaskExecutor, function: Callable[[Task], Result], tasks: Sequence[Task]) -> None:
-        self._cluster = cluster
-        self._function = function
-        self._tasks = tasks
-        self._batches = TaskBatches(len(tasks))
-        self._submitted: dict[str, tuple[list[int], int, Future]] = {}  # by Dask's key: the tasks, and their memory
-        self._ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
-        self._threads = cluster.count_threads()
-        self._polled = self._had_threads = time.monotonic()
-
-    def submit_batches(self) -> bool:
-        """Submit as many batches as there is room for; return whether any is submitted."""
-        while len(self._submitted) < max(2 * self._threads, 1):
-            batch = self._batches.take(self._threads, self._has_memory)
-            if not batch:
-                break
-            future = self._cluster.submit(self._function, [self._tasks[number] for number in batch])
-            self._submitted[future.key] = batch, max(map(self._estimate_bytes, batch)), future
-            future.add_done_callback(self._ended.put)
-        return bool(self._submitted)
-
-    def _has_memory(self, number: int) -> bool:
-        """Return whether a task fits beside those submitted; one that is too large for the limit runs alone."""
-        taken = sum(memory for _, memory, _ in self._submitted.values())
-        return not taken or taken + self._estimate_bytes(number) <= self._cluster.find_memory(self._threads)
-
-    def _estimate_bytes(self, number: int) -> int:
-        return int(getattr(self._tasks[number], "estimated_bytes", 0))
-
-    def wait_for_batch(self) -> Iterator[tuple[int, Result]]:
-        """Wait for a batch to end, a second at most; yield its tasks' numbers and results, none if it was lost."""
-        self._poll_threads()
-        try:
-            future = self._ended.get(timeout=POLL_SECONDS)
-        except queue.Empty:
-            return
-        batch, *_ = self._submitted.pop(future.key)
-        if (report := self._read_report(future, batch)) is not None:
-            self._batches.note_finished(len(report.replies), report.seconds)
-            for number, reply in zip(batch, report.replies, strict=False):  # none after one that failed
-                yield number, reply.read(self._name(number))
-
-    def _name(self, number: int) -> str:
-        return name_task(self._function, self._tasks[number], number)
-
-    def _read_report(self, future: "Future", batch: Sequence[int]) -> "_Report | None":
-        """Return the replies of the tasks' process; None if the tasks run again because their worker was lost."""
-        from distributed import KilledWorker
-
-        name = self._name(batch[0])
-        try:
-            report: _Report = future.result(timeout=WORKER_TIMEOUT)
-        except PipelineError:
-            raise
-        except (CancelledError, TimeoutError, TaskCancelled, KilledWorker) as error:
-            self._cluster.count_threads()
-            if self._batches.put_back(batch) > MAX_LOSSES:
-                raise PipelineError(
-                    f"{name}: its Dask worker was lost {MAX_LOSSES} times; look at the workers"
-                ) from error
-            return None
-        except Exception as error:
-            raise PipelineError(f"{name}: a Dask worker could not run it: {type(error).__name__}: {error}") from error
-        return report
-
-    def _poll_threads(self) -> None:
-        """Ask now and then how many threads there are.
-
-        Raises:
-            PipelineError: there were none for `WORKER_TIMEOUT` seconds.
-        """
-        now = time.monotonic()
-        if now - self._polled < POLL_SECONDS:
-            return
-        self._polled = now
-        self._threads = self._cluster.count_threads()
-        if self._threads:
-            self._had_threads = now
-        elif now - self._had_threads > WORKER_TIMEOUT:
-            raise PipelineError(
-                f"the cluster has had no workers for {WORKER_TIMEOUT:.0f} s: start some, then run this again"
-            )
-
-    def cancel(self) -> None:
-        """Cancel the submitted tasks: nobody waits for them any more."""
-        futures = [future for *_, future in self._submitted.values()]
-        self._submitted.clear()
-        self._cluster.cancel(futures)
-
-
-@dataclass(frozen=True)
-class _WorkerSetup:
-    """How workers run a run's tasks: in processes within limits; other machines first compare their environment."""
-
-    run: str
-    limits: SandboxLimits
-    environment: Environment | None = None
-
-
 def _make_runner() -> Callable[[bytes], object]:
-    """Return the function that Dask gets: it takes a pickled `_Job` and returns a `_Report`.
+    """Return the function that Dask gets: it takes a pickled `Job` and returns a `JobReport`.
 
     It is nested, so that it is pickled by its code and not by its name, and names no type of ours: a scheduler
     unpickles it, and need not have this project. The bytes it passes on as they are.
     """
 
     def run(job: bytes) -> object:
-        import pickle
+        from pipeline.runtime.dask_executor import run_job
 
-        return pickle.loads(job).run()
+        return run_job(job)
 
     return run
 
 
-@dataclass(frozen=True)
-class _Report:
-    """The replies to a job's calls, in their order, up to the first that failed; and the seconds that they took."""
-
-    replies: list[WorkerReply]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Calls that run one after the other, and how."""
-
-    setup: _WorkerSetup
-    calls: list[Call]
-
-    def run(self) -> _Report:
-        """Run the calls until one fails. Runs on a worker.
-
-        Raises:
-            PipelineError: this worker joined late, and differs from the driver.
-        """
-        if self.setup.environment:
-            self.setup.environment.check_late_worker()
-        start, replies, is_needed = time.monotonic(), list[WorkerReply](), _watch_caller()
-        for call in self.calls:
-            replies.append(run_call(open_pool(self.setup.run, self.setup.limits), call, is_needed))
-            if replies[-1].failed:
-                break
-        return _Report(replies, time.monotonic() - start)
+def run_job(job: bytes) -> JobReport:
+    """Run a pickled `Job`. Runs on a worker."""
+    loaded: Job = pickle.loads(job)
+    return loaded.run(_watch_caller())
 
 
 def _watch_caller() -> Callable[[], bool]:
@@ -357,26 +289,72 @@ def _start_cluster(threads: int, dashboard: bool) -> Iterator["Client"]:
 
 
 @contextmanager
-def _connect(address: str, run: RunParams) -> Iterator["Client"]:
-    """Connect to a scheduler that somebody else started."""
+def _connect(run: RunParams) -> Iterator["Client"]:
+    """Connect to a cluster that somebody else started, or that the function `run.client` starts."""
     import dask
+    import distributed  # noqa: F401 - defines its loggers
+
+    connection = _call_client_function(run.client) if run.client else _connect_to_scheduler(run)
+    with dask.config.set(CLIENT_SETTINGS), _silence_dask(), connection as client:
+        client.loop.asyncio_loop.set_exception_handler(_ignore_timeouts)
+        yield client
+
+
+@contextmanager
+def _connect_to_scheduler(run: RunParams) -> Iterator["Client"]:
     from distributed import Client, Security
 
     check_address(run)
+    address = run.scheduler or ""
     security = Security(
         tls_ca_file=run.tls_ca,
         tls_client_cert=run.tls_cert,
         tls_client_key=run.tls_key,
         require_encryption=address.startswith("tls:"),
     )
-    with dask.config.set(SETTINGS), _silence_dask():
+    try:
+        client = Client(address, security=security, timeout=CONNECT_TIMEOUT)
+    except (OSError, TimeoutError) as error:
+        raise PipelineError(f"no Dask scheduler answers at {address}: {error}") from error
+    with client:
+        yield client
+
+
+@contextmanager
+def _call_client_function(path: str) -> Iterator["Client"]:
+    """Yield the client that the function `run.client` gives; close it and its cluster, and say if that fails.
+
+    Raises:
+        PipelineError: it gives none, or one whose scheduler others can reach without a certificate.
+    """
+    from distributed import Client
+
+    stack = ExitStack()
+    try:
+        client = stack.enter_context(load_function("run.client", path)())
+    except PipelineError:
+        raise
+    except Exception as error:
+        raise PipelineError(f"run.client is {path}, which failed: {type(error).__name__}: {error}") from error
+    try:
+        if not isinstance(client, Client) or client.status != "running":
+            raise PipelineError(
+                f"run.client is {path}, which gave {client!r}; it must give a connected dask.distributed.Client, as "
+                "`return Client(cluster)` does (see docs/clusters.md)"
+            )
+        check_client_address(path, client.scheduler.address)
+        yield client
+    finally:
+        cluster = getattr(client, "cluster", None)
         try:
-            client = Client(address, security=security, timeout=SETTINGS["distributed.comm.timeouts.connect"])
-        except (OSError, TimeoutError) as error:
-            raise PipelineError(f"no Dask scheduler answers at {address}: {error}") from error
-        with client:
-            client.loop.asyncio_loop.set_exception_handler(_ignore_timeouts)
-            yield client
+            stack.close()
+            if cluster is not None:
+                cluster.close()
+        except Exception as error:
+            sys.stderr.write(
+                f"run.client is {path}, whose cluster could not be closed: {type(error).__name__}: {error}; see "
+                "whether its workers still run\n"
+            )
 
 
 def _ignore_timeouts(loop: "AbstractEventLoop", context: dict[str, Any]) -> None:

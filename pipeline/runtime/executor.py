@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from pipeline.incremental.library_versions import describe_environment
 from pipeline.config.params import RunParams
+from pipeline.incremental.library_versions import describe_environment
 from pipeline.runtime.check_cluster import Describe
 from pipeline.runtime.dask_executor import join_cluster, open_local_cluster
 from pipeline.runtime.serial_executor import SerialExecutor
@@ -47,8 +47,8 @@ def run_tasks(
 def open_executor(
     run: RunParams, tasks: int, folders: Sequence[Path] = (), describe: Describe = dict
 ) -> Iterator[Executor]:
-    """Yield the executor of the cluster `run.scheduler`; else of `run.workers` processes of this machine, but no more
-    than there are `tasks`; or of this process if that is 0.
+    """Yield the executor of the cluster of `run.scheduler` or `run.client`; else of `run.workers` processes of this
+    machine, but no more than there are `tasks`; or of this process if that is 0.
 
     A process loads its libraries once, so kinds of tasks that follow each other share them.
 
@@ -62,10 +62,11 @@ def open_executor(
     Raises:
         PipelineError: the cluster cannot be reached or used; the message says what to do.
     """
-    if tasks == 0 or (run.scheduler is None and run.workers == 0):
+    has_cluster = run.scheduler is not None or run.client is not None
+    if tasks == 0 or (not has_cluster and run.workers == 0):
         yield SerialExecutor(run)
-    elif run.scheduler is not None:
-        with join_cluster(run, run.scheduler, folders, describe) as cluster:
+    elif has_cluster:
+        with join_cluster(run, folders, describe) as cluster:
             yield cluster
     else:
         with open_local_cluster(run, min(run.workers, tasks)) as cluster:

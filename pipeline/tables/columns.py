@@ -16,6 +16,8 @@ ColumnType = Literal[
 
 Columns = Mapping[str, ColumnType]
 Row = dict[str, Any]
+ColumnBatch = Mapping[str, Any]
+"""The values of some rows by column: lists or NumPy arrays of one length."""
 
 HASH_BYTES = 32
 

@@ -5,8 +5,10 @@ results leave through it. Every result that is written has a total ORDER BY: the
 nor on memory.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,7 @@ SETTINGS = {
 
 
 class Database:
-    """A DuckDB database whose tables are in the work folder."""
+    """A DuckDB database: tables in memory, and beyond its limit in the work folder."""
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection") -> None:
         self.connection = connection
@@ -58,7 +60,7 @@ class Database:
         condition = f"SEMI JOIN {only} USING ({number})" if only else ""
         self.insert(table, _read_numbered(folder, columns, names, number), condition)
 
-    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "") -> None:
+    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "", columns: str = "*") -> None:
         """Create the table `table`, in place of an earlier one, from batches, of which there is at least one."""
         import pyarrow as pa
 
@@ -69,7 +71,13 @@ class Database:
             yield from batches
 
         self.connection.register("incoming", pa.RecordBatchReader.from_batches(first.schema, read()))
-        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming {condition}")
+        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {columns} FROM incoming {condition}")
+        self.connection.unregister("incoming")
+
+    def create(self, table: str, columns: Columns) -> None:
+        """Create an empty table."""
+        self.connection.register("incoming", build_schema(columns).empty_table())
+        self.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")
         self.connection.unregister("incoming")
 
     def append(self, table: str, rows: "pa.Table") -> None:
@@ -82,8 +90,14 @@ class Database:
         self, name: str, function: "Callable[..., pa.Array]", parameters: Sequence[str], result: str
     ) -> None:
         """Make a function over Arrow columns callable in SQL; its types are names of SQL types. Nulls are passed on."""
+
+        def call(*columns):  # type: ignore[no-untyped-def] # DuckDB evaluates annotations, and counts parameters
+            return function(*columns)
+
+        names = (f"column_{number}" for number in range(len(parameters)))
+        call.__signature__ = Signature([Parameter(name, Parameter.POSITIONAL_ONLY) for name in names])  # type: ignore[attr-defined]
         self.connection.create_function(
-            name, function, list(parameters), result, type="arrow", null_handling="special", side_effects=False
+            name, call, list(parameters), result, type="arrow", null_handling="special", side_effects=False
         )
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -115,12 +129,19 @@ class Database:
             yield pa.RecordBatch.from_pylist([], schema=reader.schema)
             yield from reader
 
-    def write(self, sql: str, folder: Path, columns: Columns, refers: Mapping[str, str] | None = None) -> None:
+    def write(
+        self,
+        sql: str,
+        folder: Path,
+        columns: Columns,
+        refers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write a result with a total order as a table, see `TableWriter`. Raises what `execute` raises."""
         assert "ORDER BY" in sql, "a result that is written has a total order"
         schema = build_schema(columns)
         with TableWriter(folder, columns, refers) as writer:
-            for batch in self.read(sql):
+            for batch in self.read(sql, parameters):
                 writer.write(batch.cast(schema))
 
 
@@ -148,20 +169,18 @@ def open_database(work: Path, run: RunParams) -> Iterator[Database]:
     """Yield an empty database; its files are in `work`, and removed at the end."""
     import duckdb
 
-    folder = work / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "database.duckdb"
+    folder = work / "tables"  # not created before it is needed
     settings = {
         "memory_limit": f"{parse_size(run.table_memory)}B",
         "temp_directory": str(folder),
         "threads": max(1, run.workers),
     }
-    connection = duckdb.connect(path, config={**SETTINGS, **settings})
+    connection = duckdb.connect(config={**SETTINGS, **settings})  # in memory: a file would be synced at each statement
     try:
         yield Database(connection)
     finally:
         connection.close()
-        path.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

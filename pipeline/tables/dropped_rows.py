@@ -22,9 +22,9 @@ DROPPED: Columns = {
     "setting": "string",
     "kept_key": "string",
 }
-"""The table `dropped` of every stage, ordered by unit, key and reason. `unit` is what the stage counts (url, file, item,
-sample), or `part`; `setting` the full key in `params.yaml` that decided, several joined by ", ", or empty; `kept_key` the
-key of what was kept in its place, or empty."""
+"""The table `dropped` of every stage, ordered by unit, key and reason. `unit` is what the stage counts (url, file,
+item, sample), or `part`; `setting` the full key in `params.yaml` that decided, several joined by ", ", or empty;
+`kept_key` the key of what was kept in its place, or empty."""
 
 PART = "part"
 """The unit of a row about parts of a unit that was kept."""
@@ -81,7 +81,10 @@ class DroppedRows:
         """
         self._flush()
         twice = self._database.fetch(
-            "SELECT key, count(*) FROM dropped WHERE unit <> $part GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1",
+            """
+            SELECT key, count(*) FROM dropped WHERE unit <> $part
+            GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1
+            """,
             {"part": PART},
         )
         if twice:

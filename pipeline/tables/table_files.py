@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError
-from pipeline.tables.columns import Columns, Row, build_batch, build_schema, read_rows
+from pipeline.tables.columns import ColumnBatch, Columns, Row, build_batch, build_schema, read_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,6 +140,23 @@ def write_table(folder: Path, rows: Iterable[Row], columns: Columns, refers: Map
                 writer.write(build_batch(chunk, columns))
             except ValueError as error:
                 raise ValueError(f"{folder.name}: {error}") from None
+
+
+def write_batches(folder: Path, batches: Iterable[ColumnBatch], columns: Columns) -> None:
+    """Write rows that are columns already, as `write_table` does.
+
+    Raises:
+        ValueError: a batch lacks a column, has an extra one, or a null that is not allowed; the message names both.
+    """
+    import pyarrow as pa
+
+    schema = build_schema(columns)
+    with TableWriter(folder, columns) as writer:
+        for batch in batches:
+            if batch.keys() != columns.keys():
+                wrong = sorted(batch.keys() ^ columns.keys())
+                raise ValueError(f"{folder.name}: a batch does not have the table's columns; they differ in {wrong}")
+            writer.write({field.name: pa.array(batch[field.name], field.type) for field in schema})
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Classify: each sample has one label, the number of its class; the head has an output, a logit, for each class."""
 
+import heapq
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,33 @@ from torch.nn import functional
 
 from pipeline.errors import InputError
 from pipeline.models.batches import Batch
-from pipeline.tables.columns import Columns
+from pipeline.tables.columns import ColumnBatch, Columns
+from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.metrics.table import CLASS_METRICS, METRICS, SCORES
-from pipeline.tasks.metrics.tally import Counts, Floats, Tally, count_confusion, find_interval, resample_tally
-from pipeline.tasks.report import Bars, Cell, Matrix, Mistake, ReportTable, Section, TaskReport, Tile, format_score
+from pipeline.tasks.metrics.tally import (
+    Counts,
+    Floats,
+    Tally,
+    count_classes,
+    count_confusion,
+    find_interval,
+    resample_tallies,
+)
+from pipeline.tasks.report import (
+    Bars,
+    Cell,
+    Lazy,
+    Matrix,
+    Mistake,
+    ReportTable,
+    Section,
+    TaskReport,
+    Tile,
+    format_score,
+)
 from pipeline.tasks.task import Loss, Predictions, Task, name_subset
 from shardwright import ShardDataset
+from shardwright.format.index import decode_key
 
 LABEL = "label"
 
@@ -34,7 +56,7 @@ PREDICTIONS: Columns = {
     "probability": "float64",  # of the prediction
     "truth_probability": "float64",
 }
-"""`predictions.parquet`."""
+"""`predictions`."""
 
 
 def count_outputs(data: ShardDataset) -> int:
@@ -69,15 +91,41 @@ def describe_targets(counts: Sequence[int], classes: Sequence[str]) -> list[str]
     return [f"no training sample of {len(absent)} of {len(classes)} classes: {', '.join(absent)}"] if absent else []
 
 
+def count_nothing(outputs: int) -> Counts:
+    """Return zeros, int64 (3, classes)."""
+    return np.zeros((3, outputs), np.int64)
+
+
 def count_results(outputs: Tensor, batch: Batch) -> Counts:
-    """Return the confusion matrix, int64 (classes, classes)."""
-    return count_confusion(batch[LABEL].cpu().numpy(), outputs.argmax(1).cpu().numpy(), outputs.shape[1])
+    """Return the samples predicted correctly, all samples and the predictions of each class, int64 (3, classes)."""
+    truth, prediction = batch[LABEL].cpu().numpy(), outputs.argmax(1).cpu().numpy()
+    return count_classes(truth, prediction, outputs.shape[1]).stack()
 
 
 def score_counts(counts: Counts) -> dict[str, float]:
     """Return `HEADLINES` by name."""
-    tally = Tally.from_confusion(counts)
+    tally = Tally.from_counts(counts)
     return {name: float(SCORES[name].compute(tally)) for name in HEADLINES}
+
+
+def list_columns(outputs: int) -> dict[str, np.dtype[Any]]:
+    """Return the numbers of the true and of the predicted class in as few bytes as their count takes, and the
+    probabilities of both in the precision of `PREDICTIONS`: 18 bytes a sample up to 256 classes."""
+    number, probability = np.min_scalar_type(outputs - 1), np.dtype(np.float64)
+    return {"truth": number, "prediction": number, "probability": probability, "truth_probability": probability}
+
+
+def compute_columns(outputs: Tensor, batch: Batch) -> dict[str, NDArray[Any]]:
+    """Return the columns of `list_columns`, (batch,)."""
+    truth, prediction = batch[LABEL].numpy(), outputs.argmax(1).numpy()
+    probabilities = compute_probabilities(outputs.numpy())
+    rows = np.arange(len(truth))
+    return {
+        "truth": truth,
+        "prediction": prediction,
+        "probability": probabilities[rows, prediction],
+        "truth_probability": probabilities[rows, truth],
+    }
 
 
 def measure(predictions: Predictions, classes: Sequence[str], split: str) -> dict[str, Any]:
@@ -87,12 +135,7 @@ def measure(predictions: Predictions, classes: Sequence[str], split: str) -> dic
     interval (`_low`, `_high`) is the 95 % percentile bootstrap over samples. What is not defined is null, and
     `undefined` says why.
     """
-    truth = predictions.targets[LABEL]
-    by_subset = {
-        name_subset(subset): count_confusion(truth, logits.argmax(1), len(classes))
-        for subset, logits in predictions.outputs.items()
-    }
-    confusion = list(by_subset.values())[-1]
+    confusion = count_confusion(predictions.columns["truth"], predictions.columns["prediction"], len(classes))
     tally = Tally.from_confusion(confusion)
     scores = {name: _to_json(float(score.compute(tally))) for name, score in SCORES.items()}
     scores |= _measure_intervals(confusion)
@@ -109,8 +152,8 @@ def measure(predictions: Predictions, classes: Sequence[str], split: str) -> dic
         "samples": len(predictions.keys),
         **scores,
         "subsets": {
-            name: {score: _to_json(value) for score, value in score_counts(counts).items()}
-            for name, counts in by_subset.items()
+            name_subset(subset): {score: _to_json(value) for score, value in score_counts(counts).items()}
+            for subset, counts in predictions.counts.items()
         },
         "per_class": per_class,
         "absent": [name for name in classes if per_class[name]["support"] == 0],
@@ -123,8 +166,8 @@ def _measure_intervals(confusion: Counts) -> dict[str, float | None]:
     names = [f"{name}_{end}" for name in HEADLINES for end in ("low", "high")]
     if confusion.sum() == 0:
         return dict.fromkeys(names)
-    resampled = resample_tally(confusion)
-    ends = [end for name in HEADLINES for end in find_interval(SCORES[name].compute(resampled))]
+    resampled = [[SCORES[name].compute(tally) for name in HEADLINES] for tally in resample_tallies(confusion)]
+    ends = [end for scores in np.concatenate(resampled, axis=1) for end in find_interval(scores)]
     return dict(zip(names, ends, strict=True))
 
 
@@ -161,12 +204,7 @@ def build_report(
     predictions: Predictions, classes: Sequence[str], metrics: Mapping[str, Any], worst: int
 ) -> TaskReport:
     """Return the tables, the figures and the sections of the page; without samples there are no figures."""
-    truth = predictions.targets[LABEL]
-    logits = list(predictions.outputs.values())[-1]
-    predicted = logits.argmax(1)
-    probabilities = compute_probabilities(logits)
-    rows = np.arange(len(truth))
-    columns = (probabilities[rows, predicted], probabilities[rows, truth])
+    truth, predicted = predictions.columns["truth"], predictions.columns["prediction"]
     figures = (
         _plan_figures(count_confusion(truth, predicted, len(classes)), metrics, classes) if metrics["samples"] else {}
     )
@@ -174,19 +212,41 @@ def build_report(
         tiles=_build_tiles(metrics),
         sections=_build_sections(metrics),
         figures=figures,
-        tables=_build_tables(metrics, classes, truth, predicted),
+        tables=_build_tables(metrics, classes, predictions),
         columns=PREDICTIONS,
-        predictions=[
-            (key, classes[actual], classes[guess], *values)
-            for key, actual, guess, *values in zip(
-                predictions.keys, truth, predicted, *(column.tolist() for column in columns), strict=True
-            )
-        ],
+        predictions=Lazy(lambda: _name_predictions(predictions, classes)),
         mistakes=[
-            Mistake(row, classes[predicted[row]], classes[truth[row]], columns[0][row], columns[1][row])
-            for row in find_worst(predictions.keys, truth, predicted, columns[1])[:worst]
+            Mistake(
+                row=row,
+                prediction=classes[predicted[row]],
+                truth=classes[truth[row]],
+                probability=float(predictions.columns["probability"][row]),
+                truth_probability=float(predictions.columns["truth_probability"][row]),
+            )
+            for row in find_worst(predictions, worst)
         ],
     )
+
+
+def _name_predictions(predictions: Predictions, classes: Sequence[str]) -> Iterator[ColumnBatch]:
+    """Yield the columns of `PREDICTIONS`, `GROUP_ROWS` samples at a time."""
+    names = np.array(classes, object)
+    columns = predictions.columns
+    for start in range(0, len(predictions.keys), GROUP_ROWS):
+        rows = slice(start, start + GROUP_ROWS)
+        yield {
+            "key": [decode_key(key) for key in predictions.keys[rows].tolist()],
+            "truth": names[columns["truth"][rows]],
+            "prediction": names[columns["prediction"][rows]],
+            "probability": columns["probability"][rows],
+            "truth_probability": columns["truth_probability"][rows],
+        }
+
+
+def _name_pairs(predictions: Predictions, classes: Sequence[str]) -> Iterator[Sequence[Cell]]:
+    """Yield the true and the predicted class of each sample."""
+    for batch in _name_predictions(predictions, classes):
+        yield from zip(batch["truth"], batch["prediction"], strict=True)
 
 
 def compute_probabilities(logits: NDArray[np.float32]) -> Floats:
@@ -196,10 +256,16 @@ def compute_probabilities(logits: NDArray[np.float32]) -> Floats:
     return probabilities
 
 
-def find_worst(keys: Sequence[str], truth: Counts, predicted: Counts, truth_probability: Floats) -> list[int]:
-    """Return the rows of the samples predicted wrong, the one with the least probable truth first."""
-    wrong = np.flatnonzero(predicted != truth).tolist()
-    return sorted(wrong, key=lambda row: (truth_probability[row], keys[row]))
+def find_worst(predictions: Predictions, count: int) -> list[int]:
+    """Return the rows of `count` samples predicted wrong, the one with the least probable truth first, then by key."""
+    columns = predictions.columns
+    wrong = np.flatnonzero(columns["prediction"] != columns["truth"])
+    probabilities = columns["truth_probability"][wrong]
+    if count < len(wrong):
+        wrong = wrong[probabilities <= np.partition(probabilities, count)[count]]
+    return heapq.nsmallest(
+        count, map(int, wrong), key=lambda row: (columns["truth_probability"][row], predictions.keys[row])
+    )
 
 
 def _plan_figures(confusion: Counts, metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Matrix | Bars]:
@@ -216,7 +282,7 @@ def _plan_figures(confusion: Counts, metrics: Mapping[str, Any], classes: Sequen
 
 
 def _build_tables(
-    metrics: Mapping[str, Any], classes: Sequence[str], truth: Counts, predicted: Counts
+    metrics: Mapping[str, Any], classes: Sequence[str], predictions: Predictions
 ) -> dict[str, ReportTable]:
     """Return `confusion` (a row a sample, which `dvc plots` counts), `per_class` and `subsets`."""
     per_class = {"class": "class", "support": "samples", "predicted": "predicted"}
@@ -226,7 +292,7 @@ def _build_tables(
     def list_rows(block: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, str]) -> list[list[Cell]]:
         return [[name, *(values[column] for column in list(columns)[1:])] for name, values in block.items()]
 
-    pairs: list[list[Cell]] = [[classes[t], classes[p]] for t, p in zip(truth, predicted, strict=True)]
+    pairs = Lazy(lambda: _name_pairs(predictions, classes))
     return {
         "confusion": ReportTable({"actual": "actual", "predicted": "predicted"}, pairs),
         "per_class": ReportTable(per_class, list_rows(metrics["per_class"], per_class)),
@@ -297,15 +363,17 @@ def _describe_classes(metrics: Mapping[str, Any]) -> str:
 
 
 CLASSIFICATION = Task(
-    fields=(LABEL,),
     scores=HEADLINES,
     count_outputs=count_outputs,
     describe_model=describe_model,
     compute_loss=compute_loss,
     count_targets=count_targets,
     describe_targets=describe_targets,
+    count_nothing=count_nothing,
     count_results=count_results,
     score_counts=score_counts,
+    list_columns=list_columns,
+    compute_columns=compute_columns,
     measure=measure,
     describe_metrics=describe_metrics,
     build_report=build_report,

@@ -1,15 +1,29 @@
 """Hold what a task reports, as values: the stage evaluate writes the tables, draws the figures and builds the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tables.columns import Columns
+from pipeline.tables.columns import ColumnBatch, Columns
 
 Cell = str | int | float | None
 """Of a table; None where a value is not defined."""
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Lazy(Generic[Value]):
+    """Values that are made anew each time they are iterated over: a table with a row a sample is never whole in
+    memory."""
+
+    make: Callable[[], Iterator[Value]]
+
+    def __iter__(self) -> Iterator[Value]:
+        return self.make()
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,7 @@ class ReportTable:
     """A table: written as CSV with the names of `columns`, shown on the page with their titles."""
 
     columns: Mapping[str, str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Iterable[Sequence[Cell]]
 
 
 @dataclass(frozen=True)
@@ -81,8 +95,8 @@ class TaskReport:
         sections: of the page, in order.
         figures: by name; drawn as `<name>.png`.
         tables: by name; written as `<name>.csv`.
-        columns: of `predictions.parquet`, the first of them `key`.
-        predictions: its rows, one a sample in stored order.
+        columns: of `predictions`, the first of them `key`.
+        predictions: its rows, one a sample in stored order, in batches.
         mistakes: the worst first.
     """
 
@@ -91,7 +105,7 @@ class TaskReport:
     figures: Mapping[str, Matrix | Bars]
     tables: Mapping[str, ReportTable]
     columns: Columns
-    predictions: Sequence[Sequence[Cell]]
+    predictions: Iterable[ColumnBatch]
     mistakes: Sequence[Mistake]
 
 

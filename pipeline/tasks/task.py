@@ -2,6 +2,9 @@
 
 `outputs` are what the model's head gives, float32 (batch, outputs). A `Batch` is a dict with a tensor for each field of
 the dataset, samples first.
+
+Evaluation keeps no outputs. Of each batch a task keeps counts, which are summed, with every subset of the modalities,
+and with all modalities some columns, a row a sample, which go to files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -46,17 +49,17 @@ class Loss:
 
 @dataclass(frozen=True)
 class Predictions:
-    """The model's outputs for the n samples of a split, in stored order.
+    """What a task keeps of the model's outputs for the n samples of a split, in stored order.
 
     Attributes:
-        keys: of the samples.
-        outputs: float32 (n, outputs) with each subset of the modalities; the last subset is all of them.
-        targets: the fields that `Task.fields` names, (n, …).
+        keys: of the samples, S64 (n,), ASCII; may be on disk.
+        counts: the sums of `Task.count_results` with each subset of the modalities; the last subset is all of them.
+        columns: those of `Task.list_columns`, (n, …), with all modalities; may be on disk.
     """
 
-    keys: Sequence[str]
-    outputs: Mapping[Subset, NDArray[np.float32]]
-    targets: Mapping[str, NDArray[Any]]
+    keys: NDArray[np.bytes_]
+    counts: Mapping[Subset, Counts]
+    columns: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,6 @@ class Task:
     """A bundle of functions. `classes` are the names of the labels, empty where the dataset has none.
 
     Attributes:
-        fields: the fields of a sample that hold its target.
         scores: the names of the validation scores; the epoch with the highest value of the last one is the best.
         count_outputs: how many outputs the head has for a dataset. Raises `InputError` where the dataset lacks what the
             task learns; the message names the setting.
@@ -72,23 +74,29 @@ class Task:
         compute_loss: the loss of outputs on a batch, a scalar.
         count_targets: int64 (outputs,) counts of a batch's targets, from a batch and the number of outputs.
         describe_targets: lines for the summary about such counts over the training split, from them and `classes`.
+        count_nothing: such counts as `count_results` returns for no samples, from the number of outputs.
         count_results: int64 counts of outputs against a batch, which may be summed over batches.
         score_counts: the values of `scores` by name, from such sums.
+        list_columns: the columns that metrics and report need of each sample, from the number of outputs: each with
+            its dtype, which has a shape where a sample has more than one number: `np.dtype((np.float16, (100,)))`.
+        compute_columns: their values (batch, …) by name, from outputs and a batch, both on the CPU.
         measure: the content of `metrics.json`, from predictions, `classes` and the name of the split. Its keys `split`
             and `samples` are those of every task.
         describe_metrics: lines for the summary, from that content.
         build_report: what to write and show, from predictions, `classes`, that content, and the most mistakes to show.
     """
 
-    fields: tuple[str, ...]
     scores: tuple[str, ...]
     count_outputs: "Callable[[ShardDataset], int]"
     describe_model: Callable[[Sequence[str]], str]
     compute_loss: "Callable[[Tensor, Batch, Loss], Tensor]"
     count_targets: "Callable[[Batch, int], Tensor]"
     describe_targets: Callable[[Sequence[int], Sequence[str]], list[str]]
+    count_nothing: Callable[[int], Counts]
     count_results: "Callable[[Tensor, Batch], Counts]"
     score_counts: Callable[[Counts], dict[str, float]]
+    list_columns: Callable[[int], Mapping[str, np.dtype[Any]]]
+    compute_columns: "Callable[[Tensor, Batch], Mapping[str, NDArray[Any]]]"
     measure: Callable[[Predictions, Sequence[str], str], dict[str, Any]]
     describe_metrics: Callable[[Mapping[str, Any]], list[str]]
     build_report: Callable[[Predictions, Sequence[str], Mapping[str, Any], int], TaskReport]

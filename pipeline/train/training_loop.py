@@ -154,15 +154,15 @@ class Trainer:
         Raises:
             PipelineError: the loss is not a number.
         """
-        losses, counts = [], []
+        losses, counts = [], self.task.count_nothing(self.model.outputs)
         self.model.eval()
         for batch in read_batches(self.params.reader, val, ReadOrder(self.params.batch_size)):
             moved = move_batch(batch, self.device)
             outputs = self.model(moved)
             losses.append(self.task.compute_loss(outputs, moved, Loss(reduction="sum")).item())
             check_loss(losses[-1], "in validation", batch)
-            counts.append(self.task.count_results(outputs, moved))
-        return math.fsum(losses) / len(val), {**self.task.score_counts(sum(counts[1:], counts[0]))}
+            counts += self.task.count_results(outputs, moved)
+        return math.fsum(losses) / len(val), {**self.task.score_counts(counts)}
 
 
 def check_loss(value: float, where: str, batch: Batch) -> None:

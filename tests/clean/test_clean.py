@@ -16,8 +16,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.incremental.check_entries import hash_data
-from pipeline.incremental.object_store import ObjectStore
 from pipeline.clean.chunk_tar import TarEntry, name_tar, plan_offsets, reuse_tar, write_tar
 from pipeline.clean.cleaned_table import find_clusters
 from pipeline.clean.params import CleanParams, Nearness
@@ -26,11 +24,15 @@ from pipeline.clean.step import clean
 from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, ParamsError, TooManyDrops
+from pipeline.incremental.check_entries import hash_data
+from pipeline.incremental.object_store import ObjectStore
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore, read_location
+from pipeline.tables.columns import Row
 from pipeline.tables.contracts import CLEANED, ITEMS, MODALITIES
+from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Outcome
-from pipeline.tables.parquet import DROPPED, Row, read_table, write_table
+from pipeline.tables.table_files import read_table, write_table
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import shardwright
+from pipeline.codegen.dvc_yaml import NODES, Node, render_stages
 from pipeline.incremental import module_sources
 from pipeline.incremental.module_sources import find_imports, find_source_files, read_lazy_names
-from pipeline.codegen.dvc_yaml import NODES, Node, render_stages
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.contracts import MODALITIES as NAMES
 
@@ -113,11 +113,11 @@ def test_lazy_objects_count_as_imports(tmp_path: Path, monkeypatch: pytest.Monke
 LOADERS = {
     "pipeline/config/lazy_import.py",
     "pipeline/config/check_params.py",
-    "pipeline/crawl/listed_hosts.py",
+    "pipeline/config/named_function.py",
     "shardwright/__init__.py",
 }
-"""Files that import modules by a name that is a value: those of LazyObject, of params, of functions that serve a host
-of `crawl.hosts` (which are no part of the library, and only their names decide), and the lazy public names."""
+"""Files that import modules by a name that is a value: those of LazyObject, of params, of functions that params name
+(`crawl.hosts.*.serve` and `run.client`, which are no part of the library), and the lazy public names."""
 
 SANDBOX = "pipeline/runtime/sandbox/child_main.py"
 """It imports again, before it forks, what its children have imported."""

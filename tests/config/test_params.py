@@ -202,6 +202,12 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"crawl": {"lists": [{"url": "u"}]}}, "crawl.lists.0.file is missing, and has no default"),
     ({"run": {"cache": ""}}, 'run.cache is ""; it must not be empty'),
     ({"run": {"workers": 1025}}, "run.workers is 1025; it must be at most 1024"),
+    ({"run": {"wait_for_workers": -1}}, "run.wait_for_workers is -1; it must be at least 0"),
+    ({"run": {"client": "my_cluster"}}, 'run.client is "my_cluster"; it must match'),
+    (
+        {"run": {"scheduler": "tcp://127.0.0.1:1", "client": "m:f"}},
+        'run.client is "m:f"; it must be null where run.scheduler is set: one of them names the cluster',
+    ),
     ({"extract": {"shards": 3}}, "extract.shards is 3; it must be a power of two"),
     ({"extract": {"audio": {"coefficients": 200}}}, "extract.audio.coefficients is 200; it must be at most mels (64)"),
     (

@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import ParamsError
 from tests.support.crawling import HOST, START, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.slow
 
@@ -73,13 +74,13 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         ),
         "/robots.txt": Reply(b"User-agent: *\nDisallow: /private/"),
         "/broken": Reply(b"half", length=100),
-        "/slow": Reply(delay=4.0),
+        "/slow": lambda before: Reply(delay=0.0 if before else 60.0),
         "/moved": Reply(status=301, headers={"Location": "/0/1/"}),
         "/noai.png": Reply(IMAGE.body, headers={"X-Robots-Tag": "noai"}),
         "/large": Reply(bytes(5000)),
     }
     with serve(routes) as site:
-        params = make_params(address=site.address, timeout=2.0, max_bytes=4000)
+        params = make_params(address=site.address, timeout=3.0, max_bytes=4000)
         first = run_crawl(tmp_path, params)
         count = site.requests.total()
         second = run_crawl(tmp_path, params)
@@ -90,7 +91,7 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         }  # fmt: skip
         assert first.rows[f"{START}moved"]["final_url"] == f"{START}0/1/"
 
-        wider = run_crawl(tmp_path, make_params(address=site.address, timeout=10.0, max_bytes=6000))
+        wider = run_crawl(tmp_path, make_params(address=site.address, timeout=20.0, max_bytes=6000))
         assert site.requests.total() == count + 2  # only the URLs that the limits had stopped
         assert f"{START}large" not in wider.reasons
         assert f"{START}slow" not in wider.reasons
@@ -99,7 +100,7 @@ def test_a_second_run_makes_no_request_and_writes_the_same_bytes(tmp_path: Path)
         assert site.requests.total() == count + 2
         assert narrower.reasons[f"{START}large"] == "too_large"
 
-        run_crawl(tmp_path, make_params(address=site.address, timeout=10.0, max_bytes=6000, refresh=1))
+        run_crawl(tmp_path, make_params(address=site.address, timeout=20.0, max_bytes=6000, refresh=1))
         assert site.requests.total() > 2 * count - 10
 
 
@@ -110,7 +111,7 @@ def test_a_killed_crawl_resumes_with_the_missing_urls(tmp_path: Path) -> None:
     def wait(before: int) -> Reply:
         reached.set()
         if before == 0:
-            gate.wait(10)
+            gate.wait(PATIENCE)
         return IMAGE
 
     routes: dict[str, Route] = {
@@ -121,10 +122,10 @@ def test_a_killed_crawl_resumes_with_the_missing_urls(tmp_path: Path) -> None:
     with serve(routes) as site:
         code = (
             "from pathlib import Path; from tests.support.crawling import *;"
-            f"run_crawl(Path({str(tmp_path)!r}), make_params(address={site.address!r}, per_host=1, timeout=20.0))"
+            f"run_crawl(Path({str(tmp_path)!r}), make_params(address={site.address!r}, per_host=1, timeout=600.0))"
         )
         with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as process:
-            assert reached.wait(20)
+            assert reached.wait(PATIENCE)
             process.kill()
         gate.set()
         done = [path for path in images if site.requests[path]]
@@ -213,12 +214,12 @@ def test_dropped_rows_have_the_setting_that_decided(tmp_path: Path) -> None:
         "/": page("".join(links)),
         "/deep": page('<a href="/deeper">x</a>'),
         "/deeper": page('<a href="/deepest">x</a>'),
-        "/slow": Reply(delay=4.0),
+        "/slow": Reply(delay=60.0),
         "/large": Reply(bytes(5000)),
     }
     with serve(routes) as site:
         start = [START, "http://127.0.0.1:9/"]
-        params = make_params(address=site.address, start=start, timeout=2.0, max_bytes=4000, max_depth=2)
+        params = make_params(address=site.address, start=start, timeout=3.0, max_bytes=4000, max_depth=2)
         result = run_crawl(tmp_path, params)
         few = run_crawl(tmp_path, make_params(address=site.address, max_urls=1))
         again = run_crawl(tmp_path, params)

@@ -124,9 +124,7 @@ def test_links_of_a_page_with_nofollow_are_not_followed(tmp_path: Path) -> None:
 
 
 def test_the_timeout_is_for_the_whole_response(tmp_path: Path) -> None:
-    start = time.monotonic()
-    result, requests = fetch(tmp_path, Reply(bytes(100), drip=0.1), timeout=0.5)
-    assert time.monotonic() - start < 2.5
+    result, requests = fetch(tmp_path, Reply(bytes(600), drip=0.1), timeout=2.0)  # of a minute
     assert result.reasons == {START: "timeout"}
     assert requests == 1
 
@@ -181,7 +179,7 @@ def test_robots_txt_is_asked_for_each_redirect(tmp_path: Path) -> None:
         (Reply(b"User-agent: *\nDisallow: /"), "robots_forbid"),
         (Reply(status=403), None),
         (Reply(status=500), "robots_forbid"),
-        (Reply(delay=4.0), "robots_forbid"),
+        (Reply(delay=60.0), "robots_forbid"),
         (Reply(b"User-agent: *\nDisallow: /" + b"\n#" * (1 << 20)), "robots_forbid"),
         (Reply(status=301, headers={"Location": "/elsewhere"}), "robots_forbid"),
         (Reply(status=301, headers={"Location": "/robots.txt"}), None),
@@ -191,7 +189,7 @@ def test_robots_txt_is_asked_for_each_redirect(tmp_path: Path) -> None:
 def test_robots(tmp_path: Path, robots: Reply, reason: str | None) -> None:
     routes: dict[str, Route] = {"/": IMAGE, "/robots.txt": robots, "/elsewhere": Reply(b"User-agent: *\nDisallow: /")}
     with serve(routes) as site:
-        result = run_crawl(tmp_path, make_params(address=site.address, timeout=2.0))
+        result = run_crawl(tmp_path, make_params(address=site.address, timeout=2.0 if robots.delay else 20.0))
         assert site.requests["/"] == (reason is None)
     assert result.reasons.get(START) == reason
 
@@ -205,13 +203,13 @@ def test_requests_at_a_time_are_limited(tmp_path: Path) -> None:
     assert site.most_busy <= 3
 
 
-@pytest.mark.parametrize(("delay", "robots"), [(0.1, b""), (0.0, b"User-agent: shardwright\nCrawl-delay: 0.1")])
+@pytest.mark.parametrize(("delay", "robots"), [(0.3, b""), (0.0, b"User-agent: shardwright\nCrawl-delay: 0.3")])
 def test_requests_are_delayed(tmp_path: Path, delay: float, robots: bytes) -> None:
     routes: dict[str, Route] = {"/": page('<img src="/1"><img src="/2"><img src="/3">'), "/robots.txt": Reply(robots)}
     with serve({**routes, "/1": IMAGE, "/2": IMAGE, "/3": IMAGE}) as site:
         run_crawl(tmp_path, make_params(address=site.address, delay=delay))
     pauses = [after - before for before, after in zip(site.times[1:], site.times[2:], strict=False)]
-    assert min(pauses) > 0.07  # starts are 0.1 apart, arrivals a little less exactly
+    assert min(pauses) > 0.15  # starts are 0.3 apart, arrivals less exactly
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,10 @@ HONEST = {
 
 @pytest.mark.parametrize("name", TANGLED)
 def test_deeply_nested_pages_are_refused_in_time(name: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     with pytest.raises(FormatFault):
         parse_html(TANGLED[name].encode())
-    assert time.monotonic() - start < 5
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize("name", HONEST)
@@ -50,9 +50,9 @@ def test_large_pages_are_parsed(name: str) -> None:
 
 @pytest.mark.parametrize("text", ['<p a="' * 200_000, "<p " + " " * 500_000, "<a" + " /" * 500_000, "<p =" * 200_000])
 def test_finding_the_media_type_takes_linear_time(text: str) -> None:
-    start = time.monotonic()
+    start = time.thread_time()
     is_tangled(text)
-    assert time.monotonic() - start < 2
+    assert time.thread_time() - start < 2
 
 
 @given(text=st.text(alphabet="<>/ab='\" \n!-", max_size=60))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.incremental.module_sources import find_source_files
 from pipeline.crawl.params import CrawlParams
 from pipeline.errors import ParamsError, PipelineError
+from pipeline.incremental.module_sources import find_source_files
 from tests.support.crawling import HOST, START, make_params, run_crawl
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -16,6 +15,7 @@ from demo.options import DemoOptions
 from demo.plan import Site, plan_site
 from demo.server import serve_site
 from demo.site import render
+from tests.support.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +32,7 @@ def find_picture(site: Site, flaw: Flaw) -> str:
 
 
 def fetch(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.request(method, path)
     response = connection.getresponse()
     status, body = response.status, response.read()
@@ -54,7 +54,7 @@ def test_the_server_sends_the_rendered_responses(site: Site) -> None:
 def test_a_persistent_connection_serves_many_requests_and_the_flaky_url_recovers(site: Site) -> None:
     flaky = find_picture(site, Flaw.FLAKY_PICTURE)
     with serve_site(site) as server:
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         statuses = []
         for path in (flaky, flaky, "/robots.txt", find_picture(site, Flaw.FAILING_PICTURE), flaky):
             connection.request("GET", path)
@@ -68,14 +68,13 @@ def test_a_persistent_connection_serves_many_requests_and_the_flaky_url_recovers
 def test_stopping_leaves_no_thread_and_waits_for_no_client(site: Site) -> None:
     before = set(threading.enumerate())
     with serve_site(site) as server:
-        idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         idle.request("GET", "/robots.txt")
         idle.getresponse().read()
-        slow = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        slow = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
         slow.request("GET", find_picture(site, Flaw.SLOW_PICTURE))
-        while not server.requests[find_picture(site, Flaw.SLOW_PICTURE)]:
-            time.sleep(0.01)
-    assert set(threading.enumerate()) == before
+        wait_for(lambda: server.requests[find_picture(site, Flaw.SLOW_PICTURE)])
+    assert not set(threading.enumerate()) - before
     idle.close()
     slow.close()
 
@@ -88,7 +87,7 @@ def test_the_command_serves_until_interrupted() -> None:
         assert match
         assert fetch(int(match[1]), "/")[0] == 200
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 def test_the_command_checks_its_options() -> None:

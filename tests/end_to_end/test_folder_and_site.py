@@ -23,9 +23,10 @@ from pipeline.crawl.step import crawl
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.columns import Row
 from pipeline.tables.contracts import CLEANED, CRAWLED, CRAWLED_FOLDER, MODALITIES, SAMPLES
 from pipeline.tables.drops import Outcome
-from pipeline.tables.parquet import Row, read_table
+from pipeline.tables.table_files import read_table
 from tests.support import factory_media, ingesting
 
 pytestmark = pytest.mark.slow

@@ -22,7 +22,9 @@ from tests.clean.test_clean import ingest_files
 from tests.clean.test_clean import make_things as make_files
 from tests.support.checkouts import Checkout, Surroundings, make_checkout
 from tests.support.factory_extract import make_params, make_things, run_extract, write_corpus
+from tests.support.processes import list_processes_in
 from tests.support.running import hash_files
+from tests.support.waiting import wait_for
 from tests.support.wrapped_files import WrappedFile
 
 pytestmark = pytest.mark.slow
@@ -111,23 +113,8 @@ class Counted:
                 time.sleep(0.002)
             caught = process.poll() is None
             process.kill()
-        deadline = time.monotonic() + 60
-        while (left := find_processes(self.checkout.folder)) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert left == []
+        wait_for(lambda: not list_processes_in(self.checkout.folder))
         return self.read_count() if caught else -1
-
-
-def find_processes(folder: Path) -> list[int]:
-    """The processes whose current folder lies in `folder`."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if process.joinpath("cwd").readlink().is_relative_to(folder):
-                found.append(int(process.name))
-        except OSError:
-            continue  # it has ended, or is somebody else's
-    return found
 
 
 def make_counted(folder: Path, case: Case, workers: int) -> Counted:

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from pipeline.incremental.module_sources import PACKAGES, find_path, find_source_files
 from pipeline.codegen.dvc_yaml import NODES
+from pipeline.incremental.module_sources import PACKAGES, find_path, find_source_files
 from tests.support.checkouts import Surroundings, make_checkout
 from tests.support.running import ROOT
 

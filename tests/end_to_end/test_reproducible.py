@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.checkouts import UP_TO_EXTRACT, Checkout, Surroundings, make_checkout
+from tests.support.processes import list_processes_in
 from tests.support.running import DEMO_THINGS
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -101,18 +103,6 @@ def copy_before(plain: Checkout, stage: str, parent: Path) -> Checkout:
     return copied
 
 
-def find_processes(checkout: Checkout) -> list[int]:
-    """The processes whose current folder is the checkout's."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if process.joinpath("cwd").readlink().is_relative_to(checkout.folder):
-                found.append(int(process.name))
-        except OSError:
-            pass  # it has ended, or is somebody else's
-    return found
-
-
 def kill_at_work(checkout: Checkout, stage: str, seconds: float) -> bool:
     """Kill the stage, as nothing can prevent, so long after it began its work; says if it was still at it then."""
     with checkout.start_stage(stage) as process:
@@ -121,10 +111,7 @@ def kill_at_work(checkout: Checkout, stage: str, seconds: float) -> bool:
         time.sleep(seconds)
         caught = process.poll() is None
         process.kill()
-        deadline = time.monotonic() + 60
-        while (left := find_processes(checkout)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-    assert left == []
+    wait_for(lambda: not list_processes_in(checkout.folder))
     return caught
 
 

@@ -3,6 +3,7 @@
 import json
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ from pipeline.models.readers import READERS
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
-from pipeline.tables.parquet import read_table
-from pipeline.tasks.classification import LABEL, PREDICTIONS, build_report, measure
+from pipeline.tables.table_files import read_table
+from pipeline.tasks.classification import CLASSIFICATION, PREDICTIONS, build_report, measure
 from pipeline.tasks.task import Predictions, list_subsets
 from shardwright import ShardDataset
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
@@ -92,7 +93,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def test_the_folder_is_complete_and_the_same_with_every_reader(trained: Path, report: Path) -> None:
     first = read_files(report)
-    tables = ["confusion.csv", "metrics.json", "per_class.csv", "predictions.parquet", "subsets.csv"]
+    tables = ["confusion.csv", "metrics.json", "per_class.csv", "predictions", "subsets.csv"]
     figures = ["confusion.png", "history.png", "subsets.png"]
     assert sorted(first) == sorted([*tables, *figures, "index.html"])
     for reader in READERS:
@@ -102,7 +103,7 @@ def test_the_folder_is_complete_and_the_same_with_every_reader(trained: Path, re
 
 def test_the_tables_agree_with_each_other(report: Path) -> None:
     metrics = read_metrics(report)
-    rows = read_table(report / "predictions.parquet", PREDICTIONS)
+    rows = read_table(report / "predictions", PREDICTIONS)
     assert len(rows) == len({row["key"] for row in rows}) == metrics["samples"] == 19
     right = [row["truth"] == row["prediction"] for row in rows]
     assert metrics["accuracy"] == pytest.approx(np.mean(right))
@@ -116,19 +117,43 @@ def test_the_tables_agree_with_each_other(report: Path) -> None:
     assert metrics["per_class"]["bell"]["support"] == sum(row["truth"] == "bell" for row in rows)
 
 
-def test_all_subsets_come_from_one_pass(trained: Path) -> None:
+def test_all_subsets_come_from_one_pass(trained: Path, tmp_path: Path) -> None:
     model, _ = load_model(trained / MODEL_FOLDER)
     data = ShardDataset(trained / SHARDS_FOLDER, "test")
     batches = list(read_batches("shardwright", data, ReadOrder(5)))
-    predictions = predict(model, batches, [LABEL])
+    predictions = predict(model, batches, data.keys, CLASSIFICATION, tmp_path)
     modalities = [source.modality for source in model.inputs]
-    assert list(predictions.outputs) == list_subsets(modalities)
-    assert len(predictions.outputs) == 2 ** len(modalities) - 1
-    for subset, outputs in predictions.outputs.items():
+    assert list(predictions.counts) == list_subsets(modalities)
+    assert len(predictions.counts) == 2 ** len(modalities) - 1
+    for subset, counts in predictions.counts.items():
         shown = torch.tensor([modality in subset for modality in modalities])
         with torch.inference_mode():
             alone = [model(batch, model.find_present(batch) & shown) for batch in batches]
-        np.testing.assert_array_equal(outputs, torch.cat(alone).numpy(), str(subset))
+        by_batch = [CLASSIFICATION.count_results(*pair) for pair in zip(alone, batches, strict=True)]
+        np.testing.assert_array_equal(counts, sum(by_batch), str(subset))
+    parts = [CLASSIFICATION.compute_columns(*pair) for pair in zip(alone, batches, strict=True)]
+    for name, column in predictions.columns.items():
+        np.testing.assert_array_equal(column, np.concatenate([part[name] for part in parts]))
+
+
+def test_a_task_may_keep_several_numbers_of_a_sample(trained: Path, tmp_path: Path) -> None:
+    scores = replace(
+        CLASSIFICATION,
+        list_columns=lambda outputs: {"scores": np.dtype((np.float16, (outputs,)))},
+        compute_columns=lambda outputs, batch: {"scores": outputs.numpy()},
+    )
+    model, _ = load_model(trained / MODEL_FOLDER)
+    data = ShardDataset(trained / SHARDS_FOLDER, "test")
+    batches = list(read_batches("shardwright", data, ReadOrder(5)))
+    kept = predict(model, batches, data.keys, scores, tmp_path).columns["scores"]
+    with torch.inference_mode():
+        outputs = torch.cat([model(batch) for batch in batches])
+    np.testing.assert_array_equal(kept, outputs.numpy().astype(np.float16))
+
+
+def test_nothing_but_the_report_is_left(trained: Path, report: Path) -> None:
+    run_evaluate(trained, "alone")
+    assert [path.name for path in (trained / "alone").iterdir()] == [REPORT_FOLDER]
 
 
 def test_figures_carry_no_date_and_no_version(report: Path) -> None:
@@ -233,7 +258,7 @@ def assert_harmless(html: str) -> Collector:
 
 def test_the_page_shows_hostile_texts_and_runs_none(report: Path) -> None:
     page = assert_harmless((report / "index.html").read_text(encoding="utf-8"))
-    wrong = sum(row["truth"] != row["prediction"] for row in read_table(report / "predictions.parquet", PREDICTIONS))
+    wrong = sum(row["truth"] != row["prediction"] for row in read_table(report / "predictions", PREDICTIONS))
     assert wrong > 0, "a model of three epochs errs, or there is nothing to show"
     assert "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&</div>=cmd()" in page.text
     assert "<b>horn</b>" in page.text
@@ -241,7 +266,16 @@ def test_the_page_shows_hostile_texts_and_runs_none(report: Path) -> None:
     assert len([tag for tag, _ in page.tags if tag == "img"]) >= 3
 
 
-PREDICTED = Predictions(["key"] * 2, {("image",): np.array([[0, 1], [0, 1]], np.float32)}, {LABEL: np.array([0, 1])})
+PREDICTED = Predictions(
+    np.array([b"key"] * 2, "S64"),
+    {("image",): np.array([[0, 1], [1, 1], [0, 2]])},
+    {
+        "truth": np.array([0, 1]),
+        "prediction": np.array([1, 1]),
+        "probability": np.array([0.7, 0.7]),
+        "truth_probability": np.array([0.3, 0.7]),
+    },
+)
 
 
 @given(st.text(max_size=60), st.text(min_size=1, max_size=30))

@@ -1,25 +1,38 @@
 """Scores are those counted by hand, are JSON whatever the predictions, and their intervals those of resampling."""
 
 import json
+from collections.abc import Iterable
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given, settings
+import torch
+from hypothesis import example, given, settings
 from hypothesis.extra import numpy as hnp
+from torch import Tensor
 
-from pipeline.tasks.classification import LABEL, compute_probabilities, find_worst, measure
+from pipeline.models.batches import Batch
+from pipeline.tasks.classification import (
+    CLASSIFICATION,
+    LABEL,
+    build_report,
+    compute_probabilities,
+    find_worst,
+    measure,
+)
 from pipeline.tasks.metrics.table import AVERAGES, CLASS_METRICS, METRICS, SCORES
 from pipeline.tasks.metrics.tally import (
     RESAMPLES,
+    SEED,
     Counts,
     Tally,
+    count_classes,
     count_confusion,
     find_interval,
-    resample_tally,
+    resample_tallies,
 )
 from pipeline.tasks.table import TASKS
-from pipeline.tasks.task import Predictions
+from pipeline.tasks.task import Predictions, Task
 
 
 @st.composite
@@ -76,10 +89,17 @@ def test_a_task_selects_by_a_score_that_there_is(name: str) -> None:
     assert set(TASKS[name].scores) <= set(SCORES)
 
 
+def keep(task: Task, outputs: Tensor, batch: Batch) -> Predictions:
+    """Keep what the task needs of one batch, with one subset of the modalities."""
+    keys = np.array([f"key{number}" for number in range(len(outputs))], "S64")
+    types = task.list_columns(outputs.shape[1])
+    columns = {name: values.astype(types[name].base) for name, values in task.compute_columns(outputs, batch).items()}
+    return Predictions(keys, {("image",): task.count_results(outputs, batch)}, columns)
+
+
 def make_predictions(truth: list[int], predicted: list[int]) -> Predictions:
-    outputs = np.eye(4, dtype=np.float32)[np.array(predicted, np.int64)]
-    keys = [f"key{number}" for number in range(len(truth))]
-    return Predictions(keys, {("image",): outputs}, {LABEL: np.array(truth, np.int64)})
+    outputs = torch.eye(4)[torch.tensor(predicted, dtype=torch.int64)]
+    return keep(CLASSIFICATION, outputs, {LABEL: torch.tensor(truth, dtype=torch.int64)})
 
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
@@ -105,10 +125,57 @@ def test_metrics_are_json_whatever_the_predictions(pairs: list[tuple[int, int]])
         assert metrics["macro_f1_low"] <= metrics["macro_f1_high"]
 
 
-def test_the_worst_are_wrong_and_have_the_least_probable_truth() -> None:
-    truth, predicted = np.array([0, 1, 2, 3, 1]), np.array([0, 0, 0, 0, 0])
-    probability = np.array([0.9, 0.3, 0.2, 0.1, 0.3])
-    assert find_worst(["a", "c", "d", "e", "b"], truth, predicted, probability) == [3, 2, 4, 1]
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), max_size=20), st.integers(0, 22))
+@example([(0, 1), (1, 3), (1, 3), (1, 3)], 2)
+def test_the_worst_are_wrong_and_have_the_least_probable_truth(samples: list[tuple[int, int]], count: int) -> None:
+    wrong, tenths = np.array(samples, np.int64).reshape(-1, 2).T
+    keys = np.array([f"key{number * 7 % 23:02d}" for number in range(len(samples))], "S64")
+    columns = {"truth": wrong, "prediction": np.zeros_like(wrong), "truth_probability": tenths / 10}
+    by_hand = sorted(np.flatnonzero(wrong).tolist(), key=lambda row: (tenths[row], keys[row]))
+    assert find_worst(Predictions(keys, {}, columns), count) == by_hand[:count]
+
+
+@given(build_truth_and_prediction())
+@settings(max_examples=30)
+def test_counts_by_class_are_those_of_the_confusion_matrix(built: tuple[Counts, Counts, int]) -> None:
+    truth, predicted, classes = built
+    counts = count_classes(truth, predicted, classes).stack()
+    assert counts.dtype == np.int64
+    np.testing.assert_array_equal(counts, Tally.from_confusion(count_confusion(truth, predicted, classes)).stack())
+    small = truth.astype(np.uint8), predicted.astype(np.uint8)
+    np.testing.assert_array_equal(count_confusion(*small, classes), count_confusion(truth, predicted, classes))
+
+
+def test_class_numbers_of_one_byte_do_not_overflow() -> None:
+    truth, predicted = np.array([255, 0, 255], np.uint8), np.array([255, 255, 3], np.uint8)
+    rows, columns = np.nonzero(count_confusion(truth, predicted, 256))
+    assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 255), (255, 3), (255, 255)]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_keeps_the_columns_that_it_lists_whatever_the_batches(name: str) -> None:
+    task = TASKS[name]
+    rng = torch.Generator().manual_seed(3)
+    outputs = torch.randn((23, 5), generator=rng)
+    batch = {LABEL: torch.randint(0, 5, (23,), generator=rng)}
+    whole, types = task.compute_columns(outputs, batch), task.list_columns(5)
+    assert list(whole) == list(types)
+    assert all(values.shape == (23, *types[column].shape) for column, values in whole.items())
+    parts = [(outputs[rows], {LABEL: batch[LABEL][rows]}) for rows in (slice(0, 1), slice(1, 10), slice(10, 23))]
+    for column in types:
+        joined = np.concatenate([task.compute_columns(*part)[column] for part in parts])
+        np.testing.assert_array_equal(joined, whole[column])
+    counts = sum((task.count_results(*part) for part in parts), task.count_nothing(5))
+    np.testing.assert_array_equal(counts, task.count_results(outputs, batch))
+
+
+def test_what_a_row_a_sample_is_made_of_can_be_read_twice() -> None:
+    predictions = make_predictions([0, 1, 2], [0, 1, 1])
+    classes = ["a", "b", "c", "d"]
+    report = build_report(predictions, classes, measure(predictions, classes, "test"), 3)
+    rows = report.tables["confusion"].rows
+    assert list(rows) == list(rows) == [("a", "a"), ("b", "b"), ("c", "b")]
+    assert [batch["key"] for batch in report.predictions] == [["key0", "key1", "key2"]]
 
 
 def test_probabilities_are_the_softmax_also_of_large_logits() -> None:
@@ -116,11 +183,30 @@ def test_probabilities_are_the_softmax_also_of_large_logits() -> None:
     assert probabilities.tolist() == [[1, 0, 0], [1 / 3, 1 / 3, 1 / 3]]
 
 
+def join_tallies(tallies: Iterable[Tally]) -> Tally:
+    return Tally.from_counts(np.concatenate([tally.stack() for tally in tallies], axis=1))
+
+
+@given(hnp.arrays(np.int64, (4, 4), elements=st.integers(0, 3)).filter(lambda confusion: confusion.any()))
+@settings(max_examples=20, deadline=None)
+def test_resamples_are_the_same_however_many_are_drawn_at_once(confusion: Counts) -> None:
+    actual, predicted = np.nonzero(confusion)
+    cells = confusion[actual, predicted]
+    drawn = np.random.default_rng(SEED).multinomial(cells.sum(), cells / cells.sum(), size=RESAMPLES)
+    whole = np.zeros((RESAMPLES, 4, 4), np.int64)
+    whole[:, actual, predicted] = drawn
+    for most_cells in (1, 70, 1 << 20):
+        resampled = join_tallies(resample_tallies(confusion, most_cells))
+        np.testing.assert_array_equal(resampled.hits, whole.diagonal(axis1=1, axis2=2))
+        np.testing.assert_array_equal(resampled.actual, whole.sum(2))
+        np.testing.assert_array_equal(resampled.predicted, whole.sum(1))
+
+
 def test_the_interval_is_that_of_resampling_samples() -> None:
     rng = np.random.default_rng(5)
     truth = rng.integers(0, 3, 200)
     predicted = np.where(rng.random(200) < 0.7, truth, rng.integers(0, 3, 200))
-    resampled = resample_tally(count_confusion(truth, predicted, 3))
+    resampled = join_tallies(resample_tallies(count_confusion(truth, predicted, 3)))
     assert resampled.actual.shape == (RESAMPLES, 3)
     assert (resampled.actual.sum(1) == 200).all()
     assert (resampled.predicted.sum(1) == 200).all()

@@ -19,10 +19,10 @@ import numpy as np
 import pytest
 import webdataset
 
-from pipeline.incremental.library_versions import read_versions
 from pipeline.extract.aligned_samples import hash_key
 from pipeline.extract.plan_shards import find_shards
 from pipeline.extract.sample_meta import MAX_CAPTION
+from pipeline.incremental.library_versions import read_versions
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES as TABLE
 from pipeline.runtime.sandbox.fork_server import ONE_THREAD
@@ -42,6 +42,8 @@ from tests.support.factory_extract import (
     make_params,
     make_things,
     read_all,
+    run_extract,
+    write_corpus,
 )
 
 pytestmark = pytest.mark.slow
@@ -88,6 +90,12 @@ def root(made: Path) -> Path:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_any_number_of_workers_gives_the_same_bytes(workers: int, made: Path, tmp_path: Path) -> None:
     extract_things(tmp_path, make_things(32), make_params(shards=4), workers)
+    assert hash_outputs(tmp_path) == hash_outputs(made)
+
+
+def test_a_cluster_of_a_client_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "data", make_things(32))
+    run_extract(tmp_path, make_params(shards=4), client="tests.support.client_functions:make_tls_client")
     assert hash_outputs(tmp_path) == hash_outputs(made)
 
 

@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.incremental.feature_entries import check_arrays
-from pipeline.incremental.pack_index import DamagedError
 from pipeline.errors import CountMismatch, InputError, ParamsError, PipelineError, TooManyDrops
 from pipeline.extract.aligned_samples import hash_key
 from pipeline.extract.make_shard import make_shard
 from pipeline.extract.reuse_samples import ShardFile
 from pipeline.extract.step import check_written
+from pipeline.incremental.feature_entries import check_arrays
+from pipeline.incremental.pack_index import DamagedError
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES as TABLE
 from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
+from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Reason, Rejection
-from pipeline.tables.parquet import DROPPED, read_table
+from pipeline.tables.table_files import read_table
 from shardwright.format.field import Field
 from shardwright.format.manifest import read_manifest
 from tests.support.factory_extract import (

@@ -9,18 +9,19 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.incremental import growing_pack
-from pipeline.incremental.lookup import LookupResult, find_entries
-from pipeline.incremental.object_store import PACK
 from pipeline.errors import MachineDrops
 from pipeline.extract import inline_features
 from pipeline.extract import make_shard as make_shard_module
 from pipeline.extract.make_shard import ShardTask, make_shard
 from pipeline.extract.read_features import FeatureReader
+from pipeline.incremental import growing_pack
+from pipeline.incremental.lookup import LookupResult, find_entries
+from pipeline.incremental.object_store import PACK
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
 from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
+from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Reason, Rejection
-from pipeline.tables.parquet import DROPPED, read_table
+from pipeline.tables.table_files import read_table
 from shardwright.format.encode import EncodedSample, ShardBuilder
 from tests.support.factory_extract import (
     Thing,

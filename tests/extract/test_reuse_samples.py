@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.incremental.object_store import ROWS, ObjectStore
-from pipeline.incremental.pack_index import DamagedError, encode_rows
 from pipeline.extract.make_shard import ShardAssembly
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.reuse_samples import ShardFile
+from pipeline.incremental.object_store import ROWS, ObjectStore
+from pipeline.incremental.pack_index import DamagedError, encode_rows
 from pipeline.tables.contracts import SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
 from shardwright.format.encode import PlacedSample, Sample, ShardBuilder, encode_sample

@@ -87,9 +87,9 @@ def test_any_bytes_have_a_type_and_what_is_text_decodes(content: bytes) -> None:
 
 @pytest.mark.parametrize("content", [b"<!--a-->" * 20_000, b"<!--" * 40_000, b" " * 160_000, b"<?xml ?>" * 20_000])
 def test_no_text_takes_long(content: bytes) -> None:
-    start = time.perf_counter()
+    start = time.thread_time()
     find_media_type(content + b"\xff")
-    assert time.perf_counter() - start < 0.5
+    assert time.thread_time() - start < 0.5
 
 
 STARTS = st.sampled_from([b"", b"BM", b"ID3", b"\xff\xd8\xff", b"RIFF\0\0\0\0WAVE", b"<html>", b"OggS"])

@@ -11,12 +11,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.incremental import cache_key
-from pipeline.incremental.cache_key import hash_item, hash_method, hash_span
-from pipeline.incremental.check_entries import compute_check
-from pipeline.incremental.feature_entries import compute_entry
-from pipeline.incremental.library_versions import describe_environment, find_libraries, read_versions
-from pipeline.incremental.module_sources import find_path, find_source_files
 from pipeline.clean.item_columns import hash_check
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import describe_checks
@@ -24,6 +18,12 @@ from pipeline.config.check_params import check_block, read_params
 from pipeline.config.params import RunParams
 from pipeline.extract import provenance
 from pipeline.extract import step as extract_step
+from pipeline.incremental import cache_key
+from pipeline.incremental.cache_key import hash_item, hash_method, hash_span
+from pipeline.incremental.check_entries import compute_check
+from pipeline.incremental.feature_entries import compute_entry
+from pipeline.incremental.library_versions import describe_environment, find_libraries, read_versions
+from pipeline.incremental.module_sources import find_path, find_source_files
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.check_cluster import Describe

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.config.params import RunParams
+from pipeline.incremental.compute_chunk import ChunkResult
 from pipeline.incremental.entry_reader import EntryReader
 from pipeline.incremental.lookup import LookupResult, split_keys
 from pipeline.incremental.object_store import ObjectStore
-from pipeline.config.params import RunParams
-from pipeline.incremental.compute_chunk import ChunkResult
 from pipeline.runtime.executor import Executor, open_executor
 from tests.support.poison import POISONS, PoisonChunk, compute_poison, make_chunk
 

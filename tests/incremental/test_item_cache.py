@@ -113,7 +113,7 @@ def test_many_objects_are_read_with_few_open_files(tmp_path: Path) -> None:
             for name, entry in zip(names, entries, strict=True):
                 assert reader.read(name, 0, entry.key) == entry
         assert len(list(Path("/proc/self/fd").iterdir())) <= before + MAX_OPEN
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
 
 
 def test_a_published_file_is_kept_under_a_second_name(tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_several_stages_may_share_a_cache(tmp_path: Path) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(120)
+        worker.join(600)
     assert [worker.exitcode for worker in workers] == [0, 0, 0]
     assert sorted(ends.get() for _ in workers) == [0, 1, 2]
     assert list((tmp_path / "work").iterdir()) == []

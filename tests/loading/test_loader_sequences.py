@@ -27,6 +27,7 @@ from shardwright.datasets.sample_rng import make_generator
 from shardwright.loading.loader import Order
 from shardwright.loading.prefetch import THREADS
 from tests.support.loader.sets import BLOCKS, ORDERS, draw_numbers, flip_bit, list_rows, write_numbers
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -242,7 +243,7 @@ class Sequences(RuleBasedStateMachine):
     @invariant()
     def no_thread_reads_without_an_iteration(self) -> None:
         if getattr(self, "iterations", None) is None:
-            assert not [thread for thread in threading.enumerate() if thread.name.startswith(THREADS)]
+            wait_for(lambda: not [one for one in threading.enumerate() if one.name.startswith(THREADS)])
 
     def teardown(self) -> None:
         self.close()

@@ -196,11 +196,11 @@ def test_placeholders_survive_lower_case() -> None:
 
 
 def test_no_thread_is_started() -> None:
-    before = len(list(Path("/proc/self/task").iterdir()))
+    before = set(Path("/proc/self/task").iterdir())
     for text in TEXTS * 20:
         count_pieces(text, FEATURES)
         encode_text(text, FEATURES, LEARNED)
-    assert len(list(Path("/proc/self/task").iterdir())) == before
+    assert set(Path("/proc/self/task").iterdir()) <= before
 
 
 # Through the stages

@@ -19,7 +19,7 @@ from shardwright import DamageError, Loader, ShardDataset
 from shardwright.datasets.base import ReadContext
 from shardwright.loading.window_reader import Blocks
 from shardwright.remote.settings import Remote, hide_secrets, is_url, join_url
-from tests.support.loopback import Reply
+from tests.support.loopback import Reply, Route
 from tests.support.remote_sets import (
     QUICK,
     Published,
@@ -35,6 +35,7 @@ from tests.support.remote_sets import (
     publish,
     serve_set,
 )
+from tests.support.waiting import PATIENCE, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -91,7 +92,7 @@ def test_a_forked_process_opens_new_connections(published: Published, cache: Pat
         published.check(data, [0])
         fork = multiprocessing.get_context("fork").Process(target=read_in_another_process, args=(data,))
         fork.start()
-        fork.join(30)
+        fork.join(PATIENCE)
         assert fork.exitcode == 0
         published.check(data)
         assert count_shards(site) == len(published.shards)
@@ -132,8 +133,18 @@ def test_a_damaged_shard_affects_only_its_samples_and_is_not_requested_again(pub
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_number_of_concurrent_downloads_is_limited(published: Published, cache: Path, threads: int) -> None:
-    slow = {shard: Reply(published.read(shard), delay=0.05) for shard in published.shards}
-    with serve_set(published, slow) as site, open_set(site, cache, replace(QUICK, threads=threads)) as data:
+    def reply_to_all(shard: str) -> Route:
+        """As soon as so many are there, and a little later, for one too many to come."""
+
+        def reply(before: int) -> Reply:
+            wait_for(lambda: site.most_busy >= threads)
+            return Reply(published.read(shard), delay=0.05)
+
+        return reply
+
+    together = {shard: reply_to_all(shard) for shard in published.shards}
+    patient = replace(QUICK, threads=threads, stall=PATIENCE, deadline=PATIENCE)
+    with serve_set(published, together) as site, open_set(site, cache, patient) as data:
         site.most_busy = 0
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(data.open_window, np.array_split(np.arange(40), 4)))
@@ -234,16 +245,16 @@ def test_close_cancels_downloads_and_leaves_nothing(published: Published, cache:
             if number % 3:
                 time.sleep(0.002 * (number % 7))
             data.close()
-            thread.join(5)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
             if not number:
                 descriptors = count_descriptors()
         assert set(errors) <= {"the dataset is closed"}
         assert len(errors) == 100
-        assert not list_threads()
         gc.collect()
-        assert count_descriptors() <= descriptors
-        assert count_connections(site) <= 2  # unused ones, which end by themselves
+        wait_for(lambda: not list_threads())
+        wait_for(lambda: count_descriptors() <= descriptors)
+        wait_for(lambda: count_connections(site) <= 2)  # unused ones, which end by themselves
         assert list_objects(cache).keys() == {find_object(cache, published.read("train/index.npy")).name}
         with pytest.raises(ValueError, match="closed"):
             data.gather([0])

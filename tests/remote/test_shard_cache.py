@@ -203,7 +203,7 @@ def test_a_failed_download_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConnectionError, match="cancelled"):
         cache.open(make_item(CONTENTS[0]), fail, SHORT)
     assert not list_objects(cache.folder)
-    assert count_descriptors() == before
+    assert count_descriptors() <= before
 
 
 def test_one_downloads_while_others_wait(tmp_path: Path) -> None:

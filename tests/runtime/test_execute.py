@@ -11,6 +11,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.runtime.dask_executor import DaskExecutor
 from pipeline.runtime.executor import Executor, open_executor, run_tasks
 from pipeline.runtime.sandbox.fork_server import ONE_THREAD
-from tests.support.processes import is_alive
+from tests.support.processes import kill, list_children, list_listening_addresses, wait_until_gone
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -163,19 +165,16 @@ def test_threads_are_pinned_in_this_process() -> None:
 
 
 def test_only_this_machine_can_reach_the_workers(workers: Executor) -> None:
-    psutil = pytest.importorskip("psutil")
-    here = psutil.Process()
-    processes = [here, *here.children(recursive=True)]
-    open_ports = [port for process in processes for port in process.net_connections() if port.status == "LISTEN"]
-    assert len(open_ports) >= 1
-    assert {port.laddr.ip for port in open_ports} == {"127.0.0.1"}
+    pytest.importorskip("psutil")
+    assert set(list_listening_addresses([os.getpid(), *list_children(os.getpid())])) == {"127.0.0.1"}
 
 
 def test_a_taken_dashboard_port_is_no_warning() -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", 8787))
-        taken.listen()
+        with suppress(OSError):  # another process has taken it
+            taken.bind(("127.0.0.1", 8787))
+            taken.listen()
         assert list(run_tasks(square_late, [3], make_run(1))) == [(0, 9)]
 
 
@@ -264,13 +263,13 @@ def name_processes(number: int) -> tuple[int, int]:
 def test_processes_that_are_killed_are_replaced(forker: bool, workers: Executor) -> None:
     before = {pids[forker] for _, pids in workers.run_tasks(name_processes, list(range(8)))}
     for pid in before:
-        os.kill(pid, signal.SIGKILL)
+        kill(pid)
     after = {pids[forker] for _, pids in workers.run_tasks(name_processes, list(range(8)))}
     assert not before & after
     seen: set[int] = set()
     for _, pids in workers.run_tasks(name_processes, list(range(40))):
         if not seen:
-            os.kill(pids[forker], signal.SIGKILL)  # while others are at work
+            kill(pids[forker])  # while others are at work
         seen.add(pids[0])
     assert 2 <= len(seen) <= 6
 
@@ -300,11 +299,11 @@ def report(number):
 
 def sleep(number):
     report(number)
-    time.sleep(60)
+    time.sleep(600)
 
 def hold_the_interpreter(number):
     report(number)
-    ctypes.PyDLL(None).sleep(60)
+    ctypes.PyDLL(None).sleep(600)
 
 if __name__ == "__main__":
     run = RunParams(workers=2, memory="1 GiB", cache=".cache", progress=False)
@@ -333,12 +332,8 @@ def start_script(function: str, folder: Path) -> subprocess.Popen[str]:
 
 
 def wait_for_workers(folder: Path, count: int) -> list[int]:
-    for _ in range(2400):
-        found = [int(path.stem) for path in folder.glob("*.pid")]
-        if len(found) == count:
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{found} after 120 s")
+    wait_for(lambda: len(list(folder.glob("*.pid"))) == count)
+    return [int(path.stem) for path in folder.glob("*.pid")]
 
 
 @LINUX
@@ -347,10 +342,7 @@ def test_workers_die_with_their_parent(function: str, tmp_path: Path) -> None:
     with start_script(function, tmp_path) as parent:
         pids = wait_for_workers(tmp_path, 2)
         parent.kill()
-        deadline = time.monotonic() + 60
-        while any(map(is_alive, pids)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert not any(map(is_alive, pids))
+        wait_until_gone(pids)
 
 
 def test_tasks_print_nothing(tmp_path: Path) -> None:
@@ -379,7 +371,7 @@ def test_an_interrupt_ends_all_processes_quietly(tmp_path: Path) -> None:
         os.killpg(parent.pid, signal.SIGINT)  # as a terminal does: to every process of the group
         assert parent.communicate(timeout=240) == ("", "")
         assert parent.returncode == 130
-        assert not any(map(is_alive, pids))
+        wait_until_gone(pids)
 
 
 def test_the_driver_does_not_keep_what_it_sent() -> None:

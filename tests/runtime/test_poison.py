@@ -19,8 +19,9 @@ from pipeline.errors import MachineDrops, PipelineError
 from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.sandbox.heartbeat import watch_items
 from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_machine_drops
-from tests.support.clusters import list_children
 from tests.support.poison import POISONS, Items, work_on
+from tests.support.processes import kill, list_children
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
@@ -115,7 +116,7 @@ def test_processes_killed_at_random_change_no_result(tmp_path: Path) -> None:
             begun = count_begun()
             if children := list_children(os.getpid()):
                 kills.append(draw.choice(children))
-                os.kill(kills[-1], signal.SIGKILL)
+                kill(kills[-1])
 
     killer = threading.Thread(target=kill_now_and_then)
     with open_executor(make_run(2, item_seconds=5), len(tasks)) as opened:
@@ -151,7 +152,8 @@ def leak(task: Leaking) -> int:
             continue
         if task.how == "memory":
             kept.append(b"x" * (40 << 20))
-            time.sleep(0.06)
+            while len(kept) > 3:  # until it is seen
+                time.sleep(0.06)
         else:
             kept.append(b"")
             if len(kept) == 3:
@@ -209,7 +211,7 @@ def test_a_death_is_noticed_though_a_child_process_lives(workers: Executor, tmp_
     [(_, found)] = workers.run_tasks(leave_a_child, [Items("a", ["good"] * 3, folder=tmp_path)])
     assert time.monotonic() - started < 300
     for path in tmp_path.glob("child-*"):
-        os.kill(int(path.name.removeprefix("child-")), signal.SIGKILL)
+        kill(int(path.name.removeprefix("child-")))
     assert [getattr(each, "reason", each) for each in found] == ["a-0", Reason.DECODER_CRASHED, "a-2"]
 
 
@@ -217,7 +219,6 @@ SCRIPT = """
 import sys
 from pipeline.runtime.executor import run_tasks
 from pipeline.config.params import RunParams
-from tests.support.clusters import list_children
 from tests.support.poison import Items, work_on
 
 if __name__ == "__main__":
@@ -261,23 +262,20 @@ def test_without_workers_a_hang_is_interrupted_once(tmp_path: Path) -> None:
     with start_script(tmp_path, 0, "loops") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "a-0 a-1\n"
-        wait_for_file(tmp_path / "cache" / "crash-markers", 1)
+        wait_for_file(tmp_path / "cache" / "crash-markers")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=120)
     assert run_script(tmp_path, 0, "loops") == (0, "a-0 a-1\ntimeout\n")
 
 
-def wait_for_file(folder: Path, count: int) -> None:
-    deadline = time.monotonic() + 120
-    while not folder.is_dir() or len(list(folder.iterdir())) != count:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def wait_for_file(folder: Path) -> None:
+    wait_for(lambda: folder.is_dir() and len(list(folder.iterdir())) == 1)
 
 
 def test_time_while_all_processes_were_stopped_does_not_count(tmp_path: Path) -> None:
     """As Ctrl-Z does it: the whole group, for longer than an item may take."""
     with start_script(tmp_path, 1, "waits", "good") as process:
-        wait_for_file(tmp_path / "waits", 1)
+        wait_for_file(tmp_path / "waits")
         os.killpg(process.pid, signal.SIGSTOP)
         time.sleep(4)
         os.killpg(process.pid, signal.SIGCONT)

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -15,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.incremental.library_versions import describe_environment
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, PipelineError
+from pipeline.incremental.library_versions import describe_environment
 from pipeline.runtime import check_cluster
 from pipeline.runtime.check_cluster import (
     Describe,
@@ -32,9 +31,10 @@ from pipeline.runtime.executor import open_executor, run_tasks
 from pipeline.runtime.sandbox.find_bad_items import Call, make_call, run_call
 from pipeline.runtime.sandbox.worker import SandboxLimits
 from pipeline.runtime.sandbox.worker_pool import SandboxPool
-from tests.support.clusters import StartedCluster, list_children, make_certificates, start_cluster, wait_for
+from tests.support.clusters import StartedCluster, make_certificates, start_cluster
 from tests.support.poison import Items, work_on
-from tests.support.processes import is_alive
+from tests.support.processes import kill, list_children, list_listening_addresses, read_proc, wait_until_gone
+from tests.support.waiting import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
 
@@ -67,13 +67,16 @@ def test_the_same_results_as_anywhere_with_poison_lost_alone(cluster: StartedClu
 
 
 def test_nothing_of_a_run_is_left_on_the_workers(cluster: StartedCluster, tmp_path: Path) -> None:
-    before = [list_children(worker.pid) for worker in cluster.workers]
+    def list_all() -> set[int]:
+        return {child for worker in cluster.workers for child in list_children(worker.pid)}
+
+    before = list_all()  # some of them may be about to end
     list_results(make_run(cluster.address, tmp_path), make_tasks())
-    wait_for(lambda: [list_children(worker.pid) for worker in cluster.workers] == before)
+    wait_for(lambda: list_all() <= before)
 
 
 def test_only_this_machine_can_reach_it(cluster: StartedCluster, tmp_path: Path) -> None:
-    psutil = pytest.importorskip("psutil")
+    pytest.importorskip("psutil")
     with open_executor(make_run(cluster.address, tmp_path), 4) as workers:
         list(workers.run_tasks(work_on, make_tasks()))
         pids = [
@@ -81,8 +84,7 @@ def test_only_this_machine_can_reach_it(cluster: StartedCluster, tmp_path: Path)
             for process in [cluster.scheduler, *cluster.workers]
             for pid in (process.pid, *list_children(process.pid))
         ]
-        ports = [port for pid in [os.getpid(), *pids] for port in psutil.Process(pid).net_connections("inet")]
-    assert {port.laddr.ip for port in ports if port.status == "LISTEN"} == {"127.0.0.1"}
+        assert set(list_listening_addresses([os.getpid(), *pids])) == {"127.0.0.1"}
 
 
 def test_a_failing_task_is_named(cluster: StartedCluster, tmp_path: Path) -> None:
@@ -102,16 +104,16 @@ def test_what_dies_in_it_does_not_change_the_results(victim: str, tmp_path: Path
     expected = [[f"{number}-{item}" for item in range(4)] for number in range(12)]
     with start_cluster(tmp_path, workers=2) as cluster:
         nanny = cluster.workers[0].pid
-        worker, *_ = [pid for pid in list_children(nanny) if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()]
+        worker, *_ = [pid for pid in list_children(nanny) if "spawn_main" in (read_proc(pid, "cmdline") or "")]
 
-        def kill() -> None:
+        def kill_victim() -> None:
             wait_for(lambda: (tmp_path / "2-0").exists())
             pids = {"nanny": [nanny], "worker": [worker], "processes of tasks": list_children(worker)}[victim]
             assert pids
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+                kill(pid)
 
-        thread = threading.Thread(target=kill)
+        thread = threading.Thread(target=kill_victim)
         thread.start()
         assert list_results(make_run(cluster.address, tmp_path / "cache"), tasks) == expected
         thread.join()
@@ -150,16 +152,14 @@ def test_a_scheduler_that_dies_is_one_clear_line_and_leaves_nothing(tmp_path: Pa
     with start_cluster(tmp_path, workers=1) as cluster, start_script(tmp_path, cluster.address) as driver:
         wait_for((tmp_path / "2-0").exists)
         ours = list_children(cluster.workers[0].pid)
-        killed = time.monotonic()
         cluster.scheduler.kill()
         _, complaint = driver.communicate(timeout=240)
-        assert time.monotonic() - killed < 120
         assert driver.returncode == 1
         assert complaint == (
             f"the Dask scheduler at {cluster.address} is gone: start it and its workers again, then run this again; "
             "finished items are in the cache\n"
         )
-        wait_for(lambda: not any(map(is_alive, ours)))
+        wait_until_gone(ours)
 
 
 def test_a_scheduler_that_dies_while_it_is_asked(tmp_path: Path) -> None:
@@ -228,7 +228,8 @@ def test_an_address_without_scheduler(tmp_path: Path) -> None:
         ("127.0.0.1:8786", r"write tcp://127\.0\.0\.1:8786, or tls://HOST:PORT"),
         ("tcp://127.0.0.1", r"write tcp://"),
         ("tcp://127.0.0.1:99999", r"write tcp://"),
-        ("ws://127.0.0.1:8786", r"write tcp://"),
+        ("ws://127.0.0.1:8786", r"write tcp://.* let run\.client name a function that returns its dask"),
+        ("gateway://h:1/x", r"write tcp://.* let run\.client name a function"),
         ("", r"write tcp://"),
     ],
 )
@@ -260,13 +261,13 @@ def read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_cluster, "forget_versions", lambda: None)
 
 
-def check_answers(folder: Path, changes: Mapping[str, str | None], worker: str = "tcp://127.0.0.1:5") -> None:
+def check_answers(folder: Path, changes: Mapping[str, str | None]) -> None:
     """Ask one worker, on this machine, whose environment is changed so; None: it has no such library."""
 
     def ask(probe: Any, tokens: Sequence[tuple[str, str]], describe: Describe) -> Mapping[str, Any]:
         answer = probe(tokens, describe)
         environment = {**answer["environment"], **changes}
-        return {worker: {**answer, "environment": {n: v for n, v in environment.items() if v is not None}}}
+        return {"tcp://127.0.0.1:5": {**answer, "environment": {n: v for n, v in environment.items() if v is not None}}}
 
     check_workers("tcp://127.0.0.1:1", ask, [folder], HERE)
 
@@ -276,15 +277,11 @@ def test_workers_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyP
     check_answers(tmp_path, {})
     with pytest.raises(PipelineError, match="has another version of this project's code: bring its checkout"):
         check_answers(tmp_path, {"code": "0" * 64})
-    with pytest.raises(PipelineError, match=r"10\.0\.0\.5:5: it is reached over the network without TLS"):
-        check_answers(tmp_path, {}, "tcp://10.0.0.5:5")
     with pytest.raises(PipelineError, match="could not be asked: ValueError: no"):
         check_workers("tcp://127.0.0.1:1", lambda *_: {"tcp://127.0.0.1:5": ValueError("no")}, [], HERE)
     error = InputError("extract.text.model is 'x', which is not installed")
     with pytest.raises(PipelineError, match=r"5: extract\.text\.model is 'x', which is not installed"):
         check_workers("tcp://127.0.0.1:1", lambda *_: {"tcp://127.0.0.1:5": error}, [], HERE)
-    with pytest.raises(PipelineError, match="has no workers: start some"):
-        check_workers("tcp://127.0.0.1:1", lambda *_: {}, [tmp_path], HERE)
     unseen = probe_worker([(str(tmp_path / "elsewhere" / "token"), "x")], dict)["unseen"]
     assert unseen == [str(tmp_path / "elsewhere/token")]
     assert list(tmp_path.iterdir()) == []

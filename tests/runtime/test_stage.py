@@ -20,8 +20,9 @@ from pipeline.errors import InputError, PipelineError
 from pipeline.runtime.run_stage import explain_disk_errors
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.table_files import read_table
-from tests.support.processes import is_alive
+from tests.support.processes import is_alive, wait_until_gone
 from tests.support.running import ROOT
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ from slow_library import prepare
 
 def sleep(number):
     Path(f"worker-{os.getpid()}").touch()
-    time.sleep(60)
+    time.sleep(600)
 
 def step(stage):
     folder = stage.workspace.work / "3_cleaned"
@@ -66,14 +67,14 @@ def step(stage):
         case "fill":
             (folder / "large").write_bytes(bytes(3 << 20))
         case "sleep":
-            time.sleep(60)
+            time.sleep(600)
         case "warm up":
             warm_up_pool(stage.workspace.run, prepare)
             while not Path("preparing").exists():
                 time.sleep(0.01)
             if "refuse" in sys.argv:
                 raise PipelineError("no items came in")
-            time.sleep(60)
+            time.sleep(600)
         case "workers":
             list(run_tasks(sleep, [0, 1], stage.workspace.run))
     return Outcome("item", 2, 2)
@@ -96,7 +97,7 @@ def prepare():
 
 PARENT = """
 import subprocess, sys, threading, time
-threading.Thread(target=time.sleep, args=[60], daemon=True).start()
+threading.Thread(target=time.sleep, args=[600], daemon=True).start()
 subprocess.run([sys.executable, "stage.py", "sleep"])
 """
 
@@ -143,13 +144,6 @@ def run_stage(checkout: Path, *arguments: str) -> tuple[int, str, str]:
     with start_stage(checkout, *arguments) as process:
         said, complaint = process.communicate(timeout=120)
     return process.returncode, said, complaint
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def wait_for_work(checkout: Path) -> None:
@@ -306,7 +300,7 @@ def test_a_wrong_key_of_params_is_one_line(two_workers: Path) -> None:
 
 
 def test_an_interrupt_while_libraries_are_imported_is_one_line(checkout: Path) -> None:
-    (checkout / "stuck.py").write_text("import time, pathlib; pathlib.Path('stuck').touch(); time.sleep(60)")
+    (checkout / "stuck.py").write_text("import time, pathlib; pathlib.Path('stuck').touch(); time.sleep(600)")
     program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     program += "sys.argv = ['-m']; import stages, stuck"  # as Python has it while `-m` imports the stage
     with start(checkout, sys.executable, "-c", program) as process:
@@ -333,7 +327,7 @@ def test_a_signal_ends_all_processes_with_one_line(checkout: Path, argument: str
     assert list_data(checkout) == [".lock"]
     assert list_work(checkout) == []
     workers = [int(path.name.partition("-")[2]) for path in checkout.glob("worker-*")]
-    wait_for(lambda: not any(map(is_alive, workers)))
+    wait_until_gone(workers)
 
 
 def test_a_background_job_can_be_terminated(checkout: Path) -> None:
@@ -352,8 +346,9 @@ def test_a_stage_ends_with_the_dvc_that_started_it(checkout: Path, variables: di
         wait_for_work(checkout)
         child = int((checkout / "data/.lock").read_text())
         parent.kill()
+        parent.wait()
         if variables["DVC_STAGE"]:
-            wait_for(lambda: not is_alive(child))
+            wait_until_gone([child])
             assert parent.stderr is not None
             assert parent.stderr.read() == "clean: terminated; `dvc repro` continues after the last finished stage\n"
             assert list_work(checkout) == []

@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from pipeline.incremental.module_sources import PACKAGES
 from pipeline.codegen.dvc_yaml import NODES
+from pipeline.incremental.module_sources import PACKAGES
 from tests.support.running import DEMO_THINGS, ROOT, edit_params, hash_files
 
 UP_TO_EXTRACT = tuple(node.name for node in NODES[:5])
@@ -68,7 +68,7 @@ class Checkout:
 def make_checkout(parent: Path, surroundings: Surroundings | None = None, **changes: Any) -> Checkout:
     """A copy of the code below `parent`, without outputs, with the demo of 60 things and `changes` in its params.
 
-    One image of the demo answers after the time limit, the others must not: 3 s, for busy machines.
+    One image of the demo answers after the time limit, the others must not: 5 s, for busy machines.
     """
     surroundings = surroundings or Surroundings()
     folder = parent / surroundings.folder

@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.support.processes import kill, list_children
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,28 +23,32 @@ class StartedCluster:
 
     address: str
     scheduler: "subprocess.Popen[bytes]"
-    workers: list["subprocess.Popen[bytes]"]
+    folder: Path
+    security: Sequence[str]
+    stack: ExitStack
+    workers: list["subprocess.Popen[bytes]"] = field(default_factory=list)
+
+    def start_worker(
+        self, cwd: Path = ROOT, environment: Mapping[str, str] | None = None, nanny: str = "--no-nanny"
+    ) -> "subprocess.Popen[bytes]":
+        """Start a worker with one thread in `cwd`, with more environment variables; it takes seconds to register."""
+        options = [self.address, "--nthreads", "1", "--local-directory", str(self.folder), nanny, *self.security]
+        self.workers.append(self.stack.enter_context(_start("worker", options, self.folder, cwd, environment)))
+        return self.workers[-1]
+
+    def wait_for_workers(self, count: int) -> None:
+        """Wait until so many workers have registered since the start."""
+        log = self.folder / "worker.log"
+        wait_for(lambda: log.exists() and log.read_text().count("Registered to:") >= count)
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
-        time.sleep(0.05)
-
-
-def list_children(pid: int) -> list[int]:
-    """Return all descendants of a process. Linux alone: it reads /proc."""
-    parents: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text(encoding="ascii").rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    found = [pid]
-    for parent in found:
-        found += [child for child, its_parent in parents.items() if its_parent == parent]
-    return found[1:]
+def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process and all its descendants, unless it has ended."""
+    if process.poll() is not None:  # its number may be another's by now
+        return
+    for pid in [*list_children(process.pid), process.pid]:
+        kill(pid)
+    process.wait()
 
 
 @contextmanager
@@ -57,14 +63,18 @@ def start_cluster(
         )
         wait_for(lambda: file.exists() and file.read_text())
         address = json.loads(file.read_text())["address"]
-        options = [address, "--nthreads", "1", "--local-directory", str(folder), *security]
-        started = [stack.enter_context(_start("worker", options, folder, cwd)) for _ in range(workers)]
-        wait_for(lambda: (folder / "worker.log").read_text().count("Registered to:") == workers)
-        yield StartedCluster(address, scheduler, started)
+        cluster = StartedCluster(address, scheduler, folder, security, stack)
+        for _ in range(workers):
+            cluster.start_worker(cwd, nanny="--nanny")
+        if workers:
+            cluster.wait_for_workers(workers)
+        yield cluster
 
 
 @contextmanager
-def _start(kind: str, options: Sequence[str], folder: Path, cwd: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def _start(
+    kind: str, options: Sequence[str], folder: Path, cwd: Path, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[bytes]"]:
     """Start `dask scheduler` or `dask worker` in a session of its own; kill what is left of it at the end."""
     command = [
         sys.executable,
@@ -79,16 +89,12 @@ def _start(kind: str, options: Sequence[str], folder: Path, cwd: Path) -> Iterat
         *options,
     ]
     with (folder / f"{kind}.log").open("ab") as log:
-        process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log, start_new_session=True)
+        variables = {**os.environ, **(environment or {})}
+        process = subprocess.Popen(command, cwd=cwd, env=variables, stdout=log, stderr=log, start_new_session=True)
     try:
         yield process
     finally:
-        for pid in [*list_children(process.pid), process.pid]:
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                continue
-        process.wait()
+        kill_tree(process)
 
 
 def make_certificates(folder: Path) -> tuple[Path, Path, Path]:

@@ -10,27 +10,36 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.incremental.evict import ObjectUse
 from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.config.params import RunParams
 from pipeline.extract.build_dataset import DatasetBuild
+from pipeline.extract.extractor import ExtractFolders
+from pipeline.extract.item_rows import write_item_rows
 from pipeline.extract.make_shard import ShardTask
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
 from pipeline.extract.step import extract
-from pipeline.runtime.run_stage import Workspace, open_workspace, publish
+from pipeline.incremental.evict import ObjectUse
+from pipeline.runtime.run_stage import open_workspace, publish
 from pipeline.runtime.serial_executor import SerialExecutor
 from pipeline.tables.blob_store import TarStore
+from pipeline.tables.columns import Row
 from pipeline.tables.contracts import (
-    ALIGNED_FOLDER,
+    ALIGNED_PARTS,
+    ALIGNED_SAMPLES,
     CLEANED,
-    CLEANED_FOLDER,
+    CLEANED_ITEMS,
+    EXTRACT_FOLDER,
     INGESTED_FOLDER,
+    INGESTED_ITEMS,
+    ITEMS,
+    PARTS,
     SAMPLES,
     SHARDS_FOLDER,
 )
+from pipeline.tables.database import open_database
 from pipeline.tables.drops import Outcome
-from pipeline.tables.parquet import Row, write_table
+from pipeline.tables.table_files import identify_table, write_table
 from shardwright.datasets.shard_dataset import ShardDataset
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +60,7 @@ class Thing:
     modalities: tuple[str, ...] = USUAL
     contents: Mapping[str, bytes] = field(default_factory=dict)
     columns: Mapping[str, Any] = field(default_factory=dict)
+    spans: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
 
 
 def make_things(count: int, **changes: Any) -> list[Thing]:
@@ -87,19 +97,44 @@ def draw_item(key: str, modality: str) -> bytes:
 
 def write_corpus(data: Path, things: Sequence[Thing]) -> None:
     """Write the tar of items and the tables that `extract` reads."""
-    items, samples = [], []
     with TarStore(data / INGESTED_FOLDER, INGESTED_FOLDER, "items") as store:
-        for thing in things:
-            sample: Row = dict.fromkeys(SAMPLES)
-            sample |= {"key": thing.key, "split": thing.split, "label": thing.label, "group": f"group of {thing.key}"}
-            for modality in thing.modalities:
-                row = _make_item(thing, modality, store)
-                items.append(row)
-                sample[modality] = row["id"]
-            samples.append(sample)
-    write_table(data / CLEANED_FOLDER / "items.parquet", sorted(items, key=lambda row: str(row["id"])), CLEANED)
-    samples.sort(key=lambda row: str(row["key"]))
-    write_table(data / ALIGNED_FOLDER / "samples.parquet", samples, SAMPLES)
+        rows = {(thing.key, name): _make_item(thing, name, store) for thing in things for name in thing.modalities}
+    ordered = sorted(rows.values(), key=lambda row: str(row["id"]))
+    numbers = {row["id"]: number for number, row in enumerate(ordered)}
+    refers = write_items(data, ordered)
+    things = sorted(things, key=lambda thing: (thing.split, hashlib.sha256(thing.key.encode()).digest()))
+    samples = [
+        {"key": thing.key, "split": thing.split, "label": thing.label, "group": f"group of {thing.key}"}
+        for thing in things
+    ]
+    write_table(data / ALIGNED_SAMPLES, samples, SAMPLES)
+    parts = [
+        {
+            "sample": number,
+            "part": name,
+            "position": 0,
+            "item": numbers[rows[thing.key, name]["id"]],
+            "start": thing.spans.get(name, (None, None))[0],
+            "end": thing.spans.get(name, (None, None))[1],
+        }
+        for number, thing in enumerate(things)
+        for name in thing.modalities
+    ]
+    write_table(data / ALIGNED_PARTS, parts, PARTS, refers)
+
+
+def write_items(data: Path, rows: Sequence[Row]) -> dict[str, str]:
+    """Write the ingested and the cleaned table of items that have the columns of both, ordered by id; return what other
+    tables refer to."""
+    write_table(data / INGESTED_ITEMS, ({name: row[name] for name in ITEMS} for row in rows), ITEMS)
+    refers = {INGESTED_ITEMS: identify_table(data / INGESTED_ITEMS)}
+    cleaned = [
+        {name: row[name] for name in CLEANED if name in row}
+        | {"item": number, "exact_cluster": number, "near_cluster": number}
+        for number, row in enumerate(rows)
+    ]
+    write_table(data / CLEANED_ITEMS, cleaned, CLEANED, refers)
+    return refers
 
 
 def _make_item(thing: Thing, modality: str, store: TarStore) -> Row:
@@ -107,12 +142,11 @@ def _make_item(thing: Thing, modality: str, store: TarStore) -> Row:
     file = f"{thing.key}.{ENDINGS[modality]}"
     location = store.write(file, content)
     sha256 = hashlib.sha256(content).hexdigest()
-    row: Row = dict.fromkeys(CLEANED)
+    row: Row = dict.fromkeys([*ITEMS, *CLEANED])
     row |= {"id": hashlib.sha256(f"{sha256} {file}".encode()).hexdigest(), "source": "folder", "file": file, "part": ""}
     row |= {"modality": modality, "media_type": MEDIA_TYPES[modality], "licence": "CC0", "attribution": "nobody"}
     row |= {"sha256": sha256, "tar": location.tar, "offset": location.offset, "size": location.size}
-    row |= {"redactions": 0, "exact_cluster": row["id"], "near_cluster": row["id"]}
-    return row | dict(thing.columns)
+    return row | {"redactions": 0} | dict(thing.columns)
 
 
 def make_params(**changes: Any) -> ExtractParams:
@@ -142,7 +176,7 @@ def run_extract(folder: Path, params: ExtractParams, workers: int = 0, **more: A
     with open_workspace("extract", folder / "data", make_run(folder / "cache", workers, **more)) as workspace:
         outcome = extract(params, workspace)
         outcome.check()
-        publish(workspace, sorted(out.name for out in workspace.work.iterdir()))
+        publish(workspace, [EXTRACT_FOLDER, SHARDS_FOLDER])
     return outcome
 
 
@@ -165,10 +199,12 @@ def plan_tasks(folder: Path, params: ExtractParams) -> list[ShardTask]:
     """Return the tasks for the corpus in `folder / "data"`; shards and cache go below `folder / "work"`."""
     work = folder / "work"
     shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    workspace = Workspace(folder / "data", work, work / "cache", make_run(work / "cache"))
-    corpus, workers = plan_corpus(params, workspace), SerialExecutor()
-    build = DatasetBuild(corpus, workspace.run, ObjectUse())
-    build.compute_missing(workers)
-    (work / SHARDS_FOLDER).mkdir()
-    return list(build.plan_shard_tasks(work / SHARDS_FOLDER, build.write_learned(work / SHARDS_FOLDER, workers)))
+    (work / SHARDS_FOLDER).mkdir(parents=True)
+    run, executor = make_run(work / "cache"), SerialExecutor()
+    folders = ExtractFolders(folder / "data", work / "cache", work)
+    with open_database(work, run) as database:
+        corpus = plan_corpus(database, folders.data, params)
+        write_item_rows(folders.data, folders.items)
+        build = DatasetBuild(database, corpus, folders, run, ObjectUse())
+        build.compute_missing(executor)
+        return list(build.plan_shard_tasks(work / SHARDS_FOLDER, build.write_learned(work / SHARDS_FOLDER, executor)))

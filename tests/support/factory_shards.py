@@ -32,6 +32,7 @@ class Toy:
     missing: Sequence[str] = ()
     labels: bool = True
     caption: str = "a thing that sounds"
+    samples_per_shard: int = 7
 
 
 Arrays = dict[str, Any]
@@ -61,7 +62,7 @@ def make_shards(root: Path, toy: Toy, seed: int = 0, spoil: Callable[[str, Array
         if count == 0:
             continue
         classes = toy.classes if toy.labels else None
-        with ShardWriter(root, split, fields, samples_per_shard=7, classes=classes) as writer:
+        with ShardWriter(root, split, fields, samples_per_shard=toy.samples_per_shard, classes=classes) as writer:
             for number in range(count):
                 label = number % len(toy.classes)
                 meta = {"label": toy.classes[label], "caption": toy.caption, "file": f"{split}/{number}.png"}

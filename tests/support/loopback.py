@@ -50,6 +50,7 @@ class Site(ThreadingHTTPServer):
         self.busy = self.most_busy = 0
         self.lock = threading.Lock()
         self.connections: set[socket] = set()
+        self.closed = threading.Event()
 
     @property
     def address(self) -> str:
@@ -63,6 +64,8 @@ class Site(ThreadingHTTPServer):
         """Ignore clients that close the connection: that is what is tested."""
 
     def close(self) -> None:
+        """Stop; replies that are being delayed end."""
+        self.closed.set()
         self.shutdown()
         for connection in self.connections:
             try:
@@ -92,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
                 site.busy -= 1
 
     def respond(self, reply: Reply) -> None:
-        time.sleep(reply.delay)
+        self.wait(reply.delay)
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
@@ -106,9 +109,13 @@ class _Handler(BaseHTTPRequestHandler):
         for start in range(0, len(reply.body), 1 if reply.drip else len(reply.body) or 1):
             self.wfile.write(reply.body[start : start + 1] if reply.drip else reply.body)
             self.wfile.flush()
-            time.sleep(reply.drip)
+            self.wait(reply.drip)
         while reply.endless:
             self.wfile.write(CHUNK)
+
+    def wait(self, seconds: float) -> None:
+        if seconds:
+            cast(Site, self.server).closed.wait(seconds)
 
     def log_message(self, *args: Any) -> None:
         """Write nothing."""

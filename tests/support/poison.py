@@ -16,9 +16,9 @@ from typing import Self
 
 import numpy as np
 
+from pipeline.incremental.compute_chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import Entry
-from pipeline.incremental.compute_chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.runtime.sandbox.heartbeat import watch_items
 from pipeline.tables.drops import Reason, Rejection
 

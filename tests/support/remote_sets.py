@@ -17,7 +17,7 @@ from tests.support.shard_samples import assert_same_arrays, read_tree, write_sma
 
 QUICK = Remote(backoff=0.01, stall=5.0, deadline=20.0)
 """Settings that detect a broken server at once; on a busy machine a correct reply may take a second."""
-IMPATIENT = replace(QUICK, stall=0.3)
+IMPATIENT = replace(QUICK, stall=1.0)
 """For servers that stall."""
 
 

@@ -4,14 +4,17 @@ import contextlib
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import CountMismatch, InputError, TooManyDrops
 from pipeline.tables.blob_store import TarReader, TarStore
+from pipeline.tables.columns import Columns
+from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Drop, Outcome, Reason, Rejection, check_drop_share
-from pipeline.tables.parquet import DROPPED, Columns, read_table, write_dropped, write_table
+from pipeline.tables.table_files import GROUP_ROWS, read_table, write_batches, write_dropped, write_table
 
 COLUMNS: Columns = {"key": "string", "count": "int64", "share": "float64?", "ok": "bool"}
 
@@ -53,6 +56,30 @@ def test_a_table_is_read_as_written_and_its_bytes_repeat(tmp_path: Path) -> None
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     write_table(tmp_path / "none", [], COLUMNS)
     assert read_table(tmp_path / "none", COLUMNS) == []
+
+
+def test_columns_make_the_bytes_that_rows_make(tmp_path: Path) -> None:
+    columns: Columns = {"name": "string", "score": "float64", "count": "int64?"}
+    rows = [{"name": f"n{n % 7}", "score": n / 3, "count": None if n % 5 else n} for n in range(GROUP_ROWS + 10)]
+    write_table(tmp_path / "rows.parquet", rows, columns)
+    groups = (rows[:GROUP_ROWS], rows[GROUP_ROWS:])
+    batches = [
+        {
+            "name": np.array([row["name"] for row in group], object),
+            "score": np.array([row["score"] for row in group]),
+            "count": [row["count"] for row in group],
+        }
+        for group in groups
+    ]
+    write_batches(tmp_path / "columns.parquet", batches, columns)
+    assert (tmp_path / "columns.parquet").read_bytes() == (tmp_path / "rows.parquet").read_bytes()
+
+
+def test_columns_that_are_not_the_tables_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a batch does not have the table's columns; they differ in \['b'\]"):
+        write_batches(tmp_path / "t.parquet", [{"a": [1], "b": [2]}], {"a": "int64"})
+    with pytest.raises(ValueError, match="column 'a' may not be null"):
+        write_batches(tmp_path / "t.parquet", [{"a": [1, None]}], {"a": "int64"})
 
 
 def test_a_damaged_table_is_refused(tmp_path: Path) -> None:

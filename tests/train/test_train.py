@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from torch import Tensor
 from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, ParamsError, PipelineError
+from pipeline.models.batches import SplitKeys, find_shared_keys, hash_keys
 from pipeline.models.checkpoint import LAST, load_model
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.history import Epoch
@@ -176,6 +178,24 @@ def test_a_sample_in_two_splits_is_refused(tmp_path: Path) -> None:
     write_manifest(root, replace(manifest, splits={**manifest.splits, "test": manifest.splits["train"]}))
     with pytest.raises(InputError, match=r"'train-\d+' is in the splits train and test"):
         run_train(tmp_path)
+
+
+@given(st.lists(st.text("ab01", max_size=3)), st.lists(st.text("ab01", max_size=3), min_size=1))
+def test_shared_keys_are_found_by_their_hashes(one: list[str], other: list[str]) -> None:
+    arrays = [np.array([f"{key:x>60}" for key in keys], "S64") for keys in (one, other)]
+    found = find_shared_keys(*(SplitKeys(keys, np.sort(hash_keys(keys))) for keys in arrays))
+    assert found.tolist() == sorted({*arrays[0].tolist()} & {*arrays[1].tolist()})
+
+
+def test_keys_that_differ_have_hashes_that_differ() -> None:
+    keys = np.array([f"{a}{fill}{b}" for a in range(100) for b in range(100) for fill in ("/", "/" * 50)], "S64")
+    assert len(np.unique(hash_keys(keys))) == len(np.unique(keys))
+
+
+def test_equal_hashes_of_other_keys_are_not_shared_keys() -> None:
+    hashes = np.array([7, 7], np.uint64)
+    one, other = (SplitKeys(np.array(keys, "S64"), hashes) for keys in (["a", "b"], ["c", "d"]))
+    assert len(find_shared_keys(one, other)) == 0
 
 
 def test_a_damaged_split_is_refused_by_name(tmp_path: Path) -> None:

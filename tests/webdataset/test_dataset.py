@@ -67,7 +67,7 @@ def assert_same_batches(found: dict[str, Any], expected: dict[str, Any]) -> None
         assert all(is_equal(one, other) for one, other in zip(found[name], values, strict=True)), name
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(written=shards(), form=st.sampled_from([*FORMATS]))
 def test_any_samples_are_read_as_webdataset_reads_them(
     written: list[list[Sample]], form: str, tmp_path_factory: pytest.TempPathFactory
@@ -170,7 +170,7 @@ def test_reserved_names(tmp_path: Path) -> None:
         assert data[0] == {"key": "a", "lock": b"1", "txt": "3"}
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     names=st.lists(
         st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["a", "b", "A"])), max_size=9), min_size=1, max_size=3

@@ -17,6 +17,8 @@ from typing import Any
 from shardwright import Loader, ShardDataset
 from shardwright.loading.window_reader import Blocks
 from tests.support.loader.sets import Ragged, brighten
+from tests.support.processes import list_children, read_proc
+from tests.support.waiting import wait_for
 
 BATCH = 24
 MEASUREMENTS = 5
@@ -51,17 +53,22 @@ def abandon_iteration(root: Path, options: dict[str, Any], rng: random.Random) -
         Holder((iteration, batches))
 
 
-def list_children() -> Iterator[str]:
-    """Yield the child processes, except Python's one resource tracker, which ends with this process."""
-    for task in Path("/proc/self/task").iterdir():
-        with suppress(FileNotFoundError):  # a thread that has been waited for may end just now
-            for pid in (task / "children").read_text().split():
-                if b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    yield pid
+def count_children() -> int:
+    """Return the number of child processes, except Python's one resource tracker, which ends with this process."""
+    commands = [read_proc(pid, "cmdline") for pid in list_children(os.getpid())]
+    return sum(command is not None and "resource_tracker" not in command for command in commands)
+
+
+def has_ended() -> bool:
+    """Return whether all threads and processes of what was abandoned have ended: the collector may run in one of
+    those threads, and does not wait for them then."""
+    return threading.active_count() == 1 and not count_children()
 
 
 def measure(root: Path) -> dict[str, int]:
     gc.collect()
+    with suppress(AssertionError):  # the counts show what is left
+        wait_for(has_ended, 60)
     maps = Path("/proc/self/maps").read_text()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
@@ -69,7 +76,7 @@ def measure(root: Path) -> dict[str, int]:
         "descriptors": len(list(Path("/proc/self/fd").iterdir())),
         "shared memory": len(list(Path("/dev/shm").glob(f"*{MARK}*"))) + maps.count("/dev/shm/"),
         "maps of shards": maps.count(str(root)),
-        "children": len(list(list_children())),
+        "children": count_children(),
         "resident kB": int(status["VmRSS"].split()[0]),
     }
 

@@ -36,6 +36,8 @@ class Act:
         result = {"n": sample["n"], "pid": os.getpid()}
         if self.what == "doze":
             time.sleep(0.05)
+        if self.what == "nap":
+            time.sleep(0.15)
         if sample["key"] == self.key:
             match self.what:
                 case "hang":
