@@ -230,6 +230,28 @@ def test_one_long_text_does_not_make_every_sample_large(tmp_path: Path) -> None:
     assert read_manifest(root).splits["train"].shards[0].meta_bytes < 2 * MAX_CAPTION
 
 
+def test_samples_may_share_an_item_whole_or_in_spans(tmp_path: Path) -> None:
+    """Each span has its own feature; equal ones are computed once, and their seconds are in each meta."""
+    spans: list[tuple[float | None, float | None]] = [(None, None), (None, 0.1), (0.1, None), (0.1, 0.2), (0.1, 0.2)]
+    waveform = draw_item("long", "audio")
+    things = [
+        Thing(f"clip-{number}", modalities=("audio",), contents={"audio": waveform}, spans={"audio": span})
+        for number, span in enumerate(spans)
+    ]
+    write_corpus(tmp_path / "data", things)
+    outcome = run_extract(tmp_path, make_params())
+    assert "features: 0 reused, 4 computed (4 audio)" in outcome.notes
+    data = ShardDataset(tmp_path / "data" / SHARDS_FOLDER, "train")
+    for thing, (start, end) in zip(things, spans, strict=True):
+        number = data.find_sample(thing.key)
+        item = MediaItem(waveform, "audio/wav", start=start, end=end)
+        arrays = TABLE["audio"].extract(item, make_params().features["audio"], None)
+        assert not isinstance(arrays, Rejection)
+        np.testing.assert_array_equal(data[number]["mfcc"], arrays["mfcc"])
+        noted = data.meta(number)["items"]["audio"]
+        assert (noted.get("start"), noted.get("end")) == (start, end)
+
+
 # Any of the modalities
 
 
