@@ -85,11 +85,11 @@ def _place_bytes(
     import pyarrow.compute as pc
 
     rewritten = np.ascontiguousarray(verdicts["rewritten"])
-    at = np.minimum(np.searchsorted(plan.items, items), max(len(plan.items) - 1, 0))
-    tars, numbers = np.unique(plan.tars[at][rewritten], return_inverse=True)
+    at = np.searchsorted(plan.items, items[rewritten])
+    tars, numbers = np.unique(plan.tars[at], return_inverse=True)
     names = pa.array([f"{CLEANED_FOLDER}/{name_file(tar)}" for tar in tars.tolist()], pa.string())
     offsets = ingested.column("offset").to_numpy().copy()
-    offsets[rewritten] = plan.offsets[at[rewritten]]
+    offsets[rewritten] = plan.offsets[at]
     return {
         "sha256": build_hashes(np.ascontiguousarray(verdicts["sha256"]).view("S32")[:, 0]),
         "tar": pc.replace_with_mask(ingested.column("tar"), pa.array(rewritten), names.take(pa.array(numbers))),

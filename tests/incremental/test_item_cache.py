@@ -278,7 +278,7 @@ def work_on_cache(folder: Path, seed: int, ends: Any) -> None:
             assert None not in reread.values(), "while it is held nothing goes"
         evict(
             objects,
-            ObjectUse(touched=names | {name for name, _ in find_entries(objects, [e.key for e in entries]).values()}),
+            ObjectUse(touched=names | {name for name, _ in used.values()}),
             60_000,
         )
     ends.put(seed)

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,8 @@ def read_found(objects: ObjectStore, cache_keys: Sequence[bytes]) -> dict[bytes,
         for key in cache_keys:
             read[key] = None
             if key in found:
-                try:
+                with suppress(DamagedError):
                     read[key] = list(reader.read(*found[key], key).pieces)
-                except DamagedError:
-                    pass
     return read
 
 
