@@ -96,7 +96,7 @@ def find_media_type(content: bytes) -> str:
     fit none, `UNKNOWN_TEXT` for text in another encoding than UTF-8.
     """
     signature, media_type = _find_signature(content)
-    if len(signature) < 4 and _is_utf8_text(content):
+    if len(signature) < 4 and signature.isascii() and _is_utf8_text(content):
         return _find_text_type(content)  # a text may well begin with BM or ID3
     return media_type if signature else _find_text_type(content)
 

@@ -1,15 +1,16 @@
 """Find the items that a file holds, from its bytes: one image, audio or video, or texts. Pure."""
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_page import PageFacts, read_page
-from pipeline.ingest.sources.source import SourceFile
+from pipeline.ingest.sources.source import ListedFile
 from pipeline.ingest.split_text import TextPart, TextParts, select_parts, split_text
 from pipeline.tables.drops import Reason, Rejection
 
@@ -25,8 +26,7 @@ CAPTION = "caption"
 """The part name of a text that a list or table gives for the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """One item's bytes, before it has an identity; `whole` if they are those of the file."""
 
     part: str
@@ -37,40 +37,54 @@ class Content:
     whole: bool = False
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The items of a file, the counted texts that were left out, and the facts of a page."""
+class Contents(NamedTuple):
+    """The items of a file, or why it has none; the counted texts that were left out; the facts of a page."""
 
-    items: Sequence[Content]
-    left_out: Counter[Rejection] = field(default_factory=Counter)
+    items: Sequence[Content] = ()
+    rejection: Rejection | None = None
+    left_out: Mapping[Rejection, int] = MappingProxyType({})
     page: PageFacts | None = None
 
 
-def read_contents(data: bytes, file: SourceFile, params: IngestParams) -> Contents | Rejection:
+def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Contents:
     """Return the items of a file, or why it has none."""
     if not data:
-        return Rejection(Reason.EMPTY, "the file has no bytes")
+        return Contents(rejection=Rejection(Reason.EMPTY, "the file has no bytes"))
     media_type = find_media_type(data)
-    claimed = _find_claimed_modality(file)
-    if claimed and media_type.startswith("text/"):
-        return Rejection(Reason.TYPE_MISMATCH, f"a text, where name or server claim {claimed}", media_type, claimed)
     modality = MODALITIES_BY_TYPE.get(media_type)
-    if modality is None:
-        return _reject_type(media_type)
+    if modality is not None and modality != "text" and file.caption is None:
+        return Contents([Content("", modality, media_type, data, file.language, whole=True)])
+    claimed = _find_claimed_modality(file) if media_type.startswith("text/") else None
+    mismatch = Rejection(
+        Reason.TYPE_MISMATCH, f"a text, where name or server claim {claimed}", media_type, claimed or ""
+    )
     try:
         page = read_page(data, params) if media_type == "text/html" else None
     except FormatFault as fault:
-        return Rejection(Reason.UNREADABLE, str(fault))
+        return Contents(rejection=mismatch if claimed else Rejection(Reason.UNREADABLE, str(fault)))
+    if claimed:
+        return Contents(rejection=mismatch, page=page)
+    if modality is None:
+        return Contents(rejection=_reject_type(media_type))
+    return _find_items(data, media_type, page, file, params)._replace(page=page)
+
+
+def _find_items(
+    data: bytes, media_type: str, page: PageFacts | None, file: ListedFile, params: IngestParams
+) -> Contents:
+    modality = MODALITIES_BY_TYPE[media_type]
     parts = _read_caption(file, params)
     if modality == "text":
         parts = parts.merge(_read_page_text(page, params) if page else _split(data, file, params))
     items = [_build_text(part) for part in parts.kept]
     if modality != "text":
-        items.append(Content("", modality, media_type, data, file.annotations.language, whole=True))
-    return Contents(items, parts.left_out, page) if items else _reject_empty(parts, page, params)
+        items.append(Content("", modality, media_type, data, file.language, whole=True))
+    if not items:
+        return Contents(rejection=_reject_empty(parts, page, params))
+    return Contents(sorted(items, key=lambda item: item.part), left_out=parts.left_out)
 
 
-def _find_claimed_modality(file: SourceFile) -> str | None:
+def _find_claimed_modality(file: ListedFile) -> str | None:
     """Return image, audio or video if the server, or else the file name, claims it."""
     ending = PurePosixPath(file.file.partition("?")[0]).suffix[1:].lower()
     served = (file.content_type or "").strip().lower().partition("/")[0]
@@ -84,8 +98,8 @@ def _reject_type(media_type: str) -> Rejection:
     return Rejection(Reason.UNSUPPORTED_TYPE, detail, media_type)
 
 
-def _split(data: bytes, file: SourceFile, params: IngestParams) -> TextParts:
-    return split_text(data.decode(), params, file.annotations.language)
+def _split(data: bytes, file: ListedFile, params: IngestParams) -> TextParts:
+    return split_text(data.decode(), params, file.language)
 
 
 def _read_page_text(page: PageFacts, params: IngestParams) -> TextParts:
@@ -95,11 +109,10 @@ def _read_page_text(page: PageFacts, params: IngestParams) -> TextParts:
     return select_parts(iter([part]), params)
 
 
-def _read_caption(file: SourceFile, params: IngestParams) -> TextParts:
-    annotations = file.annotations
-    if annotations.caption is None:
+def _read_caption(file: ListedFile, params: IngestParams) -> TextParts:
+    if file.caption is None:
         return TextParts(())
-    part = TextPart(CAPTION, annotations.caption.strip(), annotations.language or params.default_language)
+    part = TextPart(CAPTION, file.caption.strip(), file.language or params.default_language)
     return select_parts(iter([part]), params)
 
 

@@ -5,15 +5,21 @@ A `BlobLocation` is where an item's bytes are; tables have it as three columns.
 
 import os
 from collections import OrderedDict
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.errors import InputError
 from shardwright.format.tar import BLOCK, END, count_padding, encode_header
 
 MAX_TAR_BYTES = 256 << 20  # of content: small enough to copy a tar, large enough for few tars
+_PADDING = bytes(BLOCK)
+WRITE_BYTES = 1 << 20  # that are collected before a tar is written to
 MAX_OPEN = 64  # tars that a reader keeps open: 16 GB of content
 
 
@@ -52,6 +58,33 @@ class TarLayout:
         return location
 
 
+class TarWriter:
+    """Writes members to one tar; a context manager. A tar without members is not created."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._end = 0
+
+    def write(self, name: str, data: bytes) -> int:
+        """Append a member, and return the offset of its content."""
+        if self._file is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("xb", buffering=WRITE_BYTES)
+        write_member(self._file, name, data)
+        offset = self._end + BLOCK
+        self._end = offset + len(data) + count_padding(len(data))
+        return offset
+
+    def __enter__(self) -> "TarWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self._file is not None:
+            self._file.write(END)
+            self._file.close()
+
+
 class TarStore:
     """Appends members to tars in `folder`, see `TarLayout`."""
 
@@ -59,39 +92,53 @@ class TarStore:
         self._folder = folder
         self._layout = TarLayout(stage_folder, prefix)
         self._tar = ""
-        self._file: IO[bytes] | None = None
+        self._tars = ExitStack()
+        self._writer: TarWriter | None = None
 
     def write(self, name: str, data: bytes) -> BlobLocation:
         """Append a member, and return the location of its content."""
         location = self._layout.add(len(data))
-        if self._file is None or location.tar != self._tar:
-            self._finish()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / location.tar_name).open("xb")
+        if self._writer is None or location.tar != self._tar:
+            self._tars.close()
+            self._writer = self._tars.enter_context(TarWriter(self._folder / location.tar_name))
             self._tar = location.tar
-        write_member(self._file, name, data)
+        self._writer.write(name, data)
         return location
-
-    def _finish(self) -> None:
-        if self._file is not None:
-            self._file.write(END)
-            self._file.close()
-            self._file = None
 
     def __enter__(self) -> "TarStore":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._finish()
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._tars.close()
 
 
 def write_member(file: IO[bytes], name: str, data: bytes) -> None:
     """Append a member to a tar."""
     file.write(encode_header(name, len(data)))
     file.write(data)
-    file.write(bytes(count_padding(len(data))))
+    file.write(_PADDING[: count_padding(len(data))])
+
+
+def copy_members(source: Path, target: Path, members: NDArray[np.int64]) -> None:
+    """Write a tar with some members of another one.
+
+    Args:
+        source: the tar.
+        target: the new tar; replaced.
+        members: int64 (n, 2), the offset and size of each one's content, in the order of the offsets.
+    """
+    starts = members[:, 0] - BLOCK
+    ends = members[:, 0] + members[:, 1] + -members[:, 1] % BLOCK
+    breaks = np.flatnonzero(starts[1:] != ends[:-1]) + 1
+    with source.open("rb") as old, target.open("wb") as new:
+        for first, last in zip([0, *breaks], [*breaks, len(members)], strict=True):
+            old.seek(starts[first])
+            left = int(ends[last - 1] - starts[first])
+            while left:
+                chunk = old.read(min(left, WRITE_BYTES))
+                new.write(chunk)
+                left -= len(chunk)
+        new.write(END)
 
 
 class TarReader:

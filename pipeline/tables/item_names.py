@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
 
 def name_item(row: Mapping[str, Any]) -> str:
@@ -42,3 +43,15 @@ def escape_name(name: bytes) -> str:
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
+
+
+def unescape_name(text: str) -> bytes:
+    """Return the file name that `escape_name` gives that text for."""
+    raw = text.encode()
+    return _ESCAPED.sub(_unescape, raw) if b"\\" in raw else raw
+
+
+def _unescape(found: re.Match[bytes]) -> bytes:
+    if found[1]:
+        return bytes([int(found[1], 16)])
+    return chr(int(found[2], 16)).encode() if found[2] else b"\\"

@@ -16,11 +16,9 @@ from pipeline.config.params import RunParams
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.columns import Row
 from pipeline.tables.contracts import CLEANED, CRAWLED, ITEMS, SAMPLES
-from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Outcome
-from pipeline.tables.table_files import read_table, write_table
+from pipeline.tables.parquet import DROPPED, Row, read_table, write_table
 
 ROOT = Path(__file__).parents[2]
 STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", ROOT / "../shared/data/stamps"))

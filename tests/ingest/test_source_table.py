@@ -9,28 +9,45 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import InputError
-from pipeline.ingest.sources.source import SourceFile, SourceInputs
+from pipeline.ingest.sources.source import LISTED, ListedFile, ReadInputs, SourceInputs, build_listing
 from pipeline.ingest.sources.table import SOURCES
-from pipeline.tables.blob_store import TarReader
+from pipeline.tables.columns import build_schema
+from pipeline.tables.contracts import CRAWLED_FOLDER
 from pipeline.tables.drops import Drop
-from tests.support.ingesting import make_image, make_params, make_workspace, run_ingest, write_crawl, write_files
+from tests.support.ingesting import (
+    Response,
+    make_image,
+    make_params,
+    make_workspace,
+    run_ingest,
+    write_crawl,
+    write_files,
+)
 from tests.support.running import ROOT
 
 pytestmark = pytest.mark.slow
 
 TOY = '''"""Two files that exist nowhere, and one that cannot be used."""
 
-from pipeline.ingest.sources.source import FileAnnotations, Source, SourceFile, SourceInputs
+from contextlib import contextmanager
+
+from pipeline.ingest.sources.source import ReadInputs, Source, SourceInputs, build_listing
 from pipeline.tables.drops import Drop, Reason
+
+CONTENTS = {"b.txt": b"two", "a.txt": b"one"}
 
 
 def list_toys(inputs: SourceInputs):
-    yield SourceFile("toy", "b.txt", lambda: b"two", FileAnnotations(label="second"))
-    yield SourceFile("toy", "a.txt", lambda: b"one")
+    yield build_listing({"source": ["toy"] * 2, "file": ["b.txt", "a.txt"], "size": [3, 3], "label": ["second", None]})
     yield Drop("toy:c", Reason.NOT_A_FILE, "a toy that is broken")
 
 
-TOYS = Source(list_toys, lambda inputs: "buy toys")
+@contextmanager
+def open_toys(inputs: ReadInputs):
+    yield lambda file: CONTENTS[file.file]
+
+
+TOYS = Source(list_toys, open_toys, lambda inputs: "buy toys")
 '''
 
 ROW = '        "toys": LazyObject("pipeline.ingest.sources.toys:TOYS"),\n'
@@ -71,16 +88,33 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
     source = SOURCES[name]
     write_files(tmp_path / "inbox", {})
     write_crawl(tmp_path, [])
-    with TarReader(tmp_path) as reader:
-        inputs = SourceInputs(make_params(root=str(tmp_path / "inbox")), make_workspace(tmp_path), reader)
-        assert list(source.list_files(inputs)) == []
-        assert any(block in source.explain_nothing(inputs) for block in ("crawl.", "ingest."))
-        write_files(tmp_path / "inbox", {"a.png": make_image(), "b.txt": "b"})
-        for found in source.list_files(inputs):
-            assert isinstance(found, SourceFile | Drop)
-            if isinstance(found, SourceFile):
-                assert found.key == f"{found.source}:{found.file}"
-                assert found.read() == found.read()
+    inputs = SourceInputs(make_params(root=str(tmp_path / "inbox")), make_workspace(tmp_path))
+    assert list(source.list_files(inputs)) == []
+    assert any(block in source.explain_nothing(inputs) for block in ("crawl.", "ingest."))
+    write_files(tmp_path / "inbox", {"a.png": make_image(), "b.txt": "b"})
+    (tmp_path / "inbox/c").symlink_to("nowhere")
+    write_crawl(
+        tmp_path / "crawled", [Response("http://a.test/a.png", make_image()), Response("http://a.test/b", None)]
+    )
+    (tmp_path / CRAWLED_FOLDER).rename(tmp_path / "empty")
+    (tmp_path / "crawled" / CRAWLED_FOLDER).rename(tmp_path / CRAWLED_FOLDER)
+    found = list(source.list_files(inputs))
+    assert all(isinstance(each, Drop) or each.schema == build_schema(LISTED) for each in found)
+    rows = [row for each in found if not isinstance(each, Drop) for row in each.to_pylist()]
+    assert rows
+    with source.open_reader(ReadInputs(tmp_path, tmp_path / "inbox")) as read:
+        for row in rows:
+            file = ListedFile(**{name: row[name] for name in ListedFile._fields})
+            assert file.key == f"{row['source']}:{row['file']}"
+            content = read(file)
+            assert isinstance(content, bytes)
+            assert len(content) == row["size"]
+            assert read(file) == content
+
+
+def test_a_listing_needs_the_columns_that_may_not_be_null() -> None:
+    with pytest.raises(ValueError, match="size"):
+        build_listing({"source": ["a"], "file": ["b"]})
 
 
 def test_every_source_is_asked_what_to_do_when_there_is_no_file(tmp_path: Path) -> None:

@@ -142,10 +142,10 @@ class Ingest:
         return hash_folder(self.folder)
 
 
-def make_workspace(data: Path) -> Workspace:
-    """A workspace that reads and writes in `data`."""
-    run = RunParams(workers=0, memory="1 GiB", cache=str(data / "cache"), progress=False)
-    return Workspace(data, data, data / "cache", run)
+def make_workspace(data: Path, **run: Any) -> Workspace:
+    """A workspace that reads and writes in `data`; `run` are params of how to run."""
+    settings = {"workers": 0, "memory": "1 GiB", "cache": str(data / "cache"), "progress": False, **run}
+    return Workspace(data, data, data / "cache", RunParams(**settings))
 
 
 def run_ingest(
@@ -153,15 +153,16 @@ def run_ingest(
     params: IngestParams,
     responses: Iterable[Response] = (),
     spoil: Callable[[Path], None] = lambda folder: None,
+    **run: Any,
 ) -> Ingest:
     """Run ingest over `params.root`, relative to `folder`, and a crawl, and check the counts. `spoil` gets the data
-    folder before the run."""
+    folder before the run; `run` are params of how to run."""
     data = folder / f"run-{next(_runs)}"
     write_crawl(data, responses)
     spoil(data)
     root = folder / params.root
     if params.root == "inbox":
         root.mkdir(exist_ok=True)
-    outcome = ingest(params.model_copy(update={"root": os.fspath(root)}), make_workspace(data))
+    outcome = ingest(params.model_copy(update={"root": os.fspath(root)}), make_workspace(data, **run))
     outcome.check()
     return Ingest(outcome, data / INGESTED_FOLDER, data)

@@ -3,73 +3,72 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from functools import partial
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.ingest.sources.source import FileAnnotations, Source, SourceFile, SourceInputs
-from pipeline.tables.blob_store import BlobLocation, TarReader, read_location
+from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs, Source, SourceInputs, build_listing
+from pipeline.tables.blob_store import BlobLocation, TarReader
+from pipeline.tables.columns import read_strings
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
-from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.item_names import name_url
-from pipeline.tables.table_files import read_table
+from pipeline.tables.table_files import read_batches
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+LISTED_COLUMNS = (
+    "url", "page", "content_type", "tar", "offset", "size", "sha256", "caption", "label", "split", "licence",
+    "attribution",
+)  # fmt: skip
+"""The columns of the crawl's table that the listing has, too."""
 
 
-def list_responses(inputs: SourceInputs) -> Iterator[SourceFile | Drop]:
-    """Yield each kept response as a file, and a drop for each that has the file name of another URL's response.
-
-    The latter happens where a site is linked by http and by https: the same host and path are the same file, and the
-    response by https is kept. It also happens where two paths differ only in escapes of `%`, `/` and `?`.
+def list_responses(inputs: SourceInputs) -> "Iterator[pa.Table]":
+    """Yield the kept responses. Two of them may have the same file name; see `pipeline.ingest.list_files`.
 
     Raises:
-        InputError: the crawl's table is missing or damaged; or, from reading a file, its bytes are.
+        InputError: the crawl's table is missing or damaged.
     """
-    found: dict[tuple[str, str], SourceFile] = {}
-    for row in sorted(_read_rows(inputs), key=lambda row: (not row["url"].startswith("https:"), row["url"])):
-        if row["reason"] is not None:
-            continue
-        file = _describe_response(row, inputs.reader)
-        first = found.setdefault((file.source, file.file), file)
-        if first is file:
-            yield file
-        else:
-            yield Drop(row["url"], Reason.DUPLICATE, f"the same file name as {first.url}", kept_key=first.key)
+    import pyarrow.compute as pc
+
+    for batch in _read_table(inputs, ("reason", *LISTED_COLUMNS)):
+        kept = batch.filter(pc.is_null(batch["reason"]))
+        names = [name_url(url) for url in read_strings(kept, "url")]
+        if names:
+            sources, files = zip(*names, strict=True)
+            yield build_listing({"source": sources, "file": files} | {name: kept[name] for name in LISTED_COLUMNS})
 
 
 def explain_empty_crawl(inputs: SourceInputs) -> str:
     """Return what to do if the crawl kept no response."""
-    counts = Counter(str(row["reason"]) for row in _read_rows(inputs))
+    counts: Counter[str] = Counter()
+    for batch in _read_table(inputs, ("reason",)):
+        counts.update(map(str, read_strings(batch, "reason")))
     if not counts:
         return "nothing was crawled: list pages in crawl.start or URL lists in crawl.lists"
     reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
     return f"the crawl kept none of {counts.total()} URLs ({reasons}): raise crawl.refresh to request them again"
 
 
-def _read_rows(inputs: SourceInputs) -> Iterator[dict[str, Any]]:
-    yield from read_table(inputs.workspace.data / CRAWLED_FOLDER / "crawl", CRAWLED)
+def _read_table(inputs: SourceInputs, names: tuple[str, ...]) -> "Iterator[pa.RecordBatch]":
+    yield from read_batches(inputs.workspace.data / CRAWLED_FOLDER / "crawl", CRAWLED, names)
 
 
-def _describe_response(row: dict[str, Any], reader: TarReader) -> SourceFile:
-    location = read_location(row)
-    source, file = name_url(row["url"])
-    return SourceFile(
-        source,
-        file,
-        partial(_read_response, reader, location, row),
-        FileAnnotations(row["caption"], row["label"], None, row["split"], row["licence"], row["attribution"]),
-        row["url"],
-        row["page"],
-        row["content_type"],
-        location,
-        row["sha256"],
-    )
+@contextmanager
+def open_responses(inputs: ReadInputs) -> Iterator[ReadFile]:
+    """Yield how a response is read: from the crawl's tars, checked against its hash."""
+    with TarReader(inputs.data) as reader:
+
+        def read(file: ListedFile) -> bytes:
+            assert file.tar is not None, file.key
+            assert file.offset is not None, file.key
+            data = reader.read(BlobLocation(file.tar, file.offset, file.size))
+            if hashlib.sha256(data).digest() != file.sha256:
+                raise InputError(f"{file.tar} is damaged at {file.url}: remove it and run `dvc repro` again")
+            return data
+
+        yield read
 
 
-def _read_response(reader: TarReader, location: BlobLocation, row: dict[str, Any]) -> bytes:
-    data = reader.read(location)
-    if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        raise InputError(f"{location.tar} is damaged at {row['url']}: remove it and run `dvc repro` again")
-    return data
-
-
-CRAWL = Source(list_responses, explain_empty_crawl)
+CRAWL = Source(list_responses, open_responses, explain_empty_crawl)

@@ -1,53 +1,50 @@
-"""Read the files of a local folder, and the table in which a user annotates them."""
+"""Read the files of a local folder; `annotate_files` reads the table in which a user annotates them."""
 
-import math
 import os
 import stat
-from collections.abc import Collection, Iterator
-from dataclasses import replace
-from functools import partial
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
-from unicodedata import normalize
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.formats.tabular import BadRow, TextRow, read_rows
-from pipeline.ingest.sources.source import FileAnnotations, Source, SourceFile, SourceInputs
+from pipeline.ingest.sources.annotate_files import ORIGIN, annotate_files
+from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs, Source, SourceInputs, build_listing
 from pipeline.tables.drops import Drop, Reason, Rejection
-from pipeline.tables.item_names import escape_name, name_file
+from pipeline.tables.item_names import escape_name, name_file, unescape_name
 
-ORIGIN = "folder"
-"""The `source` of local files: not the folder's name, so that it may move."""
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MAX_FILE_BYTES = 1 << 30
 """Files are read as a whole, here and in every stage after."""
 
-TEXT_COLUMNS = ("caption", "label", "group", "split", "licence", "attribution", "language", "sample")
-SPAN_COLUMNS = ("start", "end")
+BATCH_FILES = 20_000
 
 
-def list_folder(inputs: SourceInputs) -> Iterator[SourceFile | Drop]:
-    """Yield all files below `ingest.root`, with the annotations of `ingest.table`, and a drop for anything else there:
-    links that lead out or nowhere, FIFOs, sockets, devices, and the table itself.
+def list_folder(inputs: SourceInputs) -> "Iterator[pa.Table | Drop]":
+    """Yield all files below `ingest.root`, and a drop for anything else there: links that lead out or nowhere, FIFOs,
+    sockets, devices, and the table of annotations.
 
     A link to a file below the root counts as a file; links to folders are not followed, as they may form a loop.
 
     Raises:
-        InputError: the root is missing or is not a folder, or the table cannot be used.
+        InputError: the root is missing or is not a folder.
     """
     root, table = Path(inputs.params.root), inputs.params.table
     if not root.is_dir():
         raise InputError(f"ingest.root is {root}, which is not a folder: create it, or name the folder of your files")
-    found = list(_find_files(root.resolve(), frozenset(inputs.params.ignore)))
-    if table is None:
-        yield from found
-        return
-    found = [file for file in found if isinstance(file, Drop) or file.file != table]
-    annotations = read_annotations(root, table, {file.file for file in found if isinstance(file, SourceFile)})
-    yield Drop(name_file(ORIGIN, table), Reason.USED_AS_TABLE, "the table of annotations", setting="ingest.table")
-    for file in found:
-        if isinstance(file, SourceFile) and file.file in annotations:
-            file = replace(file, annotations=annotations[file.file])
-        yield file
+    if table is not None:
+        yield Drop(name_file(ORIGIN, table), Reason.USED_AS_TABLE, "the table of annotations", setting="ingest.table")
+    walk = _Walk(root.resolve(), frozenset(inputs.params.ignore), table)
+    for _ in walk.list_folders():
+        yield from walk.drops
+        walk.drops.clear()
+        if len(walk.files) >= BATCH_FILES:
+            yield walk.build_listing()
+    if walk.files:
+        yield walk.build_listing()
 
 
 def explain_empty_folder(inputs: SourceInputs) -> str:
@@ -55,41 +52,78 @@ def explain_empty_folder(inputs: SourceInputs) -> str:
     return f"{inputs.params.root} has no files: put some there, or set ingest.root to the folder that has them"
 
 
-def _find_files(root: Path, ignore: frozenset[str]) -> Iterator[SourceFile | Drop]:
-    for entry in _walk(root, ignore):
-        if isinstance(entry, Drop):
-            yield entry
-            continue
-        path = Path(entry.path)
-        file = _name(path, root)
-        target = path if entry.is_file(follow_symlinks=False) else _resolve_link(path, root)
-        if isinstance(target, Rejection):
-            yield target.drop(name_file(ORIGIN, file), "ingest")
-        else:
-            yield SourceFile(ORIGIN, file, partial(read_file, str(target)))  # a Path takes four times as much memory
+class _Walk:
+    """A walk through all folders below `root`, and what it has found since it was last asked.
 
+    Attributes:
+        files: names of files.
+        drops: rows for what is no file.
+    """
 
-def _walk(root: Path, ignore: frozenset[str]) -> Iterator[os.DirEntry[str] | Drop]:
-    """Yield everything below `root` except folders, and a drop for each folder that cannot be listed."""
-    folders = [root]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = list(os.scandir(folder))
-        except OSError:
-            yield Drop(name_file(ORIGIN, _name(folder, root) + "/"), Reason.UNREADABLE, "the folder cannot be listed")
-            continue
+    def __init__(self, root: Path, ignore: Collection[str], table: str | None) -> None:
+        self.files: list[str] = []
+        self.drops: list[Drop] = []
+        self._sizes: list[int] = []
+        self._links: list[str | None] = []
+        self._root = root
+        self._ignore = ignore
+        self._table = table
+
+    def list_folders(self) -> Iterator[None]:
+        """List all folders; yield now and then, so that what was found can be taken."""
+        folders = [(os.fspath(self._root), "")]
+        while folders:
+            folder, prefix = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    while chunk := list(islice(entries, BATCH_FILES)):
+                        folders += self._sort_out(chunk, prefix)
+                        yield
+            except OSError:
+                self.drops.append(
+                    Drop(name_file(ORIGIN, prefix or "./"), Reason.UNREADABLE, "the folder cannot be listed")
+                )
+                yield
+
+    def _sort_out(self, entries: Sequence[os.DirEntry[str]], prefix: str) -> list[tuple[str, str]]:
+        """Add the files among the entries of a folder; return the folders, each with the start of its files' names."""
+        folders = []
         for entry in entries:
-            if entry.name in ignore:
+            name = entry.name
+            if name in self._ignore:
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(Path(entry.path))
-            else:
-                yield entry
+            plain = name.isascii() and name.isprintable() and "\\" not in name
+            file = prefix + (name if plain else escape_name(os.fsencode(name)))
+            if entry.is_file(follow_symlinks=False):
+                if file != self._table:
+                    self._add(file, entry, None)
+            elif entry.is_dir(follow_symlinks=False):
+                folders.append((entry.path, f"{file}/"))
+            elif file != self._table:
+                self._add_link(file, entry)
+        return folders
 
+    def _add(self, file: str, entry: os.DirEntry[str], link: str | None) -> None:
+        try:
+            size = entry.stat().st_size
+        except OSError:
+            size = 0  # it is gone, which reading it shows
+        self.files.append(file)
+        self._sizes.append(size)
+        self._links.append(link)
 
-def _name(path: Path, root: Path) -> str:
-    return escape_name(os.fsencode(path.relative_to(root)))
+    def _add_link(self, file: str, entry: os.DirEntry[str]) -> None:
+        target = _resolve_link(Path(entry.path), self._root)
+        if isinstance(target, Rejection):
+            self.drops.append(target.drop(name_file(ORIGIN, file), "ingest"))
+        else:
+            self._add(file, entry, escape_name(os.fsencode(target.relative_to(self._root))))
+
+    def build_listing(self) -> "pa.Table":
+        """Return the files found so far as rows of the listing, and forget them."""
+        columns = {"source": [ORIGIN] * len(self.files), "file": self.files, "size": self._sizes, "link": self._links}
+        self.files, self._sizes, self._links = [], [], []
+        return build_listing(columns)
 
 
 def _resolve_link(path: Path, root: Path) -> Path | Rejection:
@@ -152,54 +186,18 @@ def _read_bytes(handle: int, size: int) -> bytes:
     return content
 
 
-def read_annotations(root: Path, table: str, files: Collection[str]) -> dict[str, FileAnnotations]:
-    """Return the annotations of the table at `root/table` by file. Any error in it stops the run: the user can fix it.
+@contextmanager
+def open_folder(inputs: ReadInputs) -> Iterator[ReadFile]:
+    """Yield how a file of the folder is read."""
+    root = os.fspath(inputs.root)
 
-    Raises:
-        InputError: the table or its column `file` is missing; a row cannot be read, names a file that is not among
-            `files`, or one that an earlier row names; a time is not a number of seconds. The message has file and line.
-    """
-    annotations: dict[str, FileAnnotations] = {}
-    missing = []
-    composed = {normalize("NFC", file): file for file in sorted(files)}  # file systems use either form
-    for row in read_rows(root / table, ["file"], [*TEXT_COLUMNS, *SPAN_COLUMNS]):
-        line = f"{table}:{row.line}"
-        if isinstance(row, BadRow):
-            raise InputError(f"{line}: {row.detail}")
-        file = row.values["file"]
-        if file is None:
-            raise InputError(f"{line}: the column `file` is empty")
-        if file not in files:
-            file = composed.get(normalize("NFC", file), file)
-        if file in annotations:
-            raise InputError(f"{line}: {file!r} has an earlier row; a file has one row")
-        if file not in files:
-            missing.append(f"{line}: {file!r}")
-        annotations[file] = _parse_row(row, line)
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise InputError(f"ingest.table names files that are not in {root}: {'; '.join(missing[:3])}{more}")
-    return annotations
+    def read(file: ListedFile) -> bytes | Rejection:
+        name = file.file if file.link is None else file.link
+        if "\\" in name:
+            name = os.fsdecode(unescape_name(name))
+        return read_file(f"{root}/{name}")
+
+    yield read
 
 
-def _parse_row(row: TextRow, line: str) -> FileAnnotations:
-    start, end = (_read_seconds(row, name, line) for name in SPAN_COLUMNS)
-    if end is not None and end <= (start or 0.0):
-        raise InputError(f"{line}: `end` must be after `start`")
-    return FileAnnotations(**{name: row.values[name] for name in TEXT_COLUMNS}, start=start, end=end)
-
-
-def _read_seconds(row: TextRow, name: str, line: str) -> float | None:
-    text = row.values[name]
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise InputError(f"{line}: `{name}` is {text!r}, it must be a number of seconds")
-    return seconds
-
-
-FOLDER = Source(list_folder, explain_empty_folder)
+FOLDER = Source(list_folder, open_folder, explain_empty_folder, annotate_files)

@@ -1,56 +1,67 @@
-"""Define the contract of a source of files: what it yields, and how it is called. `table` lists the sources."""
+"""Define the contract of a source of files: what it lists, and how its files are read. `table` lists the sources."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.ingest.params import IngestParams
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.blob_store import BlobLocation, TarReader
+from pipeline.tables.columns import Columns, build_schema
+from pipeline.tables.database import Database
 from pipeline.tables.drops import Drop, Rejection
 from pipeline.tables.item_names import name_file
 
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-@dataclass(frozen=True, slots=True)
-class FileAnnotations:
-    """The annotations of a file in a list or a table; None where it has none. `start` and `end` are seconds."""
+ANNOTATIONS: Columns = {
+    "caption": "string?",
+    "label": "string?",
+    "group": "string?",
+    "split": "string?",
+    "licence": "string?",
+    "attribution": "string?",
+    "language": "string?",
+    "sample": "string?",
+    "start": "float64?",  # seconds
+    "end": "float64?",
+}
+"""What a list or a table says of a file."""
 
-    caption: str | None = None
-    label: str | None = None
-    group: str | None = None
-    split: str | None = None
-    licence: str | None = None
-    attribution: str | None = None
-    language: str | None = None
-    sample: str | None = None
-    start: float | None = None
-    end: float | None = None
+LISTED: Columns = {
+    "source": "string",  # the file's origin: a host, or `folder`
+    "file": "string",  # its path there, escaped
+    "size": "int64",  # bytes when it was listed
+    "link": "string?",  # the file that it is a link to, if it is one
+    "url": "string?",  # where it was fetched from; null for local files
+    "page": "string?",  # URL of the page that refers to it; null for local files
+    "content_type": "string?",  # the server's header, which nothing relies on
+    "tar": "string?",  # where an earlier stage stores the bytes, if it does, from `offset` on
+    "offset": "int64?",
+    "sha256": "hash?",  # of the bytes there
+    **ANNOTATIONS,
+}
+"""A row of the listing: a file that came in."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """One file that came in.
-
-    Attributes:
-        source: The file's origin: a host, or `folder`.
-        file: Its path there, escaped; (source, file) is unique.
-        read: Returns the bytes, or why they cannot be read; may be called more than once.
-        annotations: Those of a list or table.
-        url: Where it was fetched from; None for local files.
-        page: URL of the page that refers to it; None for local files.
-        content_type: The server's header, which nothing relies on.
-        location: Where an earlier stage already stores the bytes, if it does.
-        sha256: Of the bytes at `location`, which `read` checks.
-    """
+class ListedFile(NamedTuple):
+    """What is needed of a row of the listing to read the file and find its items; see `LISTED`."""
 
     source: str
     file: str
-    read: Callable[[], bytes | Rejection]
-    annotations: FileAnnotations = FileAnnotations()
-    url: str | None = None
-    page: str | None = None
-    content_type: str | None = None
-    location: BlobLocation | None = None
-    sha256: str | None = None
+    size: int
+    link: str | None
+    url: str | None
+    page: str | None
+    content_type: str | None
+    tar: str | None
+    offset: int | None
+    sha256: bytes | None
+    caption: str | None
+    language: str | None
+    licence: str | None
 
     @property
     def key(self) -> str:
@@ -58,13 +69,47 @@ class SourceFile:
         return name_file(self.source, self.file)
 
 
+def build_listing(columns: Mapping[str, Any]) -> "pa.Table":
+    """Return rows of the listing from some of its columns, lists or Arrow arrays; the others are null.
+
+    Raises:
+        ValueError: the columns differ in length, or one that may not be null is missing.
+    """
+    import pyarrow as pa
+
+    (count,) = {len(values) for values in columns.values()}
+    schema = build_schema(LISTED)
+    if missing := [field.name for field in schema if not field.nullable and field.name not in columns]:
+        raise ValueError(f"a listing needs the columns {missing}")
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
 @dataclass(frozen=True)
 class SourceInputs:
-    """What a source is given. `reader` reads the tars of earlier stages, and stays open until all files are read."""
+    """What a source lists files from."""
 
     params: IngestParams
     workspace: Workspace
-    reader: TarReader
+
+
+@dataclass(frozen=True)
+class ReadInputs:
+    """What a source reads files from, in a worker: the data folder, and `ingest.root` without links."""
+
+    data: Path
+    root: Path
+
+
+ReadFile = Callable[[ListedFile], bytes | Rejection]
+"""Returns the bytes of a file, or why they cannot be read; may be called more than once.
+
+Raises:
+    InputError: what an earlier stage stored is missing or damaged.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,10 +117,15 @@ class Source:
     """A kind of input, such as a folder.
 
     Attributes:
-        list_files: Yields all its files, in any order, and a `Drop` for everything that is refused unopened; nothing if
-            the params name no such input. Raises `InputError` if the input cannot be used.
+        list_files: Yields all its files, in any order, as tables with the columns `LISTED` (see `build_listing`), and a
+            `Drop` for everything that is refused unopened; nothing if the params name no such input. Raises
+            `InputError` if the input cannot be used.
+        open_reader: Returns how its files are read, until the context ends.
         explain_nothing: Returns what the user can do if no source has a file; called only then.
+        annotate: Fills in the columns `ANNOTATIONS` of the table `listed`, if they are in a table of the user.
     """
 
-    list_files: Callable[[SourceInputs], Iterable[SourceFile | Drop]]
+    list_files: "Callable[[SourceInputs], Iterable[pa.Table | Drop]]"
+    open_reader: Callable[[ReadInputs], AbstractContextManager[ReadFile]]
     explain_nothing: Callable[[SourceInputs], str]
+    annotate: Callable[[SourceInputs, Database], None] | None = None

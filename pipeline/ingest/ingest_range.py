@@ -1,0 +1,228 @@
+"""Read the files of a range of the listing, find their items, and store each different content of the range once."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pipeline.ingest.params import IngestParams
+from pipeline.ingest.read_contents import Content, Contents, read_contents
+from pipeline.ingest.read_page import PageFacts
+from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs
+from pipeline.ingest.sources.table import SOURCES
+from pipeline.runtime.sandbox.heartbeat import watch_items
+from pipeline.tables.blob_store import TarWriter
+from pipeline.tables.columns import Columns, build_batch, build_schema
+from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
+from pipeline.tables.dropped_rows import DROPPED, PART
+from pipeline.tables.drops import Drop, Rejection
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PAGES: Columns = {"url": "string", "label": "string?", "licence": "string?", "attribution": "string?"}
+"""The facts of crawled pages, which apply to what they embed."""
+
+FOUND = "found"
+REJECTED = "rejected"
+FACTS = "pages"
+RANGE_TABLES: Mapping[str, Columns] = {FOUND: ITEMS, REJECTED: DROPPED, FACTS: PAGES}
+"""The tables that a range writes, those of them that have rows. `found` is without what a page says of others, and
+the defaults of the params."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileRange:
+    """A task: the files of a range of the listing. `lost` are files that killed a process, by their index.
+
+    Attributes:
+        listing: the Arrow file of the listing, of which this is the record batch `number`.
+        folder: where the tar and the tables go, under the name of the range.
+        estimated_bytes: the memory that it takes.
+    """
+
+    number: int
+    files: int
+    estimated_bytes: int
+    listing: Path
+    folder: Path
+    inputs: ReadInputs
+    params: IngestParams
+    lost: Mapping[int, Rejection] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of its tar and tables, without ending."""
+        return f"items-{self.number:06d}"
+
+    def count_items(self) -> int:
+        """See `pipeline.runtime.sandbox.heartbeat.Divisible`."""
+        return self.files
+
+    def lose_items(self, lost: Mapping[int, Rejection]) -> Self:
+        """See `pipeline.runtime.sandbox.heartbeat.Divisible`."""
+        return replace(self, lost=lost)
+
+
+def load_libraries() -> None:
+    """Import what `ingest_range` needs, so that processes for it start with that. Not pyarrow, which starts threads: a
+    process with threads cannot be forked from."""
+    for name in SOURCES:
+        SOURCES[name]
+
+
+@dataclass(frozen=True)
+class RangeResult:
+    """The number of files with items, and of those without."""
+
+    kept: int
+    dropped: int
+
+
+def ingest_range(task: FileRange) -> RangeResult:
+    """Write the tar and the tables of a range, by rename.
+
+    Raises:
+        InputError: what an earlier stage stored is missing or damaged.
+    """
+    rows, origins, files = _read_listing(task)
+    partial = task.folder / f".{task.name}-{os.getpid()}.tar"
+    partial.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        tar = stack.enter_context(TarWriter(partial))
+        readers = {name: stack.enter_context(SOURCES[name].open_reader(task.inputs)) for name in sorted({*origins})}
+        collected = _Collector(tar, f"{INGESTED_FOLDER}/{task.name}.tar")
+        for number, (file, origin) in enumerate(watch_items(zip(files, origins, strict=True))):
+            verdict = task.lost.get(number) or _read_file(file, readers[origin], task.params)
+            collected.add(number, file, verdict)
+    if partial.exists():
+        partial.rename(task.folder / f"{task.name}.tar")
+    for name, table in collected.build_tables(rows).items():
+        _write_table(task.folder / f"{task.name}.{name}.arrow", table)
+    return RangeResult(task.files - collected.dropped, collected.dropped)
+
+
+def _read_listing(task: FileRange) -> "tuple[pa.RecordBatch, list[str], Iterable[ListedFile]]":
+    """Return the rows of the range, the source that each is of, and what is needed of each to read it."""
+    import pyarrow as pa
+
+    with pa.memory_map(str(task.listing)) as file:
+        rows = pa.ipc.open_file(file).get_batch(task.number)
+    columns = (rows[name].to_pylist() for name in ListedFile._fields)
+    return rows, rows["origin"].to_pylist(), map(ListedFile._make, zip(*columns, strict=True))
+
+
+def _read_file(file: ListedFile, read: ReadFile, params: IngestParams) -> Contents | Rejection:
+    data = read(file)
+    return data if isinstance(data, Rejection) else read_contents(data, file, params)
+
+
+class _Collector:
+    """Collects the rows of a range, and stores each different content once; crawled files that are one whole item stay
+    where they are.
+
+    Attributes:
+        dropped: the number of files without items.
+    """
+
+    def __init__(self, tar: TarWriter, tar_name: str) -> None:
+        self.dropped = 0
+        self._tar = tar
+        self._tar_name = tar_name
+        self._offsets: dict[bytes, int] = {}  # in the tar, by sha256
+        self._items: list[tuple[Any, ...]] = []
+        self._drops: list[dict[str, Any]] = []
+        self._pages: list[dict[str, Any]] = []
+
+    def add(self, number: int, file: ListedFile, found: Contents | Rejection) -> None:
+        """Add what was found in the file whose row has that number."""
+        if isinstance(found, Rejection):
+            found = Contents(rejection=found)
+        page = found.page
+        if page is not None and file.url is not None:
+            facts = {"label": page.label, "licence": page.licence, "attribution": page.attribution}
+            self._pages.append({"url": file.url, **facts})
+        if found.rejection is not None:
+            self._add_drop(found.rejection.drop(file.key, "ingest"), "file")
+            self.dropped += 1
+            return
+        for left_out, count in found.left_out.items():
+            self._add_drop(replace(left_out.drop(file.key, "ingest"), count=count), PART)
+        for item in found.items:
+            self._items.append((number, *_describe(item), *self._identify(item, file), *_describe_page(page)))
+
+    def _add_drop(self, drop: Drop, unit: str) -> None:
+        self._drops.append({"stage": "ingest", "unit": unit, **asdict(drop), "reason": str(drop.reason)})
+
+    def _identify(self, item: Content, file: ListedFile) -> tuple[bytes, bytes, str, int, int]:
+        """Store an item; return its id, the hash of its bytes, and where they are."""
+        if item.whole and file.sha256 is not None and file.tar is not None and file.offset is not None:
+            sha256, tar, offset = file.sha256, file.tar, file.offset
+        else:
+            sha256, tar = hashlib.sha256(item.data).digest(), self._tar_name
+            if sha256 not in self._offsets:
+                self._offsets[sha256] = self._tar.write(sha256.hex(), item.data)
+            offset = self._offsets[sha256]
+        return make_id(sha256.hex(), file.source, file.file, item.part), sha256, tar, offset, len(item.data)
+
+    def build_tables(self, rows: "pa.RecordBatch") -> "dict[str, pa.Table]":
+        """Return those of `RANGE_TABLES` that have rows; `rows` are those of the listing."""
+        tables = {}
+        if self._items:
+            tables[FOUND] = _build_items(self._items, rows)
+        if self._drops:
+            tables[REJECTED] = build_batch(self._drops, DROPPED)
+        if self._pages:
+            tables[FACTS] = build_batch(self._pages, PAGES)
+        return tables
+
+
+_COLLECTED = (
+    "row", "part", "modality", "media_type", "language", "id", "sha256", "tar", "offset", "size", "page_label",
+    "page_licence", "page_attribution", "is_page",
+)  # fmt: skip
+"""The fields of an item that `_Collector` collects."""
+
+
+def _describe(item: Content) -> tuple[str, str, str, str | None]:
+    return item.part, item.modality, item.media_type, item.language
+
+
+def _describe_page(page: PageFacts | None) -> tuple[str | None, str | None, str | None, bool]:
+    return (None, None, None, False) if page is None else (page.label, page.licence, page.attribution, True)
+
+
+def _build_items(items: list[tuple[Any, ...]], rows: "pa.RecordBatch") -> "pa.Table":
+    """Return the table `found`: what was found in the files, and the columns of their rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = dict(zip(_COLLECTED, zip(*items, strict=True), strict=True))
+    listed = rows.take(pa.array(found["row"]))
+    schema = build_schema(ITEMS)
+    columns = {
+        field.name: pa.array(found[field.name], field.type) if field.name in found else listed.column(field.name)
+        for field in schema
+        if field.name in found or field.name in listed.schema.names
+    }
+    columns["page"] = pc.if_else(pa.array(found["is_page"]), listed["url"], listed["page"])
+    for name in ("licence", "attribution"):
+        columns[name] = pc.coalesce(listed[name], pa.array(found[f"page_{name}"], pa.string()))
+    return pa.Table.from_arrays([columns[field.name].cast(field.type) for field in schema], schema=schema)
+
+
+def _write_table(path: Path, table: "pa.Table") -> None:
+    import pyarrow as pa
+
+    partial = path.with_name(f".{path.name}-{os.getpid()}")
+    with pa.ipc.new_file(partial, table.schema) as writer:
+        writer.write_table(table)
+    partial.rename(path)
+
+
+def make_id(sha256: str, source: str, file: str, part: str) -> bytes:
+    """Return an item's identity: sha256 over content (in hex), source, file and part, joined by NUL."""
+    return hashlib.sha256("\0".join((sha256, source, file, part)).encode()).digest()

@@ -1,0 +1,154 @@
+"""Test that ingest gives the same however the files are cut into ranges, and on any number of workers."""
+
+import hashlib
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import MachineDrops
+from pipeline.ingest import list_files
+from pipeline.ingest.list_files import cut_ranges
+from pipeline.tables.blob_store import TarReader, TarWriter, copy_members, read_location
+from pipeline.tables.columns import Row
+from pipeline.tables.item_names import escape_name, unescape_name
+from pipeline.tables.table_files import count_rows
+from tests.support.ingesting import Ingest, Response, make_image, make_params, run_ingest, write_files
+
+PAGE = """<html><head><meta name=kind content=frog></head>
+<body><a rel="license" href="https://example.org/{licence}">x</a><figcaption>a frog</figcaption></body></html>"""
+URL = "http://a.test/frog{}.html"
+
+
+def run_mixed(folder: Path, licences: list[str] | None = None, **run: Any) -> Ingest:
+    """Run ingest on files and responses with repeated contents, pages that others refer to, and faults."""
+    files: dict[str, bytes | str] = {f"{number % 3}/{number}.png": make_image(number % 5) for number in range(12)}
+    files |= {f"{number}.txt": f"text {number % 4}\nde=Text {number % 4}\n" for number in range(8)}
+    files |= {"empty.txt": "", "fake.png": "no image", "noise": b"\0\1"}
+    write_files(folder / "inbox", files)
+    responses = [Response(URL.format(licence), PAGE.format(licence=licence)) for licence in ("cc0", "other")]
+    responses += [
+        Response(f"http://a.test/{number}.png", make_image(number), URL.format("cc0" if number % 2 else "other"))
+        for number in range(3, 9)
+    ]
+    return run_ingest(folder, make_params(text="tagged_lines", licences=licences), responses, **run)
+
+
+def read_facts(result: Ingest) -> tuple[list[Row], list[object], list[object], object]:
+    """Return all that may not depend on ranges: everything but the places of the contents."""
+    rows = [{name: row[name] for name in row if name not in ("tar", "offset")} for row in result.rows]
+    return rows, list(result.drops), list(result.parts), result.outcome
+
+
+def check_contents(result: Ingest) -> None:
+    """Check that each content is stored once, that it is the item's, and that the tars hold nothing else."""
+    places = {(row["tar"], row["offset"]): row for row in result.rows}
+    assert len(places) == len({row["sha256"] for row in result.rows})
+    members = [name for path in result.folder.glob("*.tar") for name in list_members(path)]
+    assert sorted(members) == sorted(row["sha256"] for (tar, _), row in places.items() if tar.startswith("2_"))
+    with TarReader(result.data) as reader:
+        for row in places.values():
+            assert hashlib.sha256(reader.read(read_location(row))).hexdigest() == row["sha256"]
+
+
+def list_members(path: Path) -> list[str]:
+    with tarfile.open(path) as tar:
+        return tar.getnames()
+
+
+@pytest.mark.parametrize("licences", [None, ["https://example.org/cc0"], ["none"]])
+def test_any_cut_into_ranges_gives_the_same_items(tmp_path: Path, licences: list[str] | None) -> None:
+    results = []
+    for files in (1, 3, 7, 10_000):
+        with patch.object(list_files, "RANGE_FILES", files):
+            results.append(run_mixed(tmp_path / str(files), licences))
+        check_contents(results[-1])
+    assert all(read_facts(result) == read_facts(results[0]) for result in results[1:])
+    assert bool(results[0].rows) == (licences != ["none"])
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same_bytes(tmp_path: Path) -> None:
+    with patch.object(list_files, "RANGE_FILES", 4):
+        hashes = [
+            run_mixed(tmp_path / f"{workers}", ["https://example.org/cc0"], workers=workers).hash_files()
+            for workers in (0, 1, 2)
+        ]
+    assert any(name.endswith(".tar") for name in hashes[0])
+    assert hashes[0] == hashes[1] == hashes[2]
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_its_process_is_dropped(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "inbox", {f"{number}.txt": f"text {number}" for number in range(5)})
+    with (root / "large").open("wb") as file:
+        file.truncate(700 << 20)
+    run: dict[str, Any] = {"workers": 1, "memory": "200 MiB"}
+    result = run_ingest(tmp_path, make_params(), allow_machine_drops=True, **run)
+    assert result.reasons == {"folder:large": "memory"}
+    assert len(result.rows) == 5
+    with pytest.raises(MachineDrops, match="1 memory"):
+        run_ingest(tmp_path, make_params(), **run)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 50), min_size=1, max_size=60),
+    chunk=st.integers(1, 20),
+    files=st.integers(1, 9),
+    limit=st.integers(1, 120),
+)
+def test_ranges_hold_as_many_files_as_fit(sizes: list[int], chunk: int, files: int, limit: int) -> None:
+    def read() -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(sizes), chunk):
+            yield pa.RecordBatch.from_pydict({"size": sizes[start : start + chunk]})
+
+    with patch.object(list_files, "RANGE_FILES", files), patch.object(list_files, "RANGE_BYTES", limit):
+        ranges = [batch["size"].to_pylist() for batch in cut_ranges(read())]
+    assert [size for each in ranges for size in each] == sizes
+    for each, after in zip(ranges, [*ranges[1:], []], strict=True):
+        assert 1 <= len(each) <= files
+        assert sum(each) <= limit or len(each) == 1
+        assert not after or len(each) == files or sum(each) + after[0] > limit
+
+
+@settings(max_examples=30)
+@given(contents=st.lists(st.binary(max_size=1500), min_size=1, max_size=12), data=st.data())
+def test_members_are_copied(contents: list[bytes], data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(range(len(contents))), min_size=1, unique=True).map(sorted))
+    with TemporaryDirectory() as folder:
+        with TarWriter(Path(folder) / "all.tar") as tar:
+            offsets = [tar.write(str(number), content) for number, content in enumerate(contents)]
+        members = np.array([(offsets[number], len(contents[number])) for number in chosen])
+        copy_members(Path(folder) / "all.tar", Path(folder) / "some.tar", members)
+        with TarWriter(Path(folder) / "alone.tar") as tar:
+            for number in chosen:
+                tar.write(str(number), contents[number])
+        assert (Path(folder) / "some.tar").read_bytes() == (Path(folder) / "alone.tar").read_bytes()
+
+
+def test_a_tar_without_members_is_not_created(tmp_path: Path) -> None:
+    with TarWriter(tmp_path / "none.tar"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@given(name=st.binary(max_size=12))
+def test_escaped_names_are_read_back(name: bytes) -> None:
+    assert unescape_name(escape_name(name)) == name
+
+
+def test_repeated_contents_of_many_files_are_stored_once(tmp_path: Path) -> None:
+    write_files(tmp_path / "inbox", {f"{number}.txt": "the same" for number in range(30)})
+    with patch.object(list_files, "RANGE_FILES", 7):
+        result = run_ingest(tmp_path, make_params())
+    assert count_rows(result.folder / "items") == 30
+    assert [path.name for path in result.folder.glob("*.tar")] == ["items-000000.tar"]
+    assert {(row["tar"], row["offset"]) for row in result.rows} == {("2_ingested/items-000000.tar", 512)}
