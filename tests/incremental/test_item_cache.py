@@ -276,11 +276,8 @@ def work_on_cache(folder: Path, seed: int, ends: Any) -> None:
             names = {objects.write_pack(missing)} if missing else set()
             reread = read_found(objects, [entry.key for entry in entries])
             assert None not in reread.values(), "while it is held nothing goes"
-        evict(
-            objects,
-            ObjectUse(touched=names | {name for name, _ in used.values()}),
-            60_000,
-        )
+        used = {name for name, _ in find_entries(objects, [entry.key for entry in entries]).values()}
+        evict(objects, ObjectUse(touched=names | used), 60_000)
     ends.put(seed)
 
 
