@@ -3,9 +3,10 @@
     python -m benchmarks.bench_evaluate [--samples 20000,100000]
 
 Synthetic samples of three modalities and 100 classes; the model is not trained, so nearly all its predictions are
-wrong: the most that a report can be about. Each size runs in a process of its own, and memory is what that has for itself
-(`RssAnon`), looked at every 10 ms; maps of files are not in it. Figures and page are left out: drawing the matrix takes
-some 130 MB whatever the number of samples, in which growth would not be seen. Writes `benchmarks/results/evaluate.md`.
+wrong: the most that a report can be about. Each size runs in a process of its own, and memory is what that has for
+itself (`RssAnon`), looked at every 10 ms; maps of files are not in it. Figures and page are left out: drawing the
+matrix takes some 130 MB whatever the number of samples, in which growth would not be seen. Writes
+`benchmarks/results/evaluate.md`.
 """
 
 import argparse
