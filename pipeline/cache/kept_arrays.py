@@ -48,7 +48,7 @@ def keep_arrays(
     return arrays
 
 
-def _read(path: Path, key: bytes) -> "list[NDArray[Any]] | None":
+def _read(path: Path, key: bytes) -> "Sequence[NDArray[Any]] | None":
     """Return the arrays of a file, None if it is missing or damaged."""
     import numpy as np
 
