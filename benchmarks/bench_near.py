@@ -32,6 +32,7 @@ from pipeline.clean.params import CleanParams, Nearness
 from pipeline.modalities.audio import check as audio
 from pipeline.modalities.image import check as image
 from pipeline.modalities.perceptual_hash import Limits, compute_bits
+from pipeline.tables.connected_components import Indexes
 
 RESULT = CHECKOUT / "benchmarks/results/near.md"
 STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", CHECKOUT / "../shared/data/stamps"))
@@ -86,7 +87,7 @@ def search_near(folder: Path, nearness: Nearness) -> int:
     return count_clusters(find_near_clusters(bits, thumbnails, *nearness))
 
 
-def count_clusters(clusters: np.ndarray) -> int:  # type: ignore[type-arg]
+def count_clusters(clusters: Indexes) -> int:
     """Return how many items are the first of their cluster."""
     return int(np.count_nonzero(clusters == np.arange(len(clusters))))
 
@@ -119,10 +120,10 @@ def watch(search: Callable[[Path, Nearness], int], folder: Path, nearness: Nearn
 def report(measured: Mapping[str, Mapping[int, Cost]], recall: Mapping[str, float], copied: int) -> Iterator[str]:
     """The tables of costs, growth and recall."""
     yield "# Search for duplicates\n"
-    yield "Mixtures of the stamps' pictures and narrations, hashes on disk, one process. "
-    yield "`python -m benchmarks.bench_near` made this.\n"
-    yield "| search | items | processor, s | clock, s | memory, MB | clusters | growth of time |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    yield "Mixtures of the stamps' pictures and narrations, hashes on disk, one process: seconds of the processor, and what"
+    yield "the process has for itself. `python -m benchmarks.bench_near` made this.\n"
+    yield "| search | items | seconds | memory, MB | clusters | growth of time |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     for name, costs in measured.items():
         growth = {
             many: f"n^{math.log(costs[many].cpu / costs[few].cpu) / math.log(many / few):.2f}"
@@ -130,8 +131,8 @@ def report(measured: Mapping[str, Mapping[int, Cost]], recall: Mapping[str, floa
         }
         for items, cost in sorted(costs.items()):
             yield (
-                f"| {name} | {items:,} | {cost.cpu:.1f} | {cost.wall:.1f} | {cost.memory / 1e6:.0f} "
-                f"| {cost.clusters:,} | {growth.get(items, '')} |"
+                f"| {name} | {items:,} | {cost.cpu:.1f} | {cost.memory / 1e6:.0f} | {cost.clusters:,} "
+                f"| {growth.get(items, '')} |"
             )
     if recall:
         yield f"\nCopies of {copied} narrations that are near their originals:\n"

@@ -61,10 +61,11 @@ def _hash_rows(columns: list[Keys]) -> Keys:
     """Hash words, uint64 (n, …) a column, to uint64 (n,): sums of products with random odd numbers, then mixed. The
     upper half of a word is folded into the lower, as the top bit of a product depends on one bit alone."""
     draw = np.random.default_rng(_SEED)
-    total = np.zeros(len(columns[0]), np.uint64)
+    total: Keys = np.zeros(len(columns[0]), np.uint64)
     for words in columns:
         factors = draw.integers(2**63, size=words.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-        total = mix_bits(total) + (words ^ (words >> np.uint64(32))) @ factors
+        products: Keys = (words ^ (words >> np.uint64(32))) @ factors
+        total = mix_bits(total) + products
     return mix_bits(total)
 
 

@@ -78,13 +78,11 @@ def find_near_clusters(bits: Bits, thumbnails: Thumbnails, near_bits: int, near_
         near_bits: how many of the 64 bits of two near items may differ.
         near_difference: how many levels of 256 their thumbnails may differ, on average over the cells.
     """
-    near = Reach(
-        near_bits, int(near_difference * thumbnails.shape[1])
-    )  # sums are integers: rounded down they are exact
+    levels = int(near_difference * thumbnails.shape[1])  # sums are integers: rounded down it is exact
     forest = find_equal_rows(bits, thumbnails)
     items = np.flatnonzero(forest == np.arange(len(bits)))
     if near_bits or thumbnails.shape[1]:
-        _join_near(bits, thumbnails, items, near, forest)
+        _join_near(bits, thumbnails, items, Reach(near_bits, levels), forest)
     return find_roots(forest, forest)
 
 
@@ -119,7 +117,8 @@ def _select(pairs: Pairs, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> Pairs:
 
 def _find_within_reach(sums: Sums, pairs: Pairs, reach: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
     left, right = (sums[each].astype(np.int32) for each in pairs)
-    return (np.abs(left - right) <= reach).all(axis=1)
+    within: np.ndarray[Any, np.dtype[np.bool_]] = (np.abs(left - right) <= reach).all(axis=1)
+    return within
 
 
 def _sum_differences(thumbnails: Thumbnails, left: Indexes, right: Indexes) -> Indexes:

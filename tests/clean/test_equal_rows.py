@@ -15,9 +15,9 @@ from pipeline.clean.equal_rows import find_equal_rows, mix_bits
 def draw_rows(seed: int, count: int, width: int) -> NDArray[np.uint8]:
     """Draw rows of which many are equal, and the others differ in any byte."""
     rng = np.random.default_rng(seed)
-    return rng.integers(256, size=(4, width), dtype=np.uint8)[rng.integers(4, size=count)] ^ (
-        (rng.random((count, width)) < 0.1 / max(width, 1)).astype(np.uint8) << 7
-    )
+    rows = rng.integers(256, size=(4, width), dtype=np.uint8)[rng.integers(4, size=count)]
+    rows[rng.random((count, width)) < 0.1 / max(width, 1)] ^= 0x80
+    return rows
 
 
 def list_first(*columns: NDArray[Any]) -> list[int]:
