@@ -120,8 +120,8 @@ def watch(search: Callable[[Path, Nearness], int], folder: Path, nearness: Nearn
 def report(measured: Mapping[str, Mapping[int, Cost]], recall: Mapping[str, float], copied: int) -> Iterator[str]:
     """The tables of costs, growth and recall."""
     yield "# Search for duplicates\n"
-    yield "Mixtures of the stamps' pictures and narrations, hashes on disk, one process: seconds of the processor, and what"
-    yield "the process has for itself. `python -m benchmarks.bench_near` made this.\n"
+    yield "Mixtures of the stamps' pictures and narrations, hashes on disk, one process: seconds of the processor, and"
+    yield "what the process has for itself. `python -m benchmarks.bench_near` made this.\n"
     yield "| search | items | seconds | memory, MB | clusters | growth of time |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for name, costs in measured.items():

@@ -34,19 +34,19 @@ _CELL_RATE = 8_000  # Hz; the perceptual hash covers half of it, so that a copy 
 _CELL_LOW = 60.0  # Hz
 CELL_FLOOR = 1e-9  # energy, against the logarithm of zero
 _CELL_RANGE_DB = 60.0  # below the loudest cell everything counts as silence
-_TERM_LIMIT = 0.25
-"""Of the contrast: what a term of the perceptual hash must exceed, beyond `_SPECTRUM`. Nearer to zero, bits are evener,
-so the search compares fewer pairs; further off, fewer of them flip. Of 13 copies of each of 956 narrations, 8,465
-have near thumbnails. With 0.25 and 5 bits the search misses 45 of them, and of no kind more than with 32 levels
-for all terms and 3 bits, which misses 112 and compares 4 times as many pairs of 10 million mixtures. With 0.2 it misses
-59, with 0.3 it misses 40 and takes half as long again."""
+_BAND_LIMITS = (0.3, 0.3, 0.3, 0.4, 0.4, 0.4, 0.4, 0.4)
+"""Of the contrast: what terms of the perceptual hash that vary in time must exceed, by their frequency over the bands.
+
+Nearer to zero, bits are evener, so the search compares fewer pairs; further off, fewer of them flip. Of 13 copies of
+each of 956 narrations, 8,465 have near thumbnails. With 5 bits the search misses 19 of them, and none of 187 copies of
+the demo's clips; with 32 levels for all terms and 3 bits it missed 112 and 3. 0.25 for all terms would take a third of
+the time and miss 45 and 4; 0.4 takes a fifth more and misses 18 and none; 0.54 takes 8 times as long."""
 
 _SPECTRUM = (9.21, 0.12, 0.84, -0.67, -0.69, -0.11, -0.1)
 """In contrasts: medians over 956 narrations of the first 7 terms, those that are constant in time: the spectrum of
 speech. The medians of most others are near zero, as speech is as often loud late as early."""
 
-_SHARES = _TERM_LIMIT * (np.arange(1, TERMS**2) >= TERMS)
-_SHARES[: len(_SPECTRUM)] = _SPECTRUM
+_SHARES = np.concatenate([_SPECTRUM, np.tile(_BAND_LIMITS, TERMS - 1)])
 
 
 def find_hash_limits(contrasts: NDArray[np.float64]) -> NDArray[np.float64]:
