@@ -40,7 +40,7 @@ _BAND_LIMITS = (0.3, 0.3, 0.3, 0.4, 0.4, 0.4, 0.4, 0.4)
 Nearer to zero, bits are evener, so the search compares fewer pairs; further off, fewer of them flip. Of 13 copies of
 each of 956 narrations, 8,465 have near thumbnails. With 5 bits the search misses 19 of them, and none of 187 copies of
 the demo's clips; with 32 levels for all terms and 3 bits it missed 112 and 3. 0.25 for all terms would take a third of
-the time and miss 45 and 4; 0.4 takes a fifth more and misses 18 and none; 0.54 takes 8 times as long."""
+the time and miss 45 and 5; 0.4 takes a fifth more and misses 18 and none; 0.54 takes 8 times as long."""
 
 _SPECTRUM = (9.21, 0.12, 0.84, -0.67, -0.69, -0.11, -0.1)
 """In contrasts: medians over 956 narrations of the first 7 terms, those that are constant in time: the spectrum of
