@@ -51,7 +51,8 @@ _SHARES = np.concatenate([_SPECTRUM, np.tile(_BAND_LIMITS, TERMS - 1)])
 
 def find_hash_limits(contrasts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what the terms of the perceptual hash must exceed, (n, 63): see `compute_bits`."""
-    return contrasts[:, None] * _SHARES
+    limits: NDArray[np.float64] = contrasts[:, None] * _SHARES
+    return limits
 
 
 @dataclass(frozen=True, slots=True)
