@@ -121,7 +121,8 @@ class TableWriter:
         if kind is None:
             if self._waiting:
                 self._write_groups(1)
-            self._find_writer()
+            if self._writer is None:
+                self._find_writer()  # a table without rows has a part too
             self._close_part(last=True)
         elif self._writer is not None:
             self._writer.close()
