@@ -7,26 +7,40 @@ sounds or reads the same). A sample repeats another if that holds for all its re
 from collections.abc import Sequence
 
 from pipeline.align.alignment import Alignment
+from pipeline.align.divide_samples import has_each
 from pipeline.align.params import Duplicates
 
 TIED = """
     CREATE OR REPLACE TABLE tied AS
     SELECT members.sample, members.part, position, item, {column} AS cluster, exact_cluster AS exact
     FROM members JOIN items USING (item)
-    WHERE {column} IN (SELECT {column} FROM items WHERE {column} <> item)
+    WHERE {shared}
 """
-"""The members that may repeat another: a cluster is named after one of its items, so it has others only if an item has
-another name."""
+"""The members that may repeat another."""
+
+SHARED = {
+    False: "{column} IN (SELECT {column} FROM items WHERE {column} <> item)",
+    True: "TRUE",
+}
+"""A cluster is named after one of its items, so it has others only if an item has another name. Divided samples share
+items, too."""
 
 WHOLE = """
     CREATE OR REPLACE TABLE whole AS
-    SELECT sample, list(cluster ORDER BY part, position) AS clusters, list(exact ORDER BY part, position) AS exact
-    FROM tied SEMI JOIN samples USING (sample)
+    WITH sizes AS (
+        SELECT sample, count(*) AS size FROM members
+        WHERE list_contains($required, part) AND sample IN (SELECT sample FROM tied) GROUP BY sample
+    )
+    SELECT
+        sample,
+        list(cluster * 64 + part ORDER BY part, position) AS clusters,
+        list(exact * 64 + part ORDER BY part, position) AS exact
+    FROM tied SEMI JOIN samples USING (sample) JOIN sizes USING (sample)
     WHERE list_contains($required, part)
-    GROUP BY sample
-    HAVING count(*) = $count
+    GROUP BY sample, size
+    HAVING count(*) = size
 """
-"""The samples of which every required part may repeat another, with the clusters of these parts."""
+"""The samples of which all items of required parts may repeat another, with the clusters and parts of these items."""
 
 REPEATED = """
     SELECT
@@ -60,8 +74,9 @@ def drop_duplicates(alignment: Alignment) -> None:
 def find_repeated(alignment: Alignment, column: str) -> None:
     """Create the tables `tied` and `whole` by the clusters of a column."""
     required = [number for number, part in enumerate(alignment.parts) if part.rule.required]
-    alignment.database.execute(TIED.format(column=column))
-    alignment.database.execute(WHOLE, {"required": required, "count": len(required)})
+    shared = SHARED[has_each(alignment)].format(column=column)
+    alignment.database.execute(TIED.format(column=column, shared=shared))
+    alignment.database.execute(WHOLE, {"required": required})
 
 
 def choose_column(duplicates: Duplicates, policies: Sequence[str]) -> str | None:

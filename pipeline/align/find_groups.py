@@ -2,12 +2,14 @@
 
 Samples are in one group if they name the same group, or are duplicates that may not cross splits, directly or through
 others. A group's name is the smallest name that the data gives it, else its smallest key: so a new sample changes a
-group's name only if it joins that group, and moves no other sample.
+group's name only if it joins that group, and moves no other sample. Divided samples have in place of their keys the one
+that they would have as one sample.
 """
 
 import numpy as np
 
 from pipeline.align.alignment import Alignment
+from pipeline.align.divide_samples import has_each
 from pipeline.align.drop_duplicates import choose_column, find_repeated
 from pipeline.tables.connected_components import find_components
 
@@ -33,6 +35,11 @@ TIE_ALL = """
     SELECT sample, min(sample) OVER (PARTITION BY clusters) AS first FROM whole QUALIFY first < sample
 """
 
+TIE_DIVIDED = """
+    INSERT INTO ties
+    SELECT sample, min(sample) OVER (PARTITION BY origin) AS first FROM samples QUALIFY first < sample
+"""
+
 ROOTS = "CREATE TABLE roots (sample UBIGINT, root UBIGINT)"
 """The smallest sample of the group of each sample that is tied to others."""
 
@@ -43,7 +50,7 @@ GROUPS = """
         FROM members SEMI JOIN samples USING (sample) LEFT JOIN roots USING (sample)
         WHERE named IS NOT NULL GROUP BY ALL
     )
-    SELECT samples.sample, coalesce(name, firsts.key, samples.key) AS name
+    SELECT samples.sample, coalesce(name, firsts.base, firsts.key, samples.base, samples.key) AS name
     FROM samples
     LEFT JOIN roots USING (sample)
     LEFT JOIN samples AS firsts ON firsts.sample = root
@@ -57,6 +64,8 @@ def find_groups(alignment: Alignment) -> None:
     database, duplicates = alignment.database, alignment.params.duplicates
     database.execute(TIES)
     database.execute(TIE_NAMED)
+    if has_each(alignment):
+        database.execute(TIE_DIVIDED)
     column = choose_column(duplicates, ("drop", "group"))
     if column is not None:
         find_repeated(alignment, column)

@@ -1,6 +1,7 @@
 """Gather the items that belong together into samples, and drop surplus items and samples that lack a part."""
 
 from pipeline.align.alignment import Alignment
+from pipeline.align.parts import Part
 
 GATHERED = """
     CREATE TABLE gathered AS
@@ -16,27 +17,36 @@ MEMBERS = """
 
 SAMPLES = """
     CREATE TABLE samples AS
-    SELECT sample, bit_or(1::UBIGINT << part) AS parts, count(*) AS items FROM members GROUP BY sample
+    SELECT sample, sample AS origin, bit_or(1::UBIGINT << part) AS parts, count(*) AS items
+    FROM members GROUP BY sample
 """
-"""`parts` has a bit for each part that the sample has."""
+"""`parts` has a bit for each part that the sample has; `origin` is the sample that it was made from."""
 
-SURPLUS = """
-    CREATE TABLE surplus AS
-    SELECT item, first_value(item) OVER ranked AS used
+RANKED = """
+    CREATE TABLE ranked AS
+    SELECT item, members.part, row_number() OVER place - 1 AS position, first_value(item) OVER place AS first
     FROM members JOIN items USING (item)
     WHERE members.sample IN (SELECT sample FROM samples WHERE items > bit_count(parts))
-    WINDOW ranked AS (PARTITION BY members.sample, members.part ORDER BY source, file, items.part, item)
-    QUALIFY used <> item
+    WINDOW place AS (PARTITION BY members.sample, members.part ORDER BY source, file, items.part, item)
 """
-"""Of several items of a part the first by source, file, part and id is used."""
+"""The place of each item among those of its part, where a sample has several of one: by source, file, part and id."""
 
 DROP_SURPLUS = """
     SELECT
-        name_item(items.source, items.file, items.part) AS key, 'extra_item' AS reason, '1' AS "limit",
+        name_item(items.source, items.file, items.part) AS key, 'extra_item' AS reason,
         name_item(firsts.source, firsts.file, firsts.part) AS kept_key,
-        'its sample already has ' || firsts.modality || ': ' || kept_key AS detail
-    FROM surplus JOIN items USING (item) JOIN items AS firsts ON firsts.item = used
+        'its sample already has ' || CASE most WHEN 1 THEN '' ELSE most || ' of ' END || $name || ': ' || kept_key
+            AS detail,
+        most::VARCHAR AS "limit", $setting AS setting
+    FROM (SELECT *, $most AS most FROM ranked WHERE part = $part AND position >= $most) AS surplus
+    JOIN items USING (item) JOIN items AS firsts ON firsts.item = first
 """
+
+DELETE_SURPLUS = """
+    DELETE FROM members WHERE item IN (SELECT item FROM ranked WHERE part = $part AND position >= $most)
+"""
+
+PLACE = "UPDATE members SET position = ranked.position FROM ranked WHERE ranked.item = members.item"
 
 DROP_PARTIAL = """
     SELECT sample, 'missing_partner' AS reason, detail, '' AS value, 'true' AS "limit", setting, '' AS kept_key
@@ -49,11 +59,22 @@ def gather_samples(alignment: Alignment) -> None:
     database = alignment.database
     database.execute(GATHERED)
     database.execute(MEMBERS)
+    database.execute("DROP TABLE judged")
     database.execute(SAMPLES)
-    database.execute(SURPLUS)
-    alignment.dropped.add_query(DROP_SURPLUS)
-    database.execute("DELETE FROM members WHERE item IN (SELECT item FROM surplus)")
+    database.execute(RANKED)
+    for number, part in enumerate(alignment.parts):
+        if part.most is not None:
+            _drop_surplus(alignment, number, part, part.most)
+    if any(part.many != "first" for part in alignment.parts):
+        database.execute(PLACE)
     _drop_partial(alignment)
+
+
+def _drop_surplus(alignment: Alignment, number: int, part: Part, most: int) -> None:
+    """Drop the items of a part beyond the number that it may use."""
+    setting = "" if part.many == "first" else f"{part.setting}.most"
+    alignment.dropped.add_query(DROP_SURPLUS, {"part": number, "most": most, "name": part.name, "setting": setting})
+    alignment.database.execute(DELETE_SURPLUS, {"part": number, "most": most})
 
 
 def _drop_partial(alignment: Alignment) -> None:

@@ -6,6 +6,7 @@ import unicodedata
 from urllib.parse import unquote, urlsplit
 
 from pipeline.align.alignment import Alignment, map_pairs, map_values
+from pipeline.align.divide_samples import has_each
 from pipeline.errors import InputError
 
 MAX_STEM = 51  # with a dash and the hash 64 characters, the longest key that a shard allows
@@ -22,31 +23,38 @@ MATERIAL = {"page": "find_path(together)", "pattern": "together", "table": "toge
 
 NAMED = """
     CREATE TABLE named AS
-    SELECT sample, together, make_key(material, {suffix}) AS key
-    FROM (SELECT sample, together, {material} AS material FROM samples JOIN gathered USING (sample))
+    SELECT sample, origin, together, make_key(material, suffix || {identity}) AS key, {base} AS base
+    FROM (
+        SELECT samples.*, together, material, {suffix} AS suffix
+        FROM (SELECT sample, together, {material} AS material FROM gathered) AS gathered
+        JOIN samples ON samples.origin = gathered.sample
+        {window}
+    )
 """
 
 SUFFIX = {
-    "page": "CASE row_number() OVER (PARTITION BY material ORDER BY together) WHEN 1 THEN '' ELSE together END",
+    "page": "CASE first_value(together) OVER alike WHEN together THEN '' ELSE together END",
     "pattern": "''",
     "table": "''",
 }
+WINDOW = "WINDOW alike AS (PARTITION BY material ORDER BY together)"
 """Pages of several hosts may have the same path: the first of them by URL gets the path's key, for the others the URL
 goes into the hash."""
 
+IDENTITY = {False: "''", True: "coalesce(identity, '')"}
+BASE = {False: "NULL::VARCHAR", True: "make_key(material, suffix)"}
+"""What tells samples apart that were divided; and the key that they would have as one sample."""
+
 NUMBERED = """
     CREATE TABLE numbered AS
-    SELECT row_number() OVER (ORDER BY key, together)::UBIGINT AS number, sample, key FROM named
+    SELECT row_number() OVER (ORDER BY coalesce(base, key), key, together)::UBIGINT AS number, * FROM named
 """
 
 SAME_KEY = """
-    SELECT other.key, together
-    FROM numbered AS one JOIN numbered AS other ON other.number = one.number + 1 AND other.key = one.key
-    JOIN named ON named.sample = other.sample
-    ORDER BY together LIMIT 1
+    SELECT key, max(together) FROM numbered GROUP BY key HAVING count(*) > 1 ORDER BY max(together) LIMIT 1
 """
 
-SAMPLES = "CREATE OR REPLACE TABLE samples AS SELECT number AS sample, key FROM numbered"
+SAMPLES = "CREATE OR REPLACE TABLE samples AS SELECT number AS sample, origin, key, base FROM numbered"
 
 MEMBERS = """
     CREATE OR REPLACE TABLE members AS
@@ -65,12 +73,22 @@ def name_samples(alignment: Alignment) -> None:
     database, by = alignment.database, alignment.params.by
     database.add_function("find_path", map_values(find_path, pa.string()), ["VARCHAR"], "VARCHAR")
     database.add_function("make_key", map_pairs(make_key, pa.string()), ["VARCHAR", "VARCHAR"], "VARCHAR")
-    database.execute(NAMED.format(material=MATERIAL[by], suffix=SUFFIX[by]))
+    divided = has_each(alignment)
+    naming = NAMED.format(
+        material=MATERIAL[by],
+        suffix=SUFFIX[by],
+        window=WINDOW if by == "page" else "",
+        identity=IDENTITY[divided],
+        base=BASE[divided],
+    )
+    database.execute(naming)
     database.execute(NUMBERED)
     for key, together in database.fetch(SAME_KEY):
         raise InputError(f"two samples have the key {key}: rename {together!r}, or leave it out by align.within")
+    database.execute("DROP TABLE named; DROP TABLE gathered")
     database.execute(SAMPLES)
     database.execute(MEMBERS)
+    database.execute("DROP TABLE numbered")
 
 
 def make_key(material: str, suffix: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from pipeline.align.alignment import REJECTED, Alignment, map_values
 from pipeline.align.assign_splits import place_samples, read_splits
+from pipeline.align.divide_samples import divide_samples
 from pipeline.align.drop_duplicates import drop_duplicates
 from pipeline.align.find_groups import find_groups
 from pipeline.align.gather_samples import gather_samples
@@ -31,6 +32,7 @@ def plan_samples(alignment: Alignment) -> None:
     database.execute(REJECTED)
     select_items(alignment)
     gather_samples(alignment)
+    divide_samples(alignment)
     name_samples(alignment)
     label_samples(alignment)
     read_splits(alignment)

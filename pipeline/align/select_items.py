@@ -45,12 +45,17 @@ JUDGE = """
     FROM (
         SELECT *, nullif({together}, '') AS together, nullif(frames, 0) / nullif(sample_rate, 0) AS seconds
         FROM (SELECT *, {matched} AS matched FROM items)
-        WHERE modality = $modality AND ($within IS NULL OR list_contains($within, source))
+        WHERE modality = $modality AND ($within IS NULL OR list_contains($within, source)) AND {free}
     )
 """
 """The spans are compared as in Python, where a NaN is not larger than anything."""
 
 NO_PATTERN = "{'key': NULL, 'label': NULL, 'group': NULL, 'split': NULL}"
+SELECTED = "SELECT item FROM judged WHERE fault IS NULL OR fault NOT IN ('part', 'pattern')"
+"""The items that a part's rule selects: no later part takes them, whatever else is wrong with them."""
+
+FORGET = f"DELETE FROM judged WHERE fault IN ('part', 'pattern') AND item IN ({SELECTED})"
+
 TIDY = r"""
     CREATE MACRO tidy(text) AS
         CASE WHEN text IS NULL OR regexp_full_match(text, '[!-~]([ -~]*[!-~])?') THEN text ELSE normalize(text) END
@@ -69,7 +74,7 @@ SPLIT = {"hash": "NULL", "path": "tidy(matched.split)", "column": "tidy(split)"}
 NO_RULE = """
     SELECT
         name_item(source, file, part) AS key, 'not_selected' AS reason, 'its modality has no rule' AS detail,
-        modality AS value, array_to_string($modalities, ', ') AS "limit", 'align.modalities' AS setting
+        modality AS value, array_to_string($modalities, ', ') AS "limit", $setting AS setting
     FROM items WHERE NOT list_contains($modalities, modality)
 """
 
@@ -94,15 +99,23 @@ LACKING = {
 }
 
 DROP_FAULTY = """
-    WITH faulty AS MATERIALIZED (SELECT item, part, fault, "start", "end" FROM judged WHERE fault IS NOT NULL)
+    WITH faulty AS MATERIALIZED (SELECT item, part, fault, "start", "end" FROM judged WHERE fault IS NOT NULL),
+    described AS (
+        SELECT
+            item, faulty.part, reason, detail, setting,
+            CASE faulty.fault WHEN 'part' THEN items.part WHEN 'pattern' THEN file WHEN 'together' THEN '' ELSE
+                coalesce(show_number(faulty."start"), '') || ' to ' || coalesce(show_number(faulty."end"), '') || ' s'
+                END AS value,
+            CASE faulty.fault WHEN 'end' THEN show_number(frames / sample_rate) || ' s' ELSE "limit" END AS "limit",
+            name_item(source, file, items.part) AS key
+        FROM faulty JOIN faults ON faults.part = faulty.part AND faults.fault = faulty.fault JOIN items USING (item)
+    )
     SELECT
-        name_item(source, file, items.part) AS key, reason, detail, setting,
-        CASE faulty.fault WHEN 'part' THEN items.part WHEN 'pattern' THEN file WHEN 'together' THEN '' ELSE
-            coalesce(show_number(faulty."start"), '') || ' to ' || coalesce(show_number(faulty."end"), '') || ' s'
-            END AS value,
-        CASE faulty.fault WHEN 'end' THEN show_number(frames / sample_rate) || ' s' ELSE faults."limit" END AS "limit"
-    FROM faulty JOIN faults ON faults.part = faulty.part AND faults.fault = faulty.fault JOIN items USING (item)
+        key, first(reason) AS reason, arg_min(detail, part) AS detail, arg_min(value, part) AS value,
+        string_agg("limit", ', ' ORDER BY part) AS "limit", string_agg(setting, ', ' ORDER BY part) AS setting
+    FROM described GROUP BY key
 """
+"""An item that none of several parts selects is dropped once, with the settings of all of them."""
 
 
 def select_items(alignment: Alignment) -> None:
@@ -116,10 +129,13 @@ def select_items(alignment: Alignment) -> None:
         for fault in _list_faults(part, params.by):
             database.execute(
                 "INSERT INTO faults VALUES ($part, $fault, $reason, $detail, $limit, $setting)",
-                {"part": number, **fault},
+                fault | {"part": number},
             )
-    modalities = [part.modality for part in alignment.parts]
-    alignment.dropped.add_query(NO_RULE, {"modalities": modalities})
+    modalities = list(dict.fromkeys(part.modality for part in alignment.parts))
+    if len(modalities) < len(alignment.parts):
+        database.execute(FORGET)
+    setting = "align.parts" if params.parts.root else "align.modalities"
+    alignment.dropped.add_query(NO_RULE, {"modalities": modalities, "setting": setting})
     if params.within is not None:
         alignment.dropped.add_query(NOT_WITHIN, {"modalities": modalities, "within": list(params.within)})
     alignment.dropped.add_query(DROP_FAULTY)
@@ -129,8 +145,10 @@ def _judge_items(alignment: Alignment, number: int, part: Part) -> None:
     params, rule = alignment.params, part.rule
     if rule.pattern is not None:
         _add_match(alignment.database, number, rule.pattern)
+    shared = any(earlier.modality == part.modality for earlier in alignment.parts[:number])
     sql = JUDGE.format(
         matched=NO_PATTERN if rule.pattern is None else f"match_{number}(file)",
+        free=f"item NOT IN ({SELECTED})" if shared else "TRUE",
         together=TOGETHER[params.by],
         label=LABEL[params.label],
         split=SPLIT[params.split],

@@ -22,7 +22,8 @@ from pipeline.tables.contracts import ALIGNED_PARTS, ALIGNED_SAMPLES, INGESTED_I
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.item_names import name_item
 from pipeline.tables.table_files import check_reference, read_table
-from tests.align.reference import PlacedSample, Plan, check_span
+from tests.align.reference import PlacedSample, Plan
+from tests.align.reference_samples import check_span
 from tests.align.test_reference import POLICIES, mark_clusters
 from tests.support.aligning import open_aligned, plan_samples
 from tests.support.item_rows import ENDINGS, NO_PATTERNS, make_align_params, make_item, make_thing
@@ -88,7 +89,7 @@ def test_every_item_is_in_one_sample_or_has_one_drop(rng: random.Random, count: 
     params = make_align_params(**changes)
     rows = draw_rows(rng, count)
     plan = plan_samples(rows, params)
-    used = [name_item(part.row) for placed in plan.samples for part in placed.sample.parts.values()]
+    used = [name_item(part.row) for placed in plan.samples for part in placed.sample.items]
     assert sorted(used + [drop.key for drop in plan.drops]) == sorted(map(name_item, rows))
     for placed in plan.samples:
         assert set(params.modalities.required) <= set(placed.sample.parts)
@@ -98,11 +99,11 @@ def test_every_item_is_in_one_sample_or_has_one_drop(rng: random.Random, count: 
 
 def check_pair(one: PlacedSample, other: PlacedSample, params: AlignParams) -> None:
     """Check that no duplicates under `drop` are left, and that tied samples are in one group and one split."""
-    names = [{part.group for part in placed.sample.parts.values()} - {None} for placed in (one, other)]
+    names = [{part.group for part in placed.sample.items} - {None} for placed in (one, other)]
     tied = bool(names[0] & names[1])
     policies = params.duplicates
     for policy, column in ((policies.exact, "exact_cluster"), (policies.near, "near_cluster")):
-        clusters = [{m: part.row[column] for m, part in each.sample.parts.items()} for each in (one, other)]
+        clusters = [{part.part: part.row[column] for part in each.sample.items} for each in (one, other)]
         shared = [m for m in MODALITIES if m in clusters[0] and clusters[0][m] == clusters[1].get(m)]
         whole = set(params.modalities.required) <= set(shared)
         assert not (whole and policy == "drop")

@@ -35,11 +35,24 @@ RULES = st.fixed_dictionaries(
         "part": st.sampled_from([None, None, None, "", "en"]),
     }
 )
+PARTS = st.builds(
+    lambda rule, more: rule | more,
+    RULES,
+    st.fixed_dictionaries(
+        {"modality": st.sampled_from(MODALITIES), "many": st.sampled_from(["first", "each", "all", "join"])}
+    ),
+)
 CHANGES = st.fixed_dictionaries(
     {
         "by": st.sampled_from(["page", "pattern", "table"]),
         "modalities": st.one_of(
             st.just({}), st.dictionaries(st.sampled_from([*MODALITIES, "video"]), RULES, min_size=1, max_size=4)
+        ),
+        "parts": st.one_of(
+            st.just({}),
+            st.dictionaries(
+                st.sampled_from(["photo", "sound", "question", "answer", "text", "last"]), PARTS, min_size=1
+            ),
         ),
         "label": st.sampled_from(["none", "path", "column", "page"]),
         "classes": st.sampled_from([None, None, ["cat", "dog"]]),
@@ -117,14 +130,21 @@ def mark_clusters(rows: list[Row], rng: random.Random, of: int = 4) -> list[Row]
 
 def choose_params(changes: dict[str, Any]) -> AlignParams | None:
     """Return the params, None where they contradict each other."""
-    rules = {
-        name: rule | {"pattern": rule["pattern"] and rule["pattern"].replace("{}", ENDINGS.get(name, "avi"))}
-        for name, rule in changes["modalities"].items()
-    }
+    parts = {name: _finish_rule(rule, rule["modality"]) for name, rule in changes["parts"].items()}
+    for rule in parts.values():
+        if rule["many"] in ("all", "join"):
+            rule["most"] = 2
+    rules = {} if parts else {name: _finish_rule(rule, name) for name, rule in changes["modalities"].items()}
     try:
-        return make_align_params(**changes | {"modalities": rules})
+        return make_align_params(**changes | {"modalities": rules, "parts": parts})
     except ParamsError:
         return None
+
+
+def _finish_rule(rule: dict[str, Any], modality: str) -> dict[str, Any]:
+    """Return the rule with the modality's ending in its pattern."""
+    pattern = rule["pattern"]
+    return rule | {"pattern": pattern and pattern.replace("{}", ENDINGS.get(modality, "avi"))}
 
 
 def show_plan(plan: Plan) -> tuple[Any, ...]:
@@ -134,11 +154,11 @@ def show_plan(plan: Plan) -> tuple[Any, ...]:
             each.sample.label,
             each.group,
             each.split,
-            {n: p.row["id"] for n, p in each.sample.parts.items()},
+            [(item.part, item.row["id"]) for item in each.sample.items],
         )
         for each in plan.samples
     ]
-    return samples, sorted(map(repr, plan.drops))
+    return sorted(samples, key=repr), sorted(map(repr, plan.drops))
 
 
 @given(st.randoms(use_true_random=False), st.integers(0, 80), st.sampled_from([1, 2, 20]), CHANGES)

@@ -14,7 +14,8 @@ from pipeline.tables.contracts import ALIGNED_FOLDER, ALIGNED_PARTS, ALIGNED_SAM
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.table_files import read_table
-from tests.align.reference import Candidate, PlacedSample, Plan, Sample
+from tests.align.reference import PlacedSample, Plan
+from tests.align.reference_samples import Candidate, Sample
 from tests.support.tables import write_items
 
 
@@ -41,11 +42,14 @@ def read_plan(work: Path, rows: Sequence[Row], lost: Sequence[Row] = ()) -> Plan
     """Return the samples and drops in the tables of `align`, with the rows of their items."""
     items = sorted([*rows, *lost], key=lambda row: str(row["id"]))
     samples = read_table(work / ALIGNED_SAMPLES, SAMPLES)
-    parts: list[dict[str, Candidate]] = [{} for _ in samples]
+    parts: list[dict[str, tuple[Candidate, ...]]] = [{} for _ in samples]
     for part in read_table(work / ALIGNED_PARTS, PARTS):
         row = items[part["item"]]
         assert (part["start"], part["end"]) == (row["start"], row["end"])
-        parts[part["sample"]][part["part"]] = Candidate(row, "", "", None, None, None)
+        places = parts[part["sample"]]
+        earlier = places.get(part["part"], ())
+        assert part["position"] == len(earlier)
+        places[part["part"]] = (*earlier, Candidate(row, part["part"], "", "", None, None, None))
     placed = [
         PlacedSample(Sample(row["key"], items, row["label"], row["split"]), row["group"], row["split"])
         for row, items in zip(samples, parts, strict=True)
