@@ -28,9 +28,9 @@ from pipeline.tables.contracts import CHECKED_COLUMNS, MODALITIES
 from pipeline.tables.drops import Reason
 from pipeline.tables.item_names import name_file, name_item, name_url
 from pipeline.tables.parquet import Row
-from shardwright.format.index import Index, read_index
+from shardwright.format.index import Index, iterate_indexes
 from shardwright.format.layout import plan_layout
-from shardwright.format.manifest import MANIFEST_NAME, Manifest, Split, read_manifest
+from shardwright.format.manifest import MANIFEST_NAME, Manifest, ShardRecord, read_manifest
 from shardwright.storage.sample_offsets import plan_offsets
 
 
@@ -249,20 +249,16 @@ def find_location(root: Path, manifest: Manifest, key: str) -> SampleLocation | 
         DamageError: an index is damaged.
     """
     for name, split in manifest.splits.items():
-        index = read_index(root / name / split.index.name, manifest.fields, split)
-        rows = np.flatnonzero(index["key"] == key.encode("ascii", "replace"))
-        if len(rows):
-            return _locate(manifest, name, split, index, int(rows[0]))
+        for shard, index in iterate_indexes(root / name, manifest.fields, split):
+            rows = np.flatnonzero(index["key"] == key.encode("ascii", "replace"))
+            if len(rows):
+                return _locate(manifest, name, shard, index, int(rows[0]))
     return None
 
 
-def _locate(manifest: Manifest, name: str, split: Split, index: Index, row: int) -> SampleLocation:
-    """Return the location of the sample at this row of the split's index."""
-    counts = [shard.samples for shard in split.shards]
-    ends = np.cumsum(counts)
-    shard = split.shards[at := int(np.searchsorted(ends, row, "right"))]
-    number = row - int(ends[at] - counts[at])
-    sample_offsets = plan_offsets(manifest.fields, split.shards, np.zeros(len(counts), np.int64), index)
+def _locate(manifest: Manifest, split: str, shard: ShardRecord, index: Index, row: int) -> SampleLocation:
+    """Return the location of the sample at this row of the shard's index."""
+    sample_offsets = plan_offsets(manifest.fields, [shard], np.zeros(1, np.int64), index)
     starts, offsets, sizes = sample_offsets.locate(np.array([row]))
     layout, start = plan_layout(manifest.fields, shard.meta_bytes), int(starts[0])
     located = ((int(np.ravel(at)[0]), int(np.ravel(size)[0])) for at, size in zip(offsets, sizes, strict=True))
@@ -271,7 +267,7 @@ def _locate(manifest: Manifest, name: str, split: Split, index: Index, row: int)
     members = [
         MemberLocation(suffix, start + at, size) for suffix, (at, size) in zip(layout.suffixes, found, strict=True)
     ]
-    return SampleLocation(name, shard.name, number, shard.samples, members)
+    return SampleLocation(split, shard.name, row, shard.samples, members)
 
 
 def open_tracer(tables: StageTables, most: int) -> Tracer:
