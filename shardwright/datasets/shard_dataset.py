@@ -34,11 +34,12 @@ if TYPE_CHECKING:
 class ShardDataset(SampleSource):
     """One split of a dataset, open for reading; a context manager, and a map-style dataset for PyTorch.
 
-    Opening checks the manifest's hash, and that every shard exists in its full size. The index of a shard is read, and its
-    sha256 checked, when a sample of it is first read; it then takes 64 bytes and more a sample. (The one index of a split
-    of format version 1 or 2 is read at opening.) The crc32 of each member is checked when it is first delivered; if the
-    operating system reads it from disk again later, it is not checked again. Arrays are copies: they stay valid when the dataset is closed, and may be written to. Unpickling
-    opens the files again, and refuses a different dataset at the same path.
+    Opening checks the manifest's hash, and that every shard exists in its full size. The index of a shard is read, and
+    its sha256 checked, when a sample of it is first read; from then on it takes 64 bytes and more a sample. (The one
+    index of a split of format version 1 or 2 is read at opening.) The crc32 of each member is checked when it is first
+    delivered; if the operating system reads it from disk again later, it is not checked again. Arrays are copies: they
+    stay valid when the dataset is closed, and may be written to. Unpickling opens the files again, and refuses a
+    different dataset at the same path.
 
     From a URL, the manifest is fetched on opening, and a shard with its index when it is first read. They are cached on
     disk, and a shard's sha256 is checked when it is fetched and each time that a process opens it there. Random order
@@ -60,8 +61,8 @@ class ShardDataset(SampleSource):
     Raises:
         FileNotFoundError: there is no manifest.
         KeyError: it has no such split; the message lists its splits.
-        DamageError: manifest, a shard or the one index of an older split differs from what was written; the message names
-            it. The first read of a sample raises it for the index of its shard.
+        DamageError: manifest, a shard or the one index of an older split differs from what was written; the message
+            names it. The first read of a sample raises it for the index of its shard.
         ConnectionError, TimeoutError, PermissionError: the URL cannot be fetched; all are OSError, as is a full disk or
             cache. The first read of a shard raises them too.
         ValueError: `cache_bytes` is too small for one shard, or for the index of an older split and one shard.

@@ -373,7 +373,5 @@ def _matches(source: SampleSource, row: int, predicate: Callable[[dict[str, Any]
         return bool(predicate(meta))
     except Exception as error:
         shard = source.find_shard(row)
-        error.add_note(
-            f"in the filter, on sample {source.find_key(row)!r}" + (f" of shard {shard}" if shard else "")
-        )
+        error.add_note(f"in the filter, on sample {source.find_key(row)!r}" + (f" of shard {shard}" if shard else ""))
         raise

@@ -8,7 +8,6 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from shardwright.errors import FormatError
 
-
 PLAIN = {bool, int, float, str, NoneType}
 """The types of JSON values that are no arrays and no objects."""
 ALONE = (None, UnionType)
@@ -56,7 +55,7 @@ def check_keys(document: object, needed: Set[str], known: Set[str], where: str) 
 
 @dataclasses.dataclass(frozen=True)
 class _RecordKeys:
-    """The keys of a dataclass as JSON: those without a default, the type hint of each, and the types to take unchanged."""
+    """The keys of a dataclass as JSON: those without a default, their type hints, and the types to take unchanged."""
 
     needed: Set[str]
     hints: Mapping[str, Any]

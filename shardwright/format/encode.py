@@ -93,7 +93,7 @@ class EncodedShard:
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """A shard on disk: its record, which `write_split` completes, and its index. Small enough to send between processes."""
+    """A shard on disk: its record, which `write_split` completes, and its index. Small enough to send elsewhere."""
 
     record: ShardRecord
     index: Index

@@ -109,8 +109,8 @@ def read_shard_index(folder: Path, fields: Mapping[str, Field], shard: ShardReco
     """Return the index of a shard of a split, read and checked.
 
     Raises:
-        DamageError: the file is missing, has another sha256, or does not describe the samples of this shard; the message
-            names file and shard, for a wrong offset also the sample.
+        DamageError: the file is missing, has another sha256, or does not describe the samples of this shard; the
+            message names file and shard, for a wrong offset also the sample.
         OSError: it cannot be read.
     """
     path = folder / shard.index_name

@@ -20,8 +20,8 @@ from shardwright.format.layout import Layout, plan_layout
 MANIFEST_NAME = "dataset.json"
 FORMAT = "shardwright"
 VERSIONS = (1, 2, 3)
-"""3 where a split has an index for each shard; else, with one index for each split, 2 where a field has another encoding,
-and 1 where all fields are arrays. Written is 3, except for splits that were read from an older dataset."""
+"""3 where a split has an index for each shard; else, with one index for each split, 2 where a field has another
+encoding, and 1 where all fields are arrays. Splits are written as 3; those of an older dataset keep their form."""
 HASHES = {"hash", "sources_hash"}
 
 SPLIT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -31,8 +31,8 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """One shard: its file name, its number of samples, the bytes of the file and of each meta member, its sha256, and that
-    of its index, None where the split has one index for all shards."""
+    """One shard: its file name, its number of samples, the bytes of the file and of each meta member, its sha256, and
+    that of its index, None where the split has one index for all shards."""
 
     name: str
     samples: int

@@ -42,7 +42,9 @@ def write_split(folder: str | Path, fields: Mapping[str, Field], shards: Sequenc
     folder, dtype, keys = Path(folder), index_dtype(fields), RepeatFinder()
     for shard in shards:
         if shard.index.dtype != dtype:
-            raise FormatError(f"shard {shard.record.name}: its index is {shard.index.dtype}; with the fields it is {dtype}")
+            raise FormatError(
+                f"shard {shard.record.name}: its index is {shard.index.dtype}; with the fields it is {dtype}"
+            )
         keys.add(shard.index)
     if repeats := keys.find(shard.index for shard in shards):
         raise FormatError(f"key {repeats[0][0]!r} occurs twice in the split; keys must be unique")

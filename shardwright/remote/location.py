@@ -43,7 +43,7 @@ class DatasetLocation(Protocol):
         """
 
     def open_index(self, split: str, manifest: Manifest) -> IndexRows:
-        """Return the index of a split: that of each shard is read when it is used, the one of an older split by this call.
+        """Return the index of a split: that of a shard is read when it is used, the one of an older split by this call.
 
         Raises:
             DamageError: the one index of an older split is damaged.
@@ -115,8 +115,8 @@ class RemoteLocation:
     def open_index(self, split: str, manifest: Manifest) -> IndexRows:
         """See `DatasetLocation.open_index`.
 
-        The index of a shard is fetched when it is used, and released once its rows are in memory; the one of an older split
-        is fetched by this call, and stays in the cache until the shards are closed.
+        The index of a shard is fetched when it is used, and released once its rows are in memory; the one of an older
+        split is fetched by this call, and stays in the cache until the shards are closed.
 
         Raises:
             DamageError: the server does not have the one index of an older split, or sends another file.

@@ -22,8 +22,8 @@ def close_nothing() -> None:
 class IndexRows:
     """The rows of a split's index, those of each shard once they are loaded; thread-safe without a lock.
 
-    Two threads that need the same shard may both read it: they write the same bytes, and a shard counts as loaded when all
-    its rows are there.
+    Two threads that need the same shard may both read it: they write the same bytes, and a shard counts as loaded when
+    all its rows are there.
 
     Args:
         rows: of all samples in order. Zeros from `reserve_rows` where `read` is given, else complete.

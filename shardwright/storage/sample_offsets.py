@@ -60,8 +60,8 @@ class SampleOffsets(ABC):
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
         """Return the first row of each block of some `size` bytes, at least one sample: int64 (blocks,).
 
-        The blocks of a shard have nearly equal numbers of samples: where these vary in size, blocks have `size` bytes in
-        the mean, so that no index is read for them.
+        The blocks of a shard have nearly equal numbers of samples: where these vary in size, blocks have `size` bytes
+        in the mean, so that no index is read for them.
         """
         starts = [np.zeros(0, np.int64)]
         for first, count, total in zip(self._firsts, self._counts.tolist(), self._bytes.tolist(), strict=True):
@@ -110,7 +110,7 @@ class IndexedOffsets(SampleOffsets):
 
 
 class WholeIndexOffsets(IndexedOffsets):
-    """The same for a split of version 2, whose one index is read at opening; its blocks are those that it always had."""
+    """The same for a split of version 2, whose index is read at opening; its blocks are those that it always had."""
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
         """See `SampleOffsets.cut_blocks`; a block has the samples that start in the same `size` bytes of a shard."""

@@ -84,7 +84,9 @@ def read_by_the_page(root: Path, split: str) -> Iterator[dict[str, Any]]:
         columns += [("offset", "<u8"), ("size", "<u4", (len(images),))]
     parts = manifest["splits"][split]
     if "index" in parts:
-        rows = iter(read_rows(root / split / parts["index"]["name"], columns, parts["samples"], parts["index"]["sha256"]))
+        rows = iter(
+            read_rows(root / split / parts["index"]["name"], columns, parts["samples"], parts["index"]["sha256"])
+        )
     for shard in parts["shards"]:
         if "index" not in parts:
             path = root / split / (re.sub(r"\.tar$", "", shard["name"]) + ".index.npy")

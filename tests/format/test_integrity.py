@@ -120,7 +120,12 @@ def find(root: Path, rng: random.Random, originals: Originals) -> Finding | None
 
 def choose_file(root: Path, rng: random.Random) -> tuple[Kind, Path]:
     (kind,) = rng.choices(list(KINDS), list(KINDS.values()))
-    patterns = {"shard": "*/*.tar", "index": "*/*index.npy", "manifest": "dataset.json", "vocabulary": "vocabulary.json"}
+    patterns = {
+        "shard": "*/*.tar",
+        "index": "*/*index.npy",
+        "manifest": "dataset.json",
+        "vocabulary": "vocabulary.json",
+    }
     return kind, rng.choice(sorted(root.glob(patterns[kind])))
 
 

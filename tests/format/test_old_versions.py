@@ -39,7 +39,7 @@ WRITTEN_BEFORE = {
         "4209bc70dcd888ff0690d02baf4828dda21840ebee8e88a06bf243ff64af14d7",
     ),
 }
-"""What the last release before version 3 wrote from the same samples: version, dataset hash, hash of names and bytes."""
+"""What the release before version 3 wrote from the same samples: version, dataset hash, hash of names and bytes."""
 
 
 def write_fixed(root: Path, kind: str) -> Path:
@@ -183,7 +183,9 @@ def test_a_damaged_index_costs_the_samples_of_its_shard_only(tmp_path: Path, kin
     others = [*range(6), *range(12, 20)]
     with ShardDataset(tmp_path, "train", access=access) as data:
         assert len(data.gather(others)["key"]) == 14
-        with pytest.raises(DamageError, match=r"train-000001\.index\.npy: its sha256 is .*index of train-000001\.tar") as e:
+        with pytest.raises(
+            DamageError, match=r"train-000001\.index\.npy: its sha256 is .*index of train-000001\.tar"
+        ) as e:
             data.gather([0, 7])
         assert e.value.shard == "train-000001.tar"
         for shuffle in (True, "block", "none"):

@@ -113,7 +113,9 @@ def test_a_damaged_index_affects_only_the_samples_of_its_shard(published: Publis
             assert caught.value.shard == "train-000002.tar"
         assert site.requests[f"/ds/{INDEX}"] == 2, "a second try past HTTP caches, and none for each sample"
         loader = Loader(data, 4, shuffle=False, on_error="skip")
-        valid = [key for batch in loader for key, good in zip(batch["key"], batch["valid"].tolist(), strict=True) if good]
+        valid = [
+            key for batch in loader for key, good in zip(batch["key"], batch["valid"].tolist(), strict=True) if good
+        ]
         assert valid == [published.samples[row].key for row in others]
         assert [(skip.row, skip.sample, skip.shard) for skip in loader.skipped] == [
             (row, None, "train-000002.tar") for row in ROWS
