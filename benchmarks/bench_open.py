@@ -134,7 +134,7 @@ def describe(found: Mapping[str, Sequence[dict[str, Cost]]]) -> str:
         f"{cpu:.1f} ms of CPU and {held:.1f} MB. The clock, {clock:.1f} ms, also counts what others did on the machine",
         f"meanwhile: its load was {os.getloadavg()[0]:.0f}, with {os.cpu_count()} cores. What grows with the shards",
         "is a record of the manifest and a map, some 30 µs each; nothing grows with the samples. The rows of an index",
-        "are in memory from the first sample of its shard on: a random batch of a large set reads as many indexes as it has",
+        "are in memory from the first sample of its shard on: a random batch reads as many indexes as it has",
         "samples, each once.",
     ]
     return "\n".join(lines) + "\n"
