@@ -1,5 +1,6 @@
 """Open the files of a dataset in a folder, or at a URL through a local cache."""
 
+import errno
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,7 @@ class LocalLocation:
         self.name = str(root)
         self._root = root
         self._access = access
+        self._files: PreadFiles | MappedFiles | None = None
 
     def read_manifest(self) -> Manifest:
         """See `DatasetLocation.read_manifest`."""
@@ -77,7 +79,7 @@ class LocalLocation:
             return IndexRows(np.asarray(read_split_index(path, fields, record)), _count_samples(record))
 
         def read(numbers: Sequence[int]) -> Iterator[tuple[int, Index]]:
-            return ((number, read_shard_index(folder, fields, record.shards[number])) for number in numbers)
+            return ((number, self._read_index(folder, manifest, record.shards[number])) for number in numbers)
 
         return IndexRows(reserve_rows(index_dtype(fields), record.samples), _count_samples(record), read)
 
@@ -85,7 +87,17 @@ class LocalLocation:
         """See `DatasetLocation.open_files`."""
         folder = self._root / split
         paths, sizes = [folder / shard.name for shard in records], [shard.bytes for shard in records]
-        return PreadFiles(paths, sizes) if self._access == "pread" else MappedFiles(paths, sizes)
+        self._files = PreadFiles(paths, sizes) if self._access == "pread" else MappedFiles(paths, sizes)
+        return self._files
+
+    def _read_index(self, folder: Path, manifest: Manifest, shard: ShardRecord) -> Index:
+        try:
+            return read_shard_index(folder, manifest.fields, shard)
+        except OSError as error:
+            if error.errno != errno.EMFILE or self._files is None:
+                raise
+            self._files.release_idle()  # this process has no descriptor left: close ours
+            return read_shard_index(folder, manifest.fields, shard)
 
 
 class RemoteLocation:
