@@ -152,7 +152,7 @@ def test_a_part_that_is_missing_is_noticed(number: int, tmp_path: Path) -> None:
         read_table(tmp_path / "t", COLUMNS)
     write_table(tmp_path / "more", make_rows(3), COLUMNS)
     (tmp_path / "more/part-000001.parquet").write_bytes(b"")
-    with pytest.raises(InputError, match="has parts that _table.json does not list"):
+    with pytest.raises(InputError, match=r"has parts that _table\.json does not list"):
         read_table(tmp_path / "more", COLUMNS)
     with pytest.raises(InputError, match="is missing: run the stage"):
         read_table(tmp_path / "none", COLUMNS)
