@@ -111,7 +111,13 @@ def format_report(results: list[tuple[str, dict[str, float]]], table_memory: str
     ]
     for name, one in results:
         rate = f"{one['files'] / one['seconds']:,.0f}"
-        numbers = [f"{one['files']:,.0f}", f"{one['seconds']:.1f}", rate, f"{one['cpu']:.1f}", f"{one['megabytes']:.0f}"]
+        numbers = [
+            f"{one['files']:,.0f}",
+            f"{one['seconds']:.1f}",
+            rate,
+            f"{one['cpu']:.1f}",
+            f"{one['megabytes']:.0f}",
+        ]
         lines.append(f"| {name} | {' | '.join(numbers)} |")
     if len(results) > 2:
         (_, before), (_, last) = results[-2:]
