@@ -3,8 +3,8 @@
     python -m benchmarks.bench_ingest [--files 60000] [--rows 250000 1000000] [--table-memory "256 MB"] [--rounds 3]
 
 The files are JPEGs of 32 × 32 noise in ten folders. The rows are responses of 128 bytes that look like PNGs, each
-another one, from as many hosts as there are thousands; nothing is copied of them. 2 workers; each run is a process of its
-own, whose start-up is not in the time; the best of the rounds counts. Writes `benchmarks/results/ingest.md`.
+another one, from as many hosts as there are thousands; nothing is copied of them. 2 workers; each run is a process of
+its own, whose start-up is not in the time; the best of the rounds counts. Writes `benchmarks/results/ingest.md`.
 """
 
 import argparse
@@ -103,8 +103,8 @@ def format_report(results: list[tuple[str, dict[str, float]]], table_memory: str
     lines = [
         "# Ingest of many small files",
         "",
-        f"2 workers, `run.table_memory` {table_memory}; the best of the rounds. `python -m benchmarks.bench_ingest` made",
-        "this. CPU is that of all processes, start-up included; memory is the largest of the driver.",
+        f"2 workers, `run.table_memory` {table_memory}; the best of the rounds. `python -m benchmarks.bench_ingest`",
+        "made this. CPU is that of all processes, start-up included; memory is the largest of the driver.",
         "",
         "| | files | seconds | files/s | CPU seconds | MB |",
         "| --- | --- | --- | --- | --- | --- |",

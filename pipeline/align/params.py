@@ -14,6 +14,15 @@ from pipeline.tables.contracts import MODALITIES
 Policy = Literal["drop", "group", "keep"]
 STRICTNESS: tuple[Policy, ...] = ("keep", "group", "drop")
 
+PART_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
+"""Names of parts: they begin the names of fields."""
+
+RESERVED = ("key", "label", "meta", "valid", "split", "group")
+RESERVED_ENDINGS = ("_length", "_present")
+"""Names that fields and batches have for other things."""
+
+MAX_PARTS = 64  # a bit of a number each
+
 GROUPS = ("key", "label", "group", "split")
 """The named groups that a pattern may have."""
 
@@ -80,6 +89,48 @@ class Rules(RootModel[dict[Annotated[str, OneOf(MODALITIES)], Rule]]):
         return allow_null(handler(schema), handler)
 
 
+class PartRule(Rule):
+    """Which items are a part of a sample, and how many of them."""
+
+    modality: Annotated[str, OneOf(MODALITIES)] | None = None
+    """Of the items; null: that of the part's name."""
+    many: Literal["first", "each", "all", "join"] = "first"
+    """What becomes of several items of one sample: the first by source, file and part is used and the others are
+    dropped; each is in a sample of its own, with the other parts of all of them; all are used, in that order; or, for
+    text, all are joined to one."""
+    most: Annotated[int, Field(ge=1, le=1000)] = 16
+    """The largest number of items that `all` and `join` use; those beyond are dropped."""
+
+
+class Parts(RootModel[dict[str, PartRule]]):
+    """The parts of a sample by name, in their order, each with its rule."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    @field_validator("root")
+    @classmethod
+    def _check_names(cls, parts: dict[str, PartRule]) -> dict[str, PartRule]:
+        for name in parts:
+            if not PART_NAME.fullmatch(name) or name in RESERVED or name.endswith(RESERVED_ENDINGS):
+                endings = " or ".join(RESERVED_ENDINGS)
+                raise ValueError(
+                    f"a mapping whose names match {PART_NAME.pattern}, do not end in {endings}, and are not "
+                    f"{', '.join(RESERVED)}; {name!r} is not such a name"
+                )
+        if len(parts) > MAX_PARTS:
+            raise ValueError(f"a mapping of at most {MAX_PARTS} parts")
+        return parts
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_null(cls, parts: object) -> object:
+        return {} if parts is None else parts
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return allow_null(handler(schema), handler)
+
+
 class Duplicates(Params):
     """What to do with samples that repeat each other. A sample repeats another if all its required parts do."""
 
@@ -128,8 +179,11 @@ class AlignParams(Params):
     within: Strings | None = None
     """Use only items of these sources: hosts, or `folder`; null: all sources."""
     modalities: Rules = Rules({})
-    """The modalities of a sample, with a rule for each (`{}` for the defaults); those that are not named, or null, are
-    not used. None named: those that the data has, each of them required."""
+    """The modalities of a sample, with a rule for each (`{}` for the defaults): the short form of `parts`, in which a
+    part is called as its modality. Those that are not named, or null, are not used. None named, nor parts: those that
+    the data has, each of them required."""
+    parts: Parts = Parts({})
+    """The parts of a sample by name, with a rule for each. An item that several parts would take is in the first."""
     label: Literal["none", "path", "column", "page"] = "none"
     """Where the label comes from: the patterns' group label, the user's column label, or the page."""
     classes: Strings | None = None
@@ -149,25 +203,53 @@ class AlignParams(Params):
     max_dropped: Share = 0.5
     """The largest share of the selected items that may be dropped; more stops the run."""
 
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """Return the rule of each part, in their order, by its key in this block (`modalities.image`); none where the
+        data decides."""
+        if self.parts.root:
+            return {f"parts.{name}": rule for name, rule in self.parts.root.items()}
+        return {f"modalities.{name}": rule for name, rule in self.modalities.selected.items()}
+
+    @model_validator(mode="after")
+    def _check_parts(self) -> Self:
+        if self.parts.root and self.modalities.root:
+            raise self.refuse("modalities", "it must be left out, as align.parts names the parts")
+        for name, rule in self.parts.root.items():
+            if rule.modality is None and name not in MODALITIES:
+                allowed = f"{', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}, as the part is not called after one"
+                raise self.refuse(f"parts.{name}.modality", f"it must be {allowed}")
+            if rule.many == "join" and (rule.modality or name) != "text":
+                raise self.refuse(f"parts.{name}.many", "it must be first, each or all: only text can be joined")
+            if "most" in rule.model_fields_set and rule.many in ("first", "each"):
+                raise self.refuse(f"parts.{name}.most", f"it must be left out, as many is {rule.many}")
+        each = [name for name, rule in self.parts.root.items() if rule.many == "each"]
+        if len(each) > 1:
+            raise self.refuse(f"parts.{each[1]}.many", f"it must be first, all or join, as many of {each[0]} is each")
+        return self
+
     @model_validator(mode="after")
     def _check_rules(self) -> Self:
-        rules = self.modalities.selected
-        if rules and not self.modalities.required:
-            raise self.refuse(f"modalities.{next(iter(rules))}.required", "at least one modality must be required")
+        rules = self.rules
+        if rules and not any(rule.required for rule in rules.values()):
+            raise self.refuse(f"{next(iter(rules))}.required", f"at least one {self._noun} must be required")
         if self.by == "pattern" and not rules:
             raise self.refuse("modalities", "it must name the modalities, with patterns, as align.by is pattern")
-        for name, rule in rules.items():
+        for key, rule in rules.items():
             if self.by == "pattern" and not rule.has_group("key"):
-                clause = "it must have the group (?P<key>…), as align.by is pattern"
-                raise self.refuse(f"modalities.{name}.pattern", clause)
+                raise self.refuse(f"{key}.pattern", "it must have the group (?P<key>…), as align.by is pattern")
         return self
+
+    @property
+    def _noun(self) -> str:
+        return "part" if self.parts.root else "modality"
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
         for key in ("label", "split"):
-            rules = self.modalities.selected.values()
-            if getattr(self, key) == "path" and not any(rule.has_group(key) for rule in rules):
-                raise self.refuse(key, f"a pattern of align.modalities must have the group (?P<{key}>…) for it")
+            if getattr(self, key) == "path" and not any(rule.has_group(key) for rule in self.rules.values()):
+                block = "parts" if self.parts.root else "modalities"
+                raise self.refuse(key, f"a pattern of align.{block} must have the group (?P<{key}>…) for it")
         if self.classes is not None and self.label == "none":
             raise self.refuse("classes", "it must be null, as align.label is none")
         return self

@@ -1,124 +1,210 @@
-"""Select the items that the rules name, and read from each what it says about its sample."""
+"""Select the items that the parts' rules name, and read from each what it says about its sample."""
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
-from urllib.parse import unquote, urlsplit
+from functools import partial
 
-from pipeline.align.params import AlignParams, Rule
-from pipeline.tables.columns import Row
-from pipeline.tables.drops import Drop, Reason, Rejection
-from pipeline.tables.item_names import name_item
+from pipeline.align.alignment import Alignment, map_values
+from pipeline.align.params import GROUPS
+from pipeline.align.parts import Part
+from pipeline.tables.database import Database
+from pipeline.tables.drops import Reason
 
 TOLERANCE = 0.1  # seconds that a span may end after its recording: people who cut by ear round
 
+JUDGED = """
+    CREATE TABLE judged (
+        item UBIGINT, part UTINYINT, fault VARCHAR, together VARCHAR, label VARCHAR, named VARCHAR, split VARCHAR,
+        "start" DOUBLE, "end" DOUBLE)
+"""
+"""Each item of a part's modality from a listed source.
 
-def check_span(row: Row) -> Rejection | None:
-    """Reject an item whose time span is empty, begins before its recording, or lies beyond its end."""
-    start, end = row["start"], row["end"]
-    shown = f"{'' if start is None else f'{start:g}'} to {'' if end is None else f'{end:g}'} s"
-    if (start is not None and not start >= 0) or (end is not None and not end > (start or 0)):
-        return Rejection(Reason.OUT_OF_BOUNDS, "its time span is empty or begins before 0", shown)
-    if row["frames"] and row["sample_rate"]:
-        seconds = row["frames"] / row["sample_rate"]
-        if (start or 0) >= seconds or (end or 0) > seconds + TOLERANCE:
-            return Rejection(Reason.OUT_OF_BOUNDS, "its time span lies beyond the end", shown, f"{seconds:g} s")
-    return None
+    fault     why the part's rule does not select it; null: it does
+    together  items with the same value form one sample
+    label, named, split  of the sample, according to this item: named is its group
+"""
 
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A selected item.
-
-    Attributes:
-        together: items with the same value form one sample.
-        material: the path or name that the sample's key is made from; never contains a host.
-        label, group, split: of the sample, according to this item; None where it has none.
-    """
-
-    row: Row
-    together: str
-    material: str
-    label: str | None
-    group: str | None
-    split: str | None
-
-
-def select_items(rows: Sequence[Row], params: AlignParams) -> tuple[list[Candidate], list[Drop]]:
-    """Return the items that the rules select, and a drop for each of the others."""
-    rules = params.modalities.selected
-    selected, drops = [], []
-    for row in rows:
-        verdict = _select_item(row, rules.get(row["modality"]), params)
-        if isinstance(verdict, Rejection):
-            drops.append(verdict.drop(name_item(row)))
-        else:
-            selected.append(verdict)
-    return selected, drops
-
-
-def _select_item(row: Row, rule: Rule | None, params: AlignParams) -> Candidate | Rejection:
-    setting = f"align.modalities.{row['modality']}"
-    if rule is None:
-        modalities = ", ".join(params.modalities.selected)
-        return _leave_out("its modality has no rule", row["modality"], "align.modalities", modalities)
-    if params.within is not None and row["source"] not in params.within:
-        return _leave_out("its source is not listed", row["source"], "align.within", ", ".join(params.within))
-    if rule.part is not None and row["part"] != rule.part:
-        return _leave_out("it is another part of its file", row["part"], f"{setting}.part", rule.part)
-    groups = _match(rule, row["file"])
-    if groups is None:
-        return _leave_out("the pattern does not match its path", row["file"], f"{setting}.pattern", rule.pattern or "")
-    return check_span(row) or _build_candidate(row, params, groups)
-
-
-def _leave_out(detail: str, value: str, setting: str, limit: str) -> Rejection:
-    return Rejection(Reason.NOT_SELECTED, detail, value, limit, setting)
-
-
-def _match(rule: Rule, file: str) -> dict[str, str | None] | None:
-    """Return the pattern's named groups, empty without a pattern; None where it does not match."""
-    if rule.pattern is None:
-        return {}
-    match = re.fullmatch(rule.pattern, unicodedata.normalize("NFC", file))  # file systems differ in their form
-    return match.groupdict() if match else None
-
-
-def _build_candidate(row: Row, params: AlignParams, groups: dict[str, str | None]) -> Candidate | Rejection:
-    """Find what the item belongs to, by page, pattern or table."""
-    match params.by:
-        case "page":
-            together = row["page"] or row["url"]  # a page's own text may be on no other page
-            material = _find_path(together) if together else None
-            lacking = "it is on no page"
-        case "pattern":
-            together = material = _normalize(groups["key"])
-            lacking = "the pattern's group key is empty"
-        case "table":
-            together = material = _normalize(row["sample"])
-            lacking = "the table gives it no sample"
-    if not together or material is None:
-        return _leave_out(lacking, "", "align.by", params.by)
-    label = {"none": None, "path": groups.get("label"), "column": row["label"], "page": row["page_label"]}
-    split = {"hash": None, "path": groups.get("split"), "column": row["split"]}
-    return Candidate(
-        row,
+JUDGE = """
+    INSERT INTO judged
+    SELECT
+        item,
+        $number,
+        CASE
+            WHEN part <> $part THEN 'part'
+            WHEN matched IS NULL THEN 'pattern'
+            WHEN isnan("start") OR "start" < 0 OR isnan("end") OR "end" <= coalesce("start", 0) THEN 'span'
+            WHEN coalesce("start", 0) >= seconds OR coalesce("end", 0) > seconds + $tolerance THEN 'end'
+            WHEN together IS NULL THEN 'together'
+        END,
         together,
-        material,
-        label=_normalize(label[params.label]),
-        group=_normalize(groups.get("group")) or _normalize(row["group"]),
-        split=_normalize(split[params.split]),
+        {label},
+        coalesce(tidy(matched."group"), tidy("group")),
+        {split},
+        "start",
+        "end"
+    FROM (
+        SELECT *, nullif({together}, '') AS together, nullif(frames, 0) / nullif(sample_rate, 0) AS seconds
+        FROM (SELECT *, {matched} AS matched FROM items)
+        WHERE modality = $modality AND ($within IS NULL OR list_contains($within, source)) AND {free}
+    )
+"""
+"""The spans are compared as in Python, where a NaN is not larger than anything."""
+
+NO_PATTERN = "{'key': NULL, 'label': NULL, 'group': NULL, 'split': NULL}"
+SELECTED = "SELECT item FROM judged WHERE fault IS NULL OR fault NOT IN ('part', 'pattern')"
+"""The items that a part's rule selects: no later part takes them, whatever else is wrong with them."""
+
+FORGET = f"DELETE FROM judged WHERE fault IN ('part', 'pattern') AND item IN ({SELECTED})"
+
+TIDY = r"""
+    CREATE MACRO tidy(text) AS
+        CASE WHEN text IS NULL OR regexp_full_match(text, '[!-~]([ -~]*[!-~])?') THEN text ELSE normalize(text) END
+"""
+"""Calls `normalize` only for text that it may change: not for ASCII without outer space."""
+
+TOGETHER = {"page": "given", "pattern": "tidy(matched.key)", "table": "tidy(given)"}
+LABEL = {
+    "none": "NULL",
+    "path": "tidy(matched.label)",
+    "column": "tidy(label)",
+    "page": "tidy(page_label)",
+}
+SPLIT = {"hash": "NULL", "path": "tidy(matched.split)", "column": "tidy(split)"}
+
+NO_RULE = """
+    SELECT
+        name_item(source, file, part) AS key, 'not_selected' AS reason, 'its modality has no rule' AS detail,
+        modality AS value, array_to_string($modalities, ', ') AS "limit", $setting AS setting
+    FROM items WHERE NOT list_contains($modalities, modality)
+"""
+
+NOT_WITHIN = """
+    SELECT
+        name_item(source, file, part) AS key, 'not_selected' AS reason, 'its source is not listed' AS detail,
+        source AS value, array_to_string($within, ', ') AS "limit", 'align.within' AS setting
+    FROM items
+    WHERE list_contains($modalities, modality) AND NOT list_contains($within, source)
+"""
+
+FAULTS = """
+    CREATE TABLE faults (
+        part UTINYINT, fault VARCHAR, reason VARCHAR, detail VARCHAR, "limit" VARCHAR, setting VARCHAR)
+"""
+"""What is said of an item with a fault, by the part whose rule found it."""
+
+LACKING = {
+    "page": "it is on no page",
+    "pattern": "the pattern's group key is empty",
+    "table": "the table gives it no sample",
+}
+
+DROP_FAULTY = """
+    WITH faulty AS MATERIALIZED (SELECT item, part, fault, "start", "end" FROM judged WHERE fault IS NOT NULL),
+    described AS (
+        SELECT
+            item, faulty.part, reason, detail, setting,
+            CASE faulty.fault WHEN 'part' THEN items.part WHEN 'pattern' THEN file WHEN 'together' THEN '' ELSE
+                coalesce(show_number(faulty."start"), '') || ' to ' || coalesce(show_number(faulty."end"), '') || ' s'
+                END AS value,
+            CASE faulty.fault WHEN 'end' THEN show_number(frames / sample_rate) || ' s' ELSE "limit" END AS "limit",
+            name_item(source, file, items.part) AS key
+        FROM faulty JOIN faults ON faults.part = faulty.part AND faults.fault = faulty.fault JOIN items USING (item)
+    )
+    SELECT
+        key, first(reason) AS reason, arg_min(detail, part) AS detail, arg_min(value, part) AS value,
+        string_agg("limit", ', ' ORDER BY part) AS "limit", string_agg(setting, ', ' ORDER BY part) AS setting
+    FROM described GROUP BY key
+"""
+"""An item that none of several parts selects is dropped once, with the settings of all of them."""
+
+
+def select_items(alignment: Alignment) -> None:
+    """Create the table `judged`, and drop the items that no part selects."""
+    database, params = alignment.database, alignment.params
+    _add_functions(database)
+    database.execute(JUDGED)
+    database.execute(FAULTS)
+    for number, part in enumerate(alignment.parts):
+        _judge_items(alignment, number, part)
+        for fault in _list_faults(part, params.by):
+            database.execute(
+                "INSERT INTO faults VALUES ($part, $fault, $reason, $detail, $limit, $setting)",
+                fault | {"part": number},
+            )
+    modalities = list(dict.fromkeys(part.modality for part in alignment.parts))
+    if len(modalities) < len(alignment.parts):
+        database.execute(FORGET)
+    setting = "align.parts" if params.parts.root else "align.modalities"
+    alignment.dropped.add_query(NO_RULE, {"modalities": modalities, "setting": setting})
+    if params.within is not None:
+        alignment.dropped.add_query(NOT_WITHIN, {"modalities": modalities, "within": list(params.within)})
+    alignment.dropped.add_query(DROP_FAULTY)
+
+
+def _judge_items(alignment: Alignment, number: int, part: Part) -> None:
+    params, rule = alignment.params, part.rule
+    if rule.pattern is not None:
+        _add_match(alignment.database, number, rule.pattern)
+    shared = any(earlier.modality == part.modality for earlier in alignment.parts[:number])
+    sql = JUDGE.format(
+        matched=NO_PATTERN if rule.pattern is None else f"match_{number}(file)",
+        free=f"item NOT IN ({SELECTED})" if shared else "TRUE",
+        together=TOGETHER[params.by],
+        label=LABEL[params.label],
+        split=SPLIT[params.split],
+    )
+    within = None if params.within is None else list(params.within)
+    values = {"number": number, "modality": part.modality, "part": rule.part, "within": within}
+    alignment.database.execute(sql, values | {"tolerance": TOLERANCE})
+
+
+def _list_faults(part: Part, by: str) -> list[dict[str, object]]:
+    """Return the row of `faults` for each fault that the rule of a part may find."""
+    rule, setting = part.rule, part.setting
+    return [
+        _describe("part", Reason.NOT_SELECTED, "it is another part of its file", rule.part, f"{setting}.part"),
+        _describe(
+            "pattern", Reason.NOT_SELECTED, "the pattern does not match its path", rule.pattern, f"{setting}.pattern"
+        ),
+        _describe("span", Reason.OUT_OF_BOUNDS, "its time span is empty or begins before 0"),
+        _describe("end", Reason.OUT_OF_BOUNDS, "its time span lies beyond the end"),
+        _describe("together", Reason.NOT_SELECTED, LACKING[by], by, "align.by"),
+    ]
+
+
+def _describe(fault: str, reason: Reason, detail: str, limit: str | None = "", setting: str = "") -> dict[str, object]:
+    return {"fault": fault, "reason": str(reason), "detail": detail, "limit": limit or "", "setting": setting}
+
+
+def _add_functions(database: Database) -> None:
+    import pyarrow as pa
+
+    text = pa.string()
+    database.add_function("normalize", map_values(normalize, text), ["VARCHAR"], "VARCHAR")
+    database.execute(TIDY)
+    database.add_function("show_number", map_values("{:g}".format, text), ["DOUBLE"], "VARCHAR")
+
+
+def _add_match(database: Database, number: int, pattern: str) -> None:
+    """Make the function `match_<number>` of a path: the pattern's named groups, null where it does not match."""
+    import pyarrow as pa
+
+    result = pa.struct([(name, pa.string()) for name in GROUPS])
+    columns = ", ".join(f'"{name}" VARCHAR' for name in GROUPS)
+    database.add_function(
+        f"match_{number}",
+        map_values(partial(match_path, re.compile(pattern)), result),
+        ["VARCHAR"],
+        f"STRUCT({columns})",
     )
 
 
-def _find_path(page: str) -> str:
-    """Return the path of a URL as a folder would name it, so that a crawl and a folder give the same keys."""
-    parts = urlsplit(page)
-    path = unquote(parts.path).lstrip("/")
-    return unicodedata.normalize("NFC", f"{path}?{parts.query}" if parts.query else path)
+def match_path(pattern: re.Pattern[str], file: str) -> dict[str, str | None] | None:
+    """Return the named groups of a pattern that matches the whole path; None where it does not."""
+    match = pattern.fullmatch(unicodedata.normalize("NFC", file))  # file systems differ in their form
+    return match.groupdict() if match else None
 
 
-def _normalize(text: str | None) -> str | None:
+def normalize(text: str | None) -> str | None:
     """Strip outer space and compose Unicode (file systems differ in their form); None where nothing is left."""
     return unicodedata.normalize("NFC", text).strip() or None if text else None

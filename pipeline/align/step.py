@@ -1,34 +1,43 @@
-"""Run the stage `align`: read the cleaned table, write the table of samples."""
+"""Run the stage `align`: read the items, write the samples and their parts."""
 
-from collections import Counter
 from pathlib import Path
 
-from pipeline.align.assign_splits import PlacedSample, check_splits
+from pipeline.align.alignment import Alignment
+from pipeline.align.assign_splits import check_splits
 from pipeline.align.params import AlignParams
-from pipeline.align.plan_samples import Plan, plan_samples
+from pipeline.align.parts import list_parts
+from pipeline.align.plan_samples import plan_samples
+from pipeline.align.read_items import load_items
 from pipeline.errors import InputError
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.columns import Row
-from pipeline.tables.contracts import ALIGNED_FOLDER, CLEANED, CLEANED_FOLDER, MODALITIES, SAMPLES, SPLITS
-from pipeline.tables.drops import Outcome, Reason, check_drop_share
-from pipeline.tables.row_files import read_batches
-from pipeline.tables.table_files import write_dropped, write_table
-
-CLUSTER_COLUMNS = ("id", "exact_cluster", "near_cluster")
-REPEATED_COLUMNS = (
-    *CLUSTER_COLUMNS,
-    "source",
-    "part",
-    "modality",
-    "page",
-    "label",
-    "page_label",
-    "sample",
-    "group",
-    "split",
+from pipeline.tables.contracts import (
+    ALIGNED_FOLDER,
+    ALIGNED_PARTS,
+    ALIGNED_SAMPLES,
+    INGESTED_ITEMS,
+    PARTS,
+    SAMPLES,
+    SPLITS,
 )
-UNIQUE_COLUMNS = ("file", "url", "start", "end", "sample_rate", "frames")
-"""The columns in use: those with values that many items share, and those with a value of its own for each item."""
+from pipeline.tables.database import Database, open_database
+from pipeline.tables.dropped_rows import DroppedRows
+from pipeline.tables.drops import Outcome, Reason, check_drop_share
+from pipeline.tables.table_files import identify_table
+
+FOUND = "SELECT DISTINCT modality FROM items WHERE $within IS NULL OR list_contains($within, source)"
+
+WRITE_SAMPLES = 'SELECT key, split, label, "group" FROM planned ORDER BY number'
+
+WRITE_PARTS = """
+    SELECT number AS sample, $names[part + 1] AS part, position, item, "start", "end"
+    FROM members JOIN planned USING (sample)
+    ORDER BY number, members.part, position
+"""
+
+SIZES = """
+    SELECT count(*), min(size), max(size)
+    FROM (SELECT count(*) AS size FROM planned WHERE "{column}" IS NOT NULL GROUP BY "{column}")
+"""
 
 
 def align(params: AlignParams, workspace: Workspace) -> Outcome:
@@ -37,69 +46,59 @@ def align(params: AlignParams, workspace: Workspace) -> Outcome:
     Raises:
         TooManyDrops: more than `params.max_dropped` of the selected items are in no sample.
         PipelineError: one group holds too many samples.
-        InputError: the cleaned table is missing or damaged, or names an unknown split; or no sample is in train.
+        InputError: a table is missing or damaged, or names an unknown split; or no sample is in train.
     """
-    rows = _read_items(workspace.data / CLEANED_FOLDER / "items.parquet")
-    plan = plan_samples(rows, params)
-    folder = workspace.work / ALIGNED_FOLDER
-    write_table(folder / "samples.parquet", map(_build_row, plan.samples), SAMPLES)
-    write_dropped(folder / "dropped.parquet", "align", "item", plan.drops)
-    outcome = Outcome("item", len(rows), plan.items, plan.drops, notes=_describe(plan))
-    _check_drops(outcome, params)
-    if not any(placed.split == "train" for placed in plan.samples):
-        raise InputError(
-            f"none of {len(plan.samples)} samples is in train, items dropped: {outcome.count_reasons() or 'none'}; "
-            "look at align.modalities and align.split in params.yaml"
-        )
-    check_splits(plan.samples, params)
+    with open_database(workspace.work, workspace.run) as database:
+        load_items(database, workspace.data, params)
+        within = None if params.within is None else list(params.within)
+        found = [modality for (modality,) in database.fetch(FOUND, {"within": within})]
+        dropped = DroppedRows(database, "align", "item")
+        alignment = Alignment(database, dropped, params, list_parts(params, found))
+        plan_samples(alignment)
+        _write_samples(alignment, workspace)
+        outcome = _count(alignment, workspace.work / ALIGNED_FOLDER)
+        _check(alignment, outcome)
     return outcome
 
 
-def _read_items(path: Path) -> list[Row]:
-    """Read the columns that decide. Equal strings are stored once: most clusters are the id of their one item."""
-    rows: list[Row] = []
-    strings: dict[str, str] = {}
-    for batch in read_batches(path, CLEANED, [*REPEATED_COLUMNS, *UNIQUE_COLUMNS]):
-        for row in batch.to_pylist():
-            row |= {
-                name: strings.setdefault(text, text) for name in REPEATED_COLUMNS if (text := row[name]) is not None
-            }
-            rows.append(row)
-    return rows
+def _write_samples(alignment: Alignment, workspace: Workspace) -> None:
+    database = alignment.database
+    samples = workspace.work / ALIGNED_SAMPLES
+    database.write(WRITE_SAMPLES, samples, SAMPLES)
+    refers = {INGESTED_ITEMS: identify_table(workspace.data / INGESTED_ITEMS), ALIGNED_SAMPLES: identify_table(samples)}
+    names = [part.name for part in alignment.parts]
+    database.write(WRITE_PARTS, workspace.work / ALIGNED_PARTS, PARTS, refers, {"names": names})
 
 
-def _check_drops(outcome: Outcome, params: AlignParams) -> None:
-    """Check the share of drops among selected items: the others were left out on purpose."""
-    lost = [drop for drop in outcome.dropped if drop.reason != Reason.NOT_SELECTED]
-    check_drop_share(
-        Outcome("item", outcome.kept + len(lost), outcome.kept, lost), params.max_dropped, "align.max_dropped"
-    )
+def _count(alignment: Alignment, folder: Path) -> Outcome:
+    database = alignment.database
+    ((seen,),) = database.fetch("SELECT count(*) FROM items")
+    ((kept,),) = database.fetch("SELECT count(DISTINCT item) FROM members SEMI JOIN planned USING (sample)")
+    return Outcome("item", seen, kept, alignment.dropped.write(folder), _describe(database))
 
 
-def _build_row(placed: PlacedSample) -> Row:
-    parts = placed.sample.parts
-    return {
-        "key": placed.sample.key,
-        "split": placed.split,
-        "label": placed.sample.label,
-        "group": placed.group,
-        **{name: parts[name].row["id"] if name in parts else None for name in MODALITIES},
-        **{
-            f"{name}_{edge}": parts[name].row[edge] if name in parts else None
-            for name in MODALITIES
-            for edge in ("start", "end")
-        },
-    }
+def _check(alignment: Alignment, outcome: Outcome) -> None:
+    """Check the share of drops among selected items (the others were left out on purpose), and the splits."""
+    lost = outcome.dropped.select(set(Reason) - {Reason.NOT_SELECTED})
+    selected = Outcome("item", outcome.kept + lost.total, outcome.kept, lost)
+    check_drop_share(selected, alignment.params.max_dropped, "align.max_dropped")
+    count, trained = alignment.database.fetch("SELECT count(*), count(*) FILTER (split = 'train') FROM planned")[0]
+    if not trained:
+        raise InputError(
+            f"none of {count} samples is in train, items dropped: {outcome.dropped.describe() or 'none'}; "
+            "look at align.modalities and align.split in params.yaml"
+        )
+    check_splits(alignment, count)
 
 
-def _describe(plan: Plan) -> list[str]:
+def _describe(database: Database) -> list[str]:
     """Count samples by split, by label and by group."""
-    splits = Counter(placed.split for placed in plan.samples)
-    labels = Counter(placed.sample.label for placed in plan.samples if placed.sample.label is not None)
-    groups = Counter(placed.group for placed in plan.samples)
-    notes = [f"{len(plan.samples)} samples: {', '.join(f'{split} {splits[split]}' for split in SPLITS)}"]
+    splits: dict[str, int] = dict(database.fetch("SELECT split, count(*) FROM planned GROUP BY split"))
+    notes = [f"{sum(splits.values())} samples: {', '.join(f'{split} {splits.get(split, 0)}' for split in SPLITS)}"]
+    ((labels, least, most),) = database.fetch(SIZES.format(column="label"))
     if labels:
-        notes.append(f"{len(labels)} labels, of {min(labels.values())} to {max(labels.values())} samples")
+        notes.append(f"{labels} labels, of {least} to {most} samples")
+    ((groups, _, most),) = database.fetch(SIZES.format(column="group"))
     if groups:
-        notes.append(f"{len(groups)} groups, the largest of {max(groups.values())} samples")
+        notes.append(f"{groups} groups, the largest of {most} samples")
     return notes

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.clean.bit_tables import Bits
 from pipeline.clean.cleaned_tars import TarPlan, name_file
+from pipeline.clean.equal_rows import find_equal_rows
 from pipeline.clean.findings import Findings
-from pipeline.clean.near_duplicates import Bits, Thumbnails, find_near_clusters, normalize_thumbnails
+from pipeline.clean.near_duplicates import Thumbnails, find_near_clusters, normalize_thumbnails
 from pipeline.clean.params import CleanParams, Nearness
 from pipeline.incremental.pack_index import Array
 from pipeline.tables.columns import build_hashes
-from pipeline.tables.connected_components import Indexes, find_components
+from pipeline.tables.connected_components import Indexes, find_roots, join_components
 from pipeline.tables.contracts import CHECKED_COLUMNS, CLEANED, CLEANED_FOLDER, INGESTED_ITEMS, ITEMS
 from pipeline.tables.table_files import TableWriter, identify_table, read_batches
 
@@ -35,12 +37,11 @@ def find_clusters(sha256s: NDArray[np.bytes_], bits: Bits, thumbnails: Thumbnail
     The hashes are bits, uint64 (n,), and normalized thumbnails, uint8 (n, cells). Exact duplicates are always near.
     (Not so by their perceptual hashes alone: two images of the same bytes may have different EXIF orientations.)
     """
-    if not len(sha256s):
-        return Clusters(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    _, first, cluster = np.unique(sha256s, return_index=True, return_inverse=True)
-    exact = first[cluster]
+    exact = find_equal_rows(sha256s)
     near = find_near_clusters(bits, thumbnails, nearness.bits, nearness.difference)
-    return Clusters(exact, find_components(len(exact), exact, near)[near])
+    copies = np.flatnonzero(exact != np.arange(len(exact)))
+    join_components(near, copies, exact[copies])
+    return Clusters(exact, find_roots(near, near))
 
 
 def cluster_items(findings: Findings, modality: str, items: Indexes, params: CleanParams) -> Clusters:
@@ -85,11 +86,11 @@ def _place_bytes(
     import pyarrow.compute as pc
 
     rewritten = np.ascontiguousarray(verdicts["rewritten"])
-    at = np.minimum(np.searchsorted(plan.items, items), max(len(plan.items) - 1, 0))
-    tars, numbers = np.unique(plan.tars[at][rewritten], return_inverse=True)
+    at = np.searchsorted(plan.items, items[rewritten])
+    tars, numbers = np.unique(plan.tars[at], return_inverse=True)
     names = pa.array([f"{CLEANED_FOLDER}/{name_file(tar)}" for tar in tars.tolist()], pa.string())
     offsets = ingested.column("offset").to_numpy().copy()
-    offsets[rewritten] = plan.offsets[at[rewritten]]
+    offsets[rewritten] = plan.offsets[at]
     return {
         "sha256": build_hashes(np.ascontiguousarray(verdicts["sha256"]).view("S32")[:, 0]),
         "tar": pc.replace_with_mask(ingested.column("tar"), pa.array(rewritten), names.take(pa.array(numbers))),

@@ -2,31 +2,29 @@
 
 Comparing all pairs would be quadratic. Three observations make it nearly linear, and miss no pair:
 
-- Items with the same bits and thumbnail are compared once.
-- Of `near_bits + 1` bands of the 64 bits, two hashes that differ in `near_bits` places agree in one whole band (the
-  pigeonhole principle; Manku, Jain and Das Sarma, "Detecting near-duplicates for web crawling", 2007).
+- Items with the same bits and thumbnail are compared once (`pipeline.clean.equal_rows`).
+- Two hashes that differ in few bits agree in whole blocks of them (`pipeline.clean.bit_tables`).
 - If the differences of all cells add up to d, then a sum of the cells with any signs differs by at most d.
 
-So items are sorted by a band and then by such a sum, and each is compared with those that follow it while the band is
-the same and the sum within reach: first the bits, then the cells in groups of 16, then the cells.
+So items are sorted by some blocks and then by such a sum, and each is compared with those that follow it while the
+blocks are the same and the sum within reach: first the bits, then a few sums, then the cells.
 """
 
-import hashlib
-from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.clean.bit_tables import Bits, Hashes, Pairs, cut_levels, find_near_bits
+from pipeline.clean.equal_rows import find_equal_rows
 from pipeline.modalities.perceptual_hash import MIN_CONTRAST, find_contrast
-from pipeline.tables.connected_components import Indexes, find_components
+from pipeline.tables.connected_components import Indexes, find_roots, join_components
 
 Thumbnails = np.ndarray[Any, np.dtype[np.uint8]]
 
 MIDDLE = 128
 CONTRAST = 32  # standard deviation: four of them reach from the middle to the ends
 
-NORMALIZE_BATCH = 4096  # thumbnails at a time: 8 MiB of each array of float64
+NORMALIZE_BATCH = 512  # thumbnails at a time: 1 MiB of float64, which stays in the cache
 
 
 def normalize_thumbnails(thumbnails: Thumbnails, indexes: Indexes | None = None) -> Thumbnails:
@@ -45,21 +43,28 @@ def normalize_thumbnails(thumbnails: Thumbnails, indexes: Indexes | None = None)
 
 
 def _normalize(thumbnails: Thumbnails) -> Thumbnails:
-    levels = thumbnails.astype(np.int64)
-    means = levels.sum(axis=1, keepdims=True) / thumbnails.shape[1]
-    scale = CONTRAST / np.maximum(find_contrast(thumbnails), MIN_CONTRAST)
-    normalized: Thumbnails = np.clip(np.rint((levels - means) * scale[:, None] + MIDDLE), 0, 255).astype(np.uint8)
+    levels = thumbnails.astype(np.float64)
+    levels -= thumbnails.sum(axis=1, keepdims=True, dtype=np.int64) / thumbnails.shape[1]
+    levels *= (CONTRAST / np.maximum(find_contrast(thumbnails), MIN_CONTRAST))[:, None]
+    levels += MIDDLE
+    np.rint(levels, out=levels)
+    np.clip(levels, 0, 255, out=levels)
+    normalized: Thumbnails = levels.astype(np.uint8)
     return normalized
 
 
-Bits = np.ndarray[Any, np.dtype[np.uint64]]
-Stripes = np.ndarray[Any, np.dtype[np.uint16]]
+Sums = np.ndarray[Any, np.dtype[np.int16 | np.int32]]
 
-HALF_WAVES = (1, 2, 4, 32)  # none, one and two from top to bottom, and one from left to right of 16 x 16 cells
+WAVES = (2, 4, 32, 64)  # halves: one and two waves from top to bottom, and from left to right, of 16 × 16 cells
 
-STRIPE = 16  # cells
+BATCH = 16_384  # thumbnails, or pairs of them, at a time: 4 MiB
 
-PAIR_BATCH = 16_384  # pairs whose thumbnails are compared at a time: 4 MiB for each of the two
+
+class Reach(NamedTuple):
+    """The largest distance of near items: bits of 64, and levels summed over all cells."""
+
+    bits: int
+    levels: int
 
 
 def find_near_clusters(bits: Bits, thumbnails: Thumbnails, near_bits: int, near_difference: float) -> Indexes:
@@ -73,100 +78,53 @@ def find_near_clusters(bits: Bits, thumbnails: Thumbnails, near_bits: int, near_
         near_bits: how many of the 64 bits of two near items may differ.
         near_difference: how many levels of 256 their thumbnails may differ, on average over the cells.
     """
-    first, looks = _find_looks(bits, thumbnails)
-    clusters = _join_near(bits, thumbnails, first, Reach(near_bits, near_difference))
-    return first[clusters][looks]
+    levels = int(near_difference * thumbnails.shape[1])  # sums are integers: rounded down it is exact
+    forest = find_equal_rows(bits, thumbnails)
+    items = np.flatnonzero(forest == np.arange(len(bits)))
+    if near_bits or thumbnails.shape[1]:
+        _join_near(bits, thumbnails, items, Reach(near_bits, levels), forest)
+    return find_roots(forest, forest)
 
 
-class Reach(NamedTuple):
-    """The largest distance of near items: bits of 64, and levels a cell on average."""
-
-    bits: int
-    difference: float
-
-
-def _find_looks(bits: Bits, thumbnails: Thumbnails) -> tuple[Indexes, Indexes]:
-    """Return the first item of each look (bits and thumbnail) in order of appearance, and the look of each item.
-
-    Looks are compared by a hash of 128 bits: sorting them would hold all thumbnails in memory, twice.
-    """
-    hashes = np.empty(len(bits), "S16")
-    for number, item_bits in enumerate(bits.tolist()):
-        look = item_bits.to_bytes(8, "little") + thumbnails[number].tobytes()
-        hashes[number] = hashlib.blake2b(look, digest_size=16).digest()
-    _, first, looks = np.unique(hashes, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    return first[order], rank[looks]
+def _join_near(bits: Bits, thumbnails: Thumbnails, items: Indexes, near: Reach, forest: Indexes) -> None:
+    """Join all near pairs of `items` in `forest`."""
+    sums = _sum_waves(thumbnails)
+    widest = max(sums.T, key=lambda wave: float(wave.std()) if len(wave) else 0.0)
+    levels, reach = cut_levels(widest, near.levels)
+    for pairs in find_near_bits(Hashes(bits, levels, near.bits, reach), items, forest):
+        pairs = _select(pairs, find_roots(forest, pairs[0]) != find_roots(forest, pairs[1]))
+        pairs = _select(pairs, _find_within_reach(sums, pairs, near.levels))
+        pairs = _select(pairs, _sum_differences(thumbnails, *pairs) <= near.levels)
+        join_components(forest, *pairs)
 
 
-def _join_near(bits: Bits, thumbnails: Thumbnails, first: Indexes, near: Reach) -> Indexes:
-    """Return the clusters of the items `first`, as indexes into it."""
-    count, bits = len(first), bits[first]
-    reach = int(near.difference * thumbnails.shape[1])  # sums are integers, so rounding down changes nothing
-    stripes, sums = _sum_stripes(thumbnails)[first], _sum_widely(thumbnails)[first]
-    root = np.arange(count, dtype=np.int64)
-    for band in _split_bands(bits, near.bits + 1):
-        order = np.lexsort((sums, band))
-        for left, right in _walk_windows(band[order], sums[order], reach):
-            pairs = order[left], order[right]
-            pairs = _select(pairs, root[pairs[0]] != root[pairs[1]])
-            pairs = _select(pairs, np.bitwise_count(bits[pairs[0]] ^ bits[pairs[1]]) <= near.bits)
-            pairs = _select(pairs, _sum_differences(stripes, *pairs) <= reach)
-            pairs = _select(pairs, _sum_differences(thumbnails, first[pairs[0]], first[pairs[1]]) <= reach)
-            if len(pairs[0]):
-                root = find_components(count, root[pairs[0]], root[pairs[1]])[root]
-    return root
-
-
-def _sum_stripes(thumbnails: Thumbnails) -> Stripes:
-    """Return sums over every 16 cells: they differ by no more than the cells do, and are fewer to compare."""
-    starts = np.arange(0, thumbnails.shape[1], STRIPE)
-    return np.add.reduceat(thumbnails, starts, axis=1, dtype=np.uint16) if len(starts) else thumbnails.astype(np.uint16)
-
-
-def _sum_widely(thumbnails: Thumbnails) -> Indexes:
-    """Sum each thumbnail's cells with the signs of a square wave: of a few waves the one that separates items best.
-    (Equal signs separate nothing where all thumbnails have one brightness.)"""
+def _sum_waves(thumbnails: Thumbnails) -> Sums:
+    """Return sums of each thumbnail's cells with the signs of a few square waves, (n, waves): they differ by no more
+    than the cells do, and are fewer to compare."""
     cells = np.arange(thumbnails.shape[1])
-    odd = np.stack([cells * halves // max(len(cells), 1) % 2 == 1 for halves in HALF_WAVES])
-    signs = np.where(odd, -1, 1).T.astype(np.float32)  # sums of a few hundred bytes: exact
-    sums = np.empty((len(HALF_WAVES), len(thumbnails)), np.int64)
-    for start in range(0, len(thumbnails), PAIR_BATCH):
-        part = thumbnails[start : start + PAIR_BATCH].astype(np.float32)
-        sums[:, start : start + PAIR_BATCH] = (part @ signs).T
-    return max(sums, key=lambda each: float(each.std()) if len(each) else 0.0)
+    odd = np.stack([cells * halves // max(len(cells), 1) % 2 == 1 for halves in WAVES], axis=1)
+    signs = np.where(odd, -1, 1).astype(np.float32)  # sums of a few hundred bytes: exact
+    largest = 255 * max(odd.sum(axis=0).max(), (~odd).sum(axis=0).max())
+    sums: Sums = np.empty((len(thumbnails), len(WAVES)), np.int16 if largest < 2**15 else np.int32)
+    for start in range(0, len(thumbnails), BATCH):
+        sums[start : start + BATCH] = thumbnails[start : start + BATCH].astype(np.float32) @ signs
+    return sums
 
 
-def _select(pairs: tuple[Indexes, Indexes], chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[Indexes, Indexes]:
+def _select(pairs: Pairs, chosen: np.ndarray[Any, np.dtype[np.bool_]]) -> Pairs:
     return pairs[0][chosen], pairs[1][chosen]
 
 
-def _split_bands(bits: Bits, count: int) -> Iterator[Bits]:
-    """Split the 64 bits into `count` bands of nearly equal width; beyond 64 some are empty, and equal everywhere."""
-    edges = [64 * number // count for number in range(count + 1)]
-    for low, high in pairwise(edges):
-        yield (bits >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1) if high > low else np.zeros_like(bits)
+def _find_within_reach(sums: Sums, pairs: Pairs, reach: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    left, right = (sums[each].astype(np.int32) for each in pairs)
+    within: np.ndarray[Any, np.dtype[np.bool_]] = (np.abs(left - right) <= reach).all(axis=1)
+    return within
 
 
-def _walk_windows(band: Bits, sums: Indexes, reach: int) -> Iterator[tuple[Indexes, Indexes]]:
-    """Yield pairs of indexes into the sorted arrays with the same band and sums within reach, by rising distance."""
-    left = np.arange(len(band), dtype=np.int64)
-    distance = 1
-    while len(left := left[left < len(band) - distance]):
-        right = left + distance
-        left = left[(band[left] == band[right]) & (sums[right] - sums[left] <= reach)]
-        yield left, left + distance
-        distance += 1
-
-
-def _sum_differences(values: Thumbnails | Stripes, left: Indexes, right: Indexes) -> Indexes:
-    """Return for each pair the sum of absolute differences between its two rows of `values`."""
+def _sum_differences(thumbnails: Thumbnails, left: Indexes, right: Indexes) -> Indexes:
+    """Return for each pair the sum of absolute differences between its two thumbnails."""
     total = np.empty(len(left), dtype=np.int64)
-    for start in range(0, len(left), PAIR_BATCH):
-        one, other = values[left[start : start + PAIR_BATCH]], values[right[start : start + PAIR_BATCH]]
-        total[start : start + PAIR_BATCH] = (np.maximum(one, other) - np.minimum(one, other)).sum(
-            axis=1, dtype=np.int64
-        )
+    for start in range(0, len(left), BATCH):
+        one, other = thumbnails[left[start : start + BATCH]], thumbnails[right[start : start + BATCH]]
+        total[start : start + BATCH] = (np.maximum(one, other) - np.minimum(one, other)).sum(axis=1, dtype=np.int64)
     return total

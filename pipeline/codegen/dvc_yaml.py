@@ -44,7 +44,7 @@ NODES = (
     Node("crawl", ("crawl",), (), (CRAWLED_FOLDER,)),
     Node("ingest", ("ingest",), (CRAWLED_FOLDER,), (INGESTED_FOLDER,)),
     Node("clean", ("clean",), (CRAWLED_FOLDER, INGESTED_FOLDER), (CLEANED_FOLDER,)),
-    Node("align", ("align",), (CLEANED_FOLDER,), (ALIGNED_FOLDER,)),
+    Node("align", ("align",), (INGESTED_FOLDER, CLEANED_FOLDER), (ALIGNED_FOLDER,)),
     Node(
         "extract",
         ("extract",),

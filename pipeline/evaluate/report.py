@@ -43,9 +43,7 @@ def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
     report, record = evaluated.report, evaluated.record
     text = json.dumps(evaluated.metrics, indent=1, ensure_ascii=False, allow_nan=False)
     (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
-    for name, table in report.tables.items():
-        write_csv(folder / f"{name}.csv", list(table.columns), table.rows)
-    write_batches(folder / "predictions", report.predictions, report.columns)
+    write_tables(folder, report)
     figures = {"history": draw_history(read_history(model / HISTORY_NAME), record.best["epoch"])}
     figures |= {name: draw_figure(figure) for name, figure in report.figures.items()}
     for name, png in figures.items():
@@ -53,6 +51,13 @@ def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
     cards = [] if evaluated.data is None else collect_cards(evaluated.data, report.mistakes)
     page = Page(evaluated.metrics["split"], record.dataset, describe_model(evaluated), report, figures, cards)
     (folder / "index.html").write_text(build_page(page), encoding="utf-8")
+
+
+def write_tables(folder: Path, report: TaskReport) -> None:
+    """Write the tables of a task as CSV, and `predictions`; no table is whole in memory."""
+    for name, table in report.tables.items():
+        write_csv(folder / f"{name}.csv", list(table.columns), table.rows)
+    write_batches(folder / "predictions", report.predictions, report.columns)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

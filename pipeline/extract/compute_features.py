@@ -85,8 +85,8 @@ def plan_missing(database: Database, shards: int) -> None:
 def plan_chunks(
     database: Database, extractors: Mapping[str, Extractor], learner: str | None, folders: ExtractFolders
 ) -> Sequence[FeatureTask]:
-    """Plan the tasks for the missing features that are not inline: the first of each modality before the others, so that
-    what it lacks shows early; then those that a vocabulary is learned from, as all else waits for it."""
+    """Plan the tasks for the missing features that are not inline: the first of each modality before the others, which
+    shows early what it lacks; then those that a vocabulary is learned from, as all else waits for it."""
     names = sorted(extractors, key=lambda name: (name != learner, name))
     database.execute(
         """

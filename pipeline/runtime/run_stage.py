@@ -12,7 +12,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 from pipeline.config.check_params import check_all_blocks, check_block, read_params
 from pipeline.config.params import Block, RunParams
 from pipeline.errors import PipelineError, RunningElsewhere
+from pipeline.incremental.arrays_folder import VARIABLE
 from pipeline.runtime.sandbox.parent_death import end_with_parent
 from pipeline.runtime.stopwatch import format_times, take_times
 from pipeline.tables.drops import Outcome
@@ -215,27 +216,26 @@ def open_workspace(name: str, data: Path, run: RunParams) -> Iterator[Workspace]
         _remove_folder(work)  # left by a run that was killed
         work.mkdir(parents=True)
         try:
-            with _keep_compiled(cache / "numba"):
+            with _name_folders({"NUMBA_CACHE_DIR": cache / "numba", VARIABLE: cache / "arrays"}):
                 yield Workspace(data, work, cache, run)
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager
-def _keep_compiled(folder: Path) -> Iterator[None]:
-    """Have the processes that are started meanwhile keep what numba compiles for librosa in `folder`.
+def _name_folders(folders: Mapping[str, Path]) -> Iterator[None]:
+    """Have the processes that are started meanwhile find folders by environment variables; those that are set stay.
 
-    Compiling takes seconds, and the folders of installed packages may be read-only. numba reads the variable when it is
-    imported; one that the user set stays.
+    numba keeps there what it compiles for librosa: that takes seconds, and the folders of installed packages may be
+    read-only. It reads its variable when it is imported.
     """
-    if (name := "NUMBA_CACHE_DIR") in os.environ:
-        yield
-        return
-    os.environ[name] = str(folder.resolve())
+    added = {name: str(folder.resolve()) for name, folder in folders.items() if name not in os.environ}
+    os.environ.update(added)
     try:
         yield
     finally:
-        del os.environ[name]
+        for name in added:
+            del os.environ[name]
 
 
 @contextmanager

@@ -1,4 +1,9 @@
-"""Find connected components of a graph."""
+"""Find connected components of a graph.
+
+A forest is an array of int64 in which each node points to itself or to a smaller node of its component. So there are no
+cycles, and the root of a component is its smallest node. (After Shiloach and Vishkin, "An O(log n) parallel
+connectivity algorithm", 1982.)
+"""
 
 from typing import Any
 
@@ -8,25 +13,30 @@ Indexes = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def find_components(count: int, left: Indexes, right: Indexes) -> Indexes:
-    """Return for each of `count` nodes the smallest node connected with it, by the edges `left[i]`-`right[i]`.
+    """Return for each of `count` nodes the smallest node connected with it, by the edges `left[i]`-`right[i]`."""
+    forest = np.arange(count, dtype=np.int64)
+    join_components(forest, left, right)
+    return find_roots(forest, forest)
 
-    Every round attaches the larger root of each edge to the smaller one and then flattens the trees, all in arrays;
-    edges within a tree are left out of the next round. Nodes only ever point to smaller nodes, so there are no cycles
-    and the root of a component is its smallest node. (After Shiloach and Vishkin, "An O(log n) parallel connectivity
-    algorithm", 1982.)
+
+def join_components(forest: Indexes, left: Indexes, right: Indexes) -> None:
+    """Join in place what the edges `left[i]`-`right[i]` connect; the time depends on the edges alone.
+
+    Every round attaches the larger root of each edge to the smaller one; edges within a tree are left out of the next.
     """
-    root = np.arange(count, dtype=np.int64)
     while len(left):
-        ends = root[left], root[right]
-        apart = ends[0] != ends[1]
-        np.minimum.at(root, np.maximum(*ends)[apart], np.minimum(*ends)[apart])
-        root = _flatten(root)
+        left, right = find_roots(forest, left), find_roots(forest, right)
+        apart = left != right
         left, right = left[apart], right[apart]
-    return root
+        np.minimum.at(forest, np.maximum(left, right), np.minimum(left, right))
 
 
-def _flatten(root: Indexes) -> Indexes:
-    """Make every node point to the root of its tree."""
-    while not np.array_equal(above := root[root], root):
-        root = above
-    return root
+def find_roots(forest: Indexes, nodes: Indexes) -> Indexes:
+    """Return the root of each node, and make the nodes point to it.
+
+    Every round doubles the steps that a node's pointer spans, so a chain takes as many as the logarithm of its length.
+    """
+    above = forest[nodes]
+    while not np.array_equal(beyond := forest[above], above):
+        forest[nodes] = above = beyond
+    return above

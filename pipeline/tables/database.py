@@ -8,6 +8,7 @@ nor on memory.
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ class Database:
         condition = f"SEMI JOIN {only} USING ({number})" if only else ""
         self.insert(table, _read_numbered(folder, columns, names, number), condition)
 
-    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "") -> None:
+    def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "", columns: str = "*") -> None:
         """Create the table `table`, in place of an earlier one, from batches, of which there is at least one."""
         import pyarrow as pa
 
@@ -70,7 +71,7 @@ class Database:
             yield from batches
 
         self.connection.register("incoming", pa.RecordBatchReader.from_batches(first.schema, read()))
-        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM incoming {condition}")
+        self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {columns} FROM incoming {condition}")
         self.connection.unregister("incoming")
 
     def create(self, table: str, columns: Columns) -> None:
@@ -90,9 +91,11 @@ class Database:
     ) -> None:
         """Make a function over Arrow columns callable in SQL; its types are names of SQL types. Nulls are passed on."""
 
-        def call(*columns):  # type: ignore[no-untyped-def] # DuckDB evaluates annotations
+        def call(*columns):  # type: ignore[no-untyped-def] # DuckDB evaluates annotations, and counts parameters
             return function(*columns)
 
+        names = (f"column_{number}" for number in range(len(parameters)))
+        call.__signature__ = Signature([Parameter(name, Parameter.POSITIONAL_ONLY) for name in names])  # type: ignore[attr-defined]
         self.connection.create_function(
             name, call, list(parameters), result, type="arrow", null_handling="special", side_effects=False
         )
@@ -126,12 +129,19 @@ class Database:
             yield pa.RecordBatch.from_pylist([], schema=reader.schema)
             yield from reader
 
-    def write(self, sql: str, folder: Path, columns: Columns, refers: Mapping[str, str] | None = None) -> None:
+    def write(
+        self,
+        sql: str,
+        folder: Path,
+        columns: Columns,
+        refers: Mapping[str, str] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write a result with a total order as a table, see `TableWriter`. Raises what `execute` raises."""
         assert "ORDER BY" in sql, "a result that is written has a total order"
         schema = build_schema(columns)
         with TableWriter(folder, columns, refers) as writer:
-            for batch in self.read(sql):
+            for batch in self.read(sql, parameters):
                 writer.write(batch.cast(schema))
 
 
@@ -184,7 +194,9 @@ def explain_memory() -> Iterator[None]:
 
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
+    except (duckdb.OutOfMemoryException, OSError) as error:  # Arrow turns the one into the other
+        if isinstance(error, OSError) and "Out of Memory" not in str(error):
+            raise
         raise PipelineError(
             "the tables need more memory than run.table_memory allows: raise it in params.yaml"
         ) from error

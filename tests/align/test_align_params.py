@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.align.build_samples import make_key
+from pipeline.align.name_samples import make_key
 from pipeline.align.params import AlignParams
-from pipeline.align.plan_samples import plan_samples
 from pipeline.config.check_params import check_block
 from pipeline.errors import ParamsError
+from tests.support.aligning import plan_samples
 from tests.support.item_rows import make_align_params, make_item, make_thing
 
 

@@ -17,7 +17,17 @@ from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Row
-from pipeline.tables.contracts import CLEANED, CRAWLED, ITEMS, SAMPLES
+from pipeline.tables.contracts import (
+    ALIGNED_PARTS,
+    ALIGNED_SAMPLES,
+    CLEANED,
+    CLEANED_ITEMS,
+    CRAWLED,
+    INGESTED_ITEMS,
+    ITEMS,
+    PARTS,
+    SAMPLES,
+)
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Outcome
 from pipeline.tables.table_files import read_table, write_table
@@ -52,7 +62,7 @@ def stamps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Ou
     run = RunParams(workers=0, memory="2 GiB", cache=str(folder), progress=False)
     workspace = Workspace(folder, folder, folder, run)
     blocks = choose_params()
-    write_table(folder / "1_crawled/crawl.parquet", [], CRAWLED)
+    write_table(folder / "1_crawled/crawl", [], CRAWLED)
     outcomes = {
         "ingest": ingest(check_block(blocks, "ingest", IngestParams), workspace),
         "clean": clean(check_block(blocks, "clean", CleanParams), workspace),
@@ -69,7 +79,7 @@ def read_dropped_keys(path: Path) -> set[str]:
 
 def test_most_stamps_are_aligned(stamps: tuple[Path, dict[str, Outcome]]) -> None:
     folder, _ = stamps
-    samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
+    samples = read_table(folder / ALIGNED_SAMPLES, SAMPLES)
     assert 700 <= len(samples) <= 741
     assert len({row["label"] for row in samples}) == 16
     assert {row["split"] for row in samples} == {"train", "val", "test"}
@@ -79,12 +89,9 @@ def test_every_file_is_accounted_for_by_name(stamps: tuple[Path, dict[str, Outco
     folder, outcomes = stamps
     files = {path.relative_to(STAMPS).as_posix() for path in STAMPS.rglob("*") if path.is_file()}
     assert outcomes["ingest"].seen == len(files) == 2704
-    items = {row["id"]: row for row in read_table(folder / "2_ingested/items.parquet", ITEMS)}
-    samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
-    used = {name_file(items[row[name]]) for row in samples for name in PATTERNS}
-    dropped = {
-        name: read_dropped_keys(folder / name / "dropped.parquet") for name in ("2_ingested", "3_cleaned", "4_aligned")
-    }
+    items = read_table(folder / INGESTED_ITEMS, ITEMS)
+    used = {name_file(items[row["item"]]) for row in read_table(folder / ALIGNED_PARTS, PARTS)}
+    dropped = {name: read_dropped_keys(folder / name / "dropped") for name in ("2_ingested", "3_cleaned", "4_aligned")}
     assert used | {key.partition("#")[0] for keys in dropped.values() for key in keys} == {f"folder:{f}" for f in files}
 
 
@@ -94,19 +101,20 @@ def name_file(row: Row) -> str:
 
 def test_no_duplicate_crosses_a_split(stamps: tuple[Path, dict[str, Outcome]]) -> None:
     folder, _ = stamps
-    items = {row["id"]: row for row in read_table(folder / "3_cleaned/items.parquet", CLEANED)}
-    samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
-    splits: dict[str, set[str]] = {}
-    for sample in samples:
-        for name in PATTERNS:
-            splits.setdefault(items[sample[name]]["near_cluster"], set()).add(sample["split"])
+    items = {row["item"]: row for row in read_table(folder / CLEANED_ITEMS, CLEANED)}
+    samples = read_table(folder / ALIGNED_SAMPLES, SAMPLES)
+    splits: dict[int, set[str]] = {}
+    exact: dict[int, list[int]] = {}
+    for part in read_table(folder / ALIGNED_PARTS, PARTS):
+        item = items[part["item"]]
+        splits.setdefault(item["near_cluster"], set()).add(samples[part["sample"]]["split"])
+        exact.setdefault(part["sample"], []).append(item["exact_cluster"])
     assert all(len(found) == 1 for found in splits.values())
-    wholes = Counter(tuple(items[sample[name]]["exact_cluster"] for name in PATTERNS) for sample in samples)
-    assert max(wholes.values()) == 1
+    assert max(Counter(map(tuple, exact.values())).values()) == 1
 
 
 def test_no_group_is_large(stamps: tuple[Path, dict[str, Outcome]]) -> None:
     folder, _ = stamps
-    samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
+    samples = read_table(folder / ALIGNED_SAMPLES, SAMPLES)
     group, size = Counter(row["group"] for row in samples).most_common(1)[0]
     assert size <= 0.03 * len(samples), f"{group} holds {size} of {len(samples)} samples"

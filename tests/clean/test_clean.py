@@ -16,18 +16,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clean.chunk_tar import TarEntry, name_tar, plan_offsets, reuse_tar, write_tar
+from pipeline.clean.check_entry import VERDICT
 from pipeline.clean.cleaned_table import find_clusters
+from pipeline.clean.cleaned_tars import MAX_BYTES, MAX_ITEMS, plan_tars
+from pipeline.clean.findings import Findings
 from pipeline.clean.params import CleanParams, Nearness
-from pipeline.clean.plan_chunks import MAX_BYTES, MAX_ITEMS, plan_chunks
 from pipeline.clean.step import clean
 from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, ParamsError, TooManyDrops
-from pipeline.incremental.check_entries import hash_data
+from pipeline.incremental.compute_chunk import MAX_ITEMS as CHUNK_ITEMS
+from pipeline.incremental.compute_chunk import cut_chunks
 from pipeline.incremental.object_store import ObjectStore
+from pipeline.incremental.published_tar import reuse_tar
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.blob_store import BlobLocation, TarReader, TarStore, read_location
+from pipeline.tables.blob_store import TarReader, TarStore, read_location
 from pipeline.tables.columns import Row
 from pipeline.tables.contracts import CLEANED, ITEMS, MODALITIES
 from pipeline.tables.dropped_rows import DROPPED
@@ -97,7 +100,7 @@ def ingest_files(folder: Path, files: Mapping[str, bytes]) -> Workspace:
             row |= {"tar": location.tar, "offset": location.offset, "size": location.size}
             row["id"] = hashlib.sha256(f"{row['sha256']}\0{name}".encode()).hexdigest()
             rows.append(row)
-    write_table(folder / "data/2_ingested/items.parquet", rows, ITEMS)
+    write_table(folder / "data/2_ingested/items", sorted(rows, key=lambda row: str(row["id"])), ITEMS)
     return open_workspace(folder, "work", workers=0)
 
 
@@ -107,13 +110,20 @@ def open_workspace(folder: Path, work: str, workers: int) -> Workspace:
 
 
 def read_cleaned(workspace: Workspace) -> dict[str, Row]:
-    rows = read_table(workspace.work / "3_cleaned/items.parquet", CLEANED)
-    assert [row["id"] for row in rows] == sorted(row["id"] for row in rows)
-    return {row["file"]: row for row in rows}
+    """Return the cleaned rows by file, with the columns of the ingested ones; clusters as ids of their first items."""
+    rows, items = read_table(workspace.work / "3_cleaned/items", CLEANED), read_ingested(workspace)
+    assert [row["item"] for row in rows] == sorted(row["item"] for row in rows)
+    for row in rows:
+        row |= {column: items[row[column]]["id"] for column in ("exact_cluster", "near_cluster")}
+    return {items[row["item"]]["file"]: items[row["item"]] | row for row in rows}
+
+
+def read_ingested(workspace: Workspace) -> list[Row]:
+    return read_table(workspace.data / "2_ingested/items", ITEMS)
 
 
 def read_reasons(workspace: Workspace) -> dict[str, str]:
-    rows = read_table(workspace.work / "3_cleaned/dropped.parquet", DROPPED)
+    rows = read_table(workspace.work / "3_cleaned/dropped", DROPPED)
     assert {(row["stage"], row["unit"]) for row in rows} <= {("clean", "item")}
     return {row["key"]: row["reason"] for row in rows}
 
@@ -170,7 +180,7 @@ def test_rewritten_bytes_are_stored_and_others_stay(tmp_path: Path) -> None:
     mail = read_bytes(workspace, rows["mail.txt"])
     assert (rows["mail.txt"]["redactions"], mail) == (2, b"Write to [EMAIL] or call [PHONE] today.")
     assert any("2 passages redacted" in note for note in outcome.notes)
-    left = b"".join(path.read_bytes() for path in (workspace.work / "3_cleaned").iterdir())
+    left = b"".join(path.read_bytes() for path in (workspace.work / "3_cleaned").rglob("*") if path.is_file())
     assert b"owl@example" not in left
 
 
@@ -186,7 +196,7 @@ def test_duplicates_are_marked_and_none_is_dropped(tmp_path: Path) -> None:
         "shouted.txt": files["002.txt"].upper(),
     }
     workspace = ingest_files(tmp_path, files)
-    assert not run_clean(workspace).dropped
+    assert not run_clean(workspace).dropped.total
     rows = read_cleaned(workspace)
     for column, groups in (
         ("exact_cluster", [("000.png", "copy.png"), ("001.wav", "copy.wav"), ("002.txt", "copy.txt")]),
@@ -200,7 +210,8 @@ def test_duplicates_are_marked_and_none_is_dropped(tmp_path: Path) -> None:
 
 
 def hash_folder(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
 def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
@@ -211,7 +222,7 @@ def test_the_number_of_workers_changes_no_byte(tmp_path: Path) -> None:
     run_clean(beside)
     alone = hash_folder(workspace.work / "3_cleaned")
     assert alone == hash_folder(beside.work / "3_cleaned")
-    assert [name for name in alone if name.endswith(".tar")] == [f"cleaned-{n:06d}.tar" for n in range(3)]
+    assert [name for name in alone if name.endswith(".tar")] == [f"cleaned-{n:06d}.tar" for n in range(2)]
 
 
 def test_damaged_bytes_stop_the_run(tmp_path: Path) -> None:
@@ -248,12 +259,38 @@ def test_every_modality_has_its_params() -> None:
 
 @given(st.lists(st.integers(0, MAX_BYTES + 10), max_size=20), st.integers(0, 600))
 def test_chunks_are_bounded_and_cover_all_rows_in_order(sizes: list[int], small: int) -> None:
-    items = [*sizes, *[1] * small]
-    chunks = plan_chunks(items)
+    items = np.array([*sizes, *[1] * small], np.int64)
+    chunks = cut_chunks(items, MAX_BYTES)
     assert [number for chunk in chunks for number in range(chunk.start, chunk.stop)] == list(range(len(items)))
     for chunk in chunks:
-        assert 1 <= chunk.stop - chunk.start <= MAX_ITEMS
-        assert chunk.stop - chunk.start == 1 or sum(items[chunk]) <= MAX_BYTES
+        assert 1 <= chunk.stop - chunk.start <= CHUNK_ITEMS
+        assert chunk.stop - chunk.start == 1 or items[chunk].sum() <= MAX_BYTES
+
+
+@given(
+    items=st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(1, MAX_BYTES // 3)), max_size=60), data=st.data()
+)
+def test_tars_are_planned_by_ids_and_hold_each_changed_item_once(
+    items: list[tuple[bool, bool, int]], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    findings = Findings(tmp_path_factory.mktemp("findings"), len(items))
+    findings.kept[:] = [kept for kept, _, _ in items]
+    findings.verdicts["rewritten"] = [rewritten for _, rewritten, _ in items]
+    findings.verdicts["size"] = [size for _, _, size in items]
+    ids = data.draw(st.lists(st.integers(0, 2**64 - 1), min_size=len(items), max_size=len(items)))
+    prefixes = np.array(sorted(ids), np.uint64)
+    plan = plan_tars(findings, prefixes)
+    changed = [at for at, (kept, rewritten, _) in enumerate(items) if kept and rewritten]
+    assert plan.items.tolist() == changed
+    ends: dict[int, int] = {}
+    for at, tar, offset in zip(changed, plan.tars.tolist(), plan.offsets.tolist(), strict=True):
+        assert offset == ends.get(tar, 0) + 512
+        ends[tar] = offset + items[at][2] + -items[at][2] % 512
+    assert [int(plan.tars[start]) for start in plan.starts[:-1]] == sorted(ends)
+    total, count = sum(items[at][2] for at in changed), 1
+    while count * MAX_BYTES < total:
+        count *= 2
+    assert plan.tars.tolist() == [int(prefixes[at]) * count >> 64 for at in changed]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 2)), max_size=40))
@@ -362,33 +399,22 @@ def test_a_damaged_cache_is_repaired(seed: int, tmp_path: Path) -> None:
     assert read_counts(clean_files(tmp_path, files, {})) == (len(files) - 1, 0)
 
 
-def test_a_tar_is_cached_by_its_contents_and_may_be_written_again(tmp_path: Path) -> None:
-    objects, path = ObjectStore(tmp_path / "cache", tmp_path), tmp_path / "3_cleaned/cleaned-000000.tar"
-    path.parent.mkdir()
-    contents = [b"first", b"", b"first"]
-    members = [make_member(name, data) for name, data in zip("abc", contents, strict=True)]
-    for _ in range(2):
-        write_tar(objects, path, members, iter(contents))
-    with TarReader(tmp_path) as reader:
-        for member, offset, content in zip(members, plan_offsets(members), contents, strict=True):
-            assert reader.read(BlobLocation("3_cleaned/cleaned-000000.tar", offset, member.size)) == content
-    beside = path.with_name("beside.tar")
-    assert reuse_tar(objects, name_tar(members), beside)
+def test_a_damaged_tar_of_the_cache_is_not_used(tmp_path: Path) -> None:
+    clean_files(tmp_path, FILES, {})
+    objects, path = ObjectStore(tmp_path / "cache", tmp_path), tmp_path / "work/3_cleaned/cleaned-000000.tar"
+    (name,) = (name for name in objects.list_names() if name.endswith(".tar"))
+    beside = tmp_path / "beside.tar"
+    rows = reuse_tar(objects, name, beside)
+    assert rows is not None
     assert beside.stat().st_ino == path.stat().st_ino
-    assert not reuse_tar(objects, name_tar(members[:2]), beside)
-    kept = objects.find_path(name_tar(members))
-    damaged = bytearray(kept.read_bytes())
+    assert len(rows.entries) == 2, "two items have the same bytes"
+    assert rows.records.shape == (2, VERDICT.itemsize)
+    assert reuse_tar(objects, "0" * 32 + ".tar", beside) is None
+    damaged = bytearray(path.read_bytes())
     damaged[5] ^= 1
-    kept.unlink()
-    kept.write_bytes(damaged)
-    assert not reuse_tar(objects, name_tar(members), path.with_name("damaged.tar"))
-    assert not path.with_name("damaged.tar").exists()
-    rows = objects.read_rows(name_tar(members))
-    assert len(rows.entries) == 2
+    objects.find_path(name).unlink()
+    objects.find_path(name).write_bytes(damaged)
+    assert reuse_tar(objects, name, tmp_path / "damaged.tar") is None
+    assert not (tmp_path / "damaged.tar").exists()
     with tarfile.open(path) as tar:
-        assert tar.getnames() == ["a", "b", "c"]
-
-
-def make_member(name: str, data: bytes) -> TarEntry:
-    sha256 = hashlib.sha256(data).digest()
-    return TarEntry(name, sha256, len(data), hash_data(sha256))
+        assert len(set(tar.getnames())) == 3

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.clean.near_duplicates import Bits, Thumbnails, find_near_clusters, normalize_thumbnails
+from pipeline.clean.bit_tables import Bits
+from pipeline.clean.near_duplicates import Thumbnails, find_near_clusters, normalize_thumbnails
 from pipeline.tables.connected_components import Indexes, find_components
 
 

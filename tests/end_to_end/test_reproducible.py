@@ -125,7 +125,7 @@ def check_killed(plain: Checkout, stage: str, parent: Path, seconds: float) -> b
     assert list_differences(expected, checkout.hash_outputs()) == []
     assert list((checkout.folder / ".cache/work").iterdir()) == []
     kept = [path.name for path in (checkout.folder / ".cache").rglob("*") if path.is_file()]
-    whole = re.compile(r"[0-9a-f]{32}\.(pack|tar)(\.rows)?|[0-9]{20}-[0-9a-f]{8}\.answers|\.lock")
+    whole = re.compile(r"[0-9a-f]{32}\.(pack|tar)(\.rows)?|[0-9]{20}-[0-9a-f]{8}\.answers|[0-9a-f]{32}\.arrays|\.lock")
     assert [name for name in kept if not whole.fullmatch(name)] == []
     temporary = [path.name for path in (checkout.folder / "tmp").rglob("*") if path.is_file()]
     assert sorted(name for name in temporary if not name.endswith(".lock")) == []  # Dask keeps two locks

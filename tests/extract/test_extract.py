@@ -19,9 +19,7 @@ import numpy as np
 import pytest
 import webdataset
 
-from pipeline.extract.aligned_samples import hash_key
-from pipeline.extract.plan_shards import find_shards
-from pipeline.extract.sample_meta import MAX_CAPTION
+from pipeline.extract.feature_entry import MAX_CAPTION
 from pipeline.incremental.library_versions import read_versions
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES as TABLE
@@ -124,7 +122,7 @@ def test_a_new_sample_touches_its_own_shard_alone(tmp_path: Path) -> None:
     new = extract_things(tmp_path / "new", make_things(33, modalities=modalities), params)
     before, after = read_shards(read_manifest(old)), read_shards(read_manifest(new))
     changed = {name for name in after if after[name] != before.get(name)}
-    (number,) = find_shards(np.array([hash_key("thing-032")]), 8)
+    number = hashlib.sha256(b"thing-032").digest()[0] >> 5
     assert changed == {f"train-{number:06d}.tar"}
 
 
@@ -230,6 +228,28 @@ def test_one_long_text_does_not_make_every_sample_large(tmp_path: Path) -> None:
     assert len(caption) == MAX_CAPTION
     assert caption.endswith("…")
     assert read_manifest(root).splits["train"].shards[0].meta_bytes < 2 * MAX_CAPTION
+
+
+def test_samples_may_share_an_item_whole_or_in_spans(tmp_path: Path) -> None:
+    """Each span has its own feature; equal ones are computed once, and their seconds are in each meta."""
+    spans: list[tuple[float | None, float | None]] = [(None, None), (None, 0.1), (0.1, None), (0.1, 0.2), (0.1, 0.2)]
+    waveform = draw_item("long", "audio")
+    things = [
+        Thing(f"clip-{number}", modalities=("audio",), contents={"audio": waveform}, spans={"audio": span})
+        for number, span in enumerate(spans)
+    ]
+    write_corpus(tmp_path / "data", things)
+    outcome = run_extract(tmp_path, make_params())
+    assert "features: 0 reused, 4 computed (4 audio)" in outcome.notes
+    data = ShardDataset(tmp_path / "data" / SHARDS_FOLDER, "train")
+    for thing, (start, end) in zip(things, spans, strict=True):
+        number = data.find_sample(thing.key)
+        item = MediaItem(waveform, "audio/wav", start=start, end=end)
+        arrays = TABLE["audio"].extract(item, make_params().features["audio"], None)
+        assert not isinstance(arrays, Rejection)
+        np.testing.assert_array_equal(data[number]["mfcc"], arrays["mfcc"])
+        noted = data.meta(number)["items"]["audio"]
+        assert (noted.get("start"), noted.get("end")) == (start, end)
 
 
 # Any of the modalities

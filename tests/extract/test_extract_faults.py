@@ -1,7 +1,9 @@
 """extract drops what it cannot use with a reason, and stops with a message that says what to do."""
 
+import hashlib
 import io
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +13,22 @@ import numpy as np
 import pytest
 
 from pipeline.errors import CountMismatch, InputError, ParamsError, PipelineError, TooManyDrops
-from pipeline.extract.aligned_samples import hash_key
+from pipeline.extract.feature_entry import check_arrays
 from pipeline.extract.make_shard import make_shard
-from pipeline.extract.reuse_samples import ShardFile
 from pipeline.extract.step import check_written
-from pipeline.incremental.feature_entries import check_arrays
-from pipeline.incremental.pack_index import DamagedError
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES as TABLE
-from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
+from pipeline.tables.contracts import (
+    ALIGNED_PARTS,
+    CLEANED,
+    CLEANED_ITEMS,
+    EXTRACT_FOLDER,
+    INGESTED_ITEMS,
+    SHARDS_FOLDER,
+)
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Reason, Rejection
-from pipeline.tables.table_files import read_table
+from pipeline.tables.table_files import identify_table, read_table, write_table
 from shardwright.format.field import Field
 from shardwright.format.manifest import read_manifest
 from tests.support.factory_extract import (
@@ -42,7 +48,7 @@ pytestmark = pytest.mark.slow
 
 def read_dropped(folder: Path) -> dict[str, tuple[str, str]]:
     """Reason and detail by key."""
-    rows = read_table(folder / "data" / EXTRACT_FOLDER / "dropped.parquet", DROPPED)
+    rows = read_table(folder / "data" / EXTRACT_FOLDER / "dropped", DROPPED)
     return {row["key"]: (row["reason"], row["detail"]) for row in rows}
 
 
@@ -71,7 +77,7 @@ def test_metas_are_as_long_as_the_longest_that_is_kept(broken: int, tmp_path: Pa
     """The sample that has the longest is dropped, first, in between or last: the bytes are those without it."""
     things = sorted(
         (Thing(f"thing-{number}", modalities=("image", "audio")) for number in range(6)),
-        key=lambda thing: hash_key(thing.key),
+        key=lambda thing: hashlib.sha256(thing.key.encode()).digest(),
     )
     lost = replace(things[broken], contents={"image": b"no picture"}, columns={"attribution": "somebody " * 80})
     made = []
@@ -87,20 +93,6 @@ def test_metas_are_as_long_as_the_longest_that_is_kept(broken: int, tmp_path: Pa
     assert second.shard.written is not None
     assert first.shard.written.record == second.shard.written.record
     assert content == other
-
-
-def test_a_shard_that_spoils_before_its_metas_are_shortened_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def spoil(self: ShardFile, row: int) -> None:
-        raise DamagedError
-
-    broken = Thing("broken", contents={"image": b"no picture"}, columns={"attribution": "somebody " * 80})
-    write_corpus(tmp_path / "data", [Thing("whole"), broken])
-    (task,) = plan_tasks(tmp_path, make_params(shards=1))
-    monkeypatch.setattr(ShardFile, "read", spoil)
-    with pytest.raises(PipelineError, match=r"^train-000000\.tar changed on disk since it was written"):
-        make_shard(task)
 
 
 def test_too_many_drops_stop_the_run_before_there_is_a_dataset(tmp_path: Path) -> None:
@@ -156,18 +148,30 @@ def test_arrays_that_are_not_as_planned_are_rejected(wrong: Mapping[str, Any], r
 
 def test_nothing_aligned(tmp_path: Path) -> None:
     write_corpus(tmp_path / "data", [])
-    with pytest.raises(InputError, match="4_aligned has no samples"):
+    with pytest.raises(InputError, match="4_aligned/samples has no samples"):
         run_extract(tmp_path, make_params())
 
 
 def test_an_item_that_clean_does_not_have(tmp_path: Path) -> None:
-    write_corpus(tmp_path / "data", make_things(2))
-    write_corpus(tmp_path / "other", make_things(1))
-    items = Path("3_cleaned/items.parquet")
-    (tmp_path / "data" / items).write_bytes((tmp_path / "other" / items).read_bytes())
-    with pytest.raises(
-        InputError, match=r"sample 'thing-001' names item '[0-9a-f]{64}', which is not in the cleaned table"
-    ):
+    data = tmp_path / "data"
+    write_corpus(data, make_things(2))
+    rows = list(read_table(data / CLEANED_ITEMS, CLEANED))
+    refers = {INGESTED_ITEMS: identify_table(data / INGESTED_ITEMS)}
+    shutil.rmtree(data / CLEANED_ITEMS)
+    write_table(data / CLEANED_ITEMS, rows[:-1], CLEANED, refers)
+    with pytest.raises(InputError, match=r"a sample names item 5, which is not in .*3_cleaned/items: run `dvc repro`"):
+        run_extract(tmp_path, make_params())
+
+
+@pytest.mark.parametrize("table", [CLEANED_ITEMS, ALIGNED_PARTS])
+def test_item_numbers_of_another_table_are_refused(table: str, tmp_path: Path) -> None:
+    """After ingest ran again, its numbers mean other items."""
+    data = tmp_path / "data"
+    write_corpus(data, make_things(2))
+    write_corpus(tmp_path / "other", make_things(3))
+    shutil.rmtree(data / table)
+    shutil.copytree(tmp_path / "other" / table, data / table)
+    with pytest.raises(InputError, match=f"{table}.*dvc repro"):
         run_extract(tmp_path, make_params())
 
 
@@ -190,10 +194,9 @@ def test_a_fault_of_ours_names_the_sample(tmp_path: Path) -> None:
     write_corpus(tmp_path / "data", make_things(4))
     task = plan_tasks(tmp_path, make_params())[0]
     lost = replace(task.recipe.plan, classes=("neither",))
-    first = task.folders.tables.read_samples(task.rows)[0]
     with pytest.raises(ValueError, match="not in tuple") as caught:
         make_shard(replace(task, recipe=replace(task.recipe, plan=lost)))
-    assert caught.value.__notes__ == [f"at sample {first.key}"]
+    assert caught.value.__notes__ == [f"at sample {task.samples['key'][0]}"]
 
 
 def test_a_fault_of_an_extractor_names_the_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

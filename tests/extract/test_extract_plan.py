@@ -1,39 +1,55 @@
 """Assignment of samples to shards, and statistics that do not depend on it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, reduce
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from pipeline.extract.aligned_samples import SampleColumns, hash_key
-from pipeline.extract.field_statistics import FieldMoments, has_moments, measure, start_moments
+from pipeline.errors import InputError
+from pipeline.extract.field_statistics import (
+    FieldMoments,
+    decode_moments,
+    encode_moments,
+    has_moments,
+    measure,
+    start_moments,
+)
 from pipeline.extract.params import MAX_SHARDS, ExtractParams
 from pipeline.extract.plan_fields import plan_fields
-from pipeline.extract.plan_shards import (
-    PlannedShard,
-    count_shards,
-    estimate_sample_bytes,
-    find_shards,
-    plan_shards,
-)
+from pipeline.extract.plan_shards import PlannedShard, count_shards, estimate_sample_bytes, plan_shards
+from pipeline.tables.columns import build_batch
+from pipeline.tables.database import Database, open_database
 from shardwright.format.field import Field
-from tests.support.factory_extract import make_params
+from tests.support.factory_extract import make_params, make_run
 
 KEYS = st.lists(st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True), unique=True, max_size=40)
 
 
-SPLITS = ("val", "train")
-SAMPLES = KEYS.flatmap(lambda keys: st.tuples(*(st.tuples(st.just(key), st.sampled_from((0, 1))) for key in keys)))
+SPLITS = ("train", "val")
+SAMPLES = KEYS.flatmap(
+    lambda keys: st.tuples(*(st.tuples(st.just(key), st.sampled_from(SPLITS), st.booleans()) for key in keys))
+)
 FIELDS = {"image": Field("uint8", (16, 16, 3), axes="HWC")}
+USABLE = {"sample": "uint64", "key": "string", "split": "string"}
 
-Planned = list[tuple[str, int, list[str]]]
+Sample = tuple[str, str, bool]
+"""Key, split, and whether its label is in the list of classes."""
+
+many = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    work = tmp_path_factory.mktemp("work")
+    with open_database(work, make_run(work)) as opened:
+        yield opened
 
 
 @cache
@@ -41,58 +57,73 @@ def make_small_params(shards: int | None) -> ExtractParams:
     return make_params(shards=shards, shard_bytes=8192)
 
 
-def plan(samples: Sequence[tuple[str, int]], shards: int | None = None) -> Planned:
-    """Split, number and keys of each shard of samples that are given by key and split."""
-    keys = [key for key, _ in samples]
-    columns = SampleColumns(
-        np.array([hash_key(key) for key in keys], "S32"),
-        np.array([split for _, split in samples], np.int32),
-        np.full(len(keys), -1, np.int32),
-        SPLITS,
-        (),
-        {},
-        {},
+def hash_key(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
+
+
+def order_samples(samples: Sequence[Sample]) -> list[Sample]:
+    """Return samples in the order of their table."""
+    return sorted(samples, key=lambda sample: (sample[1], hash_key(sample[0])))
+
+
+def plan(database: Database, ordered: Sequence[Sample], shards: int | None = None) -> list[PlannedShard]:
+    """Plan the shards of samples, whose numbers are their positions."""
+    rows = [
+        {"sample": number, "key": key, "split": split} for number, (key, split, usable) in enumerate(ordered) if usable
+    ]
+    database.execute("DROP TABLE IF EXISTS usable")
+    database.create("usable", USABLE)
+    database.append("usable", build_batch(rows, USABLE))
+    fields = plan_fields({}, (), make_small_params(shards), ("some",)).fields
+    return plan_shards(database, fields, make_small_params(shards))
+
+
+def list_keys(ordered: Sequence[Sample], shard: PlannedShard) -> list[str]:
+    """Return the keys of a shard's usable samples."""
+    return [key for key, _, usable in ordered[shard.first : shard.last + 1] if usable]
+
+
+@many
+@given(samples=SAMPLES)
+def test_every_usable_sample_is_in_one_shard(samples: tuple[Sample, ...], database: Database) -> None:
+    ordered = order_samples(samples)
+    shards = plan(database, ordered)
+    dealt = [(key, shard.split) for shard in shards for key in list_keys(ordered, shard)]
+    assert dealt == [(key, split) for key, split, usable in ordered if usable]
+    assert [shard.samples for shard in shards] == [len(list_keys(ordered, shard)) for shard in shards]
+    assert all(shard.samples for shard in shards)
+    assert [(s.split, s.number) for s in shards] == sorted({(s.split, s.number) for s in shards})
+
+
+@many
+@given(samples=SAMPLES, bits=st.integers(0, 5))
+def test_twice_as_many_shards_split_each_in_two(samples: tuple[Sample, ...], bits: int, database: Database) -> None:
+    ordered = order_samples(samples)
+    coarse, fine = (
+        {(shard.split, shard.number): list_keys(ordered, shard) for shard in plan(database, ordered, 2**n)}
+        for n in (bits, bits + 1)
     )
-    fields = plan_fields((), (), make_small_params(shards), ("some",)).fields
-    planned = plan_shards(columns, np.ones(len(keys), bool), fields, make_small_params(shards))
-    return [(shard.split, shard.number, [keys[row] for row in shard.rows]) for shard in planned]
-
-
-@settings(max_examples=60)
-@given(SAMPLES, st.randoms(use_true_random=False))
-def test_every_sample_is_in_one_shard_whatever_the_order(samples: tuple[tuple[str, int], ...], random: Any) -> None:
-    shards = plan(samples)
-    dealt = [(key, split) for split, _, keys in shards for key in keys]
-    assert sorted(dealt) == sorted((key, SPLITS[split]) for key, split in samples)
-    assert all(keys for _, _, keys in shards)
-    assert shards == sorted(shards)
-    shuffled = list(samples)
-    random.shuffle(shuffled)
-    assert plan(shuffled) == shards
-
-
-@settings(max_examples=60)
-@given(SAMPLES, st.integers(0, 5))
-def test_twice_as_many_shards_split_each_in_two(samples: tuple[tuple[str, int], ...], bits: int) -> None:
-    coarse = {(split, number): keys for split, number, keys in plan(samples, 2**bits)}
-    fine = {(split, number): keys for split, number, keys in plan(samples, 2 ** (bits + 1))}
     for (split, number), keys in coarse.items():
         assert keys == fine.get((split, 2 * number), []) + fine.get((split, 2 * number + 1), [])
+    assert sum(map(len, coarse.values())) == sum(map(len, fine.values()))
 
 
-@settings(max_examples=60)
-@given(SAMPLES, st.integers(0, 5))
-def test_order_is_that_of_the_hashes(samples: tuple[tuple[str, int], ...], bits: int) -> None:
-    for name in SPLITS:
-        dealt = [key for split, _, keys in plan(samples, 2**bits) if split == name for key in keys]
-        assert dealt == sorted(dealt, key=hash_key)
+@many
+@given(samples=SAMPLES, bits=st.integers(0, 19))
+def test_a_shards_number_is_the_first_bits_of_the_hash(
+    samples: tuple[Sample, ...], bits: int, database: Database
+) -> None:
+    ordered = order_samples(samples)
+    for shard in plan(database, ordered, 2**bits):
+        for key in list_keys(ordered, shard):
+            assert int.from_bytes(hash_key(key), "big") >> (256 - bits) == shard.number
 
 
-@given(KEYS, st.integers(0, 19))
-def test_a_shards_number_is_the_first_bits_of_the_hash(keys: list[str], bits: int) -> None:
-    hashes = [hashlib.sha256(key.encode()).digest() for key in keys]
-    expected = [int.from_bytes(digest, "big") >> (256 - bits) for digest in hashes]
-    assert find_shards(np.array(hashes, "S32"), 2**bits).tolist() == expected
+def test_samples_in_another_order_are_refused(database: Database) -> None:
+    """A shard would be no range of the table."""
+    ordered = order_samples([(f"thing-{number}", "train", True) for number in range(20)])
+    with pytest.raises(InputError, match=r"samples of train-00000[01]\.tar and train-.* overlap: run `dvc repro`"):
+        plan(database, ordered[::-1], 2)
 
 
 @given(st.integers(1, 10**7), st.integers(1, 10**8), st.integers(1, 10**9))
@@ -107,7 +138,7 @@ def test_the_number_of_shards_is_the_smallest_that_keeps_to_the_size(samples: in
 
 
 def test_the_last_shard_can_be_named() -> None:
-    assert PlannedShard("train", MAX_SHARDS - 1, np.empty(0)).name == "train-524287.tar"
+    assert PlannedShard("train", MAX_SHARDS - 1, 0, 0, 1).name == "train-524287.tar"
 
 
 def test_the_estimate_is_that_of_a_real_sample() -> None:
@@ -190,3 +221,18 @@ def test_moments_of_nothing() -> None:
     empty = measure(np.zeros((0, 3), np.float32))
     assert empty.count == 0
     assert empty.add(empty).describe().std == (0.0, 0.0, 0.0)
+
+
+def test_moments_come_back_from_a_record() -> None:
+    """Also from one that the cache padded, since a longer one stands beside it."""
+    fields = {"image": Field("uint8", (4, 4, 3)), "length": Field("int32", ()), "mfcc": Field("float32", (9, 5))}
+    noise = np.random.default_rng(0)
+    moments = {name: measure(noise.random(fields[name].shape, np.float32)) for name in ("image", "mfcc")}
+    record = b"".join(map(encode_moments, moments.values()))
+    for padding in (0, 3, 40):
+        found = decode_moments(record + bytes(padding), fields)
+        assert list(found) == ["image", "mfcc"]
+        for name, known in moments.items():
+            assert found[name].count == known.count
+            np.testing.assert_array_equal(found[name].mean, known.mean)
+            np.testing.assert_array_equal(found[name].squares, known.squares)

@@ -4,15 +4,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from pipeline.config.params import RunParams
 from pipeline.incremental.compute_chunk import ChunkResult
-from pipeline.incremental.entry_reader import EntryReader
-from pipeline.incremental.lookup import LookupResult, split_keys
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.runtime.executor import Executor, open_executor
+from tests.support.cached_entries import read_pack
 from tests.support.poison import POISONS, PoisonChunk, compute_poison, make_chunk
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc")]
@@ -34,18 +32,16 @@ def cache(tmp_path: Path) -> Path:
 
 def read_all(chunk: PoisonChunk, result: ChunkResult) -> dict[int, str]:
     """Return the entry of each item in the pack."""
-    objects = ObjectStore(chunk.cache, chunk.work)
-    found = LookupResult(np.sort(chunk.cache_keys))
-    if result.pack is not None:
-        found.add(result.pack, objects.read_rows(result.pack))
-    order = np.argsort(chunk.cache_keys)
-    found_items = {}
-    with EntryReader(objects) as reader:
-        for at, key in enumerate(split_keys(found.requested)):
-            if found.objects[at] >= 0:
-                entry = reader.read(found.names[found.objects[at]], int(found.rows[at]), key)
-                found_items[int(order[at])] = entry.pieces[0].decode()
-    return found_items
+    if result.pack is None:
+        return {}
+    found = read_pack(ObjectStore(chunk.cache, chunk.work), result.pack)
+    keys = list_keys(chunk)
+    return {number: found[key].pieces[0].decode() for number, key in enumerate(keys) if key in found}
+
+
+def list_keys(chunk: PoisonChunk) -> list[bytes]:
+    keys: list[bytes] = chunk.rows["key"].to_pylist()
+    return keys
 
 
 @pytest.mark.parametrize(
@@ -65,7 +61,8 @@ def test_every_good_item_is_stored_and_only_those_just_before_a_death_are_comput
     [(_, result)] = workers.run_tasks(compute_poison, [chunk])
     good = {number for number, kind in enumerate(kinds) if kind == "good"}
     assert read_all(chunk, result) == {number: f"a-{number}" for number in good}
-    assert {at: rejection.reason for at, rejection in result.lost.items()} == {
+    keys = list_keys(chunk)
+    assert {keys.index(key): rejection.reason for key, rejection in result.lost.items()} == {
         at: POISONS[kind][1] for at, kind in enumerate(kinds) if kind != "good"
     }
     tries = [(done / f"a-{number}").stat().st_size for number in sorted(good)] or [0]

@@ -11,11 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.incremental import growing_pack
-from pipeline.incremental.entry_reader import EntryReader
 from pipeline.incremental.growing_pack import GrowingPack
-from pipeline.incremental.lookup import split_keys
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import Entry
+from tests.support.cached_entries import read_pack
 
 ENTRIES = st.lists(
     st.builds(
@@ -23,6 +22,7 @@ ENTRIES = st.lists(
         st.binary(min_size=32, max_size=32).filter(lambda print_: print_[-1] != 0),
         st.lists(st.binary(max_size=40), min_size=1, max_size=3),
         st.booleans(),
+        st.just(b"a record"),
     ),
     min_size=1,
     max_size=12,
@@ -41,23 +41,20 @@ def open_objects(folder: Path) -> ObjectStore:
     return ObjectStore(folder / "cache", folder / "work")
 
 
-def read_pack(objects: ObjectStore, name: str | None) -> dict[bytes, Entry]:
-    """All entries of a pack."""
-    assert name is not None
-    prints = split_keys(objects.read_rows(name).entries["key"])
-    with EntryReader(objects) as reader:
-        return {each: reader.read(name, row, each) for row, each in enumerate(prints)}
-
-
 def index(entries: Sequence[Entry]) -> dict[bytes, Entry]:
     return {entry.key: entry for entry in entries}
+
+
+def read_recovered(pack: GrowingPack) -> dict[bytes, Entry]:
+    assert all(pack.rejects(key) == pack.read(key).rejected for key in pack.recovered)
+    return {key: pack.read(key) for key in pack.recovered}
 
 
 def start(objects: ObjectStore, entries: Sequence[Entry]) -> tuple[Path, Path]:
     """The files of a task whose process ended after these entries: the pack's and its list's."""
     with GrowingPack(objects, b"task") as pack:
         for entry in entries:
-            pack.add([entry])
+            pack.add(entry)
     listed, grown = sorted(objects.work.iterdir())
     return grown, listed
 
@@ -75,11 +72,11 @@ def test_complete_entries_are_used_and_the_rest_is_added(
             content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
     with GrowingPack(objects, b"task") as pack:
-        count = len(pack.finished)
-        assert pack.finished == index(entries[:count])
+        count = len(pack.recovered)
+        assert read_recovered(pack) == index(entries[:count])
         assert count <= done
         for entry in entries[count:]:
-            pack.add([entry])
+            pack.add(entry)
         assert read_pack(objects, pack.finish()) == index(entries)
     assert list(objects.work.iterdir()) == []
 
@@ -91,9 +88,9 @@ def test_nothing_that_was_added_is_lost(
     objects = open_objects(tmp_path_factory.mktemp("cache"))
     start(objects, entries[:done])
     with GrowingPack(objects, b"task") as pack:
-        assert pack.finished == index(entries[:done])
+        assert read_recovered(pack) == index(entries[:done])
         for entry in entries[done:]:
-            pack.add([entry])
+            pack.add(entry)
         name = pack.finish()
     assert name == objects.write_pack(entries), "as if there had been one try"
     assert read_pack(objects, name) == index(entries)
@@ -102,13 +99,14 @@ def test_nothing_that_was_added_is_lost(
 def test_two_processes_at_one_task_do_not_disturb_each_other(tmp_path: Path) -> None:
     objects, entries = open_objects(tmp_path), [Entry(bytes([n]) * 32, [b"value %d" % n]) for n in (1, 2, 3)]
     with GrowingPack(objects, b"task") as first:
-        first.add(entries[:1])
+        first.add(entries[0])
         with GrowingPack(objects, b"task") as second:
-            assert second.finished == {}
+            assert not second.recovered
             for entry in entries:
-                second.add([entry])
+                second.add(entry)
             name = second.finish()
-        first.add(entries[1:])
+        for entry in entries[1:]:
+            first.add(entry)
         assert first.finish() == name
     assert read_pack(objects, name) == index(entries)
     assert list(objects.work.iterdir()) == []
@@ -118,7 +116,7 @@ def test_a_file_that_became_an_object_is_not_written_to(tmp_path: Path, monkeypa
     """The other process finishes just before this one would have its file."""
     objects, entries = open_objects(tmp_path), [Entry(bytes([n]) * 32, [b"value %d" % n]) for n in (1, 2)]
     first = GrowingPack(objects, b"task")
-    first.add(entries[:1])
+    first.add(entries[0])
     lock = fcntl.flock
     names: list[str | None] = []
 
@@ -130,8 +128,8 @@ def test_a_file_that_became_an_object_is_not_written_to(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(fcntl, "flock", finish_and_lock)
     with GrowingPack(objects, b"task") as second:
-        assert second.finished == {}
-        second.add(entries[1:])
+        assert not second.recovered
+        second.add(entries[1])
         assert read_pack(objects, names[0]) == index(entries[:1])
         assert read_pack(objects, second.finish()) == index(entries[1:])
 
@@ -143,5 +141,5 @@ def test_a_file_system_without_locks_works(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(fcntl, "flock", refuse)
     objects, entry = open_objects(tmp_path), Entry(b"1" * 32, [b"value"])
     with GrowingPack(objects, b"task") as pack:
-        pack.add([entry])
+        pack.add(entry)
         assert read_pack(objects, pack.finish()) == index([entry])

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,16 @@ from hypothesis import strategies as st
 
 from pipeline.incremental.entry_reader import MAX_OPEN, EntryReader
 from pipeline.incremental.evict import SMALL_BYTES, ObjectUse, evict
-from pipeline.incremental.lookup import LookupResult, find_entries
 from pipeline.incremental.object_store import ROWS, ObjectStore
-from pipeline.incremental.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
+from pipeline.incremental.pack_index import DamagedError, Entry, decode_rows, encode_rows, lay_out
+from tests.support.cached_entries import find_entries, read_found
 
 pytestmark = pytest.mark.slow
 
 BYTES = st.binary(max_size=40)
 KEYS = st.one_of(st.binary(min_size=32, max_size=32), st.binary(max_size=2).map(lambda head: head.ljust(32, b"\0")))
 ENTRIES = st.lists(
-    st.builds(Entry, KEYS, st.lists(BYTES, min_size=1, max_size=3), st.booleans()),
+    st.builds(Entry, KEYS, st.lists(BYTES, max_size=3), st.booleans(), st.sampled_from([b"", b"known", b"rec\0rd"])),
     min_size=1,
     max_size=8,
     unique_by=lambda entry: entry.key,
@@ -34,34 +35,12 @@ LARGE = 1 << 40
 def make_entry(number: int, size: int = 100, pieces: int = 1) -> Entry:
     """An entry whose content follows from its number."""
     draw = np.random.default_rng(number)
-    return Entry(draw.bytes(32), [draw.bytes(size) for _ in range(pieces)])
+    return Entry(draw.bytes(32), [draw.bytes(size) for _ in range(pieces)], record=draw.bytes(5))
 
 
 def open_objects(folder: Path) -> ObjectStore:
     (folder / "work").mkdir(exist_ok=True)
     return ObjectStore(folder / "cache", folder / "work")
-
-
-def find(objects: ObjectStore, cache_keys: Sequence[bytes]) -> LookupResult:
-    found = LookupResult(np.unique(np.array(cache_keys, "S32")))
-    find_entries(objects, [found])
-    return found
-
-
-def read_found(objects: ObjectStore, cache_keys: Sequence[bytes]) -> dict[bytes, list[bytes] | None]:
-    """The pieces of each entry; None where there is none, or a damaged one."""
-    found, read = find(objects, cache_keys), dict[bytes, list[bytes] | None]()
-    with EntryReader(objects) as reader:
-        for place, number in enumerate(found.objects.tolist()):
-            key = bytes(found.requested[place]).ljust(32, b"\0")
-            read[key] = None
-            if number >= 0:
-                try:
-                    entry = reader.read(found.names[number], int(found.rows[place]), key)
-                    read[key] = list(entry.pieces)
-                except DamagedError:
-                    pass
-    return read
 
 
 def publish_file(objects: ObjectStore, folder: Path, entries: Sequence[Entry], name: str) -> Path:
@@ -93,12 +72,14 @@ def test_stored_entries_are_found(
 @given(ENTRIES, st.binary(max_size=20))
 def test_rows_are_read_as_they_were_written(entries: list[Entry], extra: bytes) -> None:
     laid_out = lay_out(entries)
-    rows = decode_rows(
-        encode_rows(PackIndex(laid_out.size, laid_out.entries, laid_out.pieces, {"a": [1.5, "ä"]}, extra))
-    )
+    rows = decode_rows(encode_rows(replace(laid_out, about={"a": [1.5, "ä"]}, extra=extra)))
     assert (rows.size, rows.about, rows.extra) == (laid_out.size, {"a": [1.5, "ä"]}, extra)
     assert rows.entries.tobytes() == laid_out.entries.tobytes()
     assert rows.pieces.tobytes() == laid_out.pieces.tobytes()
+    known = {entry.key: entry.record for entry in entries}
+    records = map(bytes, rows.records)
+    for key, record in zip(rows.entries["key"].tolist(), records, strict=True):
+        assert record.rstrip(b"\0") == known[key.ljust(32, b"\0")].rstrip(b"\0")
     cache_keys = rows.entries["key"]
     assert (cache_keys[:-1] < cache_keys[1:]).all()
 
@@ -121,9 +102,8 @@ def test_a_published_file_is_kept_under_a_second_name(tmp_path: Path) -> None:
     path = publish_file(objects, tmp_path, entries, "a.tar")
     assert objects.find_path("a.tar").stat().st_ino == path.stat().st_ino
     objects.write_pack(entries)
-    assert set(find(objects, [entry.key for entry in entries]).names) >= {"a.tar"}
-    found = find(objects, [entries[0].key])
-    assert found.names[found.objects[0]] == "a.tar", "packs may go at any time"
+    found = find_entries(objects, [entry.key for entry in entries])
+    assert {name for name, _ in found.values()} == {"a.tar"}, "packs may go at any time"
     path.unlink()
     assert read_found(objects, [entries[0].key]) == {entries[0].key: list(entries[0].pieces)}
 
@@ -219,8 +199,8 @@ def test_eviction_removes_only_duplicate_entries(data: st.DataObject, tmp_path_f
     left = objects.list_names()
     assert "a.tar" in left
     assert len(left) <= 2, "small packs are put together"
-    known = {entry.key for entry in published}
-    assert not any(set(objects.read_rows(name).entries["key"].tolist()) & known for name in left[:-1])
+    known, packs = {entry.key for entry in published}, [name for name in left if name != "a.tar"]
+    assert not any(set(objects.read_rows(name).entries["key"].tolist()) & known for name in packs)
 
 
 def test_a_damaged_object_loses_its_damaged_entries_alone(tmp_path: Path) -> None:
@@ -296,7 +276,8 @@ def work_on_cache(folder: Path, seed: int, ends: Any) -> None:
             names = {objects.write_pack(missing)} if missing else set()
             reread = read_found(objects, [entry.key for entry in entries])
             assert None not in reread.values(), "while it is held nothing goes"
-        evict(objects, ObjectUse(touched=names | set(find(objects, [e.key for e in entries]).names)), 60_000)
+        used = {name for name, _ in find_entries(objects, [entry.key for entry in entries]).values()}
+        evict(objects, ObjectUse(touched=names | used), 60_000)
     ends.put(seed)
 
 

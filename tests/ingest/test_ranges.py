@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MachineDrops
-from pipeline.ingest import list_files
+from pipeline.ingest import join_ranges, list_files
 from pipeline.ingest.ingest_range import FileRange, ingest_range
 from pipeline.ingest.list_files import cut_ranges
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
@@ -23,10 +23,11 @@ from pipeline.ingest.sources.table import SOURCES
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
 from pipeline.tables.blob_store import TarReader, TarWriter, copy_members, read_location
 from pipeline.tables.columns import Row
+from pipeline.tables.contracts import ITEMS
 from pipeline.tables.database import open_database
 from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.item_names import escape_name, unescape_name
-from pipeline.tables.table_files import count_rows
+from pipeline.tables.table_files import count_rows, read_table
 from tests.support.ingesting import (
     Ingest,
     Response,
@@ -83,9 +84,11 @@ def list_members(path: Path) -> list[str]:
 def test_any_cut_into_ranges_gives_the_same_items(tmp_path: Path, licences: list[str] | None) -> None:
     results = []
     for files in (1, 3, 7, 10_000):
-        with patch.object(list_files, "RANGE_FILES", files):
+        with patch.object(list_files, "RANGE_FILES", files), patch.object(join_ranges, "SORTED_ROWS", files):
             results.append(run_mixed(tmp_path / str(files), licences))
         check_contents(results[-1])
+    ids = [[row["id"] for row in read_table(result.folder / "items", ITEMS)] for result in results]
+    assert all(each == sorted(ids[0]) for each in ids)
     assert all(read_facts(result) == read_facts(results[0]) for result in results[1:])
     assert bool(results[0].rows) == (licences != ["none"])
 

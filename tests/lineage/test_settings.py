@@ -7,7 +7,6 @@ import pytest
 from pydantic import BaseModel, RootModel
 
 from pipeline.align.params import AlignParams
-from pipeline.align.plan_samples import plan_samples
 from pipeline.clean.params import CleanParams
 from pipeline.crawl.params import CrawlParams
 from pipeline.extract.params import ExtractParams
@@ -16,6 +15,7 @@ from pipeline.tables.columns import Row
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Drop, Reason, Rejection
 from pipeline.tables.table_files import read_table
+from tests.support.aligning import plan_samples
 from tests.support.demo_run import Run
 from tests.support.item_rows import ENDINGS, make_align_params, make_item, make_thing
 

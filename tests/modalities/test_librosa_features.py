@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import librosa
@@ -15,9 +16,11 @@ from numpy.typing import NDArray
 
 from pipeline.config.params import Params
 from pipeline.errors import ParamsError
+from pipeline.incremental.arrays_folder import VARIABLE
 from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
 from pipeline.modalities.audio.features import compute_features, plan_features
 from pipeline.modalities.audio.librosa_features import CONTRAST_LOW, F0_MAX, F0_MIN, find_pitch_frame
+from pipeline.modalities.audio.numpy_features import load_cosines, load_filter_bank
 from pipeline.modalities.audio.params import AudioFeatures
 from pipeline.tables.drops import Rejection
 from tests.support.factory_extract import make_params
@@ -154,8 +157,8 @@ print(json.dumps([sorted(sys.modules), sorted(loaded), len(os.listdir("/proc/sel
 """
 
 
-def run_alone(*features: str) -> tuple[list[str], list[str], int]:
-    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PATH": ""}
+def run_alone(*features: str, **variables: str) -> tuple[list[str], list[str], int]:
+    threads = variables | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PATH": ""}
     command = [sys.executable, "-c", PROGRAM, *features]
     done = subprocess.run(command, cwd=ROOT, env=threads, capture_output=True, text=True, check=True)
     modules, loaded, count = json.loads(done.stdout)
@@ -166,6 +169,18 @@ def test_the_default_loads_no_feature_of_librosa() -> None:
     modules, _, _ = run_alone("mfcc", "loudness")
     assert "librosa.feature" not in modules
     assert "librosa.onset" not in modules
+
+
+def test_a_second_run_imports_neither_librosa_nor_scipy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_alone("mfcc", "loudness", **{VARIABLE: str(tmp_path)})
+    modules, _, _ = run_alone("mfcc", "loudness", **{VARIABLE: str(tmp_path)})
+    assert not {"librosa", "numba", "scipy"} & set(modules)
+    made = load_filter_bank.__wrapped__(AudioFeatures().framing), load_cosines.__wrapped__(64, 40)
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    kept = load_filter_bank.__wrapped__(AudioFeatures().framing), load_cosines.__wrapped__(64, 40)
+    assert kept[0].window.tobytes() == made[0].window.tobytes()
+    assert kept[0].filters.tobytes() == made[0].filters.tobytes()
+    assert kept[1].tobytes() == made[1].tobytes()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in /proc")

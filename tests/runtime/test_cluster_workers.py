@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.clean.item_columns import hash_check
+from pipeline.clean.check_items import hash_check
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import describe_checks
 from pipeline.config.params import RunParams

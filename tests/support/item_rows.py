@@ -1,4 +1,4 @@
-"""Make rows of the cleaned table."""
+"""Make rows of cleaned items: the columns of the ingested and the cleaned table, with ids for item numbers."""
 
 import hashlib
 from typing import Any
@@ -6,14 +6,20 @@ from typing import Any
 from pipeline.align.params import AlignParams
 from pipeline.config.check_params import check_block
 from pipeline.tables.columns import Row
-from pipeline.tables.contracts import CLEANED
+from pipeline.tables.contracts import CLEANED, ITEMS
 
 ENDINGS = {"image": "png", "audio": "ogg", "text": "txt"}
 
 
 def make_item(modality: str, stem: str, **values: Any) -> Row:
     """Return an item of the file `<stem>.<extension>`, which is no duplicate unless `values` make it one."""
-    row: Row = {**dict.fromkeys(CLEANED), "source": "folder", "part": "", "modality": modality, "redactions": 0}
+    row: Row = {
+        **dict.fromkeys([*ITEMS, *CLEANED]),
+        "source": "folder",
+        "part": "",
+        "modality": modality,
+        "redactions": 0,
+    }
     row |= {"file": f"{stem}.{ENDINGS[modality]}", "media_type": modality, "tar": "t", "offset": 0, "size": 1} | values
     row["id"] = hashlib.sha256("\0".join([row["source"], row["file"], row["part"]]).encode()).hexdigest()
     row = {**row, "sha256": row["id"], "exact_cluster": row["id"], "near_cluster": row["id"]}

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
 from pipeline.incremental.compute_chunk import Chunk, ChunkResult, compute_chunk
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import Entry
@@ -101,7 +99,6 @@ def work_on(task: Items) -> list[str | Rejection]:
 class PoisonChunk(Chunk):
     """Items as of `Items`; what is computed of one is its name. Each leaves a line in `folder`, if there is one."""
 
-    kinds: Sequence[str]
     cache: Path
     work: Path
     seconds: float = 0.0
@@ -112,12 +109,16 @@ def make_chunk(
     name: str, kinds: Sequence[str], cache: Path, seconds: float = 0.0, folder: Path | None = None
 ) -> PoisonChunk:
     """A chunk of new items, on a cache of which there is the folder `work`."""
-    cache_keys = [hashlib.sha256(f"{name}-{number}".encode()).digest() for number in range(len(kinds))]
+    import pyarrow as pa
+
+    numbers = range(len(kinds))
+    keys = [hashlib.sha256(f"{name}-{number}".encode()).digest() for number in numbers]
+    files = [f"{name}-{number}" for number in numbers]
+    constant = {column: [text] * len(kinds) for column, text in (("source", "test"), ("part", ""))}
+    rows = {"number": list(numbers), "kind": list(kinds), "file": files, **constant}
     return PoisonChunk(
         name=name,
-        items=np.arange(len(kinds)),
-        cache_keys=np.array(cache_keys, "S32"),
-        kinds=kinds,
+        rows=pa.table({**rows, "key": pa.array(keys, pa.binary(32))}),
         cache=cache,
         work=cache / "work",
         seconds=seconds,
@@ -129,9 +130,8 @@ def compute_poison(task: PoisonChunk) -> ChunkResult:
     """Work on the items, and store the names of the good ones."""
     return compute_chunk(
         task,
-        [{"kind": kind} for kind in task.kinds],
         ObjectStore(task.cache, task.work),
-        lambda number, row, key: [Entry(key, [_work(task, number, row["kind"]).encode()])],
+        lambda row, key: Entry(key, [_work(task, row["number"], row["kind"]).encode()]),
     )
 
 

@@ -1,16 +1,19 @@
 """Compute MFCC, their deltas, log-mel bands and loudness in NumPy, all frames of a clip at once.
 
-The window, the mel filters and the cosine transform are librosa's and SciPy's own, loaded once a process; the features
-are librosa's to 1e-3: tests compare them.
+The window, the mel filters and the cosine transform are librosa's and SciPy's own, made once and kept between runs:
+importing what makes them takes a second or two. The features are librosa's to 1e-3: tests compare them.
 """
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.incremental.kept_arrays import keep_arrays
 from pipeline.modalities.audio.mel import FilterBank, Framing, Samples, compute_energies, cut_frames
 from pipeline.runtime.stopwatch import clock
 
@@ -24,22 +27,28 @@ _DB_PER_NEPER = np.float32(10 / np.log(10))
 _RANGE_DB = np.float32(80)
 """librosa's `top_db`: bands further below the clip's loudest are raised to that level."""
 
+_LIBRARIES = ("librosa", "numba", "numpy", "scipy")
+
 DELTA_WIDTH = 9
 """Frames that a line or a parabola is fitted to: librosa's default."""
 
 
 @lru_cache(maxsize=8)
 def load_filter_bank(framing: Framing) -> FilterBank:
-    """Return librosa's periodic Hann window and mel filters, read-only. Imports librosa, which takes 2 s."""
-    with clock("load libraries"):
-        from librosa.filters import get_window, mel
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of filters narrower than a bin, which are all zero
-        filters = mel(sr=framing.rate, n_fft=framing.fft, n_mels=framing.bands, fmin=framing.low, fmax=framing.high)
-    bank = FilterBank(get_window("hann", framing.fft), np.ascontiguousarray(filters.T))
-    bank.window.setflags(write=False)
-    bank.filters.setflags(write=False)
-    return bank
+    """Return librosa's periodic Hann window and mel filters, read-only."""
+
+    def make() -> Sequence[NDArray[Any]]:
+        with clock("load libraries"):
+            from librosa.filters import get_window, mel
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of filters narrower than a bin, which are all zero
+            filters = mel(sr=framing.rate, n_fft=framing.fft, n_mels=framing.bands, fmin=framing.low, fmax=framing.high)
+        return [get_window("hann", framing.fft), np.ascontiguousarray(filters.T)]
+
+    window, filters = keep_arrays({"Hann window and mel filters": asdict(framing)}, _LIBRARIES, make)
+    window.setflags(write=False)
+    filters.setflags(write=False)
+    return FilterBank(window, filters)
 
 
 @lru_cache(maxsize=8)
@@ -49,9 +58,13 @@ def load_cosines(bands: int, coefficients: int) -> NDArray[np.float64]:
 
     As a matrix it takes less time than a fast transform of all rows where few are kept.
     """
-    from scipy.fft import dct
 
-    rows: NDArray[np.float64] = dct(np.eye(bands), axis=0, type=2, norm="ortho")[:coefficients]
+    def make() -> Sequence[NDArray[Any]]:
+        from scipy.fft import dct
+
+        return [dct(np.eye(bands), axis=0, type=2, norm="ortho")[:coefficients]]
+
+    (rows,) = keep_arrays({"DCT-II": [bands, coefficients]}, _LIBRARIES, make)
     rows.setflags(write=False)
     return rows
 

@@ -90,3 +90,6 @@ RULES: tuple[CleaningRule[AudioFacts], ...] = (
 @add_rules(RULES)
 class AudioCheck(NearDuplicates):
     """Limits that recordings are held to, and when two of them are near-duplicates."""
+
+    near_bits: Annotated[int, Limits(ge=0, le=16)] = 5
+    """Of the 64 bits of the perceptual hash, as many as may differ between near-duplicates."""

@@ -20,7 +20,7 @@ from pipeline.modalities.image.pixels import (
 )
 from pipeline.modalities.image.rules import RULES, ImageCheck, ImageFacts
 from pipeline.modalities.modality import Checked
-from pipeline.modalities.perceptual_hash import SIDE, compute_perceptual_hash
+from pipeline.modalities.perceptual_hash import SIDE, cap_threshold, compute_perceptual_hash
 from pipeline.modalities.rules import check_rules
 from pipeline.modalities.strip_file import Parser, strip_file
 from pipeline.tables.drops import Reason, Rejection
@@ -28,7 +28,7 @@ from pipeline.tables.drops import Reason, Rejection
 PARSERS = {"image/jpeg": jpeg, "image/png": png}
 """The parser of each media type of this modality."""
 
-_THRESHOLD = 8.0
+HASH_LIMITS = cap_threshold(8.0)
 """Of the perceptual hash. On 792 drawings 99.9 % of copies as JPEG of quality 60 stay within 3 bits, and 7 of 313,000
 pairs of different ones come near each other; at 0 it is 91.9 % and 12 pairs, at 32 all and 26."""
 
@@ -58,7 +58,7 @@ def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | R
         rejection = check_rules(RULES, "decoded", ImageFacts(facts["width"], facts["height"], grey.contrast), params)
         if rejection is None:
             cells = turn_upright(resize_pixels(grey.levels, (SIDE, SIDE)), facts["orientation"])
-            return Checked(file.data, facts, compute_perceptual_hash(cells, _THRESHOLD))
+            return Checked(file.data, facts, compute_perceptual_hash(cells, HASH_LIMITS))
     assert rejection is not None
     return rejection
 

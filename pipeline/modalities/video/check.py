@@ -9,7 +9,7 @@ from pipeline.formats.video_header import VideoHeader
 from pipeline.modalities.audio.decode import UndecodableError
 from pipeline.modalities.image.pixels import Pixels, load_opencv, resize_pixels
 from pipeline.modalities.modality import Checked
-from pipeline.modalities.perceptual_hash import SIDE, compute_perceptual_hash
+from pipeline.modalities.perceptual_hash import SIDE, cap_threshold, compute_perceptual_hash
 from pipeline.modalities.rules import check_rules
 from pipeline.modalities.strip_file import Parser, strip_file
 from pipeline.modalities.video.frames import PARSERS, DecodedFrames, find_size, read_frames, space_evenly
@@ -20,7 +20,7 @@ MIN_DECODED = 0.9
 """Share of the listed frames that must be decoded: edit lists leave out some that a file has."""
 
 _CELLS = 4  # frames in the thumbnail of the perceptual hash, two beside two
-_THRESHOLD = 8.0  # of the perceptual hash, as of images
+HASH_LIMITS = cap_threshold(8.0)  # of the perceptual hash, as of images
 
 
 def check_video(data: bytes, media_type: str, params: VideoCheck) -> Checked | Rejection:
@@ -53,7 +53,7 @@ def check_video(data: bytes, media_type: str, params: VideoCheck) -> Checked | R
     if seen.decoded < MIN_DECODED * header.frames:
         return Rejection(Reason.TRUNCATED, "frames decoded, of those listed", str(seen.decoded), str(header.frames))
     facts = {"width": header.width, "height": header.height, "frames": seen.decoded}
-    return Checked(file.data, facts, compute_perceptual_hash(_join_cells(seen), _THRESHOLD))
+    return Checked(file.data, facts, compute_perceptual_hash(_join_cells(seen), HASH_LIMITS))
 
 
 def _read_header(parser: Parser, data: bytes) -> VideoHeader:

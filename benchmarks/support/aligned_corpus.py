@@ -1,0 +1,95 @@
+"""Make the ingested and cleaned tables of a large corpus of pages, without its files."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.tables.columns import Columns, build_schema
+from pipeline.tables.contracts import CLEANED, CLEANED_ITEMS, INGESTED_ITEMS, ITEMS
+from pipeline.tables.table_files import TableWriter, identify_table
+
+KINDS = (("image", "image/png", "images/{}.png", ""), ("audio", "audio/flac", "sounds/{}.flac", ""),
+         ("text", "text/plain", "things/{}.html", "#main"))  # fmt: skip
+REPEATED = {"image": 0.02, "audio": 0.03, "text": 0.08}
+"""Share of the items of a modality that repeat the item of an earlier page: half have the same bytes, half nearly."""
+
+LOST = 0.01
+"""Share of the items that `clean` dropped."""
+
+BATCH = 50_000
+
+
+def write_corpus(data: Path, items: int) -> None:
+    """Write the tables of as many items: an image, a sound and a caption a page, in the order of random ids."""
+    rng = np.random.default_rng(0)
+    things = rng.permutation(items)
+    clusters = _draw_clusters(rng, things)
+    cleaned = np.flatnonzero(rng.random(items) >= LOST)
+    with TableWriter(data / INGESTED_ITEMS, ITEMS) as writer:
+        for start in range(0, items, BATCH):
+            writer.write(_build_ingested(start, things[start : start + BATCH]))
+    refers = {INGESTED_ITEMS: identify_table(data / INGESTED_ITEMS)}
+    with TableWriter(data / CLEANED_ITEMS, CLEANED, refers) as writer:
+        for start in range(0, len(cleaned), BATCH):
+            rows = cleaned[start : start + BATCH]
+            writer.write(_build_cleaned(rows, *(cluster[rows] for cluster in clusters)))
+
+
+def _draw_clusters(rng: np.random.Generator, things: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the exact and the near cluster of each item, its smallest item."""
+    count = len(things)
+    rows = np.empty(count, np.int64)
+    rows[things] = np.arange(count)
+    thing_of = np.arange(count)
+    shares = np.array([REPEATED[kind[0]] for kind in KINDS])[thing_of % len(KINDS)]
+    repeats = (rng.random(count) < shares) & (thing_of >= len(KINDS))
+    earlier = (rng.random(count) * (thing_of // len(KINDS))).astype(np.int64) * len(KINDS) + thing_of % len(KINDS)
+    first = np.where(repeats & ~repeats[earlier], earlier, thing_of)
+    near = np.full(count, count)
+    np.minimum.at(near, first, rows)
+    copied = (first == thing_of) | (rng.random(count) < 0.5)
+    exact = np.full(count, count)
+    np.minimum.at(exact, first[copied], rows[copied])
+    return np.where(copied, exact[first], rows)[things], near[first][things]
+
+
+def _build_ingested(start: int, things: NDArray[np.int64]) -> pa.Table:
+    pages = [f"{thing // len(KINDS):09d}" for thing in things.tolist()]
+    kinds = [KINDS[thing % len(KINDS)] for thing in things.tolist()]
+    hosts = [f"host-{int(page) % 97}.test" for page in pages]
+    files = [kind[2].format(page) for kind, page in zip(kinds, pages, strict=True)]
+    hashes = [number.to_bytes(32) for number in range(start, start + len(things))]
+    return _fill(ITEMS, len(things)) | {
+        "id": pa.array(hashes, pa.binary(32)),
+        "sha256": pa.array(hashes, pa.binary(32)),
+        "source": pa.array(hosts),
+        "file": pa.array(files),
+        "part": pa.array([kind[3] for kind in kinds]),
+        "modality": pa.array([kind[0] for kind in kinds]),
+        "media_type": pa.array([kind[1] for kind in kinds]),
+        "url": pa.array([f"https://{host}/{file}" for host, file in zip(hosts, files, strict=True)]),
+        "page": pa.array([f"https://{host}/things/{page}.html" for host, page in zip(hosts, pages, strict=True)]),
+        "page_label": pa.array([f"class-{int(page) % 1000}" for page in pages]),
+    }
+
+
+def _build_cleaned(rows: NDArray[np.int64], exact: NDArray[np.int64], near: NDArray[np.int64]) -> pa.Table:
+    return _fill(CLEANED, len(rows)) | {
+        "item": pa.array(rows, pa.uint64()),
+        "sha256": pa.array([number.to_bytes(32) for number in rows.tolist()], pa.binary(32)),
+        "exact_cluster": pa.array(exact, pa.uint64()),
+        "near_cluster": pa.array(near, pa.uint64()),
+    }
+
+
+def _fill(columns: Columns, count: int) -> dict[str, Any]:
+    """Return nulls, or where they are not allowed zeros, for all columns."""
+    empty = {"string": "", "int64": 0, "uint64": 0, "hash": bytes(32)}
+    return {
+        field.name: pa.nulls(count, field.type) if field.nullable
+        else pa.array([empty[columns[field.name]]] * count, field.type)
+        for field in build_schema(columns)
+    }  # fmt: skip

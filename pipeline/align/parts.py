@@ -1,0 +1,40 @@
+"""Name the parts of a sample, and which items each of them takes."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.align.params import AlignParams, PartRule, Rule
+from pipeline.tables.contracts import MODALITIES
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of every sample.
+
+    Attributes:
+        setting: the full key of its rule in `params.yaml`.
+        many: what becomes of several items, see `PartRule`.
+        most: how many items of a sample it may use; None: any number, each in a sample of its own.
+    """
+
+    name: str
+    modality: str
+    rule: Rule
+    setting: str
+    many: str = "first"
+    most: int | None = 1
+
+
+def list_parts(params: AlignParams, found: Iterable[str]) -> tuple[Part, ...]:
+    """Return the parts of a sample, in their order: those that the params name, or, where they name none, a part for
+    each of the modalities that were `found` in the data."""
+    rules = params.rules or {f"modalities.{name}": Rule() for name in MODALITIES if name in found}
+    return tuple(_build_part(key, rule) for key, rule in rules.items())
+
+
+def _build_part(key: str, rule: Rule) -> Part:
+    name = key.partition(".")[2]
+    if not isinstance(rule, PartRule):
+        return Part(name, name, rule, f"align.{key}")
+    most = {"first": 1, "each": None}.get(rule.many, rule.most)
+    return Part(name, rule.modality or name, rule, f"align.{key}", rule.many, most)
