@@ -162,6 +162,6 @@ if __name__ == "__main__":
     parser.add_argument("--run", type=Path, nargs=2)
     given = parser.parse_args()
     if given.run:
-        sys.stdout.write(json.dumps(run_once(*given.run, given.table_memory)) + "\n")
+        sys.stdout.write(json.dumps(run_once(given.run[0], given.run[1], given.table_memory)) + "\n")
     else:
         main(given)
