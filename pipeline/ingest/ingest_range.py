@@ -98,10 +98,13 @@ def ingest_range(task: FileRange) -> RangeResult:
         for number, (file, origin) in enumerate(watch_items(zip(files, origins, strict=True))):
             verdict = task.lost.get(number) or _read_file(file, readers[origin], task.params)
             collected.add(number, file, verdict)
-    if partial.exists():
-        partial.rename(task.folder / f"{task.name}.tar")
-    for name, table in collected.build_tables(rows).items():
-        _write_table(task.folder / f"{task.name}.{name}.arrow", table)
+    _publish(partial, task.folder / f"{task.name}.tar")
+    tables = collected.build_tables(rows)
+    for name in RANGE_TABLES:
+        partial = task.folder / f".{task.name}-{os.getpid()}.{name}"
+        if name in tables:
+            _write_table(partial, tables[name])
+        _publish(partial, task.folder / f"{task.name}.{name}.arrow")
     return RangeResult(task.files - collected.dropped, collected.dropped)
 
 
@@ -217,10 +220,16 @@ def _build_items(items: list[tuple[Any, ...]], rows: "pa.RecordBatch") -> "pa.Ta
 def _write_table(path: Path, table: "pa.Table") -> None:
     import pyarrow as pa
 
-    partial = path.with_name(f".{path.name}-{os.getpid()}")
-    with pa.ipc.new_file(partial, table.schema) as writer:
+    with pa.ipc.new_file(path, table.schema) as writer:
         writer.write_table(table)
-    partial.rename(path)
+
+
+def _publish(partial: Path, path: Path) -> None:
+    """Rename a file that may not be there to its name; an earlier try at the range may have left one of that name."""
+    if partial.exists():
+        partial.rename(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make_id(sha256: str, source: str, file: str, part: str) -> bytes:

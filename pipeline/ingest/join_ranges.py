@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,12 @@ from pipeline.ingest.ingest_range import RANGE_TABLES
 from pipeline.ingest.params import IngestParams
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.tables.blob_store import copy_members
+from pipeline.tables.columns import HASH_BYTES, build_schema
 from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
 from pipeline.tables.database import Database
 from pipeline.tables.dropped_rows import PART, DroppedRows
 from pipeline.tables.drops import Reason
+from pipeline.tables.table_files import TableWriter
 
 _DESCRIBED = """
     CREATE VIEW described AS
@@ -84,8 +87,13 @@ _REJECTED_ROWS = f"""
 
 _PLACED = """
     SELECT kept.* REPLACE (coalesce(moved.new_offset, kept."offset") AS "offset") FROM kept
-    LEFT JOIN moved ON kept.tar = moved.tar AND kept."offset" = moved."offset" ORDER BY kept.id
+    LEFT JOIN moved ON kept.tar = moved.tar AND kept."offset" = moved."offset"
+    WHERE kept.id >= $low AND kept.id < $high ORDER BY kept.id
 """
+
+SORTED_ROWS = 1_000_000
+"""About how many items are sorted at a time: ids are hashes, so those between two bounds are as many as between others.
+Sorting a million takes between 128 and 256 MB of `run.table_memory`."""
 
 
 class RangeJoin:
@@ -133,7 +141,13 @@ class RangeJoin:
 
     def write_items(self, folder: Path) -> None:
         """Write the table of the items, ordered by id."""
-        self._database.write(_PLACED, folder, ITEMS)
+        schema = build_schema(ITEMS)
+        ((count,),) = self._database.fetch("SELECT count(*) FROM found")
+        bounds = divide_ids(count // SORTED_ROWS + 1)
+        with TableWriter(folder, ITEMS) as writer:
+            for low, high in pairwise(bounds):
+                for batch in self._database.read(_PLACED, {"low": low, "high": high}):
+                    writer.write(batch.cast(schema))
 
     def list_copies(self, ranges: Path, folder: Path) -> "Sequence[TarCopy]":
         """Move the tars of which every content is kept from the folder of the ranges, and return a task for each of the
@@ -151,6 +165,11 @@ class RangeJoin:
     def _read_members(self, tar: str) -> NDArray[np.int64]:
         rows = self._database.fetch('SELECT "offset", size FROM moved WHERE tar = $tar ORDER BY "offset"', {"tar": tar})
         return np.array(rows, np.int64)
+
+
+def divide_ids(parts: int) -> list[bytes]:
+    """Return the bounds of so many equal intervals of all ids: the first is below all, the last above all."""
+    return [(number * 2**64 // parts).to_bytes(8, "big") for number in range(parts)] + [b"\xff" * (HASH_BYTES + 1)]
 
 
 @dataclass(frozen=True, eq=False)

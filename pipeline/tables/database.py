@@ -170,6 +170,7 @@ def open_database(work: Path, run: RunParams) -> Iterator[Database]:
     import duckdb
 
     folder = work / "tables"  # not created before it is needed
+    work.mkdir(parents=True, exist_ok=True)
     settings = {
         "memory_limit": f"{parse_size(run.table_memory)}B",
         "temp_directory": str(folder),
@@ -194,7 +195,9 @@ def explain_memory() -> Iterator[None]:
 
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
+    except (duckdb.OutOfMemoryException, OSError) as error:  # Arrow turns the one into the other
+        if isinstance(error, OSError) and "Out of Memory" not in str(error):
+            raise
         raise PipelineError(
             "the tables need more memory than run.table_memory allows: raise it in params.yaml"
         ) from error

@@ -6,6 +6,9 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PLAIN_URL = re.compile(r"https?://([\w.:-]+)/([\w/.~!$&'()*+,;=:@-]*)", re.ASCII)
+"""URLs that have neither escapes nor a query; characters as in RFC 3986, section 3.3."""
+
 _ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
 
@@ -25,6 +28,12 @@ def name_url(url: str) -> tuple[str, str]:
 
     Escapes are decoded except those of a slash; a query is kept. The root of a host is the file `/`.
     """
+    plain = _PLAIN_URL.fullmatch(url)
+    return (plain[1], plain[2] or "/") if plain else name_any_url(url)
+
+
+def name_any_url(url: str) -> tuple[str, str]:
+    """Return what `name_url` does, in three times the time."""
     parts = urlsplit(url)
     segments = (unquote_to_bytes(segment).replace(b"/", b"%2F") for segment in parts.path[1:].split("/"))
     file = escape_name(b"/".join(segments)) or "/"

@@ -228,7 +228,7 @@ def _divide(
     names = [part.name for part in parts if part.many == "each" and part.name in found]
     if not names:
         return [("", found)]
-    divided = []
+    divided: list[tuple[str, Mapping[str, tuple[Candidate, ...]]]] = []
     seen = set()
     for item in sorted(found[names[0]], key=lambda item: (item.row["source"], item.row["file"])):
         identity = f"#{unicodedata.normalize('NFC', item.row['file']).strip()}#{item.row['part']}"

@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 
 from pipeline.errors import MachineDrops
-from pipeline.extract import inline_features
-from pipeline.extract import make_shard as make_shard_module
+from pipeline.extract import assemble_shard, compute_features
+from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.make_shard import ShardTask, make_shard
-from pipeline.extract.read_features import FeatureReader
 from pipeline.incremental import growing_pack
-from pipeline.incremental.lookup import LookupResult, find_entries
-from pipeline.incremental.object_store import PACK
+from pipeline.incremental.object_store import PACK, ObjectStore
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
 from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.dropped_rows import DROPPED
@@ -42,7 +40,7 @@ PARAMS = make_params(shards=8, max_dropped=0.9)
 @pytest.fixture
 def with_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few the shards are, their features are computed with them."""
-    monkeypatch.setattr(inline_features, "MIN_SHARDS", 1)
+    monkeypatch.setattr(compute_features, "MIN_SHARDS", 1)
 
 
 def count_features(notes: Sequence[str]) -> str:
@@ -61,13 +59,13 @@ def test_the_same_bytes_as_from_chunks(workers: int, tmp_path: Path, monkeypatch
     things += [Thing(f"shared-{n}", contents={"image": draw_item("one", "image")}) for n in range(3)]
     made = {}
     for shards in (1, 10**6):
-        monkeypatch.setattr(inline_features, "MIN_SHARDS", shards)
+        monkeypatch.setattr(compute_features, "MIN_SHARDS", shards)
         folder = tmp_path / str(shards)
         write_corpus(folder / "data", things)
         outcome = run_extract(folder, PARAMS, workers)
         made[shards] = hash_files(folder / "data" / SHARDS_FOLDER), hash_files(folder / "data" / EXTRACT_FOLDER)
         # 44 sounds, 44 texts, and 42 pictures: three samples share one.
-        assert count_features(outcome.notes) == "features: 0 reused, 130 computed (44 text, 42 image, 44 audio)"
+        assert count_features(outcome.notes) == "features: 0 reused, 130 computed (44 audio, 42 image, 44 text)"
         again = run_extract(folder, PARAMS, workers)
         assert count_features(again.notes) == "features: 130 reused, 0 computed"
     assert made[1] == made[10**6]
@@ -78,6 +76,9 @@ def test_what_is_in_no_shard_is_kept(tmp_path: Path) -> None:
     """The sound of a sample that its picture drops, and the verdict on the picture."""
     give_corpus(tmp_path, [*make_things(8), Thing("broken", contents={"image": b"no picture"})])
     run_extract(tmp_path, PARAMS)
+    objects = ObjectStore(tmp_path / "cache", tmp_path / "cache/work")
+    packed = sum(len(objects.read_rows(name).entries) for name in objects.list_names() if name.endswith(PACK))
+    assert packed == 9 + 2, "the words of all texts, and these two; all else is in shards only"
     give_corpus(tmp_path, [*make_things(8), Thing("broken", "val", contents={"image": b"no picture"})])
     outcome = run_extract(tmp_path, PARAMS)
     assert count_features(outcome.notes) == "features: 27 reused, 0 computed"
@@ -89,7 +90,7 @@ def test_a_new_sample_is_all_that_is_computed(tmp_path: Path) -> None:
     run_extract(tmp_path, PARAMS)
     give_corpus(tmp_path, [*make_things(40), Thing("new")])
     outcome = run_extract(tmp_path, PARAMS)
-    assert count_features(outcome.notes) == "features: 120 reused, 3 computed (1 text, 1 image, 1 audio)"
+    assert count_features(outcome.notes) == "features: 120 reused, 3 computed (1 audio, 1 image, 1 text)"
 
 
 @pytest.mark.usefixtures("with_shards")
@@ -101,7 +102,7 @@ def test_poison_is_lost_alone_and_all_else_is_kept(tmp_path: Path) -> None:
         run_extract(tmp_path, PARAMS, 1, memory="250 MiB")
     outcome = run_extract(tmp_path, PARAMS, 1, memory="250 MiB", allow_machine_drops=True)
     assert count_features(outcome.notes) == "features: 74 reused, 1 computed (1 image)"
-    dropped = read_table(tmp_path / "data" / EXTRACT_FOLDER / "dropped.parquet", DROPPED)
+    dropped = read_table(tmp_path / "data" / EXTRACT_FOLDER / "dropped", DROPPED)
     assert [(row["key"], row["reason"]) for row in dropped] == [("large", "memory")]
 
 
@@ -124,7 +125,7 @@ def end_before_it_is_whole(task: ShardTask) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(growing_pack, "FLUSH_SECONDS", -1)  # a process that dies takes the last 10 ms with it
-        patch.setattr(make_shard_module, "write_encoded", end)
+        patch.setattr(assemble_shard, "write_encoded", end)
         with pytest.raises(InterruptedError):
             make_shard(task)
 
@@ -158,9 +159,11 @@ def test_what_is_damaged_of_it_is_computed_and_stored_again(tmp_path: Path) -> N
     grown.write_bytes(bytes(grown.stat().st_size))
     make_shard(task)
     content = task.path.read_bytes()
-    wanted = LookupResult(np.sort(np.array([task.features[name].encode_key(at) for name, at in task.inline], "S32")))
-    assert find_entries(task.folders.objects, [wanted]) == []
-    assert len(wanted.missing) == 1, "the lost item"
+    objects = task.folders.objects
+    stored = {
+        bytes(key).ljust(32, b"\0") for name in objects.list_names() for key in objects.read_rows(name).entries["key"]
+    }
+    assert [key for key in task.list_inline() if key not in stored] == [task.list_inline()[1]], "the lost item"
     task = plan_task_with_a_lost_item(tmp_path)
     make_shard(task)
     assert task.path.read_bytes() == content

@@ -1,8 +1,10 @@
 """Samples copied whole from cached shards: only matching ones, the same bytes, never a damaged one."""
 
+import hashlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.extract.make_shard import ShardAssembly
+from pipeline.extract.assemble_shard import ShardAssembly
+from pipeline.extract.cached_shards import SAMPLE, BuiltShard, CachedSamples, describe_shard
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.reuse_samples import ShardFile
+from pipeline.extract.plan_fields import FieldPlan
 from pipeline.incremental.object_store import ROWS, ObjectStore
-from pipeline.incremental.pack_index import DamagedError, encode_rows
+from pipeline.incremental.pack_index import encode_rows
 from pipeline.tables.contracts import SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
-from shardwright.format.encode import PlacedSample, Sample, ShardBuilder, encode_sample
+from shardwright.format.encode import EncodedSample, PlacedSample, Sample, ShardBuilder, WrittenShard, encode_sample
 from shardwright.format.field import Field
 from shardwright.format.jpeg import encode_jpeg
+from shardwright.format.manifest import ShardRecord
 from tests.support.factory_extract import Thing, make_params, make_things, run_extract, write_corpus
 from tests.support.running import hash_files
 
@@ -44,9 +48,9 @@ class Made:
 def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     found, make = Made(), ShardAssembly._build_sample
 
-    def count(self: ShardAssembly, at: int, sample: Any, meta: bytes) -> Any:
+    def count(self: ShardAssembly, at: int, sample: Any) -> Any:
         found.keys.append(sample.key)
-        return make(self, at, sample, meta)
+        return make(self, at, sample)
 
     monkeypatch.setattr(ShardAssembly, "_build_sample", count)
     return found
@@ -141,60 +145,84 @@ ALBUM = {**TABLE, "picture": Field("uint8", (8, 8, 3), "HWC", encoding="jpeg")}
 FIELDS = st.sampled_from([TABLE, ALBUM])
 
 
-def build_shard(fields: dict[str, Field], meta_bytes: int) -> tuple[bytes, ShardBuilder]:
-    """A shard of three samples whose metas are padded to so many bytes, and what built it."""
+KEYS = ("one", "two", "three")
+ASSEMBLY = bytes(32)
+
+
+def build_shard(fields: dict[str, Field], meta_bytes: int) -> tuple[bytes, ShardBuilder, list[int]]:
+    """A shard of three samples whose metas are padded to so many bytes, what built it, and their own bytes."""
     builder, noise = ShardBuilder(fields, meta_bytes), np.random.default_rng(0)
     samples = []
-    for key in ("one", "two", "three"):
+    for key in KEYS:
         arrays: dict[str, object] = {"numbers": np.ones(3, np.float32), "count": len(key)}
         if "picture" in fields:
             arrays["picture"] = encode_jpeg(noise.integers(0, 256, (8, 8, 3), np.uint8), 90)
         samples.append(encode_sample(fields, Sample(key, arrays, {"name": key})))
-    return b"".join(builder.build(samples)), builder
+    return b"".join(builder.build(samples)), builder, [len(sample.meta) for sample in samples]
 
 
-def read_shard(content: bytes, fields: dict[str, Field], builder: ShardBuilder) -> list[PlacedSample | None]:
-    """The samples of a shard with this content; None for one that is damaged."""
+@contextmanager
+def open_samples(content: bytes, fields: dict[str, Field], meta_bytes: int) -> Iterator[CachedSamples]:
+    """The samples of such a shard in a cache, which gets this content once it is open."""
+    whole, builder, metas = build_shard(fields, meta_bytes)
+    samples = np.zeros(3, SAMPLE)
+    samples["key"] = [list(cache_key(key)) for key in KEYS]
+    samples["meta"], samples["frame"] = metas, builder.frames
+    record = ShardRecord("shard.tar", 3, len(whole), meta_bytes, hashlib.sha256(whole).hexdigest())
+    plan = FieldPlan(fields, {}, {}, {}, (), None)
+    shard = BuiltShard(WrittenShard(record, builder.finish_index()))
+    with tempfile.TemporaryDirectory() as folder:
+        objects, path = ObjectStore(Path(folder), Path(folder)), Path(folder) / "shard.tar"
+        path.write_bytes(whole)
+        objects.adopt(path.name, path, describe_shard(plan, ASSEMBLY, shard, samples, []))
+        with CachedSamples(objects, [path.name], plan, b"another assembly".ljust(32)) as others:
+            assert [others.measure_meta(cache_key(key)) for key in KEYS] == [None] * 3
+        with CachedSamples(objects, [path.name], plan, ASSEMBLY) as cached:
+            path.write_bytes(content)
+            yield cached
 
-    def read(file: ShardFile, row: int) -> PlacedSample | None:
-        try:
-            return file.read(row)
-        except DamagedError:
-            return None
 
-    with tempfile.TemporaryFile() as opened:
-        opened.write(content)
-        opened.flush()
-        file = ShardFile(opened.fileno(), fields, builder.meta_bytes, builder.finish_index(), builder.frames)
-        return [read(file, row) for row in range(3)]
+def cache_key(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()
 
 
 @given(fields=FIELDS, where=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
 def test_no_byte_of_a_sample_changes_unseen(fields: dict[str, Field], where: float, bit: int, cut: bool) -> None:
-    content, builder = build_shard(fields, 40)
-    whole = read_shard(content, fields, builder)
-    ends = np.cumsum([len(sample.data) for sample in whole if sample is not None])
+    content, _, _ = build_shard(fields, 40)
+    with open_samples(content, fields, 40) as cached:
+        whole = [cached.read(cache_key(key), 40) for key in KEYS]
+        assert not cached.damaged
+    ends = np.cumsum([len(sample.data) for sample in whole if isinstance(sample, PlacedSample)])
+    assert len(ends) == 3
     place = int(where * len(content))
     spoiled = bytearray(content[:place] if cut else content)
     if not cut:
         spoiled[place] ^= 1 << bit
     hit = int(np.searchsorted(ends, place, "right"))
     lost = range(hit, 3) if cut else range(hit, min(hit + 1, 3))  # what follows the samples is not looked at
-    expected = [None if row in lost else sample for row, sample in enumerate(whole)]
-    assert read_shard(bytes(spoiled), fields, builder) == expected
+    with open_samples(bytes(spoiled), fields, 40) as cached:
+        found = [cached.read(cache_key(key), 40) for key in KEYS]
+    assert cached.damaged == ({"shard.tar"} if len(lost) else set())
+    assert found == [None if row in lost else sample for row, sample in enumerate(whole)]
 
 
 @given(fields=FIELDS, meta_bytes=st.integers(20, 700))
 def test_what_is_read_makes_the_same_shard(fields: dict[str, Field], meta_bytes: int) -> None:
-    content, builder = build_shard(fields, 40)
-    wanted, other = build_shard(fields, meta_bytes)
-    with tempfile.TemporaryFile() as opened:
-        opened.write(content)
-        opened.flush()
-        file = ShardFile(opened.fileno(), fields, 40, builder.finish_index(), builder.frames)
+    """With metas of the same length, and of another one."""
+    content, builder, metas = build_shard(fields, 40)
+    wanted, other, _ = build_shard(fields, meta_bytes)
+    with open_samples(content, fields, 40) as cached:
+        assert [cached.measure_meta(cache_key(key)) for key in KEYS] == metas
         again, apart = ShardBuilder(fields, 40), ShardBuilder(fields, meta_bytes)
-        assert b"".join(again.build(map(file.read, range(3)))) == content
-        assert b"".join(apart.build(map(file.read_apart, range(3)))) == wanted
+        assert b"".join(again.build(read_all(cached, 40))) == content
+        assert b"".join(apart.build(read_all(cached, meta_bytes))) == wanted
     for made, first in ((again, builder), (apart, other)):
         assert made.frames == first.frames
         assert np.array_equal(made.finish_index(), first.finish_index())
+
+
+def read_all(cached: CachedSamples, meta_bytes: int) -> Iterator[PlacedSample | EncodedSample]:
+    for key in KEYS:
+        sample = cached.read(cache_key(key), meta_bytes)
+        assert sample is not None
+        yield sample

@@ -15,7 +15,7 @@ from pipeline.errors import InputError, ParamsError, TooManyDrops
 from pipeline.ingest.sources.folder import read_file
 from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.drops import Reason, Rejection
-from pipeline.tables.item_names import escape_name, name_url
+from pipeline.tables.item_names import escape_name, name_any_url, name_url
 from tests.support.ingesting import Response, make_image, make_params, run_ingest, write_files
 
 STAMPS = Path(os.environ.get("SHARDWRIGHT_STAMPS", Path(__file__).parents[3] / "shared" / "data" / "stamps"))
@@ -179,6 +179,16 @@ def test_no_two_names_are_escaped_alike(one: bytes, other: bytes) -> None:
 )
 def test_names_of_urls(url: str, source: str, file: str) -> None:
     assert name_url(url) == (source, file)
+
+
+@given(
+    host=st.text("ab.-:1_", min_size=1, max_size=6),
+    path=st.text("ab1/.~!$&'()*+,;=:@-_", max_size=12),
+    rest=st.sampled_from(["", "?c", "%20", "é", "\\", "[", " "]),
+)
+def test_plain_urls_are_named_as_all_others(host: str, path: str, rest: str) -> None:
+    url = f"http://{host}/{path}{rest}"
+    assert name_url(url) == name_any_url(url)
 
 
 PAGE = """<html lang=en><head><meta name=kind content=frog><meta name=author content=Ann></head>

@@ -15,13 +15,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import MachineDrops
-from pipeline.ingest import list_files
+from pipeline.ingest import join_ranges, list_files
+from pipeline.ingest.ingest_range import FileRange, ingest_range
 from pipeline.ingest.list_files import cut_ranges
+from pipeline.ingest.sources.source import ReadInputs, SourceInputs
+from pipeline.ingest.sources.table import SOURCES
+from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
 from pipeline.tables.blob_store import TarReader, TarWriter, copy_members, read_location
 from pipeline.tables.columns import Row
+from pipeline.tables.contracts import ITEMS
+from pipeline.tables.database import open_database
+from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.item_names import escape_name, unescape_name
-from pipeline.tables.table_files import count_rows
-from tests.support.ingesting import Ingest, Response, make_image, make_params, run_ingest, write_files
+from pipeline.tables.table_files import count_rows, read_table
+from tests.support.ingesting import (
+    Ingest,
+    Response,
+    make_image,
+    make_params,
+    make_workspace,
+    run_ingest,
+    write_crawl,
+    write_files,
+)
 
 PAGE = """<html><head><meta name=kind content=frog></head>
 <body><a rel="license" href="https://example.org/{licence}">x</a><figcaption>a frog</figcaption></body></html>"""
@@ -68,9 +84,11 @@ def list_members(path: Path) -> list[str]:
 def test_any_cut_into_ranges_gives_the_same_items(tmp_path: Path, licences: list[str] | None) -> None:
     results = []
     for files in (1, 3, 7, 10_000):
-        with patch.object(list_files, "RANGE_FILES", files):
+        with patch.object(list_files, "RANGE_FILES", files), patch.object(join_ranges, "SORTED_ROWS", files):
             results.append(run_mixed(tmp_path / str(files), licences))
         check_contents(results[-1])
+    ids = [[row["id"] for row in read_table(result.folder / "items", ITEMS)] for result in results]
+    assert all(each == sorted(ids[0]) for each in ids)
     assert all(read_facts(result) == read_facts(results[0]) for result in results[1:])
     assert bool(results[0].rows) == (licences != ["none"])
 
@@ -97,6 +115,35 @@ def test_a_file_that_kills_its_process_is_dropped(tmp_path: Path) -> None:
     assert len(result.rows) == 5
     with pytest.raises(MachineDrops, match="1 memory"):
         run_ingest(tmp_path, make_params(), **run)
+
+
+def test_a_later_try_leaves_nothing_of_an_earlier_one(tmp_path: Path) -> None:
+    """A task runs again, with other lost files, when an item killed its process."""
+    write_files(tmp_path / "inbox", {"a.txt": "a", "b.txt": "b"})
+    workspace, params = make_workspace(tmp_path), make_params(root=str(tmp_path / "inbox"))
+    write_crawl(tmp_path, [])
+    with open_database(tmp_path, workspace.run) as database:
+        dropped = DroppedRows(database, "ingest", "file")
+        listing, _ = list_files.list_files(SOURCES, SourceInputs(params, workspace), database, dropped)
+    (tmp_path / "ranges").mkdir()
+    task = FileRange(
+        number=0,
+        files=2,
+        estimated_bytes=1,
+        listing=listing.path,
+        folder=tmp_path / "ranges",
+        inputs=ReadInputs(tmp_path, tmp_path / "inbox"),
+        params=params,
+    )
+    names = []
+    for lost in ([0, 1], [1], []):
+        ingest_range(task.lose_items(dict.fromkeys(lost, UNTOUCHED)))
+        names.append(sorted(path.name for path in task.folder.iterdir()))
+    assert names == [
+        ["items-000000.rejected.arrow"],
+        ["items-000000.found.arrow", "items-000000.rejected.arrow", "items-000000.tar"],
+        ["items-000000.found.arrow", "items-000000.tar"],
+    ]
 
 
 @given(
