@@ -28,10 +28,10 @@ def find_entries(objects: ObjectStore, cache_keys: Sequence[bytes]) -> Found:
     requests = pa.table({"key": build_hashes(np.array(cache_keys, "S32"))})
     database = _open_shared()
     database.insert("requests", iter(requests.to_batches()))
+    database.execute("DROP TABLE IF EXISTS entries")
     lookup = EntryLookup(database, objects)
     lookup.search()
     rows = database.fetch('SELECT key, object, "row" FROM entries')
-    database.execute("DROP TABLE entries")
     return {key: (lookup.names[number], row) for key, number, row in rows}
 
 
