@@ -16,8 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.clean.check_items import MAX_ITEMS, MIN_TASKS
 from pipeline.config.params import RunParams
+from pipeline.incremental.compute_chunk import MAX_ITEMS, MIN_CHUNKS
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.runtime.executor import run_tasks
 from pipeline.tables.drops import MACHINE_REASONS, Rejection
@@ -37,7 +37,7 @@ def plan_tasks(kinds: Sequence[str], count: int, cache: Path, options: argparse.
     items, each = ["good"] * count, max(count // 100, 1)
     for place, kind in zip(random.Random(0).sample(range(count), each * len(kinds)), [*kinds] * each, strict=True):
         items[place] = kind
-    size = max(1, min(MAX_ITEMS, count // MIN_TASKS))
+    size = max(1, min(MAX_ITEMS, count // MIN_CHUNKS))
     return [
         make_chunk(f"{start}", items[start : start + size], cache, seconds=options.milliseconds / 1000)
         for start in range(0, count, size)
@@ -58,12 +58,12 @@ def time_run(kinds: Sequence[str], count: int, cache: Path, options: argparse.Na
     start = time.perf_counter()
     results = dict(run_tasks(compute_poison, tasks, run))
     seconds = time.perf_counter() - start
-    found = {(n, at): name_end(rejection) for n in results for at, rejection in results[n].lost.items()}
+    found = {key: name_end(rejection) for result in results.values() for key, rejection in result.lost.items()}
     wanted = {
-        (number, at): name_end(Rejection(POISONS[kind][1], ""))
-        for number, task in enumerate(tasks)
-        for at, kind in enumerate(task.kinds)
-        if kind in POISONS
+        row["key"]: name_end(Rejection(POISONS[row["kind"]][1], ""))
+        for task in tasks
+        for row in task.rows.to_pylist()
+        if row["kind"] in POISONS
     }
     assert found == wanted, (found, wanted)
     objects = ObjectStore(cache, cache / "work")
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--out", type=Path, help="a file for the table")
     options = parser.parse_args(arguments)
     head = (
-        f"Items of {options.milliseconds:g} ms, {MIN_TASKS} tasks, {options.workers} workers, "
+        f"Items of {options.milliseconds:g} ms, {MIN_CHUNKS} tasks, {options.workers} workers, "
         f"run.item_seconds {options.limit:g}, run.memory 256 MiB, best of {options.rounds}"
     )
     table = "\n".join([head, *(measure(int(count), options) for count in options.items.split(","))])

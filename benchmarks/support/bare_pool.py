@@ -8,7 +8,6 @@ throws the arrays away. Hands `samples` and `seconds` to `benchmarks.support.apa
 
 import argparse
 import multiprocessing
-import tempfile
 import time
 from functools import partial
 from pathlib import Path
@@ -16,24 +15,31 @@ from typing import Any
 
 from benchmarks.support.apart import write_outcome
 from pipeline.config.check_params import check_block, read_params
-from pipeline.extract.aligned_samples import Tables, read_corpus
+from pipeline.extract.extractor import read_item
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.blob_store import TarReader
+from pipeline.tables.columns import Row
+from pipeline.tables.contracts import (
+    ALIGNED_PARTS,
+    CLEANED,
+    CLEANED_ITEMS,
+    INGESTED_ITEMS,
+    ITEMS,
+    PARTS,
+)
+from pipeline.tables.table_files import read_table
 
-CHUNK = 32
-"""Samples a task."""
+CHUNK = 96
+"""Items a task."""
 
 
-def extract_samples(rows: range, data: Path, tables: Tables, params: ExtractParams) -> int:
-    """Extract all features of some samples; gives their number."""
+def extract_items(rows: list[Row], data: Path, params: ExtractParams) -> None:
+    """Extract the features of some items, given with the `modality` of each."""
     with TarReader(data) as reader:
-        for sample in tables.read_samples(rows):
-            for name, part in sample.parts.items():
-                item = MediaItem(reader.read(part.location), part.media_type, part.orientation, part.start, part.end)
-                extract_item(item, name, params.features[name])
-    return len(rows)
+        for row in rows:
+            extract_item(read_item(row, reader), row["modality"], params.features[row["modality"]])
 
 
 def extract_item(item: MediaItem, name: str, params: Any) -> Any:
@@ -60,13 +66,21 @@ def main() -> None:
     data = options.copy / "data"
     params = check_block(read_params(options.copy / "params.yaml"), "extract", ExtractParams)
     start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
-        tables = Tables(Path(scratch) / "tables")
-        samples, _ = read_corpus(data, tables)
-        extract = partial(extract_samples, data=data, tables=tables, params=params)
-        tasks = (range(start, min(start + CHUNK, len(samples))) for start in range(0, len(samples), CHUNK))
-        with multiprocessing.get_context("spawn").Pool(options.processes, limit_threads) as pool:
-            count = sum(pool.imap_unordered(extract, tasks))
+    parts = read_table(data / ALIGNED_PARTS, PARTS)
+    items = {row["item"]: row for row in read_table(data / CLEANED_ITEMS, CLEANED)}
+    ingested = read_table(data / INGESTED_ITEMS, ITEMS)
+    rows = [
+        ingested[part["item"]]
+        | items[part["item"]]
+        | {"orientation": items[part["item"]]["orientation"] or 1, "start": part["start"], "end": part["end"]}
+        for part in parts
+    ]
+    extract = partial(extract_items, data=data, params=params)
+    tasks = (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+    with multiprocessing.get_context("spawn").Pool(options.processes, limit_threads) as pool:
+        for _ in pool.imap_unordered(extract, tasks):
+            pass
+    count = len({part["sample"] for part in parts})
     write_outcome({"samples": count, "seconds": time.perf_counter() - start})
 
 

@@ -105,7 +105,8 @@ class ShardAssembly:
         """Encode the metas of the samples to write, and return drops for the others: whose feature is rejected."""
         drops = []
         for at, sample in enumerate(self._samples):
-            known = self._cached.measure_meta(self._keys[at])
+            lost = any(part.key in self._lost for parts in sample.parts.values() for part in parts)
+            known = None if lost else self._cached.measure_meta(self._keys[at])
             if known is not None:
                 self._copied.add(at)
             meta = bytes(known) if known is not None else self._encode_meta(sample)

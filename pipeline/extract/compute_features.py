@@ -10,6 +10,7 @@ import numpy as np
 from pipeline.errors import PipelineError
 from pipeline.extract.extractor import ExtractFolders, Extractor
 from pipeline.extract.params import ExtractParams
+from pipeline.extract.plan_shards import PlannedShard
 from pipeline.incremental.compute_chunk import ITEM_BYTES, Chunk, ChunkResult, compute_chunk, cut_chunks
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.lazy_tasks import LazyTasks
@@ -59,14 +60,13 @@ def compute_features(task: FeatureTask) -> ChunkResult:
         return compute_chunk(task, task.folders.objects, lambda row, key: task.extractor.compute(row, key, reader))
 
 
-def plan_missing(database: Database, shards: int) -> None:
-    """Create `missing`: the distinct features that the cache lacks, in the order in which the samples need them; and
-    decide which of them are inline.
+def plan_missing(database: Database, shards: Sequence[PlannedShard]) -> None:
+    """Create `missing`: the distinct features that the cache lacks, and the first sample that needs each; and decide
+    which of them are inline.
 
-    Inline are those that one part of one sample needs, and that no vocabulary is learned from, if there are so many
-    shards that each of them is a small task. With few, chunks are better tasks: more of them, for all workers.
+    Inline are those that one part of one sample needs, and that no vocabulary is learned from, if many shards have
+    some, and none too many to be a small task. Else chunks are better tasks: more of them, for all workers.
     """
-    learning = [name for name, modality in MODALITIES.items() if modality.learning is not None]
     database.execute(
         """
         CREATE TABLE missing AS
@@ -76,10 +76,22 @@ def plan_missing(database: Database, shards: int) -> None:
         ALTER TABLE missing ADD COLUMN inline BOOLEAN
         """
     )
+    learning = [name for name, modality in MODALITIES.items() if modality.learning is not None]
     database.execute(
-        "UPDATE missing SET inline = uses = 1 AND $many AND NOT list_contains($learning, modality)",
-        {"many": shards >= MIN_SHARDS, "learning": learning},
+        "UPDATE missing SET inline = uses = 1 AND NOT list_contains($learning, modality)", {"learning": learning}
     )
+    with_some, most = database.fetch(
+        """
+        SELECT count(*), max(number) FROM (
+            SELECT count(*) AS number
+            FROM missing ASOF JOIN (SELECT unnest($firsts) AS first) AS shards ON sample >= first
+            WHERE inline GROUP BY first
+        )
+        """,
+        {"firsts": [shard.first for shard in shards]},
+    )[0]
+    if with_some < MIN_SHARDS or most > MAX_FEATURES:
+        database.execute("UPDATE missing SET inline = false")
 
 
 def plan_chunks(

@@ -34,8 +34,9 @@ class FeatureReader:
         self._stack = ExitStack()
         self._names = names
         self._items = self._stack.enter_context(TarReader(folders.data))
-        self._entries = self._stack.enter_context(EntryReader(folders.objects))
-        self.pack = self._stack.enter_context(GrowingPack(folders.objects, task))
+        self._objects = folders.objects
+        self._entries = self._stack.enter_context(EntryReader(self._objects))
+        self.pack = self._stack.enter_context(GrowingPack(self._objects, task))
         self.computed = 0
         self.damaged: set[str] = set()
 
@@ -83,11 +84,14 @@ class FeatureReader:
             return None
 
     def store(self, published: frozenset[bytes]) -> None:
-        """Store what was computed, unless all of it is in a published object: the features with these keys."""
-        if self.pack.keys() <= published:
-            self.pack.discard()
-        else:
+        """Store what was computed, except what is in a published object: the features with these keys."""
+        left = self.pack.keys() - published
+        if left == self.pack.keys():
             self.pack.finish()
+            return
+        if left:  # rejections, and features of samples that were dropped: few
+            self._objects.write_pack([self.pack.read(key) for key in sorted(left)])
+        self.pack.discard()
 
     def __enter__(self) -> Self:
         return self

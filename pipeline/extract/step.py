@@ -28,7 +28,7 @@ from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.drops import Outcome, check_drop_share, check_machine_drops
 from shardwright.format.atomic_write import write_file
 from shardwright.format.canonical_json import encode_canonical
-from shardwright.format.index import read_index
+from shardwright.format.index import iterate_indexes
 from shardwright.format.manifest import FileRecord, Manifest, Source, Split, Statistics, read_manifest, write_manifest
 from shardwright.format.writer import write_split
 
@@ -37,7 +37,7 @@ ShardResults = Sequence[tuple[PlannedShard, ShardResult]]
 
 
 def write_dataset(root: Path, recipe: Recipe, made: ShardResults, sources: tuple[Source, ...]) -> Manifest:
-    """Write the index of each split and `dataset.json` for shards that are already in `root`."""
+    """Write the index of each shard and `dataset.json` for shards that are already in `root`."""
     plan, learned = recipe.plan, recipe.learned
     manifest = Manifest(
         fields=plan.fields,
@@ -56,7 +56,7 @@ def write_dataset(root: Path, recipe: Recipe, made: ShardResults, sources: tuple
 
 
 def write_splits(root: Path, plan: FieldPlan, made: ShardResults) -> dict[str, Split]:
-    """Write an index for each split that has a shard; return the manifest's `splits`."""
+    """Write the indexes of each split that has a shard; return the manifest's `splits`."""
     splits = {}
     for split in sorted({shard.split for shard, _ in made}):
         written = [
@@ -143,8 +143,7 @@ def check_written(root: Path, manifest: Manifest, samples: int) -> None:
     if read_manifest(root).hash != manifest.hash:
         raise CountMismatch(f"{root.name}/dataset.json differs from the manifest that was written")
     for name, split in manifest.splits.items():
-        read_index(root / name / split.index.name, manifest.fields, split)
-        for shard in split.shards:
+        for shard, _ in iterate_indexes(root / name, manifest.fields, split):
             if (root / name / shard.name).stat().st_size != shard.bytes:
                 raise CountMismatch(f"{name}/{shard.name} differs in size from the shard that was written")
     written = sum(split.samples for split in manifest.splits.values())

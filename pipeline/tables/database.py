@@ -170,6 +170,7 @@ def open_database(work: Path, run: RunParams) -> Iterator[Database]:
     import duckdb
 
     folder = work / "tables"  # not created before it is needed
+    work.mkdir(parents=True, exist_ok=True)
     settings = {
         "memory_limit": f"{parse_size(run.table_memory)}B",
         "temp_directory": str(folder),

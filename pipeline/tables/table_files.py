@@ -2,11 +2,11 @@
 
 Without page checksums Parquet misses most bit flips (measured: 75 to 89 %). A table is a folder of parts of at most
 `PART_ROWS` rows, `part-000000.parquet`, `part-000001.parquet`, …, in a total order; the number of a row counts over all
-parts. Each part states its first row and whether it is the last, so a part that is missing is noticed.
+parts. Beside them `_table.json` lists the rows of each part and the sha256 of its footer, which has no checksum of its
+own: so a part that is missing or damaged is noticed.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ import numpy as np
 
 from pipeline.errors import InputError
 from pipeline.tables.columns import ColumnBatch, Columns, Row, build_batch, build_schema, read_rows
+from shardwright.errors import FormatError
+from shardwright.format.canonical_json import decode_json, encode_canonical
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,8 +44,9 @@ BATCH_ROWS = 16384
 BUFFER_BYTES = 1 << 16
 """Bytes of a column that are read at a time: without it whole row groups are in memory."""
 
-FIRST, LAST, REFERS = b"shardwright.first_row", b"shardwright.last", b"shardwright.refers"
-"""Keys of a part's metadata: the number of its first row, whether it is the last, the tables it has row numbers of."""
+LIST_NAME = "_table.json"
+"""The file that lists the parts: `columns`; `refers`, the identity of each table that this one has row numbers of;
+`parts`, each with the rows of its row groups and the sha256 of its footer."""
 
 
 class TableWriter:
@@ -57,7 +60,9 @@ class TableWriter:
 
     def __init__(self, folder: Path, columns: Columns, refers: Mapping[str, str] | None = None) -> None:
         self._folder = folder
-        self._schema = build_schema(columns).with_metadata({REFERS: json.dumps(refers or {}, sort_keys=True)})
+        self._schema = build_schema(columns)
+        self._about = {"columns": dict(columns), "refers": dict(refers or {})}
+        self._listed: list[dict[str, Any]] = []
         self._waiting: list[pa.Table] = []
         self._writer: Any = None
         self._rows = self._parts = 0
@@ -90,8 +95,9 @@ class TableWriter:
         joined = pa.concat_tables(self._waiting)
         start = 0
         while joined.num_rows - start >= least:
-            group = joined.slice(start, GROUP_ROWS)
+            group = joined.slice(start, GROUP_ROWS).combine_chunks()  # the pages depend on how it is cut
             self._find_writer().write_table(group, row_group_size=GROUP_ROWS)
+            self._listed[-1]["rows"].append(group.num_rows)
             self._rows += group.num_rows
             start += group.num_rows
         self._waiting = [joined.slice(start)] if start < joined.num_rows else []
@@ -101,18 +107,17 @@ class TableWriter:
         import pyarrow.parquet as pq
 
         if self._writer is not None and self._rows == self._parts * PART_ROWS:
-            self._close_part(last=False)
+            self._close_part()
         if self._writer is None:
-            path = self._folder / f"part-{self._parts:06d}.parquet"
-            self._writer = pq.ParquetWriter(path, self._schema, **PARQUET)
-            self._writer.add_key_value_metadata({FIRST: str(self._rows)})
+            self._writer = pq.ParquetWriter(_name_part(self._folder, self._parts), self._schema, **PARQUET)
+            self._listed.append({"rows": []})
             self._parts += 1
         return self._writer
 
-    def _close_part(self, last: bool) -> None:
-        self._writer.add_key_value_metadata({LAST: json.dumps(last)})
+    def _close_part(self) -> None:
         self._writer.close()
         self._writer = None
+        self._listed[-1]["footer"] = _hash_footer(_name_part(self._folder, self._parts - 1))
 
     def __enter__(self) -> "TableWriter":
         return self
@@ -121,8 +126,11 @@ class TableWriter:
         if kind is None:
             if self._waiting:
                 self._write_groups(1)
-            self._find_writer()
-            self._close_part(last=True)
+            if self._writer is None:
+                self._find_writer()  # a table without rows has a part too
+            self._close_part()
+            content = encode_canonical({**self._about, "parts": self._listed}, indent=1) + b"\n"
+            (self._folder / LIST_NAME).write_bytes(content)
         elif self._writer is not None:
             self._writer.close()
 
@@ -174,7 +182,7 @@ class TablePart:
 
 
 def list_parts(folder: Path, columns: Columns | None = None) -> list[TablePart]:
-    """Return the parts of a table, from their footers.
+    """Return the parts of a table, whose footers are checked.
 
     Args:
         folder: of the table.
@@ -183,26 +191,52 @@ def list_parts(folder: Path, columns: Columns | None = None) -> list[TablePart]:
     Raises:
         InputError: the table is missing, a part is missing or damaged, or it has other columns.
     """
-    import pyarrow.parquet as pq
-
-    paths = sorted(folder.glob("part-*.parquet"))
-    if not paths:
-        raise InputError(f"{folder} is missing: run the stage that writes it (`dvc repro`)")
+    about = _read_list(folder)
+    if columns is not None and list(about["columns"].items()) != sorted(columns.items()):
+        raise InputError(f"{folder} has other columns than this version writes: run `dvc repro` again")
     parts: list[TablePart] = []
-    rows = 0
-    for path in paths:
+    first = 0
+    for number, listed in enumerate(about["parts"]):
+        path = _name_part(folder, number)
         with _explain_faults(path):
-            footer = pq.read_metadata(path)
-            if columns is not None and not footer.schema.to_arrow_schema().equals(build_schema(columns)):
-                raise InputError(f"{folder} has other columns than this version writes: run `dvc repro` again")
-            groups = tuple(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
-            about = footer.metadata or {}
-        last = json.dumps(path == paths[-1]).encode()
-        if about.get(FIRST) != str(rows).encode() or about.get(LAST) != last:
-            raise InputError(f"{folder} lacks a part before or after {path.name}: remove it and run `dvc repro` again")
-        parts.append(TablePart(path, rows, groups))
-        rows += parts[-1].rows
+            if _hash_footer(path) != listed["footer"]:
+                raise InputError(_describe_damage(path))
+        parts.append(TablePart(path, first, tuple(listed["rows"])))
+        first += parts[-1].rows
+    if len(list(folder.glob("part-*.parquet"))) != len(parts):
+        raise InputError(f"{folder} has parts that {LIST_NAME} does not list: remove it and run `dvc repro` again")
     return parts
+
+
+def _name_part(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:06d}.parquet"
+
+
+def _read_list(folder: Path) -> dict[str, Any]:
+    """Return what `LIST_NAME` says."""
+    path = folder / LIST_NAME
+    with _explain_faults(folder):
+        content = path.read_bytes()
+    try:
+        about: dict[str, Any] = decode_json(content)
+        for key, kind in (("columns", dict), ("refers", dict), ("parts", list)):
+            if not isinstance(about[key], kind):
+                raise TypeError
+        for part in about["parts"]:
+            sum(part["rows"]), part["footer"]
+    except (FormatError, KeyError, TypeError) as error:
+        raise InputError(_describe_damage(path)) from error
+    return about
+
+
+def _hash_footer(path: Path) -> str:
+    """Return the sha256 of a part's footer: the metadata of Parquet, their length, and the magic at the end."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - 8, 0))
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(max(size - 8 - length, 0))
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def read_batches(
@@ -243,14 +277,19 @@ def read_part(
     import pyarrow.parquet as pq
 
     with _explain_faults(path), pq.ParquetFile(path, buffer_size=BUFFER_BYTES, page_checksum_verification=True) as file:
-        batches = file.iter_batches(BATCH_ROWS, row_groups=groups, columns=names, use_threads=False)
+        chosen = range(file.num_row_groups) if groups is None else groups
+        missing = sum(file.metadata.row_group(number).num_rows for number in chosen)
+        batches = file.iter_batches(BATCH_ROWS, row_groups=chosen, columns=names, use_threads=False)
         while True:
             try:
                 batch = next(batches, None)
             except (OSError, pa.ArrowException) as error:
                 raise InputError(_describe_damage(path)) from error
             if batch is None:
+                if missing:  # a bit of a page's header can make Arrow end early
+                    raise InputError(_describe_damage(path))
                 return
+            missing -= batch.num_rows
             yield batch
 
 
@@ -294,20 +333,14 @@ def select_rows(folder: Path, columns: Columns, numbers: Sequence[int]) -> list[
 
 
 def identify_table(folder: Path) -> str:
-    """Return the identity of a table: sha256 of the footers of its parts, which hold the size and the range of values
+    """Return the identity of a table: sha256 of its list of parts, whose footers hold the size and the range of values
     of every column of every row group. Tables that hold row numbers of another one state it.
 
     Raises:
         InputError: the table is missing or damaged.
     """
-    digest = hashlib.sha256()
-    for part in list_parts(folder):
-        with part.path.open("rb") as file:
-            file.seek(-8, 2)
-            length = int.from_bytes(file.read(4), "little")
-            file.seek(-8 - length, 2)
-            digest.update(file.read(length))
-    return digest.hexdigest()
+    list_parts(folder)
+    return hashlib.sha256((folder / LIST_NAME).read_bytes()).hexdigest()
 
 
 def check_reference(folder: Path, name: str, target: Path) -> None:
@@ -331,10 +364,7 @@ def is_reference_current(folder: Path, name: str, target: Path) -> bool:
     Raises:
         InputError: one of them is missing or damaged.
     """
-    import pyarrow.parquet as pq
-
-    found = json.loads((pq.read_metadata(list_parts(folder)[0].path).metadata or {}).get(REFERS, b"{}"))
-    return bool(found.get(name) == identify_table(target))
+    return bool(_read_list(folder)["refers"].get(name) == identify_table(target))
 
 
 def release_arrow_memory() -> None:

@@ -210,11 +210,9 @@ def _ls(options: argparse.Namespace) -> int:
     splits = [options.split] if options.split else list(read_manifest(options.root).splits)
     for split in splits:
         with ShardDataset(options.root, split) as data:
-            first = 0
-            for shard in data.manifest.splits[split].shards:
-                for key in data.keys[first : first + shard.samples].tolist():
-                    write_line(f"{split}/{shard.name}/{decode_key(key)}")
-                first += shard.samples
+            for shard, keys in data.iterate_keys():
+                for key in keys.tolist():
+                    write_line(f"{split}/{shard}/{decode_key(key)}")
     return OK
 
 

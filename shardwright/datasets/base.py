@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from shardwright.datasets.permutation import permute
 from shardwright.errors import FormatError
 from shardwright.format.field import Field
+from shardwright.format.index import decode_key
 from shardwright.storage.file_set import FileSet
 
 Indices = Sequence[int] | NDArray[np.int64]
@@ -84,7 +85,17 @@ class SampleSource(ABC):
     @property
     @abstractmethod
     def keys(self) -> NDArray[np.bytes_]:
-        """The keys of the samples in order, (rows,) of ASCII bytes; read from disk on access."""
+        """The keys of the samples in order, (rows,) of ASCII bytes; reads the indexes of all shards on first access."""
+
+    def find_key(self, index: SupportsIndex) -> str:
+        """Return the key of a sample; where shards have an index each, only that of its shard is read.
+
+        Raises:
+            IndexError: the number is out of range.
+            DamageError: the index of its shard is damaged.
+        """
+        (row,) = resolve_rows([operator.index(index)], self.count_rows(), self.split)
+        return decode_key(self.keys[row])
 
     @abstractmethod
     def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:

@@ -88,6 +88,10 @@ class CachedSource(SampleSource):
         """See `SampleSource.meta`; read from the base each time."""
         return self._base.meta(index)
 
+    def find_key(self, index: SupportsIndex) -> str:
+        """See `SampleSource.find_key`."""
+        return self._base.find_key(index)
+
     def find_shard(self, index: SupportsIndex) -> str | None:
         """See `SampleSource.find_shard`."""
         return self._base.find_shard(index)

@@ -190,6 +190,11 @@ class Mix(SampleSource):
         source, row = self._find_row(index)
         return source.meta(row)
 
+    def find_key(self, index: SupportsIndex) -> str:
+        """See `SampleSource.find_key`."""
+        source, row = self._find_row(index)
+        return source.find_key(row)
+
     def find_shard(self, index: SupportsIndex) -> str | None:
         """See `SampleSource.find_shard`."""
         source, row = self._find_row(index)

@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
@@ -15,7 +15,7 @@ from shardwright.format.canonical_json import decode_json
 from shardwright.format.checksum import compute_crc32
 from shardwright.format.field import Field
 from shardwright.format.image_header import check_jpeg
-from shardwright.format.index import decode_key, read_index
+from shardwright.format.index import decode_key
 from shardwright.format.jpeg import decode_jpeg
 from shardwright.format.manifest import Manifest
 from shardwright.remote.location import Access, AccessOptions, open_location
@@ -34,12 +34,14 @@ if TYPE_CHECKING:
 class ShardDataset(SampleSource):
     """One split of a dataset, open for reading; a context manager, and a map-style dataset for PyTorch.
 
-    Opening checks the manifest's hash, the index's sha256, and that every shard exists in its full size. The crc32 of
-    each member is checked when it is first delivered; if the operating system reads it from disk again later, it is not
-    checked again. Arrays are copies: they stay valid when the dataset is closed, and may be written to. Unpickling
-    opens the files again, and refuses a different dataset at the same path.
+    Opening checks the manifest's hash, and that every shard exists in its full size. The index of a shard is read, and
+    its sha256 checked, when a sample of it is first read; from then on it takes 64 bytes and more a sample. (The one
+    index of a split of format version 1 or 2 is read at opening.) The crc32 of each member is checked when it is first
+    delivered; if the operating system reads it from disk again later, it is not checked again. Arrays are copies: they
+    stay valid when the dataset is closed, and may be written to. Unpickling opens the files again, and refuses a
+    different dataset at the same path.
 
-    From a URL, manifest and index are fetched on opening, and whole shards when they are first read. They are cached on
+    From a URL, the manifest is fetched on opening, and a shard with its index when it is first read. They are cached on
     disk, and a shard's sha256 is checked when it is fetched and each time that a process opens it there. Random order
     is for a cache that holds the whole split; with a smaller one, read block by block, or shards are fetched over and
     over. `remote` limits what is requested from the server, and how often.
@@ -59,10 +61,11 @@ class ShardDataset(SampleSource):
     Raises:
         FileNotFoundError: there is no manifest.
         KeyError: it has no such split; the message lists its splits.
-        DamageError: manifest, index or a shard differs from what was written; the message names it.
+        DamageError: manifest, a shard or the one index of an older split differs from what was written; the message
+            names it. The first read of a sample raises it for the index of its shard.
         ConnectionError, TimeoutError, PermissionError: the URL cannot be fetched; all are OSError, as is a full disk or
             cache. The first read of a shard raises them too.
-        ValueError: `cache_bytes` is too small for the index and one shard.
+        ValueError: `cache_bytes` is too small for one shard, or for the index of an older split and one shard.
         ImportError: fsspec, or what it needs for this protocol, is not installed.
     """
 
@@ -85,16 +88,12 @@ class ShardDataset(SampleSource):
         self.manifest: Manifest = location.read_manifest()
         if split not in self.manifest.splits:
             raise KeyError(f"{location.name}: no split {split!r}, there are {sorted(self.manifest.splits)}")
-        records = self.manifest.splits[split]
-        index = location.find_index(split, records)
-        self._index = read_index(index, self.fields, records)
-        self._keys: NDArray[np.bytes_] = np.asarray(self._index)[
-            "key"
-        ]  # a slice of a memmap is a memmap, which is slow
-        self._shards = records.shards
-        self._files = location.open_files(split, records.shards)
+        self._index = location.open_index(split, self.manifest)
+        self._keys: NDArray[np.bytes_] = self._index.rows["key"]
+        self._shards = self.manifest.splits[split].shards
+        self._files = location.open_files(split, self._shards)
         self.is_mapped = isinstance(self._files, MappedFiles)
-        self._offsets = plan_offsets(self.fields, self._shards, self._files.starts, np.asarray(self._index))
+        self._offsets = plan_offsets(self.fields, self._shards, self._files.starts, self._index.rows)
         self._layout = self._offsets.layout
         self._checked = np.zeros((len(self._layout.sizes), len(self)), np.bool_)
         self._all_checked = np.zeros(len(self), np.bool_)  # one lookup instead of one for each field
@@ -182,7 +181,7 @@ class ShardDataset(SampleSource):
         return self.manifest.hash
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._index.rows)
 
     def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
         """Return a batch: for each field an array (batch, *shape), and under `key` a list of str.
@@ -192,10 +191,11 @@ class ShardDataset(SampleSource):
             ModuleNotFoundError: a field is encoded as JPEG, and OpenCV is not installed.
         """
         rows = resolve_rows(indices, len(self), self.split)
+        self._index.load(self._offsets.find_shards(rows))
         starts, offsets, sizes = self._offsets.locate(rows)
         files = context.files or self._files
         checked = bool(self._all_checked[rows].all())
-        batch: Batch = {"key": [decode_key(key) for key in self.keys[rows].tolist()]}
+        batch: Batch = {"key": [decode_key(key) for key in self._keys[rows].tolist()]}
         for member, (name, field) in enumerate(self.fields.items()):
             if context.fields is None or name in context.fields:
                 at = starts + offsets[member]
@@ -218,6 +218,7 @@ class ShardDataset(SampleSource):
             IndexError, DamageError: see `SampleSource.gather`.
         """
         rows = resolve_rows([operator.index(index)], len(self), self.split)
+        self._index.load(self._offsets.find_shards(rows))
         row, (starts, offsets, _) = int(rows[0]), self._offsets.locate(rows)
         start = int((starts + offsets[-1])[0])
         content = self._files.read(start, self._shards[self._offsets.find_shards(row)].meta_bytes)
@@ -229,8 +230,43 @@ class ShardDataset(SampleSource):
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
-        """The keys of the samples in order, S64 (samples,), ASCII; read from disk on access."""
+        """The keys of the samples in order, S64 (samples,), ASCII; reads the indexes of all shards on first access.
+
+        Raises:
+            DamageError: an index is damaged.
+        """
+        self._index.load_all()
         return self._keys
+
+    def iterate_keys(self) -> Iterator[tuple[str, NDArray[np.bytes_]]]:
+        """Yield each shard's name with its keys, S64 (samples,), in order: one index is in memory at a time.
+
+        Raises:
+            DamageError: an index is damaged.
+        """
+        for shard, index in zip(self._shards, self._index.iterate(), strict=True):
+            yield shard.name, index["key"]
+
+    def find_key(self, index: SupportsIndex) -> str:
+        """See `SampleSource.find_key`."""
+        rows = resolve_rows([operator.index(index)], len(self), self.split)
+        self._index.load(self._offsets.find_shards(rows))
+        return decode_key(self._keys[rows[0]])
+
+    def find_sample(self, key: str) -> int:
+        """See `SampleSource.find_sample`; reads one index after another.
+
+        Raises:
+            KeyError: there is none.
+            DamageError: an index before that of the sample is damaged.
+        """
+        first, wanted = 0, key.encode("ascii", "replace")  # no key has a question mark
+        for _, keys in self.iterate_keys():
+            found = np.flatnonzero(keys == wanted)
+            if len(found):
+                return first + int(found[0])
+            first += len(keys)
+        raise KeyError(f"{self!r}: no sample {key!r}")
 
     def find_shard(self, index: SupportsIndex) -> str:
         """Return the name of the shard that holds a sample.
@@ -242,17 +278,22 @@ class ShardDataset(SampleSource):
         return self._shards[int(self._offsets.find_shards(rows)[0])].name
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """See `SampleSource.cut_blocks` and `Places.cut_blocks`."""
+        """See `SampleSource.cut_blocks` and `SampleOffsets.cut_blocks`."""
         return self._offsets.cut_blocks(size)
 
     def open_window(self, rows: NDArray[np.int64]) -> FileSet:
-        """See `SampleSource.open_window`; members are checked at each delivery from it."""
+        """See `SampleSource.open_window`; members are checked at each delivery from it.
+
+        Samples of shards with a damaged index are left out: reading them raises its error.
+        """
         rows = np.sort(rows)
+        rows = rows[self._index.find_intact(self._offsets.find_shards(rows))]
         starts, *_ = self._offsets.locate(rows)
         return self._files.load(starts, self._offsets.compute_strides(rows))
 
     def close(self) -> None:
         """Close the files. Arrays that were returned stay valid; further reads raise."""
+        self._index.close()
         self._files.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -304,13 +345,13 @@ class ShardDataset(SampleSource):
             self._checked[member, rows[pending]] = True
 
     def _check_member(self, row: int, member: int, found: int) -> None:
-        expected = int(self._index["crc32"][row, member])
+        expected = int(self._index.rows["crc32"][row, member])
         if found != expected:
             raise self._describe_damage(row, member, f"its crc32 is {found:08x}, the index says {expected:08x}")
 
     def _describe_damage(self, row: int, member: int, what: str) -> DamageError:
         """Return the error that says what is wrong with a member, and where."""
-        shard, key = self._shards[int(self._offsets.find_shards(row))].name, decode_key(self.keys[row])
+        shard, key = self._shards[int(self._offsets.find_shards(row))].name, decode_key(self._keys[row])
         offset = self._offsets.find_offset(row, member)
         suffix = self._layout.suffixes[member]
         return DamageError(

@@ -21,7 +21,6 @@ from shardwright.datasets.sample_rng import make_generator
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
-from shardwright.format.index import decode_key
 from shardwright.storage.file_set import FileSet
 
 Function = Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
@@ -88,6 +87,10 @@ class View(SampleSource):
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
         """See `SampleSource.meta`."""
         return self._base.meta(index)
+
+    def find_key(self, index: SupportsIndex) -> str:
+        """See `SampleSource.find_key`."""
+        return self._base.find_key(index)
 
     def find_shard(self, index: SupportsIndex) -> str | None:
         """See `SampleSource.find_shard`."""
@@ -172,6 +175,10 @@ class Subset(View):
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
         """See `SampleSource.meta`."""
         return self._base.meta(self._find_rows([operator.index(index)])[0])
+
+    def find_key(self, index: SupportsIndex) -> str:
+        """See `SampleSource.find_key`."""
+        return self._base.find_key(self._find_rows([operator.index(index)])[0])
 
     def find_shard(self, index: SupportsIndex) -> str | None:
         """See `SampleSource.find_shard`."""
@@ -366,7 +373,5 @@ def _matches(source: SampleSource, row: int, predicate: Callable[[dict[str, Any]
         return bool(predicate(meta))
     except Exception as error:
         shard = source.find_shard(row)
-        error.add_note(
-            f"in the filter, on sample {decode_key(source.keys[row])!r}" + (f" of shard {shard}" if shard else "")
-        )
+        error.add_note(f"in the filter, on sample {source.find_key(row)!r}" + (f" of shard {shard}" if shard else ""))
         raise

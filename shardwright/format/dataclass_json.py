@@ -2,10 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping, Set
-from types import UnionType
+from functools import cache
+from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from shardwright.errors import FormatError
+
+PLAIN = {bool, int, float, str, NoneType}
+"""The types of JSON values that are no arrays and no objects."""
+ALONE = (None, UnionType)
+"""The origins of hints that are one type, or a union of types."""
 
 
 def load_value(hint: Any, value: object, where: str) -> Any:
@@ -47,12 +53,31 @@ def check_keys(document: object, needed: Set[str], known: Set[str], where: str) 
     return document
 
 
-def _load_record(record: Any, value: object, where: str) -> Any:
-    attributes = {a.name: a for a in dataclasses.fields(record)}
-    needed = {n for n, a in attributes.items() if a.default is a.default_factory is dataclasses.MISSING}
-    document = check_keys(value, needed, attributes.keys(), where)
+@dataclasses.dataclass(frozen=True)
+class _RecordKeys:
+    """The keys of a dataclass as JSON: those without a default, their type hints, and the types to take unchanged."""
+
+    needed: Set[str]
+    hints: Mapping[str, Any]
+    plain: Mapping[str, Set[type]]
+
+
+@cache
+def _list_keys(record: Any) -> _RecordKeys:
+    """Return the keys of a dataclass; a manifest has thousands of records of one class."""
+    missing = dataclasses.MISSING
+    needed = {a.name for a in dataclasses.fields(record) if a.default is a.default_factory is missing}
     hints = get_type_hints(record)
-    values = {name: load_value(hints[name], item, f"{where}.{name}") for name, item in document.items()}
+    plain = {name: set(get_args(hint) or (hint,)) & PLAIN for name, hint in hints.items() if get_origin(hint) in ALONE}
+    return _RecordKeys(needed, hints, {name: plain.get(name, set()) for name in hints})
+
+
+def _load_record(record: Any, value: object, where: str) -> Any:
+    keys = _list_keys(record)
+    values = {
+        name: item if type(item) in keys.plain[name] else load_value(keys.hints[name], item, f"{where}.{name}")
+        for name, item in check_keys(value, keys.needed, keys.hints.keys(), where).items()
+    }
     try:
         return record(**values)
     except FormatError as error:

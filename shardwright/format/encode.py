@@ -93,7 +93,7 @@ class EncodedShard:
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """A shard on disk: its record in the manifest and its rows in the index. Small enough to send between processes."""
+    """A shard on disk: its record, which `write_split` completes, and its index. Small enough to send elsewhere."""
 
     record: ShardRecord
     index: Index
@@ -268,7 +268,7 @@ def write_encoded(
 ) -> WrittenShard:
     """Write the shard that a new builder builds from these samples atomically; each is requested when it is written.
 
-    It survives a power cut once `write_split` has synced it.
+    It survives a power cut once `write_split` has synced it, which also writes its index.
 
     Raises:
         FormatError: see `ShardBuilder`.

@@ -42,6 +42,10 @@ class Layout:
         """Return the size of a shard of so many samples; a lower bound where members vary."""
         return samples * self.stride + len(tar.END)
 
+    def find_stride(self, meta_bytes: int) -> int:
+        """Return the stride in a shard whose metas have `meta_bytes` each, from a layout that was planned with 0."""
+        return self.stride + meta_bytes + tar.count_padding(meta_bytes)
+
     def fit(self, sizes: Sequence[int]) -> "Layout":
         """Return the layout of a sample whose `varying` members have these sizes."""
         if not self.varying:

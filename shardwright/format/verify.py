@@ -1,10 +1,11 @@
 """Verify a dataset: read every byte and report everything that differs from what was written."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from shardwright.errors import DamageError, ShardwrightError
-from shardwright.format.index import INDEX_NAME, Index, find_repeats, read_index
+from shardwright.format.index import Index, RepeatFinder, open_indexes
 from shardwright.format.manifest import (
     MANIFEST_NAME,
     FileRecord,
@@ -62,9 +63,9 @@ class Report:
 def verify(root: str | Path) -> Report:
     """Check every byte of a dataset: manifest, indexes, shards, vocabulary.
 
-    Reads each file once, with one sample and all keys in memory. Reports the damaged samples of each shard; shards that
-    are missing, cut, swapped, renamed or not listed; and keys that occur more than once in a split. With a damaged
-    manifest nothing else can be checked.
+    Reads each file once, with one sample, one index and 16 bytes a key in memory. Reports the damaged samples of each
+    shard; shards that are missing, cut, swapped, renamed or not listed; and keys that occur more than once in a split.
+    With a damaged manifest nothing else can be checked.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
@@ -122,33 +123,48 @@ class _Check:
             self._add(record.name, None, f"its sha256 is {found}, the manifest says {record.sha256}")
 
     def _check_split(self, name: str, split: Split) -> None:
-        folder = self.root / name
-        path, index = folder / split.index.name, None
-        try:
-            index = read_index(path, self.manifest.fields, split)
-            self._check_keys(name, index)
-        except DamageError as error:
-            self._add(f"{name}/{path.name}", None, _remove_path(error, path))
-        first = 0
-        for shard in split.shards:
-            rows = None if index is None else index[first : first + shard.samples]
-            first += shard.samples
+        folder, keys, intact = self.root / name, RepeatFinder(), []
+        read = self._open_indexes(name, split)
+        for number, shard in enumerate(split.shards):
+            rows = read(number)
+            if rows is not None:
+                keys.add(rows)
+                intact.append(number)
             try:
                 self._check_shard(name, shard, rows)
             except OSError as error:
                 self._add(f"{name}/{shard.name}", None, _describe_failure(error))
-        listed = {split.index.name, *(shard.name for shard in split.shards)}
+        repeats = keys.find(rows for number in intact if (rows := read(number)) is not None)
+        for key, at in repeats[:MAX_DAMAGES]:
+            self._add(_name_index(name, split, intact[at]), key, "several samples have this key")
+        if len(repeats) > MAX_DAMAGES:
+            what = f"several samples have the same key for {len(repeats) - MAX_DAMAGES} more keys"
+            self._add(_name_index(name, split, intact[repeats[-1][1]]), None, what)
+        listed = set(split.file_names)
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.name not in listed:
                 self._add(f"{name}/{path.name}", None, "not in the manifest" + self._find_origin(path))
 
-    def _check_keys(self, split: str, index: Index) -> None:
-        repeats = find_repeats([index])
-        for key in repeats[:MAX_DAMAGES]:
-            self._add(f"{split}/{INDEX_NAME}", key, "several samples have this key")
-        if len(repeats) > MAX_DAMAGES:
-            more = len(repeats) - MAX_DAMAGES
-            self._add(f"{split}/{INDEX_NAME}", None, f"several samples have the same key for {more} more keys")
+    def _open_indexes(self, name: str, split: Split) -> Callable[[int], Index | None]:
+        """Return a function that reads the index of a shard, or reports its damage and returns None."""
+        try:
+            read = open_indexes(self.root / name, self.manifest.fields, split)
+        except (DamageError, OSError) as error:  # of the one index of a split of version 1 or 2
+            self._add_failure(_name_index(name, split, 0), error)
+            return lambda number: None
+
+        def read_or_report(number: int) -> Index | None:
+            try:
+                return read(number)
+            except (DamageError, OSError) as error:
+                self._add_failure(_name_index(name, split, number), error)
+                return None
+
+        return read_or_report
+
+    def _add_failure(self, file: str, error: DamageError | OSError) -> None:
+        what = _describe_failure(error) if isinstance(error, OSError) else _remove_path(error, self.root / file)
+        self._add(file, None, what)
 
     def _check_shard(self, split: str, record: ShardRecord, rows: Index | None) -> None:
         path, label = self.root / split / record.name, f"{split}/{record.name}"
@@ -173,6 +189,11 @@ class _Check:
         """Return the end of a message that names the shard an unlisted file is a copy of, "" where it is none."""
         owner = self._owners.get(hash_file(path)) if path.is_file() else None
         return f", holds the bytes of {owner}" if owner else ""
+
+
+def _name_index(name: str, split: Split, number: int) -> str:
+    """Return `<split>/<file>` of the index that has the rows of the shard with this number."""
+    return f"{name}/{split.shards[number].index_name if split.index is None else split.index.name}"
 
 
 def _remove_path(error: ShardwrightError, path: Path) -> str:

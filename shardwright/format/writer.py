@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
-
 from shardwright.errors import ExistsError, FormatError, ShardwrightError
 from shardwright.format.atomic_write import sync_files
 from shardwright.format.encode import (
@@ -24,11 +22,10 @@ from shardwright.format.encode import (
     write_encoded,
 )
 from shardwright.format.field import Field, check_fields
-from shardwright.format.index import INDEX_NAME, find_repeats, index_dtype, write_index
+from shardwright.format.index import RepeatFinder, index_dtype, write_index
 from shardwright.format.manifest import (
     MANIFEST_NAME,
     SPLIT_NAME,
-    FileRecord,
     Manifest,
     Split,
     read_manifest,
@@ -37,17 +34,27 @@ from shardwright.format.manifest import (
 
 
 def write_split(folder: str | Path, fields: Mapping[str, Field], shards: Sequence[WrittenShard]) -> Split:
-    """Sync the shards in `folder`, write their index, and return the split's record for the manifest.
+    """Write the index of each shard in `folder`, sync all of them, and return the split's record for the manifest.
 
     Raises:
-        FormatError: a key occurs twice; the message names it.
+        FormatError: a key occurs twice; the message names it. Or an index is not of samples with these fields.
     """
-    indexes = [np.empty(0, index_dtype(fields)), *(shard.index for shard in shards)]
-    if repeats := find_repeats(indexes):
-        raise FormatError(f"key {repeats[0]!r} occurs twice in the split; keys must be unique")
-    sync_files([Path(folder) / shard.record.name for shard in shards])
-    sha256 = write_index(Path(folder) / INDEX_NAME, indexes)
-    return Split(tuple(shard.record for shard in shards), FileRecord(INDEX_NAME, sha256))
+    folder, dtype, keys = Path(folder), index_dtype(fields), RepeatFinder()
+    for shard in shards:
+        if shard.index.dtype != dtype:
+            raise FormatError(
+                f"shard {shard.record.name}: its index is {shard.index.dtype}; with the fields it is {dtype}"
+            )
+        keys.add(shard.index)
+    if repeats := keys.find(shard.index for shard in shards):
+        raise FormatError(f"key {repeats[0][0]!r} occurs twice in the split; keys must be unique")
+    records = []
+    for shard in shards:
+        sha256 = write_index(folder / shard.record.index_name, shard.index, sync=False)
+        records.append(replace(shard.record, index_sha256=sha256))
+    split = Split(tuple(records))
+    sync_files([folder / name for name in split.file_names])
+    return split
 
 
 class ShardWriter:
@@ -92,7 +99,7 @@ class ShardWriter:
         self._pending: list[EncodedSample] = []
         self._shards: list[WrittenShard] = []
         self._keys: set[str] = set()
-        self._plan_manifest(Split((), FileRecord(INDEX_NAME, "0" * 64)))  # checks before any work
+        self._plan_manifest(Split(()))  # checks before any work
         self._root.mkdir(parents=True, exist_ok=True)
         self._folder = self._root / f".{split}.partial"
         self._lock: int | None = _claim_folder(self._folder)
@@ -180,7 +187,7 @@ class ShardWriter:
         return replace(current, splits={**current.splits, name: split}, classes=self._classes or current.classes)
 
     def _publish(self, manifest: Manifest) -> None:
-        """Rename the complete folder to the split's. If killed between the renames, index and manifest disagree."""
+        """Rename the complete folder to the split's. If killed between the renames, files and manifest disagree."""
         folder, old = self._root / self._split, self._root / f".{self._split}.old"
         shutil.rmtree(old, ignore_errors=True)
         if folder.exists():

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 
 from shardwright.datasets.base import Batch, ReadContext, SampleSource
 from shardwright.errors import DamageError, ShardwrightError
-from shardwright.format.index import decode_key
 from shardwright.loading.batch_plan import BatchPlan
 from shardwright.storage.file_set import FileSet
 
@@ -140,7 +140,8 @@ class BatchReader:
     def _record_skip(self, epoch: int, row: int, error: DamageError) -> Skip:
         sample = error.sample
         if sample is None:  # the error of a shard that is cut or missing names no sample
-            sample = decode_key(self.data.keys[row])
+            with suppress(DamageError):  # of the index, which has the key
+                sample = self.data.find_key(row)
         return Skip(epoch, row, sample, error.shard, error.field, error.offset, str(error))
 
 

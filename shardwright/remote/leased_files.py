@@ -165,11 +165,6 @@ class LeasedFiles(Descriptors):
         """Return 0, as direct reads open files by name: only an open file is known to be the right one."""
         return 0
 
-    def release_idle(self) -> None:
-        """See `LeaseHolder.release_idle`."""
-        if self._slots is not None:
-            self._slots[:] = [None] * len(self._slots)
-
 
 class RemoteFiles:
     """The shards of a split at a URL, fetched whole when they are read; a `FileSet`.

@@ -79,10 +79,15 @@ class Descriptors:
             except OSError as error:
                 if error.errno != errno.EMFILE:
                     raise
-                slots[:] = [None] * len(slots)  # this process has no descriptor left: close ours
+                self.release_idle()  # this process has no descriptor left: close ours
                 descriptor, _ = open_file(path)
             slots[number % len(slots)] = found = Descriptor(number, descriptor, path, size)
         return found
+
+    def release_idle(self) -> None:
+        """Close the files that are not being read at this moment."""
+        if self._slots is not None:
+            self._slots[:] = [None] * len(self._slots)
 
     @contextmanager
     def lease(self, number: int) -> "Iterator[Descriptor]":

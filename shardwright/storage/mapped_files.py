@@ -83,6 +83,10 @@ class MappedFiles:
         """See `FileSet.load`; read with system calls, not through the map."""
         return load_window(self._descriptors, starts, sizes, self._memory)
 
+    def release_idle(self) -> None:
+        """See `Descriptors.release_idle`."""
+        self._descriptors.release_idle()
+
     def close(self) -> None:
         """See `FileSet.close`."""
         self._mapped = None

@@ -60,6 +60,10 @@ class PreadFiles:
         """See `FileSet.load`."""
         return load_window(self._descriptors, starts, sizes, self._memory)
 
+    def release_idle(self) -> None:
+        """See `Descriptors.release_idle`."""
+        self._descriptors.release_idle()
+
     def close(self) -> None:
         """See `FileSet.close`."""
         self._descriptors.close()

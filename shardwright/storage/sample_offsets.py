@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shardwright.format import tar
 from shardwright.format.field import Field
 from shardwright.format.index import Index
 from shardwright.format.layout import plan_layout
@@ -33,7 +34,8 @@ class SampleOffsets(ABC):
         self._starts = starts
         self._counts = np.array([shard.samples for shard in shards], np.int64)
         self._firsts = np.cumsum(self._counts) - self._counts
-        self._strides = np.array([plan_layout(fields, shard.meta_bytes).stride for shard in shards], np.int64)
+        self._strides = np.array([self.layout.find_stride(shard.meta_bytes) for shard in shards], np.int64)
+        self._bytes = np.array([shard.bytes - len(tar.END) for shard in shards], np.int64)
 
     def find_shards(self, rows: Any) -> Any:
         """Return the number of the shard that each sample is in."""
@@ -55,9 +57,17 @@ class SampleOffsets(ABC):
     def compute_strides(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the bytes of each sample, headers and padding included: int64 (rows,)."""
 
-    @abstractmethod
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """Return the first row of each block of some `size` bytes, at least one sample: int64 (blocks,)."""
+        """Return the first row of each block of some `size` bytes, at least one sample: int64 (blocks,).
+
+        The blocks of a shard have nearly equal numbers of samples: where these vary in size, blocks have `size` bytes
+        in the mean, so that no index is read for them.
+        """
+        starts = [np.zeros(0, np.int64)]
+        for first, count, total in zip(self._firsts, self._counts.tolist(), self._bytes.tolist(), strict=True):
+            blocks = -(-count // max(1, size * count // max(1, total)))
+            starts.append(first + np.arange(blocks) * count // max(1, blocks))
+        return np.concatenate(starts)
 
 
 class StridedOffsets(SampleOffsets):
@@ -74,37 +84,33 @@ class StridedOffsets(SampleOffsets):
         strides: NDArray[np.int64] = self._strides[self.find_shards(rows)]
         return strides
 
-    def cut_blocks(self, size: int) -> NDArray[np.int64]:
-        """See `SampleOffsets.cut_blocks`; the blocks of a shard have nearly equal numbers of samples."""
-        starts = [np.zeros(0, np.int64)]
-        for first, count, stride in zip(self._firsts, self._counts, self._strides, strict=True):
-            blocks = -(-int(count) // max(1, size // int(stride)))
-            starts.append(first + np.arange(blocks) * count // max(1, blocks))
-        return np.concatenate(starts)
-
 
 class IndexedOffsets(SampleOffsets):
     """Offsets of samples with members that vary in size, from the index; see `SampleOffsets`.
 
     Args:
-        index: of the split, whose offsets `read_index` has checked.
+        index: of the split, with checked offsets; the rows of a sample are used when it is located.
     """
 
     def __init__(
         self, fields: Mapping[str, Field], shards: Sequence[ShardRecord], starts: NDArray[np.int64], index: Index
     ) -> None:
         super().__init__(fields, shards, starts)
-        self._offsets, self._sizes = index["offset"], index["size"]
+        self._offsets, self._varying = index["offset"], index["size"]
 
     def locate(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], Members, Members]:
         """See `SampleOffsets.locate`."""
         starts = self._starts[self.find_shards(rows)] + self._offsets[rows].astype(np.int64)
-        return starts, *self.layout.compute_offsets(self._sizes[rows])
+        return starts, *self.layout.compute_offsets(self._varying[rows])
 
     def compute_strides(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """See `SampleOffsets.compute_strides`."""
         meta: NDArray[np.int64] = self._strides[self.find_shards(rows)] - self.layout.stride
-        return self.layout.compute_strides(self._sizes[rows]) + meta
+        return self.layout.compute_strides(self._varying[rows]) + meta
+
+
+class WholeIndexOffsets(IndexedOffsets):
+    """The same for a split of version 2, whose index is read at opening; its blocks are those that it always had."""
 
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
         """See `SampleOffsets.cut_blocks`; a block has the samples that start in the same `size` bytes of a shard."""
@@ -119,6 +125,7 @@ def plan_offsets(
     fields: Mapping[str, Field], shards: Sequence[ShardRecord], starts: NDArray[np.int64], index: Index
 ) -> SampleOffsets:
     """Return the offsets of the samples in these shards."""
-    if any(field.varies for field in fields.values()):
-        return IndexedOffsets(fields, shards, starts, index)
-    return StridedOffsets(fields, shards, starts)
+    if not any(field.varies for field in fields.values()):
+        return StridedOffsets(fields, shards, starts)
+    whole = any(shard.index_sha256 is None for shard in shards)
+    return (WholeIndexOffsets if whole else IndexedOffsets)(fields, shards, starts, index)

@@ -182,7 +182,7 @@ def test_pictures_kept_as_jpeg_are_those_that_the_modality_gives(tmp_path: Path)
         extract_things(tmp_path / folder, things, params)
         assert hash_outputs(tmp_path / folder) == made
     manifest = read_manifest(root)
-    assert (manifest.version, manifest.fields["image"].encoding, verify(root).ok) == (2, "jpeg", True)
+    assert (manifest.version, manifest.fields["image"].encoding, verify(root).ok) == (3, "jpeg", True)
     seen = []
     for key, sample in read_all(root).items():
         if key.startswith("blind"):

@@ -14,7 +14,7 @@ from pipeline.extract import assemble_shard, compute_features
 from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.make_shard import ShardTask, make_shard
 from pipeline.incremental import growing_pack
-from pipeline.incremental.object_store import PACK
+from pipeline.incremental.object_store import PACK, ObjectStore
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
 from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.dropped_rows import DROPPED
@@ -76,6 +76,9 @@ def test_what_is_in_no_shard_is_kept(tmp_path: Path) -> None:
     """The sound of a sample that its picture drops, and the verdict on the picture."""
     give_corpus(tmp_path, [*make_things(8), Thing("broken", contents={"image": b"no picture"})])
     run_extract(tmp_path, PARAMS)
+    objects = ObjectStore(tmp_path / "cache", tmp_path / "cache/work")
+    packed = sum(len(objects.read_rows(name).entries) for name in objects.list_names() if name.endswith(PACK))
+    assert packed == 9 + 2, "the words of all texts, and these two; all else is in shards only"
     give_corpus(tmp_path, [*make_things(8), Thing("broken", "val", contents={"image": b"no picture"})])
     outcome = run_extract(tmp_path, PARAMS)
     assert count_features(outcome.notes) == "features: 27 reused, 0 computed"

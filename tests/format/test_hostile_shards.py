@@ -29,6 +29,7 @@ from shardwright import (
 from shardwright.cli.main import main
 from shardwright.format.canonical_json import decode_json, encode_canonical, hash_canonical
 from shardwright.format.layout import plan_layout
+from tests.support.old_sets import make_old
 from tests.support.shard_samples import write_small
 
 pytestmark = pytest.mark.slow
@@ -53,11 +54,18 @@ def store(root: Path, document: dict[str, Any]) -> None:
     (root / "dataset.json").write_bytes(encode_canonical(document | {"hash": hash_canonical(document)}))
 
 
+INDEX = "train/train-000000.index.npy"
+
+
 def replace_index(root: Path, content: bytes) -> None:
-    (root / "train" / "index.npy").write_bytes(content)
-    split = read_manifest(root).splits["train"]
-    record = FileRecord("index.npy", hashlib.sha256(content).hexdigest())
-    rewrite(root, splits={"train": replace(split, index=record)})
+    """Replace the index of the first shard, or that of an older split, with the right sha256."""
+    split, sha256 = read_manifest(root).splits["train"], hashlib.sha256(content).hexdigest()
+    if split.index is not None:
+        (root / "train/index.npy").write_bytes(content)
+        rewrite(root, splits={"train": replace(split, index=FileRecord("index.npy", sha256))})
+    else:
+        (root / INDEX).write_bytes(content)
+        rewrite(root, splits={"train": replace(split, shards=(replace(split.shards[0], index_sha256=sha256),))})
 
 
 def test_two_splits_may_have_the_same_keys(tmp_path: Path) -> None:
@@ -102,8 +110,23 @@ EDITS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "absolute shard": (lambda d: shard_of(d).update(name="/etc/passwd"), "file name is '/etc/passwd'; it must"),
     "hidden shard": (lambda d: shard_of(d).update(name=".x"), "file name is '.x'; it must match"),
     "absolute index": (
-        lambda d: d["splits"]["train"]["index"].update(name="/dev/zero"),
+        lambda d: d["splits"]["train"].update(index={"name": "/dev/zero", "sha256": "0" * 64}),
         "file name is '/dev/zero'; it must",
+    ),
+    "two indexes": (
+        lambda d: d["splits"]["train"].update(index={"name": "index.npy", "sha256": "0" * 64}),
+        "splits.train: shard train-000000.tar: it has one and its split has one too",
+    ),
+    "no index": (
+        lambda d: shard_of(d).pop("index_sha256"),
+        "splits.train: shard train-000000.tar: it has none and its split has none",
+    ),
+    "index hash that is none": (lambda d: shard_of(d).update(index_sha256="0"), "index_sha256 is '0'; it must be 64"),
+    "a shard with the name of an index": (
+        lambda d: d["splits"]["train"].update(
+            samples=4, shards=[shard_of(d), shard_of(d) | {"name": "train-000000.index.npy"}]
+        ),
+        "file 'train-000000.index.npy' occurs twice",
     ),
     "vocabulary above": (
         lambda d: d.update(vocabulary={"name": "..", "sha256": "0" * 64}),
@@ -166,15 +189,19 @@ INDEXES = {
 
 
 @pytest.mark.parametrize("name", INDEXES)
-def test_an_index_is_compared_and_not_parsed(tmp_path: Path, name: str) -> None:
-    replace_index(write_levels(tmp_path, "ab"), INDEXES[name])
+@pytest.mark.parametrize("old", [False, True])
+def test_an_index_is_compared_and_not_parsed(tmp_path: Path, name: str, old: bool) -> None:
+    write_levels(tmp_path, "ab")
+    if old:
+        make_old(tmp_path)
+    replace_index(tmp_path, INDEXES[name])
     with pytest.raises(DamageError, match="not the rows that the manifest describes"):
-        ShardDataset(tmp_path, "train")
-    assert [problem.shard for problem in verify(tmp_path).problems] == ["train/index.npy"]
+        ShardDataset(tmp_path, "train").gather([0])
+    assert [problem.shard for problem in verify(tmp_path).problems] == ["train/index.npy" if old else INDEX]
 
 
 def test_invalid_keys_in_an_index_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    index = (write_levels(tmp_path, "ab") / "train" / "index.npy").read_bytes()
+    index = (write_levels(tmp_path, "ab") / INDEX).read_bytes()
     replace_index(tmp_path, index.replace(b"a" + bytes(63), b"\xff\x1b[2J/../" + bytes(55)))
     (problem,) = verify(tmp_path).problems
     assert problem.what.startswith("the key must match")

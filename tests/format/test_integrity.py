@@ -26,12 +26,15 @@ from shardwright import (
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.walk_shard import hash_file
 from tests.support.loader.sets import BLOCKS, ORDERS, flip_bit
+from tests.support.old_sets import make_old
 from tests.support.shard_samples import KINDS as SHARDS
 from tests.support.shard_samples import SMALL_FIELDS, Written, make_samples, write_samples, write_small
 
 pytestmark = pytest.mark.slow
 
 COUNT, BATCH, PER_SHARD = 20, 3, 6
+FORMS = [(kind, old) for kind in SHARDS for old in (False, True)]
+"""Kinds of fields, each as it is written, and as versions 1 and 2 were."""
 Kind = Literal["shard", "index", "manifest", "vocabulary"]
 KINDS: dict[Kind, int] = {"shard": 60, "index": 20, "manifest": 15, "vocabulary": 5}
 """The kinds of files to damage, and how often in a hundred."""
@@ -44,25 +47,29 @@ class Originals:
     """A dataset, and the content of its split `train`."""
 
     fields: Mapping[str, Field]
+    old: bool
     root: Path
     arrays: dict[str, Any]
     metas: list[dict[str, Any]]
 
 
-def write_set(root: Path, fields: Mapping[str, Field]) -> None:
+def write_set(root: Path, fields: Mapping[str, Field], old: bool) -> None:
     write_small(root, COUNT, fields=fields)
     write_small(root, 7, split="val", fields=fields)
     (root / "vocabulary.json").write_text(json.dumps([f"word {n}" for n in range(30)]))
     record = FileRecord("vocabulary.json", hash_file(root / "vocabulary.json"))
     write_manifest(root, replace(read_manifest(root), vocabulary=record))
+    if old:
+        make_old(root)
 
 
-@pytest.fixture(scope="module", params=SHARDS)
+@pytest.fixture(scope="module", params=FORMS, ids=[f"{'old ' if old else ''}{kind}" for kind, old in FORMS])
 def originals(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Originals:
-    root, fields = tmp_path_factory.mktemp("intact"), SHARDS[request.param]
-    write_set(root, fields)
+    kind, old = request.param
+    root, fields = tmp_path_factory.mktemp("intact"), SHARDS[kind]
+    write_set(root, fields, old)
     with ShardDataset(root, "train") as data:
-        return Originals(fields, root, data.gather(range(COUNT)), [data.meta(n) for n in range(COUNT)])
+        return Originals(fields, old, root, data.gather(range(COUNT)), [data.meta(n) for n in range(COUNT)])
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +120,12 @@ def find(root: Path, rng: random.Random, originals: Originals) -> Finding | None
 
 def choose_file(root: Path, rng: random.Random) -> tuple[Kind, Path]:
     (kind,) = rng.choices(list(KINDS), list(KINDS.values()))
-    patterns = {"shard": "*/*.tar", "index": "*/index.npy", "manifest": "dataset.json", "vocabulary": "vocabulary.json"}
+    patterns = {
+        "shard": "*/*.tar",
+        "index": "*/*index.npy",
+        "manifest": "dataset.json",
+        "vocabulary": "vocabulary.json",
+    }
     return kind, rng.choice(sorted(root.glob(patterns[kind])))
 
 
@@ -163,7 +175,7 @@ def test_damage_is_reported_before_it_is_used(
     found = Counter(damage_and_find(scratch, originals, rng, damage(rng)) for _ in range(times))
     kinds = {kind for kind, _ in found}
     assert kinds == KINDS.keys()
-    assert not found["index", "reading"]  # a damaged index or manifest is not opened
+    assert not found["index", "reading" if originals.old else "opening"]
     assert not found["manifest", "reading"]
 
 
@@ -194,10 +206,13 @@ def test_ten_thousand_flips_and_a_thousand_cuts(scratch: Path, originals: Origin
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault of a dataset: its cause, when it is reported, and words of the message."""
+    """A fault of a dataset: its cause, when it is reported, and words of the message.
+
+    "with the index" is in reading, or at opening where the split has one index for all shards.
+    """
 
     cause: Callable[[Path, Path], object]
-    when: Literal["opening", "reading", "never"]
+    when: Literal["opening", "reading", "never", "with the index"]
     words: tuple[str, ...] = ()
 
 
@@ -237,7 +252,14 @@ def move_folder(source: Path, target: Path) -> None:
 
 
 SECOND, THIRD = "train/train-000001.tar", "train/train-000002.tar"
-INDEX, MANIFEST = "train/index.npy", "dataset.json"
+MANIFEST = "dataset.json"
+
+
+def find_index(root: Path, split: str = "train") -> Path:
+    """Return the index of a split, or that of its second or only shard."""
+    return sorted((root / split).glob("*index.npy"))[:2][-1]
+
+
 FAULTS = {
     "shard missing": Fault(lambda r, _: (r / SECOND).unlink(), "opening", ("train-000001.tar", "missing")),
     "shard renamed": Fault(lambda r, _: rename(r / SECOND, "a.tar"), "opening", ("train-000001.tar", "missing")),
@@ -257,18 +279,18 @@ FAULTS = {
     "folder instead of a shard": Fault(
         lambda r, _: put_folder(r / SECOND), "opening", ("train-000001.tar", "not a file")
     ),
-    "index missing": Fault(lambda r, _: (r / INDEX).unlink(), "opening", ("index.npy", "missing")),
+    "index missing": Fault(lambda r, _: find_index(r).unlink(), "with the index", ("index.npy", "missing")),
     "index of another split": Fault(
-        lambda r, _: shutil.copy(r / "val/index.npy", r / INDEX), "opening", ("index.npy", "sha256")
+        lambda r, _: shutil.copy(find_index(r, "val"), find_index(r)), "with the index", ("index.npy",)
     ),
     "index of an older build": Fault(
-        lambda r, old: shutil.copy(old / INDEX, r / INDEX), "opening", ("index.npy", "sha256")
+        lambda r, old: shutil.copy(find_index(old), find_index(r)), "with the index", ("index.npy", "sha256")
     ),
     "split of an older build": Fault(
-        lambda r, old: move_folder(old / "train", r / "train"), "opening", ("index.npy", "sha256")
+        lambda r, old: move_folder(old / "train", r / "train"), "with the index", ("index.npy", "sha256")
     ),
     "manifest of an older build": Fault(
-        lambda r, old: shutil.copy(old / MANIFEST, r / MANIFEST), "opening", ("index.npy", "sha256")
+        lambda r, old: shutil.copy(old / MANIFEST, r / MANIFEST), "with the index", ("index.npy", "sha256")
     ),
     "manifest missing": Fault(lambda r, _: (r / MANIFEST).unlink(), "opening", ("dataset.json",)),
     "manifest cut": Fault(
@@ -280,20 +302,17 @@ FAULTS = {
         ("hash is", "that of its content is"),
     ),
     "manifest of a newer version": Fault(
-        lambda r, _: edit(r / MANIFEST, lambda d: d.update(version=3), rehash=True),
+        lambda r, _: edit(r / MANIFEST, lambda d: d.update(version=4), rehash=True),
         "opening",
-        ("version is 3; this release reads",),
+        ("version is 4; this release reads",),
     ),
     "manifest of the other version": Fault(
-        lambda r, _: edit(r / MANIFEST, lambda d: d.update(version=3 - d["version"]), rehash=True),
+        lambda r, _: edit(r / MANIFEST, lambda d: d.update(version=d["version"] % 3 + 1), rehash=True),
         "opening",
-        ("with these fields it must be",),
+        ("with these splits and fields it must be",),
     ),
     "manifest of a later release with another key": Fault(
         lambda r, _: edit(r / MANIFEST, lambda d: d.update(more=1), rehash=True), "opening", ("dataset.json", "more")
-    ),
-    "manifest without one shard": Fault(
-        lambda r, _: edit(r / MANIFEST, drop_last_shard, rehash=True), "opening", ("index.npy", "18")
     ),
     "manifest formatted otherwise": Fault(lambda r, _: edit(r / MANIFEST, lambda d: None), "never"),
 }
@@ -303,13 +322,13 @@ FAULTS = {
 def older(originals: Originals, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same keys and metas with other values, as an earlier build."""
     root, fields = tmp_path_factory.mktemp("older"), originals.fields
-    write_set(root, fields)
+    write_set(root, fields, old=False)
     shutil.rmtree(root / "train")
     (root / MANIFEST).unlink()
     samples = make_samples(COUNT, "train", fields)
     others = [replace(one, arrays=other.arrays) for one, other in zip(samples, reversed(samples), strict=True)]
     write_samples(root, Written(fields, others), PER_SHARD)
-    return root
+    return make_old(root) if originals.old else root
 
 
 @pytest.fixture
@@ -322,24 +341,39 @@ def test_files_that_are_not_those_of_the_manifest(copy: Path, older: Path, origi
     fault = FAULTS[name]
     fault.cause(copy, older)
     rng = random.Random(name)
-    words = fault.words
-    if fault.when == "opening":
+    words, when = fault.words, fault.when
+    if when == "with the index":
+        when, words = ("opening", words) if originals.old else ("reading", ("train-0000", *words))
+    if when == "opening":
         with pytest.raises((ShardwrightError, FileNotFoundError)) as caught:
             ShardDataset(copy, "train")
-    elif fault.when == "reading":
+    elif when == "reading":
         with pytest.raises(ShardwrightError) as caught:
             open_and_read(copy, rng, originals)
         if originals.fields is not SMALL_FIELDS:  # shards with images differ in size: opening may notice
             words = words[:1]
     else:
         open_and_read(copy, rng, originals)
-    if fault.when != "never":
+    if when != "never":
         assert all(word in str(caught.value) for word in words), str(caught.value)
     assert not verify(copy).ok
 
 
+def test_a_forged_manifest_without_one_shard(copy: Path, originals: Originals) -> None:
+    """Its hash is right: where the index is not that of all shards, it describes a smaller dataset with other files."""
+    edit(copy / MANIFEST, drop_last_shard, rehash=True)
+    if originals.old:
+        with pytest.raises(ShardwrightError, match=r"index\.npy.* 18 of"):
+            ShardDataset(copy, "train")
+    else:
+        assert len(ShardDataset(copy, "train")) == 18
+    named = {problem.shard for problem in verify(copy).problems}
+    last = {"train/index.npy"} if originals.old else {"train/train-000003.index.npy"}
+    assert named == last | {"train/train-000003.tar", MANIFEST}
+
+
 def test_a_newer_manifest_is_not_reported_as_damage(copy: Path) -> None:
     """Its reader needs a newer release, not a backup."""
-    edit(copy / MANIFEST, lambda document: document.update(version=3), rehash=True)
+    edit(copy / MANIFEST, lambda document: document.update(version=4), rehash=True)
     with pytest.raises(FormatError, match="this release reads versions up to"):
         ShardDataset(copy, "train")

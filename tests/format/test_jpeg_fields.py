@@ -32,11 +32,12 @@ from shardwright import (
     write_manifest,
 )
 from shardwright.cli.main import main
-from shardwright.format.index import index_dtype, write_index
+from shardwright.format.index import index_dtype, iterate_indexes, write_index
 from shardwright.loading.window_reader import Blocks
 from shardwright.remote.location import Access
 from tests.support.access_files import access_ways
 from tests.support.factory_media import draw_scene, insert_segments, make_exif, make_segment
+from tests.support.old_sets import make_old
 from tests.support.remote_sets import Published, open_set, serve_set
 from tests.support.shard_samples import JPEG_FIELDS, read_tree, read_value, write_small
 
@@ -160,6 +161,7 @@ def test_batches_are_one_tensor_of_the_pixels_that_opencv_decodes(
 def test_a_map_is_decoded_without_a_copy_and_cannot_be_written_to(tmp_path: Path) -> None:
     files = write_scenes(tmp_path)
     with ShardDataset(tmp_path, "train") as data:
+        data._index.load_all()
         starts, offsets, sizes = data._offsets.locate(np.arange(4))
         found = data._files.read_ranges(starts + offsets[0], np.asarray(sizes[0]))
         assert [content.tobytes() for content in found] == files[:4]
@@ -282,13 +284,22 @@ def test_info_and_show_name_the_encoding(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def rewrite_index(root: Path, change: Callable[[NDArray[Any]], object]) -> None:
+    """Change the index of all samples, that of the split or those of its shards, with the right sha256."""
     manifest = read_manifest(root)
-    split, path = manifest.splits["train"], root / "train" / "index.npy"
-    index = np.load(path)
-    assert index.dtype == index_dtype(manifest.fields)
-    change(index)
-    record = FileRecord("index.npy", write_index(path, [index]))
-    write_manifest(root, replace(manifest, splits={"train": replace(split, index=record)}))
+    split, folder = manifest.splits["train"], root / "train"
+    parts = [index.copy() for _, index in iterate_indexes(folder, manifest.fields, split)]
+    whole = np.concatenate(parts)
+    assert whole.dtype == index_dtype(manifest.fields)
+    change(whole)
+    if split.index is not None:
+        record = FileRecord("index.npy", write_index(folder / "index.npy", whole))
+        forged = replace(split, index=record)
+    else:
+        stops = np.cumsum([len(part) for part in parts])
+        changed = zip(split.shards, np.split(whole, stops[:-1]), strict=True)
+        shards = [replace(s, index_sha256=write_index(folder / s.index_name, part)) for s, part in changed]
+        forged = replace(split, shards=tuple(shards))
+    write_manifest(root, replace(manifest, splits={"train": forged}))
 
 
 def add(column: str, row: int, by: int) -> Callable[[NDArray[Any]], object]:
@@ -310,15 +321,19 @@ FORGERIES: dict[str, tuple[Callable[[NDArray[Any]], object], str, str | None]] =
 
 
 @pytest.mark.parametrize("name", FORGERIES)
-def test_impossible_offsets_are_refused_at_opening(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("old", [False, True])
+def test_impossible_offsets_are_refused_before_they_are_used(tmp_path: Path, name: str, old: bool) -> None:
     change, shard, sample = FORGERIES[name]
     write_scenes(tmp_path)
+    if old:
+        make_old(tmp_path)
     rewrite_index(tmp_path, change)
     with pytest.raises(DamageError, match=shard) as caught:
-        ShardDataset(tmp_path, "train")
+        ShardDataset(tmp_path, "train").gather(range(10))
     assert (caught.value.shard, caught.value.sample) == (shard, sample)
-    (problem,) = verify(tmp_path).problems
-    assert (problem.shard, shard in problem.what) == ("train/index.npy", True)
+    problems = verify(tmp_path).problems
+    index = "train/index.npy" if old else f"train/{shard.removesuffix('.tar')}.index.npy"
+    assert any(problem.shard == index and shard in problem.what for problem in problems)
 
 
 def test_a_wrong_size_within_its_block_is_found_by_the_checksum(tmp_path: Path) -> None:
@@ -370,7 +385,8 @@ def test_a_file_that_cannot_be_decoded_is_reported_or_skipped(tmp_path: Path, ac
 
 def test_a_manifest_whose_version_does_not_have_its_fields(tmp_path: Path) -> None:
     write_scenes(tmp_path)
-    assert read_manifest(tmp_path).version == 2
+    assert read_manifest(tmp_path).version == 3
+    assert read_manifest(make_old(tmp_path)).version == 2
     assert replace(read_manifest(tmp_path), fields={"image": replace(FIELD, encoding="npy")}, splits={}).version == 1
     assert "encoding" not in replace(FIELD, encoding="npy").to_json()
 
@@ -378,5 +394,5 @@ def test_a_manifest_whose_version_does_not_have_its_fields(tmp_path: Path) -> No
 def test_an_index_of_arrays_has_no_offsets(tmp_path: Path) -> None:
     with ShardWriter(tmp_path, "train", {"label": Field("int64", ())}) as writer:
         writer.write("a", {"label": 1})
-    content = (tmp_path / "train" / "index.npy").read_bytes()
+    content = (tmp_path / "train" / "train-000000.index.npy").read_bytes()
     assert np.load(io.BytesIO(content)).dtype.names == ("key", "crc32")

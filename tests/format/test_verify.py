@@ -17,6 +17,7 @@ from shardwright import (
     DamageError,
     Field,
     FileRecord,
+    Manifest,
     Problem,
     ShardDataset,
     ShardwrightError,
@@ -25,11 +26,15 @@ from shardwright import (
     read_manifest,
     verify,
     write_manifest,
+    write_shard,
+    write_split,
 )
 from shardwright.cli.main import VERBS, main, run_verb
 from shardwright.cli.terminal import escape_controls
+from shardwright.format.index import write_index
 from shardwright.format.walk_shard import MAX_DAMAGES, hash_file
-from tests.support.shard_samples import KINDS, SMALL_FIELDS, find_member, write_small
+from tests.support.old_sets import make_old
+from tests.support.shard_samples import KINDS, SMALL_FIELDS, find_member, make_samples, write_small
 
 pytestmark = pytest.mark.slow
 
@@ -73,10 +78,11 @@ def test_an_intact_dataset_is_ok(intact: Path) -> None:
     assert report.hash == read_manifest(intact).hash
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[*KINDS, *(f"old {kind}" for kind in KINDS)])
 def scratch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set to damage in one place and to repair, many times."""
-    return write_set(tmp_path_factory.mktemp("scratch"), KINDS[request.param])
+    root = write_set(tmp_path_factory.mktemp("scratch"), KINDS[request.param.removeprefix("old ")])
+    return make_old(root) if request.param.startswith("old ") else root
 
 
 @given(data=st.data())
@@ -156,7 +162,13 @@ def put_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def put_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
 STRIDE = 4 * 512 + 512 + 512 + 512 + 512  # a header and one block for each of the four members, see SMALL_FIELDS
+INDEX = "train/train-000001.index.npy"
 FIRST, SECOND, LAST = "train/train-000000.tar", "train/train-000001.tar", "train/train-000003.tar"
 FAULTS = {
     "missing shard": Fault(lambda r: (r / SECOND).unlink(), [(SECOND, None, "missing")]),
@@ -197,10 +209,24 @@ FAULTS = {
         lambda r: cut(r / LAST, 2 * STRIDE + 512), [(LAST, None, "does not end with two zero blocks")]
     ),
     "shard with more behind it": Fault(lambda r: append(r / LAST, b"more"), [(LAST, None, "bytes follow the end")]),
-    "missing index": Fault(lambda r: (r / "train/index.npy").unlink(), [("train/index.npy", None, "missing")]),
+    "missing index": Fault(
+        lambda r: (r / INDEX).unlink(), [(INDEX, None, "missing; it is the index of train-000001.tar")], opens=True
+    ),
+    "cut index": Fault(lambda r: cut(r / INDEX, 500), [(INDEX, None, "the manifest says")], opens=True),
+    "longer index": Fault(lambda r: append(r / INDEX, b"x"), [(INDEX, None, "not the rows")], opens=True),
+    "folder instead of an index": Fault(lambda r: put_folder(r / INDEX), [(INDEX, None, "missing")], opens=True),
+    "extra index": Fault(
+        lambda r: shutil.copy(r / INDEX, r / "train/index.npy"),
+        [("train/index.npy", None, "not in the manifest")],
+        opens=True,
+    ),
     "damage in index and shard": Fault(
-        lambda r: [flip_bit(r / name, 600) for name in ("train/index.npy", FIRST)],
-        [("train/index.npy", None, "the manifest says"), (FIRST, None, "the manifest says")],
+        lambda r: [flip_bit(r / name, 600) for name in (INDEX, SECOND)],
+        [(INDEX, None, "the manifest says"), (SECOND, None, "the manifest says")],
+        opens=True,
+    ),
+    "one damaged index of an older split": Fault(
+        lambda r: flip_bit(make_old(r) / "train/index.npy", 600), [("train/index.npy", None, "the manifest says")]
     ),
     "missing vocabulary": Fault(
         lambda r: (r / "vocabulary.txt").unlink(), [("vocabulary.txt", None, "missing")], opens=True
@@ -248,6 +274,25 @@ def test_reading_detects_a_shard_that_replaces_another(root: Path, name: str) ->
     FAULTS[name].cause(root)
     with ShardDataset(root, "train") as data, pytest.raises(DamageError):
         data.gather(range(len(data)))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_repeated_keys_are_reported_with_the_last_index_that_has_them(tmp_path: Path, old: bool) -> None:
+    """Nothing of this package writes such a set: its splits were joined by hand, with the right hashes."""
+    samples = make_samples(4)
+    folder = tmp_path / "train"
+    folder.mkdir()
+    parts = [samples[:3], samples[3:], samples[1:2]]
+    written = [write_shard(folder / f"{n}.tar", SMALL_FIELDS, part) for n, part in enumerate(parts)]
+    split = write_split(folder, SMALL_FIELDS, written[:2])
+    sha256 = write_index(folder / written[2].record.index_name, written[2].index)
+    joined = replace(split, shards=(*split.shards, replace(written[2].record, index_sha256=sha256)))
+    write_manifest(tmp_path, Manifest(SMALL_FIELDS, {"train": joined}))
+    if old:
+        make_old(tmp_path)
+    found = [(problem.shard, problem.sample, problem.what) for problem in verify(tmp_path).problems]
+    index = "train/index.npy" if old else "train/2.index.npy"
+    assert found == [(index, samples[1].key, "several samples have this key")]
 
 
 def test_many_damages_are_counted(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_shards_are_synced_before_the_manifest_is_written(tmp_path: Path, monkey
             writer.write(sample.key, sample.arrays)
     manifest = synced.index((tmp_path / "dataset.json").stat().st_ino)
     files = list((tmp_path / "train").iterdir())
-    assert len(files) == 4
+    assert len(files) == 6, "three shards, each with an index"
     assert {path.stat().st_ino for path in files} <= set(synced[:manifest])
 
 
@@ -273,8 +273,8 @@ def test_a_manifest_error_names_the_fault(tmp_path: Path) -> None:
     write_small(tmp_path, 3)
     document = read_manifest(tmp_path).to_json()
     edits: dict[str, dict[str, Any]] = {
-        "version is 3; this release reads versions up to 2": {"version": 3},
-        "version is 2; with these fields it must be 1": {"version": 2},
+        "version is 4; this release reads versions up to 3": {"version": 4},
+        "version is 2; with these splits and fields it must be 3": {"version": 2},
         "not a manifest of the format": {"format": "other"},
         r"unknown keys \['extra'\]": {"extra": 1},
         "must match": {"splits": {"../x": document["splits"]["train"]}},

@@ -20,6 +20,7 @@ from shardwright.datasets.base import ReadContext
 from shardwright.loading.window_reader import Blocks
 from shardwright.remote.settings import Remote, hide_secrets, is_url, join_url
 from tests.support.loopback import Reply, Route
+from tests.support.old_sets import make_old
 from tests.support.remote_sets import (
     QUICK,
     Published,
@@ -41,6 +42,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 SHARD = "train/train-000002.tar"
+INDEX = "train/train-000002.index.npy"
 ROWS = range(12, 18)
 """The samples of this shard."""
 
@@ -73,6 +75,53 @@ def test_a_url_gives_the_samples_of_its_folder_and_fetches_each_file_once(publis
         assert count_shards(site) == len(published.shards)
 
 
+def test_opening_fetches_the_manifest_alone_and_a_shard_comes_with_its_index(published: Published, cache: Path) -> None:
+    with serve_set(published) as site, open_set(site, cache) as data:
+        assert (len(data), len(data.cut_blocks(4096))) == (40, len(data.cut_blocks(4096)))
+        assert dict(site.requests) == {"/ds/dataset.json": 1}
+        published.check(data, list(ROWS))
+        assert dict(site.requests) == {"/ds/dataset.json": 1, f"/ds/{SHARD}": 1, f"/ds/{INDEX}": 1}
+        assert data.find_key(ROWS[0]) == published.samples[ROWS[0]].key
+        assert data.find_sample(published.samples[0].key) == 0
+        assert site.requests["/ds/train/train-000000.index.npy"] == 1
+        assert len(site.requests) == 4
+
+
+def test_the_one_index_of_an_older_split_is_fetched_at_opening(tmp_path: Path, cache: Path) -> None:
+    older = publish(tmp_path)
+    make_old(older.root)
+    assert older.indexes == ["train/index.npy"]
+    limit = older.room_for(1)
+    with serve_set(older) as site:
+        with open_set(site, cache, cache_bytes=limit) as data:
+            assert dict(site.requests) == {"/ds/dataset.json": 1, "/ds/train/index.npy": 1}
+            older.check(data)
+        assert site.requests["/ds/train/index.npy"] == 1
+        with pytest.raises(ValueError, match=rf"must be at least {limit:,}, for the index and the largest shard"):
+            open_set(site, cache, cache_bytes=limit - 1)
+
+
+def test_a_damaged_index_affects_only_the_samples_of_its_shard(published: Published, cache: Path) -> None:
+    body = flip(published.read(INDEX))
+    with serve_set(published, {INDEX: Reply(body)}) as site, open_set(site, cache) as data:
+        window = data.open_window(np.arange(40))
+        others = [row for row in range(40) if row not in ROWS]
+        assert data.gather(others, ReadContext(files=window))["key"] == [published.samples[row].key for row in others]
+        for context in (ReadContext(files=window), ReadContext()):
+            with pytest.raises(DamageError, match=r"train-000002\.index\.npy: its sha256 is") as caught:
+                data.gather([0, ROWS[0]], context)
+            assert caught.value.shard == "train-000002.tar"
+        assert site.requests[f"/ds/{INDEX}"] == 2, "a second try past HTTP caches, and none for each sample"
+        loader = Loader(data, 4, shuffle=False, on_error="skip")
+        valid = [
+            key for batch in loader for key, good in zip(batch["key"], batch["valid"].tolist(), strict=True) if good
+        ]
+        assert valid == [published.samples[row].key for row in others]
+        assert [(skip.row, skip.sample, skip.shard) for skip in loader.skipped] == [
+            (row, None, "train-000002.tar") for row in ROWS
+        ]
+
+
 def read_in_another_process(data: ShardDataset) -> list[str]:
     with data:
         keys: list[str] = data.gather(list(range(len(data))))["key"]
@@ -103,7 +152,6 @@ def test_a_pickle_does_not_open_a_dataset_that_was_replaced(published: Published
     with serve_set(published) as site, open_set(site, cache) as data:
         pickled = pickle.dumps(data)
         site.routes["/ds/dataset.json"] = Reply(other.read("dataset.json"))
-        site.routes["/ds/train/index.npy"] = Reply(other.read("train/index.npy"))
         with pytest.raises(DamageError, match="restore the dataset that was open before"):
             pickle.loads(pickled)
 
@@ -172,7 +220,7 @@ def test_random_order_works_in_a_cache_for_one_shard(published: Published, cache
             published.check(data, rows.tolist())
             assert sum(list_objects(cache).values()) <= limit
         with pytest.raises(
-            ValueError, match=rf"cache_bytes is {limit - 1:,}; it must be at least {limit:,}, for the index"
+            ValueError, match=rf"cache_bytes is {limit - 1:,}; it must be at least {limit:,}, for the largest shard"
         ):
             open_set(site, cache, cache_bytes=limit - 1)
 
@@ -255,7 +303,8 @@ def test_close_cancels_downloads_and_leaves_nothing(published: Published, cache:
         wait_for(lambda: not list_threads())
         wait_for(lambda: count_descriptors() <= descriptors)
         wait_for(lambda: count_connections(site) <= 2)  # unused ones, which end by themselves
-        assert list_objects(cache).keys() == {find_object(cache, published.read("train/index.npy")).name}
+        indexes = {find_object(cache, published.read(index)).name for index in published.indexes}
+        assert list_objects(cache).keys() <= indexes
         with pytest.raises(ValueError, match="closed"):
             data.gather([0])
 

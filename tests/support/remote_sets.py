@@ -34,8 +34,15 @@ class Published:
         return [f"train/{shard.name}" for shard in read_manifest(self.root).splits["train"].shards]
 
     @property
+    def indexes(self) -> list[str]:
+        """The paths of the split's indexes below the root: one for each shard, or one for all."""
+        split = read_manifest(self.root).splits["train"]
+        return [f"train/{name}" for name in split.file_names if name.endswith("index.npy")]
+
+    @property
     def index_bytes(self) -> int:
-        return (self.root / "train/index.npy").stat().st_size
+        """The size of all indexes together."""
+        return sum((self.root / index).stat().st_size for index in self.indexes)
 
     @property
     def shard_bytes(self) -> int:
@@ -43,8 +50,9 @@ class Published:
         return max((self.root / shard).stat().st_size for shard in self.shards)
 
     def room_for(self, shards: int) -> int:
-        """Return the bytes of the index and so many shards."""
-        return self.index_bytes + shards * self.shard_bytes
+        """Return the bytes of so many shards, and of the one index of an older split, which stays in the cache."""
+        held = self.index_bytes if self.indexes == ["train/index.npy"] else 0
+        return held + shards * self.shard_bytes
 
     def read(self, file: str) -> bytes:
         return (self.root / file).read_bytes()

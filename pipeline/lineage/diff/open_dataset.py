@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.tables.contracts import ALIGNED_FOLDER, EXTRACT_FOLDER, SHARDS_FOLDER
 from shardwright.format.canonical_json import decode_json
-from shardwright.format.index import decode_key, read_index
+from shardwright.format.index import decode_key, iterate_indexes
 from shardwright.format.manifest import MANIFEST_NAME, Manifest, read_manifest
 
 Numbers = NDArray[np.int32]
@@ -87,14 +87,16 @@ def _read_samples(root: Path, manifest: Manifest) -> SampleArrays:
     counts = [shard.samples for split in manifest.splits.values() for shard in split.shards]
     metas = [shard.meta_bytes for split in manifest.splits.values() for shard in split.shards]
     indexes = [
-        read_index(root / name / split.index.name, manifest.fields, split) for name, split in manifest.splits.items()
+        index
+        for name, split in manifest.splits.items()
+        for _, index in iterate_indexes(root / name, manifest.fields, split)
     ]
     keys = np.concatenate([np.empty(0, "S64"), *(index["key"] for index in indexes)])
     order = np.argsort(keys, kind="stable").astype(np.int32)
     keys = keys[order]
     if repeats := keys[1:][keys[1:] == keys[:-1]].tolist():
         raise InputError(f"{root} has two samples with the key {decode_key(repeats[0])!r}, so it cannot be compared")
-    splits = np.repeat(np.arange(len(indexes)), [len(index) for index in indexes])
+    splits = np.repeat(np.arange(len(manifest.splits)), [split.samples for split in manifest.splits.values()])
     empty = np.empty((0, len(manifest.fields) + 1), np.uint32)
     return SampleArrays(
         keys=keys,
