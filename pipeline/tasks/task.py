@@ -3,8 +3,8 @@
 `outputs` are what the model's head gives, float32 (batch, outputs). A `Batch` is a dict with a tensor for each field of
 the dataset, samples first.
 
-Evaluation keeps no outputs. Of each batch a task keeps counts, which are summed, with subsets of a sample's parts, and with
-all parts some columns, a row a sample, which go to files.
+Evaluation keeps no outputs. Of each batch a task keeps counts, which are summed, with subsets of a sample's parts, and
+with all parts some columns, a row a sample, which go to files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
