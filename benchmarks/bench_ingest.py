@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import math
+import os
 import resource
 import shutil
 import subprocess
@@ -104,7 +105,8 @@ def format_report(results: list[tuple[str, dict[str, float]]], table_memory: str
         "# Ingest of many small files",
         "",
         f"2 workers, `run.table_memory` {table_memory}; the best of the rounds. `python -m benchmarks.bench_ingest`",
-        "made this. CPU is that of all processes, start-up included; memory is the largest of the driver.",
+        f"made this, beside other work: a load of {os.getloadavg()[2]:.1f} on {os.cpu_count()} cores. CPU is that of",
+        "all processes, start-up included; memory is the largest of the driver.",
         "",
         "| | files | seconds | files/s | CPU seconds | MB |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -37,7 +37,7 @@ DROP_SAMPLES = """
 DROP_ITEMS = """
     WITH last AS (
         FROM rejected
-        WHERE item NOT IN (SELECT item FROM members JOIN samples USING (sample))
+        WHERE item NOT IN (SELECT item FROM members SEMI JOIN rejected USING (item) SEMI JOIN samples USING (sample))
         QUALIFY row_number() OVER (PARTITION BY item ORDER BY step, sample) = 1
     )
     SELECT name_item(source, file, part) AS key, reason, detail, value, "limit", setting, kept_key

@@ -88,9 +88,9 @@ NOT_WITHIN = """
 
 FAULTS = """
     CREATE TABLE faults (
-        part UTINYINT, fault VARCHAR, reason VARCHAR, detail VARCHAR, "limit" VARCHAR, setting VARCHAR)
+        part UTINYINT, first UTINYINT, fault VARCHAR, reason VARCHAR, detail VARCHAR, "limit" VARCHAR, setting VARCHAR)
 """
-"""What is said of an item with a fault, by the part whose rule found it."""
+"""What is said of an item with a fault, by the part whose rule found it; `first` is the first part of its modality."""
 
 LACKING = {
     "page": "it is on no page",
@@ -98,24 +98,42 @@ LACKING = {
     "table": "the table gives it no sample",
 }
 
-DROP_FAULTY = """
-    WITH faulty AS MATERIALIZED (SELECT item, part, fault, "start", "end" FROM judged WHERE fault IS NOT NULL),
-    described AS (
-        SELECT
-            item, faulty.part, reason, detail, setting,
-            CASE faulty.fault WHEN 'part' THEN items.part WHEN 'pattern' THEN file WHEN 'together' THEN '' ELSE
-                coalesce(show_number(faulty."start"), '') || ' to ' || coalesce(show_number(faulty."end"), '') || ' s'
-                END AS value,
-            CASE faulty.fault WHEN 'end' THEN show_number(frames / sample_rate) || ' s' ELSE "limit" END AS "limit",
-            name_item(source, file, items.part) AS key
-        FROM faulty JOIN faults ON faults.part = faulty.part AND faults.fault = faulty.fault JOIN items USING (item)
-    )
+DESCRIBED = """
+    CREATE VIEW described AS
+    WITH faulty AS MATERIALIZED (SELECT item, part, fault, "start", "end" FROM judged WHERE fault IS NOT NULL)
     SELECT
-        key, first(reason) AS reason, arg_min(detail, part) AS detail, arg_min(value, part) AS value,
-        string_agg("limit", ', ' ORDER BY part) AS "limit", string_agg(setting, ', ' ORDER BY part) AS setting
-    FROM described GROUP BY key
+        item, faulty.part, faulty.fault, reason, detail, setting,
+        CASE faulty.fault WHEN 'part' THEN items.part WHEN 'pattern' THEN file WHEN 'together' THEN '' ELSE
+            coalesce(show_number(faulty."start"), '') || ' to ' || coalesce(show_number(faulty."end"), '') || ' s'
+            END AS value,
+        CASE faulty.fault WHEN 'end' THEN show_number(frames / sample_rate) || ' s' ELSE "limit" END AS "limit",
+        name_item(source, file, items.part) AS key
+    FROM faulty JOIN faults ON faults.part = faulty.part AND faults.fault = faulty.fault JOIN items USING (item)
 """
-"""An item that none of several parts selects is dropped once, with the settings of all of them."""
+
+DROP_FAULTY = """
+    SELECT key, reason, detail, value, "limit", setting FROM described
+    WHERE NOT list_contains($shared, part) OR fault NOT IN ('part', 'pattern')
+"""
+
+DROP_UNCLAIMED = """
+    WITH unclaimed AS (
+        SELECT item, min(part) AS part, bit_or((fault = 'pattern')::UBIGINT << part) AS patterns
+        FROM judged WHERE fault IN ('part', 'pattern') AND list_contains($shared, part) GROUP BY item
+    ),
+    refusals AS (
+        SELECT
+            distinct_ones.part, patterns, string_agg("limit", ', ' ORDER BY faults.part) AS "limit",
+            string_agg(setting, ', ' ORDER BY faults.part) AS setting
+        FROM (SELECT DISTINCT part, patterns FROM unclaimed) AS distinct_ones
+        JOIN faults ON first = distinct_ones.part
+            AND fault = CASE WHEN patterns >> faults.part & 1 = 1 THEN 'pattern' ELSE 'part' END
+        GROUP BY ALL
+    )
+    SELECT key, reason, detail, value, refusals."limit", refusals.setting
+    FROM unclaimed JOIN refusals USING (part, patterns) JOIN described USING (item, part)
+"""
+"""An item that none of several parts of its modality selects is dropped once, with the settings of all of them."""
 
 
 def select_items(alignment: Alignment) -> None:
@@ -128,27 +146,36 @@ def select_items(alignment: Alignment) -> None:
         _judge_items(alignment, number, part)
         for fault in _list_faults(part, params.by):
             database.execute(
-                "INSERT INTO faults VALUES ($part, $fault, $reason, $detail, $limit, $setting)",
-                fault | {"part": number},
+                "INSERT INTO faults VALUES ($part, $first, $fault, $reason, $detail, $limit, $setting)",
+                fault | {"part": number, "first": alignment.parts.index(_list_rivals(alignment, part)[0])},
             )
     modalities = list(dict.fromkeys(part.modality for part in alignment.parts))
-    if len(modalities) < len(alignment.parts):
+    shared = [number for number, part in enumerate(alignment.parts) if len(_list_rivals(alignment, part)) > 1]
+    if shared:
         database.execute(FORGET)
     setting = "align.parts" if params.parts.root else "align.modalities"
     alignment.dropped.add_query(NO_RULE, {"modalities": modalities, "setting": setting})
     if params.within is not None:
         alignment.dropped.add_query(NOT_WITHIN, {"modalities": modalities, "within": list(params.within)})
-    alignment.dropped.add_query(DROP_FAULTY)
+    database.execute(DESCRIBED)
+    alignment.dropped.add_query(DROP_FAULTY, {"shared": shared})
+    alignment.dropped.add_query(DROP_UNCLAIMED, {"shared": shared})
+    database.execute("DROP VIEW described")
+
+
+def _list_rivals(alignment: Alignment, part: Part) -> list[Part]:
+    """Return the parts of the same modality, itself among them."""
+    return [other for other in alignment.parts if other.modality == part.modality]
 
 
 def _judge_items(alignment: Alignment, number: int, part: Part) -> None:
     params, rule = alignment.params, part.rule
     if rule.pattern is not None:
         _add_match(alignment.database, number, rule.pattern)
-    shared = any(earlier.modality == part.modality for earlier in alignment.parts[:number])
+    first = _list_rivals(alignment, part)[0] is part
     sql = JUDGE.format(
         matched=NO_PATTERN if rule.pattern is None else f"match_{number}(file)",
-        free=f"item NOT IN ({SELECTED})" if shared else "TRUE",
+        free="TRUE" if first else f"item NOT IN ({SELECTED})",
         together=TOGETHER[params.by],
         label=LABEL[params.label],
         split=SPLIT[params.split],

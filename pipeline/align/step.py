@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.align.alignment import Alignment
 from pipeline.align.assign_splits import check_splits
+from pipeline.align.divide_samples import has_each
 from pipeline.align.params import AlignParams
 from pipeline.align.parts import Part, list_parts
 from pipeline.align.plan_samples import plan_samples
@@ -86,7 +87,8 @@ def _describe_part(part: Part) -> Row:
 def _count(alignment: Alignment, folder: Path) -> Outcome:
     database = alignment.database
     ((seen,),) = database.fetch("SELECT count(*) FROM items")
-    ((kept,),) = database.fetch("SELECT count(DISTINCT item) FROM members SEMI JOIN planned USING (sample)")
+    counted = "DISTINCT item" if has_each(alignment) else "*"  # to find distinct items takes memory
+    ((kept,),) = database.fetch(f"SELECT count({counted}) FROM members SEMI JOIN planned USING (sample)")
     return Outcome("item", seen, kept, alignment.dropped.write(folder), _describe(database))
 
 

@@ -47,7 +47,10 @@ def find_clusters(sha256s: NDArray[np.bytes_], bits: Bits, thumbnails: Thumbnail
 def cluster_items(findings: Findings, modality: str, items: Indexes, params: CleanParams) -> Clusters:
     """Return the clusters of these items, which are kept and of one modality, as item numbers."""
     verdicts, nearness = findings.verdicts[items], params.nearness[modality]
-    thumbnails = normalize_thumbnails(findings.thumbnails if nearness.difference else np.empty((0, 0), np.uint8), items)
+    thumbnails = np.empty((len(items), 0), np.uint8)
+    if nearness.difference:
+        normalized = findings.map_array("normalized", thumbnails.dtype, (len(items), findings.thumbnails.shape[1]))
+        thumbnails = normalize_thumbnails(findings.thumbnails, items, normalized)
     sha256s = np.ascontiguousarray(verdicts["sha256"]).view("S32")[:, 0]
     found = find_clusters(sha256s, verdicts["bits"], thumbnails, nearness)
     return Clusters(items[found.exact], items[found.near])

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,17 @@ class Findings:
     """
 
     def __init__(self, folder: Path, items: int) -> None:
+        self._folder = folder
         self.kept = np.zeros(items, np.bool_)
-        self.verdicts: Array = _map_array(folder / "verdicts", VERDICT, (items,))
-        self.thumbnails: NDArray[np.uint8] = _map_array(folder / "thumbnails", np.dtype("u1"), (items, THUMBNAIL_BYTES))
+        self.verdicts: Array = self.map_array("verdicts", VERDICT, (items,))
+        self.thumbnails: NDArray[np.uint8] = self.map_array("thumbnails", np.dtype("u1"), (items, THUMBNAIL_BYTES))
+
+    def map_array(self, name: str, dtype: "np.dtype[Any]", shape: tuple[int, ...]) -> Array:
+        """Return a new array of zeros on disk, in place of an earlier one of this name."""
+        if 0 in shape:
+            return np.zeros(shape, dtype)
+        (self._folder / name).unlink(missing_ok=True)  # an earlier array stays as long as it is used
+        return np.memmap(self._folder / name, dtype, "w+", shape=shape)
 
     def add(self, items: NDArray[np.int64], records: Records) -> None:
         """Store the records of the entries of these items."""
@@ -44,10 +52,6 @@ class Findings:
         self.verdicts[items] = np.ascontiguousarray(records[:, : VERDICT.itemsize]).view(VERDICT)[:, 0]
         if records.shape[1] > VERDICT.itemsize:
             self.thumbnails[items] = records[:, VERDICT.itemsize :]
-
-
-def _map_array(path: Path, dtype: "np.dtype[np.generic]", shape: tuple[int, ...]) -> Array:
-    return np.memmap(path, dtype, "w+", shape=shape) if 0 not in shape else np.zeros(shape, dtype)
 
 
 def collect_findings(database: Database, lookup: EntryLookup, objects: ObjectStore, findings: Findings) -> set[str]:

@@ -27,14 +27,16 @@ CONTRAST = 32  # standard deviation: four of them reach from the middle to the e
 NORMALIZE_BATCH = 512  # thumbnails at a time: 1 MiB of float64, which stays in the cache
 
 
-def normalize_thumbnails(thumbnails: Thumbnails, indexes: Indexes | None = None) -> Thumbnails:
+def normalize_thumbnails(
+    thumbnails: Thumbnails, indexes: Indexes | None = None, out: Thumbnails | None = None
+) -> Thumbnails:
     """Return thumbnails, uint8 (n, cells), with a mean of 128 and a standard deviation of 32 levels, clipped to 0..255.
 
-    Only those at `indexes`, if given: so a file larger than memory is read in part. Sums are integers, so the result is
-    the same on every machine. With no cells, nothing is done.
+    Only those at `indexes`, if given: so a file larger than memory is read in part; into `out`, if given. Sums are
+    integers, so the result is the same on every machine. With no cells, nothing is done.
     """
     count = len(thumbnails) if indexes is None else len(indexes)
-    normalized = np.empty((count, thumbnails.shape[1]), np.uint8)
+    normalized = np.empty((count, thumbnails.shape[1]), np.uint8) if out is None else out
     if normalized.size:
         for start in range(0, count, NORMALIZE_BATCH):
             part = slice(start, start + NORMALIZE_BATCH)
@@ -87,15 +89,22 @@ def find_near_clusters(bits: Bits, thumbnails: Thumbnails, near_bits: int, near_
 
 
 def _join_near(bits: Bits, thumbnails: Thumbnails, items: Indexes, near: Reach, forest: Indexes) -> None:
-    """Join all near pairs of `items` in `forest`."""
+    """Join all near pairs of `items` in `forest`.
+
+    Of the pairs of one item the first is compared before the others: of a group in which all are near, each is then
+    joined to the next, and the other pairs need no comparison.
+    """
     sums = _sum_waves(thumbnails)
     widest = max(sums.T, key=lambda wave: float(wave.std()) if len(wave) else 0.0)
     levels, reach = cut_levels(widest, near.levels)
-    for pairs in find_near_bits(Hashes(bits, levels, near.bits, reach), items, forest):
-        pairs = _select(pairs, find_roots(forest, pairs[0]) != find_roots(forest, pairs[1]))
-        pairs = _select(pairs, _find_within_reach(sums, pairs, near.levels))
-        pairs = _select(pairs, _sum_differences(thumbnails, *pairs) <= near.levels)
-        join_components(forest, *pairs)
+    for found in find_near_bits(Hashes(bits, levels, near.bits, reach), items, forest):
+        leads = np.diff(found[0], prepend=-1) != 0
+        for chosen in (leads, ~leads):
+            pairs = _select(found, chosen)
+            pairs = _select(pairs, find_roots(forest, pairs[0]) != find_roots(forest, pairs[1]))
+            pairs = _select(pairs, _find_within_reach(sums, pairs, near.levels))
+            pairs = _select(pairs, _sum_differences(thumbnails, *pairs) <= near.levels)
+            join_components(forest, *pairs)
 
 
 def _sum_waves(thumbnails: Thumbnails) -> Sums:

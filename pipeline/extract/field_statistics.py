@@ -4,6 +4,7 @@ Pixels are summed exactly, in integers; floats by the update of Chan, Golub and 
 Pairwise Algorithm for Computing Sample Variances", 1979), which does not cancel where the mean is large.
 """
 
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +57,8 @@ def start_moments(field: Field) -> FieldMoments:
 
 def encode_moments(moments: FieldMoments) -> bytes:
     """Return moments as float64: the count, the means, the squares."""
-    return np.concatenate([[float(moments.count)], moments.mean, moments.squares]).astype("<f8").tobytes()
+    values = (moments.mean, moments.squares)
+    return struct.pack("<d", moments.count) + b"".join(each.astype("<f8", copy=False).tobytes() for each in values)
 
 
 def decode_moments(record: bytes, fields: Mapping[str, Field]) -> dict[str, FieldMoments]:

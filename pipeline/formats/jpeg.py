@@ -58,7 +58,7 @@ def read_header(data: bytes) -> JpegHeader:
         FormatFault: it is not a JPEG file, or has no frame header, or one that the standard does not allow.
         Truncated: the file ends before its frame header.
     """
-    for segment in _walk_segments(data, scans=False):
+    for segment in _list_head(data):
         if segment.code in _FRAMES:
             return _decode_frame(data[segment.start + 4 : segment.end])
         if segment.code in (_SCAN, _END):
@@ -68,7 +68,7 @@ def read_header(data: bytes) -> JpegHeader:
 
 def read_orientation(data: bytes) -> int:
     """Return the EXIF orientation, 1 to 8; 1 where the file has none before its first scan."""
-    for segment in _walk_segments(data, scans=False):
+    for segment in _list_head(data):
         content = data[segment.start + 4 : segment.start + 4 + len(_EXIF)]
         if segment.code == _APP1 and content == _EXIF:
             return read_exif_orientation(data[segment.start + 4 + len(_EXIF) : segment.end])
@@ -87,7 +87,7 @@ def check_whole(data: bytes) -> None:
         FormatFault: more than `MAX_SCANS` scans; or as `read_header`.
     """
     read_header(data)
-    codes = [segment.code for segment in _walk_segments(data)]
+    codes = [segment.code for segment in _list_segments(data)]
     if codes[-1] != _END:
         raise Truncated("no end marker")
     if not 1 <= codes.count(_SCAN) <= MAX_SCANS:
@@ -100,7 +100,7 @@ def strip_metadata(data: bytes) -> bytes:
     What decoders need stays, byte for byte: JFIF, ICC profile, Adobe's colour transform, tables and scans. It is the
     same object where nothing is removed.
     """
-    parts = [data[:2], *(_strip_segment(data, segment) for segment in _walk_segments(data))]
+    parts = [data[:2], *(_strip_segment(data, segment) for segment in _list_segments(data))]
     stripped = b"".join(parts)
     return data if stripped == data else stripped
 
@@ -124,19 +124,38 @@ def _strip_segment(data: bytes, segment: _Segment) -> bytes:
     return content
 
 
-def _walk_segments(data: bytes, scans: bool = True) -> Iterator[_Segment]:
-    """Yield the segments after the start marker up to the end marker, or as far as the bytes go. Linear in their
-    number.
+_heads: list[tuple[bytes, list[_Segment]]] = []
+"""The last file whose head was listed, since several questions are asked of one, and its head."""
 
-    Without `scans` the first scan is the last segment, and its entropy-coded bytes, most of the file, are not read.
+
+def _list_head(data: bytes) -> list[_Segment]:
+    """Return the segments after the start marker up to the first scan, whose entropy-coded bytes, most of the file, are
+    not read and do not count; or as far as the bytes go.
 
     Raises:
         FormatFault: the bytes do not begin as a JPEG file does, or a length is impossible.
         Truncated: there are fewer bytes than a start marker has.
     """
+    for known, head in _heads:
+        if known is data:
+            return head
     if data[:2] != b"\xff\xd8":
         raise FormatFault("no start marker") if len(data) >= 2 else Truncated("shorter than a start marker")
-    at = 2
+    head = list(_walk_segments(data, 2, scans=False))
+    _heads[:] = [(data, head)]
+    return head
+
+
+def _list_segments(data: bytes) -> list[_Segment]:
+    """Return all segments up to the end marker, or as far as the bytes go. Raises what `_list_head` raises."""
+    head = _list_head(data)
+    if not head or head[-1].code != _SCAN:
+        return head
+    return [*head[:-1], *_walk_segments(data, head[-1].start, scans=True)]
+
+
+def _walk_segments(data: bytes, at: int, scans: bool) -> Iterator[_Segment]:
+    """Yield the segments from `at` on. Linear in their number. Without `scans` the first scan is the last segment."""
     while found := _MARKER.search(data, at):
         code, start = found[1][0], found.start()
         if code == _START:

@@ -91,12 +91,6 @@ def read_strings(batch: "pa.RecordBatch", column: str) -> list[Any]:
     return values
 
 
-def read_floats(batch: "pa.RecordBatch", column: str) -> NDArray[np.float64]:
-    """Return a column of numbers, NaN for null."""
-    values: NDArray[np.float64] = batch.column(column).cast("float64").fill_null(float("nan")).to_numpy()
-    return values
-
-
 def read_hashes(batch: "pa.RecordBatch", column: str) -> NDArray[np.bytes_]:
     """Return a column of hashes without nulls as S32."""
     import pyarrow as pa

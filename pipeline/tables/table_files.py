@@ -14,8 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pipeline.errors import InputError
 from pipeline.tables.columns import ColumnBatch, Columns, Row, build_batch, build_schema, read_rows
 from shardwright.errors import FormatError
@@ -309,27 +307,6 @@ def count_rows(folder: Path) -> int:
         InputError: the table is missing or damaged.
     """
     return sum(part.rows for part in list_parts(folder))
-
-
-def select_rows(folder: Path, columns: Columns, numbers: Sequence[int]) -> list[Row]:
-    """Return the rows with these numbers, in the order of the table. Only their row groups are read.
-
-    Raises:
-        InputError: the table is missing, damaged, or has other columns.
-    """
-    rows: list[Row] = []
-    distinct = np.unique(np.asarray(numbers, np.int64))
-    for number, part in enumerate(list_parts(folder, columns)):
-        edges = part.first + np.cumsum([0, *part.groups])
-        inside = distinct[(distinct >= edges[0]) & (distinct < edges[-1])]
-        found = np.searchsorted(edges, inside, "right") - 1
-        for group in np.unique(found).tolist():
-            start = edges[group]
-            for batch in read_batches(folder, columns, groups={number: [group]}):
-                here = inside[(inside >= start) & (inside < start + batch.num_rows)] - start
-                rows += read_rows(batch.take(here)) if len(here) else []
-                start += batch.num_rows
-    return rows
 
 
 def identify_table(folder: Path) -> str:

@@ -223,12 +223,12 @@ def _name_samples(whole: Mapping[str, Mapping[str, tuple[Candidate, ...]]], part
 
 def _divide(
     found: Mapping[str, tuple[Candidate, ...]], parts: Sequence[Part]
-) -> list[tuple[str, Mapping[str, tuple[Candidate, ...]]]]:
+) -> Sequence[tuple[str, Mapping[str, tuple[Candidate, ...]]]]:
     """Return a sample for each item of the part that says so, with what tells it apart."""
     names = [part.name for part in parts if part.many == "each" and part.name in found]
     if not names:
         return [("", found)]
-    divided = []
+    divided: list[tuple[str, Mapping[str, tuple[Candidate, ...]]]] = []
     seen = set()
     for item in sorted(found[names[0]], key=lambda item: (item.row["source"], item.row["file"])):
         identity = f"#{unicodedata.normalize('NFC', item.row['file']).strip()}#{item.row['part']}"

@@ -2,12 +2,14 @@
 
 import re
 from typing import Any
+from unicodedata import normalize
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.align.name_samples import make_key
+from pipeline.align.name_samples import find_path, make_key
 from pipeline.align.params import AlignParams
 from pipeline.config.check_params import check_block
 from pipeline.errors import ParamsError
@@ -35,6 +37,16 @@ def test_keys_fit_into_shards(material: str) -> None:
 )
 def test_keys_are_readable(material: str, stem: str) -> None:
     assert make_key(material).rpartition("-")[0] == stem
+
+
+@given(st.from_regex(r"\Ahttps?://[a-z.:0-9-]{1,5}(/{1,2}[A-Za-z0-9._~%;?#äü-]{0,4}){0,3}\Z"))
+def test_paths_are_those_of_the_url(page: str) -> None:
+    try:
+        parts = urlsplit(page)
+    except ValueError:
+        return
+    path = unquote(parts.path).lstrip("/")
+    assert find_path(page) == normalize("NFC", f"{path}?{parts.query}" if parts.query else path)
 
 
 PATTERN = r"(?P<key>(?P<label>[^/]+)/.+)\.png"

@@ -24,7 +24,20 @@ from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Row
-from pipeline.tables.contracts import CLEANED, CRAWLED, CRAWLED_FOLDER, MODALITIES, SAMPLES
+from pipeline.tables.contracts import (
+    ALIGNED_PARTS,
+    ALIGNED_SAMPLES,
+    CLEANED,
+    CLEANED_ITEMS,
+    CRAWLED,
+    CRAWLED_FOLDER,
+    INGESTED_FOLDER,
+    INGESTED_ITEMS,
+    ITEMS,
+    PARTS,
+    SAMPLES,
+)
+from pipeline.tables.dropped_rows import DROPPED, PART
 from pipeline.tables.drops import Outcome
 from pipeline.tables.table_files import read_table
 from tests.support import factory_media, ingesting
@@ -94,13 +107,18 @@ def run_from(start: str | None, root: Path, folder: Path) -> dict[str, Outcome]:
 
 def describe_samples(folder: Path) -> list[Row]:
     """The samples, with the bytes and the file of each part instead of its id, in which the host has a say."""
-    items = {row["id"]: row for row in read_table(folder / "3_cleaned/items.parquet", CLEANED)}
-    samples = read_table(folder / "4_aligned/samples.parquet", SAMPLES)
-    return [
-        sample
-        | {name: (items[sample[name]]["file"], items[sample[name]]["sha256"]) for name in MODALITIES if sample[name]}
-        for sample in samples
-    ]
+    files = [row["file"] for row in read_table(folder / INGESTED_ITEMS, ITEMS)]
+    hashes = {row["item"]: row["sha256"] for row in read_table(folder / CLEANED_ITEMS, CLEANED)}
+    samples = list(read_table(folder / ALIGNED_SAMPLES, SAMPLES))
+    for part in read_table(folder / ALIGNED_PARTS, PARTS):
+        found = samples[part["sample"]].setdefault(part["part"], [])
+        found.append((part["position"], files[part["item"]], hashes[part["item"]], part["start"], part["end"]))
+    return samples
+
+
+def read_dropped(folder: Path) -> list[Row]:
+    """What ingest dropped."""
+    return list(read_table(folder / INGESTED_FOLDER / "dropped", DROPPED))
 
 
 def compare(root: Path, tmp_path: Path) -> list[Row]:
@@ -110,13 +128,15 @@ def compare(root: Path, tmp_path: Path) -> list[Row]:
     samples = describe_samples(tmp_path / "local")
     assert samples == describe_samples(tmp_path / "remote")
     assert local["align"].kept == remote["align"].kept
-    crawled = read_table(tmp_path / "remote" / CRAWLED_FOLDER / "crawl.parquet", CRAWLED)
+    crawled = read_table(tmp_path / "remote" / CRAWLED_FOLDER / "crawl", CRAWLED)
     pages = sum(row["url"].endswith("/") for row in crawled)
     assert remote["crawl"].seen == local["ingest"].seen + pages
-    listings = [drop for drop in remote["ingest"].dropped if drop.key.endswith("/")]
-    assert {str(drop.reason) for drop in listings} == {"no_items"}
+    dropped = {name: read_dropped(tmp_path / name) for name in ("local", "remote")}
+    listings = [row for row in dropped["remote"] if row["key"].endswith("/")]
+    assert {row["reason"] for row in listings} == {"no_items"}
     assert remote["ingest"].kept == local["ingest"].kept
-    assert [part.count for part in local["ingest"].parts] == [part.count for part in remote["ingest"].parts]
+    parts = {name: sorted(row["count"] for row in rows if row["unit"] == PART) for name, rows in dropped.items()}
+    assert parts["local"] == parts["remote"]
     return samples
 
 

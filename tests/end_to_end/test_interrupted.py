@@ -53,8 +53,8 @@ def _count(function):
 """Appended to the code of a checkout: a byte for each item that was computed, which takes as long as real ones do."""
 
 COUNTED = {
-    "extract": ("pipeline/incremental/feature_entries.py", "compute_entry"),
-    "clean": ("pipeline/incremental/check_entries.py", "compute_check"),
+    "extract": ("pipeline/extract/feature_entry.py", "compute_entry"),
+    "clean": ("pipeline/clean/check_entry.py", "compute_check"),
 }
 OUTPUTS = {"extract": ("5_shards", "5_extract"), "clean": ("3_cleaned",)}
 
@@ -283,14 +283,15 @@ HASH = """
 import sys
 from pathlib import Path
 from pipeline.extract.plan_fields import plan_fields
-from pipeline.extract.reuse_shards import hash_assembly, list_code
+from pipeline.extract.cached_shards import hash_assembly, list_code
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.needed_features import hash_features
-from pipeline.tables.contracts import MODALITIES
+from pipeline.extract.plan_corpus import hash_features
+from pipeline.modalities.table import MODALITIES
 from pipeline.config.check_params import check_block, read_params
 from pipeline.incremental.module_sources import find_imports
 
-plan = plan_fields(MODALITIES, (), check_block(read_params(Path("params.yaml")), "extract", ExtractParams), None)
+params = check_block(read_params(Path("params.yaml")), "extract", ExtractParams)
+plan = plan_fields({name: name for name in MODALITIES}, (), params, None)
 
 
 def hash_all():
@@ -318,14 +319,16 @@ EDITS = {
     "pipeline/modalities/text/byte_pairs.py": "shards",
     "pipeline/modalities/text/tokenizer_file.py": "shards",
     "pipeline/modalities/modality.py": "image audio text video shards",
-    "pipeline/incremental/feature_entries.py": "image audio text video shards",
+    "pipeline/extract/feature_entry.py": "image audio text video shards",
+    "pipeline/extract/field_statistics.py": "image audio text video shards",
     "shardwright/format/field.py": "image audio text video shards",
     "pipeline/modalities/video/features.py": "video",
     "pipeline/modalities/video/soundtrack.py": "video",
     "pipeline/formats/mp4.py": "video",
     "pipeline/runtime/dask_executor.py": "",
     "pipeline/extract/make_shard.py": "shards",
-    "pipeline/extract/sample_meta.py": "shards",
+    "pipeline/extract/samples.py": "shards",
+    "pipeline/extract/plan_shards.py": "shards",
     "pipeline/incremental/evict.py": "",
     "pipeline/clean/near_duplicates.py": "",
     "shardwright/loading/loader.py": "",

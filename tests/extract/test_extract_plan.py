@@ -24,7 +24,7 @@ from pipeline.extract.field_statistics import (
 from pipeline.extract.params import MAX_SHARDS, ExtractParams
 from pipeline.extract.plan_fields import plan_fields
 from pipeline.extract.plan_shards import PlannedShard, count_shards, estimate_sample_bytes, plan_shards
-from pipeline.tables.columns import build_batch
+from pipeline.tables.columns import Columns, build_batch
 from pipeline.tables.database import Database, open_database
 from shardwright.format.field import Field
 from tests.support.factory_extract import make_params, make_run
@@ -37,7 +37,7 @@ SAMPLES = KEYS.flatmap(
     lambda keys: st.tuples(*(st.tuples(st.just(key), st.sampled_from(SPLITS), st.booleans()) for key in keys))
 )
 FIELDS = {"image": Field("uint8", (16, 16, 3), axes="HWC")}
-USABLE = {"sample": "uint64", "key": "string", "split": "string"}
+USABLE: Columns = {"sample": "uint64", "key": "string", "split": "string"}
 
 Sample = tuple[str, str, bool]
 """Key, split, and whether its label is in the list of classes."""

@@ -1,8 +1,10 @@
 """Find entries in a cache as the stages do: by the join of `EntryLookup`."""
 
+import atexit
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from pipeline.incremental.lookup import EntryLookup
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import DamagedError, Entry
 from pipeline.tables.columns import build_hashes
-from pipeline.tables.database import open_database
+from pipeline.tables.database import Database, open_database
 
 Found = dict[bytes, tuple[str, int]]
 """The object and the row of each entry, by its key."""
@@ -23,13 +25,24 @@ Found = dict[bytes, tuple[str, int]]
 
 def find_entries(objects: ObjectStore, cache_keys: Sequence[bytes]) -> Found:
     """Return where the entries with these keys are, for those that are in an object."""
-    with tempfile.TemporaryDirectory() as folder, open_database(Path(folder), RunParams()) as database:
-        requests = pa.table({"key": build_hashes(np.array(cache_keys, "S32"))})
-        database.insert("requests", iter(requests.to_batches()))
-        lookup = EntryLookup(database, objects)
-        lookup.search()
-        rows = database.fetch('SELECT key, object, "row" FROM entries')
-        return {key: (lookup.names[number], row) for key, number, row in rows}
+    requests = pa.table({"key": build_hashes(np.array(cache_keys, "S32"))})
+    database = _open_shared()
+    database.insert("requests", iter(requests.to_batches()))
+    database.execute("DROP TABLE IF EXISTS entries")
+    lookup = EntryLookup(database, objects)
+    lookup.search()
+    rows = database.fetch('SELECT key, object, "row" FROM entries')
+    return {key: (lookup.names[number], row) for key, number, row in rows}
+
+
+@cache
+def _open_shared() -> Database:
+    """Return one database for all tests of a process: to open one takes twice as long as a lookup."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        database = stack.enter_context(open_database(Path(folder), RunParams()))
+        atexit.register(stack.pop_all().close)
+    return database
 
 
 def read_found(objects: ObjectStore, cache_keys: Sequence[bytes]) -> dict[bytes, list[bytes] | None]:

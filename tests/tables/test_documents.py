@@ -67,9 +67,10 @@ def test_an_extra_or_missing_key_is_invalid(data: Path, name: str) -> None:
 def test_a_dataset_with_jpeg_members_matches_its_schema(tmp_path: Path) -> None:
     root = extract_things(tmp_path, make_things(4, modalities=("image",)), make_extract_params(image__store="jpeg"))
     document = json.loads((root / "dataset.json").read_bytes())
-    assert document["version"] == 2
+    assert document["version"] == 3
+    assert "jpeg" in {field.get("encoding") for field in document["fields"]}
     build_validator("dataset").validate(document)
-    assert not build_validator("dataset").is_valid(document | {"version": 3})
+    assert not build_validator("dataset").is_valid(document | {"version": 4})
 
 
 def test_wrong_values_are_invalid(data: Path) -> None:

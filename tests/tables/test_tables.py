@@ -25,7 +25,6 @@ from pipeline.tables.table_files import (
     count_rows,
     identify_table,
     read_table,
-    select_rows,
     write_batches,
     write_table,
 )
@@ -103,8 +102,6 @@ def test_a_table_is_read_as_written_and_its_bytes_repeat(count: int, tmp_path: P
     assert hash_table(tmp_path / "a") == hash_table(tmp_path / "b")
     assert len(hash_table(tmp_path / "a")) == max(1, -(-count // 20)) + 1
     assert count_rows(tmp_path / "a") == count
-    numbers = [number for number in (3, 46, 0, 20, 3) if number < count]
-    assert select_rows(tmp_path / "a", COLUMNS, numbers) == [rows[number] for number in sorted(set(numbers))]
 
 
 @pytest.mark.usefixtures("small_parts")
