@@ -8,7 +8,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 # uv takes a tenth of pip's time (17 s for 211 s on 2 cores, torch at hand); pip is used where uv is missing.
 UV := $(shell command -v uv 2>/dev/null)
-install = $(if $(UV),$(UV) pip install --quiet --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet --disable-pip-version-check)
+install = $(if $(UV),$(UV) pip install --quiet --compile-bytecode --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet --disable-pip-version-check)
 
 # The folders of tests/ in two halves of about the same time, one for each of two cores.
 SECOND_HALF := datasets end_to_end format loading modalities remote storage webdataset

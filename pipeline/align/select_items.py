@@ -88,9 +88,9 @@ NOT_WITHIN = """
 
 FAULTS = """
     CREATE TABLE faults (
-        part UTINYINT, fault VARCHAR, reason VARCHAR, detail VARCHAR, "limit" VARCHAR, setting VARCHAR)
+        part UTINYINT, first UTINYINT, fault VARCHAR, reason VARCHAR, detail VARCHAR, "limit" VARCHAR, setting VARCHAR)
 """
-"""What is said of an item with a fault, by the part whose rule found it."""
+"""What is said of an item with a fault, by the part whose rule found it; `first` is the first part of its modality."""
 
 LACKING = {
     "page": "it is on no page",
@@ -102,7 +102,7 @@ DESCRIBED = """
     CREATE VIEW described AS
     WITH faulty AS MATERIALIZED (SELECT item, part, fault, "start", "end" FROM judged WHERE fault IS NOT NULL)
     SELECT
-        item, faulty.part, reason, detail, setting,
+        item, faulty.part, faulty.fault, reason, detail, setting,
         CASE faulty.fault WHEN 'part' THEN items.part WHEN 'pattern' THEN file WHEN 'together' THEN '' ELSE
             coalesce(show_number(faulty."start"), '') || ' to ' || coalesce(show_number(faulty."end"), '') || ' s'
             END AS value,
@@ -112,15 +112,26 @@ DESCRIBED = """
 """
 
 DROP_FAULTY = """
-    SELECT key, reason, detail, value, "limit", setting FROM described WHERE NOT list_contains($shared, part)
+    SELECT key, reason, detail, value, "limit", setting FROM described
+    WHERE NOT list_contains($shared, part) OR fault NOT IN ('part', 'pattern')
 """
 
 DROP_UNCLAIMED = """
-    SELECT
-        any_value(key) AS key, any_value(reason) AS reason, arg_min(detail, part) AS detail,
-        arg_min(value, part) AS value, string_agg("limit", ', ' ORDER BY part) AS "limit",
-        string_agg(setting, ', ' ORDER BY part) AS setting
-    FROM described WHERE list_contains($shared, part) GROUP BY item
+    WITH unclaimed AS (
+        SELECT item, min(part) AS part, bit_or((fault = 'pattern')::UBIGINT << part) AS patterns
+        FROM judged WHERE fault IN ('part', 'pattern') AND list_contains($shared, part) GROUP BY item
+    ),
+    refusals AS (
+        SELECT
+            distinct_ones.part, patterns, string_agg("limit", ', ' ORDER BY faults.part) AS "limit",
+            string_agg(setting, ', ' ORDER BY faults.part) AS setting
+        FROM (SELECT DISTINCT part, patterns FROM unclaimed) AS distinct_ones
+        JOIN faults ON first = distinct_ones.part
+            AND fault = CASE WHEN patterns >> faults.part & 1 = 1 THEN 'pattern' ELSE 'part' END
+        GROUP BY ALL
+    )
+    SELECT key, reason, detail, value, refusals."limit", refusals.setting
+    FROM unclaimed JOIN refusals USING (part, patterns) JOIN described USING (item, part)
 """
 """An item that none of several parts of its modality selects is dropped once, with the settings of all of them."""
 
@@ -135,8 +146,8 @@ def select_items(alignment: Alignment) -> None:
         _judge_items(alignment, number, part)
         for fault in _list_faults(part, params.by):
             database.execute(
-                "INSERT INTO faults VALUES ($part, $fault, $reason, $detail, $limit, $setting)",
-                fault | {"part": number},
+                "INSERT INTO faults VALUES ($part, $first, $fault, $reason, $detail, $limit, $setting)",
+                fault | {"part": number, "first": alignment.parts.index(_list_rivals(alignment, part)[0])},
             )
     modalities = list(dict.fromkeys(part.modality for part in alignment.parts))
     shared = [number for number, part in enumerate(alignment.parts) if len(_list_rivals(alignment, part)) > 1]

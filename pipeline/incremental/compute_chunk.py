@@ -35,7 +35,7 @@ MAX_ITEMS = 256
 MAX_BYTES = 16 << 20
 """Most bytes of a chunk's entries, which are in memory until they are written."""
 
-MIN_CHUNKS = 64
+MIN_CHUNKS = 128
 """Fewest chunks, given as many items: a kill loses the chunks in progress. Short ones cost little, since they are sent
 to the workers in batches."""
 

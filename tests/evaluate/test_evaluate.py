@@ -88,14 +88,15 @@ def read_metrics(report: Path) -> dict[str, Any]:
 
 
 def read_files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_the_folder_is_complete_and_the_same_with_every_reader(trained: Path, report: Path) -> None:
     first = read_files(report)
-    tables = ["confusion.csv", "metrics.json", "per_class.csv", "predictions", "subsets.csv"]
+    tables = ["confusion.csv", "metrics.json", "per_class.csv", "subsets.csv"]
+    predictions = ["predictions/_table.json", "predictions/part-000000.parquet"]
     figures = ["confusion.png", "history.png", "subsets.png"]
-    assert sorted(first) == sorted([*tables, *figures, "index.html"])
+    assert sorted(first) == sorted([*tables, *predictions, *figures, "index.html"])
     for reader in READERS:
         run_evaluate(trained, reader, reader=reader)
         assert read_files(trained / reader / REPORT_FOLDER) == first

@@ -1,5 +1,6 @@
 """A dataset in a bucket, on a loopback S3 server: read, checked and cached as one at an HTTP URL."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,11 +103,14 @@ def test_a_missing_bucket_and_missing_credentials(server: Any, tmp_path: Path) -
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_stopped_server(server: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", ["train-000000.index.npy", "train-000000.tar"])
+def test_a_stopped_server(file: str, server: Any, tmp_path: Path) -> None:
     with open_set(server, tmp_path / "cache") as data:
+        if file.endswith(".tar"):
+            next(data.iterate_keys())  # fetches the index
         server.stop()
         with pytest.raises(
-            ConnectionError, match=r"s3://sets/a/ds/train/train-000000\.tar: .* at try 1 of 1"
+            ConnectionError, match=rf"s3://sets/a/ds/train/{re.escape(file)}: .* at try 1 of 1"
         ) as caught:
             data.gather([0])
         assert "S3CRET" not in str(caught.value)
