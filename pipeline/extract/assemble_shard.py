@@ -111,8 +111,7 @@ class ShardAssembly:
         """Encode the metas of the samples to write, and return drops for the others: whose feature is rejected."""
         drops = []
         for at, sample in enumerate(self._samples):
-            lost = any(part.key in self._lost for parts in sample.parts.values() for part in parts)
-            known = None if lost else self._cached.measure_meta(self._keys[at])
+            known = None if self._is_lost(sample) else self._cached.measure_meta(self._keys[at])
             if known is not None:
                 self._copied.add(at)
             meta = bytes(known) if known is not None else self._encode_meta(sample)
@@ -121,6 +120,10 @@ class ShardAssembly:
             else:
                 self._metas[at] = meta
         return drops
+
+    def _is_lost(self, sample: AlignedSample) -> bool:
+        """Return whether a feature of the sample is lost: then it is dropped, also if the cache has the sample."""
+        return bool(self._lost) and any(part.key in self._lost for parts in sample.parts.values() for part in parts)
 
     def _encode_meta(self, sample: AlignedSample) -> bytes | Rejection:
         """Return the meta of a sample, or the first rejection of a part."""
