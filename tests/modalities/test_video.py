@@ -325,7 +325,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
 def test_a_model_is_told_that_there_are_no_videos(tmp_path: Path) -> None:
     root = make_shards(tmp_path, Toy(train=4, val=2, test=2))
     with pytest.raises(
-        InputError, match=r"train\.modalities has `video`, but the dataset in .* has audio, image, text"
+        InputError, match=r"train\.modalities has `video`, but the dataset in .* has image, audio, text"
     ):
         read_inputs(root, read_manifest(root), ["text", "video"])
 
