@@ -28,7 +28,7 @@ from pipeline.models.inputs import PartInput
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
-from pipeline.train.augment import AUGMENTATIONS, hide_parts
+from pipeline.train.augment import AUGMENTATIONS, augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
 from pipeline.train.step import train
@@ -301,6 +301,22 @@ def test_a_sample_is_augmented_alike_in_any_batch(modality: str, keys: list[str]
         one = None if length is None else length[row : row + 1]
         alone = augment(values[row : row + 1], one, source, KeyedRandom(seed, epoch, [key]))
         assert torch.equal(alone[0], augmented[row])
+
+
+@pytest.mark.parametrize("modality", AUGMENTATIONS)
+def test_several_items_are_augmented_each_in_its_own_way(modality: str) -> None:
+    values, length = make_values(modality, 12)
+    longest = 0 if length is None else int(length.argmax())
+    values = values[longest].expand_as(values)
+    source = replace(SOURCES[modality], count="count", field="values", length=None if length is None else "length")
+    batch = {"values": values.reshape(2, 6, *values.shape[1:])}
+    if length is not None:
+        batch["length"] = length[longest].expand(2, 6)
+    augmented = augment_part(batch, source, KeyedRandom(0, 0, ["a", "b"]))
+    assert augmented.shape == batch["values"].shape
+    assert len(torch.unique(augmented.flatten(0, 1).float(), dim=0)) > 3
+    alone = {name: value[1:] for name, value in batch.items()}
+    assert torch.equal(augment_part(alone, source, KeyedRandom(0, 0, ["b"]))[0], augmented[1])
 
 
 def test_augmentation_differs_by_epoch_and_leaves_padding() -> None:
