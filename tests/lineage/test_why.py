@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import tomllib
 from importlib.metadata import entry_points
@@ -322,6 +323,9 @@ def test_errors_are_one_line_and_exit_2(
     assert why([key, "--data", str(run.data)]) == 0
     assert f"sample {key}" in capsys.readouterr().out
     (tmp_path / "data" / ALIGNED_SAMPLES).mkdir(parents=True)
+    assert why(["cat-1"]) == 2
+    assert f"{ALIGNED_SAMPLES} is missing: run the stage" in capsys.readouterr().err
+    shutil.copytree(run.data / ALIGNED_SAMPLES, tmp_path / "data" / ALIGNED_SAMPLES, dirs_exist_ok=True)
     (tmp_path / "data" / ALIGNED_SAMPLES / "part-000000.parquet").write_bytes(b"PAR1 no table")
     assert why(["cat-1"]) == 2
     assert "part-000000.parquet is damaged" in capsys.readouterr().err

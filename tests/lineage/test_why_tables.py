@@ -123,7 +123,7 @@ def test_without_the_items_numbers_have_no_meaning(data: Path, tmp_path: Path) -
 def test_a_missing_part_of_a_table_is_an_error(tmp_path: Path) -> None:
     write_tables(tmp_path)
     (tmp_path / ALIGNED_FOLDER / "samples/part-000000.parquet").unlink()
-    with pytest.raises(InputError, match=r"4_aligned/samples is missing: run the stage"):
+    with pytest.raises(InputError, match=r"4_aligned/samples/part-000000\.parquet is missing: run the stage"):
         ask(tmp_path, "cat-1")
 
 

@@ -25,6 +25,7 @@ from pipeline.runtime.serial_executor import SerialExecutor
 from pipeline.tables.blob_store import TarStore
 from pipeline.tables.columns import Row
 from pipeline.tables.contracts import (
+    ALIGNED_PART_KINDS,
     ALIGNED_PARTS,
     ALIGNED_SAMPLES,
     CLEANED,
@@ -33,6 +34,7 @@ from pipeline.tables.contracts import (
     INGESTED_FOLDER,
     INGESTED_ITEMS,
     ITEMS,
+    PART_KINDS,
     PARTS,
     SAMPLES,
     SHARDS_FOLDER,
@@ -120,7 +122,18 @@ def write_corpus(data: Path, things: Sequence[Thing]) -> None:
         for number, thing in enumerate(things)
         for name in thing.modalities
     ]
-    write_table(data / ALIGNED_PARTS, parts, PARTS, refers)
+    write_kinds(data, [{"part": name, "modality": name, "most": None} for name in MEDIA_TYPES])
+    write_table(data / ALIGNED_PARTS, parts, PARTS, refers | refer_to_kinds(data))
+
+
+def write_kinds(data: Path, kinds: Sequence[Row]) -> None:
+    """Write the table of the parts; rows with part, modality and most."""
+    write_table(data / ALIGNED_PART_KINDS, kinds, PART_KINDS)
+
+
+def refer_to_kinds(data: Path) -> dict[str, str]:
+    """Return what the table of a corpus's parts refers to."""
+    return {ALIGNED_PART_KINDS: identify_table(data / ALIGNED_PART_KINDS)}
 
 
 def write_items(data: Path, rows: Sequence[Row]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from pipeline.models.checkpoint import BEST, RECORD_NAME, ModelRecord, load_mode
 from pipeline.models.determinism import deterministic_mode
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
-from pipeline.models.inputs import ModalityInput, read_inputs
+from pipeline.models.inputs import PartInput, read_inputs
 from pipeline.models.model import Architecture, Model
 from pipeline.models.readers import READERS
 from shardwright import ShardDataset, read_manifest
@@ -31,10 +31,10 @@ CHOICES = [(modality, name) for modality, table in ENCODERS.items() for name in 
 FIRST = {modality: next(iter(table)) for modality, table in ENCODERS.items()}
 
 INPUTS = {
-    "image": ModalityInput("image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
-    "audio": ModalityInput("audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
-    "text": ModalityInput("text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
-    "video": ModalityInput("video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
+    "image": PartInput("image", "image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
+    "audio": PartInput("audio", "audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
+    "text": PartInput("text", "text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
+    "video": PartInput("video", "video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
 }
 
 

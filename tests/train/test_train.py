@@ -24,11 +24,11 @@ from pipeline.models.batches import SplitKeys, find_shared_keys, hash_keys
 from pipeline.models.checkpoint import LAST, load_model
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.history import Epoch
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
-from pipeline.train.augment import AUGMENTATIONS, hide_modalities
+from pipeline.train.augment import AUGMENTATIONS, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
 from pipeline.train.step import train
@@ -105,7 +105,7 @@ def test_the_files_of_a_model_agree(data: Path) -> None:
     assert record["fields"].keys() >= {"image", "mfcc", "tokens", "label", "audio_present"}
     assert str(data) not in (folder / "model.json").read_text()
     model, _ = load_model(folder, LAST)
-    assert torch.equal(model.encoders["image"].get_buffer("scale.mean"), torch.full((3,), 60.0))
+    assert torch.equal(model.encoders[0].get_buffer("scale.mean"), torch.full((3,), 60.0))
 
 
 @pytest.mark.parametrize("reader", ["shardwright", "webdataset"])
@@ -264,10 +264,10 @@ def test_the_learning_rate_rises_once_and_falls_once(steps: int) -> None:
 
 
 SOURCES = {
-    "image": ModalityInput("image", "image", (16, 16, 3)),
-    "audio": ModalityInput("audio", "mfcc", (20, 8), "mfcc_length", mean=(0.5,) * 8, std=(1.0,) * 8),
-    "text": ModalityInput("text", "tokens", (6,), "tokens_length", words=12),
-    "video": ModalityInput("video", "video", (3, 16, 16, 3)),
+    "image": PartInput("image", "image", "image", (16, 16, 3)),
+    "audio": PartInput("audio", "audio", "mfcc", (20, 8), "mfcc_length", mean=(0.5,) * 8, std=(1.0,) * 8),
+    "text": PartInput("text", "text", "tokens", (6,), "tokens_length", words=12),
+    "video": PartInput("video", "video", "video", (3, 16, 16, 3)),
 }
 KEYS = st.lists(st.text("abcdef", min_size=1, max_size=6), min_size=1, max_size=8, unique=True)
 
@@ -342,7 +342,7 @@ def test_random_numbers_are_uniform_and_independent() -> None:
 @settings(max_examples=40)
 def test_hiding_never_shows_a_modality_and_never_hides_all(keys: list[str], chance: float, data: st.DataObject) -> None:
     present = torch.tensor([data.draw(st.lists(st.booleans(), min_size=3, max_size=3)) for _ in keys])
-    shown = hide_modalities(present, chance, KeyedRandom(0, 0, keys))
+    shown = hide_parts(present, chance, KeyedRandom(0, 0, keys))
     assert not (shown & ~present).any()
     assert torch.equal(shown.any(1), present.any(1))
     if chance == 0:
