@@ -14,11 +14,11 @@ from pipeline.tables.contracts import MODALITIES
 Policy = Literal["drop", "group", "keep"]
 STRICTNESS: tuple[Policy, ...] = ("keep", "group", "drop")
 
-PART_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
-"""Names of parts: they begin the names of fields."""
+PART_NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+"""Names of parts: they begin the names of fields, which have at most 31 characters."""
 
 RESERVED = ("key", "label", "meta", "valid", "split", "group")
-RESERVED_ENDINGS = ("_length", "_present")
+RESERVED_ENDINGS = ("_length", "_present", "_count")
 """Names that fields and batches have for other things."""
 
 MAX_PARTS = 64  # a bit of a number each
@@ -94,12 +94,12 @@ class PartRule(Rule):
 
     modality: Annotated[str, OneOf(MODALITIES)] | None = None
     """Of the items; null: that of the part's name."""
-    many: Literal["first", "each", "all", "join"] = "first"
+    many: Literal["first", "each", "all"] = "first"
     """What becomes of several items of one sample: the first by source, file and part is used and the others are
-    dropped; each is in a sample of its own, with the other parts of all of them; all are used, in that order; or, for
-    text, all are joined to one."""
+    dropped; each is in a sample of its own, with the other parts of all of them; or all are used, in that order: the
+    arrays of the part get an axis of `most` items, and `<part>_count` says how many there are."""
     most: Annotated[int, Field(ge=1, le=1000)] = 16
-    """The largest number of items that `all` and `join` use; those beyond are dropped."""
+    """The number of items that `all` uses at most; those beyond are dropped."""
 
 
 class Parts(RootModel[dict[str, PartRule]]):
@@ -219,13 +219,13 @@ class AlignParams(Params):
             if rule.modality is None and name not in MODALITIES:
                 allowed = f"{', '.join(MODALITIES[:-1])} or {MODALITIES[-1]}, as the part is not called after one"
                 raise self.refuse(f"parts.{name}.modality", f"it must be {allowed}")
-            if rule.many == "join" and (rule.modality or name) != "text":
-                raise self.refuse(f"parts.{name}.many", "it must be first, each or all: only text can be joined")
-            if "most" in rule.model_fields_set and rule.many in ("first", "each"):
+            if name in MODALITIES and rule.modality not in (None, name):
+                raise self.refuse(f"parts.{name}.modality", f"it must be {name}, as the part is called after it")
+            if "most" in rule.model_fields_set and rule.many != "all":
                 raise self.refuse(f"parts.{name}.most", f"it must be left out, as many is {rule.many}")
         each = [name for name, rule in self.parts.root.items() if rule.many == "each"]
         if len(each) > 1:
-            raise self.refuse(f"parts.{each[1]}.many", f"it must be first, all or join, as many of {each[0]} is each")
+            raise self.refuse(f"parts.{each[1]}.many", f"it must be first or all, as many of {each[0]} is each")
         return self
 
     @model_validator(mode="after")

@@ -6,16 +6,19 @@ from pipeline.align.alignment import Alignment
 from pipeline.align.assign_splits import check_splits
 from pipeline.align.divide_samples import has_each
 from pipeline.align.params import AlignParams
-from pipeline.align.parts import list_parts
+from pipeline.align.parts import Part, list_parts
 from pipeline.align.plan_samples import plan_samples
 from pipeline.align.read_items import load_items
 from pipeline.errors import InputError
 from pipeline.runtime.run_stage import Workspace
+from pipeline.tables.columns import Row
 from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
+    ALIGNED_PART_KINDS,
     ALIGNED_PARTS,
     ALIGNED_SAMPLES,
     INGESTED_ITEMS,
+    PART_KINDS,
     PARTS,
     SAMPLES,
     SPLITS,
@@ -23,7 +26,7 @@ from pipeline.tables.contracts import (
 from pipeline.tables.database import Database, open_database
 from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.drops import Outcome, Reason, check_drop_share
-from pipeline.tables.table_files import identify_table
+from pipeline.tables.table_files import identify_table, write_table
 
 FOUND = "SELECT DISTINCT modality FROM items WHERE $within IS NULL OR list_contains($within, source)"
 
@@ -66,9 +69,19 @@ def _write_samples(alignment: Alignment, workspace: Workspace) -> None:
     database = alignment.database
     samples = workspace.work / ALIGNED_SAMPLES
     database.write(WRITE_SAMPLES, samples, SAMPLES)
-    refers = {INGESTED_ITEMS: identify_table(workspace.data / INGESTED_ITEMS), ALIGNED_SAMPLES: identify_table(samples)}
+    kinds = workspace.work / ALIGNED_PART_KINDS
+    write_table(kinds, map(_describe_part, alignment.parts), PART_KINDS)
+    refers = {
+        INGESTED_ITEMS: identify_table(workspace.data / INGESTED_ITEMS),
+        ALIGNED_SAMPLES: identify_table(samples),
+        ALIGNED_PART_KINDS: identify_table(kinds),
+    }
     names = [part.name for part in alignment.parts]
     database.write(WRITE_PARTS, workspace.work / ALIGNED_PARTS, PARTS, refers, {"names": names})
+
+
+def _describe_part(part: Part) -> Row:
+    return {"part": part.name, "modality": part.modality, "most": part.most if part.many == "all" else None}
 
 
 def _count(alignment: Alignment, folder: Path) -> Outcome:

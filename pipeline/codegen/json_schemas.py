@@ -102,7 +102,7 @@ def build_metrics_schema() -> Schema:
     class_scores.__doc__ = "Scores of one class; null where a score is not defined."
     of_subset = {name: scores[name] for name in headlines}
     subset_scores: Any = create_model("SubsetScores", __base__=Document, **of_subset)
-    subset_scores.__doc__ = "Scores with one subset of the modalities."
+    subset_scores.__doc__ = "Scores with one subset of the parts."
     metrics = create_model(
         "Metrics",
         __base__=Document,

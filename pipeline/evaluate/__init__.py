@@ -1,1 +1,1 @@
-"""Measure a model on a split, with each subset of the modalities, and write a report."""
+"""Measure a model on a split, with each subset of the parts, and write a report."""

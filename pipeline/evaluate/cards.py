@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.models.inputs import list_modalities
+from pipeline.models.inputs import find_content, list_parts
 from pipeline.tasks.report import Mistake
 from shardwright import ShardDataset
 from shardwright.format.index import decode_key
@@ -41,14 +41,13 @@ def collect_cards(data: ShardDataset, mistakes: Sequence[Mistake]) -> list[Card]
 
 
 def read_image(data: ShardDataset, row: int) -> bytes | None:
-    """Return the sample's image as a small PNG, or None where it has none."""
-    names = list_modalities(data.manifest).get("image")
-    if not names:
-        return None
+    """Return the first image of the sample as a small PNG, or None where it has none."""
     sample = data[row]
-    if not sample.get("image_present", True):
-        return None
-    return encode_png(sample[names[0]])
+    for part, modality in list_parts(data.manifest).items():
+        if modality == "image" and sample.get(f"{part}_present", True):
+            pixels = sample[find_content(data.manifest, part)]
+            return encode_png(pixels[0] if f"{part}_count" in sample else pixels)
+    return None
 
 
 def encode_png(pixels: Any) -> bytes:

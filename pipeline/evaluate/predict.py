@@ -1,4 +1,4 @@
-"""Predict a whole split with every subset of the modalities, in one pass over the data."""
+"""Predict a whole split with every subset of the parts, in one pass over the data."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -41,7 +41,7 @@ def predict(model: Model, batches: Iterable[Batch], keys: NDArray[np.bytes_], ta
     Raises:
         PipelineError: an output is not a finite number; the message has the keys of the samples.
     """
-    subsets = list_subsets([source.modality for source in model.inputs])
+    subsets = list_subsets([source.part for source in model.inputs])
     counts = {subset: task.count_nothing(model.outputs) for subset in subsets}
     samples = 0
     with open_columns(folder, task.list_columns(model.outputs)) as columns:
@@ -59,17 +59,17 @@ def predict(model: Model, batches: Iterable[Batch], keys: NDArray[np.bytes_], ta
 
 
 def predict_subsets(model: Model, batch: Batch, subsets: Sequence[Subset]) -> Tensor:
-    """Return the outputs with each subset of the modalities, float32 (subsets, batch, outputs), on the CPU.
+    """Return the outputs with each subset of the parts, float32 (subsets, batch, outputs), on the CPU.
 
     The encoders run once a sample; only fusion and head run once a subset. A sample that has none of a subset's
-    modalities gets the outputs of the model without any modality.
+    parts gets the outputs of the model without any part.
     """
     device = next(model.parameters()).device
     moved = move_batch(batch, device)
     embeddings, present = model.embed(moved), model.find_present(moved)
     outputs = []
     for subset in subsets:
-        chosen = torch.tensor([source.modality in subset for source in model.inputs], device=device)
+        chosen = torch.tensor([source.part in subset for source in model.inputs], device=device)
         outputs.append(model.predict(embeddings, present & chosen))
     return torch.stack(outputs).cpu()
 

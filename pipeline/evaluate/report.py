@@ -80,7 +80,7 @@ def describe_model(evaluated: Evaluated) -> str:
     """Return a sentence on the model: what it is, its encoders, its fusion, its epoch."""
     record = evaluated.record
     names = record.architecture.encoders
-    encoders = [f"{source.modality} ({names[source.modality]})" for source in record.architecture.inputs]
+    encoders = [f"{source.part} ({names[source.modality]})" for source in record.architecture.inputs]
     fusion = f", fused by {record.architecture.fusion}" if len(encoders) > 1 else ""
     description = evaluated.description[:1].upper() + evaluated.description[1:]
     return f"{description} from {', '.join(encoders)}{fusion}; weights of epoch {record.best['epoch']}."

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from pipeline.extract.feature_entry import Fields, check_arrays, decode_parsed, 
 from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.field_statistics import FieldMoments, decode_moments, has_moments, start_moments
 from pipeline.extract.learn_vocabulary import find_learning
+from pipeline.extract.plan_fields import COUNT
 from pipeline.extract.samples import AlignedSample, SamplePart, build_meta
 from pipeline.incremental.pack_index import Array, Entry
 from pipeline.modalities.table import MODALITIES
@@ -25,6 +27,9 @@ from shardwright.format.canonical_json import encode_canonical
 from shardwright.format.encode import EncodedSample, PlacedSample, ShardBuilder, encode_members, write_encoded
 from shardwright.format.field import Field
 from shardwright.format.jpeg import encode_jpeg
+
+Records: TypeAlias = Mapping[str, Sequence[bytes]]
+"""The records of the features of a sample, by part."""
 
 
 class ShardAssembly:
@@ -60,7 +65,8 @@ class ShardAssembly:
         self._copied: set[int] = set()  # whose metas are zeros of the right length here
         self._frames: list[int] = []
         self._features: list[PlacedFeature] = []
-        self._constants = {name: encode_absent(plan.select_fields(name)) for name in plan.optional}
+        padded = dict.fromkeys((*plan.optional, *plan.most))
+        self._padding = {name: encode_absent(plan.select_fields(name)) for name in padded}
 
     def write(self, path: Path, work: Path, moments: bool) -> BuiltShard:
         """Write the shard sample by sample, unless no sample is left, and read it back; with `moments`, sum values for
@@ -105,8 +111,7 @@ class ShardAssembly:
         """Encode the metas of the samples to write, and return drops for the others: whose feature is rejected."""
         drops = []
         for at, sample in enumerate(self._samples):
-            lost = any(part.key in self._lost for parts in sample.parts.values() for part in parts)
-            known = None if lost else self._cached.measure_meta(self._keys[at])
+            known = None if self._is_lost(sample) else self._cached.measure_meta(self._keys[at])
             if known is not None:
                 self._copied.add(at)
             meta = bytes(known) if known is not None else self._encode_meta(sample)
@@ -115,6 +120,10 @@ class ShardAssembly:
             else:
                 self._metas[at] = meta
         return drops
+
+    def _is_lost(self, sample: AlignedSample) -> bool:
+        """Return whether a feature of the sample is lost: then it is dropped, also if the cache has the sample."""
+        return bool(self._lost) and any(part.key in self._lost for parts in sample.parts.values() for part in parts)
 
     def _encode_meta(self, sample: AlignedSample) -> bytes | Rejection:
         """Return the meta of a sample, or the first rejection of a part."""
@@ -166,32 +175,40 @@ class ShardAssembly:
                 if built is None or records is None:  # not cached, or damaged there
                     built, records = self._build_sample(at, sample)
                 self._note_features(row, sample, records)
-                for name, record in records.items():
-                    for field, moments in self._decode_moments(name, record).items():
-                        if field in sums:
-                            sums[field] = sums[field].add(moments)
+                for name, moments in self._list_moments(records):
+                    if name in sums:
+                        sums[name] = sums[name].add(moments)
             yield built
 
-    def _build_sample(self, at: int, sample: AlignedSample) -> tuple[EncodedSample, Mapping[str, bytes]]:
+    def _build_sample(self, at: int, sample: AlignedSample) -> tuple[EncodedSample, Records]:
         """Encode a sample from its features; return it, and the records of the features by part."""
         meta = self._metas[at]
         if at in self._copied:  # it was to be copied, and is damaged
             encoded = self._encode_meta(sample)
             assert isinstance(encoded, bytes), "a sample that was kept has no rejection"
             meta = encoded
-        plan, records = self._plan, dict[str, bytes]()
+        plan, records = self._plan, dict[str, list[bytes]]()
         contents: dict[str, bytes] = {}
-        for name in plan.modalities:
-            pieces: Sequence[bytes] = self._constants.get(name, ())
-            for part in sample.parts.get(name, ()):
-                pieces, records[name] = self._read(part, plan.modalities[name])
-            contents |= zip(plan.names[name], pieces, strict=True)
+        for name, modality in plan.modalities.items():
+            read = [self._read(part, modality) for part in sample.parts.get(name, ())]
+            contents |= zip(plan.names[name], self._join_items(name, [pieces for pieces, _ in read]), strict=True)
+            records[name] = [record for _, record in read]
+        for name in plan.most:
+            contents[f"{name}_count"] = _encode_scalar(COUNT, len(sample.parts.get(name, ())))
         for name in plan.optional:
             contents[f"{name}_present"] = _encode_scalar(plan.fields[f"{name}_present"], int(name in sample.parts))
         if plan.classes is not None:
             contents["label"] = _encode_scalar(plan.fields["label"], plan.classes.index(sample.label or ""))
         members = [contents[name] for name in plan.fields]
         return encode_members(plan.fields, sample.key, members, meta), records
+
+    def _join_items(self, name: str, items: Sequence[Sequence[bytes]]) -> Sequence[bytes]:
+        """Return the contents of a part's members from those of its items."""
+        if name in self._plan.most:
+            own = self._extractors[self._plan.modalities[name]].fields
+            return stack_items(items, self._padding[name], own, self._plan.select_fields(name))
+        assert len(items) <= 1, f"{name} has room for one item"
+        return items[0] if items else self._padding[name]
 
     def _read(self, part: SamplePart, modality: str) -> tuple[Sequence[bytes], bytes]:
         """Return the contents of a part's members, and its record."""
@@ -201,29 +218,54 @@ class ShardAssembly:
         assert isinstance(entry, Entry), "rejections were found before"
         return entry.pieces, entry.record
 
-    def _read_records(self, sample: AlignedSample) -> Mapping[str, bytes] | None:
+    def _read_records(self, sample: AlignedSample) -> Records | None:
         """Return the records of a cached sample's features by part; None if the cache lacks one."""
-        records = {}
+        records: dict[str, list[bytes]] = {}
         for name, parts in sample.parts.items():
-            for part in parts:
-                if MODALITIES[self._plan.modalities[name]].learning is None:
+            if MODALITIES[self._plan.modalities[name]].learning is None:
+                for part in parts:
                     record = self._reader.read_record(part)
                     if record is None:
                         return None
-                    records[name] = record
+                    records.setdefault(name, []).append(record)
         return records
 
-    def _note_features(self, row: int, sample: AlignedSample, records: Mapping[str, bytes]) -> None:
-        """Note the features that can be taken from the shard: not learned ones, which belong to one vocabulary."""
+    def _note_features(self, row: int, sample: AlignedSample, records: Records) -> None:
+        """Note the features that can be taken from the shard: not learned ones, which belong to one vocabulary, nor
+        those of several items in one array."""
         for name, parts in sample.parts.items():
-            if name in records and MODALITIES[self._plan.modalities[name]].learning is None:
-                self._features += [PlacedFeature(row, name, part.key, records[name]) for part in parts]
+            if MODALITIES[self._plan.modalities[name]].learning is None and name not in self._plan.most:
+                self._features += [
+                    PlacedFeature(row, name, part.key, record)
+                    for part, record in zip(parts, records[name], strict=True)
+                ]
 
-    def _decode_moments(self, name: str, record: bytes) -> Mapping[str, FieldMoments]:
-        """Return the moments of a part by the names of its fields in the shard."""
-        fields: Fields = self._extractors[self._plan.modalities[name]].fields
-        shown = dict(zip(fields, self._plan.names[name], strict=True))
-        return {shown[field]: moments for field, moments in decode_moments(record, fields).items()} if record else {}
+    def _list_moments(self, records: Records) -> Iterator[tuple[str, FieldMoments]]:
+        """Yield the moments of each item, with the names of the fields in the shard."""
+        for part, each in records.items():
+            own: Fields = self._extractors[self._plan.modalities[part]].fields
+            shown = dict(zip(own, self._plan.names[part], strict=True))
+            for record in filter(None, each):
+                yield from ((shown[name], moments) for name, moments in decode_moments(record, own).items())
+
+
+def stack_items(
+    items: Sequence[Sequence[bytes]], padding: Sequence[bytes], own: Fields, stacked: Fields
+) -> list[bytes]:
+    """Return the member contents of several items: an array a field, the items' values first, then padding.
+
+    Args:
+        items: the contents of each, in the order of the fields.
+        padding: those of no item.
+        own: the fields of one item.
+        stacked: the fields of several, with an axis for them.
+    """
+    contents = []
+    for number, (one, field, empty) in enumerate(zip(own.values(), stacked.values(), padding, strict=True)):
+        values = [memoryview(item[number])[len(one.header) :] for item in items]
+        rest = memoryview(empty)[len(field.header) + len(items) * one.nbytes :]
+        contents.append(b"".join((field.header, *values, rest)))
+    return contents
 
 
 def encode_absent(fields: Fields) -> list[bytes]:

@@ -39,7 +39,7 @@ class DatasetBuild:
         self._recomputed = self._reused = 0
         self._lookup = EntryLookup(database, folders.objects)
         self._lookup.search()
-        plan_missing(database, corpus.shards)
+        plan_missing(database, corpus.shards, corpus.plan.most)
         self._computed = count_missing(database)
         self._chunks = plan_chunks(database, corpus.extractors, corpus.learner, folders)
 

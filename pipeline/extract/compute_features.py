@@ -1,6 +1,6 @@
 """Compute missing features in chunks of items of one modality, each stored as one pack of the item cache."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -60,17 +60,19 @@ def compute_features(task: FeatureTask) -> ChunkResult:
         return compute_chunk(task, task.folders.objects, lambda row, key: task.extractor.compute(row, key, reader))
 
 
-def plan_missing(database: Database, shards: Sequence[PlannedShard]) -> None:
+def plan_missing(database: Database, shards: Sequence[PlannedShard], stacked: Collection[str] = ()) -> None:
     """Create `missing`: the distinct features that the cache lacks, and the first sample that needs each; and decide
     which of them are inline.
 
     Inline are those that one part of one sample needs, and that no vocabulary is learned from, if many shards have
-    some, and none too many to be a small task. Else chunks are better tasks: more of them, for all workers.
+    some, and none too many to be a small task. Else chunks are better tasks: more of them, for all workers. The
+    `stacked` parts, of several items in one array, have no features that could be read from a shard.
     """
     database.execute(
         """
         CREATE TABLE missing AS
         SELECT key, min(modality) AS modality, min(sample) AS sample, count(*) AS uses, min(item) AS item,
+            min(part) AS part,
             arg_min("start", item) AS "start", arg_min("end", item) AS "end"
         FROM requests ANTI JOIN entries USING (key) GROUP BY key;
         ALTER TABLE missing ADD COLUMN inline BOOLEAN
@@ -78,7 +80,11 @@ def plan_missing(database: Database, shards: Sequence[PlannedShard]) -> None:
     )
     learning = [name for name, modality in MODALITIES.items() if modality.learning is not None]
     database.execute(
-        "UPDATE missing SET inline = uses = 1 AND NOT list_contains($learning, modality)", {"learning": learning}
+        """
+        UPDATE missing SET inline =
+            uses = 1 AND NOT list_contains($learning, modality) AND NOT list_contains($stacked, part)
+        """,
+        {"learning": learning, "stacked": list(stacked)},
     )
     with_some, most = database.fetch(
         """

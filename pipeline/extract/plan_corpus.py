@@ -15,12 +15,14 @@ from pipeline.extract.plan_shards import PlannedShard, plan_shards
 from pipeline.incremental.cache_key import hash_method
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.contracts import (
+    ALIGNED_PART_KINDS,
     ALIGNED_PARTS,
     ALIGNED_SAMPLES,
     CLEANED,
     CLEANED_ITEMS,
     INGESTED_ITEMS,
     ITEMS,
+    PART_KINDS,
     PARTS,
     SAMPLES,
 )
@@ -67,15 +69,15 @@ def plan_corpus(database: Database, data: Path, params: ExtractParams) -> Corpus
     Raises:
         InputError: nothing was aligned, a table is missing, damaged or out of date, or the frozen vocabulary is missing
             or has another sha256.
+        ParamsError: the parts cannot have the fields that the params say, see `plan_fields`.
     """
     count = load_samples(database, data)
     classes = find_classes(database, params.classes)
     unlabelled = drop_labels(database, classes)
-    modalities = dict(
-        database.fetch("SELECT part, min(modality) FROM parts SEMI JOIN usable USING (sample) GROUP BY part")
-    )
-    lacking = find_lacking(database)
-    plan = plan_fields(modalities, lacking, params, classes)
+    kinds = list_kinds(database)
+    modalities = {part: modality for part, modality, _ in kinds}
+    most = {part: most for part, _, most in kinds if most is not None}
+    plan = plan_fields(modalities, find_lacking(database), params, classes, most)
     learner = find_learner(plan)
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
     shards = plan_shards(database, plan.fields, params)
@@ -84,7 +86,8 @@ def plan_corpus(database: Database, data: Path, params: ExtractParams) -> Corpus
 
 
 def load_samples(database: Database, data: Path) -> int:
-    """Create `samples` and `parts`, each part with what decides about its feature; return the number of samples.
+    """Create `samples`, `kinds` of parts, and `parts`, each with what decides about its feature; return the number of
+    samples.
 
     Raises:
         InputError: there are no samples, or a table is missing, damaged or out of date.
@@ -95,6 +98,8 @@ def load_samples(database: Database, data: Path) -> int:
     count = int(database.fetch("SELECT count(*) FROM samples")[0][0])
     if not count:
         raise InputError(f"{data / ALIGNED_SAMPLES} has no samples; `dropped` beside it lists why items were dropped")
+    check_reference(data / ALIGNED_PARTS, ALIGNED_PART_KINDS, data / ALIGNED_PART_KINDS)
+    database.load("kinds", data / ALIGNED_PART_KINDS, PART_KINDS, number="place")
     database.load("aligned", data / ALIGNED_PARTS, PARTS)
     database.load("media", data / INGESTED_ITEMS, ITEMS, ["modality", "media_type"], number="item")
     database.load("cleaned", data / CLEANED_ITEMS, CLEANED, ["item", "orientation", "sha256"])
@@ -131,6 +136,16 @@ def _drop_label(key: str, label: str | None) -> Drop:
     if label is None:
         return Drop(key, Reason.MISSING_LABEL, "the sample has no label, others have one")
     return Drop(key, Reason.UNKNOWN_LABEL, "the label is not in the list", label, setting="extract.classes")
+
+
+def list_kinds(database: Database) -> list[tuple[str, str, int | None]]:
+    """Return part, modality and the most items of each part that some usable sample has, in the order of the params."""
+    return database.fetch(
+        """
+        SELECT part, modality, most
+        FROM kinds SEMI JOIN (SELECT part FROM parts SEMI JOIN usable USING (sample)) USING (part) ORDER BY place
+        """
+    )
 
 
 def find_lacking(database: Database) -> list[str]:

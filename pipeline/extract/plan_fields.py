@@ -1,14 +1,17 @@
 """Plan the fields of a dataset, before any item is read."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from pipeline.config.params import Params
+from pipeline.errors import ParamsError
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.table import MODALITIES
-from shardwright.format.field import Field
+from shardwright.errors import FormatError
+from shardwright.format.field import NAME, Field
 
 PRESENT = Field("uint8", (), unit="1 present, 0 absent")
+COUNT = Field("int32", (), unit="items")
 LABEL = Field("int64", (), unit="index into classes")
 
 
@@ -24,6 +27,8 @@ class FieldPlan:
         optional: the parts that some samples lack: their fields are then padding or zeros, and only they have a
             `<part>_present`.
         classes: the names that `label` is an index into; None without labels.
+        most: the parts with several items, and how many at most: their fields have an axis of as many items before
+            their own, with padding or zeros after the last, and a `<part>_count` follows them.
     """
 
     fields: Mapping[str, Field]
@@ -32,35 +37,108 @@ class FieldPlan:
     names: Mapping[str, tuple[str, ...]]
     optional: tuple[str, ...]
     classes: tuple[str, ...] | None
+    most: Mapping[str, int] = field(default_factory=dict)
 
     def select_fields(self, part: str) -> dict[str, Field]:
-        """Return the fields of one part."""
+        """Return the fields of one part, without its count."""
         return {name: self.fields[name] for name in self.names[part]}
+
+    def list_names(self, part: str) -> list[str]:
+        """Return the names of all fields of one part, with its count, but without `<part>_present`."""
+        return [*self.names[part], *([f"{part}_count"] if part in self.most else [])]
 
 
 def plan_fields(
-    parts: Mapping[str, str], lacking: Iterable[str], params: ExtractParams, classes: tuple[str, ...] | None
+    parts: Mapping[str, str],
+    lacking: Iterable[str],
+    params: ExtractParams,
+    classes: tuple[str, ...] | None,
+    most: Mapping[str, int] | None = None,
 ) -> FieldPlan:
     """Plan the fields of samples with these parts.
 
     Args:
-        parts: the modality of each part.
+        parts: the modality of each part, in the order of their fields.
         lacking: the parts that are absent in some samples.
         params: of the features.
         classes: of the labels.
+        most: the parts with several items, and how many at most.
+
+    Raises:
+        ParamsError: a field's name is too long or that of another, or the arrays of several items are too large or have
+            no fixed size; the message names the setting.
     """
-    order = list(MODALITIES)
-    modalities = dict(sorted(parts.items(), key=lambda part: (order.index(part[1]), part[0])))
-    blocks = {modality: params.features[modality] for modality in modalities.values()}
-    fields: dict[str, Field] = {}
+    most = {part: count for part, count in (most or {}).items() if part in parts}
+    blocks = {modality: params.features[modality] for modality in parts.values()}
+    optional = tuple(part for part in parts if part in set(lacking))
+    planned: dict[str, dict[str, Field]] = {}
     names = {}
-    for part, modality in modalities.items():
-        planned = MODALITIES[modality].plan_fields(blocks[modality])
-        assert not planned.keys() & fields.keys(), f"{part} has fields of another part"
-        fields.update(planned)
-        names[part] = tuple(planned)
-    optional = tuple(part for part in modalities if part in set(lacking))
-    fields.update({f"{part}_present": PRESENT for part in optional})
+    for part, modality in parts.items():
+        own = MODALITIES[modality].plan_fields(blocks[modality])
+        renamed = {name_field(part, modality, name): spec for name, spec in own.items()}
+        names[part] = tuple(renamed)
+        if part in most:
+            stacked = {name: stack_field(part, modality, spec, most[part]) for name, spec in renamed.items()}
+            renamed = stacked | {f"{part}_count": COUNT}
+        planned[part] = renamed
+    check_names({part: [*fields, *([f"{part}_present"] * (part in optional))] for part, fields in planned.items()})
+    fields = {name: spec for each in planned.values() for name, spec in each.items()}
+    fields |= {f"{part}_present": PRESENT for part in optional}
     if classes is not None:
         fields["label"] = LABEL
-    return FieldPlan(fields, blocks, modalities, names, optional, classes)
+    return FieldPlan(fields, blocks, dict(parts), names, optional, classes, most)
+
+
+def name_field(part: str, modality: str, name: str) -> str:
+    """Return the name that a field of a modality has for a part.
+
+    A part that is called after its modality keeps the field's own name. For others the part's name takes the place of
+    `Modality.content`: of `tokens`, `tokens_length` and `lemmas` the part `caption` makes `caption`, `caption_length`
+    and `caption_lemmas`. Without such a field it stands before the name: `narration_mfcc`.
+    """
+    if part == modality:
+        return name
+    content = MODALITIES[modality].content
+    if content and (name == content or name.startswith(f"{content}_")):
+        return part + name.removeprefix(content)
+    return f"{part}_{name}"
+
+
+def stack_field(part: str, modality: str, spec: Field, most: int) -> Field:
+    """Return the field that holds the values of up to `most` items, with an axis N for the items.
+
+    Raises:
+        ParamsError: its values would be too large, or vary in size.
+    """
+    if spec.varies:
+        raise ParamsError(
+            f'extract.{modality}.store is "{spec.encoding}"; it must be tensor, as align.parts.{part}.many is all: '
+            "several items are one array, whose size is fixed"
+        )
+    axes = f"N{spec.axes}" if len(spec.axes) == len(spec.shape) else ""
+    try:
+        return replace(spec, shape=(most, *spec.shape), axes=axes)
+    except FormatError as error:
+        raise ParamsError(f"align.parts.{part}.most is {most}; it must be smaller: {error}") from None
+
+
+def check_names(names: Mapping[str, Iterable[str]]) -> None:
+    """Check the names of the fields of each part.
+
+    Raises:
+        ParamsError: one is too long, or two parts have the same.
+    """
+    owners: dict[str, str] = {}
+    for part, fields in names.items():
+        for name in fields:
+            if not NAME.fullmatch(name):
+                raise ParamsError(
+                    f"align.parts.{part} has the field `{name}`, whose name must match {NAME.pattern}: give the part a "
+                    "shorter name"
+                )
+            if name in owners:
+                raise ParamsError(
+                    f"align.parts.{owners[name]} and align.parts.{part} both have the field `{name}`: give one of them "
+                    "another name"
+                )
+            owners[name] = part

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pipeline.config.params import RunParams
 from pipeline.errors import CountMismatch, InputError
@@ -45,14 +46,19 @@ def write_dataset(root: Path, recipe: Recipe, made: ShardResults, sources: tuple
         classes=plan.classes,
         vocabulary=FileRecord(learned.path.name, learned.sha256) if learned else None,
         statistics=join_statistics(result.shard.moments for _, result in made),
-        extract={
-            "modalities": {part: list(names) for part, names in plan.names.items()},
-            "params": {name: params.model_dump(mode="json") for name, params in plan.params.items()},
-        },
+        extract=describe_parts(plan)
+        | {"params": {name: params.model_dump(mode="json") for name, params in plan.params.items()}},
         sources=sources,
     )
     write_manifest(root, manifest)
     return manifest
+
+
+def describe_parts(plan: FieldPlan) -> dict[str, Any]:
+    """Return `modalities`, the fields of each part, the one that models see first; and `parts`, the modality of each
+    part that is called otherwise, without the key where there is none."""
+    named = {part: modality for part, modality in plan.modalities.items() if part != modality}
+    return {"modalities": {part: plan.list_names(part) for part in plan.names}} | ({"parts": named} if named else {})
 
 
 def write_splits(root: Path, plan: FieldPlan, made: ShardResults) -> dict[str, Split]:

@@ -113,6 +113,8 @@ class Modality(Generic[CheckParams, FeatureParams]):
     `libraries`: distributions that may change a result though the modality's code does not import them.
     `describe(params)`: the versions, by name, of what else computes features, such as a model that the params name.
     Raises `InputError` where it is missing.
+    `content`: the field that holds an item itself, and takes the name of a part that is called otherwise than its
+    modality; "" where all fields are features of several kinds.
     """
 
     name: str
@@ -125,3 +127,4 @@ class Modality(Generic[CheckParams, FeatureParams]):
     learning: Learning[FeatureParams] | None = None
     libraries: tuple[str, ...] = ()
     describe: Callable[[FeatureParams], Mapping[str, str]] = _describe_nothing
+    content: str = ""

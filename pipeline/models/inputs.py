@@ -1,4 +1,4 @@
-"""Read from the manifest what a model sees of each modality: its fields, shapes and statistics."""
+"""Read from the manifest what a model sees of each part of a sample: its fields, shapes and statistics."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,21 +16,25 @@ MIN_STD = 1e-3
 
 
 @dataclass(frozen=True)
-class ModalityInput:
-    """One modality of a dataset, as a model sees it.
+class PartInput:
+    """One part of a dataset's samples, as a model sees it.
 
     Attributes:
-        modality: its name.
+        part: its name.
+        modality: of its items.
         field: the field that holds it.
-        shape: of one sample of that field: image (height, width, channels), audio (frames, coefficients), text
-            (tokens,), video (frames, height, width, channels).
+        shape: of one item of that field: image (height, width, channels), audio (frames, coefficients), text (tokens,),
+            video (frames, height, width, channels).
         length: the field with the number of valid frames or tokens, or None.
-        present: the field that is 0 where a sample lacks the modality, or None where every sample has it.
+        present: the field that is 0 where a sample lacks the part, or None where every sample has it.
         mean: over the training split, one a channel or coefficient, in the field's unit; empty for token ids.
         std: standard deviation, likewise.
         words: for token ids, the number of tokens in the vocabulary; else 0.
+        count: the field with the number of items where a sample may have several: the arrays of `field` and `length`
+            then have an axis for the items before their own. None where it has one.
     """
 
+    part: str
     modality: str
     field: str
     shape: tuple[int, ...]
@@ -39,33 +43,48 @@ class ModalityInput:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     words: int = 0
+    count: str | None = None
 
 
-def list_modalities(manifest: Manifest) -> Mapping[str, Sequence[str]]:
-    """Return the modalities of a dataset by name, each with its fields, the one that models see first."""
-    modalities: Mapping[str, Sequence[str]] = (manifest.extract or {}).get("modalities", {})
-    return modalities
+def list_parts(manifest: Manifest) -> dict[str, str]:
+    """Return the modality of each part of a dataset, in the order of their fields."""
+    extract: Mapping[str, Any] = manifest.extract or {}
+    fields, named = extract.get("modalities", {}), extract.get("parts", {})
+    order = list(manifest.fields)
+    return {part: named.get(part, part) for part in sorted(fields, key=lambda part: order.index(fields[part][0]))}
 
 
-def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[ModalityInput, ...]:
-    """Return the inputs for `modalities`, in that order, from the dataset in `root`.
+def find_content(manifest: Manifest, part: str) -> str:
+    """Return the field of a part that models see and pages show."""
+    name: str = (manifest.extract or {})["modalities"][part][0]
+    return name
+
+
+def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[PartInput, ...]:
+    """Return the inputs for all parts of these `modalities`, in that order, from the dataset in `root`; parts of one
+    modality in the order of their fields.
 
     Raises:
         InputError: a modality is not in the dataset, or its token ids have no vocabulary; the message names the
             setting, the modality, and what the dataset has.
     """
-    known = list_modalities(manifest)
+    known = list_parts(manifest)
     if not known:
         raise InputError(f"{root} has no modality that a model could see: make it with `dvc repro`")
     for modality in modalities:
-        if modality not in known:
-            present = ", ".join(known)
+        if modality not in known.values():
+            present = ", ".join(dict.fromkeys(known.values()))
             raise InputError(
                 f"train.modalities has `{modality}`, but the dataset in {root} has {present}: take it out, or add it "
-                "to align.modalities"
+                "to align.modalities or align.parts"
             )
     words = len(read_vocabulary(root, manifest))
-    inputs = tuple(_read_input(manifest, modality, known[modality][0], words) for modality in modalities)
+    inputs = tuple(
+        _read_input(manifest, part, modality, words)
+        for chosen in modalities
+        for part, modality in known.items()
+        if modality == chosen
+    )
     for source in inputs:
         if _holds_token_ids(manifest.fields[source.field]) and words == 0:
             raise InputError(
@@ -75,25 +94,30 @@ def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tu
     return inputs
 
 
-def _read_input(manifest: Manifest, modality: str, name: str, words: int) -> ModalityInput:
-    length, present = f"{name}_length", f"{modality}_present"
+def _read_input(manifest: Manifest, part: str, modality: str, words: int) -> PartInput:
+    name = find_content(manifest, part)
+    length, present, count = (
+        other if other in manifest.fields else None for other in (f"{name}_length", f"{part}_present", f"{part}_count")
+    )
     statistics = (manifest.statistics or {}).get(name)
     field = manifest.fields[name]
-    return ModalityInput(
+    return PartInput(
+        part=part,
         modality=modality,
         field=name,
-        shape=tuple(field.shape),
-        length=length if length in manifest.fields else None,
-        present=present if present in manifest.fields else None,
+        shape=tuple(field.shape if count is None else field.shape[1:]),
+        length=length,
+        present=present,
         mean=() if statistics is None else tuple(statistics.mean),
         std=() if statistics is None else tuple(max(std, MIN_STD) for std in statistics.std),
         words=words if _holds_token_ids(field) else 0,
+        count=count,
     )
 
 
 def _holds_token_ids(field: Field) -> bool:
-    """Return whether a sample of the field is a sequence of whole numbers."""
-    return field.axes == "T" and "int" in field.dtype
+    """Return whether an item of the field is a sequence of whole numbers."""
+    return field.axes in ("T", "NT") and "int" in field.dtype
 
 
 def read_vocabulary(root: Path, manifest: Manifest) -> list[str]:

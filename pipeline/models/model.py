@@ -1,4 +1,4 @@
-"""Build the multimodal model: an encoder a modality, a fusion, a linear head."""
+"""Build the multimodal model: an encoder a part, a fusion, a linear head."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.encoders.layers import find_valid
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 
 
 @dataclass(frozen=True)
@@ -16,15 +17,15 @@ class Architecture:
     """All that it takes to build a model, except its weights.
 
     Attributes:
-        inputs: the modalities, in the order of the columns of `present`.
-        encoders: the name of each modality's encoder.
-        width: of each modality's embedding.
+        inputs: the parts, in the order of the columns of `present`.
+        encoders: the name of each modality's encoder; each of its parts has one of its own.
+        width: of each part's embedding.
         fusion: its name.
         dropout: between fusion and head.
         outputs: how many numbers the head gives for a sample; the task knows what they mean.
     """
 
-    inputs: tuple[ModalityInput, ...]
+    inputs: tuple[PartInput, ...]
     encoders: Mapping[str, str]
     width: int
     fusion: str
@@ -35,7 +36,8 @@ class Architecture:
 class Model(nn.Module):
     """Maps a batch, a dict with a tensor a field, samples first, to outputs. It reads the fields of its inputs only.
 
-    A modality that a sample lacks does not influence its outputs.
+    A part that a sample lacks does not influence its outputs. Where a part has several items, its embedding is the mean
+    of theirs.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -43,26 +45,21 @@ class Model(nn.Module):
         self.inputs = architecture.inputs
         self.outputs = architecture.outputs
         width = architecture.width
-        self.encoders = nn.ModuleDict(
-            {
-                source.modality: ENCODERS[source.modality][architecture.encoders[source.modality]](source, width)
-                for source in self.inputs
-            }
+        self.encoders = nn.ModuleList(  # not by name: a dict of modules refuses the names of its own methods
+            ENCODERS[source.modality][architecture.encoders[source.modality]](source, width) for source in self.inputs
         )
         self.fusion = FUSIONS[architecture.fusion](len(self.inputs), width)
         self.head = nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(width, architecture.outputs))
 
     def embed(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return an embedding a modality, (batch, width) float32; arbitrary where a sample lacks the modality."""
+        """Return an embedding a part, (batch, width) float32; arbitrary where a sample lacks the part."""
         return {
-            source.modality: self.encoders[source.modality](
-                batch[source.field], None if source.length is None else batch[source.length]
-            )
-            for source in self.inputs
+            source.part: encode_part(encoder, source, batch)
+            for source, encoder in zip(self.inputs, self.encoders, strict=True)
         }
 
     def find_present(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Return which modalities each sample has, (batch, modalities) bool."""
+        """Return which parts each sample has, (batch, parts) bool."""
         columns = []
         for source in self.inputs:
             samples = batch[source.field]
@@ -71,8 +68,8 @@ class Model(nn.Module):
         return torch.stack(columns, dim=1)
 
     def fuse(self, embeddings: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Fuse the embeddings of the modalities that are `present` (batch, modalities) to (batch, width)."""
-        stacked = torch.stack([embeddings[source.modality] for source in self.inputs], dim=1)
+        """Fuse the embeddings of the parts that are `present` (batch, parts) to (batch, width)."""
+        stacked = torch.stack([embeddings[source.part] for source in self.inputs], dim=1)
         # A fill, not a product: 0 × NaN is NaN.
         fused: Tensor = self.fusion(stacked.masked_fill(~present.unsqueeze(2), 0), present)
         return fused
@@ -83,5 +80,21 @@ class Model(nn.Module):
         return outputs
 
     def forward(self, batch: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
-        """Return the outputs, (batch, outputs) float32. `present` hides modalities of the batch; None shows all."""
+        """Return the outputs, (batch, outputs) float32. `present` hides parts of the batch; None shows all."""
         return self.predict(self.embed(batch), self.find_present(batch) if present is None else present)
+
+
+def encode_part(encoder: nn.Module, source: PartInput, batch: Mapping[str, Tensor]) -> Tensor:
+    """Return a part's embeddings, (batch, width) float32: of several items the mean over those that a sample has.
+
+    The encoder sees the padding after the last item too, so that shapes do not depend on the batch.
+    """
+    values, length = batch[source.field], None if source.length is None else batch[source.length]
+    if source.count is None:
+        one: Tensor = encoder(values, length)
+        return one
+    items = values.shape[1]
+    flat: Tensor = encoder(values.flatten(0, 1), None if length is None else length.flatten())
+    each = flat.reshape(-1, items, flat.shape[1])
+    there = find_valid(each, batch[source.count]).unsqueeze(2)
+    return each.masked_fill(~there, 0).sum(1) / there.sum(1).clamp(min=1)

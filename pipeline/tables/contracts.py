@@ -104,10 +104,18 @@ PARTS: Columns = {
 }
 """`4_aligned/parts`: the items of each sample, ordered by sample, part (in the order of the params) and position."""
 
+PART_KINDS: Columns = {
+    "part": "string",
+    "modality": "string",
+    "most": "int64?",  # of items in a sample, where it may have several; null: it has one
+}
+"""`4_aligned/part_kinds`: a row per part of `align.parts` or `align.modalities`, in their order."""
+
 INGESTED_ITEMS = f"{INGESTED_FOLDER}/items"
 CLEANED_ITEMS = f"{CLEANED_FOLDER}/items"
 ALIGNED_SAMPLES = f"{ALIGNED_FOLDER}/samples"
 ALIGNED_PARTS = f"{ALIGNED_FOLDER}/parts"
+ALIGNED_PART_KINDS = f"{ALIGNED_FOLDER}/part_kinds"
 
 TABLES: dict[str, Columns] = {
     "crawl": CRAWLED,
@@ -115,5 +123,6 @@ TABLES: dict[str, Columns] = {
     "clean": CLEANED,
     "align": SAMPLES,
     "parts": PARTS,
+    "part_kinds": PART_KINDS,
     "dropped": DROPPED,
 }

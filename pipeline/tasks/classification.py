@@ -44,7 +44,7 @@ from shardwright.format.index import decode_key
 LABEL = "label"
 
 HEADLINES = ("accuracy", "macro_f1")
-"""The scores in validation, for each subset of the modalities, and with intervals. The last one selects the epoch: the
+"""The scores in validation, for each subset of the parts, and with intervals. The last one selects the epoch: the
 mean over classes does not let a frequent class hide a rare one."""
 
 NO_SAMPLES = "the split has no samples"
@@ -273,8 +273,8 @@ def _plan_figures(confusion: Counts, metrics: Mapping[str, Any], classes: Sequen
     return {
         "confusion": Matrix("Confusion matrix", confusion, classes),
         "subsets": Bars(
-            title="Scores by subset of the modalities",
-            axis="score with these modalities only",
+            title="Scores by subset of the parts",
+            axis="score with these parts only",
             titles=(SCORES[macro_f1].title, SCORES[accuracy].title),
             rows={name: (values[macro_f1], values[accuracy]) for name, values in metrics["subsets"].items()},
         ),
@@ -287,7 +287,7 @@ def _build_tables(
     """Return `confusion` (a row a sample, which `dvc plots` counts), `per_class` and `subsets`."""
     per_class = {"class": "class", "support": "samples", "predicted": "predicted"}
     per_class |= {name: METRICS[name].title for name in CLASS_METRICS}
-    subsets = {"subset": "modalities", **{name: SCORES[name].title for name in HEADLINES}}
+    subsets = {"subset": "parts", **{name: SCORES[name].title for name in HEADLINES}}
 
     def list_rows(block: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, str]) -> list[list[Cell]]:
         return [[name, *(values[column] for column in list(columns)[1:])] for name, values in block.items()]
@@ -330,10 +330,10 @@ def _build_sections(metrics: Mapping[str, Any]) -> list[Section]:
     return [
         Section("Scores", SCORES_TEXT),
         Section(
-            "Modalities",
-            "The same model, shown only some of the modalities of each sample.",
+            "Parts",
+            "The same model, shown only some of the parts of each sample.",
             figure="subsets",
-            alt="Scores with every subset of the modalities",
+            alt="Scores with every subset of the parts",
         ),
         Section("Classes", _describe_classes(metrics), table="per_class"),
         Section(

@@ -3,8 +3,8 @@
 `outputs` are what the model's head gives, float32 (batch, outputs). A `Batch` is a dict with a tensor for each field of
 the dataset, samples first.
 
-Evaluation keeps no outputs. Of each batch a task keeps counts, which are summed, with every subset of the modalities,
-and with all modalities some columns, a row a sample, which go to files.
+Evaluation keeps no outputs. Of each batch a task keeps counts, which are summed, with subsets of a sample's parts, and
+with all parts some columns, a row a sample, which go to files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,13 +24,20 @@ if TYPE_CHECKING:
     from pipeline.models.batches import Batch
     from shardwright import ShardDataset
 
+MOST_COMBINED = 6
+"""Parts with 63 subsets, of which a reader still finds one; ten have 1,023."""
+
 Subset: TypeAlias = tuple[str, ...]
-"""Names of modalities."""
+"""Names of parts of a sample."""
 
 
-def list_subsets(modalities: Sequence[str]) -> list[Subset]:
-    """Return every non-empty subset, the smallest first, each in the order of `modalities`; the last one is all."""
-    return [subset for size in range(1, len(modalities) + 1) for subset in combinations(modalities, size)]
+def list_subsets(parts: Sequence[str]) -> list[Subset]:
+    """Return non-empty subsets of parts, the smallest first, each in the order of `parts`; the last one is all.
+
+    Every subset of up to `MOST_COMBINED` parts; of more each part alone, all but each, and all.
+    """
+    sizes = range(1, len(parts) + 1) if len(parts) <= MOST_COMBINED else (1, len(parts) - 1, len(parts))
+    return [subset for size in sizes for subset in combinations(parts, size)]
 
 
 def name_subset(subset: Subset) -> str:
@@ -53,8 +60,8 @@ class Predictions:
 
     Attributes:
         keys: of the samples, S64 (n,), ASCII; may be on disk.
-        counts: the sums of `Task.count_results` with each subset of the modalities; the last subset is all of them.
-        columns: those of `Task.list_columns`, (n, …), with all modalities; may be on disk.
+        counts: the sums of `Task.count_results` with each subset of the parts; the last subset is all of them.
+        columns: those of `Task.list_columns`, (n, …), with all parts; may be on disk.
     """
 
     keys: NDArray[np.bytes_]

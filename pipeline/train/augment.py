@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.batches import Batch
+from pipeline.models.inputs import PartInput
 from pipeline.train.keyed_random import KeyedRandom
 
 MAX_SHIFT = 1 / 16  # of an image's side, 4 of 64 pixels, as in the CIFAR recipe (He et al. 2015: 4 of 32)
@@ -18,10 +19,10 @@ MAX_SPAN = 1 / 8  # of the valid frames of audio, masked; and of its coefficient
 UNKNOWN_SHARE = 0.1  # of words that become the unknown word, so that its embedding is trained
 UNKNOWN = 1  # the id of the unknown word; in somebody else's frozen tokenizer it is some token
 
-Augment = Callable[[Tensor, Tensor | None, ModalityInput, KeyedRandom], Tensor]
+Augment = Callable[[Tensor, Tensor | None, PartInput, KeyedRandom], Tensor]
 
 
-def augment_image(pixels: Tensor, length: Tensor | None, source: ModalityInput, rng: KeyedRandom) -> Tensor:
+def augment_image(pixels: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
     """Flip half of (batch, height, width, channels) left to right, and shift all; the border is repeated."""
     batch, height, width, _ = pixels.shape
     rows = torch.arange(height) + rng.integers("shift_y", int(height * MAX_SHIFT))[:, None]
@@ -31,7 +32,7 @@ def augment_image(pixels: Tensor, length: Tensor | None, source: ModalityInput, 
     return pixels[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def augment_audio(frames: Tensor, length: Tensor | None, source: ModalityInput, rng: KeyedRandom) -> Tensor:
+def augment_audio(frames: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
     """Roll (batch, frames, coefficients) within the valid frames; mask a span of frames and one of coefficients.
 
     Masked values are the training split's mean, which the model scales to zero.
@@ -55,7 +56,7 @@ def _choose_span(name: str, indices: Tensor, size: Tensor, rng: KeyedRandom) -> 
     return torch.logical_and(indices >= first, indices < first + width)
 
 
-def augment_text(tokens: Tensor, length: Tensor | None, source: ModalityInput, rng: KeyedRandom) -> Tensor:
+def augment_text(tokens: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
     """Replace some words of (batch, tokens) by the unknown word; padding stays.
 
     uint16 becomes int32: PyTorch cannot fill uint16.
@@ -64,7 +65,7 @@ def augment_text(tokens: Tensor, length: Tensor | None, source: ModalityInput, r
     return tokens.int().masked_fill(replaced, UNKNOWN)
 
 
-def augment_video(pixels: Tensor, length: Tensor | None, source: ModalityInput, rng: KeyedRandom) -> Tensor:
+def augment_video(pixels: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
     """Flip and shift (batch, frames, height, width, channels) as an image, every frame of a video alike."""
     frames, channels = pixels.shape[1], pixels.shape[4]
     stacked = augment_image(pixels.permute(0, 2, 3, 1, 4).flatten(3), length, source, rng)
@@ -80,7 +81,21 @@ AUGMENTATIONS: Mapping[str, Augment] = {
 """By modality."""
 
 
-def hide_modalities(present: Tensor, chance: float, rng: KeyedRandom) -> Tensor:
-    """Hide each modality of `present` (batch, modalities) bool at `chance`; a sample that would lose all keeps all."""
+def augment_part(batch: Batch, source: PartInput, rng: KeyedRandom) -> Tensor:
+    """Return the augmented values of one part of a batch, each of several items in its own way.
+
+    Parts of one modality share the random numbers of a sample: images of before and after are flipped together.
+    """
+    values, length = batch[source.field], None if source.length is None else batch[source.length]
+    augment = AUGMENTATIONS[source.modality]
+    if source.count is None:
+        return augment(values, length, source, rng)
+    flat = None if length is None else length.flatten()
+    each = augment(values.flatten(0, 1), flat, source, rng.number_items(values.shape[1]))
+    return each.reshape(*values.shape[:2], *each.shape[1:])
+
+
+def hide_parts(present: Tensor, chance: float, rng: KeyedRandom) -> Tensor:
+    """Hide each part of `present` (batch, parts) bool at `chance`; a sample that would lose all keeps all."""
     shown = present & (rng.uniform("modalities", present.shape[1]) >= chance)
     return torch.where(shown.any(1, keepdim=True), shown, present)

@@ -5,7 +5,7 @@ So an augmentation does not depend on the order of samples, on the reader, or on
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,10 @@ class KeyedRandom:
     seed: int
     epoch: int
     keys: Sequence[str]
+
+    def number_items(self, count: int) -> "KeyedRandom":
+        """Return random numbers for `count` items of each sample, one after the other."""
+        return replace(self, keys=[f"{key} {number}" for key in self.keys for number in range(count)])
 
     def uniform(self, name: str, count: int = 1) -> Tensor:
         """Return numbers uniform in [0, 1), float32 (samples, count).

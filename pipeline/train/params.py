@@ -27,7 +27,8 @@ def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     }
 )
 class EncoderParams(Params):
-    """The encoder of each modality by name; only those of the modalities in use count."""
+    """The encoder of each modality by name; only those of the modalities in use count. Each part of a modality has an
+    encoder of its own."""
 
 
 class TrainParams(Params):
@@ -43,19 +44,20 @@ class TrainParams(Params):
         ]
         | None
     ) = None
-    """The modalities that the model sees; each must be in the dataset. Null: all that the dataset has."""
+    """The modalities that the model sees, with all their parts; each must be in the dataset. Null: all that the dataset
+    has."""
     reader: Annotated[str, OneOf(READERS)] = "shardwright"
     """What reads the shards. `shardwright` shuffles the whole split, `webdataset` the shards and within a buffer."""
     encoders: EncoderParams = EncoderParams()
     """The encoder of each modality."""
     width: Annotated[int, Field(ge=4, le=4096)] = 64
-    """Numbers in each modality's embedding."""
+    """Numbers in each part's embedding."""
     fusion: Annotated[str, OneOf(FUSIONS)] = "attention"
-    """How the embeddings of the modalities become one."""
+    """How the embeddings of the parts become one."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the fused embedding that is zeroed in training."""
     modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    """Chance that a modality of a sample is hidden in training, never all of them: the model learns to do without."""
+    """Chance that a part of a sample is hidden in training, never all of them: the model learns to do without."""
     augment: bool = True
     """Augment the training samples: flip and shift images, roll and mask audio, replace words by the unknown word."""
     label_smoothing: Share = 0.05

@@ -60,10 +60,10 @@ def plan_architecture(params: TrainParams, task: "Task", data: "ShardDataset") -
     Raises:
         InputError: the dataset lacks what the task learns, or a modality that `train.modalities` names.
     """
-    from pipeline.models.inputs import list_modalities, read_inputs
+    from pipeline.models.inputs import list_parts, read_inputs
     from pipeline.models.model import Architecture
 
-    present = list_modalities(data.manifest)  # sorted, as JSON is
+    present = set(list_parts(data.manifest).values())
     modalities = params.modalities or tuple(name for name in MODALITIES if name in present)
     return Architecture(
         outputs=task.count_outputs(data),

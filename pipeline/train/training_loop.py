@@ -15,7 +15,7 @@ from pipeline.models.history import Epoch
 from pipeline.models.model import Model
 from pipeline.runtime.progress import show_progress
 from pipeline.tasks.task import Loss, Task
-from pipeline.train.augment import AUGMENTATIONS, hide_modalities
+from pipeline.train.augment import augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
 from shardwright import ShardDataset
@@ -134,15 +134,10 @@ class Trainer:
         return value
 
     def compute_loss(self, batch: Batch, rng: KeyedRandom) -> Tensor:
-        """Return the mean loss over the batch, augmented and with modalities hidden as the params say."""
-        present = hide_modalities(self.model.find_present(batch), self.params.modality_dropout, rng)
+        """Return the mean loss over the batch, augmented and with parts hidden as the params say."""
+        present = hide_parts(self.model.find_present(batch), self.params.modality_dropout, rng)
         if self.params.augment:
-            batch = batch | {
-                source.field: AUGMENTATIONS[source.modality](
-                    batch[source.field], None if source.length is None else batch[source.length], source, rng
-                )
-                for source in self.model.inputs
-            }
+            batch = batch | {source.field: augment_part(batch, source, rng) for source in self.model.inputs}
         batch = move_batch(batch, self.device)
         outputs = self.model(batch, present.to(self.device))
         return self.task.compute_loss(outputs, batch, Loss(smoothing=self.params.label_smoothing))

@@ -52,10 +52,9 @@ def test_two_parts_of_one_modality_take_their_items_in_the_order_of_the_params()
     assert list_drops(plan) == [("folder:cat.other.txt", "not_selected", settings, r".+\.a\.txt, .+\.[aq]\.txt")]
 
 
-@pytest.mark.parametrize("many", ["all", "join"])
-def test_all_items_are_used_up_to_the_most(many: str) -> None:
+def test_all_items_are_used_up_to_the_most() -> None:
     rows = [PHOTO, *make_texts("d", "b", "c"), *make_texts("a", source="z.test")]
-    parts = {"photo": {"modality": "image"}, "caption": {"modality": "text", "many": many, "most": 3}}
+    parts = {"photo": {"modality": "image"}, "caption": {"modality": "text", "many": "all", "most": 3}}
     plan = plan_samples(rows, make_params(parts))
     (placed,) = plan.samples
     assert list_files(placed) == {"photo": ["cat.png"], "caption": ["b.txt", "c.txt", "d.txt"]}
@@ -129,11 +128,13 @@ def test_the_short_form_is_that_of_parts_called_after_their_modality() -> None:
         ({"parts": {"Caption": {"modality": "text"}}}, "'Caption' is not such a name"),
         ({"parts": {"label": {"modality": "text"}}}, "'label' is not such a name"),
         ({"parts": {"text_length": {"modality": "text"}}}, "'text_length' is not such a name"),
-        ({"parts": {"photo": {"modality": "image", "many": "join"}}}, "only text can be joined"),
+        ({"parts": {"text_count": {"modality": "text"}}}, "'text_count' is not such a name"),
+        ({"parts": {"text": {"many": "some"}}}, "parts.text.many"),
+        ({"parts": {"text": {"modality": "image"}}}, 'parts.text.modality is "image"; it must be text, as the part is'),
         ({"parts": {"text": {"most": 3}}}, "parts.text.most is 3; it must be left out, as many is first"),
         (
             {"parts": {"text": {"many": "each"}, "photo": {"modality": "image", "many": "each"}}},
-            'parts.photo.many is "each"; it must be first, all or join, as many of text is each',
+            'parts.photo.many is "each"; it must be first or all, as many of text is each',
         ),
         ({"parts": {"text": {"required": False}}}, "at least one part must be required"),
         ({"parts": {"text": {}}, "by": "pattern"}, "parts.text.pattern is null"),

@@ -38,9 +38,7 @@ RULES = st.fixed_dictionaries(
 PARTS = st.builds(
     lambda rule, more: rule | more,
     RULES,
-    st.fixed_dictionaries(
-        {"modality": st.sampled_from(MODALITIES), "many": st.sampled_from(["first", "each", "all", "join"])}
-    ),
+    st.fixed_dictionaries({"modality": st.sampled_from(MODALITIES), "many": st.sampled_from(["first", "each", "all"])}),
 )
 CHANGES = st.fixed_dictionaries(
     {
@@ -132,7 +130,7 @@ def choose_params(changes: dict[str, Any]) -> AlignParams | None:
     """Return the params, None where they contradict each other."""
     parts = {name: _finish_rule(rule, rule["modality"], changes["by"]) for name, rule in changes["parts"].items()}
     for rule in parts.values():
-        if rule["many"] in ("all", "join"):
+        if rule["many"] == "all":
             rule["most"] = 2
     rules = (
         {} if parts else {name: _finish_rule(rule, name, changes["by"]) for name, rule in changes["modalities"].items()}

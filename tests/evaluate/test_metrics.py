@@ -32,7 +32,7 @@ from pipeline.tasks.metrics.tally import (
     resample_tallies,
 )
 from pipeline.tasks.table import TASKS
-from pipeline.tasks.task import Predictions, Task
+from pipeline.tasks.task import MOST_COMBINED, Predictions, Task, list_subsets
 
 
 @st.composite
@@ -215,3 +215,12 @@ def test_the_interval_is_that_of_resampling_samples() -> None:
     by_rows = (truth[rows] == predicted[rows]).mean(1)
     interval = find_interval(SCORES["accuracy"].compute(resampled))
     np.testing.assert_allclose(interval, find_interval(by_rows), atol=0.02)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, MOST_COMBINED, MOST_COMBINED + 1, 64])
+def test_subsets_are_few_enough_to_read(count: int) -> None:
+    parts = [f"part{number}" for number in range(count)]
+    subsets = list_subsets(parts)
+    assert subsets[-1] == tuple(parts)
+    assert {(part,) for part in parts} <= set(subsets)
+    assert len(subsets) == len(set(subsets)) == (2**count - 1 if count <= MOST_COMBINED else 2 * count + 1)

@@ -26,7 +26,7 @@ from pipeline.modalities.video.frames import PARSERS
 from pipeline.modalities.video.params import VideoFeatures
 from pipeline.modalities.video.rules import VideoCheck
 from pipeline.modalities.video.soundtrack import read_soundtrack
-from pipeline.models.inputs import ModalityInput, read_inputs
+from pipeline.models.inputs import PartInput, read_inputs
 from pipeline.tables.contracts import CLEANED_FOLDER
 from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Reason, Rejection
@@ -260,7 +260,7 @@ def test_no_file_is_opened_for_a_video(monkeypatch: pytest.MonkeyPatch, tmp_path
 @given(st.integers(0, 2**32 - 1))
 def test_frames_of_a_video_are_augmented_alike(seed: int) -> None:
     picture = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (2, 1, 16, 16, 3), np.uint8))
-    source = ModalityInput("video", "video", (5, 16, 16, 3))
+    source = PartInput("video", "video", "video", (5, 16, 16, 3))
     augmented = augment_video(picture.expand(2, 5, 16, 16, 3), None, source, KeyedRandom(seed, 0, ["a", "b"]))
     assert augmented.shape == (2, 5, 16, 16, 3)
     assert (augmented == augmented[:, :1]).all()
@@ -325,7 +325,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
 def test_a_model_is_told_that_there_are_no_videos(tmp_path: Path) -> None:
     root = make_shards(tmp_path, Toy(train=4, val=2, test=2))
     with pytest.raises(
-        InputError, match=r"train\.modalities has `video`, but the dataset in .* has audio, image, text"
+        InputError, match=r"train\.modalities has `video`, but the dataset in .* has image, audio, text"
     ):
         read_inputs(root, read_manifest(root), ["text", "video"])
 

@@ -25,6 +25,7 @@ from pipeline.runtime.serial_executor import SerialExecutor
 from pipeline.tables.blob_store import TarStore
 from pipeline.tables.columns import Row
 from pipeline.tables.contracts import (
+    ALIGNED_PART_KINDS,
     ALIGNED_PARTS,
     ALIGNED_SAMPLES,
     CLEANED,
@@ -33,6 +34,7 @@ from pipeline.tables.contracts import (
     INGESTED_FOLDER,
     INGESTED_ITEMS,
     ITEMS,
+    PART_KINDS,
     PARTS,
     SAMPLES,
     SHARDS_FOLDER,
@@ -50,9 +52,16 @@ USUAL = ("image", "audio", "text")
 """The modalities of a thing by default: a video takes as long to make as a hundred of these."""
 
 
+Kinds = Mapping[str, tuple[str, int | None]]
+"""The modality of each part, and how many items it may have; None: it has one."""
+
+PLAIN: Kinds = {name: (name, None) for name in MEDIA_TYPES}
+
+
 @dataclass(frozen=True)
 class Thing:
-    """A future sample: `contents` are the bytes of its items; the others are drawn from its key."""
+    """A future sample: `modalities` names its parts, one as often as it has items. `contents` are the bytes of items by
+    part, those after the first as `text1`; the others are drawn from its key."""
 
     key: str
     split: str = "train"
@@ -95,10 +104,14 @@ def draw_item(key: str, modality: str) -> bytes:
             return " ".join(rng.choice(words, 6)).encode()
 
 
-def write_corpus(data: Path, things: Sequence[Thing]) -> None:
+def write_corpus(data: Path, things: Sequence[Thing], kinds: Kinds = PLAIN) -> None:
     """Write the tar of items and the tables that `extract` reads."""
     with TarStore(data / INGESTED_FOLDER, INGESTED_FOLDER, "items") as store:
-        rows = {(thing.key, name): _make_item(thing, name, store) for thing in things for name in thing.modalities}
+        rows = {
+            (thing.key, name, at): _make_item(thing, f"{name}{at or ''}", kinds[name][0], store)
+            for thing in things
+            for name, at in _number_parts(thing)
+        }
     ordered = sorted(rows.values(), key=lambda row: str(row["id"]))
     numbers = {row["id"]: number for number, row in enumerate(ordered)}
     refers = write_items(data, ordered)
@@ -112,15 +125,23 @@ def write_corpus(data: Path, things: Sequence[Thing]) -> None:
         {
             "sample": number,
             "part": name,
-            "position": 0,
-            "item": numbers[rows[thing.key, name]["id"]],
+            "position": at,
+            "item": numbers[rows[thing.key, name, at]["id"]],
             "start": thing.spans.get(name, (None, None))[0],
             "end": thing.spans.get(name, (None, None))[1],
         }
         for number, thing in enumerate(things)
-        for name in thing.modalities
+        for name, at in _number_parts(thing)
     ]
+    described = [{"part": name, "modality": modality, "most": most} for name, (modality, most) in kinds.items()]
+    write_table(data / ALIGNED_PART_KINDS, described, PART_KINDS)
+    refers |= {ALIGNED_PART_KINDS: identify_table(data / ALIGNED_PART_KINDS)}
     write_table(data / ALIGNED_PARTS, parts, PARTS, refers)
+
+
+def _number_parts(thing: Thing) -> list[tuple[str, int]]:
+    """Return the part of each item of a sample, and its place there."""
+    return [(name, thing.modalities[:place].count(name)) for place, name in enumerate(thing.modalities)]
 
 
 def write_items(data: Path, rows: Sequence[Row]) -> dict[str, str]:
@@ -137,9 +158,10 @@ def write_items(data: Path, rows: Sequence[Row]) -> dict[str, str]:
     return refers
 
 
-def _make_item(thing: Thing, modality: str, store: TarStore) -> Row:
-    content = thing.contents.get(modality) or draw_item(thing.key, modality)
-    file = f"{thing.key}.{ENDINGS[modality]}"
+def _make_item(thing: Thing, name: str, modality: str, store: TarStore) -> Row:
+    plain = name == modality
+    content = thing.contents.get(name) or draw_item(thing.key if plain else f"{thing.key} {name}", modality)
+    file = f"{thing.key}.{ENDINGS[modality]}" if plain else f"{thing.key}.{name}.{ENDINGS[modality]}"
     location = store.write(file, content)
     sha256 = hashlib.sha256(content).hexdigest()
     row: Row = dict.fromkeys([*ITEMS, *CLEANED])

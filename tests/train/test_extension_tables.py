@@ -42,11 +42,11 @@ ENCODER = Extension(
 from torch import Tensor, nn
 
 from pipeline.models.encoders.layers import Scale, build_projection
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 
 
 class Brightness(nn.Module):
-    def __init__(self, source: ModalityInput, width: int) -> None:
+    def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         self.scale = Scale(source)
         self.projection = build_projection(source.shape[2], width)

@@ -19,8 +19,8 @@ from pipeline.models.checkpoint import BEST, RECORD_NAME, ModelRecord, load_mode
 from pipeline.models.determinism import deterministic_mode
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
-from pipeline.models.inputs import ModalityInput, read_inputs
-from pipeline.models.model import Architecture, Model
+from pipeline.models.inputs import PartInput, read_inputs
+from pipeline.models.model import Architecture, Model, encode_part
 from pipeline.models.readers import READERS
 from shardwright import ShardDataset, read_manifest
 from shardwright.format.canonical_json import encode_canonical, hash_canonical
@@ -31,10 +31,10 @@ CHOICES = [(modality, name) for modality, table in ENCODERS.items() for name in 
 FIRST = {modality: next(iter(table)) for modality, table in ENCODERS.items()}
 
 INPUTS = {
-    "image": ModalityInput("image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
-    "audio": ModalityInput("audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
-    "text": ModalityInput("text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
-    "video": ModalityInput("video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
+    "image": PartInput("image", "image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
+    "audio": PartInput("audio", "audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
+    "text": PartInput("text", "text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
+    "video": PartInput("video", "video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
 }
 
 
@@ -126,6 +126,34 @@ def test_the_mean_does_not_depend_on_the_order_of_modalities() -> None:
     fusion, values = FUSIONS["mean"](3, 12), torch.randn(4, 3, 12)
     present = torch.ones(4, 3, dtype=torch.bool)
     torch.testing.assert_close(fusion(values, present), fusion(values.flip(1), present))
+
+
+@pytest.mark.parametrize(("modality", "name"), CHOICES)
+def test_several_items_are_encoded_to_their_mean(modality: str, name: str) -> None:
+    source, counts = INPUTS[modality], torch.tensor([0, 1, 3, 2], dtype=torch.int32)
+    torch.manual_seed(0)
+    encoder = ENCODERS[modality][name](source, 12).eval()
+    items = {key: values.reshape(4, 3, *values.shape[1:]) for key, values in make_batch(12).items()}
+    several = replace(source, part="view", count="view_count")
+    embeddings = encode_part(encoder, several, {**items, "view_count": counts})
+    assert not embeddings[0].any()
+    for row, count in enumerate(counts.tolist()):
+        if count:
+            own = {key: values[row, :count] for key, values in items.items()}
+            mean = encode_part(encoder, source, own).mean(0)
+            torch.testing.assert_close(embeddings[row], mean, rtol=1e-4, atol=1e-5)
+    spoiled = items[source.field].clone()
+    spoiled[torch.arange(3) >= counts[:, None]] = torch.tensor(1, dtype=spoiled.dtype)
+    assert torch.equal(
+        embeddings, encode_part(encoder, several, {**items, source.field: spoiled, "view_count": counts})
+    )
+
+
+def test_parts_may_be_called_as_they_like() -> None:
+    names = ("items", "values", "train")  # methods of a dict of modules
+    inputs = tuple(replace(INPUTS["text"], part=name) for name in names)
+    model = Model(Architecture(inputs, FIRST, 12, "mean", 0.0, 5))
+    assert list(model.embed(make_batch(4))) == list(names)
 
 
 @pytest.mark.parametrize(("modality", "name"), CHOICES)
@@ -323,6 +351,22 @@ def test_inputs_are_read_from_the_manifest(shards: Path) -> None:
     bare = replace(read_manifest(shards), vocabulary=None)
     with pytest.raises(InputError, match="no vocabulary"):
         read_inputs(shards, bare, ("text",))
+
+
+def test_inputs_of_named_parts_know_their_modality(shards: Path) -> None:
+    manifest = read_manifest(shards)
+    tokens, length = manifest.fields["tokens"], manifest.fields["tokens_length"]
+    several = {
+        "caption": replace(tokens, shape=(3, *tokens.shape), axes="NT"), "caption_length": replace(length, shape=(3,)),
+        "caption_count": length, "answer": tokens, "answer_length": length, "answer_present": length,
+    }  # fmt: skip
+    modalities = {"caption": ["caption", "caption_length", "caption_count"], "answer": ["answer", "answer_length"]}
+    extract = {"modalities": {"image": ["image"], **modalities}, "parts": {"caption": "text", "answer": "text"}}
+    named = replace(manifest, fields={**manifest.fields, **several}, extract=extract, splits={})
+    caption, answer, image = read_inputs(shards, named, ("text", "image"))
+    assert (caption.part, caption.modality, caption.shape, caption.count) == ("caption", "text", (6,), "caption_count")
+    assert (caption.length, caption.words) == ("caption_length", len(WORDS))
+    assert (answer.part, answer.present, answer.count, image.part) == ("answer", "answer_present", None, "image")
 
 
 def test_an_edited_vocabulary_is_refused(shards: Path, tmp_path: Path) -> None:

@@ -24,11 +24,11 @@ from pipeline.models.batches import SplitKeys, find_shared_keys, hash_keys
 from pipeline.models.checkpoint import LAST, load_model
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.history import Epoch
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
-from pipeline.train.augment import AUGMENTATIONS, hide_modalities
+from pipeline.train.augment import AUGMENTATIONS, augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
 from pipeline.train.step import train
@@ -105,7 +105,7 @@ def test_the_files_of_a_model_agree(data: Path) -> None:
     assert record["fields"].keys() >= {"image", "mfcc", "tokens", "label", "audio_present"}
     assert str(data) not in (folder / "model.json").read_text()
     model, _ = load_model(folder, LAST)
-    assert torch.equal(model.encoders["image"].get_buffer("scale.mean"), torch.full((3,), 60.0))
+    assert torch.equal(model.encoders[0].get_buffer("scale.mean"), torch.full((3,), 60.0))
 
 
 @pytest.mark.parametrize("reader", ["shardwright", "webdataset"])
@@ -264,10 +264,10 @@ def test_the_learning_rate_rises_once_and_falls_once(steps: int) -> None:
 
 
 SOURCES = {
-    "image": ModalityInput("image", "image", (16, 16, 3)),
-    "audio": ModalityInput("audio", "mfcc", (20, 8), "mfcc_length", mean=(0.5,) * 8, std=(1.0,) * 8),
-    "text": ModalityInput("text", "tokens", (6,), "tokens_length", words=12),
-    "video": ModalityInput("video", "video", (3, 16, 16, 3)),
+    "image": PartInput("image", "image", "image", (16, 16, 3)),
+    "audio": PartInput("audio", "audio", "mfcc", (20, 8), "mfcc_length", mean=(0.5,) * 8, std=(1.0,) * 8),
+    "text": PartInput("text", "text", "tokens", (6,), "tokens_length", words=12),
+    "video": PartInput("video", "video", "video", (3, 16, 16, 3)),
 }
 KEYS = st.lists(st.text("abcdef", min_size=1, max_size=6), min_size=1, max_size=8, unique=True)
 
@@ -301,6 +301,22 @@ def test_a_sample_is_augmented_alike_in_any_batch(modality: str, keys: list[str]
         one = None if length is None else length[row : row + 1]
         alone = augment(values[row : row + 1], one, source, KeyedRandom(seed, epoch, [key]))
         assert torch.equal(alone[0], augmented[row])
+
+
+@pytest.mark.parametrize("modality", AUGMENTATIONS)
+def test_several_items_are_augmented_each_in_its_own_way(modality: str) -> None:
+    values, length = make_values(modality, 12)
+    longest = 0 if length is None else int(length.argmax())
+    values = values[longest].expand_as(values)
+    source = replace(SOURCES[modality], count="count", field="values", length=None if length is None else "length")
+    batch = {"values": values.reshape(2, 6, *values.shape[1:])}
+    if length is not None:
+        batch["length"] = length[longest].expand(2, 6)
+    augmented = augment_part(batch, source, KeyedRandom(0, 0, ["a", "b"]))
+    assert augmented.shape == batch["values"].shape
+    assert len(torch.unique(augmented.flatten(0, 1).float(), dim=0)) > 3
+    alone = {name: value[1:] for name, value in batch.items()}
+    assert torch.equal(augment_part(alone, source, KeyedRandom(0, 0, ["b"]))[0], augmented[1])
 
 
 def test_augmentation_differs_by_epoch_and_leaves_padding() -> None:
@@ -342,7 +358,7 @@ def test_random_numbers_are_uniform_and_independent() -> None:
 @settings(max_examples=40)
 def test_hiding_never_shows_a_modality_and_never_hides_all(keys: list[str], chance: float, data: st.DataObject) -> None:
     present = torch.tensor([data.draw(st.lists(st.booleans(), min_size=3, max_size=3)) for _ in keys])
-    shown = hide_modalities(present, chance, KeyedRandom(0, 0, keys))
+    shown = hide_parts(present, chance, KeyedRandom(0, 0, keys))
     assert not (shown & ~present).any()
     assert torch.equal(shown.any(1), present.any(1))
     if chance == 0:

@@ -195,9 +195,11 @@ def explain_meta(mask: Mask, moved: Mask, other: Mask) -> list[str]:
 
 def find_modality(field: str, dataset: ComparedDataset) -> str | None:
     """Return the modality of a field, by the manifest; None for labels, metas and unknown fields."""
-    known = (dataset.manifest.extract or {}).get("modalities")
-    named = known.items() if isinstance(known, Mapping) else ()
-    return next((str(name) for name, fields in named if isinstance(fields, list) and field in fields), None)
+    extract = dataset.manifest.extract or {}
+    known, named = extract.get("modalities"), extract.get("parts")
+    parts = known.items() if isinstance(known, Mapping) else ()
+    part = next((str(name) for name, fields in parts if isinstance(fields, list) and field in fields), None)
+    return str(named.get(part, part)) if part is not None and isinstance(named, Mapping) else part
 
 
 def _concerns(change: Change, field: str, modality: str | None) -> bool:

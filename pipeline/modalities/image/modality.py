@@ -14,4 +14,5 @@ IMAGE = Modality(
     prepare=prepare_image,
     check_params=ImageCheck,
     feature_params=ImageFeatures,
+    content="image",
 )

@@ -89,4 +89,5 @@ TEXT = Modality(
     LEARNING,
     libraries=("SudachiPy", "SudachiDict-core", "natto-py", "pythainlp", "pyvi"),
     describe=describe_text,
+    content="tokens",
 )

@@ -15,4 +15,5 @@ VIDEO = Modality(
     check_params=VideoCheck,
     feature_params=VideoFeatures,
     libraries=("numba",),  # librosa computes with it
+    content="video",
 )

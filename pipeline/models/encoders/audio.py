@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.encoders.layers import FrameNorm, Scale, build_projection, find_valid, pool_valid
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 
 CHANNELS = (64, 96, 128)
 HIDDEN = 96
@@ -16,7 +16,7 @@ HIDDEN = 96
 class AudioCnn(nn.Module):
     """Three convolutions over the frames, each halving their number, then pooling over the valid frames."""
 
-    def __init__(self, source: ModalityInput, width: int) -> None:
+    def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         self.scale = Scale(source)
         self.convolutions = nn.ModuleList()
@@ -47,7 +47,7 @@ class AudioGru(nn.Module):
     It runs forwards only, so that no state of a valid frame depends on the padding after it.
     """
 
-    def __init__(self, source: ModalityInput, width: int) -> None:
+    def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         self.scale = Scale(source)
         self.gru = nn.GRU(source.shape[1], HIDDEN, batch_first=True)

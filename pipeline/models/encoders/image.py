@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from pipeline.models.encoders.layers import Scale, build_projection
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 
 CHANNELS = (16, 32, 64, 128)
 """Of the four convolutions, each halving the side: 64 × 64 pixels end as 4 × 4. 0.2 million parameters, 13 million
@@ -15,7 +15,7 @@ GROUPS = 8
 class ImageCnn(nn.Module):
     """Four strided convolutions with group norm, then the mean over all positions."""
 
-    def __init__(self, source: ModalityInput, width: int) -> None:
+    def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         self.scale = Scale(source)
         layers: list[nn.Module] = []

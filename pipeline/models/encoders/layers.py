@@ -6,7 +6,7 @@ Each layer works on every sample separately. A batch norm would mix the zeros of
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 
 
 class Scale(nn.Module):
@@ -18,7 +18,7 @@ class Scale(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, source: ModalityInput) -> None:
+    def __init__(self, source: PartInput) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(source.mean or (0.0,), dtype=torch.float32))
         self.register_buffer("std", torch.tensor(source.std or (1.0,), dtype=torch.float32))

@@ -1,6 +1,6 @@
 """List the encoders by modality and name. To add one: a class in a file of this folder, and a line here.
 
-An encoder is built as `Encoder(source, width)` from a `ModalityInput` and the width of the embedding. The module that
+An encoder is built as `Encoder(source, width)` from a `PartInput` and the width of the embedding. The module that
 comes of it maps `(values, length)` to (batch, width) float32: `values` is a batch of the modality's field, `length`
 (batch,) the number of valid frames or tokens, None where the modality has no length.
 """
@@ -13,9 +13,9 @@ from pipeline.config.lazy_import import LazyObject, LazyTable
 if TYPE_CHECKING:
     from torch import nn
 
-    from pipeline.models.inputs import ModalityInput
+    from pipeline.models.inputs import PartInput
 
-BuildEncoder: TypeAlias = "Callable[[ModalityInput, int], nn.Module]"
+BuildEncoder: TypeAlias = "Callable[[PartInput, int], nn.Module]"
 
 ENCODERS: Mapping[str, LazyTable[BuildEncoder]] = {
     "image": LazyTable(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.encoders.layers import build_projection, find_valid, pool_valid
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 
 CHANNELS = 64
 HEADS = 4
@@ -23,7 +23,7 @@ class TextGru(nn.Module):
     It runs forwards only, so that no state of a valid token depends on the padding after it.
     """
 
-    def __init__(self, source: ModalityInput, width: int) -> None:
+    def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         self.words = nn.Embedding(source.words, CHANNELS)
         self.gru = nn.GRU(CHANNELS, CHANNELS, batch_first=True)
@@ -41,7 +41,7 @@ class TextGru(nn.Module):
 class TextTransformer(nn.Module):
     """Token embeddings plus learned positions, two transformer layers, then pooling over the valid tokens."""
 
-    def __init__(self, source: ModalityInput, width: int) -> None:
+    def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         self.words = nn.Embedding(source.words, CHANNELS)
         self.positions = nn.Parameter(0.02 * torch.randn(source.shape[0], CHANNELS))

@@ -5,13 +5,13 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from pipeline.models.encoders.table import ENCODERS
-from pipeline.models.inputs import ModalityInput
+from pipeline.models.inputs import PartInput
 
 
 class VideoCnn(nn.Module):
     """The image encoder on each frame, then the mean over the frames: motion is not seen."""
 
-    def __init__(self, source: ModalityInput, width: int) -> None:
+    def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         self.frames = ENCODERS["image"]["cnn"](replace(source, shape=source.shape[1:]), width)
 

@@ -1,1 +1,1 @@
-"""Fuse one embedding a modality into one embedding a sample. `table` lists the fusions."""
+"""Fuse one embedding a part into one embedding a sample. `table` lists the fusions."""

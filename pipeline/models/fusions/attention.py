@@ -1,4 +1,4 @@
-"""Fuse by attention: each sample weighs its own modalities."""
+"""Fuse by attention: each sample weighs its own parts."""
 
 import torch
 from torch import Tensor, nn
@@ -7,16 +7,16 @@ HEADS = 4
 
 
 class Attention(nn.Module):
-    """A learned query attends to the present modalities and to itself, then one hidden layer.
+    """A learned query attends to the present parts and to itself, then one hidden layer.
 
-    As the query attends to itself, the weights sum to 1 even where no modality is present.
+    As the query attends to itself, the weights sum to 1 even where no part is present.
     """
 
-    def __init__(self, modalities: int, width: int) -> None:
+    def __init__(self, parts: int, width: int) -> None:
         super().__init__()
         self.heads = next(heads for heads in range(HEADS, 0, -1) if width % heads == 0)
         self.query = nn.Parameter(0.02 * torch.randn(width))
-        self.kinds = nn.Parameter(0.02 * torch.randn(modalities, width))
+        self.kinds = nn.Parameter(0.02 * torch.randn(parts, width))
         self.norm = nn.LayerNorm(width)
         self.key = nn.Linear(width, width, bias=False)  # a bias would shift all scores alike, which softmax undoes
         self.value = nn.Linear(width, width)
@@ -25,7 +25,7 @@ class Attention(nn.Module):
         )
 
     def forward(self, embeddings: Tensor, present: Tensor) -> Tensor:
-        """Fuse (batch, modalities, width) with `present` (batch, modalities) to (batch, width)."""
+        """Fuse (batch, parts, width) with `present` (batch, parts) to (batch, width)."""
         batch, _, width = embeddings.shape
         query = self.query.expand(batch, 1, width)
         tokens = self.norm(torch.cat([query, embeddings + self.kinds], dim=1))

@@ -1,9 +1,9 @@
 """List the fusions by name. To add one: a file in this folder, and a line here.
 
-A fusion is built as `Fusion(modalities, width)` from the number of modalities and the width of the embeddings. The
-module that comes of it maps `embeddings` (batch, modalities, width) float32 and `present` (batch, modalities) bool to
-(batch, width). The embedding of a modality that is not present is zeros (`Model.fuse` sees to it), so that nothing of
-it can get through. A sample may have no modality at all.
+A fusion is built as `Fusion(parts, width)` from the number of parts and the width of the embeddings. The
+module that comes of it maps `embeddings` (batch, parts, width) float32 and `present` (batch, parts) bool to
+(batch, width). The embedding of a part that is not present is zeros (`Model.fuse` sees to it), so that nothing of
+it can get through. A sample may have no part at all.
 """
 
 from collections.abc import Callable
