@@ -161,7 +161,7 @@ def show_plan(plan: Plan) -> tuple[Any, ...]:
     return sorted(samples, key=repr), sorted(map(repr, plan.drops))
 
 
-@given(st.randoms(use_true_random=False), st.integers(0, 80), st.sampled_from([1, 2, 20]), CHANGES)
+@given(st.randoms(use_true_random=True), st.integers(0, 80), st.sampled_from([1, 2, 20]), CHANGES)
 @settings(
     max_examples=30,
     phases=[Phase.explicit, Phase.generate],
