@@ -1,12 +1,15 @@
 """Samples of named parts go from files to a report: two images, five captions, a question and an answer."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from pipeline.lineage.diff.differences import DatasetDiffer
+from pipeline.lineage.diff.open_dataset import open_dataset
 from pipeline.lineage.why.command import run as run_why
 from pipeline.models.checkpoint import read_record
 from shardwright import ShardDataset, read_manifest
@@ -73,14 +76,17 @@ PARTS = {
 }
 
 
-def run_all(root: Path, folder: Path, workers: int, until: str) -> Path:
-    blocks = edit_params(
+def make_blocks(root: Path, **changes: Any) -> dict[str, Any]:
+    return edit_params(
         crawl__start=[], ingest__root=str(root), align__by="pattern", align__label="path", align__modalities={},
         align__parts=PARTS, extract__image__height=16, extract__image__width=16, extract__audio__seconds=0.5,
         extract__text__min_count=1, extract__text__length=6, train__modalities=None, train__epochs=2,
-        train__batch_size=8, evaluate__worst=2, run__workers=workers,
+        train__batch_size=8, evaluate__worst=2, **changes,
     )  # fmt: skip
-    outcomes = run_stages(blocks, folder, until)
+
+
+def run_all(root: Path, folder: Path, workers: int, until: str) -> Path:
+    outcomes = run_stages(make_blocks(root, run__workers=workers), folder, until)
     assert outcomes["extract"].kept == THINGS
     return folder / "data"
 
@@ -166,3 +172,14 @@ def test_why_names_the_sample_of_any_caption(
 def test_any_number_of_workers_gives_the_same_bytes(data: Path, tmp_path: Path) -> None:
     other = run_all(data.parents[1] / "files", tmp_path, 2, "extract")
     assert hash_files(other / "5_shards") == hash_files(data / "5_shards")
+
+
+def test_diff_knows_the_modality_of_a_part(data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data, tmp_path / "data")
+    run_stages(make_blocks(data.parents[1] / "files", extract__audio__hop=128), tmp_path, "extract", since="extract")
+    found = DatasetDiffer(open_dataset(data), open_dataset(tmp_path / "data"), None).compare()
+    assert {report.text for report in found.changed.samples} == {
+        "narration_mfcc",
+        "narration_mfcc, narration_mfcc_length",
+    }
+    assert all("extract.audio.hop: 256 -> 128" in cause.text for cause in found.changed.causes)
