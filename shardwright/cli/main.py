@@ -8,9 +8,10 @@ import os
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from shardwright.errors import ShardwrightError
 from shardwright.format.atomic_write import write_file
 from shardwright.format.canonical_json import encode_canonical
 from shardwright.format.checksum import compute_crc32
+from shardwright.format.field import Field
 from shardwright.format.index import decode_key
 from shardwright.format.manifest import MANIFEST_NAME, read_manifest
 from shardwright.format.verify import verify
@@ -246,12 +248,22 @@ def _show_sample(data: ShardDataset, index: int) -> None:
 def _write_images(data: ShardDataset, index: int, folder: Path) -> None:
     sample = data[index]
     folder.mkdir(parents=True, exist_ok=True)
-    for name, field in data.fields.items():
-        pixels = sample[name].transpose(1, 2, 0) if field.axes == "CHW" else sample[name]
-        if field.dtype == "uint8" and field.axes in ("HW", "HWC", "CHW"):
-            path = folder / f"{sample['key']}.{name}.png"
-            write_file(path, [encode_png(pixels)])
-            write_line(f"wrote {path}")
+    for name, pixels in _list_images(sample, data.fields):
+        path = folder / f"{sample['key']}.{name}.png"
+        write_file(path, [encode_png(pixels)])
+        write_line(f"wrote {path}")
+
+
+def _list_images(sample: Mapping[str, Any], fields: Mapping[str, Field]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """Yield the images of a sample with their names: the field's, and the item's number where it has several."""
+    for name, field in fields.items():
+        axes = field.axes.removeprefix("N")
+        if field.dtype == "uint8" and axes in ("HW", "HWC", "CHW"):
+            several = axes != field.axes
+            items = sample[name][: sample.get(f"{name}_count")] if several else [sample[name]]
+            for number, item in enumerate(items):
+                shown = item.transpose(1, 2, 0) if axes == "CHW" else item
+                yield (f"{name}.{number}" if several else name), shown
 
 
 def _index(options: argparse.Namespace) -> int:

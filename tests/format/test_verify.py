@@ -456,6 +456,14 @@ def test_images_are_written_as_png_files_with_the_same_pixels(tmp_path: Path) ->
     np.testing.assert_array_equal(pixels[:, :, ::-1], samples[1].arrays["image"])
 
 
+def test_several_images_are_written_without_the_padding(tmp_path: Path) -> None:
+    view = Field("uint8", (3, 4, 5, 3), axes="NHWC")
+    with ShardWriter(tmp_path, "train", {"view": view, "view_count": Field("int32", ())}) as writer:
+        writer.write("a", {"view": np.zeros((3, 4, 5, 3), np.uint8), "view_count": 2})
+    assert main(["show", str(tmp_path), "a", "--png", str(tmp_path / "images")]) == 0
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["a.view.0.png", "a.view.1.png"]
+
+
 def test_bench_reports_the_rate_of_each_way_to_read_and_the_bottleneck(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
