@@ -186,18 +186,23 @@ def open_database(work: Path, run: RunParams) -> Iterator[Database]:
 
 @contextmanager
 def explain_memory() -> Iterator[None]:
-    """Turn DuckDB's lack of memory into one message.
+    """Turn DuckDB's lack of memory, or of space on the disk for what does not fit, into one message.
 
     Raises:
-        PipelineError: with the setting to raise.
+        PipelineError: with the settings to change.
     """
     import duckdb
 
     try:
         yield
-    except (duckdb.OutOfMemoryException, OSError) as error:  # Arrow turns the one into the other
-        if isinstance(error, OSError) and "Out of Memory" not in str(error):
+    except (duckdb.OutOfMemoryException, duckdb.IOException, OSError) as error:
+        if isinstance(error, OSError) and "Out of Memory" not in str(error):  # Arrow turns the one into the other
             raise
+        if isinstance(error, duckdb.IOException) or "max_temp_directory_size" in str(error):
+            raise PipelineError(
+                "there is no space for the tables in the work folder: free some, let run.cache name a folder on a "
+                "larger disk, or raise run.table_memory in params.yaml"
+            ) from error
         raise PipelineError(
             "the tables need more memory than run.table_memory allows: raise it in params.yaml"
         ) from error
