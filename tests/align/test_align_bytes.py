@@ -35,7 +35,7 @@ def align_corpus(data: Path, work: Path, threads: int, memory: str) -> dict[str,
 
 def test_threads_and_memory_change_no_byte(data: Path, tmp_path: Path) -> None:
     expected = align_corpus(data, tmp_path / "one", 1, ENOUGH)
-    assert {path.split("/")[1] for path in expected} == {"samples", "parts", "dropped"}
+    assert {path.split("/")[1] for path in expected} == {"samples", "parts", "part_kinds", "dropped"}
     assert align_corpus(data, tmp_path / "two", 2, ENOUGH) == expected
     assert align_corpus(data, tmp_path / "little", 2, LITTLE) == expected
 
