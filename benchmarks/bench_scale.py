@@ -95,7 +95,7 @@ class Peak:
             self.worker = max(self.worker, read_own_bytes(child))
 
 
-def read_own_bytes(pid: int) -> int:
+def read_own_bytes(pid: int | str) -> int:
     """`RssAnon` of a process; 0 where it has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
