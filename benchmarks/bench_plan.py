@@ -4,9 +4,9 @@
 
 Clean has as many items, extract as many samples of three items, without their files (see
 `benchmarks.support.aligned_corpus`) and with a cache that has all that was computed of them
-(`benchmarks.support.cached_corpus`). Each run is a process of its own. Time is of the driver and all its threads; memory
-is what the process has for itself, looked at every 20 ms. The search for near-duplicates is among noise, where it is
-quick: `benchmarks.bench_near` has the real one. Writes `benchmarks/results/plan.md`.
+(`benchmarks.support.cached_corpus`). Each run is a process of its own. Time is of the driver and all its threads;
+memory is what the process has for itself, looked at every 20 ms. The search for near-duplicates is among noise, where
+it is quick: `benchmarks.bench_near` has the real one. Writes `benchmarks/results/plan.md`.
 """
 
 import argparse
@@ -99,18 +99,20 @@ def check_extract() -> ExtractParams:
 
 
 def make_clean(root: Path, items: int) -> None:
-    """Write the tables and fill the cache for clean."""
+    """Write the tables, unless they are there, and fill the cache for clean."""
     folders = CleanFolders(root / "data", root / "cache", root / "work")
-    write_corpus(folders.data, items, lost=0)
+    if not folders.data.exists():
+        write_corpus(folders.data, items, lost=0)
     with open_database(folders.work, choose_run("clean", "2 GB")) as database:
         request_checks(database, folders.data, check_clean())
         fill_checks(database, folders.objects, folders.work)
 
 
 def make_extract(root: Path, samples: int) -> None:
-    """Write the tables and fill the cache for extract."""
+    """Write the tables, unless they are there, and fill the cache for extract."""
     folders = ExtractFolders(root / "data", root / "cache", root / "work")
-    write_samples(folders.data, write_corpus(folders.data, samples * PARTS, lost=0))
+    if not folders.data.exists():
+        write_samples(folders.data, write_corpus(folders.data, samples * PARTS, lost=0))
     with open_database(folders.work, choose_run("extract", "2 GB")) as database:
         corpus = plan_corpus(database, folders.data, check_extract())
         fill_features(database, corpus, folders.objects, folders.work)
@@ -186,7 +188,7 @@ def measure(stage: str, size: int, memory: str, keep: Path | None) -> dict[str, 
     with tempfile.TemporaryDirectory(prefix="shardwright-bench-") as scratch:
         root = (keep or Path(scratch)) / f"{stage}-{size}"
         module = "benchmarks.bench_plan"
-        if not root.exists():
+        if not (root / "cache").exists():
             run_apart(module, "--make", stage, "--size", size, "--root", root)
         return run_apart(module, "--plan", stage, "--root", root, "--memory", memory)
 
@@ -235,7 +237,7 @@ def main() -> None:
     parser.add_argument("--memory")
     options = parser.parse_args()
     if options.make:
-        (options.root / "work").mkdir(parents=True)
+        (options.root / "work").mkdir(parents=True, exist_ok=True)
         STAGES[options.make][0](options.root, options.size)
         write_outcome({})
         return

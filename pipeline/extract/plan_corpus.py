@@ -125,9 +125,9 @@ def find_classes(database: Database, listed: tuple[str, ...] | None) -> tuple[st
 
 def drop_labels(database: Database, classes: tuple[str, ...] | None) -> list[Drop]:
     """Create `usable`, the samples whose label is in `classes`; return drops for the others."""
-    condition = "true" if classes is None else "coalesce(list_contains($classes, label), false)"
+    condition = "" if classes is None else "WHERE label IN (SELECT unnest($classes))"
     parameters: Mapping[str, Any] = {} if classes is None else {"classes": list(classes)}
-    database.execute(f"CREATE TABLE usable AS SELECT * FROM samples WHERE {condition}", parameters)
+    database.execute(f"CREATE TABLE usable AS SELECT * FROM samples {condition}", parameters)
     others = database.fetch("SELECT key, label FROM samples ANTI JOIN usable USING (sample) ORDER BY sample")
     return [_drop_label(key, label) for key, label in others]
 
