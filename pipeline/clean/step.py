@@ -143,7 +143,7 @@ class CheckRun:
             if len(items):
                 found = cluster_items(self.findings, modality, items, self._params)
                 exact[items], near[items] = found.exact, found.near
-                described = describe_clusters(self.findings.verdicts[items], found.exact, found.near)
+                described = describe_clusters(self.findings, items, found.exact, found.near)
                 notes.append(f"{modality}: {described}")
         ingested = self._folders.data / INGESTED_ITEMS
         folder = self._folders.work / CLEANED_FOLDER / "items"

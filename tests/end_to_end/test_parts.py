@@ -47,7 +47,9 @@ def write_files(root: Path) -> None:
         stem.parent.mkdir(parents=True, exist_ok=True)
         for part in ("before", "after"):
             Path(f"{stem}.{part}.png").write_bytes(draw_image(label, rng))
-        texts = {f"caption{n}": f"number {number} {n} {rng.choice(WORDS[label])}" for n in range(count_captions(number))}
+        texts = {
+            f"caption{n}": f"number {number} {n} {rng.choice(WORDS[label])}" for n in range(count_captions(number))
+        }
         texts |= {"question": f"what is {number}", "answer": f"it is {rng.choice(WORDS[label])} {number}"}
         for part, text in texts.items():
             Path(f"{stem}.{part}.txt").write_text(text)
@@ -143,7 +145,9 @@ def test_the_model_sees_parts(data: Path) -> None:
     inputs = {source.part: source.modality for source in record.architecture.inputs}
     assert inputs == {part: rule["modality"] for part, rule in PARTS.items()}
     metrics = json.loads((data / "7_report/metrics.json").read_text())
-    assert {"before", "caption", "before + after + narration + question + caption + answer"} <= metrics["subsets"].keys()
+    assert {"before", "caption", "before + after + narration + question + caption + answer"} <= metrics[
+        "subsets"
+    ].keys()
     assert len(metrics["subsets"]) == 63
     page = (data / "7_report/index.html").read_text()
     assert "before (cnn), after (cnn), narration (cnn), question (gru), caption (gru), answer (gru)" in page
