@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.incremental.entry_reader import EntryReader
 from pipeline.incremental.object_store import PACK, ROWS, ObjectStore
-from pipeline.incremental.pack_index import Array, DamagedError, Entry, PackIndex
+from pipeline.incremental.pack_index import Array, DamagedError, Entry
 
 CacheKeys = NDArray[np.bytes_]
 """Of shape (n,), S32."""
@@ -144,7 +144,7 @@ def _write_packs(objects: ObjectStore, waiting: dict[str, CacheKeys]) -> Iterato
     size = 0
     with EntryReader(objects) as reader:
         for name, left in waiting.items():
-            for row, key in _find_rows(objects.read_rows(name), left):
+            for row, key in _find_rows(objects.read_entries(name), left):
                 try:
                     entry = reader.read(name, row, key)
                 except DamagedError:
@@ -158,9 +158,9 @@ def _write_packs(objects: ObjectStore, waiting: dict[str, CacheKeys]) -> Iterato
         yield objects.write_pack(list(batch.values()))
 
 
-def _find_rows(rows: PackIndex, cache_keys: CacheKeys) -> Iterator[tuple[int, bytes]]:
+def _find_rows(entries: Array, cache_keys: CacheKeys) -> Iterator[tuple[int, bytes]]:
     """Yield the row number of each of these keys in its object, and the key."""
-    numbers = np.searchsorted(rows.entries["key"], cache_keys)
+    numbers = np.searchsorted(entries["key"], cache_keys)
     yield from zip(numbers.tolist(), split_keys(cache_keys), strict=True)
 
 
