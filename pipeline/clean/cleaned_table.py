@@ -46,13 +46,13 @@ def find_clusters(sha256s: NDArray[np.bytes_], bits: Bits, thumbnails: Thumbnail
 
 def cluster_items(findings: Findings, modality: str, items: Indexes, params: CleanParams) -> Clusters:
     """Return the clusters of these items, which are kept and of one modality, as item numbers."""
-    verdicts, nearness = findings.verdicts[items], params.nearness[modality]
+    verdicts, nearness = findings.verdicts, params.nearness[modality]
     thumbnails = np.empty((len(items), 0), np.uint8)
     if nearness.difference:
         normalized = findings.map_array("normalized", thumbnails.dtype, (len(items), findings.thumbnails.shape[1]))
         thumbnails = normalize_thumbnails(findings.thumbnails, items, normalized)
-    sha256s = np.ascontiguousarray(verdicts["sha256"]).view("S32")[:, 0]
-    found = find_clusters(sha256s, verdicts["bits"], thumbnails, nearness)
+    sha256s = verdicts["sha256"][items].view("S32")[:, 0]
+    found = find_clusters(sha256s, verdicts["bits"][items], thumbnails, nearness)
     return Clusters(items[found.exact], items[found.near])
 
 
@@ -113,17 +113,17 @@ def _describe_items(verdicts: Array) -> "dict[str, pa.Array]":
     return columns | {"redactions": pa.array(np.ascontiguousarray(verdicts["redactions"]))}
 
 
-def describe_clusters(verdicts: Array, exact: Indexes, near: Indexes) -> str:
-    """Return `741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4`."""
+def describe_clusters(findings: Findings, items: Indexes, exact: Indexes, near: Indexes) -> str:
+    """Describe these items, which are kept and of one modality:
+    `741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4`."""
     near_clusters, sizes = np.unique(near, return_counts=True)
-    redactions = int(verdicts["redactions"].sum())
+    redactions = int(findings.verdicts["redactions"][items].sum())
     return ", ".join(
         [
-            f"{len(verdicts)} kept",
-            f"{np.count_nonzero(verdicts['rewritten'])} rewritten",
+            f"{len(items)} kept",
+            f"{np.count_nonzero(findings.verdicts['rewritten'][items])} rewritten",
             *([f"{redactions} passages redacted"] if redactions else []),
-            f"{len(verdicts) - len(np.unique(exact))} exact and {len(verdicts) - len(near_clusters)} near duplicates "
-            "marked",
+            f"{len(items) - len(np.unique(exact))} exact and {len(items) - len(near_clusters)} near duplicates marked",
             f"largest near cluster {sizes.max()}",
         ]
     )

@@ -1,6 +1,6 @@
 """Collect the verdicts on all items in columns, from the records of their entries."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import Array, DamagedError, Records
 from pipeline.incremental.rejections import decode_rejection
 from pipeline.modalities.perceptual_hash import SIDE
+from pipeline.tables.columns import Columns, build_batch
 from pipeline.tables.database import Database
 from pipeline.tables.drops import Rejection
 
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 THUMBNAIL_BYTES = SIDE * SIDE
+
+REJECTIONS: Columns = {
+    "key": "hash",
+    "modality": "string",
+    "reason": "string",
+    "detail": "string",
+    "value": "string",
+    "limit": "string",
+    "setting": "string",
+}
+"""The table `rejections` of the database: a row per cache key whose item is unfit."""
+
+WAITING_REJECTIONS = 10_000
+"""Rejections that are entered at a time."""
 
 
 class Findings:
@@ -70,40 +85,44 @@ def collect_findings(database: Database, lookup: EntryLookup, objects: ObjectSto
             findings.add(items, objects.read_rows(name).records[entries])
         except DamagedError:
             damaged.add(name)
-    database.execute(
+    database.execute("DROP TABLE IF EXISTS rejections")
+    database.create("rejections", REJECTIONS)
+    rejected = database.take(
         """
-        CREATE OR REPLACE TABLE rejections
-        (key BLOB, modality VARCHAR, reason VARCHAR, detail VARCHAR, value VARCHAR, "limit" VARCHAR, setting VARCHAR)
+        SELECT DISTINCT key, modality, object, "row" FROM requests JOIN entries USING (key) WHERE rejected
+        ORDER BY object, "row"
         """
     )
     with EntryReader(objects) as reader:
-        for key, modality, number, row in database.fetch(
-            """
-            SELECT DISTINCT key, modality, object, "row" FROM requests JOIN entries USING (key) WHERE rejected
-            """
-        ):
-            try:
-                rejection = decode_rejection(reader.read(lookup.names[number], row, key))
-            except DamagedError:
-                damaged.add(lookup.names[number])
-            else:
-                add_rejection(database, key, modality, rejection)
+        for batch in rejected.to_batches(WAITING_REJECTIONS):
+            found = []
+            for row in batch.to_pylist():
+                name = lookup.names[row["object"]]
+                try:
+                    rejection = decode_rejection(reader.read(name, row["row"], row["key"]))
+                except DamagedError:
+                    damaged.add(name)
+                else:
+                    found.append((row["key"], row["modality"], rejection))
+            add_rejections(database, found)
     return damaged
 
 
-def add_rejection(database: Database, key: bytes, modality: str, rejection: Rejection) -> None:
-    """Enter the rejection of the items with this key."""
-    row: Mapping[str, object] = {
-        "key": key,
-        "modality": modality,
-        "reason": str(rejection.reason),
-        "detail": rejection.detail,
-        "value": rejection.value,
-        "limit": rejection.limit,
-        "setting": rejection.name_setting(f"clean.{modality}"),
-    }
-    names = ", ".join(f"${name}" for name in row)
-    database.execute(f"INSERT INTO rejections VALUES ({names})", row)
+def add_rejections(database: Database, rejections: Iterable[tuple[bytes, str, Rejection]]) -> None:
+    """Enter the rejections of the items with these keys and modalities."""
+    rows = [
+        {
+            "key": key.hex(),
+            "modality": modality,
+            "reason": str(rejection.reason),
+            "detail": rejection.detail,
+            "value": rejection.value,
+            "limit": rejection.limit,
+            "setting": rejection.name_setting(f"clean.{modality}"),
+        }
+        for key, modality, rejection in rejections
+    ]
+    database.append("rejections", build_batch(rows, REJECTIONS))
 
 
 def _group_objects(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.clean.check_items import CleanFolders, check_items, plan_checks, request_checks
 from pipeline.clean.cleaned_table import Clusters, cluster_items, describe_clusters, write_items
 from pipeline.clean.cleaned_tars import MAX_ITEMS, TarPlan, plan_tar_tasks, plan_tars, write_cleaned_tar
-from pipeline.clean.findings import Findings, add_rejection, collect_findings
+from pipeline.clean.findings import Findings, add_rejections, collect_findings
 from pipeline.clean.params import CleanParams
 from pipeline.errors import PipelineError
 from pipeline.incremental.compute_chunk import compute_missing
@@ -74,6 +74,7 @@ class CheckRun:
         request_checks(database, folders.data, params)
         self._lookup = EntryLookup(database, folders.objects)
         self._lookup.search()
+        self._reused = self._lookup.count()
         self._checked = self._again = 0
         self._plan: TarPlan
 
@@ -142,7 +143,7 @@ class CheckRun:
             if len(items):
                 found = cluster_items(self.findings, modality, items, self._params)
                 exact[items], near[items] = found.exact, found.near
-                described = describe_clusters(self.findings.verdicts[items], found.exact, found.near)
+                described = describe_clusters(self.findings, items, found.exact, found.near)
                 notes.append(f"{modality}: {described}")
         ingested = self._folders.data / INGESTED_ITEMS
         folder = self._folders.work / CLEANED_FOLDER / "items"
@@ -152,9 +153,11 @@ class CheckRun:
     def write_dropped(self) -> DropCounts:
         """Write the table of dropped items."""
         database = self._database
-        for key, rejection in self._lost.items():
-            query = "SELECT modality FROM requests WHERE key = $key LIMIT 1"
-            add_rejection(database, key, database.fetch(query, {"key": key})[0][0], rejection)
+        modalities = "SELECT any_value(modality) FROM requests WHERE key = $key"
+        add_rejections(
+            database,
+            [(key, database.fetch(modalities, {"key": key})[0][0], lost) for key, lost in self._lost.items()],
+        )
         database.execute("CREATE TABLE rejected AS SELECT item FROM requests SEMI JOIN rejections USING (key)")
         names = ["source", "file", "part"]
         database.load("names", self._folders.data / INGESTED_ITEMS, ITEMS, names, number="item", only="rejected")
@@ -172,8 +175,7 @@ class CheckRun:
         """Describe for the summary what came from the cache: `checks: 29,700 reused, 300 computed`."""
         self.use.touched |= self._lookup.list_used()
         self.use.damaged |= self._lookup.damaged
-        total = self._database.fetch("SELECT count(DISTINCT key) FROM requests")[0][0]
-        notes = [f"checks: {total - self._checked:,} reused, {self._checked:,} computed"]
+        notes = [f"checks: {self._reused:,} reused, {self._checked:,} computed"]
         if self.use.damaged:
             again = f"; {self._again:,} items checked again" if self._again else ""
             notes.append(f"the item cache had {len(self.use.damaged)} damaged objects{again}")

@@ -39,6 +39,7 @@ class DatasetBuild:
         self._recomputed = self._reused = 0
         self._lookup = EntryLookup(database, folders.objects)
         self._lookup.search()
+        self._found = self._lookup.count()
         plan_missing(database, corpus.shards, corpus.plan.most)
         self._computed = count_missing(database)
         self._chunks = plan_chunks(database, corpus.extractors, corpus.learner, folders)
@@ -133,9 +134,8 @@ class DatasetBuild:
     def describe(self) -> list[str]:
         """Return the summary notes on the cache: `features: 29,700 reused, 300 computed (300 audio)`."""
         computed = sum(self._computed.values())
-        total = self._database.fetch("SELECT count(DISTINCT key) FROM requests")[0][0]
         each = ", ".join(f"{count:,} {name}" for name, count in self._computed.items() if count)
-        notes = [f"features: {total - computed:,} reused, {computed:,} computed{f' ({each})' if each else ''}"]
+        notes = [f"features: {self._found:,} reused, {computed:,} computed{f' ({each})' if each else ''}"]
         if self._reused:
             notes.append(f"shards: {self._reused} of {len(self._corpus.shards)} reused")
         if self._use.damaged:

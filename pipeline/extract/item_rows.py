@@ -1,6 +1,6 @@
 """Join the tables of ingest and clean into one file of item rows, which workers read by item number."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,33 +28,45 @@ def write_item_rows(data: Path, path: Path) -> None:
     Raises:
         InputError: one of the tables is missing or damaged.
     """
+    with RowFileWriter(path, [*NAMES, *FACTS]) as writer:
+        for batch in join_items(data, NAMES, FACTS):
+            writer.write(batch)
+
+
+def join_items(data: Path, names: Sequence[str], facts: Sequence[str]) -> "Iterator[pa.RecordBatch]":
+    """Yield the rows of all items, in the order of their numbers: `names` of the ingested table, `facts` of the cleaned
+    one, null for an item that clean dropped.
+
+    Raises:
+        InputError: one of the tables is missing or damaged.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    cleaned = _CleanedRows(data)
+    cleaned = _CleanedRows(data, facts)
     start = 0
-    with RowFileWriter(path, [*NAMES, *FACTS]) as writer:
-        for batch in read_batches(data / INGESTED_ITEMS, ITEMS, NAMES):
-            stop = start + batch.num_rows
-            found = cleaned.take_until(stop)
-            at = np.full(batch.num_rows, -1, np.int64)
-            at[found["item"].to_numpy().astype(np.int64) - start] = np.arange(found.num_rows)
-            facts = found.take(pa.array(at, mask=at < 0)).combine_chunks()
-            columns = {name: batch.column(name) for name in NAMES}
-            for name in FACTS:
-                columns[name] = facts[name].combine_chunks() if batch.num_rows else pa.array([], facts[name].type)
+    for batch in read_batches(data / INGESTED_ITEMS, ITEMS, names):
+        stop = start + batch.num_rows
+        found = cleaned.take_until(stop)
+        at = np.full(batch.num_rows, -1, np.int64)
+        at[found["item"].to_numpy().astype(np.int64) - start] = np.arange(found.num_rows)
+        chosen = found.take(pa.array(at, mask=at < 0)).combine_chunks()
+        columns = {name: batch.column(name) for name in names}
+        for name in facts:
+            columns[name] = chosen[name].combine_chunks() if batch.num_rows else pa.array([], chosen[name].type)
+        if "orientation" in facts:
             columns["orientation"] = pc.fill_null(columns["orientation"], 1)
-            writer.write(pa.RecordBatch.from_pydict(columns))
-            start = stop
+        yield pa.RecordBatch.from_pydict(columns)
+        start = stop
 
 
 class _CleanedRows:
     """Hands out the rows of the cleaned table in order."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, facts: Sequence[str]) -> None:
         import pyarrow as pa
 
-        names = ["item", *FACTS]
+        names = ["item", *facts]
         self._batches: Iterator[pa.RecordBatch] = read_batches(data / CLEANED_ITEMS, CLEANED, names)
         self._rest = pa.schema([build_schema(CLEANED).field(name) for name in names]).empty_table()
 

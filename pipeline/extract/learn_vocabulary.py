@@ -74,28 +74,24 @@ def plan_counting(
     names: Sequence[str],
     lost: Mapping[bytes, Rejection],
 ) -> LazyTasks[CountTask]:
-    """Plan the tasks that count over the training samples."""
-    database.execute(
-        """
-        CREATE TABLE counted AS
-        SELECT located.*, row_number() OVER (ORDER BY sample, part, position) - 1 AS number
-        FROM located SEMI JOIN (SELECT sample FROM usable WHERE split = $train) USING (sample)
-        WHERE modality = $learner
-        """,
-        {"train": TRAIN, "learner": extractor.modality},
-    )
-    total = database.fetch("SELECT count(*) FROM counted")[0][0]
+    """Plan the tasks that count over the training samples: they follow one another in the table."""
+    found = database.fetch("SELECT min(sample), max(sample) + 1 FROM usable WHERE split = $train", {"train": TRAIN})
+    first, end = found[0] if found[0][0] is not None else (0, 0)
 
     def build(number: int) -> CountTask:
-        start, stop = number * MAX_SAMPLES, min((number + 1) * MAX_SAMPLES, total)
+        start = first + number * MAX_SAMPLES
+        stop = min(start + MAX_SAMPLES, end)
         parts = database.take(
-            "SELECT * FROM counted WHERE number >= $start AND number < $stop ORDER BY number",
-            {"start": start, "stop": stop},
+            """
+            SELECT * FROM located WHERE sample >= $start AND sample < $stop AND modality = $learner
+            ORDER BY sample, part, position
+            """,
+            {"start": start, "stop": stop, "learner": extractor.modality},
         )
         used = select_names(parts, names)
         return CountTask(f"training texts {start} to {stop - 1}", folders, extractor, parts, used, lost)
 
-    return LazyTasks(-(-total // MAX_SAMPLES), build)
+    return LazyTasks(-(-(end - first) // MAX_SAMPLES), build)
 
 
 def select_names(parts: "pa.Table", names: Sequence[str]) -> dict[int, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.errors import InputError
 from pipeline.extract.extractor import Extractor, make_extractors
 from pipeline.extract.feature_entry import compute_entry
+from pipeline.extract.item_rows import join_items
 from pipeline.extract.learn_vocabulary import find_learner, find_learning
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_fields import FieldPlan, plan_fields
@@ -18,15 +19,13 @@ from pipeline.tables.contracts import (
     ALIGNED_PART_KINDS,
     ALIGNED_PARTS,
     ALIGNED_SAMPLES,
-    CLEANED,
     CLEANED_ITEMS,
     INGESTED_ITEMS,
-    ITEMS,
     PART_KINDS,
     PARTS,
     SAMPLES,
 )
-from pipeline.tables.database import Database
+from pipeline.tables.database import Database, number_rows
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.table_files import check_reference
 
@@ -81,13 +80,12 @@ def plan_corpus(database: Database, data: Path, params: ExtractParams) -> Corpus
     learner = find_learner(plan)
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
     shards = plan_shards(database, plan.fields, params)
-    request_features(database, plan)
+    request_features(database, data, plan)
     return Corpus(count, unlabelled, plan, shards, frozen)
 
 
 def load_samples(database: Database, data: Path) -> int:
-    """Create `samples`, `kinds` of parts, and `parts`, each with what decides about its feature; return the number of
-    samples.
+    """Create `samples`, `kinds` of parts, and `parts`; return the number of samples.
 
     Raises:
         InputError: there are no samples, or a table is missing, damaged or out of date.
@@ -100,20 +98,7 @@ def load_samples(database: Database, data: Path) -> int:
         raise InputError(f"{data / ALIGNED_SAMPLES} has no samples; `dropped` beside it lists why items were dropped")
     check_reference(data / ALIGNED_PARTS, ALIGNED_PART_KINDS, data / ALIGNED_PART_KINDS)
     database.load("kinds", data / ALIGNED_PART_KINDS, PART_KINDS, number="place")
-    database.load("aligned", data / ALIGNED_PARTS, PARTS)
-    database.load("media", data / INGESTED_ITEMS, ITEMS, ["modality", "media_type"], number="item")
-    database.load("cleaned", data / CLEANED_ITEMS, CLEANED, ["item", "orientation", "sha256"])
-    database.execute(
-        """
-        CREATE TABLE parts AS
-        SELECT aligned.*, modality, media_type, coalesce(orientation, 1) AS orientation, sha256
-        FROM aligned JOIN media USING (item) LEFT JOIN cleaned USING (item);
-        DROP TABLE aligned; DROP TABLE media; DROP TABLE cleaned
-        """
-    )
-    lost = database.fetch("SELECT item FROM parts WHERE sha256 IS NULL ORDER BY item LIMIT 1")
-    if lost:
-        raise InputError(f"a sample names item {lost[0][0]}, which is not in {data / CLEANED_ITEMS}: run `dvc repro`")
+    database.load("parts", data / ALIGNED_PARTS, PARTS)
     return count
 
 
@@ -125,9 +110,9 @@ def find_classes(database: Database, listed: tuple[str, ...] | None) -> tuple[st
 
 def drop_labels(database: Database, classes: tuple[str, ...] | None) -> list[Drop]:
     """Create `usable`, the samples whose label is in `classes`; return drops for the others."""
-    condition = "true" if classes is None else "coalesce(list_contains($classes, label), false)"
+    condition = "" if classes is None else "WHERE label IN (SELECT unnest($classes))"
     parameters: Mapping[str, Any] = {} if classes is None else {"classes": list(classes)}
-    database.execute(f"CREATE TABLE usable AS SELECT * FROM samples WHERE {condition}", parameters)
+    database.execute(f"CREATE TABLE usable AS SELECT * FROM samples {condition}", parameters)
     others = database.fetch("SELECT key, label FROM samples ANTI JOIN usable USING (sample) ORDER BY sample")
     return [_drop_label(key, label) for key, label in others]
 
@@ -159,8 +144,14 @@ def find_lacking(database: Database) -> list[str]:
     return [part for (part,) in rows]
 
 
-def request_features(database: Database, plan: FieldPlan) -> None:
-    """Create `requests`: the parts of the usable samples with the cache key of their feature."""
+def request_features(database: Database, data: Path, plan: FieldPlan) -> None:
+    """Create `requests`: the parts of the usable samples with the cache key of their feature.
+
+    Raises:
+        InputError: a table is missing or damaged, or a part's item is not among the cleaned ones.
+    """
+    names, facts = ("modality", "media_type"), ("orientation", "sha256")
+    database.insert("media", number_rows(join_items(data, names, facts), "item"))
     database.execute("CREATE TABLE methods (modality VARCHAR, method BLOB)")
     for modality in plan.params:
         method = hash_features(modality, plan)
@@ -175,10 +166,13 @@ def request_features(database: Database, plan: FieldPlan) -> None:
                 CASE WHEN "start" IS NULL AND "end" IS NULL THEN ''
                     ELSE concat('/', "start", '/', "end") END AS span
             FROM parts
-        ) JOIN methods USING (modality) SEMI JOIN usable USING (sample);
-        DROP TABLE methods
+        ) SEMI JOIN usable USING (sample) LEFT JOIN media USING (item) LEFT JOIN methods USING (modality);
+        DROP TABLE methods; DROP TABLE media; DROP TABLE parts
         """
     )
+    lost = database.fetch("SELECT min(item) FROM requests WHERE key IS NULL")[0][0]
+    if lost is not None:
+        raise InputError(f"a sample names item {lost}, which is not in {data / CLEANED_ITEMS}: run `dvc repro`")
 
 
 def hash_features(modality: str, plan: FieldPlan) -> bytes:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline.incremental.entry_reader import EntryReader
 from pipeline.incremental.object_store import PACK, ROWS, ObjectStore
-from pipeline.incremental.pack_index import DamagedError, Entry, PackIndex
+from pipeline.incremental.pack_index import Array, DamagedError, Entry
 
 CacheKeys = NDArray[np.bytes_]
 """Of shape (n,), S32."""
@@ -80,16 +80,17 @@ def _merge_packs(objects: ObjectStore, use: ObjectUse) -> set[str]:
     superseded = False
     for name in sorted((use.touched | use.damaged) - use.published):
         try:
-            rows = objects.read_rows(name)
+            entries = objects.read_entries(name)
+            left = _find_left(entries, published)
+            waste = name.endswith(PACK) and _is_waste(objects, name, len(entries), left)
         except DamagedError:
             objects.remove(name)
             continue
-        left = _find_left(rows, published)
         if not len(left):
             objects.remove(name)
-        elif name in use.damaged or (name.endswith(PACK) and _is_waste(rows, left)):
+        elif name in use.damaged or waste:
             waiting[name] = left
-            superseded |= name in use.damaged or len(left) < len(rows.entries)
+            superseded |= name in use.damaged or len(left) < len(entries)
         else:
             kept.add(name)
     if superseded or len(waiting) > 1:
@@ -105,27 +106,36 @@ def _collect_keys(objects: ObjectStore, names: Iterable[str]) -> CacheKeys:
     collected = bytearray()
     for name in sorted(names):
         with suppress(DamagedError):
-            collected += objects.read_rows(name).entries["key"].tobytes()
+            collected += objects.read_entries(name)["key"].tobytes()
     joined = np.frombuffer(collected, "S32")
     joined.sort()
     return joined
 
 
-def _find_left(rows: PackIndex, published: CacheKeys) -> CacheKeys:
+def _find_left(entries: Array, published: CacheKeys) -> CacheKeys:
     """Return the keys of an object that are in no published one."""
-    cache_keys = np.ascontiguousarray(rows.entries["key"])
+    cache_keys = np.ascontiguousarray(entries["key"])
     left = np.ones(len(cache_keys), bool)
     left[_match(published, cache_keys)] = False
     return cache_keys[left]
 
 
-def _is_waste(rows: PackIndex, left: CacheKeys) -> bool:
-    """Return whether a pack is small and has room, or most of its bytes are stored elsewhere."""
-    if rows.size < SMALL_BYTES and len(rows.entries) < MAX_PACK_ENTRIES:
+def _is_waste(objects: ObjectStore, name: str, count: int, left: CacheKeys) -> bool:
+    """Return whether a pack of `count` entries is small and has room, or most of its bytes are stored elsewhere.
+
+    Raises:
+        DamagedError: its rows are damaged.
+    """
+    size = objects.find_path(name).stat().st_size
+    if size < SMALL_BYTES and count < MAX_PACK_ENTRIES:
         return True
-    numbers = [row for row, _ in _find_rows(rows, left)]
-    sizes = [int(rows.pieces["size"][e["first"] : e["first"] + e["count"]].sum()) for e in rows.entries[numbers]]
-    return 2 * sum(sizes) < rows.size
+    if len(left) == count:
+        return False
+    rows = objects.read_rows(name)
+    entries = rows.entries[np.searchsorted(rows.entries["key"], left)]
+    ends = np.append(0, np.cumsum(rows.pieces["size"], dtype=np.int64))
+    first = entries["first"].astype(np.int64)
+    return bool(2 * (ends[first + entries["count"]] - ends[first]).sum() < size)
 
 
 def _write_packs(objects: ObjectStore, waiting: dict[str, CacheKeys]) -> Iterator[str]:
@@ -134,7 +144,7 @@ def _write_packs(objects: ObjectStore, waiting: dict[str, CacheKeys]) -> Iterato
     size = 0
     with EntryReader(objects) as reader:
         for name, left in waiting.items():
-            for row, key in _find_rows(objects.read_rows(name), left):
+            for row, key in _find_rows(objects.read_entries(name), left):
                 try:
                     entry = reader.read(name, row, key)
                 except DamagedError:
@@ -148,9 +158,9 @@ def _write_packs(objects: ObjectStore, waiting: dict[str, CacheKeys]) -> Iterato
         yield objects.write_pack(list(batch.values()))
 
 
-def _find_rows(rows: PackIndex, cache_keys: CacheKeys) -> Iterator[tuple[int, bytes]]:
+def _find_rows(entries: Array, cache_keys: CacheKeys) -> Iterator[tuple[int, bytes]]:
     """Yield the row number of each of these keys in its object, and the key."""
-    numbers = np.searchsorted(rows.entries["key"], cache_keys)
+    numbers = np.searchsorted(entries["key"], cache_keys)
     yield from zip(numbers.tolist(), split_keys(cache_keys), strict=True)
 
 

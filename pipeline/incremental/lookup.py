@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.incremental.object_store import PACK, ObjectStore
-from pipeline.incremental.pack_index import DamagedError, PackIndex
+from pipeline.incremental.pack_index import Array, DamagedError
 from pipeline.tables.columns import build_hashes
 from pipeline.tables.database import Database
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WAITING_ENTRIES = 1_000_000
-"""Entries that are joined at a time; they take 40 bytes each."""
+WAITING_ENTRIES = 100_000
+"""Entries that are handed to the database at a time."""
 
 
 class EntryLookup:
@@ -35,9 +35,8 @@ class EntryLookup:
         self._waiting: list[pa.Table] = []
         self.names: list[str] = []
         self.damaged: set[str] = set()
-        database.execute(
-            'CREATE TABLE entries (key BLOB, object INTEGER, "row" INTEGER, rejected BOOLEAN, pieces USMALLINT)'
-        )
+        columns = '(key BLOB, object INTEGER, "row" INTEGER, rejected BOOLEAN, pieces USMALLINT)'
+        database.execute(f"CREATE TABLE entries {columns}; CREATE OR REPLACE TABLE found {columns}")
 
     def search(self) -> None:
         """Look in all objects. What a stage published comes before packs: their entries may be in both."""
@@ -46,32 +45,34 @@ class EntryLookup:
         self.flush()
 
     def add(self, name: str) -> None:
-        """Look in one object."""
+        """Look in one object; `flush` enters what was found."""
         try:
-            rows = self._objects.read_rows(name)
+            entries = self._objects.read_entries(name)
         except DamagedError:
             self.damaged.add(name)
             return
-        self._waiting.append(_build_entries(rows, len(self.names)))
+        self._waiting.append(_build_entries(entries, len(self.names)))
         self.names.append(name)
         if sum(table.num_rows for table in self._waiting) > WAITING_ENTRIES:
-            self.flush()
+            self._store()
+
+    def _store(self) -> None:
+        import pyarrow as pa
+
+        if self._waiting:
+            self._database.append("found", pa.concat_tables(self._waiting))
+            self._waiting = []
 
     def flush(self) -> None:
         """Put what was found into the table; of entries with one key the first."""
-        import pyarrow as pa
-
-        if not self._waiting:
-            return
-        self._database.insert("found", iter(pa.concat_tables(self._waiting).to_batches()))
-        self._waiting = []
+        self._store()
         self._database.execute(
             """
             INSERT INTO entries
             SELECT key, min(object), arg_min("row", object), arg_min(rejected, object), arg_min(pieces, object)
             FROM found SEMI JOIN requests USING (key) ANTI JOIN entries USING (key)
             GROUP BY key;
-            DROP TABLE found
+            TRUNCATE found
             """
         )
 
@@ -79,23 +80,27 @@ class EntryLookup:
         """Take the entries of these objects, which are damaged, out of the table."""
         self.damaged |= names
         numbers = [number for number, name in enumerate(self.names) if name in names]
-        self._database.execute("DELETE FROM entries WHERE list_contains($numbers, object)", {"numbers": numbers})
+        self._database.execute("DELETE FROM entries WHERE object IN (SELECT unnest($numbers))", {"numbers": numbers})
+
+    def count(self) -> int:
+        """Return the number of entries in the table: of distinct keys that are requested."""
+        return int(self._database.fetch("SELECT count(*) FROM entries")[0][0])
 
     def list_used(self) -> set[str]:
         """Return the names of the objects whose entries are in the table."""
         return {self.names[number] for (number,) in self._database.fetch("SELECT DISTINCT object FROM entries")}
 
 
-def _build_entries(rows: PackIndex, number: int) -> "pa.Table":
+def _build_entries(entries: Array, number: int) -> "pa.Table":
     import pyarrow as pa
 
-    count = len(rows.entries)
+    count = len(entries)
     return pa.table(
         {
-            "key": build_hashes(np.ascontiguousarray(rows.entries["key"])),
+            "key": build_hashes(np.ascontiguousarray(entries["key"])),
             "object": pa.array(np.full(count, number, np.int32)),
             "row": pa.array(np.arange(count, dtype=np.int32)),
-            "rejected": pa.array(np.ascontiguousarray(rows.entries["rejected"])),
-            "pieces": pa.array(np.ascontiguousarray(rows.entries["count"])),
+            "rejected": pa.array(np.ascontiguousarray(entries["rejected"])),
+            "pieces": pa.array(np.ascontiguousarray(entries["count"])),
         }
     )

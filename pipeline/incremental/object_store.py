@@ -15,7 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.incremental.pack_index import DamagedError, Entry, PackIndex, decode_rows, encode_rows, lay_out
+from pipeline.incremental.pack_index import (
+    Array,
+    DamagedError,
+    Entry,
+    PackIndex,
+    decode_entries,
+    decode_rows,
+    encode_rows,
+    lay_out,
+)
 from pipeline.runtime.stopwatch import clock
 
 PACK = ".pack"
@@ -60,6 +69,22 @@ class ObjectStore:
         if size != rows.size:
             raise DamagedError
         return rows
+
+    def read_entries(self, name: str) -> Array:
+        """Return the entries of an object, without what else its rows hold.
+
+        Raises:
+            DamagedError: it is missing or has another size, or its entries are damaged.
+        """
+        try:
+            with (self.folder / f"{name}{ROWS}").open("rb") as file:
+                listed, entries = decode_entries(file)
+            size = self.find_path(name).stat().st_size
+        except FileNotFoundError as error:
+            raise DamagedError from error
+        if size != listed:
+            raise DamagedError
+        return entries
 
     def write_pack(self, entries: Sequence[Entry]) -> str:
         """Store entries with distinct keys as one pack; return its name."""

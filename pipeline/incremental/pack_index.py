@@ -4,15 +4,17 @@ An entry is what was computed from one item, found by its cache key. It has piec
 (the members of a sample are apart in a shard, with tar headers between them), and a record of fixed size: what is known
 of the item in columns, so that a stage reads the records of many entries at once.
 
-The file: a magic, the length of a JSON header as uint32, the header, the entries, the records, the pieces, further
-bytes of the object's writer, and the sha256 of all that. Numbers are little-endian.
+The file: a magic, the length of a JSON header as uint32, the header, the entries and the sha256 of all that; then the
+records, the pieces, further bytes of the object's writer, and the sha256 of the whole. Numbers are little-endian. The
+entries can be read without the rest, which is ten times as large.
 """
 
 import hashlib
+import os
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +23,8 @@ from shardwright.errors import FormatError
 from shardwright.format.canonical_json import decode_json, encode_canonical
 from shardwright.format.checksum import compute_crc32
 
-MAGIC = b"SWROWS2\n"
+MAGIC = b"SWROWS3\n"
+DIGEST_BYTES = 32
 
 ENTRY = np.dtype([("key", "S32"), ("rejected", "?"), ("first", "<u4"), ("count", "<u2")])
 """The entries of an object, sorted by key: whether it is a rejection and not a value, and which pieces it has."""
@@ -132,9 +135,40 @@ def encode_rows(rows: PackIndex) -> bytes:
             "about": dict(rows.about),
         }
     )
-    arrays = (rows.entries.tobytes(), rows.records.tobytes(), rows.pieces.tobytes())
-    content = MAGIC + b"".join((struct.pack("<I", len(header)), header, *arrays, rows.extra))
+    start = b"".join((MAGIC, struct.pack("<I", len(header)), header, rows.entries.tobytes()))
+    rest = (rows.records.tobytes(), rows.pieces.tobytes(), rows.extra)
+    content = b"".join((start, hashlib.sha256(start).digest(), *rest))
     return content + hashlib.sha256(content).digest()
+
+
+def decode_entries(file: BinaryIO) -> tuple[int, Array]:
+    """Return the size of the object and its entries from the start of such a file.
+
+    Raises:
+        DamagedError: this part of it differs from what was written, or another version wrote it.
+    """
+    start = file.read(len(MAGIC) + 4)
+    try:
+        if not start.startswith(MAGIC):
+            raise DamagedError
+        (length,) = struct.unpack_from("<I", start, len(MAGIC))
+        start += _read_exactly(file, length)
+        header = decode_json(start[len(MAGIC) + 4 :])
+        raw = _read_exactly(file, header["entries"] * ENTRY.itemsize)
+        if hashlib.sha256(start + raw).digest() != file.read(DIGEST_BYTES):
+            raise DamagedError
+        return header["size"], np.frombuffer(raw, ENTRY)
+    except (FormatError, KeyError, TypeError, ValueError, struct.error) as error:
+        raise DamagedError from error
+
+
+def _read_exactly(file: BinaryIO, size: int) -> bytes:
+    """Read so many bytes; a damaged number may be more than the file has, or than memory."""
+    start = file.tell()
+    if not 0 <= size <= file.seek(0, os.SEEK_END) - start:
+        raise DamagedError
+    file.seek(start)
+    return file.read(size)
 
 
 def decode_rows(content: bytes) -> PackIndex:
@@ -143,7 +177,10 @@ def decode_rows(content: bytes) -> PackIndex:
     Raises:
         DamagedError: it differs from what was written, or another version wrote it.
     """
-    if not content.startswith(MAGIC) or hashlib.sha256(memoryview(content)[:-32]).digest() != content[-32:]:
+    if (
+        not content.startswith(MAGIC)
+        or hashlib.sha256(memoryview(content)[:-DIGEST_BYTES]).digest() != content[-DIGEST_BYTES:]
+    ):
         raise DamagedError
     start = len(MAGIC) + 4
     (length,) = struct.unpack_from("<I", content, len(MAGIC))
@@ -151,10 +188,12 @@ def decode_rows(content: bytes) -> PackIndex:
         header = decode_json(content[start : start + length])
         count, width = header["entries"], header["record"]
         entries = np.frombuffer(content, ENTRY, count, start + length)
-        start += length + entries.nbytes
+        start += length + entries.nbytes + DIGEST_BYTES
         records = np.frombuffer(content, np.uint8, count * width, start).reshape(count, width)
         start += records.nbytes
         pieces = np.frombuffer(content, PIECE, header["pieces"], start)
     except (FormatError, KeyError, ValueError) as error:
         raise DamagedError from error
-    return PackIndex(header["size"], entries, pieces, records, header["about"], content[start + pieces.nbytes : -32])
+    return PackIndex(
+        header["size"], entries, pieces, records, header["about"], content[start + pieces.nbytes : -DIGEST_BYTES]
+    )

@@ -16,8 +16,8 @@ from pipeline.ingest.sources.table import SOURCES
 from pipeline.runtime.sandbox.heartbeat import watch_items
 from pipeline.tables.blob_store import TarWriter
 from pipeline.tables.columns import Columns, build_batch, build_schema
-from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
-from pipeline.tables.dropped_rows import DROPPED, PART
+from pipeline.tables.contracts import DROPPED, INGESTED_FOLDER, ITEMS
+from pipeline.tables.dropped_rows import PART
 from pipeline.tables.drops import Drop, Rejection
 
 if TYPE_CHECKING:

@@ -21,13 +21,14 @@ from pipeline.tables.contracts import (
     CLEANED_FOLDER,
     CLEANED_ITEMS,
     CRAWLED_FOLDER,
+    DROPPED,
     EXTRACT_FOLDER,
     INGESTED_FOLDER,
     INGESTED_ITEMS,
     SHARDS_FOLDER,
     TABLES,
 )
-from pipeline.tables.dropped_rows import DROPPED, PART
+from pipeline.tables.dropped_rows import PART
 from pipeline.tables.table_files import is_reference_current
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Define what crosses a stage boundary: the folders under the data folder and the columns of their tables."""
 
 from pipeline.tables.columns import Columns
-from pipeline.tables.dropped_rows import DROPPED
 
 CRAWLED_FOLDER = "1_crawled"
 INGESTED_FOLDER = "2_ingested"
@@ -110,6 +109,22 @@ PART_KINDS: Columns = {
     "most": "int64?",  # of items in a sample, where it may have several; null: it has one
 }
 """`4_aligned/part_kinds`: a row per part of `align.parts` or `align.modalities`, in their order."""
+
+DROPPED: Columns = {
+    "stage": "string",
+    "unit": "string",
+    "key": "string",
+    "reason": "string",
+    "detail": "string",
+    "value": "string",
+    "limit": "string",
+    "count": "int64",
+    "setting": "string",
+    "kept_key": "string",
+}
+"""The table `dropped` of every stage, ordered by unit, key and reason. `unit` is what the stage counts (url, file,
+item, sample), or `part`; `setting` the full key in `params.yaml` that decided, several joined by ", ", or empty;
+`kept_key` the key of what was kept in its place, or empty."""
 
 INGESTED_ITEMS = f"{INGESTED_FOLDER}/items"
 CLEANED_ITEMS = f"{CLEANED_FOLDER}/items"

@@ -6,9 +6,10 @@ nor on memory.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from inspect import Parameter, Signature
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,16 +153,21 @@ def _read_numbered(
 
     chosen = list(columns) if names is None else list(names)
     schema = pa.schema([build_schema(columns).field(name) for name in chosen])
-    if number is not None:
-        schema = schema.append(pa.field(number, pa.uint64(), nullable=False))
-    yield pa.RecordBatch.from_pylist([], schema=schema)
+    empty = [pa.RecordBatch.from_pylist([], schema=schema)]
+    batches = chain(empty, (batch.cast(schema) for batch in read_batches(folder, columns, chosen)))
+    yield from batches if number is None else number_rows(batches, number)
+
+
+def number_rows(batches: "Iterable[pa.RecordBatch]", name: str) -> "Iterator[pa.RecordBatch]":
+    """Yield batches with a further column, uint64: the number of the row over all of them."""
+    import numpy as np
+    import pyarrow as pa
+
     start = 0
-    for batch in read_batches(folder, columns, chosen):
-        arrays = list(batch.columns)
-        if number is not None:
-            arrays.append(pa.array(range(start, start + batch.num_rows), pa.uint64()))
+    for batch in batches:
+        numbers = pa.array(np.arange(start, start + batch.num_rows, dtype=np.uint64))
+        yield batch.append_column(pa.field(name, pa.uint64(), nullable=False), numbers)
         start += batch.num_rows
-        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 @contextmanager

@@ -6,25 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import CountMismatch
-from pipeline.tables.columns import Columns, build_batch
+from pipeline.tables.columns import build_batch
+from pipeline.tables.contracts import DROPPED
 from pipeline.tables.database import Database
 from pipeline.tables.drops import Drop, DropCounts, Reason
-
-DROPPED: Columns = {
-    "stage": "string",
-    "unit": "string",
-    "key": "string",
-    "reason": "string",
-    "detail": "string",
-    "value": "string",
-    "limit": "string",
-    "count": "int64",
-    "setting": "string",
-    "kept_key": "string",
-}
-"""The table `dropped` of every stage, ordered by unit, key and reason. `unit` is what the stage counts (url, file,
-item, sample), or `part`; `setting` the full key in `params.yaml` that decided, several joined by ", ", or empty;
-`kept_key` the key of what was kept in its place, or empty."""
 
 PART = "part"
 """The unit of a row about parts of a unit that was kept."""

@@ -18,8 +18,7 @@ from pipeline.align.params import AlignParams, Shares
 from pipeline.align.step import align
 from pipeline.errors import InputError, PipelineError, TooManyDrops
 from pipeline.tables.columns import Row
-from pipeline.tables.contracts import ALIGNED_PARTS, ALIGNED_SAMPLES, INGESTED_ITEMS, PARTS, SAMPLES
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import ALIGNED_PARTS, ALIGNED_SAMPLES, DROPPED, INGESTED_ITEMS, PARTS, SAMPLES
 from pipeline.tables.item_names import name_item
 from pipeline.tables.table_files import check_reference, read_table
 from tests.align.reference import PlacedSample, Plan

@@ -23,12 +23,12 @@ from pipeline.tables.contracts import (
     CLEANED,
     CLEANED_ITEMS,
     CRAWLED,
+    DROPPED,
     INGESTED_ITEMS,
     ITEMS,
     PARTS,
     SAMPLES,
 )
-from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Outcome
 from pipeline.tables.table_files import read_table, write_table
 

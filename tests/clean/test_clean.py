@@ -32,8 +32,7 @@ from pipeline.incremental.published_tar import reuse_tar
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, TarStore, read_location
 from pipeline.tables.columns import Row
-from pipeline.tables.contracts import CLEANED, ITEMS, MODALITIES
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import CLEANED, DROPPED, ITEMS, MODALITIES
 from pipeline.tables.drops import Outcome
 from pipeline.tables.table_files import read_table, write_table
 

@@ -31,13 +31,14 @@ from pipeline.tables.contracts import (
     CLEANED_ITEMS,
     CRAWLED,
     CRAWLED_FOLDER,
+    DROPPED,
     INGESTED_FOLDER,
     INGESTED_ITEMS,
     ITEMS,
     PARTS,
     SAMPLES,
 )
-from pipeline.tables.dropped_rows import DROPPED, PART
+from pipeline.tables.dropped_rows import PART
 from pipeline.tables.drops import Outcome
 from pipeline.tables.table_files import read_table
 from tests.support import factory_media, ingesting

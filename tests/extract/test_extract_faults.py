@@ -22,11 +22,11 @@ from pipeline.tables.contracts import (
     ALIGNED_PARTS,
     CLEANED,
     CLEANED_ITEMS,
+    DROPPED,
     EXTRACT_FOLDER,
     INGESTED_ITEMS,
     SHARDS_FOLDER,
 )
-from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Reason, Rejection
 from pipeline.tables.table_files import identify_table, read_table, write_table
 from shardwright.format.field import Field

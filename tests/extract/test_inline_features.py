@@ -16,8 +16,7 @@ from pipeline.extract.make_shard import ShardTask, make_shard
 from pipeline.incremental import growing_pack
 from pipeline.incremental.object_store import PACK, ObjectStore
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
-from pipeline.tables.contracts import EXTRACT_FOLDER, SHARDS_FOLDER
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import DROPPED, EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Reason, Rejection
 from pipeline.tables.table_files import read_table
 from shardwright.format.encode import EncodedSample, ShardBuilder

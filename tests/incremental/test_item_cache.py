@@ -1,6 +1,7 @@
 """The item cache: an entry is found unchanged or not at all, and the cache keeps to its size."""
 
 import errno
+import io
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline.incremental.entry_reader import MAX_OPEN, EntryReader
 from pipeline.incremental.evict import SMALL_BYTES, ObjectUse, evict
 from pipeline.incremental.object_store import ROWS, ObjectStore
-from pipeline.incremental.pack_index import DamagedError, Entry, decode_rows, encode_rows, lay_out
+from pipeline.incremental.pack_index import DamagedError, Entry, decode_entries, decode_rows, encode_rows, lay_out
 from tests.support.cached_entries import find_entries, read_found
 
 pytestmark = pytest.mark.slow
@@ -133,6 +134,23 @@ def test_rows_with_one_bit_changed_are_damaged(entries: list[Entry], data: st.Da
         decode_rows(bytes(content))
     with pytest.raises(DamagedError):
         decode_rows(bytes(content[:place]))
+
+
+@settings(max_examples=60)
+@given(ENTRIES, st.data())
+def test_entries_are_read_alone_and_one_changed_bit_in_them_is_noticed(
+    entries: list[Entry], data: st.DataObject
+) -> None:
+    rows = lay_out(entries)
+    content = bytearray(encode_rows(rows))
+    file = io.BytesIO(content)
+    size, found = decode_entries(file)
+    assert (size, found.tobytes()) == (rows.size, rows.entries.tobytes())
+    place = data.draw(st.integers(0, file.tell() - 1))
+    content[place] ^= 1 << data.draw(st.integers(0, 7))
+    for damaged in (content, content[:place]):
+        with pytest.raises(DamagedError):
+            decode_entries(io.BytesIO(damaged))
 
 
 def test_every_damaged_byte_is_noticed_and_the_other_entries_stay(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pipeline.crawl.params import CrawlParams
 from pipeline.extract.params import ExtractParams
 from pipeline.ingest.params import IngestParams
 from pipeline.tables.columns import Row
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import DROPPED
 from pipeline.tables.drops import Drop, Reason, Rejection
 from pipeline.tables.table_files import read_table
 from tests.support.aligning import plan_samples

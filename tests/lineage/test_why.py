@@ -23,8 +23,7 @@ from pipeline.lineage.why.explain import MAX_SHOWN, explain_answer
 from pipeline.lineage.why.match import NearNames
 from pipeline.lineage.why.query import read_query
 from pipeline.lineage.why.trace import open_tracer
-from pipeline.tables.contracts import ALIGNED_SAMPLES
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import ALIGNED_SAMPLES, DROPPED
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.item_names import name_item
 from pipeline.tables.table_files import read_table

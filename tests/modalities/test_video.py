@@ -27,8 +27,7 @@ from pipeline.modalities.video.params import VideoFeatures
 from pipeline.modalities.video.rules import VideoCheck
 from pipeline.modalities.video.soundtrack import read_soundtrack
 from pipeline.models.inputs import PartInput, read_inputs
-from pipeline.tables.contracts import CLEANED_FOLDER
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import CLEANED_FOLDER, DROPPED
 from pipeline.tables.drops import Reason, Rejection
 from pipeline.tables.table_files import read_table
 from pipeline.train.augment import augment_video

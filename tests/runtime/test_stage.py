@@ -18,7 +18,7 @@ import yaml
 from pipeline.codegen.dvc_yaml import NODES
 from pipeline.errors import InputError, PipelineError
 from pipeline.runtime.run_stage import explain_disk_errors
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import DROPPED
 from pipeline.tables.table_files import read_table
 from tests.support.processes import is_alive, wait_until_gone
 from tests.support.running import ROOT

@@ -10,8 +10,7 @@ from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Row
-from pipeline.tables.contracts import ALIGNED_FOLDER, ALIGNED_PARTS, ALIGNED_SAMPLES, PARTS, SAMPLES
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import ALIGNED_FOLDER, ALIGNED_PARTS, ALIGNED_SAMPLES, DROPPED, PARTS, SAMPLES
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.table_files import read_table
 from tests.align.reference import PlacedSample, Plan

@@ -8,8 +8,7 @@ from demo.flaws import EXPECTED, Flaw
 from demo.options import DemoOptions
 from demo.plan import HOST, Site, Thing, plan_site
 from pipeline.tables.columns import Columns, Row
-from pipeline.tables.contracts import CLEANED, CRAWLED, ITEMS, PARTS, SAMPLES
-from pipeline.tables.dropped_rows import DROPPED
+from pipeline.tables.contracts import CLEANED, CRAWLED, DROPPED, ITEMS, PARTS, SAMPLES
 from pipeline.tables.drops import Outcome
 from pipeline.tables.item_names import name_item
 from pipeline.tables.table_files import read_table

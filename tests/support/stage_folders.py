@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from pipeline.tables.dropped_rows import DROPPED, PART
+from pipeline.tables.contracts import DROPPED
+from pipeline.tables.dropped_rows import PART
 from pipeline.tables.drops import Drop, Reason
 from pipeline.tables.table_files import read_table
 

@@ -16,13 +16,13 @@ from pipeline.tables.contracts import (
     CLEANED_ITEMS,
     CRAWLED,
     CRAWLED_FOLDER,
+    DROPPED,
     INGESTED_FOLDER,
     INGESTED_ITEMS,
     ITEMS,
     PARTS,
     SAMPLES,
 )
-from pipeline.tables.dropped_rows import DROPPED
 from pipeline.tables.drops import Drop
 from pipeline.tables.table_files import identify_table, write_table
 

@@ -16,8 +16,9 @@ from pipeline.errors import CountMismatch, InputError, PipelineError, TooManyDro
 from pipeline.tables import table_files
 from pipeline.tables.blob_store import TarReader, TarStore
 from pipeline.tables.columns import Columns, Row
+from pipeline.tables.contracts import DROPPED
 from pipeline.tables.database import Database, open_database
-from pipeline.tables.dropped_rows import DROPPED, DroppedRows
+from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.drops import Drop, DropCounts, Outcome, Reason, check_drop_share
 from pipeline.tables.table_files import (
     GROUP_ROWS,
