@@ -101,7 +101,7 @@ def _build_cleaned(rows: NDArray[np.int64], exact: NDArray[np.int64], near: NDAr
 def draw_hashes(numbers: NDArray[Any]) -> NDArray[np.bytes_]:
     """Return for each number a hash that looks random, S32 (n,)."""
     words = numbers.astype(np.uint64)[:, None] * np.uint64(4) + np.arange(1, 5, dtype=np.uint64)
-    return mix_bits(words).view(f"S{HASH_BYTES}")[:, 0]
+    return mix_bits(words.astype(np.uint64, copy=False)).view(f"S{HASH_BYTES}")[:, 0]
 
 
 def _draw_ids(items: NDArray[np.int64], count: int) -> list[bytes]:
