@@ -87,7 +87,8 @@ class Recorder:
 
 
 def choose_run(stage: str, memory: str | None = None) -> RunParams:
-    return RunParams(workers=2, progress=False, table_memory=memory or MEMORY[stage])
+    """Return how to run; the cache has room for the holes."""
+    return RunParams(workers=2, progress=False, table_memory=memory or MEMORY[stage], cache_bytes=2**50)
 
 
 def check_clean() -> CleanParams:
