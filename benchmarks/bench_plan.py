@@ -27,7 +27,7 @@ from benchmarks.support.aligned_corpus import write_corpus
 from benchmarks.support.apart import run_apart, write_outcome
 from benchmarks.support.cached_corpus import fill_checks, fill_features, write_samples
 from benchmarks.support.copies import CHECKOUT
-from pipeline.clean.check_items import CleanFolders, request_checks
+from pipeline.clean.check_items import request_checks
 from pipeline.clean.params import CleanParams
 from pipeline.clean.step import CheckRun
 from pipeline.config.check_params import check_block, read_effective_params
@@ -41,6 +41,7 @@ from pipeline.extract.plan_corpus import plan_corpus
 from pipeline.extract.provenance import list_sources
 from pipeline.incremental.evict import ObjectUse, evict
 from pipeline.incremental.published_tar import SUFFIX
+from pipeline.incremental.stage_folders import StageFolders
 from pipeline.runtime.run_stage import Workspace
 from pipeline.runtime.serial_executor import SerialExecutor
 from pipeline.tables.contracts import CLEANED_FOLDER
@@ -101,7 +102,7 @@ def check_extract() -> ExtractParams:
 
 def make_clean(root: Path, items: int) -> None:
     """Write the tables, unless they are there, and fill the cache for clean."""
-    folders = CleanFolders(root / "data", root / "cache", root / "work")
+    folders = StageFolders(root / "data", root / "cache", root / "work")
     if not folders.data.exists():
         write_corpus(folders.data, items, lost=0)
     with open_database(folders.work, choose_run("clean", "2 GB")) as database:
@@ -121,7 +122,7 @@ def make_extract(root: Path, samples: int) -> None:
 
 def plan_clean(root: Path, memory: str) -> None:
     """Run clean's driver."""
-    folders = CleanFolders(root / "data", root / "cache", root / "work")
+    folders = StageFolders(root / "data", root / "cache", root / "work")
     run, params, recorder = choose_run("clean", memory), check_clean(), Recorder()
     (folders.work / CLEANED_FOLDER).mkdir(parents=True)
     with open_database(folders.work, run) as database:

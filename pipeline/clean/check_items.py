@@ -9,8 +9,8 @@ from pipeline.clean.params import CleanParams
 from pipeline.errors import InputError
 from pipeline.incremental.cache_key import hash_method
 from pipeline.incremental.compute_chunk import ITEM_BYTES, MAX_BYTES, Chunk, ChunkResult, compute_chunk, cut_chunks
-from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import Entry
+from pipeline.incremental.stage_folders import StageFolders
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.stopwatch import clock
@@ -24,25 +24,11 @@ NEARNESS = {"near_bits", "near_difference"}
 """Params of a check that only the search for duplicates uses: changing them checks nothing again."""
 
 
-@dataclass(frozen=True)
-class CleanFolders:
-    """The paths that a task uses: the data folder, the cache, the work folder of the run."""
-
-    data: Path
-    cache: Path
-    work: Path
-
-    @property
-    def objects(self) -> ObjectStore:
-        """Return the object store of the item cache."""
-        return ObjectStore(self.cache, self.work)
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CheckTask(Chunk):
     """Items of the ingested table to check."""
 
-    folders: CleanFolders
+    folders: StageFolders
     params: CleanParams
 
     @property
@@ -79,7 +65,7 @@ def hash_check(modality: str, params: CleanParams) -> bytes:
     return hash_method(f"check of {modality}", (known.check, compute_check), {"params": settings}, known.libraries)
 
 
-def plan_checks(database: Database, folders: CleanFolders, params: CleanParams) -> LazyTasks[CheckTask]:
+def plan_checks(database: Database, folders: StageFolders, params: CleanParams) -> LazyTasks[CheckTask]:
     """Plan the checks whose entries are missing, by modality: the first item of each distinct check."""
     database.execute(
         """

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.clean.check_entry import VERDICT
-from pipeline.clean.check_items import CleanFolders
 from pipeline.clean.findings import Findings
 from pipeline.incremental.entry_reader import EntryReader
 from pipeline.incremental.lookup import EntryLookup
 from pipeline.incremental.pack_index import Array, DamagedError, Entry, PackIndexBuilder
 from pipeline.incremental.published_tar import name_tar, reuse_tar
+from pipeline.incremental.stage_folders import StageFolders
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.tables.columns import read_hashes
 from pipeline.tables.contracts import CLEANED_FOLDER
@@ -95,7 +95,7 @@ class TarTask:
     """
 
     path: Path
-    folders: CleanFolders
+    folders: StageFolders
     members: "pa.Table"
     verdicts: Array
     names: list[str]
@@ -115,7 +115,7 @@ class TarResult:
 
 
 def plan_tar_tasks(
-    database: Database, lookup: EntryLookup, folders: CleanFolders, findings: Findings, plan: TarPlan
+    database: Database, lookup: EntryLookup, folders: StageFolders, findings: Findings, plan: TarPlan
 ) -> LazyTasks[TarTask]:
     """Plan the tasks that write the tars."""
     database.execute(

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.clean.check_items import CleanFolders, check_items, plan_checks, request_checks
+from pipeline.clean.check_items import check_items, plan_checks, request_checks
 from pipeline.clean.cleaned_table import Clusters, cluster_items, describe_clusters, write_items
 from pipeline.clean.cleaned_tars import MAX_ITEMS, TarPlan, plan_tar_tasks, plan_tars, write_cleaned_tar
 from pipeline.clean.findings import Findings, add_rejections, collect_findings
@@ -16,6 +16,7 @@ from pipeline.incremental.compute_chunk import compute_missing
 from pipeline.incremental.evict import ObjectUse, describe_eviction, evict
 from pipeline.incremental.library_versions import describe_environment
 from pipeline.incremental.lookup import EntryLookup
+from pipeline.incremental.stage_folders import StageFolders
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.progress import show_progress
@@ -40,7 +41,7 @@ def clean(params: CleanParams, workspace: Workspace) -> Outcome:
         InputError: the ingested table or bytes are missing or damaged.
     """
     work = workspace.work.resolve()
-    folders = CleanFolders(workspace.data.resolve(), workspace.cache.resolve(), work)
+    folders = StageFolders(workspace.data.resolve(), workspace.cache.resolve(), work)
     (work / CLEANED_FOLDER).mkdir(parents=True)
     with open_database(work, workspace.run) as database, folders.objects.hold():
         run = CheckRun(database, folders, params, workspace)
@@ -63,7 +64,7 @@ class CheckRun:
         use: the objects of the cache that are used.
     """
 
-    def __init__(self, database: Database, folders: CleanFolders, params: CleanParams, workspace: Workspace) -> None:
+    def __init__(self, database: Database, folders: StageFolders, params: CleanParams, workspace: Workspace) -> None:
         self._database = database
         self._folders = folders
         self._params = params

@@ -11,8 +11,8 @@ from pipeline.config.params import Params
 from pipeline.errors import InputError
 from pipeline.extract.feature_entry import Fields, compute_entry
 from pipeline.extract.plan_fields import FieldPlan
-from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import Entry
+from pipeline.incremental.stage_folders import StageFolders
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.stopwatch import clock
@@ -23,17 +23,8 @@ from shardwright.format.canonical_json import decode_json
 
 
 @dataclass(frozen=True)
-class ExtractFolders:
-    """Folders of a run: data, item cache and work."""
-
-    data: Path
-    cache: Path
-    work: Path
-
-    @property
-    def objects(self) -> ObjectStore:
-        """The object store of the item cache."""
-        return ObjectStore(self.cache, self.work)
+class ExtractFolders(StageFolders):
+    """The folders of a stage, with the file of item rows."""
 
     @property
     def items(self) -> Path:

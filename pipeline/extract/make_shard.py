@@ -5,7 +5,7 @@ samples and features, each checked against its checksum, and added to the cache.
 computed here, so that they are written once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -149,7 +149,7 @@ def _compute_inline(
             yield {**part.item, "part_name": part.name, "key": part.key.hex()}
         leave_items()
 
-    compute: Callable[[Row, bytes], Entry] = lambda row, key: reader.compute(  # noqa: E731
-        extractors[modality[row["part_name"]]], row, key
-    )
+    def compute(row: Row, key: bytes) -> Entry:
+        return reader.compute(extractors[modality[row["part_name"]]], row, key)
+
     return compute_entries(reader.pack, walk(), task.lost_items, compute)
