@@ -156,9 +156,8 @@ def plan_extract(root: Path, memory: str) -> None:
         with recorder.record("located"):
             build.compute_missing(SerialExecutor(run))
         assert corpus.learner is not None
-        extractor = corpus.extractors[corpus.learner]
         with recorder.record(f"{TASKS} tasks that count words"):
-            walk(plan_counting(database, extractor, folders, build._lookup.names, {}))
+            walk(plan_counting(database, corpus.plan, folders, build._lookup.names, {}))
         with recorder.record(f"{TASKS} tasks of shards"):
             walk(build.plan_shard_tasks(folders.work, Recipe(corpus.plan, None, b"")))
         with recorder.record("sources, notes"):

@@ -61,7 +61,8 @@ def write_samples(data: Path, things: NDArray[np.int64]) -> None:
             writer.write({"key": key, "split": pa.array(splits[part]), "label": labels, "group": key})
     with TableWriter(data / ALIGNED_PART_KINDS, PART_KINDS) as writer:
         names = pa.array([kind[0] for kind in KINDS])
-        writer.write({"part": names, "modality": names, "most": pa.nulls(len(KINDS), pa.int64())})
+        nulls = {"most": pa.nulls(len(KINDS), pa.int64()), "joiner": pa.nulls(len(KINDS), pa.string())}
+        writer.write({"part": names, "modality": names, **nulls})
     refers = {name: identify_table(data / name) for name in (INGESTED_ITEMS, ALIGNED_PART_KINDS)}
     with TableWriter(data / ALIGNED_PARTS, PARTS, refers) as writer:
         for start in range(0, count, BATCH):

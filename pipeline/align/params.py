@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from pipeline.config.params import OneOf, Params, Share, Strings, allow_null
-from pipeline.tables.contracts import MODALITIES
+from pipeline.tables.contracts import JOINED_MODALITIES, MODALITIES
 
 Policy = Literal["drop", "group", "keep"]
 STRICTNESS: tuple[Policy, ...] = ("keep", "group", "drop")
@@ -94,12 +94,15 @@ class PartRule(Rule):
 
     modality: Annotated[str, OneOf(MODALITIES)] | None = None
     """Of the items; null: that of the part's name."""
-    many: Literal["first", "each", "all"] = "first"
+    many: Literal["first", "each", "all", "join"] = "first"
     """What becomes of several items of one sample: the first by source, file and part is used and the others are
-    dropped; each is in a sample of its own, with the other parts of all of them; or all are used, in that order: the
-    arrays of the part get an axis of `most` items, and `<part>_count` says how many there are."""
+    dropped; each is in a sample of its own, with the other parts of all of them; all are used, in that order: the
+    arrays of the part get an axis of `most` items, and `<part>_count` says how many there are; or, of texts, they are
+    joined to one, in that order."""
     most: Annotated[int, Field(ge=1, le=1000)] = 16
-    """The number of items that `all` uses at most; those beyond are dropped."""
+    """The number of items that `all` and `join` use at most; those beyond are dropped."""
+    joiner: Annotated[str, Field(max_length=100)] = "\n"
+    """What stands between the texts that are joined."""
 
 
 class Parts(RootModel[dict[str, PartRule]]):
@@ -221,11 +224,17 @@ class AlignParams(Params):
                 raise self.refuse(f"parts.{name}.modality", f"it must be {allowed}")
             if name in MODALITIES and rule.modality not in (None, name):
                 raise self.refuse(f"parts.{name}.modality", f"it must be {name}, as the part is called after it")
-            if "most" in rule.model_fields_set and rule.many != "all":
+            if "most" in rule.model_fields_set and rule.many not in ("all", "join"):
                 raise self.refuse(f"parts.{name}.most", f"it must be left out, as many is {rule.many}")
+            if "joiner" in rule.model_fields_set and rule.many != "join":
+                raise self.refuse(f"parts.{name}.joiner", f"it must be left out, as many is {rule.many}")
+            modality = rule.modality or name
+            if rule.many == "join" and modality not in JOINED_MODALITIES:
+                clause = f"it must be first, each or all, as its items are {modality}: only texts can be joined"
+                raise self.refuse(f"parts.{name}.many", clause)
         each = [name for name, rule in self.parts.root.items() if rule.many == "each"]
         if len(each) > 1:
-            raise self.refuse(f"parts.{each[1]}.many", f"it must be first or all, as many of {each[0]} is each")
+            raise self.refuse(f"parts.{each[1]}.many", f"it must be first, all or join, as many of {each[0]} is each")
         return self
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ class Part:
         setting: the full key of its rule in `params.yaml`.
         many: what becomes of several items, see `PartRule`.
         most: how many items of a sample it may use; None: any number, each in a sample of its own.
+        joiner: what stands between the items that are joined; None: they are not.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Part:
     setting: str
     many: str = "first"
     most: int | None = 1
+    joiner: str | None = None
 
 
 def list_parts(params: AlignParams, found: Iterable[str]) -> tuple[Part, ...]:
@@ -37,4 +39,5 @@ def _build_part(key: str, rule: Rule) -> Part:
     if not isinstance(rule, PartRule):
         return Part(name, name, rule, f"align.{key}")
     most = {"first": 1, "each": None}.get(rule.many, rule.most)
-    return Part(name, rule.modality or name, rule, f"align.{key}", rule.many, most)
+    joiner = rule.joiner if rule.many == "join" else None
+    return Part(name, rule.modality or name, rule, f"align.{key}", rule.many, most, joiner)

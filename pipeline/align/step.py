@@ -81,7 +81,8 @@ def _write_samples(alignment: Alignment, workspace: Workspace) -> None:
 
 
 def _describe_part(part: Part) -> Row:
-    return {"part": part.name, "modality": part.modality, "most": part.most if part.many == "all" else None}
+    most = part.most if part.many in ("all", "join") else None
+    return {"part": part.name, "modality": part.modality, "most": most, "joiner": part.joiner}
 
 
 def _count(alignment: Alignment, folder: Path) -> Outcome:

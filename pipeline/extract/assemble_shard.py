@@ -11,11 +11,11 @@ import numpy as np
 
 from pipeline.errors import PipelineError
 from pipeline.extract.cached_shards import SAMPLE, BuiltShard, CachedSamples, PlacedFeature, hash_sample
-from pipeline.extract.extractor import Extractor, Recipe, make_extractors, read_learned
-from pipeline.extract.feature_entry import Fields, check_arrays, decode_parsed, encode_arrays
+from pipeline.extract.extractor import Extractor, Recipe, make_extractors
+from pipeline.extract.feature_entry import Fields
 from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.field_statistics import FieldMoments, decode_moments, has_moments, start_moments
-from pipeline.extract.learn_vocabulary import find_learning
+from pipeline.extract.learned_features import LearnedFeatures
 from pipeline.extract.plan_fields import COUNT
 from pipeline.extract.samples import AlignedSample, SamplePart, build_meta
 from pipeline.incremental.pack_index import Array, Entry
@@ -60,7 +60,7 @@ class ShardAssembly:
         self._cached = cached
         self._extractors: Mapping[str, Extractor] = make_extractors(plan.params, plan.params)
         self._keys = [hash_sample(recipe.assembly, sample) for sample in samples]
-        self._texts: dict[bytes, list[bytes]] = {}
+        self._learned = LearnedFeatures(recipe, self._extractors, reader)
         self._metas: dict[int, bytes] = {}
         self._copied: set[int] = set()  # whose metas are zeros of the right length here
         self._frames: list[int] = []
@@ -130,39 +130,26 @@ class ShardAssembly:
         caption: str | None = None
         with _name_sample(sample.key):
             for name, modality in self._plan.modalities.items():
-                for part in sample.parts.get(name, ()):
-                    found = self._check(part, modality)
+                for items in self._plan.group_items(name, sample.parts.get(name, ())):
+                    found = self._check(items, modality)
                     if isinstance(found, Rejection):
                         setting = found.name_setting(f"extract.{modality}")
                         return replace(found, detail=f"{name}: {found.detail}", setting=setting)
                     caption = caption or found
             return encode_canonical(build_meta(sample, caption))
 
-    def _check(self, part: SamplePart, modality: str) -> str | Rejection | None:
-        """Return the rejection of a part's feature; else the text for the meta, if it has one."""
-        if part.key in self._lost:
-            return self._lost[part.key]
+    def _check(self, items: Sequence[SamplePart], modality: str) -> str | Rejection | None:
+        """Return the rejection of the feature of a group of items; else the text for the meta, if it has one."""
+        for item in items:
+            if item.key in self._lost:
+                return self._lost[item.key]
         if MODALITIES[modality].learning is not None:
-            return self._encode_text(part, modality)
-        if part.rejected or self._reader.pack.rejects(part.key):
-            found = self._reader.read(self._extractors[modality], part)
+            return self._learned.encode(items)
+        (item,) = items
+        if item.rejected or self._reader.pack.rejects(item.key):
+            found = self._reader.read(self._extractors[modality], item)
             return found if isinstance(found, Rejection) else None
         return None
-
-    def _encode_text(self, part: SamplePart, modality: str) -> str | Rejection:
-        """Encode a parsed item with what was learned, and return its text."""
-        entry = self._reader.read(self._extractors[modality], part)
-        if isinstance(entry, Rejection):
-            return entry
-        learned, extractor = self._recipe.learned, self._extractors[modality]
-        assert learned is not None
-        parsed = decode_parsed(entry.pieces)
-        arrays = find_learning(modality).encode(parsed, extractor.params, read_learned(learned))
-        checked = check_arrays(arrays, extractor.fields)
-        if isinstance(checked, Rejection):
-            return checked
-        self._texts[part.key] = encode_arrays(checked, extractor.fields)
-        return entry.pieces[1].decode()
 
     def _build(self, meta_bytes: int, sums: dict[str, FieldMoments]) -> Iterator[EncodedSample | PlacedSample]:
         """Yield the samples of a shard that pads its metas to `meta_bytes`; add their values to `sums`."""
@@ -190,8 +177,9 @@ class ShardAssembly:
         plan, records = self._plan, dict[str, list[bytes]]()
         contents: dict[str, bytes] = {}
         for name, modality in plan.modalities.items():
-            read = [self._read(part, modality) for part in sample.parts.get(name, ())]
-            contents |= zip(plan.names[name], self._join_items(name, [pieces for pieces, _ in read]), strict=True)
+            groups = plan.group_items(name, sample.parts.get(name, ()))
+            read = [self._read(items, modality) for items in groups]
+            contents |= zip(plan.names[name], self._stack(name, [pieces for pieces, _ in read]), strict=True)
             records[name] = [record for _, record in read]
         for name in plan.most:
             contents[f"{name}_count"] = _encode_scalar(COUNT, len(sample.parts.get(name, ())))
@@ -202,19 +190,21 @@ class ShardAssembly:
         members = [contents[name] for name in plan.fields]
         return encode_members(plan.fields, sample.key, members, meta), records
 
-    def _join_items(self, name: str, items: Sequence[Sequence[bytes]]) -> Sequence[bytes]:
-        """Return the contents of a part's members from those of its items."""
+    def _stack(self, name: str, items: Sequence[Sequence[bytes]]) -> Sequence[bytes]:
+        """Return the contents of a part's members from those of its features."""
         if name in self._plan.most:
             own = self._extractors[self._plan.modalities[name]].fields
             return stack_items(items, self._padding[name], own, self._plan.select_fields(name))
         assert len(items) <= 1, f"{name} has room for one item"
         return items[0] if items else self._padding[name]
 
-    def _read(self, part: SamplePart, modality: str) -> tuple[Sequence[bytes], bytes]:
-        """Return the contents of a part's members, and its record."""
-        if part.key in self._texts:
-            return self._texts[part.key], b""
-        entry = self._reader.read(self._extractors[modality], part)
+    def _read(self, items: Sequence[SamplePart], modality: str) -> tuple[Sequence[bytes], bytes]:
+        """Return the contents of the members of the feature of a group of items, and its record."""
+        learned = self._learned.find(items)
+        if learned is not None:
+            return learned, b""
+        (item,) = items
+        entry = self._reader.read(self._extractors[modality], item)
         assert isinstance(entry, Entry), "rejections were found before"
         return entry.pieces, entry.record
 

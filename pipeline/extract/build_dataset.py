@@ -78,7 +78,7 @@ class DatasetBuild:
         if self._corpus.frozen is not None:
             return self._corpus.frozen
         extractor = self._corpus.extractors[learner]
-        tasks = plan_counting(self._database, extractor, self._folders, self._lookup.names, self._lost)
+        tasks = plan_counting(self._database, self._corpus.plan, self._folders, self._lookup.names, self._lost)
         learned, results = learn(extractor, tasks, executor)
         for result in results:
             self._recomputed += result.computed

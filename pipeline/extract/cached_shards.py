@@ -59,6 +59,7 @@ def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -
     settings = {
         "fields": [[name, field.to_json()] for name, field in plan.fields.items()],
         "parts": {part: [plan.modalities[part], *names] for part, names in plan.names.items()},
+        "joiners": dict(plan.joiners),
         "optional": list(plan.optional),
         "classes": plan.classes,
         "learned": learned,

@@ -5,15 +5,16 @@ items are in the cache, so this second pass is short; with a frozen vocabulary i
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from pipeline.extract.extractor import ExtractFolders, Extractor
+from pipeline.extract.extractor import ExtractFolders, Extractor, make_extractors
 from pipeline.extract.feature_entry import decode_parsed
 from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.plan_fields import FieldPlan
-from pipeline.extract.samples import locate_part
+from pipeline.extract.samples import SamplePart, locate_part
 from pipeline.modalities.modality import Learning
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.executor import Executor
@@ -33,13 +34,15 @@ MAX_SAMPLES = 4096
 
 @dataclass(frozen=True, eq=False)
 class CountTask:
-    """Parts of training samples of one modality, with the columns that `locate_part` reads; the objects of the cache by
-    number; and rejections of features that no worker can compute, by cache key."""
+    """Parts of training samples of one modality, with the columns that `locate_part` reads, ordered by sample, part and
+    position; the plan of all fields; the objects of the cache by number; and rejections of features that no worker can
+    compute, by cache key."""
 
     name: str
     folders: ExtractFolders
     extractor: Extractor
     parts: "pa.Table"
+    plan: FieldPlan
     names: Mapping[int, str]
     lost: Mapping[bytes, Rejection]
 
@@ -67,14 +70,26 @@ def find_learning(modality: str) -> Learning[Any]:
     return learning
 
 
+def join_parsed(extractor: Extractor, parsed: Sequence[Any], joiner: str) -> Any:
+    """Return the parsed items of one feature as one."""
+    if len(parsed) == 1:
+        return parsed[0]
+    join = find_learning(extractor.modality).join
+    assert join is not None, f"{extractor.modality} cannot be joined"
+    return join(parsed, joiner, extractor.params)
+
+
 def plan_counting(
     database: Database,
-    extractor: Extractor,
+    plan: FieldPlan,
     folders: ExtractFolders,
     names: Sequence[str],
     lost: Mapping[bytes, Rejection],
 ) -> LazyTasks[CountTask]:
     """Plan the tasks that count over the training samples: they follow one another in the table."""
+    learner = find_learner(plan)
+    assert learner is not None
+    extractor = make_extractors(plan.params, [learner])[learner]
     found = database.fetch("SELECT min(sample), max(sample) + 1 FROM usable WHERE split = $train", {"train": TRAIN})
     first, end = found[0] if found[0][0] is not None else (0, 0)
 
@@ -86,10 +101,10 @@ def plan_counting(
             SELECT * FROM located WHERE sample >= $start AND sample < $stop AND modality = $learner
             ORDER BY sample, part, position
             """,
-            {"start": start, "stop": stop, "learner": extractor.modality},
+            {"start": start, "stop": stop, "learner": learner},
         )
         used = select_names(parts, names)
-        return CountTask(f"training texts {start} to {stop - 1}", folders, extractor, parts, used, lost)
+        return CountTask(f"training texts {start} to {stop - 1}", folders, extractor, parts, plan, used, lost)
 
     return LazyTasks(-(-(end - first) // MAX_SAMPLES), build)
 
@@ -112,14 +127,21 @@ def count_items(task: CountTask) -> CountResult:
     """Count over the items of a task."""
     extractor, total = task.extractor, Counter[str]()
     learning = find_learning(extractor.modality)
-    rows = open_row_file(task.folders.items).walk(task.parts["item"].to_numpy())
     identity = b"".join(task.parts["key"].to_pylist())
     with FeatureReader(task.folders, task.names, identity) as reader:
-        for part, row in zip(task.parts.to_pylist(), rows, strict=True):
-            if part["key"] in task.lost:
-                continue
-            entry = reader.read(extractor, locate_part(part, row))
-            if not isinstance(entry, Rejection):
-                total.update(learning.count(decode_parsed(entry.pieces), extractor.params))
+        for items in _walk_features(task):
+            entries = [reader.read(extractor, item) for item in items if item.key not in task.lost]
+            parsed = [decode_parsed(entry.pieces) for entry in entries if not isinstance(entry, Rejection)]
+            if parsed:
+                joined = join_parsed(extractor, parsed, task.plan.joiners.get(items[0].name, ""))
+                total.update(learning.count(joined, extractor.params))
         reader.store(frozenset())
         return CountResult(total, reader.computed, frozenset(reader.damaged))
+
+
+def _walk_features(task: CountTask) -> Iterator[Sequence[SamplePart]]:
+    """Yield the items of each feature of a task."""
+    rows = open_row_file(task.folders.items).walk(task.parts["item"].to_numpy())
+    pairs = zip(task.parts.to_pylist(), rows, strict=True)
+    for (_, name), found in groupby(pairs, lambda pair: (pair[0]["sample"], pair[0]["part"])):
+        yield from task.plan.group_items(name, [locate_part(part, row) for part, row in found])

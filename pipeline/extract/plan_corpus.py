@@ -11,7 +11,7 @@ from pipeline.extract.feature_entry import compute_entry
 from pipeline.extract.item_rows import join_items
 from pipeline.extract.learn_vocabulary import find_learner, find_learning
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.plan_fields import FieldPlan, plan_fields
+from pipeline.extract.plan_fields import FieldPlan, PartKind, plan_fields
 from pipeline.extract.plan_shards import PlannedShard, plan_shards
 from pipeline.incremental.cache_key import hash_method
 from pipeline.modalities.table import MODALITIES
@@ -73,10 +73,7 @@ def plan_corpus(database: Database, data: Path, params: ExtractParams) -> Corpus
     count = load_samples(database, data)
     classes = find_classes(database, params.classes)
     unlabelled = drop_labels(database, classes)
-    kinds = list_kinds(database)
-    modalities = {part: modality for part, modality, _ in kinds}
-    most = {part: most for part, _, most in kinds if most is not None}
-    plan = plan_fields(modalities, find_lacking(database), params, classes, most)
+    plan = plan_fields(list_kinds(database), find_lacking(database), params, classes)
     learner = find_learner(plan)
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
     shards = plan_shards(database, plan.fields, params)
@@ -123,14 +120,15 @@ def _drop_label(key: str, label: str | None) -> Drop:
     return Drop(key, Reason.UNKNOWN_LABEL, "the label is not in the list", label, setting="extract.classes")
 
 
-def list_kinds(database: Database) -> list[tuple[str, str, int | None]]:
-    """Return part, modality and the most items of each part that some usable sample has, in the order of the params."""
-    return database.fetch(
+def list_kinds(database: Database) -> dict[str, PartKind]:
+    """Return the parts that some usable sample has, in the order of the params."""
+    rows = database.fetch(
         """
-        SELECT part, modality, most
+        SELECT part, modality, most, joiner
         FROM kinds SEMI JOIN (SELECT part FROM parts SEMI JOIN usable USING (sample)) USING (part) ORDER BY place
         """
     )
+    return {part: PartKind(*kind) for part, *kind in rows}
 
 
 def find_lacking(database: Database) -> list[str]:

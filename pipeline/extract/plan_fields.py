@@ -1,7 +1,8 @@
 """Plan the fields of a dataset, before any item is read."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from pipeline.config.params import Params
 from pipeline.errors import ParamsError
@@ -13,6 +14,23 @@ from shardwright.format.field import NAME, Field
 PRESENT = Field("uint8", (), unit="1 present, 0 absent")
 COUNT = Field("int32", (), unit="items")
 LABEL = Field("int64", (), unit="index into classes")
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class PartKind:
+    """What is known of a part of all samples, see `pipeline.tables.contracts.PART_KINDS`.
+
+    Attributes:
+        modality: of its items.
+        most: how many items it has at most; None: one.
+        joiner: what stands between several items that are joined to one; None: they are not.
+    """
+
+    modality: str
+    most: int | None = None
+    joiner: str | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +47,7 @@ class FieldPlan:
         classes: the names that `label` is an index into; None without labels.
         most: the parts with several items, and how many at most: their fields have an axis of as many items before
             their own, with padding or zeros after the last, and a `<part>_count` follows them.
+        joiners: the parts whose items are joined to one, and what stands between them.
     """
 
     fields: Mapping[str, Field]
@@ -38,10 +57,17 @@ class FieldPlan:
     optional: tuple[str, ...]
     classes: tuple[str, ...] | None
     most: Mapping[str, int] = field(default_factory=dict)
+    joiners: Mapping[str, str] = field(default_factory=dict)
 
     def select_fields(self, part: str) -> dict[str, Field]:
         """Return the fields of one part, without its count."""
         return {name: self.fields[name] for name in self.names[part]}
+
+    def group_items(self, part: str, items: Sequence[Item]) -> list[Sequence[Item]]:
+        """Return the items of a part in groups that have one feature each: all where they are joined, else each."""
+        if part in self.joiners:
+            return [items] if items else []
+        return [[item] for item in items]
 
     def list_names(self, part: str) -> list[str]:
         """Return the names of all fields of one part, with its count, but without `<part>_present`."""
@@ -49,31 +75,28 @@ class FieldPlan:
 
 
 def plan_fields(
-    parts: Mapping[str, str],
-    lacking: Iterable[str],
-    params: ExtractParams,
-    classes: tuple[str, ...] | None,
-    most: Mapping[str, int] | None = None,
+    parts: Mapping[str, PartKind], lacking: Iterable[str], params: ExtractParams, classes: tuple[str, ...] | None
 ) -> FieldPlan:
     """Plan the fields of samples with these parts.
 
     Args:
-        parts: the modality of each part, in the order of their fields.
+        parts: each part, in the order of their fields.
         lacking: the parts that are absent in some samples.
         params: of the features.
         classes: of the labels.
-        most: the parts with several items, and how many at most.
 
     Raises:
         ParamsError: a field's name is too long or that of another, or the arrays of several items are too large or have
             no fixed size; the message names the setting.
     """
-    most = {part: count for part, count in (most or {}).items() if part in parts}
-    blocks = {modality: params.features[modality] for modality in parts.values()}
+    modalities = {part: kind.modality for part, kind in parts.items()}
+    joiners = {part: kind.joiner for part, kind in parts.items() if kind.joiner is not None}
+    most = {part: kind.most for part, kind in parts.items() if kind.most is not None and part not in joiners}
+    blocks = {modality: params.features[modality] for modality in modalities.values()}
     optional = tuple(part for part in parts if part in set(lacking))
     planned: dict[str, dict[str, Field]] = {}
     names = {}
-    for part, modality in parts.items():
+    for part, modality in modalities.items():
         own = MODALITIES[modality].plan_fields(blocks[modality])
         renamed = {name_field(part, modality, name): spec for name, spec in own.items()}
         names[part] = tuple(renamed)
@@ -86,7 +109,7 @@ def plan_fields(
     fields |= {f"{part}_present": PRESENT for part in optional}
     if classes is not None:
         fields["label"] = LABEL
-    return FieldPlan(fields, blocks, dict(parts), names, optional, classes, most)
+    return FieldPlan(fields, blocks, modalities, names, optional, classes, most, joiners)
 
 
 def name_field(part: str, modality: str, name: str) -> str:

@@ -55,10 +55,13 @@ def write_dataset(root: Path, recipe: Recipe, made: ShardResults, sources: tuple
 
 
 def describe_parts(plan: FieldPlan) -> dict[str, Any]:
-    """Return `modalities`, the fields of each part, the one that models see first; and `parts`, the modality of each
-    part that is called otherwise, without the key where there is none."""
+    """Return `modalities`, the fields of each part, the one that models see first; `parts`, the modality of each part
+    that is called otherwise; and `joiners`, what stands between items that are joined. An empty one is left out."""
     named = {part: modality for part, modality in plan.modalities.items() if part != modality}
-    return {"modalities": {part: plan.list_names(part) for part in plan.names}} | ({"parts": named} if named else {})
+    described = {"parts": named, "joiners": dict(plan.joiners)}
+    return {"modalities": {part: plan.list_names(part) for part in plan.names}} | {
+        name: values for name, values in described.items() if values
+    }
 
 
 def write_splits(root: Path, plan: FieldPlan, made: ShardResults) -> dict[str, Split]:

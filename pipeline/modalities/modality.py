@@ -5,7 +5,7 @@ The table of modalities is `pipeline.modalities.table`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
@@ -79,6 +79,8 @@ class Learning(Generic[FeatureParams]):
     `encode(parsed, params, learned)`: arrays for exactly the planned fields.
     `read_frozen(params)`: what was learned before, where the params name it; then nothing is counted. Raises
     `InputError` where the file is not what they name.
+    `join(parsed, joiner, params)`: several parsed items as one, with the text `joiner` between them; None where items
+    cannot be joined.
     `late`: the params that `parse` does not read: with another value of them nothing is parsed again.
 
     The cache key of parsed items covers the code of the module that `parse` is in and of all that it imports. So the
@@ -91,6 +93,7 @@ class Learning(Generic[FeatureParams]):
     learn: "Callable[[Mapping[str, int], FeatureParams], Any]"
     encode: "Callable[[Any, FeatureParams, Any], Mapping[str, Value] | Rejection]"
     read_frozen: "Callable[[FeatureParams], Any | None]"
+    join: "Callable[[Sequence[Any], str, FeatureParams], Any] | None" = None
     late: tuple[str, ...] = ()
 
 

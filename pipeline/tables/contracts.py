@@ -14,6 +14,9 @@ REPORT_FOLDER = "7_report"
 MODALITIES = ("image", "audio", "text", "video")
 """The rows of `pipeline.modalities.table.MODALITIES`, in the order in which samples list them."""
 
+JOINED_MODALITIES = ("text",)
+"""Those whose items can be joined to one: whose `pipeline.modalities.modality.Learning` has `join`."""
+
 SPLITS = ("train", "val", "test")
 
 CRAWLED: Columns = {
@@ -107,6 +110,7 @@ PART_KINDS: Columns = {
     "part": "string",
     "modality": "string",
     "most": "int64?",  # of items in a sample, where it may have several; null: it has one
+    "joiner": "string?",  # what stands between several items that are joined to one; null: they are not
 }
 """`4_aligned/part_kinds`: a row per part of `align.parts` or `align.modalities`, in their order."""
 

@@ -63,6 +63,14 @@ def test_all_items_are_used_up_to_the_most() -> None:
     assert drop.detail == "its sample already has 3 of caption: folder:b.txt"
 
 
+def test_joined_items_are_used_up_to_the_most() -> None:
+    rows = [PHOTO, *make_texts("d", "b", "c")]
+    parts = {"photo": {"modality": "image"}, "story": {"modality": "text", "many": "join", "most": 2}}
+    plan = plan_samples(rows, make_params(parts))
+    assert [list_files(placed)["story"] for placed in plan.samples] == [["b.txt", "c.txt"]]
+    assert list_drops(plan) == [("folder:d.txt", "extra_item", "align.parts.story.most", "2")]
+
+
 def test_by_default_the_first_item_is_used() -> None:
     plan = plan_samples([PHOTO, *make_texts("b", "a")], make_params({"photo": {"modality": "image"}, "text": {}}))
     (placed,) = plan.samples
@@ -134,8 +142,15 @@ def test_the_short_form_is_that_of_parts_called_after_their_modality() -> None:
         ({"parts": {"text": {"most": 3}}}, "parts.text.most is 3; it must be left out, as many is first"),
         (
             {"parts": {"text": {"many": "each"}, "photo": {"modality": "image", "many": "each"}}},
-            'parts.photo.many is "each"; it must be first or all, as many of text is each',
+            'parts.photo.many is "each"; it must be first, all or join, as many of text is each',
         ),
+        (
+            {"parts": {"photo": {"modality": "image", "many": "join"}}},
+            'parts.photo.many is "join"; it must be first, each or all, as its items are image: only texts can be',
+        ),
+        ({"parts": {"audio": {"many": "join"}}}, "it must be first, each or all, as its items are audio"),
+        ({"parts": {"text": {"many": "all", "joiner": " "}}}, 'parts.text.joiner is " "; it must be left out, as many'),
+        ({"parts": {"text": {"joiner": " "}}}, "it must be left out, as many is first"),
         ({"parts": {"text": {"required": False}}}, "at least one part must be required"),
         ({"parts": {"text": {}}, "by": "pattern"}, "parts.text.pattern is null"),
         ({"parts": {"text": {}}, "label": "path"}, "a pattern of align.parts must have the group (?P<label>…)"),

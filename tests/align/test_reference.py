@@ -38,7 +38,9 @@ RULES = st.fixed_dictionaries(
 PARTS = st.builds(
     lambda rule, more: rule | more,
     RULES,
-    st.fixed_dictionaries({"modality": st.sampled_from(MODALITIES), "many": st.sampled_from(["first", "each", "all"])}),
+    st.fixed_dictionaries(
+        {"modality": st.sampled_from(MODALITIES), "many": st.sampled_from(["first", "each", "all", "join"])}
+    ),
 )
 CHANGES = st.fixed_dictionaries(
     {
@@ -130,7 +132,7 @@ def choose_params(changes: dict[str, Any]) -> AlignParams | None:
     """Return the params, None where they contradict each other."""
     parts = {name: _finish_rule(rule, rule["modality"], changes["by"]) for name, rule in changes["parts"].items()}
     for rule in parts.values():
-        if rule["many"] == "all":
+        if rule["many"] in ("all", "join"):
             rule["most"] = 2
     rules = (
         {} if parts else {name: _finish_rule(rule, name, changes["by"]) for name, rule in changes["modalities"].items()}

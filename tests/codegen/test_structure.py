@@ -14,6 +14,7 @@ from pipeline.codegen.dvc_yaml import NODES, Node, render_stages
 from pipeline.incremental import module_sources
 from pipeline.incremental.module_sources import find_imports, find_source_files, read_lazy_names
 from pipeline.modalities.table import MODALITIES
+from pipeline.tables.contracts import JOINED_MODALITIES
 from pipeline.tables.contracts import MODALITIES as NAMES
 
 pytestmark = pytest.mark.slow
@@ -51,6 +52,8 @@ def test_an_edit_in_a_helper_is_seen_by_its_stage_alone() -> None:
 def test_modalities_are_named_once() -> None:
     assert tuple(MODALITIES) == NAMES
     assert all(modality.name == name for name, modality in MODALITIES.items())
+    joined = [name for name, each in MODALITIES.items() if each.learning is not None and each.learning.join is not None]
+    assert tuple(joined) == JOINED_MODALITIES
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))

@@ -282,7 +282,7 @@ def test_a_disk_that_fails_at_any_call_spoils_nothing(tmp_path: Path, expected: 
 HASH = """
 import sys
 from pathlib import Path
-from pipeline.extract.plan_fields import plan_fields
+from pipeline.extract.plan_fields import PartKind, plan_fields
 from pipeline.extract.cached_shards import hash_assembly, list_code
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import hash_features
@@ -291,7 +291,7 @@ from pipeline.config.check_params import check_block, read_params
 from pipeline.incremental.module_sources import find_imports
 
 params = check_block(read_params(Path("params.yaml")), "extract", ExtractParams)
-plan = plan_fields({name: name for name in MODALITIES}, (), params, None)
+plan = plan_fields({name: PartKind(name) for name in MODALITIES}, (), params, None)
 
 
 def hash_all():

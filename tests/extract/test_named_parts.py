@@ -16,7 +16,7 @@ from pipeline.errors import ParamsError
 from pipeline.extract import compute_features
 from pipeline.extract.assemble_shard import encode_absent, stack_items
 from pipeline.extract.params import ExtractParams
-from pipeline.extract.plan_fields import FieldPlan, name_field, plan_fields
+from pipeline.extract.plan_fields import FieldPlan, PartKind, name_field, plan_fields
 from pipeline.tables.contracts import EXTRACT_FOLDER, MODALITIES, SHARDS_FOLDER
 from shardwright import read_manifest
 from shardwright.format.field import Field
@@ -25,11 +25,17 @@ from tests.support.running import hash_files
 from tests.support.stage_folders import read_drops
 
 Samples = dict[str, dict[str, Any]]
-KINDS: Kinds = {"view": ("image", 3), "caption": ("text", 4), "sound": ("audio", None)}
+KINDS: Kinds = {"view": PartKind("image", 3), "caption": PartKind("text", 4), "sound": PartKind("audio")}
 
 
-def plan(parts: dict[str, str], params: ExtractParams | None = None, **more: Any) -> FieldPlan:
-    return plan_fields(parts, more.pop("lacking", ()), params or make_params(), None, **more)
+def plan(
+    parts: dict[str, str],
+    params: ExtractParams | None = None,
+    lacking: Sequence[str] = (),
+    most: dict[str, int] | None = None,
+) -> FieldPlan:
+    kinds = {part: PartKind(modality, (most or {}).get(part)) for part, modality in parts.items()}
+    return plan_fields(kinds, lacking, params or make_params(), None)
 
 
 def test_a_part_called_after_its_modality_keeps_the_names_of_its_fields() -> None:
@@ -56,7 +62,7 @@ def test_the_fields_of_other_parts_begin_with_their_names() -> None:
 
 
 def test_several_items_are_one_array_with_their_count() -> None:
-    planned = plan({"view": "image", "caption": "text"}, most={"caption": 5, "other": 3})
+    planned = plan({"view": "image", "caption": "text"}, most={"caption": 5})
     assert planned.most == {"caption": 5}
     assert list(planned.fields) == ["view", "caption", "caption_length", "caption_count"]
     assert planned.fields["caption"] == Field("int32", (5, 5), axes="NT", unit="id", padding=0)

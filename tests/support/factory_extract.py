@@ -4,7 +4,7 @@ import hashlib
 import io
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from pipeline.extract.item_rows import write_item_rows
 from pipeline.extract.make_shard import ShardTask
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
+from pipeline.extract.plan_fields import PartKind
 from pipeline.extract.step import extract
 from pipeline.incremental.evict import ObjectUse
 from pipeline.runtime.run_stage import open_workspace, publish
@@ -51,11 +52,9 @@ ENDINGS = {"image": "png", "audio": "wav", "text": "txt", "video": "mp4"}
 USUAL = ("image", "audio", "text")
 """The modalities of a thing by default: a video takes as long to make as a hundred of these."""
 
+Kinds = Mapping[str, PartKind]
 
-Kinds = Mapping[str, tuple[str, int | None]]
-"""The modality of each part, and how many items it may have; None: it has one."""
-
-PLAIN: Kinds = {name: (name, None) for name in MEDIA_TYPES}
+PLAIN: Kinds = {name: PartKind(name) for name in MEDIA_TYPES}
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def write_corpus(data: Path, things: Sequence[Thing], kinds: Kinds = PLAIN) -> N
     """Write the tar of items and the tables that `extract` reads."""
     with TarStore(data / INGESTED_FOLDER, INGESTED_FOLDER, "items") as store:
         rows = {
-            (thing.key, name, at): _make_item(thing, f"{name}{at or ''}", kinds[name][0], store)
+            (thing.key, name, at): _make_item(thing, f"{name}{at or ''}", kinds[name].modality, store)
             for thing in things
             for name, at in _number_parts(thing)
         }
@@ -133,7 +132,7 @@ def write_corpus(data: Path, things: Sequence[Thing], kinds: Kinds = PLAIN) -> N
         for number, thing in enumerate(things)
         for name, at in _number_parts(thing)
     ]
-    described = [{"part": name, "modality": modality, "most": most} for name, (modality, most) in kinds.items()]
+    described = [{"part": name, **asdict(kind)} for name, kind in kinds.items()]
     write_table(data / ALIGNED_PART_KINDS, described, PART_KINDS)
     refers |= {ALIGNED_PART_KINDS: identify_table(data / ALIGNED_PART_KINDS)}
     write_table(data / ALIGNED_PARTS, parts, PARTS, refers)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.modalities.modality import Learning, MediaItem, Modality
 from pipeline.modalities.text.byte_pairs import learn_byte_pairs
 from pipeline.modalities.text.check import check_text
+from pipeline.modalities.text.join import join_parsed
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import describe_text, parse_text, prepare_text
 from pipeline.modalities.text.rules import TextCheck
@@ -75,6 +76,7 @@ LEARNING = Learning(
     learn_tokens,
     encode_parsed,
     read_frozen,
+    join_parsed,
     late=("dtype", "vocabulary", "min_count", "frozen"),
 )
 
