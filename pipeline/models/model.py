@@ -87,14 +87,18 @@ class Model(nn.Module):
 def encode_part(encoder: nn.Module, source: PartInput, batch: Mapping[str, Tensor]) -> Tensor:
     """Return a part's embeddings, (batch, width) float32: of several items the mean over those that a sample has.
 
-    The encoder sees the padding after the last item too, so that shapes do not depend on the batch.
+    The encoder sees these items alone: no other entry can change a bit of the embeddings or of the gradients.
     """
     values, length = batch[source.field], None if source.length is None else batch[source.length]
     if source.count is None:
         one: Tensor = encoder(values, length)
         return one
-    items = values.shape[1]
-    flat: Tensor = encoder(values.flatten(0, 1), None if length is None else length.flatten())
-    each = flat.reshape(-1, items, flat.shape[1])
-    there = find_valid(each, batch[source.count]).unsqueeze(2)
-    return each.masked_fill(~there, 0).sum(1) / there.sum(1).clamp(min=1)
+    there = find_valid(values, batch[source.count])
+    if not there.any():
+        # Not every encoder takes an empty batch; in this way all parameters have gradients, of zero.
+        blank: Tensor = encoder(torch.zeros_like(values[:1, 0]), None if length is None else length.new_zeros(1))
+        return blank.mul(0).expand(len(values), -1)
+    encoded: Tensor = encoder(values[there], None if length is None else length[there])
+    places = there.flatten().nonzero().squeeze(1)
+    each = encoded.new_zeros(there.numel(), encoded.shape[1]).index_copy(0, places, encoded)
+    return each.reshape(*there.shape, -1).sum(1) / there.sum(1, keepdim=True).clamp(min=1)

@@ -142,11 +142,38 @@ def test_several_items_are_encoded_to_their_mean(modality: str, name: str) -> No
             own = {key: values[row, :count] for key, values in items.items()}
             mean = encode_part(encoder, source, own).mean(0)
             torch.testing.assert_close(embeddings[row], mean, rtol=1e-4, atol=1e-5)
-    spoiled = items[source.field].clone()
-    spoiled[torch.arange(3) >= counts[:, None]] = torch.tensor(1, dtype=spoiled.dtype)
-    assert torch.equal(
-        embeddings, encode_part(encoder, several, {**items, source.field: spoiled, "view_count": counts})
+
+
+@pytest.mark.parametrize("counts", [[0, 1, 3, 2], [0, 0, 0, 0]], ids=["some", "none"])
+@pytest.mark.parametrize(("modality", "name"), CHOICES)
+def test_entries_after_the_last_item_change_no_bit(modality: str, name: str, counts: list[int]) -> None:
+    """Neither of the embeddings nor of the gradients, in training, and also where they are NaN."""
+    source = replace(INPUTS[modality], part="view", count="view_count")
+    batch = {key: values.reshape(4, 3, *values.shape[1:]) for key, values in make_batch(12).items()}
+    batch["view_count"] = torch.tensor(counts, dtype=torch.int32)
+    absent = torch.arange(3) >= batch["view_count"][:, None]
+    spoiled = {key: values.clone() for key, values in batch.items()}
+    spoiled[source.field][absent] = 1 if spoiled[source.field].dtype != torch.float32 else float("nan")
+    if source.length:
+        spoiled[source.length][absent] = 5
+    (embeddings, gradients), (others, other_gradients) = (
+        train_step(modality, name, source, each) for each in (batch, spoiled)
     )
+    assert torch.equal(embeddings, others)
+    assert embeddings.any(1).tolist() == [count > 0 for count in counts]
+    for one, other in zip(gradients, other_gradients, strict=True):
+        assert one.isfinite().all()
+        assert torch.equal(one, other)
+
+
+def train_step(modality: str, name: str, source: PartInput, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Return the embeddings of a part, and the gradient of each parameter of its encoder."""
+    torch.manual_seed(0)
+    encoder = ENCODERS[modality][name](source, 12).train()
+    embeddings = encode_part(encoder, source, batch)
+    (embeddings * torch.arange(12)).sum().backward()  # type: ignore[no-untyped-call]
+    gradients = [parameter.grad for parameter in encoder.parameters()]
+    return embeddings.detach(), [gradient for gradient in gradients if gradient is not None]
 
 
 def test_parts_may_be_called_as_they_like() -> None:
