@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.config.plugins import FOLDER as PLUGINS
 from pipeline.incremental.module_sources import find_source_files
 from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
@@ -55,8 +56,12 @@ NODES = (
     Node("evaluate", ("evaluate",), (SHARDS_FOLDER, MODEL_FOLDER), (REPORT_FOLDER,)),
 )
 
-EXTRA_INPUTS = {"crawl": ["${crawl.lists_folder}"], "ingest": ["${ingest.root}"]}
-"""Inputs whose path is a setting."""
+EXTRA_INPUTS = {
+    "crawl": ["${crawl.lists_folder}"],
+    "ingest": ["${ingest.root}", PLUGINS],
+    **{stage: [PLUGINS] for stage in ("clean", "extract", "train", "evaluate")},
+}
+"""Further inputs: folders whose path is a setting, and the code of plugins, of which params name files."""
 
 
 def find_missing_keys(blocks: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -68,6 +73,8 @@ def find_missing_keys(blocks: Mapping[str, Any]) -> list[tuple[str, ...]]:
     missing: dict[str, tuple[str, ...]] = {}
     for node in NODES:
         for path in EXTRA_INPUTS.get(node.name, []):
+            if path == PLUGINS:
+                continue
             block, _, key = path.removeprefix("${").removesuffix("}").partition(".")
             keys = blocks.get(block) or {}
             if isinstance(keys, Mapping) and key not in keys:

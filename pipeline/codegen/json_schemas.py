@@ -113,6 +113,7 @@ def build_metrics_schema() -> Schema:
         per_class=(dict[str, class_scores], ...),
         absent=(list[str], ...),
         undefined=(dict[str, str], ...),
+        own=(dict[str, Score], {}),
     )
     metrics.__doc__ = "`7_report/metrics.json`, see `pipeline.tasks.classification.measure`."
     return metrics.model_json_schema()

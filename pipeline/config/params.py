@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import PydanticCustomError, core_schema
+
+from pipeline.config.plugins import PATTERN, find_fault, is_plugin
 
 WRONG_KEY = "wrong_key"
 """Type of the errors of `Params.refuse`."""
@@ -87,13 +89,34 @@ Strings = Annotated[tuple[str, ...], Field(strict=False)]
 
 @dataclass(frozen=True, eq=False)  # tables have no hash, which `OneOf(…) | None` needs
 class OneOf:
-    """Annotation of a string that must be one of `names`, those of a table: `Annotated[str, OneOf(FUSIONS)]`."""
+    """Annotation of a string that must be one of `names`, those of a table: `Annotated[str, OneOf(FUSIONS)]`.
+
+    With `plugins` it may also be a name of the user's own, see `pipeline.config.plugins`.
+    """
 
     names: Iterable[str]
+    plugins: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.literal_schema(list(self.names))
+        names = core_schema.literal_schema(list(self.names))
+        if not self.plugins:
+            return names
+        plugin = core_schema.no_info_after_validator_function(_check_plugin, core_schema.str_schema(pattern=PATTERN))
+        return core_schema.tagged_union_schema({"<plugin>": plugin, "<name>": names}, _find_tag)
 
+
+def _find_tag(name: object) -> str:
+    return "<plugin>" if is_plugin(name) else "<name>"
+
+
+def _check_plugin(name: str) -> str:
+    if fault := find_fault(name):
+        raise PydanticCustomError("wrong_plugin", "{fault}", {"fault": fault})
+    return name
+
+
+PluginName = Annotated[str, Field(pattern=PATTERN), AfterValidator(_check_plugin)]
+"""A name of the user's own, where no row of a table would do."""
 
 FunctionName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$")]
 """A function that can be imported in the folder of the params file: `package.module:function`."""

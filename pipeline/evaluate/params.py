@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.params import OneOf, Params
+from pipeline.config.params import OneOf, Params, PluginName
 from pipeline.models.readers import READERS
 from pipeline.tables.contracts import SPLITS
 
@@ -14,8 +14,11 @@ class EvaluateParams(Params):
 
     split: Annotated[str, OneOf(SPLITS)] = "test"
     """The split to measure on."""
-    reader: Annotated[str, OneOf(READERS)] = "shardwright"
+    reader: Annotated[str, OneOf(READERS, plugins=True)] = "shardwright"
     """What reads the shards. The report is the same; webdataset takes some 0.3 ms of CPU more for a sample."""
+    metrics: Annotated[tuple[PluginName, ...], Field(strict=False)] = ()
+    """Metrics of your own beside those of the task, each `plugins/<file>.py:<Name>`, a function from
+    `pipeline.tasks.task.Predictions` and the names of the classes to a number."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Samples in a batch."""
     worst: Annotated[int, Field(ge=0, le=1000)] = 12

@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipeline.config.plugins import is_plugin
 from pipeline.errors import InputError
+from pipeline.evaluate.own_metrics import describe_own, measure_own
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
@@ -36,7 +38,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     if dataset != record.dataset:
         raise InputError(f"{source} was trained on the dataset {record.dataset}, {root} is {dataset}: train it again")
     check_splits(root)
-    if record.task not in TASKS:
+    if record.task not in TASKS and not is_plugin(record.task):
         raise InputError(
             f"{source} was trained for the task `{record.task}`, known are {', '.join(TASKS)}: train again"
         )
@@ -53,9 +55,10 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
             predictions = predict(model.to(device), batches, keys, task, Path(columns))
             seconds = time.perf_counter() - start
         metrics = task.measure(predictions, record.classes, params.split)
+        metrics |= measure_own(params.metrics, predictions, record.classes)
         report = task.build_report(predictions, record.classes, metrics, params.worst)
         write_report(folder, Evaluated(metrics, report, record, task.describe_model(record.classes), data), source)
-    notes = task.describe_metrics(metrics)
+    notes = [*task.describe_metrics(metrics), *describe_own(metrics)]
     samples = len(keys)
     if samples:
         notes.append(f"read and predicted in {seconds:.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s")

@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterable
 from typing import Any
 
+from pipeline.config.plugins import find_module, find_plugins
 from pipeline.extract.extractor import ExtractFolders
 from pipeline.extract.params import ExtractParams
 from pipeline.incremental.library_versions import describe_environment, describe_machine
@@ -42,6 +43,7 @@ def describe_build(params: ExtractParams, dataset: str, used: Iterable[str]) -> 
         "dataset": dataset,
         "params": params.model_dump(mode="json"),
         "source": hash_source("stages.extract"),
+        "plugins": {name: hash_source(find_module(name)) for name in find_plugins(params.model_dump(mode="json"))},
         "python": platform.python_version(),
         "libraries": {name: environment[name] for name in environment.keys() - describe_machine().keys()},
     }

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from pipeline.config.plugins import find_module, find_plugins
 from pipeline.incremental.library_versions import describe_environment
 from pipeline.incremental.module_sources import hash_source
 from shardwright.format.canonical_json import encode_canonical
@@ -23,10 +24,11 @@ def hash_method(
         purpose: what is computed, such as "features of image".
         functions: what computes it: the source of their modules and of all project modules that these import is hashed,
             and their environment, see `describe_environment`.
-        settings: everything else that decides, as JSON.
+        settings: everything else that decides, as JSON. The source and environment of plugins that it names are hashed,
+            too.
         libraries: further distributions whose version decides.
     """
-    modules = sorted({function.__module__ for function in functions})
+    modules = sorted({function.__module__ for function in functions} | set(map(find_module, find_plugins(settings))))
     recipe = {
         "version": VERSION,
         "purpose": purpose,

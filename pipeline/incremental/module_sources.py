@@ -11,8 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import TypeGuard
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("pipeline", "shardwright", "stages")
+from pipeline.config.plugins import FOLDER as PLUGINS
+from pipeline.config.plugins import ROOT
+
+PACKAGES = ("pipeline", PLUGINS, "shardwright", "stages")
 STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 """Nodes that are a statement or contain statements."""
 
@@ -44,6 +46,15 @@ def hash_source(module: str) -> str:
     digest = hashlib.sha256()
     for path in find_source_files(module):
         digest.update(path.encode() + b"\0" + hashlib.sha256((ROOT / path).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def hash_plugins() -> str:
+    """Return the sha256 over the names and contents of all files of `plugins/`, whether params name them or not."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / PLUGINS).rglob("*.py")):
+        name = path.relative_to(ROOT).as_posix()
+        digest.update(name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 
 

@@ -1,17 +1,19 @@
 """Hold an item to the limits of `clean`: one table of rules for each modality, one key of `params.yaml` for each rule.
 
 A modality's rules are in its `rules.py`, and the type of its block in `clean` takes its keys from them. To add a rule:
-one entry in that table; if it compares something new, one attribute of the modality's facts.
+one entry in that table; if it compares something new, one attribute of the modality's facts. Rules of the user's own
+are plugins, under the key `rules` of the block.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import Field as Limits
 from pydantic import create_model
 
-from pipeline.config.params import Params
+from pipeline.config.lazy_import import LazyObject, LazyTable
+from pipeline.config.params import Params, PluginName
 from pipeline.tables.drops import Reason, Rejection
 
 Facts = TypeVar("Facts")
@@ -26,7 +28,7 @@ class CleaningRule(Generic[Facts]):
     """A limit that an item must keep to.
 
     Attributes:
-        setting: its key in the block `clean.<modality>`.
+        setting: its key in the block `clean.<modality>`; of a plugin, its name.
         type: of the limit, with its bounds: `Annotated[int, Field(ge=1)]`.
         default: the limit where the params file does not name it.
         meaning: for the schema of the params, with the unit.
@@ -55,26 +57,43 @@ class CleaningRule(Generic[Facts]):
         limit: float = getattr(params, self.setting)
         return limit
 
-    def check(self, moment: Moment, facts: Facts, params: Params) -> Rejection | None:
+    def check(self, moment: Moment, facts: Facts, limit: float) -> Rejection | None:
         """Return why an item is dropped, None where it keeps to the limit or the rule is checked at another moment."""
         if moment not in self.details:
             return None
-        value, limit = self.measure(facts), self.read_limit(params)
+        value = self.measure(facts)
         if value is None or not (value > limit if self.bound == "max" else value < limit):
             return None
         shown = str(limit) if isinstance(limit, int) else f"{limit:g}"
         return Rejection(self.reason, self.details[moment], f"{value:{self.format}}", shown, self.setting)
 
 
-def check_rules(rules: Sequence[CleaningRule[Facts]], moment: Moment, facts: Facts, params: Params) -> Rejection | None:
-    """Return the rejection by the first rule that an item breaks at this moment, None where it keeps to all."""
+OWN_RULES: LazyTable[CleaningRule[Any]] = LazyTable({}, LazyObject("pipeline.modalities.rules:CleaningRule"))
+"""The rules that are plugins."""
+
+
+class OwnRules(Params):
+    """The part of a block that names rules of the user's own."""
+
+    rules: dict[PluginName, float] = Limits(default={})
+    """Rules of your own, each `plugins/<file>.py:<Name>`, a `CleaningRule`, with its limit; they are checked last."""
+
+
+def check_rules(
+    rules: Sequence[CleaningRule[Facts]], moment: Moment, facts: Facts, params: OwnRules
+) -> Rejection | None:
+    """Return the rejection by the first rule that an item breaks at this moment, None where it keeps to all: first the
+    rules of the modality, then those that the block names itself."""
     for rule in rules:
-        if rejection := rule.check(moment, facts, params):
+        if rejection := rule.check(moment, facts, rule.read_limit(params)):
             return rejection
+    for name, limit in params.rules.items():
+        if rejection := OWN_RULES[name].check(moment, facts, limit):
+            return replace(rejection, setting="rules")
     return None
 
 
-class NearDuplicates(Params):
+class NearDuplicates(OwnRules):
     """The part of a block that says when two items count as near-duplicates, by their perceptual hashes."""
 
     near_bits: Annotated[int, Limits(ge=0, le=16)] = 3

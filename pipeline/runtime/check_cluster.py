@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.incremental.library_versions import PROCESSOR, PYTHON, VECTORS, describe_environment, forget_versions
-from pipeline.incremental.module_sources import hash_source
+from pipeline.incremental.module_sources import hash_plugins, hash_source
 
 VISIBLE_WITHIN = 5.0
 """Seconds for a new file to become visible on other machines: a network file system caches the listing of a folder."""
@@ -29,6 +29,9 @@ VISIBLE_WITHIN = 5.0
 CODE = "code"
 """Name of the hash of the code that hands tasks to their processes. That of a task's own code is checked by its
 process."""
+
+PLUGINS = "the code in plugins/"
+"""Name of the hash of the user's own code."""
 
 PRIVATE_SCHEMES = ("tls", "wss", "gateway", "inproc")
 """Schemes of Dask's addresses that need a certificate to connect (dask-gateway's is TLS), or stay in one process. All
@@ -49,6 +52,7 @@ def describe_executor() -> dict[str, str]:
         **describe_environment([EXECUTOR]),
         PYTHON: platform.python_version(),  # some functions are pickled as bytecode
         CODE: hash_source(EXECUTOR),
+        PLUGINS: hash_plugins(),
     }
 
 

@@ -40,6 +40,7 @@ class Reason(StrEnum):
     BROKEN = "broken"
     FLAT = "flat"
     NONFINITE = "nonfinite"
+    OWN_RULE = "own_rule"
     SILENT = "silent"
     TOO_LONG = "too_long"
     TOO_MANY_CHANNELS = "too_many_channels"

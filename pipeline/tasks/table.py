@@ -10,5 +10,6 @@ if TYPE_CHECKING:
 TASKS: "LazyTable[Task]" = LazyTable(
     {
         "classification": LazyObject("pipeline.tasks.classification:CLASSIFICATION"),
-    }
+    },
+    LazyObject("pipeline.tasks.task:Task"),
 )

@@ -20,7 +20,7 @@ def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 @add_keys(
     {
         modality: (
-            Annotated[str, OneOf(names)],
+            Annotated[str, OneOf(names, plugins=True)],
             Field(default=next(iter(names)), description=f"Encoder of the modality {modality}."),
         )
         for modality, names in ENCODERS.items()
@@ -34,7 +34,7 @@ class EncoderParams(Params):
 class TrainParams(Params):
     """How the model is built and trained."""
 
-    task: Annotated[str, OneOf(TASKS)] = "classification"
+    task: Annotated[str, OneOf(TASKS, plugins=True)] = "classification"
     """What the model learns."""
     modalities: (
         Annotated[
@@ -46,13 +46,13 @@ class TrainParams(Params):
     ) = None
     """The modalities that the model sees, with all their parts; each must be in the dataset. Null: all that the dataset
     has."""
-    reader: Annotated[str, OneOf(READERS)] = "shardwright"
+    reader: Annotated[str, OneOf(READERS, plugins=True)] = "shardwright"
     """What reads the shards. `shardwright` shuffles the whole split, `webdataset` the shards and within a buffer."""
     encoders: EncoderParams = EncoderParams()
     """The encoder of each modality."""
     width: Annotated[int, Field(ge=4, le=4096)] = 64
     """Numbers in each part's embedding."""
-    fusion: Annotated[str, OneOf(FUSIONS)] = "attention"
+    fusion: Annotated[str, OneOf(FUSIONS, plugins=True)] = "attention"
     """How the embeddings of the parts become one."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the fused embedding that is zeroed in training."""

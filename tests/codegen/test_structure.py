@@ -117,10 +117,11 @@ LOADERS = {
     "pipeline/config/lazy_import.py",
     "pipeline/config/check_params.py",
     "pipeline/config/named_function.py",
+    "pipeline/config/plugins.py",
     "shardwright/__init__.py",
 }
 """Files that import modules by a name that is a value: those of LazyObject, of params, of functions that params name
-(`crawl.hosts.*.serve` and `run.client`, which are no part of the library), and the lazy public names."""
+(`crawl.hosts.*.serve` and `run.client`, which are no part of the library), of plugins, and the lazy public names."""
 
 SANDBOX = "pipeline/runtime/sandbox/child_main.py"
 """It imports again, before it forks, what its children have imported."""

@@ -7,5 +7,6 @@ SOURCES: LazyTable[Source] = LazyTable(
     {
         "crawl": LazyObject("pipeline.ingest.sources.crawl:CRAWL"),
         "folder": LazyObject("pipeline.ingest.sources.folder:FOLDER"),
-    }
+    },
+    LazyObject("pipeline.ingest.sources.source:Source"),
 )

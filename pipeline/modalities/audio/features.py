@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.plugins import shorten_name
 from pipeline.modalities.audio.clip import Clip
 from pipeline.modalities.audio.decode import MAX_PEAK, REJECTED_PEAK, UndecodableError, load_decoder, read_clip
 from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
@@ -55,12 +56,13 @@ def plan_features(params: AudioFeatures, prefix: str = "") -> dict[str, Field]:
     """Return the fields of each feature, in the order of `params.features`, their names after `prefix`.
 
     A feature fills `<name>`: `params.dtype` (frames, values), axes TC, with the unit and padding of its row in
-    `AUDIO_FEATURES`; and `<name>_length`: int32, frames of the clip.
+    `AUDIO_FEATURES`; and `<name>_length`: int32, frames of the clip. The name of a plugin is that of `shorten_name`.
     """
     fields = {}
     for name, field in _plan_arrays(params).items():
-        fields[f"{prefix}{name}"] = field
-        fields[f"{prefix}{name}_length"] = Field("int32", (), unit="frames")
+        field_name = f"{prefix}{shorten_name(name)}"
+        fields[field_name] = field
+        fields[f"{field_name}_length"] = Field("int32", (), unit="frames")
     return fields
 
 
@@ -99,6 +101,7 @@ def compute_features(
         if not np.isfinite(array).all():
             shown = f"{np.abs(values).max():g}"
             return Rejection(Reason.NONFINITE, f"{name} has values beyond {params.dtype}", shown)
-        arrays[f"{prefix}{name}"] = array
-        arrays[f"{prefix}{name}_length"] = np.array(len(values), np.int32)
+        field_name = f"{prefix}{shorten_name(name)}"
+        arrays[field_name] = array
+        arrays[f"{field_name}_length"] = np.array(len(values), np.int32)
     return arrays

@@ -6,11 +6,12 @@ from pydantic import Field as Limits
 from pydantic import field_validator, model_validator
 
 from pipeline.config.params import OneOf, Params
+from pipeline.config.plugins import shorten_name
 from pipeline.modalities.audio.decode import MAX_RATE, MIN_RATE
 from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
 from pipeline.modalities.audio.mel import Framing
 
-FeatureName = Annotated[str, OneOf(AUDIO_FEATURES)]
+FeatureName = Annotated[str, OneOf(AUDIO_FEATURES, plugins=True)]
 
 
 class AudioFeatures(Params):
@@ -39,7 +40,7 @@ class AudioFeatures(Params):
     @field_validator("features")
     @classmethod
     def _check_distinct(cls, features: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(features)) < len(features):
+        if len(set(map(shorten_name, features))) < len(features):
             raise ValueError("a list without repeats")
         return features
 

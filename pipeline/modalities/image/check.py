@@ -50,12 +50,15 @@ def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | R
     if isinstance(file, Rejection):
         return file
     facts, rejection = file.facts, None
-    # Fine detail loses contrast where the image was reduced: then the whole is looked at.
-    for reduction in dict.fromkeys((_plan_reduction(media_type, facts), 1)):
+    # Fine detail loses contrast where the image was reduced: then the whole is looked at, as it is for rules that may
+    # compare anything.
+    for reduction in (1,) if params.rules else dict.fromkeys((_plan_reduction(media_type, facts), 1)):
         grey = _decode_grey(file.data, facts, reduction)
         if grey is None:
             return Rejection(Reason.BROKEN, "the decoder cannot read the pixels")
-        rejection = check_rules(RULES, "decoded", ImageFacts(facts["width"], facts["height"], grey.contrast), params)
+        rejection = check_rules(
+            RULES, "decoded", ImageFacts(facts["width"], facts["height"], grey.contrast, grey.levels), params
+        )
         if rejection is None:
             cells = turn_upright(resize_pixels(grey.levels, (SIDE, SIDE)), facts["orientation"])
             return Checked(file.data, facts, compute_perceptual_hash(cells, HASH_LIMITS))

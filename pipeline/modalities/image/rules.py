@@ -3,22 +3,26 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field as Limits
 
 from pipeline.modalities.rules import CleaningRule, NearDuplicates, add_rules
 from pipeline.tables.drops import Reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ImageFacts:
     """What rules compare: pixels as stored, and once decoded the contrast.
 
-    `contrast` is the standard deviation of the grey levels (0 to 255) or of the opacity, whichever is larger.
+    `contrast` is the standard deviation of the grey levels (0 to 255) or of the opacity, whichever is larger; `levels`
+    are the grey levels over white, uint8 (height, width).
     """
 
     width: int
     height: int
     contrast: float | None = None
+    levels: NDArray[np.uint8] | None = None
 
 
 RULES: tuple[CleaningRule[ImageFacts], ...] = (

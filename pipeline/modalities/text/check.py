@@ -58,12 +58,12 @@ def check_text(data: bytes, media_type: str, params: TextCheck) -> Checked | Rej
         text = data.decode("utf-8")
     except UnicodeDecodeError as fault:
         return Rejection(Reason.NOT_UTF8, "first byte that is not UTF-8", str(fault.start))
-    if rejection := check_rules(RULES, "header", TextFacts(len(text)), params):
+    if rejection := check_rules(RULES, "header", TextFacts(text), params):
         return rejection
     text, redactions = redact_text(normalize_text(text), params.redact)
     if not text:
         return Rejection(Reason.EMPTY, "no visible characters")
-    if rejection := check_rules(RULES, "decoded", TextFacts(len(text)), params):
+    if rejection := check_rules(RULES, "decoded", TextFacts(text), params):
         return rejection
     cleaned = text.encode()
     return Checked(

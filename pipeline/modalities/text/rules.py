@@ -5,17 +5,21 @@ from typing import Annotated
 
 from pydantic import Field as Limits
 
-from pipeline.config.params import Params
-from pipeline.modalities.rules import CleaningRule, add_rules
+from pipeline.modalities.rules import CleaningRule, OwnRules, add_rules
 from pipeline.modalities.text.redaction import Kind
 from pipeline.tables.drops import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class TextFacts:
-    """What rules compare: code points."""
+    """What rules compare: the text, and its code points."""
 
-    characters: int
+    text: str
+
+    @property
+    def characters(self) -> int:
+        """Code points."""
+        return len(self.text)
 
 
 RULES: tuple[CleaningRule[TextFacts], ...] = (
@@ -46,7 +50,7 @@ RULES: tuple[CleaningRule[TextFacts], ...] = (
 
 
 @add_rules(RULES)
-class TextCheck(Params):
+class TextCheck(OwnRules):
     """Limits that texts are held to, and what is redacted."""
 
     redact: Annotated[tuple[Kind, ...], Limits(strict=False)] = ("email", "phone")

@@ -1,0 +1,180 @@
+"""Names in `plugins/` stand where rows of tables stand: one worked example of each kind, from params to the result."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from pipeline.codegen.dvc_yaml import build_stages
+from pipeline.config import plugins
+from pipeline.config.check_params import check_all_blocks, check_block
+from pipeline.config.plugins import find_plugins, is_plugin, load_plugin, shorten_name
+from pipeline.errors import ParamsError
+from pipeline.incremental import module_sources
+from pipeline.incremental.cache_key import hash_method
+from pipeline.incremental.library_versions import forget_versions
+from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
+from pipeline.modalities.image.check import check_image
+from pipeline.modalities.image.rules import ImageCheck
+from pipeline.modalities.modality import Checked
+from pipeline.models.fusions.table import FUSIONS
+from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
+from pipeline.tables.drops import Reason, Rejection
+from pipeline.tasks.table import TASKS
+from shardwright import ShardDataset
+from tests.evaluate.test_evaluate import run_evaluate
+from tests.support.factory_extract import extract_things, make_params, make_things
+from tests.support.factory_shards import Toy, make_shards
+from tests.train.test_train import run_train
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = "plugins/examples"
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder `plugins` of another checkout."""
+    for module in (plugins, module_sources):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    forget_versions()
+    yield folder
+    forget_versions()
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("plugins/pitch.py:Pitch", True),
+        ("plugins/voice/pitch.py:PITCH", True),
+        ("plugins/../pitch.py:Pitch", False),
+        ("plugins/pitch.py", False),
+        ("plugins.pitch:Pitch", False),
+        ("plugins/pitch.py:Pitch\n", False),
+        ("plugins/pïtch.py:Pitch", False),
+        (3, False),
+    ],
+)
+def test_names_of_plugins(name: object, known: bool) -> None:
+    assert is_plugin(name) is known
+
+
+def test_plugins_are_found_among_keys_and_values() -> None:
+    params = {"rules": {"plugins/a.py:A": 1.0}, "features": ["mfcc", "plugins/b.py:B"], "fusion": "plugins/c.py:C"}
+    assert list(find_plugins(params)) == ["plugins/a.py:A", "plugins/b.py:B", "plugins/c.py:C"]
+    assert shorten_name("plugins/b.py:Pitch") == "pitch"
+    assert shorten_name("mfcc") == "mfcc"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (None, "there is no file plugins/own.py in the folder of params.yaml"),
+        ("class Wide: pass\ndef Tall(): pass\n", "plugins/own.py defines no Own; it defines Wide, Tall"),
+        ("", "plugins/own.py defines no Own; it defines nothing"),
+        ("class Own(:\n", "plugins/own.py is not valid Python: line 1: invalid syntax"),
+        ("\0", "plugins/own.py"),
+        ("from torch.nn import Linear as Own\n", None),
+        ("Own: int = 3\n", None),
+    ],
+)
+def test_a_wrong_name_stops_before_any_work(own: Path, text: str | None, fault: str | None) -> None:
+    if text is not None:
+        (own / "own.py").write_text(text)
+    block = {"train": {"fusion": "plugins/own.py:Own"}}
+    if fault is None:
+        check_all_blocks(block)
+        return
+    with pytest.raises(ParamsError, match=r"train\.fusion is ") as caught:
+        check_all_blocks(block)
+    assert fault in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_imported_names_the_file() -> None:
+    with pytest.raises(ParamsError, match=r"params.yaml names plugins/none.py:N, but there is no file plugins/none.py"):
+        load_plugin("plugins/none.py:N")
+    with pytest.raises(ParamsError, match=r"which is a type; it must be a Task"):
+        TASKS[f"{EXAMPLES}/fusion.py:Largest"]
+    with pytest.raises(ParamsError, match=r"which is a AudioFeature; it must be a class or a function"):
+        FUSIONS[f"{EXAMPLES}/audio_feature.py:CREST"]
+
+
+def test_tables_list_their_own_rows_alone() -> None:
+    name = f"{EXAMPLES}/audio_feature.py:CREST"
+    assert AUDIO_FEATURES[name].count_values is not None
+    assert name not in AUDIO_FEATURES
+    assert name not in list(AUDIO_FEATURES)
+
+
+def test_cache_keys_hold_the_source_of_plugins_and_of_what_they_import(own: Path) -> None:
+    (own / "own.py").write_text("from plugins.helper import HALF\nOwn = HALF\n")
+    (own / "helper.py").write_text("HALF = 0.5\n")
+
+    def make_key(name: str) -> bytes:
+        forget_versions()
+        return hash_method("features of audio", [], {"features": ["mfcc", name]})
+
+    before = make_key("plugins/own.py:Own")
+    assert make_key("plugins/own.py:Own") == before
+    (own / "other.py").write_text("Other = 1\n")
+    assert make_key("plugins/own.py:Own") == before
+    assert make_key("plugins/own.py:Other") != before
+    (own / "helper.py").write_text("HALF = 0.25\n")
+    assert make_key("plugins/own.py:Own") != before
+
+
+def test_workers_of_a_cluster_compare_all_plugins(own: Path) -> None:
+    before = module_sources.hash_plugins()
+    (own / "own.py").write_text("Own = 1\n")
+    assert module_sources.hash_plugins() != before
+
+
+def test_dvc_watches_plugins() -> None:
+    stages = build_stages()["stages"]
+    assert [name for name, stage in stages.items() if "plugins" in stage["deps"]] == [
+        name for name in stages if name not in ("crawl", "align")
+    ]
+
+
+def test_an_audio_feature(tmp_path: Path) -> None:
+    params = make_params(audio__features=["mfcc", f"{EXAMPLES}/audio_feature.py:CREST"])
+    sample = ShardDataset(extract_things(tmp_path, make_things(4, modalities=("audio",)), params), "train")[0]
+    length = int(sample["crest_length"])
+    assert sample["crest"].shape == (*sample["mfcc"].shape[:1], 1)
+    assert (sample["crest"][:length] >= 1).all()
+    assert not sample["crest"][length:].any()
+
+
+def test_a_cleaning_rule() -> None:
+    name = f"{EXAMPLES}/cleaning_rule.py:SHARPNESS"
+    params = check_block({"image": {"rules": {name: 100.0}}}, "image", ImageCheck)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    sharp, blurred = (bytes(cv2.imencode(".png", image)[1]) for image in (noise, cv2.GaussianBlur(noise, (0, 0), 5)))
+    assert isinstance(check_image(sharp, "image/png", params), Checked)
+    rejection = check_image(blurred, "image/png", params)
+    assert isinstance(rejection, Rejection)
+    assert (rejection.reason, rejection.limit, rejection.setting) == (Reason.OWN_RULE, "100", "rules")
+    assert isinstance(check_image(blurred, "image/png", ImageCheck()), Checked)
+
+
+def test_an_encoder_a_fusion_a_task_and_a_metric(tmp_path: Path) -> None:
+    make_shards(tmp_path / SHARDS_FOLDER, Toy(train=16, val=4, test=8))
+    names: dict[str, Any] = {
+        "encoders": {"image": f"{EXAMPLES}/encoder.py:Colours"},
+        "fusion": f"{EXAMPLES}/fusion.py:Largest",
+        "task": f"{EXAMPLES}/task.py:FOCAL",
+    }
+    run_train(tmp_path, "", epochs=1, **names)
+    record = json.loads((tmp_path / MODEL_FOLDER / "model.json").read_bytes())
+    assert record["architecture"]["encoders"]["image"] == names["encoders"]["image"]
+    outcome = run_evaluate(tmp_path, metrics=[f"{EXAMPLES}/metric.py:kappa"])
+    metrics = json.loads((tmp_path / REPORT_FOLDER / "metrics.json").read_bytes())
+    assert -1 <= metrics["own"]["kappa"] <= metrics["accuracy"]
+    assert f"kappa {metrics['own']['kappa']:.3f}" in outcome.notes
