@@ -55,9 +55,12 @@ class DatasetBuild:
             ParamsError, InputError: a modality with work to do lacks something that it needs.
         """
         self._lost = compute_missing(executor, compute_features, self._chunks, self._lookup, self._run)
+        self._locate()
+
+    def _locate(self) -> None:
         self._database.execute(
             """
-            CREATE TABLE located AS
+            CREATE OR REPLACE TABLE located AS
             SELECT requests.*, object, "row", rejected FROM requests LEFT JOIN entries USING (key)
             ORDER BY sample, part, position
             """
@@ -83,6 +86,10 @@ class DatasetBuild:
         for result in results:
             self._recomputed += result.computed
             self._use.damaged |= result.damaged
+        packs = [result.pack for result in results if result.pack is not None]
+        if packs:  # else the shards would find the same entries damaged, and compute them once more
+            self._lookup.replace(packs)
+            self._locate()
         return learned
 
     def make_shards(self, root: Path, recipe: Recipe, executor: Executor) -> list[ShardResult]:

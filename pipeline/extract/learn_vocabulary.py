@@ -49,10 +49,12 @@ class CountTask:
 
 @dataclass(frozen=True)
 class CountResult:
-    """Counts of the items of a task, how many had to be computed, and the damaged objects of the cache."""
+    """Counts of the items of a task; how many had to be computed, since their entries were damaged, and the pack that
+    has these, if any; and the damaged objects of the cache."""
 
     counts: Counter[str]
     computed: int
+    pack: str | None
     damaged: frozenset[str]
 
 
@@ -135,8 +137,7 @@ def count_items(task: CountTask) -> CountResult:
             if parsed:
                 joined = join_parsed(extractor, parsed, task.plan.joiners.get(items[0].name, ""))
                 total.update(learning.count(joined, extractor.params))
-        reader.store(frozenset())
-        return CountResult(total, reader.computed, frozenset(reader.damaged))
+        return CountResult(total, reader.computed, reader.pack.finish(), frozenset(reader.damaged))
 
 
 def _walk_features(task: CountTask) -> Iterator[Sequence[SamplePart]]:

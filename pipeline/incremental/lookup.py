@@ -5,6 +5,7 @@ keys that is in an object of the cache: `object` (its index in `EntryLookup.name
 `rejected`, and `pieces`, how many it has.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,6 +82,14 @@ class EntryLookup:
         self.damaged |= names
         numbers = [number for number, name in enumerate(self.names) if name in names]
         self._database.execute("DELETE FROM entries WHERE object IN (SELECT unnest($numbers))", {"numbers": numbers})
+
+    def replace(self, names: Iterable[str]) -> None:
+        """Take the entries of these objects in place of those with the same keys, which are damaged."""
+        for name in names:
+            self.add(name)
+        self._store()
+        self._database.execute("DELETE FROM entries WHERE key IN (SELECT key FROM found)")
+        self.flush()
 
     def count(self) -> int:
         """Return the number of entries in the table: of distinct keys that are requested."""

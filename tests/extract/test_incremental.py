@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
+from pipeline.incremental.object_store import PACK
 from pipeline.runtime.executor import Executor, open_executor
 from pipeline.tables.drops import Outcome
 from tests.support.factory_extract import (
@@ -246,6 +247,18 @@ def test_a_damaged_cache_is_mended(seed: int, tmp_path: Path) -> None:
     assert read_counts(outcome)[1] <= 24
     assert read_counts(corpus.extract(tmp_path)) == (24, 0)
     assert list_outputs(tmp_path) == expected
+
+
+def test_damaged_texts_are_computed_again_once(tmp_path: Path) -> None:
+    """To learn the vocabulary from them, and then to encode them, with another vocabulary so that no shard is whole."""
+    corpus = Corpus()
+    corpus.extract(tmp_path)
+    packs = list((tmp_path / "cache/objects").glob(f"*{PACK}"))  # features of other modalities are in the shards
+    for path in packs:
+        path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
+    corpus.vocabulary = 3
+    outcome = corpus.extract(tmp_path)
+    assert outcome.notes[-1] == f"the item cache had {len(packs)} damaged objects; 8 features computed again"
 
 
 def test_a_changed_byte_in_a_published_shard_does_not_come_back(tmp_path: Path) -> None:
