@@ -20,6 +20,7 @@ from pipeline.tables.contracts import (
     CRAWLED_FOLDER,
     EXTRACT_FOLDER,
     INGESTED_FOLDER,
+    LISTED_FOLDER,
     MODEL_FOLDER,
     REPORT_FOLDER,
     SHARDS_FOLDER,
@@ -33,17 +34,23 @@ HEADER = """\
 
 @dataclass(frozen=True)
 class Node:
-    """A stage: its name, the blocks of `params.yaml` that it uses, the folders that it reads and writes."""
+    """A stage: its name, the blocks of `params.yaml` that it uses, the folders that it reads and writes.
+
+    Attributes:
+        always: DVC runs it each time: it looks at what DVC does not watch.
+    """
 
     name: str
     params: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    always: bool = False
 
 
 NODES = (
+    Node("list", ("ingest",), (), (LISTED_FOLDER,), always=True),
     Node("crawl", ("crawl",), (), (CRAWLED_FOLDER,)),
-    Node("ingest", ("ingest",), (CRAWLED_FOLDER,), (INGESTED_FOLDER,)),
+    Node("ingest", ("ingest",), (LISTED_FOLDER, CRAWLED_FOLDER), (INGESTED_FOLDER,)),
     Node("clean", ("clean",), (CRAWLED_FOLDER, INGESTED_FOLDER), (CLEANED_FOLDER,)),
     Node("align", ("align",), (INGESTED_FOLDER, CLEANED_FOLDER), (ALIGNED_FOLDER,)),
     Node(
@@ -58,8 +65,7 @@ NODES = (
 
 EXTRA_INPUTS = {
     "crawl": ["${crawl.lists_folder}"],
-    "ingest": ["${ingest.root}", PLUGINS],
-    **{stage: [PLUGINS] for stage in ("clean", "extract", "train", "evaluate")},
+    **{stage: [PLUGINS] for stage in ("ingest", "clean", "extract", "train", "evaluate")},
 }
 """Further inputs: folders whose path is a setting, and the code of plugins, of which params name files."""
 
@@ -68,7 +74,7 @@ def find_missing_keys(blocks: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the keys without which DVC fails and that the `blocks` of a params file lack.
 
     They are the blocks that `dvc.yaml` watches ("Parameters 'clean' are missing from 'params.yaml'") and the keys that
-    it interpolates ("Could not find 'ingest.root'").
+    it interpolates ("Could not find 'crawl.lists_folder'").
     """
     missing: dict[str, tuple[str, ...]] = {}
     for node in NODES:
@@ -95,6 +101,7 @@ def build_stages() -> dict[str, Any]:
                 *find_source_files(f"stages.{node.name}"),
             ],
             "outs": [f"data/{folder}" for folder in node.writes],
+            **({"always_changed": True} if node.always else {}),
         }
         for node in NODES
     }

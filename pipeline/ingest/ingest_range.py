@@ -162,10 +162,12 @@ class _Collector:
 
     def _identify(self, item: Content, file: ListedFile) -> tuple[bytes, bytes, str, int, int]:
         """Store an item; return its id, the hash of its bytes, and where they are."""
-        if item.whole and file.sha256 is not None and file.tar is not None and file.offset is not None:
-            sha256, tar, offset = file.sha256, file.tar, file.offset
+        known = file.sha256 if item.whole else None
+        sha256 = known or hashlib.sha256(item.data).digest()
+        if known and file.tar is not None and file.offset is not None:
+            tar, offset = file.tar, file.offset
         else:
-            sha256, tar = hashlib.sha256(item.data).digest(), self._tar_name
+            tar = self._tar_name
             if sha256 not in self._offsets:
                 self._offsets[sha256] = self._tar.write(sha256.hex(), item.data)
             offset = self._offsets[sha256]

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.config.lazy_import import LazyTable
 from pipeline.ingest.sources.source import LISTED, Source, SourceInputs
+from pipeline.inputs.cut_ranges import cut_ranges
 from pipeline.tables.columns import Columns
 from pipeline.tables.database import Database
 from pipeline.tables.dropped_rows import DroppedRows
@@ -67,7 +68,9 @@ def list_files(
     seen = 0
     for origin, source in sources.items():
         for found in source.list_files(inputs):
-            if isinstance(found, Drop):
+            if isinstance(found, Drop) and found.reason is Reason.IGNORED:
+                dropped.add_parts([found])
+            elif isinstance(found, Drop):
                 dropped.add([found])
                 seen += 1
             else:
@@ -92,7 +95,7 @@ def _write_ranges(listing: Listing, database: Database, dropped: DroppedRows) ->
 
     writer = None
     repeated: list[Drop] = []
-    for rows in cut_ranges(_keep_first(database.read(_SORTED), repeated)):
+    for rows in cut_ranges(_keep_first(database.read(_SORTED), repeated), RANGE_FILES, RANGE_BYTES):
         writer = writer or pa.ipc.new_file(listing.path, rows.schema)
         writer.write_batch(rows)
         listing.counts.append(rows.num_rows)
@@ -137,30 +140,3 @@ def _drop_repeated(row: dict[str, Any], first: dict[str, Any]) -> Drop:
     kept_key = name_file(first["source"], first["file"])
     key = row["url"] or name_file(row["source"], row["file"])
     return Drop(key, Reason.DUPLICATE, f"the same file name as {first['url'] or kept_key}", kept_key=kept_key)
-
-
-def cut_ranges(batches: "Iterator[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
-    """Yield the rows of each range."""
-    import pyarrow as pa
-
-    waiting: list[pa.RecordBatch] = []
-    for batch in batches:
-        waiting.append(batch)
-        rows = pa.Table.from_batches(waiting)
-        while (count := _count_next(rows["size"].to_numpy())) < rows.num_rows:
-            yield _join(rows.slice(0, count))
-            rows = rows.slice(count)
-        waiting = rows.to_batches()
-    if waiting:
-        yield _join(pa.Table.from_batches(waiting))
-
-
-def _count_next(sizes: "np.ndarray[Any, np.dtype[np.int64]]") -> int:
-    """Return how many files the next range has: at least one."""
-    sums = np.cumsum(sizes[:RANGE_FILES])
-    return max(1, int(np.searchsorted(sums, RANGE_BYTES, "right")))
-
-
-def _join(rows: "pa.Table") -> "pa.RecordBatch":
-    (batch,) = rows.combine_chunks().to_batches()
-    return batch

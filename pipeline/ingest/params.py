@@ -4,18 +4,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.params import Params, Share, Strings
+from pipeline.config.params import Share, Strings
+from pipeline.inputs.params import InputParams
 
 TextLayout = Literal["whole", "first_line", "lines", "tagged_lines"]
 
 
-class IngestParams(Params):
+class IngestParams(InputParams):
     """Which files come in, and how they become items."""
 
-    root: Annotated[str, Field(min_length=1)] = "inbox"
-    """A folder to read besides the crawl's responses; links to anything outside it are refused."""
-    ignore: Strings = (".gitignore", ".DS_Store", "Thumbs.db")
-    """Names of files and folders that are not data: neither read nor counted."""
     text: TextLayout = "whole"
     """Layout of text files: the whole file is one text; its first line is; each line is; or each line is a caption, the
     first in the default language and each further one as `lang=caption` or `lang.utf8=caption`."""

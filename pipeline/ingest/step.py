@@ -23,7 +23,7 @@ from pipeline.tables.columns import read_strings
 from pipeline.tables.contracts import INGESTED_FOLDER, ITEMS
 from pipeline.tables.database import Database, open_database
 from pipeline.tables.dropped_rows import PART, DroppedRows
-from pipeline.tables.drops import Outcome, check_drop_share, check_machine_drops
+from pipeline.tables.drops import Outcome, Reason, check_drop_share, check_machine_drops
 from pipeline.tables.table_files import read_batches
 
 
@@ -31,7 +31,7 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
     """Read the files of all sources and write `2_ingested/`. Unit: the file.
 
     Raises:
-        InputError: no source has a file, the folder is missing, or the user's table cannot be used.
+        InputError: no source has a file, the listing is missing, or the user's table cannot be used.
         ParamsError: a selector is not valid CSS.
         TooManyDrops: more files were dropped than `params.max_dropped` allows.
         MachineDrops: files were dropped because of this machine, and `run.allow_machine_drops` is false.
@@ -48,7 +48,7 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         if not seen:
             raise InputError("; ".join(["no input", *(source.explain_nothing(inputs) for source in SOURCES.values())]))
         join = RangeJoin(database)
-        read_inputs = ReadInputs(workspace.data.resolve(), Path(params.root).resolve())
+        read_inputs = ReadInputs(workspace.data.resolve(), Path(params.root).resolve(), params.links == "follow")
         tasks = LazyTasks(len(listing.counts), partial(_make_task, listing, ranges, read_inputs, params))
         folders = [read_inputs.data, read_inputs.root]
         with open_executor(workspace.run, len(tasks), folders, describe_ingest) as workers:
@@ -102,7 +102,10 @@ def _describe(folder: Path, database: Database) -> list[str]:
         counts.update(read_strings(batch, "modality"))
     modalities = ", ".join(f"{count:,} {modality}" for modality, count in sorted(counts.items()))
     notes = [f"{counts.total():,} items: {modalities}"] if counts else []
-    parts = database.fetch("SELECT reason, sum(count) FROM dropped WHERE unit = $part GROUP BY reason", {"part": PART})
+    parts = database.fetch(
+        "SELECT reason, sum(count) FROM dropped WHERE unit = $part AND reason <> $ignored GROUP BY reason",
+        {"part": PART, "ignored": str(Reason.IGNORED)},  # the summary of `list` has those
+    )
     if parts:
         reasons = ", ".join(sorted(reason for reason, _ in parts))
         notes.append(f"{sum(count for _, count in parts):,} parts left out: {reasons}")

@@ -2,6 +2,7 @@
 
 from pipeline.tables.columns import Columns
 
+LISTED_FOLDER = "0_listed"
 CRAWLED_FOLDER = "1_crawled"
 INGESTED_FOLDER = "2_ingested"
 CLEANED_FOLDER = "3_cleaned"
@@ -18,6 +19,22 @@ JOINED_MODALITIES = ("text",)
 """Those whose items can be joined to one: whose `pipeline.modalities.modality.Learning` has `join`."""
 
 SPLITS = ("train", "val", "test")
+
+LISTED: Columns = {
+    "number": "int64",  # the place of its source among those of the params, from 0
+    "source": "string",  # the source's name: `folder`
+    "file": "string",  # its path there, escaped; of what is ignored, the pattern
+    "size": "int64?",
+    "sha256": "hash?",  # null for what is refused
+    "link": "string?",  # the file of the source that it is a link to, if it is one
+    "reason": "string?",  # why it is refused; null for a file to read
+    "detail": "string",  # these as in a dropped row
+    "value": "string",
+    "limit": "string",
+    "setting": "string",
+    "count": "int64",  # 1; of a pattern, how many files and folders it ignored
+}
+"""`0_listed/files`: a row per file or what is in the place of one, ordered by number, file and reason."""
 
 CRAWLED: Columns = {
     "url": "string",  # canonical: never the address that a test host resolved to
@@ -130,6 +147,7 @@ DROPPED: Columns = {
 item, sample), or `part`; `setting` the full key in `params.yaml` that decided, several joined by ", ", or empty;
 `kept_key` the key of what was kept in its place, or empty."""
 
+LISTED_FILES = f"{LISTED_FOLDER}/files"
 INGESTED_ITEMS = f"{INGESTED_FOLDER}/items"
 CLEANED_ITEMS = f"{CLEANED_FOLDER}/items"
 ALIGNED_SAMPLES = f"{ALIGNED_FOLDER}/samples"
@@ -137,6 +155,7 @@ ALIGNED_PARTS = f"{ALIGNED_FOLDER}/parts"
 ALIGNED_PART_KINDS = f"{ALIGNED_FOLDER}/part_kinds"
 
 TABLES: dict[str, Columns] = {
+    "list": LISTED,
     "crawl": CRAWLED,
     "ingest": ITEMS,
     "clean": CLEANED,

@@ -23,9 +23,10 @@ class Reason(StrEnum):
     TLS_FAILED = "tls_failed"
     TOO_LARGE = "too_large"
     TRUNCATED_BODY = "truncated_body"
-    # ingest
+    # list and ingest
     CHANGED_WHILE_READ = "changed_while_read"
     EMPTY = "empty"
+    IGNORED = "ignored"
     LICENCE_REFUSED = "licence_refused"
     NO_ITEMS = "no_items"
     NOT_A_FILE = "not_a_file"

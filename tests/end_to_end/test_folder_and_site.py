@@ -22,6 +22,7 @@ from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
+from pipeline.list.step import list_inputs
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Row
 from pipeline.tables.contracts import (
@@ -97,6 +98,7 @@ def run_from(start: str | None, root: Path, folder: Path) -> dict[str, Outcome]:
     workspace = Workspace(folder, folder, folder / "cache", run)
     outcomes = {
         "crawl": crawl(check_block(blocks, "crawl", CrawlParams), workspace),
+        "list": list_inputs(check_block(blocks, "ingest", IngestParams), workspace),
         "ingest": ingest(check_block(blocks, "ingest", IngestParams), workspace),
         "clean": clean(check_block(blocks, "clean", CleanParams), workspace),
         "align": align(check_block(blocks, "align", AlignParams), workspace),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError, ParamsError, TooManyDrops
-from pipeline.ingest.sources.folder import read_file
+from pipeline.inputs.read_file import read_file
 from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.drops import Reason, Rejection
 from pipeline.tables.item_names import escape_name, name_any_url, name_url
@@ -352,7 +352,7 @@ def test_dropped_rows_have_the_setting_that_decided(tmp_path: Path) -> None:
         "folder:b.txt": "",
         "folder:bare.html": "ingest.page_text",
         "folder:c.txt": "ingest.licences",
-        "folder:out": "ingest.root",
+        "folder:out": "ingest.links",
     }
     other = run_ingest(tmp_path, make_params(languages=["fr"], page_text=None, **captions))
     assert other.read_settings()["folder:a.txt"] == "ingest.languages"

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from pipeline.errors import MachineDrops
 from pipeline.ingest import join_ranges, list_files
 from pipeline.ingest.ingest_range import FileRange, ingest_range
-from pipeline.ingest.list_files import cut_ranges
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
 from pipeline.ingest.sources.table import SOURCES
+from pipeline.inputs.cut_ranges import cut_ranges
+from pipeline.list.step import list_inputs
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
 from pipeline.tables.blob_store import TarReader, TarWriter, copy_members, read_location
 from pipeline.tables.columns import Row
@@ -122,6 +123,7 @@ def test_a_later_try_leaves_nothing_of_an_earlier_one(tmp_path: Path) -> None:
     write_files(tmp_path / "inbox", {"a.txt": "a", "b.txt": "b"})
     workspace, params = make_workspace(tmp_path), make_params(root=str(tmp_path / "inbox"))
     write_crawl(tmp_path, [])
+    list_inputs(params, workspace)
     with open_database(tmp_path, workspace.run) as database:
         dropped = DroppedRows(database, "ingest", "file")
         listing, _ = list_files.list_files(SOURCES, SourceInputs(params, workspace), database, dropped)
@@ -157,8 +159,7 @@ def test_ranges_hold_as_many_files_as_fit(sizes: list[int], chunk: int, files: i
         for start in range(0, len(sizes), chunk):
             yield pa.RecordBatch.from_pydict({"size": sizes[start : start + chunk]})
 
-    with patch.object(list_files, "RANGE_FILES", files), patch.object(list_files, "RANGE_BYTES", limit):
-        ranges = [batch["size"].to_pylist() for batch in cut_ranges(read())]
+    ranges = [batch["size"].to_pylist() for batch in cut_ranges(read(), files, limit)]
     assert [size for each in ranges for size in each] == sizes
     for each, after in zip(ranges, [*ranges[1:], []], strict=True):
         assert 1 <= len(each) <= files

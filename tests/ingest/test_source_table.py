@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.ingest.sources.source import LISTED, ListedFile, ReadInputs, SourceInputs, build_listing
 from pipeline.ingest.sources.table import SOURCES
+from pipeline.list.step import list_inputs
 from pipeline.tables.columns import build_schema
 from pipeline.tables.contracts import CRAWLED_FOLDER
 from pipeline.tables.drops import Drop
@@ -89,6 +90,7 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
     write_files(tmp_path / "inbox", {})
     write_crawl(tmp_path, [])
     inputs = SourceInputs(make_params(root=str(tmp_path / "inbox")), make_workspace(tmp_path))
+    list_inputs(inputs.params, inputs.workspace)
     assert list(source.list_files(inputs)) == []
     assert any(block in source.explain_nothing(inputs) for block in ("crawl.", "ingest."))
     write_files(tmp_path / "inbox", {"a.png": make_image(), "b.txt": "b"})
@@ -98,6 +100,7 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
     )
     (tmp_path / CRAWLED_FOLDER).rename(tmp_path / "empty")
     (tmp_path / "crawled" / CRAWLED_FOLDER).rename(tmp_path / CRAWLED_FOLDER)
+    list_inputs(inputs.params, inputs.workspace)
     found = list(source.list_files(inputs))
     assert all(isinstance(each, Drop) or each.schema == build_schema(LISTED) for each in found)
     rows = [row for each in found if not isinstance(each, Drop) for row in each.to_pylist()]

@@ -14,6 +14,7 @@ from pipeline.config.check_params import check_block
 from pipeline.config.params import RunParams
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
+from pipeline.list.step import list_inputs
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, TarStore, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
@@ -163,6 +164,8 @@ def run_ingest(
     root = folder / params.root
     if params.root == "inbox":
         root.mkdir(exist_ok=True)
-    outcome = ingest(params.model_copy(update={"root": os.fspath(root)}), make_workspace(data, **run))
+    chosen, workspace = params.model_copy(update={"root": os.fspath(root)}), make_workspace(data, **run)
+    list_inputs(chosen, workspace).check()
+    outcome = ingest(chosen, workspace)
     outcome.check()
     return Ingest(outcome, data / INGESTED_FOLDER, data)

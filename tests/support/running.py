@@ -22,6 +22,7 @@ from pipeline.extract.params import ExtractParams
 from pipeline.extract.step import extract
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
+from pipeline.list.step import list_inputs
 from pipeline.runtime.run_stage import Stage, open_workspace, publish
 from pipeline.tables.drops import Outcome
 from pipeline.train.params import TrainParams
@@ -33,6 +34,7 @@ DEMO_THINGS = "crawl__hosts__demo.test__options__things"
 """The number of things of the demo, for `edit_params`."""
 
 STEPS: Mapping[str, Callable[[Stage], Outcome]] = {
+    "list": lambda s: list_inputs(s.read_block("ingest", IngestParams), s.workspace),
     "crawl": lambda s: crawl(s.read_block("crawl", CrawlParams), s.workspace),
     "ingest": lambda s: ingest(s.read_block("ingest", IngestParams), s.workspace),
     "clean": lambda s: clean(s.read_block("clean", CleanParams), s.workspace),
@@ -59,7 +61,7 @@ def edit_params(file: str = "params.yaml", **changes: Any) -> dict[str, Any]:
 
 
 def run_stages(
-    blocks: dict[str, Any], folder: Path, until: str = "evaluate", since: str = "crawl"
+    blocks: dict[str, Any], folder: Path, until: str = "evaluate", since: str = "list"
 ) -> dict[str, Outcome]:
     """Run the stages from `since` up to `until` with their outputs under `folder / "data"`; their outcomes by name.
 

@@ -10,8 +10,12 @@ from unicodedata import normalize
 from pipeline.errors import InputError
 from pipeline.formats.tabular import BadRow, TextRow, read_rows
 from pipeline.ingest.sources.source import ANNOTATIONS, SourceInputs
+from pipeline.inputs.read_file import hash_file
 from pipeline.tables.columns import Columns, Row, build_batch
+from pipeline.tables.contracts import LISTED, LISTED_FILES
 from pipeline.tables.database import Database
+from pipeline.tables.drops import Rejection
+from pipeline.tables.table_files import read_batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,6 +48,7 @@ def annotate_files(inputs: SourceInputs, database: Database) -> None:
     database.create("annotations", _TABLE)
     while batch := list(islice(rows, BATCH_ROWS)):
         database.append("annotations", build_batch(batch, _TABLE))
+    _check_unchanged(inputs)
     _compose_names(database)
     _check_repeated(database, table)
     _check_unknown(database, root, table)
@@ -55,6 +60,18 @@ def annotate_files(inputs: SourceInputs, database: Database) -> None:
         """
     )
     database.execute("DROP TABLE annotations; DROP TABLE listed; ALTER TABLE annotated RENAME TO listed")
+
+
+def _check_unchanged(inputs: SourceInputs) -> None:
+    """Check, after the table was read, that it is what was listed."""
+    import pyarrow.compute as pc
+
+    path = Path(inputs.params.root) / str(inputs.params.table)
+    found = hash_file(path, follow=True)
+    for batch in read_batches(inputs.workspace.data / LISTED_FILES, LISTED, ["file", "sha256"]):
+        for sha256 in batch.filter(pc.equal(batch["file"], inputs.params.table))["sha256"].to_pylist():
+            if isinstance(found, Rejection) or sha256 not in (None, found.sha256):
+                raise InputError(f"{path} changed since it was listed: run `dvc repro` again")
 
 
 def _read_table(root: Path, table: str) -> Iterator[Row]:

@@ -40,7 +40,7 @@ LISTED: Columns = {
     "content_type": "string?",  # the server's header, which nothing relies on
     "tar": "string?",  # where an earlier stage stores the bytes, if it does, from `offset` on
     "offset": "int64?",
-    "sha256": "hash?",  # of the bytes there
+    "sha256": "hash?",  # of the bytes
     **ANNOTATIONS,
 }
 """A row of the listing: a file that came in."""
@@ -98,10 +98,12 @@ class SourceInputs:
 
 @dataclass(frozen=True)
 class ReadInputs:
-    """What a source reads files from, in a worker: the data folder, and `ingest.root` without links."""
+    """What a source reads files from, in a worker: the data folder, and `ingest.root` without links; whether files may
+    be links."""
 
     data: Path
     root: Path
+    follow: bool = False
 
 
 ReadFile = Callable[[ListedFile], bytes | Rejection]

@@ -1,0 +1,199 @@
+"""Find all files below a folder, without opening any, and say why anything else there is refused."""
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from fnmatch import translate
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.inputs.params import InputParams
+from pipeline.inputs.read_file import MAX_FILE_BYTES, reject_size
+from pipeline.tables.columns import Columns, build_schema
+from pipeline.tables.drops import Reason, Rejection
+from pipeline.tables.item_names import escape_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_FILES = 20_000
+
+STATE: Columns = {"size": "int64?", "mtime_ns": "int64?", "ctime_ns": "int64?", "inode": "int64?"}
+"""What the system says of a file: while all of it is the same, so is the content."""
+
+FOUND: Columns = {
+    "file": "string",
+    **STATE,
+    "link": "string?",
+    "reason": "string?",
+    "detail": "string",
+    "value": "string",
+    "limit": "string",
+    "setting": "string",
+    "count": "int64",
+}
+"""See `pipeline.tables.contracts.LISTED`."""
+
+ACCEPTED = (None, "", "", "", "", 1)
+"""The last columns of `FOUND`, from `reason` on, of a file to read."""
+
+
+class FolderWalk:
+    """A walk through all folders below `root`; `root` is without links.
+
+    A link to a file below the root counts as a file. Links to folders and out of the root are followed only where the
+    params say so, and a folder never within itself.
+    """
+
+    def __init__(self, root: Path, params: InputParams) -> None:
+        self._root = root
+        self._follow = params.links == "follow"
+        self._ignore = IgnoredNames(params.ignore)
+        self._rows: list[tuple[Any, ...]] = []
+
+    def list_files(self) -> "Iterator[pa.Table]":
+        """Yield everything that is found, in any order, as tables with the columns `FOUND`."""
+        folders: list[tuple[str, str, tuple[int, ...]]] = [(os.fspath(self._root), "", ())]
+        while folders:
+            folder, prefix, above = folders.pop()
+            try:
+                if self._follow:
+                    above = self._enter(folder, prefix, above)
+                with os.scandir(folder) as entries:
+                    while chunk := list(islice(entries, BATCH_FILES)):
+                        folders += [(path, start, above) for path, start in self._sort_out(chunk, prefix)]
+                        if len(self._rows) >= BATCH_FILES:
+                            yield self._take_rows()
+            except _FolderWithinItself:
+                self._refuse(prefix.rstrip("/"), Rejection(Reason.NOT_A_FILE, "a link to a folder that it is in"))
+            except OSError:
+                self._refuse(prefix or "./", Rejection(Reason.UNREADABLE, "the folder cannot be listed"))
+        self._rows += self._ignore.describe()
+        if self._rows:
+            yield self._take_rows()
+
+    def _enter(self, folder: str, prefix: str, above: tuple[int, ...]) -> tuple[int, ...]:
+        """Return what identifies the folder and those that it is in."""
+        state = Path(folder).stat()
+        identity = hash((state.st_dev, state.st_ino))
+        if identity in above:
+            raise _FolderWithinItself
+        return (*above, identity)
+
+    def _sort_out(self, entries: Sequence[os.DirEntry[str]], prefix: str) -> list[tuple[str, str]]:
+        """Add the files among the entries of a folder; return the folders, each with the start of its files' names."""
+        folders = []
+        for entry in entries:
+            name = entry.name
+            if self._ignore.match(name):
+                continue
+            plain = name.isascii() and name.isprintable() and "\\" not in name
+            file = prefix + (name if plain else escape_name(os.fsencode(name)))
+            if entry.is_dir(follow_symlinks=False) or (self._follow and _is_folder(entry)):
+                folders.append((entry.path, f"{file}/"))
+            elif entry.is_file(follow_symlinks=False):
+                self._add(file, entry, None)
+            else:
+                self._add_link(file, entry)
+        return folders
+
+    def _add(self, file: str, entry: os.DirEntry[str], link: str | None) -> None:
+        try:
+            state = entry.stat()
+        except OSError:  # it is gone
+            self._refuse(file, Rejection(Reason.UNREADABLE, "the file cannot be opened"))
+            return
+        if state.st_size > MAX_FILE_BYTES:
+            self._refuse(file, reject_size(state.st_size))
+            return
+        known = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+        self._rows.append((file, *known, link, *ACCEPTED))
+
+    def _add_link(self, file: str, entry: os.DirEntry[str]) -> None:
+        target = self._resolve(Path(entry.path))
+        if isinstance(target, Rejection):
+            self._refuse(file, target)
+        elif self._follow:
+            self._add(file, entry, None)
+        else:
+            self._add(file, entry, escape_name(os.fsencode(target.relative_to(self._root))))
+
+    def _resolve(self, path: Path) -> Path | Rejection:
+        """Return the regular file that a link leads to, or why there is none. Opens nothing: a FIFO waits for a
+        writer."""
+        try:
+            target = path.resolve(strict=True)
+            mode = target.lstat().st_mode
+        except (OSError, RuntimeError):  # RuntimeError: a loop of links
+            return Rejection(Reason.NOT_A_FILE, "a link to nothing")
+        if not self._follow and not target.is_relative_to(self._root):
+            return Rejection(Reason.NOT_A_FILE, "a link to something outside the folder", setting="links")
+        if stat.S_ISREG(mode):
+            return target
+        if stat.S_ISDIR(mode):
+            return Rejection(Reason.NOT_A_FILE, "a link to a folder", setting="links")
+        kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        return Rejection(Reason.NOT_A_FILE, kinds.get(stat.S_IFMT(mode), "a device"))
+
+    def _refuse(self, file: str, verdict: Rejection) -> None:
+        self._rows.append(describe_refusal(file, verdict))
+
+    def _take_rows(self) -> "pa.Table":
+        rows, self._rows = self._rows, []
+        return build_found(rows)
+
+
+class _FolderWithinItself(Exception):  # noqa: N818
+    """A link leads to a folder that the link is in."""
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+class IgnoredNames:
+    """Names that are not data, by shell patterns, and how many had each pattern."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = patterns
+        self._found: Counter[int] = Counter()
+        joined = "|".join(f"({translate(pattern)})" for pattern in patterns)
+        self._regex = re.compile(joined) if joined else None
+
+    def match(self, name: str) -> bool:
+        """Return whether a name is ignored, and count it."""
+        found = self._regex.match(name) if self._regex else None
+        if found is None:
+            return False
+        self._found[(found.lastindex or 1) - 1] += 1
+        return True
+
+    def describe(self) -> Iterator[tuple[Any, ...]]:
+        """Yield a row of `FOUND` for each pattern that ignored something."""
+        for index, count in sorted(self._found.items()):
+            verdict = Rejection(Reason.IGNORED, "names that are not data", setting="ignore")
+            pattern = escape_name(os.fsencode(self._patterns[index]))
+            yield (*describe_refusal(pattern, verdict)[:-1], count)
+
+
+def describe_refusal(file: str, verdict: Rejection) -> tuple[Any, ...]:
+    """Return the row of `FOUND` for what is refused."""
+    setting = verdict.name_setting("ingest")
+    reason = (str(verdict.reason), verdict.detail, verdict.value, verdict.limit, setting)
+    return (file, None, None, None, None, None, *reason, 1)
+
+
+def build_found(rows: Sequence[tuple[Any, ...]]) -> "pa.Table":
+    """Return rows of `FOUND` as a table."""
+    import pyarrow as pa
+
+    schema = build_schema(FOUND)
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
