@@ -25,7 +25,7 @@ from benchmarks.support.copies import CHECKOUT, Changes, Copy, Run
 from benchmarks.support.incremental_corpus import SIDE, list_files, write_sample
 
 RESULTS = CHECKOUT / "benchmarks/results/incremental.md"
-STAGES = ("crawl", "ingest", "clean", "align", "extract")
+STAGES = ("list", "crawl", "ingest", "clean", "align", "extract")
 NEW_SHARE = 0.01
 TINY = 8
 STORES = {"tensor": "tensors", "jpeg": "JPEG files"}

@@ -32,7 +32,7 @@ from benchmarks.support.copies import CHECKOUT, Changes, Copy
 from benchmarks.support.stamp_mixtures import find_stamps, read_stamps
 
 RESULT = CHECKOUT / "benchmarks/results/scale.md"
-STAGES = ("ingest", "clean", "align", "extract")
+STAGES = ("list", "ingest", "clean", "align", "extract")
 SIDE, RATE, SECONDS = 32, 8_000, 0.5
 FOLDERS = 100
 Drawn = tuple[NDArray[np.uint8], NDArray[np.float32], str]

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.support.copies import CHECKOUT, Changes, Copy
 
 RESULT = CHECKOUT / "benchmarks/results/small_images.md"
-STAGES = ("ingest", "clean", "align", "extract")
+STAGES = ("list", "ingest", "clean", "align", "extract")
 SIDE, CLASSES = 32, 10
 
 CHANGES: Changes = {

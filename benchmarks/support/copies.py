@@ -17,7 +17,7 @@ import yaml
 from pipeline.config.check_params import read_effective_params
 
 CHECKOUT = Path(__file__).parents[2]
-BEFORE_EXTRACT = ("crawl", "ingest", "clean", "align")
+BEFORE_EXTRACT = ("list", "crawl", "ingest", "clean", "align")
 
 Changes = Mapping[str, Mapping[str, Any]]
 """Values of `params.yaml` by block."""

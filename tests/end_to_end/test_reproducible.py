@@ -78,6 +78,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def test_other_surroundings_give_the_same_bytes(plain: Checkout, tmp_path: Path) -> None:
     expected = plain.hash_outputs()
     assert {path.split("/")[0] for path in expected} >= {
+        "0_listed",
         "1_crawled",
         "2_ingested",
         "3_cleaned",
@@ -95,7 +96,7 @@ def copy_before(plain: Checkout, stage: str, parent: Path) -> Checkout:
     copied = Checkout(parent / "copy", plain.surroundings)
     shutil.copytree(plain.folder, copied.folder, ignore=shutil.ignore_patterns("__pycache__", ".cache", "tmp"))
     for out in copied.data.glob("[0-9]_*"):
-        if int(out.name[0]) > UP_TO_EXTRACT.index(stage):
+        if int(out.name[0]) >= UP_TO_EXTRACT.index(stage):
             shutil.rmtree(out)
     params = (copied.folder / "params.yaml").read_text(encoding="utf-8")
     assert "workers: 0" in params
@@ -120,12 +121,14 @@ def check_killed(plain: Checkout, stage: str, parent: Path, seconds: float) -> b
     checkout = copy_before(plain, stage, parent)
     caught = kill_at_work(checkout, stage, seconds)
     checkout.run_stage(stage)
-    number = UP_TO_EXTRACT.index(stage) + 1
+    number = UP_TO_EXTRACT.index(stage)
     expected = {path: digest for path, digest in plain.hash_outputs().items() if int(path[0]) <= number}
     assert list_differences(expected, checkout.hash_outputs()) == []
     assert list((checkout.folder / ".cache/work").iterdir()) == []
     kept = [path.name for path in (checkout.folder / ".cache").rglob("*") if path.is_file()]
-    whole = re.compile(r"[0-9a-f]{32}\.(pack|tar)(\.rows)?|[0-9]{20}-[0-9a-f]{8}\.answers|[0-9a-f]{32}\.arrays|\.lock")
+    whole = re.compile(
+        r"[0-9a-f]{32}\.(pack|tar)(\.rows)?|[0-9]{20}-[0-9a-f]{8}\.answers|[0-9a-f]{32}\.(arrays|arrow)|\.lock"
+    )
     assert [name for name in kept if not whole.fullmatch(name)] == []
     temporary = [path.name for path in (checkout.folder / "tmp").rglob("*") if path.is_file()]
     assert sorted(name for name in temporary if not name.endswith(".lock")) == []  # Dask keeps two locks
