@@ -1,6 +1,7 @@
 """Run tasks in the process that asks for them: for debugging, or where there are none for workers."""
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,12 +61,15 @@ class SerialExecutor:
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """See `pipeline.runtime.executor.Executor.run_tasks`."""
         import numpy  # noqa: F401 - a pool that is not loaded yet cannot be limited
-        from threadpoolctl import threadpool_limits
+        from threadpoolctl import ThreadpoolController
 
+        pools, modules = ThreadpoolController(), len(sys.modules)
         for number, task in enumerate(tasks):
+            if len(sys.modules) != modules:  # to look for pools takes 2 ms, and a task may have imported one
+                pools, modules = ThreadpoolController(), len(sys.modules)
             name = name_task(function, task, number)
             try:
-                with threadpool_limits(1):
+                with pools.limit(limits=1):
                     result = function(task) if self._run is None else _run_marked(function, task, name, self._run)
             except BaseException as error:
                 error.add_note(f"in {name}")
