@@ -5,7 +5,7 @@ import random
 import re
 import shutil
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -343,12 +343,12 @@ def clean_files(folder: Path, files: Mapping[str, bytes], change: Mapping[str, A
     return run_clean(ingest_files(folder, files), max_dropped=1.0, **{k: block[k] | v for k, v in change.items()})
 
 
-@settings(max_examples=10)
-@given(steps=st.lists(st.tuples(st.lists(EDITS, max_size=4), st.sampled_from(CHANGES)), min_size=1, max_size=4))
-def test_after_any_edit_only_new_items_are_checked(
-    steps: list[tuple[list[Edit], dict[str, Any]]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder, files, seen = tmp_path_factory.mktemp("edits"), dict(FILES), set[tuple[str, bytes, str]]()
+Step = tuple[list[Edit], dict[str, Any]]
+
+
+def apply_steps(folder: Path, steps: Sequence[Step]) -> None:
+    """Edit files and params step by step: new items alone are checked, and the bytes are those of a first run."""
+    files, seen = dict(FILES), set[tuple[str, bytes, str]]()
     for number, (edits, change) in enumerate([([], {}), *steps]):
         for name, content in edits:
             if content is None:
@@ -365,6 +365,25 @@ def test_after_any_edit_only_new_items_are_checked(
         seen |= needed
         clean_files(folder / f"anew-{number}", files, change)
         assert hash_folder(folder / "kept/work/3_cleaned") == hash_folder(folder / f"anew-{number}/work/3_cleaned")
+
+
+def test_after_some_edits_only_new_items_are_checked(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    changes = [*CHANGES[1:], {}, *draw.sample(CHANGES, 2)]
+    apply_steps(
+        tmp_path,
+        [
+            ([(draw.choice(NAMES), draw.choice([None, *draw.sample(CONTENTS, 3)])) for _ in range(3)], change)
+            for change in changes
+        ],
+    )
+
+
+@pytest.mark.sweep
+@settings(max_examples=40)
+@given(steps=st.lists(st.tuples(st.lists(EDITS, max_size=4), st.sampled_from(CHANGES)), min_size=1, max_size=4))
+def test_after_any_edit_only_new_items_are_checked(steps: list[Step], tmp_path_factory: pytest.TempPathFactory) -> None:
+    apply_steps(tmp_path_factory.mktemp("edits"), steps)
 
 
 def test_a_run_with_nothing_new_writes_no_tar(tmp_path: Path) -> None:

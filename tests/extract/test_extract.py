@@ -85,9 +85,8 @@ def root(made: Path) -> Path:
 # The same bytes
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_bytes(workers: int, made: Path, tmp_path: Path) -> None:
-    extract_things(tmp_path, make_things(32), make_params(shards=4), workers)
+def test_workers_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
+    extract_things(tmp_path, make_things(32), make_params(shards=4), workers=2)
     assert hash_outputs(tmp_path) == hash_outputs(made)
 
 
@@ -97,22 +96,11 @@ def test_a_cluster_of_a_client_gives_the_same_bytes(made: Path, tmp_path: Path) 
     assert hash_outputs(tmp_path) == hash_outputs(made)
 
 
-def test_another_place_locale_zone_and_hash_seed_give_the_same_bytes(made: Path, tmp_path: Path) -> None:
-    program = (
-        "import sys; from pathlib import Path; from tests.support.factory_extract import *; "
-        "extract_things(Path(sys.argv[1]), make_things(32)[::-1], make_params(shards=4))"
-    )
-    folder = tmp_path / "another place, käse"
-    settings = {"PYTHONHASHSEED": "77", "TZ": "Pacific/Auckland", "LC_ALL": "C", "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", program, folder], env=os.environ | settings, cwd=tmp_path, check=True)
-    assert hash_outputs(folder) == hash_outputs(made)
-
-
-def test_the_order_in_which_tasks_are_finished_changes_nothing(
+def test_the_order_in_which_things_come_and_tasks_are_finished_changes_nothing(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.extract.step.open_executor", lambda *_: nullcontext(LastFirst()))
-    extract_things(tmp_path, make_things(32), make_params(shards=4))
+    extract_things(tmp_path, make_things(32)[::-1], make_params(shards=4))
     assert hash_outputs(tmp_path) == hash_outputs(made)
 
 

@@ -152,7 +152,29 @@ def check_edits(edits: list[list[Edit]], folder: Path) -> None:
         assert list_outputs(folder / f"anew-{number}") == list_outputs(folder / "kept")
 
 
-@settings(max_examples=8)
+def test_some_edits_give_the_bytes_of_a_build_from_nothing(tmp_path: Path) -> None:
+    """Every kind of edit, three at a time."""
+    draw = random.Random(0)
+    edits: list[Edit] = [
+        add_thing("new-1"),
+        remove_thing(draw.randrange(8)),
+        change_content(draw.randrange(8), "image", "broken"),
+        change_content(draw.randrange(8), "text", "other"),
+        change_content(draw.randrange(8), "audio", "thing-000"),
+        change_thing(draw.randrange(8), label="two"),
+        change_thing(draw.randrange(8), split="test"),
+        change_thing(draw.randrange(8), columns={"licence": "MIT"}),
+        change_thing(draw.randrange(8), modalities=("image", "text")),
+        change_settings("image", 2),
+        change_settings("text", 1),
+        change_vocabulary(3),
+    ]
+    draw.shuffle(edits)
+    check_edits([edits[start : start + 3] for start in range(0, len(edits), 3)], tmp_path)
+
+
+@pytest.mark.sweep
+@settings(max_examples=40)
 @given(edits=st.lists(st.lists(EDITS, min_size=1, max_size=4), min_size=1, max_size=3))
 def test_any_edits_give_the_bytes_of_a_build_from_nothing(
     edits: list[list[Edit]], tmp_path_factory: pytest.TempPathFactory
@@ -180,6 +202,14 @@ def test_workers_keep_and_compute_the_same(workers: Executor, tmp_path: Path, mo
     check_edits(SCENARIO, tmp_path)
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which the corpus was extracted once; for reading only."""
+    folder = tmp_path_factory.mktemp("made")
+    Corpus().extract(folder)
+    return folder
+
+
 def test_a_run_with_nothing_new_computes_nothing_and_writes_no_shard(tmp_path: Path) -> None:
     corpus = Corpus()
     corpus.extract(tmp_path)
@@ -192,36 +222,34 @@ def test_a_run_with_nothing_new_computes_nothing_and_writes_no_shard(tmp_path: P
     assert len(list((tmp_path / "cache/objects").glob("*.pack"))) == 1, "of the texts' words"
 
 
-def test_two_checkouts_may_share_a_cache(tmp_path: Path) -> None:
-    corpus = Corpus()
-    corpus.extract(tmp_path / "one")
+def test_two_checkouts_may_share_a_cache(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "cache", tmp_path / "cache")
     (tmp_path / "two").mkdir()
-    (tmp_path / "two/cache").symlink_to(tmp_path / "one/cache")
-    assert read_counts(corpus.extract(tmp_path / "two")) == (24, 0)
-    assert list_outputs(tmp_path / "two") == list_outputs(tmp_path / "one")
+    (tmp_path / "two/cache").symlink_to(tmp_path / "cache")
+    assert read_counts(Corpus().extract(tmp_path / "two")) == (24, 0)
+    assert list_outputs(tmp_path / "two") == list_outputs(made)
 
 
 @pytest.mark.parametrize("limit", [0, 20_000])
 def test_a_cache_that_is_too_small_costs_time_and_nothing_else(
-    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: int, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = Corpus()
-    corpus.extract(tmp_path / "plain")
     monkeypatch.setattr("tests.support.factory_extract.CACHE_BYTES", limit)
     for _ in range(2):
         outcome = corpus.extract(tmp_path / "small")
-        assert list_outputs(tmp_path / "small") == list_outputs(tmp_path / "plain")
+        assert list_outputs(tmp_path / "small") == list_outputs(made)
         assert any("raise run.cache_bytes" in note for note in outcome.notes)
         kept = [path for path in (tmp_path / "small/cache/objects").iterdir() if path.name != ".lock"]
         assert sum(path.stat().st_size for path in kept) <= limit
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_damaged_cache_is_mended(seed: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.sweep) for seed in range(3, 20))])
+def test_a_damaged_cache_is_mended(seed: int, made: Path, tmp_path: Path) -> None:
     """Bytes changed, files cut, gone or replaced, between runs and in any of the cache's files."""
     draw = random.Random(seed)
     corpus = Corpus()
-    corpus.extract(tmp_path)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     expected = list_outputs(tmp_path)
     files = sorted(path for path in (tmp_path / "cache/objects").iterdir() if path.name != ".lock")
     contents = [path.read_bytes() for path in files]

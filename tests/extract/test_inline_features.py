@@ -2,7 +2,8 @@
 
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import cv2
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from pipeline.errors import MachineDrops
-from pipeline.extract import assemble_shard, compute_features
+from pipeline.extract import assemble_shard, compute_features, step
 from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.make_shard import ShardTask, make_shard
 from pipeline.incremental import growing_pack
 from pipeline.incremental.object_store import PACK, ObjectStore
+from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
 from pipeline.tables.contracts import DROPPED, EXTRACT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Reason, Rejection
@@ -24,6 +26,7 @@ from tests.support.factory_extract import (
     Thing,
     draw_item,
     make_params,
+    make_run,
     make_things,
     plan_tasks,
     run_extract,
@@ -52,8 +55,15 @@ def give_corpus(folder: Path, things: Sequence[Thing]) -> None:
     write_corpus(folder / "data", things)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_same_bytes_as_from_chunks(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=[0, 2])
+def executor(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Executor]:
+    with open_executor(make_run(tmp_path / "cache", workers=request.param), tasks=100) as opened:
+        yield opened
+
+
+def test_the_same_bytes_as_from_chunks(executor: Executor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs share their workers, which take longer to start."""
+    monkeypatch.setattr(step, "open_executor", lambda *_: nullcontext(executor))
     things = [*make_things(40), Thing("broken", contents={"image": b"\x89PNG but not really"})]
     things += [Thing(f"shared-{n}", contents={"image": draw_item("one", "image")}) for n in range(3)]
     made = {}
@@ -61,11 +71,11 @@ def test_the_same_bytes_as_from_chunks(workers: int, tmp_path: Path, monkeypatch
         monkeypatch.setattr(compute_features, "MIN_SHARDS", shards)
         folder = tmp_path / str(shards)
         write_corpus(folder / "data", things)
-        outcome = run_extract(folder, PARAMS, workers)
+        outcome = run_extract(folder, PARAMS)
         made[shards] = hash_files(folder / "data" / SHARDS_FOLDER), hash_files(folder / "data" / EXTRACT_FOLDER)
         # 44 sounds, 44 texts, and 42 pictures: three samples share one.
         assert count_features(outcome.notes) == "features: 0 reused, 130 computed (44 audio, 42 image, 44 text)"
-        again = run_extract(folder, PARAMS, workers)
+        again = run_extract(folder, PARAMS)
         assert count_features(again.notes) == "features: 130 reused, 0 computed"
     assert made[1] == made[10**6]
 

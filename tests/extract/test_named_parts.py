@@ -128,11 +128,11 @@ def make_named(count: int, **changes: Any) -> list[Thing]:
     ]  # fmt: skip
 
 
-def run_named(folder: Path, things: Sequence[Thing], params: ExtractParams, workers: int = 0) -> Samples:
+def run_named(folder: Path, things: Sequence[Thing], params: ExtractParams) -> Samples:
     """Extract the samples in place of those that were there, and return them by key."""
     shutil.rmtree(folder / "data", ignore_errors=True)
     write_corpus(folder / "data", things, KINDS)
-    run_extract(folder, params, workers)
+    run_extract(folder, params)
     root = folder / "data" / SHARDS_FOLDER
     return {key: sample for split in read_manifest(root).splits for key, sample in read_all(root, split).items()}
 
@@ -175,20 +175,20 @@ def test_a_bad_item_of_several_drops_the_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cache_and_workers_change_no_byte(tmp_path: Path) -> None:
+def test_a_cache_changes_no_byte(tmp_path: Path) -> None:
     params = make_params(shards=4)
-    run_named(tmp_path / "a", make_named(40), params, workers=2)
+    run_named(tmp_path / "a", make_named(20), params)
     expected = hash_files(tmp_path / "a/data" / SHARDS_FOLDER)
-    run_named(tmp_path / "b", make_named(30), params)
-    run_named(tmp_path / "b", make_named(40), params)
+    run_named(tmp_path / "b", make_named(15), params)
+    run_named(tmp_path / "b", make_named(20), params)
     assert hash_files(tmp_path / "b/data" / SHARDS_FOLDER) == expected
 
 
 @pytest.mark.slow
 def test_many_shards_store_the_items_of_several_beside_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = run_named(tmp_path / "a", make_named(40), make_params(shards=4))
+    expected = run_named(tmp_path / "a", make_named(20), make_params(shards=4))
     monkeypatch.setattr(compute_features, "MIN_SHARDS", 1)  # so that features are inline
     for _ in range(2):
-        samples = run_named(tmp_path / "b", make_named(40), make_params(shards=4))
+        samples = run_named(tmp_path / "b", make_named(20), make_params(shards=4))
         for key, sample in expected.items():
             assert all(np.array_equal(value, samples[key][name]) for name, value in sample.items())
