@@ -86,7 +86,7 @@ def scratch(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=40)
 def test_one_flipped_bit_anywhere_is_found(scratch: Path, data: st.DataObject) -> None:
     files = sorted(path for path in scratch.rglob("*") if path.is_file())
     path = data.draw(st.sampled_from(files))
@@ -101,7 +101,7 @@ def test_one_flipped_bit_anywhere_is_found(scratch: Path, data: st.DataObject) -
 
 
 @given(st.integers(0, 5), st.integers(0, len(SMALL_FIELDS)), st.data())
-@settings(max_examples=80)
+@settings(max_examples=25)
 def test_a_flipped_bit_in_a_member_is_named_when_it_is_read(
     scratch: Path, sample: int, member: int, data: st.DataObject
 ) -> None:
