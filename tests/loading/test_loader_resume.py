@@ -92,7 +92,7 @@ def check_resumption(
 def test_a_new_process_resumes_where_the_last_one_stopped(root: Path, streams: dict[str, Stream], order: Order) -> None:
     rng = random.Random(order)
     ways = [Way(order, threads, world) for threads in THREADS for world in WORLDS]
-    stops = [0, 1, STEPS - 1, STEPS, *rng.sample(range(STEPS), 4)]
+    stops = [0, 1, STEPS, *rng.sample(range(STEPS), 2)]
     check_resumption(root, streams, rng.sample(ways, len(stops)), rng.sample(ways, 3), stops)
 
 
@@ -104,7 +104,7 @@ def test_every_batch_can_be_resumed_after(root: Path, streams: dict[str, Stream]
     states = [loader.state_dict() for _ in loader]
     assert [state["position"] for state in states] == list(range(1, STEPS + 1))
     expected = [digest(streams[order][GLOBAL_BATCH * step :]) for step in range(1, STEPS + 1)]
-    at = random.Random(order).sample(range(STEPS), 16)
+    at = random.Random(order).sample(range(STEPS), 8)
     assert resume(root, Way(order, 0, 2), [states[n] for n in at]) == [expected[n] for n in at]
 
 

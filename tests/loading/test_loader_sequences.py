@@ -251,7 +251,7 @@ class Sequences(RuleBasedStateMachine):
 
 
 def test_sequences_agree_with_the_model() -> None:
-    run_state_machine_as_test(Sequences, settings=settings(max_examples=40, stateful_step_count=25))
+    run_state_machine_as_test(Sequences, settings=settings(max_examples=25, stateful_step_count=25))
 
 
 @pytest.mark.sweep

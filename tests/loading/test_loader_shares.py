@@ -90,7 +90,7 @@ def open_ranks(data: ShardDataset, division: Division) -> list[Loader]:
 
 
 @given(DIVISIONS, st.integers(0, 2))
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_each_sample_once_and_equal_steps(
     numbered: Callable[[int, int], ShardDataset], division: Division, epoch: int
 ) -> None:

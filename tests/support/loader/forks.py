@@ -1,5 +1,5 @@
 """Read with PyTorch's `DataLoader` in worker processes while other libraries and this one run threads:
-`python -m tests.support.loader.forks ROOT METHOD TIMES`. Exits with an error if a batch is wrong."""
+`python -m tests.support.loader.forks ROOT METHOD TIMES METHOD TIMES …`. Exits with an error if a batch is wrong."""
 
 import sys
 from itertools import islice
@@ -75,13 +75,14 @@ def check_threads(root: Path) -> None:
 
 
 def main() -> None:
-    root, method, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    root, *asked = sys.argv[1:]
     start_threads_of_others()
-    for _ in range(times):
-        check(root, method)
-    if method == "fork":
-        check_threads(root)
-    sys.stdout.write(f"{times} times\n")
+    for method, times in zip(asked[::2], asked[1::2], strict=True):
+        for _ in range(int(times)):
+            check(Path(root), method)
+        if method == "fork":
+            check_threads(Path(root))
+        sys.stdout.write(f"{times} times by {method}\n")
 
 
 if __name__ == "__main__":
