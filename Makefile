@@ -10,11 +10,14 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 UV := $(shell command -v uv 2>/dev/null)
 install = $(if $(UV),$(UV) pip install --quiet --compile-bytecode --python $(1)/bin/python,$(1)/bin/python -m pip install --quiet --disable-pip-version-check)
 
-# The folders of tests/ in two halves of about the same time, one for each of two cores.
-SECOND_HALF := datasets end_to_end format loading modalities remote storage webdataset
-FIRST_HALF := $(filter-out $(SECOND_HALF) __pycache__ peers support,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
+# The folders of tests/ in three parts for two cores: two compute for about the same time, and the third mostly waits, for
+# processes to start and end, for slow servers and for limits of time.
+SECOND_PART := end_to_end formats loading modalities
+THIRD_PART := crawl remote runtime train
+FIRST_PART := $(filter-out $(SECOND_PART) $(THIRD_PART) __pycache__ peers support,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
+PARTS := first-part second-part third-part
 
-.PHONY: help repro test test-first-half test-second-half quick quick-first-half quick-second-half sweep check format generated demo-site demo-table bench-loader test-peers clean
+.PHONY: help repro test $(PARTS:%=test-%) quick $(PARTS:%=quick-%) sweep check format generated demo-site demo-table bench-loader test-peers clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -39,28 +42,26 @@ repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder ru
 	@dvc repro --quiet
 	@$(BIN)/python -m pipeline.runtime.closing
 
-test: $(READY)  ## all tests but the sweeps, in two halves at a time
-	@$(MAKE) --no-print-directory --jobs=2 test-first-half test-second-half
-
-test-first-half: $(READY)
-	@$(BIN)/python -m pytest -m "not sweep" $(addprefix tests/,$(FIRST_HALF))
-
-test-second-half: $(READY)
-	@$(BIN)/python -m pytest -m "not sweep" $(addprefix tests/,$(SECOND_HALF))
+test: $(READY)  ## all tests but the sweeps, in three parts at a time
+	@$(MAKE) --no-print-directory --jobs=3 $(PARTS:%=test-%)
 
 QUICK := -m "not sweep and not slow" --forbid-processes
 
 quick: $(READY)  ## the tests of the inner loop: under a minute, and none may start a process
-	@$(MAKE) --no-print-directory --jobs=2 quick-first-half quick-second-half
+	@$(MAKE) --no-print-directory --jobs=3 $(PARTS:%=quick-%)
 
-quick-first-half: $(READY)
-	@$(BIN)/python -m pytest $(QUICK) $(addprefix tests/,$(FIRST_HALF))
+%-first-part: FOLDERS = $(addprefix tests/,$(FIRST_PART))
+%-second-part: FOLDERS = $(addprefix tests/,$(SECOND_PART))
+%-third-part: FOLDERS = $(addprefix tests/,$(THIRD_PART))
 
-quick-second-half: $(READY)
-	@$(BIN)/python -m pytest $(QUICK) $(addprefix tests/,$(SECOND_HALF))
+$(PARTS:%=test-%): $(READY)
+	@$(BIN)/python -m pytest -m "not sweep" $(FOLDERS)
 
-sweep: $(READY)  ## the heavy tests; prints a table of them
-	@$(BIN)/python -m pytest -m sweep -s
+$(PARTS:%=quick-%): $(READY)
+	@$(BIN)/python -m pytest $(QUICK) $(FOLDERS)
+
+sweep: $(READY)  ## the heavy tests, with a table of them, and ten times the examples of all properties
+	@$(BIN)/python -m pytest -m "sweep or hypothesis" --hypothesis-profile=thorough -s
 
 check: $(READY)  ## format, lint, types, import contracts
 	@ruff format --check .

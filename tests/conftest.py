@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from tests.support.demo_run import Run
 
-settings.register_profile("steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("steady", ANY_MACHINE, derandomize=True, max_examples=50)
+settings.register_profile("thorough", ANY_MACHINE, max_examples=500, database=None)  # `make sweep`: others every time
 settings.load_profile("steady")
 
 # Started as a background job, as CI may do, this process ignores Ctrl-C and would hand that on to its children.

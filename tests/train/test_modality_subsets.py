@@ -16,7 +16,14 @@ pytestmark = pytest.mark.slow
 
 ENDINGS = {"image": "png", "audio": "wav", "text": "txt", "video": "avi"}
 STILL = ("image", "audio", "text")
-SUBSETS = [*(subset for n in (1, 2, 3) for subset in itertools.combinations(STILL, n)), ("video",), MODALITIES]
+SOME = [subset for n in (2, 3) for subset in itertools.combinations(STILL, n)]
+SUBSETS = [
+    *((name,) for name in MODALITIES),
+    MODALITIES,
+    *(pytest.param(some, marks=pytest.mark.sweep) for some in SOME),
+]
+"""The sweep has those between one and all, which `test_extract` and `test_train` take apart."""
+
 THINGS = 48
 
 
