@@ -1,24 +1,25 @@
-"""How time and memory of align grow with the number of items: 100,000, 1,000,000, 3,000,000.
+"""How time and memory of align grow with the number of items: 100,000, 1,000,000, 3,000,000; in the driver, in buckets.
 
-    python -m benchmarks.bench_align [--items 100000,1000000,3000000] [--memory "1 GB"]
+    python -m benchmarks.bench_align [--items 100000,1000000,3000000] [--buckets 0,12] [--memory "1 GB"]
 
 Tables of an image, a sound and a caption a page, without their files (`benchmarks.support.aligned_corpus`): 1 % of the
-items are lost, and 2 to 8 % repeat another. Each run is a process of its own with 2 threads; memory is its largest
-resident size. Writes `benchmarks/results/align.md`.
+items are lost, and 2 to 8 % repeat another. Each run is a process of its own with 2 threads, and 2 workers if there are
+buckets; memory is the most that the driver, or one worker, had for itself. Writes `benchmarks/results/align.md`.
 """
 
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from benchmarks.bench_scale import LOOK, Peak, read_cpu
 from benchmarks.support.aligned_corpus import write_corpus
 from benchmarks.support.copies import CHECKOUT
 from pipeline.align.params import AlignParams
@@ -33,35 +34,63 @@ PARAMS = {"align": {"by": "page", "label": "page", "max_group": 1.0}}
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: seconds by the clock and of all threads, the largest resident size in MB."""
+    """One run: seconds by the clock, CPU seconds of the driver and of the workers, the most MB of either."""
 
     items: int
+    buckets: int
     samples: str
     seconds: float
-    cpu: float
-    megabytes: float
+    driver_cpu: float
+    worker_cpu: float
+    driver_megabytes: float = 0.0
+    worker_megabytes: float = 0.0
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of all processes."""
+        return self.driver_cpu + self.worker_cpu
 
 
-def measure_here(data: Path, items: int, memory: str) -> Measured:
-    """Align the tables in `data` in this process."""
+def measure_here(data: Path, items: int, buckets: int, memory: str) -> Measured:
+    """Align the tables in `data` in this process and, if there are buckets, its workers."""
     with tempfile.TemporaryDirectory(dir=data) as folder:
         work = Path(folder)
-        run = RunParams(workers=2, progress=False, cache=folder, table_memory=memory)
+        run = RunParams(workers=2, progress=False, cache=folder, table_memory=memory, buckets=buckets)
         start, started = time.perf_counter(), time.process_time()
         outcome = align(check_block(PARAMS, "align", AlignParams), Workspace(data, work, work, run))
         seconds, cpu = time.perf_counter() - start, time.process_time() - started
     outcome.check()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return Measured(items, outcome.notes[0], seconds, cpu, peak)
+    return Measured(items, buckets, outcome.notes[0], seconds, cpu, read_cpu())
 
 
-def measure_apart(items: int, memory: str) -> Measured:
-    """Make tables of as many items, and align them in a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_corpus(Path(folder), items)
-        command = [sys.executable, "-m", "benchmarks.bench_align", "--items", str(items), "--memory", memory]
-        done = subprocess.run([*command, "--data", folder], check=True, capture_output=True, cwd=CHECKOUT)
-    return Measured(**json.loads(done.stdout))
+def measure_apart(data: Path, items: int, buckets: int, memory: str) -> Measured:
+    """Align the tables in `data` in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.bench_align", "--data", str(data), "--memory", memory]
+    command += ["--items", str(items), "--buckets", str(buckets)]
+    peak, ended = Peak(), threading.Event()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT) as process:
+
+        def watch() -> None:
+            while not ended.wait(LOOK):
+                peak.look(process.pid)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        said, _ = process.communicate()
+        ended.set()
+        watcher.join()
+    measured = Measured(**json.loads(said))
+    return replace(measured, driver_megabytes=peak.driver / 1e6, worker_megabytes=peak.worker / 1e6)
+
+
+def measure_all(counts: Sequence[int], buckets: Sequence[int], memory: str) -> list[Measured]:
+    """Make tables of each number of items, and align them with each number of buckets."""
+    runs = []
+    for items in counts:
+        with tempfile.TemporaryDirectory() as folder:
+            write_corpus(Path(folder), items)
+            runs += [measure_apart(Path(folder), items, number, memory) for number in buckets]
+    return sorted(runs, key=lambda run: run.buckets)
 
 
 def describe(runs: Sequence[Measured], memory: str) -> str:
@@ -69,18 +98,20 @@ def describe(runs: Sequence[Measured], memory: str) -> str:
     lines = [
         "# Align: growth with the number of items",
         "",
-        f"2 threads, `run.table_memory` {memory}. `python -m benchmarks.bench_align` made this; on a machine that does "
-        "other work, look at the CPU time: the clock shows at least half of it.",
+        f"2 threads, and 2 workers with buckets; `run.table_memory` {memory}. `python -m benchmarks.bench_align` made "
+        "this; on a machine that does other work, look at the CPU time: the clock shows at least half of it. Memory is "
+        "what a process has for itself, without files that it maps.",
         "",
-        "| items | samples | s | CPU s | µs of CPU an item | MB | CPU grows as |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| items | buckets | samples | s | CPU s: driver, workers | µs an item | MB: driver, a worker | CPU grows as |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for before, run in zip([None, *runs], runs, strict=False):
-        grows = "" if before is None else f"items^{_find_exponent(before, run):.2f}"
+        grows = f"items^{_find_exponent(before, run):.2f}" if before and before.buckets == run.buckets else ""
         samples = run.samples.partition(" ")[0]
         lines.append(
-            f"| {run.items:,} | {int(samples):,} | {run.seconds:.1f} | {run.cpu:.1f} | {run.cpu / run.items * 1e6:.1f} "
-            f"| {run.megabytes:.0f} | {grows} |"
+            f"| {run.items:,} | {run.buckets} | {int(samples):,} | {run.seconds:.1f} "
+            f"| {run.driver_cpu:.1f}, {run.worker_cpu:.1f} | {run.cpu / run.items * 1e6:.1f} "
+            f"| {run.driver_megabytes:.0f}, {run.worker_megabytes:.0f} | {grows} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -92,14 +123,16 @@ def _find_exponent(before: Measured, after: Measured) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", default="100000,1000000,3000000")
+    parser.add_argument("--buckets", default="0,12")
     parser.add_argument("--memory", default="1 GB")
     parser.add_argument("--data", type=Path, help="tables to align in this process")
     arguments = parser.parse_args()
     counts = [int(count) for count in arguments.items.split(",")]
+    buckets = [int(number) for number in arguments.buckets.split(",")]
     if arguments.data:
-        print(json.dumps(asdict(measure_here(arguments.data, counts[0], arguments.memory))))
+        print(json.dumps(asdict(measure_here(arguments.data, counts[0], buckets[0], arguments.memory))))
         return
-    page = describe([measure_apart(count, arguments.memory) for count in counts], arguments.memory)
+    page = describe(measure_all(counts, buckets, arguments.memory), arguments.memory)
     RESULT.write_text(page)
     print(page)
 

@@ -26,9 +26,16 @@ SPELLED = """
 """The split that each item names; null: one that is not known."""
 
 UNKNOWN = """
-    SELECT name_item(source, file, items.part), spelled.given FROM spelled JOIN items USING (item)
-    WHERE spelled.split IS NULL ORDER BY spelled.sample, spelled.part, item LIMIT 1
+    CREATE TABLE unknown AS
+    SELECT
+        coalesce(base, key) AS base, key, spelled.part, item,
+        name_item(source, file, items.part) AS name, spelled.given
+    FROM spelled JOIN items USING (item) JOIN named USING (sample)
+    WHERE spelled.split IS NULL ORDER BY ALL LIMIT 1
 """
+"""The first item, in the order of the samples' keys, whose split is not known."""
+
+FIRST_UNKNOWN = "SELECT name, given FROM unknown ORDER BY base, key, part, item LIMIT 1"
 
 SPLITS_TABLE = "CREATE TABLE splits (sample UBIGINT, split TINYINT, last TINYINT)"
 SPLIT_SAMPLES = "INSERT INTO splits SELECT sample, min(split), max(split) FROM spelled GROUP BY sample"
@@ -56,7 +63,7 @@ PLACED = {
     "given": """
         CREATE TABLE placed AS
         SELECT sample, $names[min(split) OVER (PARTITION BY name) + 1] AS split
-        FROM groups JOIN splits USING (sample)
+        FROM groups JOIN samples USING (sample)
     """,
 }
 """The split of each sample's group."""
@@ -65,8 +72,8 @@ DIVIDED = """
     SELECT
         sample, 'ambiguous_split' AS reason,
         'its sample''s group ' || quote(name) || ' is also in ' || placed.split || ', and is kept there' AS detail,
-        $names[splits.split + 1] AS value, $source AS "limit", 'align.split' AS setting, '' AS kept_key
-    FROM groups JOIN splits USING (sample) JOIN placed USING (sample)
+        $names[samples.split + 1] AS value, $source AS "limit", 'align.split' AS setting, '' AS kept_key
+    FROM groups JOIN samples USING (sample) JOIN placed USING (sample)
     WHERE value <> placed.split
 """
 
@@ -77,23 +84,28 @@ LARGEST = """
 
 
 def read_splits(alignment: Alignment) -> None:
-    """Create the table `splits`, and drop the samples without a clear one where the data gives them.
-
-    Raises:
-        InputError: an item names an unknown split; the message names both.
-    """
+    """Create the tables `splits` and `unknown`, and drop the samples without a clear split if the data gives it."""
     import pyarrow as pa
 
     database, source = alignment.database, alignment.params.split
     database.add_function("spell_split", map_values(_spell_split, pa.int8()), ["VARCHAR"], "TINYINT")
     database.execute(SPLITS_TABLE)
+    database.execute(SPELLED)
+    database.execute(UNKNOWN)
     if source == "hash":
         return
-    database.execute(SPELLED)
-    for name, split in database.fetch(UNKNOWN):
-        raise InputError(f"{name}: its split is {split!r}; it must be one of {', '.join(SPELLINGS)}")
     database.execute(SPLIT_SAMPLES)
     alignment.drop_samples(3, UNCLEAR, {"names": PRIORITY, "source": source})
+
+
+def check_spellings(alignment: Alignment) -> None:
+    """Check that all splits are known.
+
+    Raises:
+        InputError: an item names an unknown split; the message names both.
+    """
+    for name, split in alignment.database.fetch(FIRST_UNKNOWN):
+        raise InputError(f"{name}: its split is {split!r}; it must be one of {', '.join(SPELLINGS)}")
 
 
 def _spell_split(split: str | None) -> int | None:

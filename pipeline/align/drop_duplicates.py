@@ -54,7 +54,7 @@ REPEATED = """
         key AS kept_key
     FROM (
         SELECT whole.sample, first_value(whole.sample) OVER best AS kept, exact = first_value(exact) OVER best AS same
-        FROM whole LEFT JOIN splits USING (sample)
+        FROM whole JOIN samples USING (sample)
         WINDOW best AS (PARTITION BY clusters ORDER BY split, whole.sample)
         QUALIFY kept <> whole.sample
     ) AS repeated JOIN samples ON samples.sample = kept

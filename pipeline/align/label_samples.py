@@ -33,7 +33,7 @@ RARE = """
     SELECT
         sample, 'rare_label' AS reason, 'samples with its label ' || quote(label) AS detail,
         count(*) OVER (PARTITION BY label) AS value, $least AS "limit", 'align.min_samples' AS setting, '' AS kept_key
-    FROM samples JOIN labels USING (sample)
+    FROM samples WHERE label IS NOT NULL
     QUALIFY value < $least
 """
 

@@ -1,4 +1,4 @@
-"""Name the samples: a key that is readable, fits a shard, and says nothing of hosts and folders."""
+"""Name the samples: a key that is readable, fits a shard, and says nothing of hosts and folders. Number them by it."""
 
 import hashlib
 import re
@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline.align.alignment import Alignment, map_pairs, map_values
 from pipeline.align.divide_samples import has_each
 from pipeline.errors import InputError
+from pipeline.tables.database import Database
 
 MAX_STEM = 51  # with a dash and the hash 64 characters, the longest key that a shard allows
 HASH_DIGITS = 12  # 48 bits: a million samples of one stem collide with a probability of 0.2 %
@@ -54,25 +55,31 @@ SAME_KEY = """
     SELECT key, max(together) FROM numbered GROUP BY key HAVING count(*) > 1 ORDER BY max(together) LIMIT 1
 """
 
-SAMPLES = "CREATE OR REPLACE TABLE samples AS SELECT number AS sample, origin, key, base FROM numbered"
+SAMPLES = """
+    CREATE OR REPLACE TABLE samples AS
+    SELECT number AS sample, numbered.origin, key, base, label, split
+    FROM samples JOIN numbered USING (sample) LEFT JOIN labels USING (sample) LEFT JOIN splits USING (sample)
+"""
 
 MEMBERS = """
     CREATE OR REPLACE TABLE members AS
     SELECT number AS sample, members.* EXCLUDE (sample) FROM members JOIN numbered USING (sample)
 """
 
+REJECTED = "UPDATE rejected SET sample = number FROM numbered WHERE rejected.sample = numbered.sample"
 
-def name_samples(alignment: Alignment) -> None:
-    """Give the samples their keys, and number `samples` and `members` in the order of the keys.
 
-    Raises:
-        InputError: two samples would have the same key; the message names what they were aligned by.
-    """
+def add_key_functions(database: Database) -> None:
+    """Make the functions `find_path` and `make_key`."""
     import pyarrow as pa
 
-    database, by = alignment.database, alignment.params.by
     database.add_function("find_path", map_values(find_path, pa.string()), ["VARCHAR"], "VARCHAR")
     database.add_function("make_key", map_pairs(make_key, pa.string()), ["VARCHAR", "VARCHAR"], "VARCHAR")
+
+
+def name_samples(alignment: Alignment) -> None:
+    """Create the table `named`: the samples with their keys."""
+    database, by = alignment.database, alignment.params.by
     divided = has_each(alignment)
     naming = NAMED.format(
         material=MATERIAL[by],
@@ -82,13 +89,23 @@ def name_samples(alignment: Alignment) -> None:
         base=BASE[divided],
     )
     database.execute(naming)
+    database.execute("DROP TABLE gathered")
+
+
+def number_samples(alignment: Alignment) -> None:
+    """Number `samples` and `members` in the order of the keys; `samples` gets `key`, `base`, `label` and `split`.
+
+    Raises:
+        InputError: two samples have the same key; the message names what they were aligned by.
+    """
+    database = alignment.database
     database.execute(NUMBERED)
     for key, together in database.fetch(SAME_KEY):
         raise InputError(f"two samples have the key {key}: rename {together!r}, or leave it out by align.within")
-    database.execute("DROP TABLE named; DROP TABLE gathered")
-    database.execute(SAMPLES)
-    database.execute(MEMBERS)
-    database.execute("DROP TABLE numbered")
+    database.execute("DROP TABLE named")
+    for statement in (SAMPLES, MEMBERS, REJECTED):
+        database.execute(statement)
+    database.execute("DROP TABLE numbered; DROP TABLE labels; DROP TABLE splits")
 
 
 def make_key(material: str, suffix: str = "") -> str:

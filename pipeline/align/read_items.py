@@ -1,6 +1,6 @@
 """Read the cleaned items, with what the ingested table says of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ from pipeline.align.params import AlignParams
 from pipeline.tables.columns import build_schema
 from pipeline.tables.contracts import CLEANED, CLEANED_ITEMS, INGESTED_ITEMS, ITEMS
 from pipeline.tables.database import Database
-from pipeline.tables.table_files import check_reference, read_batches
+from pipeline.tables.table_files import list_parts, read_batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,19 +32,40 @@ NAME_ITEM = """
 """Gives an item the name that `pipeline.tables.item_names.name_item` gives it."""
 
 
-def load_items(database: Database, data: Path, params: AlignParams) -> None:
-    """Create the table `items`, a row per cleaned item, and the macro `name_item`.
+Groups = Mapping[int, Sequence[int]]
+"""Row groups of the cleaned table, by the number of the part."""
+
+FOUND = "SELECT DISTINCT modality FROM items WHERE $within IS NULL OR list_contains($within, source)"
+
+
+def load_items(database: Database, data: Path, params: AlignParams, groups: Groups | None = None) -> None:
+    """Create the table `items`, a row per cleaned item, of these row groups or of all.
 
     Raises:
-        InputError: one of the tables is missing or damaged, or they are not of one run.
+        InputError: one of the tables is missing or damaged.
     """
-    check_reference(data / CLEANED_ITEMS, INGESTED_ITEMS, data / INGESTED_ITEMS)
     names = [*INGESTED_COLUMNS, *GIVEN_COLUMNS[params.by]]
-    database.insert("items", _read_items(data, names), columns=LOADED[params.by])
-    database.execute(NAME_ITEM)
+    database.insert("items", _read_items(data, names, groups), columns=LOADED[params.by])
 
 
-def _read_items(data: Path, names: list[str]) -> "Iterator[pa.RecordBatch]":
+def load_modalities(database: Database, data: Path) -> None:
+    """Create the table `items`, a row for each source and modality of the cleaned items."""
+    database.insert("items", _read_items(data, ["source", "modality"]), columns="DISTINCT source, modality")
+
+
+def load_rejected(database: Database, data: Path) -> None:
+    """Create the table `items`, a row with the names of each item in `rejected`."""
+    names = ["source", "file", "part"]
+    database.load("items", data / INGESTED_ITEMS, ITEMS, names, number="item", only="rejected")
+
+
+def find_modalities(database: Database, params: AlignParams) -> list[str]:
+    """Return the modalities of the items, from the table `items`."""
+    within = None if params.within is None else list(params.within)
+    return [modality for (modality,) in database.fetch(FOUND, {"within": within})]
+
+
+def _read_items(data: Path, names: list[str], groups: Groups | None = None) -> "Iterator[pa.RecordBatch]":
     """Yield the cleaned items; both tables are in the order of their numbers, so a few batches are in memory."""
     import pyarrow as pa
 
@@ -52,13 +73,28 @@ def _read_items(data: Path, names: list[str]) -> "Iterator[pa.RecordBatch]":
     window = pa.schema([build_schema(ITEMS).field(name) for name in names]).empty_table()
     schema = pa.schema([*fields, *window.schema])
     yield pa.RecordBatch.from_pylist([], schema=schema)
-    ingested = read_batches(data / INGESTED_ITEMS, ITEMS, names)
+    ingested: Iterator[pa.RecordBatch] | None = None
     first = 0  # the number of the window's first row
-    for batch in read_batches(data / CLEANED_ITEMS, CLEANED, CLEANED_COLUMNS):
+    for batch in read_batches(data / CLEANED_ITEMS, CLEANED, CLEANED_COLUMNS, groups):
         numbers = batch.column("item").to_numpy()
+        if ingested is None:
+            first, ingested = _read_ingested(data / INGESTED_ITEMS, names, int(numbers[0]))
         while first + window.num_rows <= numbers[-1]:
             window = pa.concat_tables([window, pa.Table.from_batches([next(ingested)])])
         window = window.slice(int(numbers[0]) - first)
         first = int(numbers[0])
         rows = window.take(numbers - numbers[0]).combine_chunks().to_batches()[0]
         yield pa.RecordBatch.from_arrays([*batch.columns, *rows.columns], schema=schema)
+
+
+def _read_ingested(folder: Path, names: list[str], start: int) -> "tuple[int, Iterator[pa.RecordBatch]]":
+    """Return the rows from the row group on that has row `start`, and the number of the first of them."""
+    groups: dict[int, list[int]] = {}
+    first = 0
+    for number, part in enumerate(list_parts(folder, ITEMS)):
+        for group, rows in enumerate(part.groups):
+            if not groups and first + rows <= start:
+                first += rows
+            else:
+                groups.setdefault(number, []).append(group)
+    return first, read_batches(folder, ITEMS, names, groups)

@@ -139,7 +139,6 @@ DROP_UNCLAIMED = """
 def select_items(alignment: Alignment) -> None:
     """Create the table `judged`, and drop the items that no part selects."""
     database, params = alignment.database, alignment.params
-    _add_functions(database)
     database.execute(JUDGED)
     database.execute(FAULTS)
     for number, part in enumerate(alignment.parts):
@@ -203,7 +202,8 @@ def _describe(fault: str, reason: Reason, detail: str, limit: str | None = "", s
     return {"fault": fault, "reason": str(reason), "detail": detail, "limit": limit or "", "setting": setting}
 
 
-def _add_functions(database: Database) -> None:
+def add_text_functions(database: Database) -> None:
+    """Make the functions `normalize`, `tidy` and `show_number`."""
     import pyarrow as pa
 
     text = pa.string()

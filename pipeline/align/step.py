@@ -7,8 +7,10 @@ from pipeline.align.assign_splits import check_splits
 from pipeline.align.divide_samples import has_each
 from pipeline.align.params import AlignParams
 from pipeline.align.parts import Part, list_parts
-from pipeline.align.plan_samples import plan_samples
-from pipeline.align.read_items import load_items
+from pipeline.align.plan_in_buckets import count_buckets, form_in_buckets
+from pipeline.align.plan_samples import compare_samples, form_samples, open_alignment
+from pipeline.align.read_items import find_modalities, load_items, load_modalities, load_rejected
+from pipeline.align.select_items import select_items
 from pipeline.errors import InputError
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Row
@@ -17,6 +19,7 @@ from pipeline.tables.contracts import (
     ALIGNED_PART_KINDS,
     ALIGNED_PARTS,
     ALIGNED_SAMPLES,
+    CLEANED_ITEMS,
     INGESTED_ITEMS,
     PART_KINDS,
     PARTS,
@@ -24,11 +27,8 @@ from pipeline.tables.contracts import (
     SPLITS,
 )
 from pipeline.tables.database import Database, open_database
-from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.drops import Outcome, Reason, check_drop_share
-from pipeline.tables.table_files import identify_table, write_table
-
-FOUND = "SELECT DISTINCT modality FROM items WHERE $within IS NULL OR list_contains($within, source)"
+from pipeline.tables.table_files import check_reference, count_rows, identify_table, write_table
 
 WRITE_SAMPLES = 'SELECT key, split, label, "group" FROM planned ORDER BY number'
 
@@ -52,17 +52,36 @@ def align(params: AlignParams, workspace: Workspace) -> Outcome:
         PipelineError: one group holds too many samples.
         InputError: a table is missing or damaged, or names an unknown split; or no sample is in train.
     """
+    data = workspace.data
+    check_reference(data / CLEANED_ITEMS, INGESTED_ITEMS, data / INGESTED_ITEMS)
+    items = count_rows(data / CLEANED_ITEMS)
+    buckets = count_buckets(workspace.run, items)
     with open_database(workspace.work, workspace.run) as database:
-        load_items(database, workspace.data, params)
-        within = None if params.within is None else list(params.within)
-        found = [modality for (modality,) in database.fetch(FOUND, {"within": within})]
-        dropped = DroppedRows(database, "align", "item")
-        alignment = Alignment(database, dropped, params, list_parts(params, found))
-        plan_samples(alignment)
+        alignment = _plan_samples(database, params, workspace, buckets)
         _write_samples(alignment, workspace)
-        outcome = _count(alignment, workspace.work / ALIGNED_FOLDER)
+        outcome = _count(alignment, items, workspace.work / ALIGNED_FOLDER)
         _check(alignment, outcome)
     return outcome
+
+
+def _plan_samples(database: Database, params: AlignParams, workspace: Workspace, buckets: int) -> Alignment:
+    """Put each item into a sample, or drop it."""
+    if not buckets:
+        load_items(database, workspace.data, params)
+    elif not params.rules:
+        load_modalities(database, workspace.data)
+    found = [] if params.rules else find_modalities(database, params)
+    alignment = open_alignment(database, params, list_parts(params, found))
+    if buckets:
+        form_in_buckets(alignment, workspace, buckets)
+    else:
+        select_items(alignment)
+        form_samples(alignment)
+    compare_samples(alignment)
+    if buckets:
+        load_rejected(database, workspace.data)
+    alignment.drop_items()
+    return alignment
 
 
 def _write_samples(alignment: Alignment, workspace: Workspace) -> None:
@@ -85,9 +104,8 @@ def _describe_part(part: Part) -> Row:
     return {"part": part.name, "modality": part.modality, "most": most, "joiner": part.joiner}
 
 
-def _count(alignment: Alignment, folder: Path) -> Outcome:
+def _count(alignment: Alignment, seen: int, folder: Path) -> Outcome:
     database = alignment.database
-    ((seen,),) = database.fetch("SELECT count(*) FROM items")
     counted = "DISTINCT item" if has_each(alignment) else "*"  # to find distinct items takes memory
     ((kept,),) = database.fetch(f"SELECT count({counted}) FROM members SEMI JOIN planned USING (sample)")
     return Outcome("item", seen, kept, alignment.dropped.write(folder), _describe(database))

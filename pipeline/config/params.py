@@ -141,6 +141,9 @@ class RunParams(Params):
     """Memory limit of one worker, for example `2 GiB`; an item that takes more is dropped as `memory`."""
     table_memory: Size = "1 GB"
     """Memory limit of the work on tables, beside the workers; what does not fit goes to the work folder in `cache`."""
+    buckets: Annotated[int, Field(ge=0, le=100_000)] | None = None
+    """Into how many buckets `align` divides the samples, each a task for a worker; 0 plans all in the stage's own
+    process. Null: one for each 250,000 items where `scheduler` or `client` is set and there are a million; else 0."""
     item_seconds: Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)] = 120
     """Seconds for one item; one that takes longer is dropped as `timeout`. Items take milliseconds."""
     allow_machine_drops: bool = False

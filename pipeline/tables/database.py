@@ -63,15 +63,7 @@ class Database:
 
     def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "", columns: str = "*") -> None:
         """Create the table `table`, in place of an earlier one, from batches, of which there is at least one."""
-        import pyarrow as pa
-
-        first = next(batches)
-
-        def read() -> "Iterator[pa.RecordBatch]":
-            yield first
-            yield from batches
-
-        self.connection.register("incoming", pa.RecordBatchReader.from_batches(first.schema, read()))
+        self.connection.register("incoming", _make_reader(batches))
         self.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT {columns} FROM incoming {condition}")
         self.connection.unregister("incoming")
 
@@ -81,9 +73,11 @@ class Database:
         self.execute(f"CREATE TABLE {table} AS SELECT * FROM incoming")
         self.connection.unregister("incoming")
 
-    def append(self, table: str, rows: "pa.Table") -> None:
-        """Add rows to the table `table`, by the names of their columns."""
-        self.connection.register("incoming", rows)
+    def append(self, table: str, rows: "pa.Table | Iterator[pa.RecordBatch]") -> None:
+        """Add rows, or batches of which there is at least one, to the table `table`, by the names of their columns."""
+        import pyarrow as pa
+
+        self.connection.register("incoming", rows if isinstance(rows, pa.Table) else _make_reader(rows))
         self.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
         self.connection.unregister("incoming")
 
@@ -146,6 +140,13 @@ class Database:
                 writer.write(batch.cast(schema))
 
 
+def _make_reader(batches: "Iterator[pa.RecordBatch]") -> "pa.RecordBatchReader":
+    import pyarrow as pa
+
+    first = next(batches)
+    return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+
+
 def _read_numbered(
     folder: Path, columns: Columns, names: Sequence[str] | None, number: str | None
 ) -> "Iterator[pa.RecordBatch]":
@@ -183,6 +184,7 @@ def open_database(work: Path, run: RunParams) -> Iterator[Database]:
         "threads": max(1, run.workers),
     }
     connection = duckdb.connect(config={**SETTINGS, **settings})  # in memory: a file would be synced at each statement
+    connection.execute("SET enable_progress_bar = false")  # it would draw in worker processes
     try:
         yield Database(connection)
     finally:
