@@ -1,5 +1,6 @@
 """The examples of training code run, and resume where they were stopped."""
 
+import json
 import os
 import subprocess
 import sys
@@ -27,6 +28,15 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "shards"
 
 
+RUN_AGAIN = """
+import json, runpy, sys
+program, *runs = json.loads(sys.argv[1])
+for sys.argv in runs:
+    runpy.run_path(program, run_name="__main__")
+"""
+"""Runs a program several times in one process: to import torch takes longer than the program."""
+
+
 def run(*arguments: object) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, *map(str, arguments)]
@@ -36,13 +46,13 @@ def run(*arguments: object) -> str:
 
 
 def test_a_plain_loop_that_was_stopped_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
-    program, options = EXAMPLES / "train_plain.py", ("--epochs", 2, "--batch-size", 16)
-    run(program, root, tmp_path / "whole.pt", *options)
-    run(program, root, tmp_path / "parts.pt", *options, "--stop-after", 3)
-    run(program, root, tmp_path / "parts.pt", *options)
-    whole, parts = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("whole", "parts"))
-    assert whole["loader"] == parts["loader"]
-    assert all(torch.equal(whole["model"][name], parts["model"][name]) for name in whole["model"])
+    options = ["--epochs", "2", "--batch-size", "16"]
+    whole, parts = (["train", str(root), str(tmp_path / f"{name}.pt"), *options] for name in ("whole", "parts"))
+    runs = [str(EXAMPLES / "train_plain.py"), whole, [*parts, "--stop-after", "3"], parts]
+    run("-c", RUN_AGAIN, json.dumps(runs))
+    ended, resumed = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("whole", "parts"))
+    assert ended["loader"] == resumed["loader"]
+    assert all(torch.equal(ended["model"][name], resumed["model"][name]) for name in ended["model"])
 
 
 def test_two_processes_see_each_sample_once_in_equal_steps(root: Path) -> None:

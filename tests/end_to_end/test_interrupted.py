@@ -21,6 +21,7 @@ from pipeline.errors import PipelineError
 from tests.clean.test_clean import ingest_files
 from tests.clean.test_clean import make_things as make_files
 from tests.support.checkouts import Checkout, Surroundings, make_checkout
+from tests.support.dvc_checkout import change_param
 from tests.support.factory_extract import make_params, make_things, run_extract, write_corpus
 from tests.support.processes import list_processes_in
 from tests.support.running import hash_files
@@ -103,11 +104,17 @@ class Counted:
         for folder in OUTPUTS[self.stage]:
             shutil.rmtree(self.checkout.data / folder, ignore_errors=True)
 
-    def kill(self, is_time: Callable[[int], bool]) -> int:
-        """Start the stage and kill it as soon as `is_time` says so of the number of items computed; gives that number.
+    def run(self, workers: int) -> None:
+        """Run the stage to its end."""
+        change_param(self.checkout.folder, ("run", "workers"), workers)
+        self.checkout.run_stage(self.stage)
 
-        -1 where the stage ended before.
+    def kill(self, is_time: Callable[[int], bool]) -> int:
+        """Start the stage with 2 workers, and kill it as soon as `is_time` says so of the number of items computed.
+
+        Returns that number; -1 where the stage ended before.
         """
+        change_param(self.checkout.folder, ("run", "workers"), 2)
         with self.checkout.start_stage(self.stage) as process:
             while process.poll() is None and not is_time(self.read_count()):
                 time.sleep(0.002)
@@ -117,10 +124,10 @@ class Counted:
         return self.read_count() if caught else -1
 
 
-def make_counted(folder: Path, case: Case, workers: int) -> Counted:
+def make_counted(folder: Path, case: Case) -> Counted:
     """A checkout with something for the stage to do."""
     stage, things = case.stage, case.things
-    surroundings = Surroundings(workers=workers, environment={"COUNTED": str(folder / "counted")})
+    surroundings = Surroundings(environment={"COUNTED": str(folder / "counted")})
     small = {"extract__shard_bytes": 1 << 20, "extract__shards": case.shards, "extract__max_dropped": 0.5}
     checkout = make_checkout(folder, surroundings, **small)
     path, name = COUNTED[stage]
@@ -137,27 +144,33 @@ def make_counted(folder: Path, case: Case, workers: int) -> Counted:
     return Counted(checkout, stage)
 
 
-def check_kill(counted: Counted, is_time: Callable[[int], bool], whole: dict[str, str], items: int) -> tuple[int, int]:
-    """Kill the stage once and let it run again; gives how many items were done when it was killed, and how many of
-    them were done again."""
+def check_kill(
+    counted: Counted, is_time: Callable[[int], bool], whole: dict[str, str], items: int, workers: int
+) -> tuple[int, int]:
+    """Kill the stage once and let it run again with so many workers: the bytes are those of `whole`, and nothing else
+    is left. Returns how many items were done when it was killed, and how many of them were done again."""
     counted.reset()
     done = counted.kill(is_time)
-    counted.checkout.run_stage(counted.stage)
+    counted.run(workers)
     assert counted.hash_outputs() == whole
     cache = counted.checkout.folder / ".cache"
     assert list((cache / "work").iterdir()) == []
-    names = [path.name for path in (cache / "objects").iterdir()]
-    assert [name for name in names if not re.fullmatch(r"[0-9a-f]{32}\.(pack|tar)(\.rows)?|\.lock", name)] == []
+    names = [path.name for path in cache.rglob("*") if path.is_file()]
+    whole_name = re.compile(r"[0-9a-f]{32}\.((pack|tar)(\.rows)?|arrays)|\.lock")
+    assert [name for name in names if not whole_name.fullmatch(name)] == []
+    temporary = [path.name for path in (counted.checkout.folder / "tmp").rglob("*") if path.is_file()]
+    assert [name for name in temporary if not name.endswith("lock")] == []  # Dask keeps those of killed workers
     return done, counted.read_count() - items
 
 
 @LINUX
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["extract with shards", "clean"])  # without shards extract runs on clean's engine
 def test_work_finished_before_a_kill_is_not_repeated(name: str, tmp_path: Path) -> None:
-    counted = make_counted(tmp_path, CASES[name], workers=2)
-    counted.checkout.run_stage(counted.stage)
+    """Killed on two workers: the runs before and after need none, whose start takes longer than the work."""
+    counted = make_counted(tmp_path, CASES[name])
+    counted.run(workers=0)
     whole, items = counted.hash_outputs(), counted.read_count()
-    done, again = check_kill(counted, lambda count: count >= items // 2, whole, items)
+    done, again = check_kill(counted, lambda count: count >= items // 2, whole, items, workers=0)
     assert done >= items // 2
     assert again <= 0.2 * done
 
@@ -167,15 +180,15 @@ def test_work_finished_before_a_kill_is_not_repeated(name: str, tmp_path: Path) 
 @pytest.mark.parametrize(("name", "kills"), [("extract", 200), ("extract with shards", 100), ("clean", 60)])
 def test_killed_at_many_moments(name: str, kills: int, tmp_path: Path) -> None:
     case = CASES[name]
-    counted, draw = make_counted(tmp_path, case, workers=2), random.Random(name)
+    counted, draw = make_counted(tmp_path, case), random.Random(name)
     start = time.monotonic()
-    counted.checkout.run_stage(case.stage)
+    counted.run(workers=2)
     length = time.monotonic() - start
     whole, items = counted.hash_outputs(), counted.read_count()
     outcomes = []
     for _ in range(kills):
         moment = time.monotonic() + draw.uniform(0, 1.1 * length)
-        outcomes.append(check_kill(counted, lambda _, at=moment: time.monotonic() >= at, whole, items))  # type: ignore[misc]
+        outcomes.append(check_kill(counted, lambda _, at=moment: time.monotonic() >= at, whole, items, 2))  # type: ignore[misc]
     caught = [(done, again) for done, again in outcomes if done >= 0]
     least = 5 * case.under_way
     working = [(done, again) for done, again in caught if done >= least]
@@ -268,7 +281,7 @@ def expected(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_disk_that_fails_at_some_call_spoils_nothing(tmp_path: Path, expected: dict[str, str]) -> None:
-    assert len(list(walk_calls(17, expected, tmp_path))) > 3
+    assert len(list(walk_calls(31, expected, tmp_path))) > 3
 
 
 @pytest.mark.sweep
@@ -354,10 +367,6 @@ def test_edited_code_recomputes_its_own_modality(edited: Checkout) -> None:
     assert "features: 0 reused, 24 computed" in edited.run_stage("extract")
     whole = hash_files(edited.data / "5_shards")
     path = edited.folder / "pipeline/modalities/audio/numpy_features.py"
-    before = path.read_text()
-    path.write_text(before + "\n# edited\n")
+    path.write_text(path.read_text() + "\n# edited\n")
     assert "features: 16 reused, 8 computed (8 audio)" in edited.run_stage("extract")
-    assert hash_files(edited.data / "5_shards") == whole
-    path.write_text(before)
-    assert "features: 24 reused, 0 computed" in edited.run_stage("extract")
     assert hash_files(edited.data / "5_shards") == whole

@@ -6,27 +6,11 @@ import sys
 import pytest
 
 from pipeline.codegen.dvc_yaml import NODES
-from pipeline.incremental.module_sources import PACKAGES, find_path, find_source_files
-from tests.support.checkouts import Surroundings, make_checkout
+from pipeline.incremental.module_sources import find_path, find_source_files
+from tests.support.dvc_checkout import DvcCheckout
 from tests.support.running import ROOT
 
 pytestmark = pytest.mark.slow
-
-RECORD_IMPORTS = """
-import os, sys
-
-class Recorder:
-    # Python asks it first for every module, imported by a statement or by `import_module`; it finds none.
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name.partition(".")[0] in {packages}:
-            handle = os.open({log!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-            os.write(handle, f"{{os.getpid()}} {{name}}\\n".encode())
-            os.close(handle)
-
-sys.meta_path.insert(0, Recorder)
-"""
-"""Becomes `sitecustomize.py`, which Python runs at its start: in the stage, in its fork server, and in their forks."""
 
 CHECK_PARAMS = """
 import sys
@@ -38,8 +22,6 @@ check_all_blocks(read_params(Path("params.yaml")))
 print(*sys.modules, sep="\\n")
 """
 
-SMALL = {"train__epochs": 1, "extract__image__height": 32, "extract__image__width": 32}
-
 
 def find_files(names: set[str]) -> set[str]:
     """The files of those of the modules that are this project's."""
@@ -47,24 +29,12 @@ def find_files(names: set[str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, set[str]]]:
+def loaded(checkout: DvcCheckout) -> dict[str, dict[int, set[str]]]:
     """The files that each stage loaded when it ran on the demo of 60 things, by stage and process."""
-    folder = tmp_path_factory.mktemp("modules")
-    hook, log = folder / "hook", folder / "imports"
-    hook.mkdir()
-    program = RECORD_IMPORTS.format(packages=PACKAGES, log=str(log))
-    (hook / "sitecustomize.py").write_text(program, encoding="utf-8")
-    checkout = make_checkout(folder, Surroundings(workers=1, environment={"PYTHONPATH": str(hook)}), **SMALL)
-    stages: dict[str, dict[int, set[str]]] = {}
-    for node in NODES:
-        log.unlink(missing_ok=True)
-        checkout.run_stage(node.name)
-        names: dict[int, set[str]] = {}
-        for line in log.read_text(encoding="utf-8").splitlines():
-            pid, name = line.split()
-            names.setdefault(int(pid), set()).add(name)
-        stages[node.name] = {pid: find_files(each) for pid, each in names.items()}
-    return stages
+    return {
+        stage: {pid: find_files(names) for pid, names in processes.items()}
+        for stage, processes in checkout.loaded.items()
+    }
 
 
 @pytest.fixture(scope="module")

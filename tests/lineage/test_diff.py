@@ -41,7 +41,7 @@ def list_keys(found: Difference) -> dict[str, set[str]]:
 def rerun(run: Run, folder: Path, since: str, **changes: Any) -> Path:
     """Run the demo again with other params, from the stage that they change."""
     shutil.copytree(run.folder, folder, ignore=shutil.ignore_patterns("inputs"))
-    run_stages(edit_params(**CHANGES, **changes), folder, until="extract", since=since)
+    run_stages(edit_params(**{**CHANGES, **changes}), folder, until="extract", since=since)
     return folder / "data"
 
 
@@ -82,7 +82,7 @@ def test_a_param_of_extract_changes_its_fields_alone(run: Run, tmp_path: Path) -
 
 
 def test_another_salt_moves_samples_and_more_shards_reshard_them(run: Run, tmp_path: Path) -> None:
-    new = rerun(run, tmp_path / "new", "align", align__salt="1", extract__shards=2)
+    new = rerun(run, tmp_path / "new", "align", align__salt="1", extract__shards=8)
     found = compare(run.data, new)
     old_splits = {sample["key"]: sample["split"] for sample in run.samples}
     new_splits = {report.key: report.shard.split("/")[0] for report in compare(run.data, new).moved.samples}

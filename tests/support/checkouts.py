@@ -76,6 +76,7 @@ def make_checkout(parent: Path, surroundings: Surroundings | None = None, **chan
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("inbox", "lists"):
         (folder / name).mkdir()
+        shutil.copy(ROOT / name / ".gitignore", folder / name)
     small = {DEMO_THINGS: 60, "crawl__timeout": 5.0, "crawl__backoff": 0.05, "run__workers": surroundings.workers}
     blocks = edit_params(**{**small, **changes})
     (folder / "params.yaml").write_text(yaml.safe_dump(blocks), encoding="utf-8")

@@ -1,5 +1,6 @@
 """Run the demo of 60 things as far as the shards, once for all tests that read its outputs."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from pipeline.tables.contracts import CLEANED, CRAWLED, DROPPED, ITEMS, PARTS, S
 from pipeline.tables.drops import Outcome
 from pipeline.tables.item_names import name_item
 from pipeline.tables.table_files import read_table
-from tests.support.running import DEMO_THINGS, edit_params, run_stages
+from tests.support.running import DEMO_THINGS, ROOT, edit_params, run_stages
 
 CHANGES: Mapping[str, Any] = {
     DEMO_THINGS: 60,
-    "crawl__timeout": 5.0,
+    "crawl__timeout": 5.0,  # one image answers after any limit, the others must not on a busy machine
+    "crawl__backoff": 0.05,
     "extract__image__height": 32,
     "extract__image__width": 32,
+    "extract__shards": 4,
 }
 """Of `params.yaml`."""
 
@@ -33,7 +36,9 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        blocks = edit_params(**CHANGES)
+        (folder / "inbox").mkdir()
+        shutil.copy(ROOT / "inbox/.gitignore", folder / "inbox")
+        blocks = edit_params(**CHANGES, ingest__root=str(folder / "inbox"))
         self.site: Site = plan_site(DemoOptions(**blocks["crawl"]["hosts"][HOST]["options"]))
         self.outcomes: dict[str, Outcome] = run_stages(blocks, folder, until="extract")
         self.data = folder / "data"
