@@ -4,6 +4,7 @@ import itertools
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -71,29 +72,41 @@ def stop(root: Path, way: Way, steps: int) -> tuple[Stream, dict[str, Any]]:
     return seen, state
 
 
-def check_resumption(
-    root: Path, streams: dict[str, Stream], stopping: Sequence[Way], resuming: Sequence[Way], stops: Sequence[int]
-) -> int:
-    """Stop after each of `stops` steps, in each of the first ways; resume in each of the others, in one new process."""
-    order = stopping[0].order
-    expected, states = [], []
-    for way, steps in zip(itertools.cycle(stopping), stops, strict=False):
-        seen, state = stop(root, way, steps)
-        assert seen == streams[order][: len(seen)]
-        assert len(seen) == min(COUNT, steps * GLOBAL_BATCH)
-        expected.append(digest(streams[order][len(seen) :]))
-        states.append(state)
-    for digests in resume_in_a_new_process(root, resuming, states):
-        assert digests == expected
-    return len(resuming) * len(states)
+@dataclass(frozen=True)
+class Resumption:
+    """Stop after each of `stops` steps, in each of the first ways; resume in each of the others."""
+
+    stopping: Sequence[Way]
+    resuming: Sequence[Way]
+    stops: Sequence[int]
 
 
-@pytest.mark.parametrize("order", ORDERS)
-def test_a_new_process_resumes_where_the_last_one_stopped(root: Path, streams: dict[str, Stream], order: Order) -> None:
-    rng = random.Random(order)
-    ways = [Way(order, threads, world) for threads in THREADS for world in WORLDS]
-    stops = [0, 1, STEPS, *rng.sample(range(STEPS), 2)]
-    check_resumption(root, streams, rng.sample(ways, len(stops)), rng.sample(ways, 3), stops)
+def check_resumptions(root: Path, streams: dict[str, Stream], resumptions: Sequence[Resumption]) -> int:
+    """Stop in this process and resume all in one new process; return how often."""
+    jobs, expected = [], []
+    for each in resumptions:
+        whole = streams[each.stopping[0].order]
+        states, rests = [], []
+        for way, steps in zip(itertools.cycle(each.stopping), each.stops, strict=False):
+            seen, state = stop(root, way, steps)
+            assert seen == whole[: len(seen)]
+            assert len(seen) == min(COUNT, steps * GLOBAL_BATCH)
+            rests.append(digest(whole[len(seen) :]))
+            states.append(state)
+        jobs += [(way, states) for way in each.resuming]
+        expected += [rests] * len(each.resuming)
+    assert resume_in_a_new_process(root, jobs) == expected
+    return sum(map(len, expected))
+
+
+def test_a_new_process_resumes_where_the_last_one_stopped(root: Path, streams: dict[str, Stream]) -> None:
+    resumptions = []
+    for order in ORDERS:
+        rng = random.Random(order)
+        ways = [Way(order, threads, world) for threads in THREADS for world in WORLDS]
+        stops = [0, 1, STEPS, *rng.sample(range(STEPS), 2)]
+        resumptions.append(Resumption(rng.sample(ways, len(stops)), rng.sample(ways, 3), stops))
+    check_resumptions(root, streams, resumptions)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -201,9 +214,11 @@ def test_resuming_after_every_batch_in_all_ways(root: Path, streams: dict[str, S
     ]
     checked = 0
     for resuming in (ways[n : n + 8] for n in range(0, len(ways), 8)):
-        checked += check_resumption(root, streams, rng.sample(ways, len(ways)), resuming, range(STEPS + 1))
+        everywhere = Resumption(rng.sample(ways, len(ways)), resuming, range(STEPS + 1))
+        checked += check_resumptions(root, streams, [everywhere])
     print(f"| {order} | every batch, 0 … {STEPS} | {len(ways)} | {len(ways)} | {len(ways) // 8} | {checked} |")
     alone = 40
     for _ in range(alone):
-        check_resumption(root, streams, rng.sample(ways, 1), rng.sample(ways, 1), [rng.randrange(STEPS + 1)])
+        single = Resumption(rng.sample(ways, 1), rng.sample(ways, 1), [rng.randrange(STEPS + 1)])
+        check_resumptions(root, streams, [single])
     print(f"| {order} | one random batch | {len(ways)} | {len(ways)} | {alone} | {alone} |")

@@ -21,7 +21,7 @@ from pipeline.runtime.run_stage import explain_disk_errors
 from pipeline.tables.contracts import DROPPED
 from pipeline.tables.table_files import read_table
 from tests.support.processes import is_alive, wait_until_gone
-from tests.support.running import ROOT
+from tests.support.running import ROOT, edit_params, run_stages
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.slow
@@ -283,11 +283,18 @@ def test_an_interrupt_while_processes_are_prepared_is_one_line(two_workers: Path
 
 
 @pytest.mark.parametrize("name", [node.name for node in NODES[2:]])
-def test_a_stage_without_its_input_prints_one_line(name: str, two_workers: Path) -> None:
-    with start(two_workers, sys.executable, "-m", f"stages.{name}") as process:
+def test_a_stage_without_its_input_is_one_line(name: str, tmp_path: Path) -> None:
+    with pytest.raises(PipelineError) as caught:
+        run_stages(edit_params(), tmp_path, until=name, since=name)
+    assert re.fullmatch(r"[^\n]+dvc repro[^\n]+", str(caught.value))
+
+
+def test_a_stage_without_its_input_prints_one_line(two_workers: Path) -> None:
+    """Extract has begun to load its libraries in another process."""
+    with start(two_workers, sys.executable, "-m", "stages.extract") as process:
         said, complaint = process.communicate(timeout=120)
     assert (process.returncode, said) == (1, "")
-    assert re.fullmatch(rf"{name}: [^\n]+dvc repro[^\n]+\n", complaint), complaint
+    assert re.fullmatch(r"extract: [^\n]+dvc repro[^\n]+\n", complaint), complaint
 
 
 def test_a_wrong_key_of_params_is_one_line(two_workers: Path) -> None:

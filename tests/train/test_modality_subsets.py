@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,15 +86,20 @@ def make_params(modalities: tuple[str, ...], root: Path) -> dict[str, Any]:
 JPEG, HALVES = {"store": "jpeg"}, {"dtype": "float16"}
 
 
-@pytest.mark.parametrize(("stored", "reader"), [(JPEG, "shardwright"), (JPEG, "webdataset"), (HALVES, "shardwright")])
-def test_images_go_through_the_pipeline_in_every_form(stored: dict[str, str], reader: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stored", "readers"), [(JPEG, ("shardwright", "webdataset")), (HALVES, ("shardwright",))])
+def test_images_go_through_the_pipeline_in_every_form(
+    stored: dict[str, str], readers: tuple[str, ...], tmp_path: Path
+) -> None:
     make_corpus(tmp_path / "files", ("image",))
     params = make_params(("image",), tmp_path / "files")
     params["extract"]["image"] |= stored
-    params["train"] |= {"reader": reader, "epochs": 1}
-    run_stages(params, tmp_path)
-    metrics = json.loads((tmp_path / "data/7_report/metrics.json").read_text())
-    assert 0 <= metrics["macro_f1"] <= 1
+    run_stages(params, tmp_path, until="extract")
+    for reader in readers:
+        shutil.copytree(tmp_path / "data", tmp_path / reader / "data")
+        params["train"] |= {"reader": reader, "epochs": 1}
+        run_stages(params, tmp_path / reader, since="train")
+        metrics = json.loads((tmp_path / reader / "data/7_report/metrics.json").read_text())
+        assert 0 <= metrics["macro_f1"] <= 1
 
 
 @pytest.mark.parametrize("modalities", SUBSETS, ids="+".join)

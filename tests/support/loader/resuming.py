@@ -72,9 +72,9 @@ def resume(root: str | Path, way: Way, states: Sequence[dict[str, Any]]) -> list
     return digests
 
 
-def resume_in_a_new_process(root: Path, ways: Sequence[Way], states: Sequence[dict[str, Any]]) -> list[list[str]]:
-    """See `resume`: for each way, in one process that gets only the files and the states."""
-    job = json.dumps({"root": str(root), "ways": [asdict(way) for way in ways], "states": states})
+def resume_in_a_new_process(root: Path, jobs: Sequence[tuple[Way, Sequence[dict[str, Any]]]]) -> list[list[str]]:
+    """See `resume`: for each way and its states, in one process that gets only the files and the states."""
+    job = json.dumps({"root": str(root), "jobs": [(asdict(way), states) for way, states in jobs]})
     command = [sys.executable, "-m", "tests.support.loader.resuming"]
     run = subprocess.run(command, cwd=CHECKOUT, input=job, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -84,7 +84,7 @@ def resume_in_a_new_process(root: Path, ways: Sequence[Way], states: Sequence[di
 
 def main() -> None:
     job = json.load(sys.stdin)
-    json.dump([resume(job["root"], Way(**way), job["states"]) for way in job["ways"]], sys.stdout)
+    json.dump([resume(job["root"], Way(**way), states) for way, states in job["jobs"]], sys.stdout)
 
 
 if __name__ == "__main__":
