@@ -32,6 +32,7 @@ class ExtractRecord(Document):
     dataset: Sha256
     params: ExtractParams
     source: Sha256
+    plugins: dict[str, Sha256]
     python: str
     libraries: dict[str, str]
 

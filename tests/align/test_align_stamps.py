@@ -15,6 +15,7 @@ from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.config.params import RunParams
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.step import ingest
+from pipeline.list.step import list_inputs
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Row
 from pipeline.tables.contracts import (
@@ -64,6 +65,7 @@ def stamps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Ou
     blocks = choose_params()
     write_table(folder / "1_crawled/crawl", [], CRAWLED)
     outcomes = {
+        "list": list_inputs(check_block(blocks, "ingest", IngestParams), workspace),
         "ingest": ingest(check_block(blocks, "ingest", IngestParams), workspace),
         "clean": clean(check_block(blocks, "clean", CleanParams), workspace),
         "align": align(check_block(blocks, "align", AlignParams), workspace),
