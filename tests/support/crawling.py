@@ -1,6 +1,6 @@
 """Run the crawl stage against loopback servers, for the tests of crawl."""
 
-import itertools
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +36,6 @@ BLOCK: Mapping[str, Any] = {
     "backoff": 0.01,
     "refresh": 0,
 }
-
-_runs = itertools.count()
 
 
 def make_params(**changes: Any) -> CrawlParams:
@@ -90,8 +88,8 @@ class Crawl:
 
 def run_crawl(folder: Path, params: CrawlParams) -> Crawl:
     """Run the stage once with the cache `folder/cache`, and check that kept and dropped add up."""
-    work = folder / f"run-{next(_runs)}"
-    work.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
     run = RunParams(workers=0, memory="1 GiB", cache=str(folder / "cache"), progress=False)
     outcome = crawl(params, Workspace(work, work, folder / "cache", run))
     outcome.check()
