@@ -12,11 +12,27 @@ from pipeline.align.params import Duplicates
 
 TIED = """
     CREATE OR REPLACE TABLE tied AS
-    SELECT members.sample, members.part, position, item, {column} AS cluster, exact_cluster AS exact
+    SELECT
+        members.sample, members.part, position, item,
+        {column} AS whole, exact_cluster AS whole_exact, {column} AS cluster, exact_cluster AS exact,
+        CASE WHEN list_contains($timed, members.part) THEN coalesce(members."start", 0) ELSE 0 END AS "start",
+        CASE WHEN list_contains($timed, members.part) THEN members."end" END AS "end"
     FROM members JOIN items USING (item)
     WHERE {shared}
 """
-"""The members that may repeat another."""
+"""The members that may repeat another. A span has meaning in recordings alone; a caption has that of its recording."""
+
+TIMED = ("audio", "video")
+
+TELL_SPANS = """
+    CREATE OR REPLACE TABLE tied AS
+    SELECT * REPLACE (
+        min(item) OVER (PARTITION BY whole, "start", "end") AS cluster,
+        min(item) OVER (PARTITION BY whole_exact, "start", "end") AS exact
+    )
+    FROM tied
+"""
+"""Two spans of a recording are no duplicates: only items with equal spans are in one cluster."""
 
 SHARED = {
     False: "{column} IN (SELECT {column} FROM items WHERE {column} <> item)",
@@ -74,9 +90,17 @@ def drop_duplicates(alignment: Alignment) -> None:
 def find_repeated(alignment: Alignment, column: str) -> None:
     """Create the tables `tied` and `whole` by the clusters of a column."""
     required = [number for number, part in enumerate(alignment.parts) if part.rule.required]
+    timed = [number for number, part in enumerate(alignment.parts) if part.modality in TIMED]
     shared = SHARED[has_each(alignment)].format(column=column)
-    alignment.database.execute(TIED.format(column=column, shared=shared))
+    alignment.database.execute(TIED.format(column=column, shared=shared), {"timed": timed})
+    if has_spans(alignment):
+        alignment.database.execute(TELL_SPANS)
     alignment.database.execute(WHOLE, {"required": required})
+
+
+def has_spans(alignment: Alignment) -> bool:
+    """Return whether any of the tied members is a span of its item."""
+    return bool(alignment.database.fetch('SELECT 1 FROM tied WHERE "start" > 0 OR "end" IS NOT NULL LIMIT 1'))
 
 
 def choose_column(duplicates: Duplicates, policies: Sequence[str]) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.align.alignment import Alignment
 from pipeline.align.divide_samples import has_each
-from pipeline.align.drop_duplicates import choose_column, find_repeated
+from pipeline.align.drop_duplicates import choose_column, find_repeated, has_spans
 from pipeline.tables.connected_components import find_components
 
 TIES = """
@@ -29,6 +29,25 @@ TIE_ANY = """
     SELECT sample, min(sample) OVER (PARTITION BY cluster) AS first
     FROM tied SEMI JOIN samples USING (sample) QUALIFY first < sample
 """
+
+TIE_OVERLAPPING = """
+    INSERT INTO ties
+    WITH reached AS (
+        SELECT sample, whole, "start" AS begins, coalesce("end", 'infinity'::DOUBLE) AS ends, item,
+            max(ends) OVER (
+                PARTITION BY whole ORDER BY begins, ends, item, sample ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ) AS reached
+        FROM tied SEMI JOIN samples USING (sample)
+    ),
+    islands AS (
+        SELECT sample, whole,
+            count(*) FILTER (reached IS NULL OR begins >= reached)
+                OVER (PARTITION BY whole ORDER BY begins, ends, item, sample ROWS UNBOUNDED PRECEDING) AS island
+        FROM reached
+    )
+    SELECT sample, min(sample) OVER (PARTITION BY whole, island) AS first FROM islands QUALIFY first < sample
+"""
+"""As `TIE_ANY`, where members are spans: those of one recording have something in common where they overlap."""
 
 TIE_ALL = """
     INSERT INTO ties
@@ -69,7 +88,8 @@ def find_groups(alignment: Alignment) -> None:
     column = choose_column(duplicates, ("drop", "group"))
     if column is not None:
         find_repeated(alignment, column)
-        database.execute(TIE_ALL if duplicates.share_split == "all" else TIE_ANY)
+        tie_any = TIE_OVERLAPPING if has_spans(alignment) else TIE_ANY
+        database.execute(TIE_ALL if duplicates.share_split == "all" else tie_any)
     _find_roots(alignment)
     database.execute(GROUPS)
 

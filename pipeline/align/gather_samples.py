@@ -27,9 +27,14 @@ RANKED = """
     SELECT item, members.part, row_number() OVER place - 1 AS position, first_value(item) OVER place AS first
     FROM members JOIN items USING (item)
     WHERE members.sample IN (SELECT sample FROM samples WHERE items > bit_count(parts))
-    WINDOW place AS (PARTITION BY members.sample, members.part ORDER BY source, file, items.part, item)
+    WINDOW place AS (
+        PARTITION BY members.sample, members.part
+        ORDER BY source, file, name_of_part(items.part), number_of_part(items.part), members."start" NULLS FIRST,
+            items.part, item
+    )
 """
-"""The place of each item among those of its part, where a sample has several of one: by source, file, part and id."""
+"""The place of each item among those of its part, where a sample has several of one: by source, file, part and id. Of
+parts with one name the numbers count, then the spans: the captions of a file are in the order of their rows."""
 
 DROP_SURPLUS = """
     SELECT

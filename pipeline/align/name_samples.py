@@ -19,7 +19,12 @@ PLAIN_URL = re.compile(r"https?://[A-Za-z0-9.:-]+/+([A-Za-z0-9._~/-]*)")
 
 OTHERS = re.compile(r"[^A-Za-z0-9_]+")
 
-MATERIAL = {"page": "find_path(together)", "pattern": "together", "table": "together"}
+MATERIAL = {
+    "page": "find_path(together)",
+    "pattern": "together",
+    "table": "together",
+    "file": "regexp_replace(together, '^//[^/]*/', '')",
+}
 """The path or name that the key of a sample is made from; never contains a host."""
 
 NAMED = """
@@ -33,14 +38,14 @@ NAMED = """
     )
 """
 
+OF_SOURCES = ("page", "file")
 SUFFIX = {
-    "page": "CASE first_value(together) OVER alike WHEN together THEN '' ELSE together END",
-    "pattern": "''",
-    "table": "''",
+    True: "CASE first_value(together) OVER alike WHEN together THEN '' ELSE together END",
+    False: "''",
 }
-WINDOW = "WINDOW alike AS (PARTITION BY material ORDER BY together)"
-"""Pages of several hosts may have the same path: the first of them by URL gets the path's key, for the others the URL
-goes into the hash."""
+WINDOW = {True: "WINDOW alike AS (PARTITION BY material ORDER BY together)", False: ""}
+"""Pages and files of several hosts may have the same path: the first of them by URL gets the path's key, for the others
+the URL goes into the hash."""
 
 IDENTITY = {False: "''", True: "coalesce(identity, '')"}
 BASE = {False: "NULL::VARCHAR", True: "make_key(material, suffix)"}
@@ -83,8 +88,8 @@ def name_samples(alignment: Alignment) -> None:
     divided = has_each(alignment)
     naming = NAMED.format(
         material=MATERIAL[by],
-        suffix=SUFFIX[by],
-        window=WINDOW if by == "page" else "",
+        suffix=SUFFIX[by in OF_SOURCES],
+        window=WINDOW[by in OF_SOURCES],
         identity=IDENTITY[divided],
         base=BASE[divided],
     )

@@ -36,7 +36,8 @@ class Rule(Params):
     """A regular expression that matches the whole of `file`, with any of the named groups key, label, group and split;
     null: all items. Items that do not match are not selected. `by: pattern` needs the group key."""
     part: str | None = None
-    """Use only this part of a file: a language, or the selector of a page's element; null: any part."""
+    """Use only this part of a file: a language, the selector of a page's element, or `caption` for all captions that a
+    list or a table gives; null: any part."""
 
     @field_validator("pattern")
     @classmethod
@@ -176,9 +177,10 @@ class Shares(Params):
 class AlignParams(Params):
     """How items become samples."""
 
-    by: Literal["page", "pattern", "table"] = "page"
-    """Which items form a sample: those of one page, those whose pattern gives the same key, or those to which the
-    user's table gives the same `sample`."""
+    by: Literal["page", "pattern", "table", "file"] = "page"
+    """Which items form a sample: those of one page, those whose pattern gives the same key, those to which the user's
+    table gives the same `sample`, or those of one file: what a table says of it among them, each of its spans a sample
+    of its own."""
     within: Strings | None = None
     """Use only items of these sources: hosts, or `folder`; null: all sources."""
     modalities: Rules = Rules({})

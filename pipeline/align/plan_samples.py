@@ -16,7 +16,7 @@ from pipeline.align.label_samples import drop_rare, label_samples
 from pipeline.align.name_samples import add_key_functions, name_samples, number_samples
 from pipeline.align.params import AlignParams
 from pipeline.align.parts import Part
-from pipeline.align.read_items import NAME_ITEM
+from pipeline.align.read_items import NAME_ITEM, SPLIT_PART
 from pipeline.align.select_items import add_text_functions
 from pipeline.tables.database import Database
 from pipeline.tables.dropped_rows import DroppedRows
@@ -38,6 +38,7 @@ def open_alignment(database: Database, params: AlignParams, parts: Sequence[Part
     add_text_functions(database)
     add_key_functions(database)
     database.execute(NAME_ITEM)
+    database.execute(SPLIT_PART)
     database.execute(REJECTED)
     return Alignment(database, DroppedRows(database, "align", "item"), params, parts)
 

@@ -8,6 +8,7 @@ from pipeline.align.params import AlignParams
 from pipeline.tables.columns import build_schema
 from pipeline.tables.contracts import CLEANED, CLEANED_ITEMS, INGESTED_ITEMS, ITEMS
 from pipeline.tables.database import Database
+from pipeline.tables.item_names import PART_SUFFIX
 from pipeline.tables.table_files import list_parts, read_batches
 
 if TYPE_CHECKING:
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
 
 CLEANED_COLUMNS = ("item", "sample_rate", "frames", "exact_cluster", "near_cluster")
 INGESTED_COLUMNS = ("source", "file", "part", "modality", "label", "page_label", "start", "end", "group", "split")
-GIVEN_COLUMNS = {"page": ("page", "url"), "pattern": (), "table": ("sample",)}
+GIVEN_COLUMNS = {"page": ("page", "url"), "pattern": (), "table": ("sample",), "file": ()}
 """The further columns that say which items belong together, by `align.by`."""
 
 LOADED = {
     "page": "* EXCLUDE (page, url), coalesce(nullif(page, ''), url) AS given",
     "pattern": "*, NULL::VARCHAR AS given",
     "table": "* RENAME (sample AS given)",
+    "file": "*, NULL::VARCHAR AS given",
 }
 """The columns of `items`; a page's own text may be on no other page."""
 
@@ -30,6 +32,13 @@ NAME_ITEM = """
         source || ':' || file || CASE part WHEN '' THEN '' ELSE '#' || part END
 """
 """Gives an item the name that `pipeline.tables.item_names.name_item` gives it."""
+
+SPLIT_PART = f"""
+    CREATE MACRO name_of_part(part) AS regexp_replace(part, '{PART_SUFFIX}', '');
+    CREATE MACRO number_of_part(part) AS coalesce(try_cast(regexp_extract(part, '{PART_SUFFIX}', 1) AS BIGINT), 1);
+    CREATE MACRO segment_of_part(part) AS regexp_extract(part, '{PART_SUFFIX}', 2)
+"""
+"""What `pipeline.tables.item_names.split_part` returns."""
 
 
 Groups = Mapping[int, Sequence[int]]

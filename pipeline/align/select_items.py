@@ -30,7 +30,7 @@ JUDGE = """
         item,
         $number,
         CASE
-            WHEN part <> $part THEN 'part'
+            WHEN part <> $part AND name_of_part(part) <> $part THEN 'part'
             WHEN matched IS NULL THEN 'pattern'
             WHEN isnan("start") OR "start" < 0 OR isnan("end") OR "end" <= coalesce("start", 0) THEN 'span'
             WHEN coalesce("start", 0) >= seconds OR coalesce("end", 0) > seconds + $tolerance THEN 'end'
@@ -62,7 +62,12 @@ TIDY = r"""
 """
 """Calls `normalize` only for text that it may change: not for ASCII without outer space."""
 
-TOGETHER = {"page": "given", "pattern": "tidy(matched.key)", "table": "tidy(given)"}
+TOGETHER = {
+    "page": "given",
+    "pattern": "tidy(matched.key)",
+    "table": "tidy(given)",
+    "file": "'//' || source || '/' || tidy(file) || segment_of_part(part)",
+}
 LABEL = {
     "none": "NULL",
     "path": "tidy(matched.label)",
@@ -96,6 +101,7 @@ LACKING = {
     "page": "it is on no page",
     "pattern": "the pattern's group key is empty",
     "table": "the table gives it no sample",
+    "file": "its file has no name",
 }
 
 DESCRIBED = """

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pipeline.config.params import RunParams
 from pipeline.crawl.links import Link, Links
 from pipeline.crawl.params import CrawlParams
-from pipeline.crawl.url_lists import ListedUrl
 from pipeline.crawl.urls import BadUrl, canonicalize_url, find_site, redact_url
 from pipeline.crawl.visit_url import Visit
 from pipeline.runtime.progress import show_progress
@@ -27,7 +26,7 @@ class VisitedUrl:
     depth: int = 0
     page: str | None = None
     embedder: str | None = None
-    listed: ListedUrl | None = None
+    listed: bool = False
     follow: bool = False
     rejection: Rejection | None = None
     visit: Visit | None = None
@@ -38,20 +37,18 @@ class BreadthFirst:
 
     Attributes:
         tried: Every URL that was found, also those that are rejected without a request.
-        repeated: Rows of lists whose URL an earlier row has.
         passed_over: Counted rows for links that are no URLs to try, a row a page and reason.
     """
 
     def __init__(self, params: CrawlParams) -> None:
         self.tried: dict[str, VisitedUrl] = {}
-        self.repeated: list[Drop] = []
         self.passed_over: list[Drop] = []
         self._params = params
         self._sites: set[str] = set()
         self._requested = 0
 
-    def plan_first_level(self, start: Iterable[str], listed: Iterable[ListedUrl]) -> list[VisitedUrl]:
-        """Return the start pages, then the listed URLs; of several rows with one URL the first counts."""
+    def plan_first_level(self, start: Iterable[str], listed: Iterable[str]) -> list[VisitedUrl]:
+        """Return the start pages, then the listed URLs, each once."""
         level = []
         for text in start:
             try:
@@ -61,15 +58,10 @@ class BreadthFirst:
                 url, rejection = redact_url(text), Rejection(Reason.BAD_URL, str(bad))
             if url not in self.tried:
                 level.append(self._add(VisitedUrl(url, follow=True, rejection=rejection)))
-        for row in listed:
-            known = self.tried.get(row.url)
-            if known is None:
-                level.append(self._add(VisitedUrl(row.url, listed=row)))
-            elif known.listed is None:
-                known.listed = row
-            else:
-                detail = f"the same URL as {known.listed.key}"
-                self.repeated.append(Drop(row.key, Reason.DUPLICATE, detail, kept_key=row.url))
+        for url in listed:
+            if url not in self.tried:
+                level.append(self._add(VisitedUrl(url, listed=True)))
+            self.tried[url].listed = True
         return [one for one in level if one.rejection is None]
 
     def plan_next_level(self, level: Sequence[VisitedUrl]) -> list[VisitedUrl]:

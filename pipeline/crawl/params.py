@@ -9,22 +9,35 @@ from pipeline.crawl.addresses import parse_endpoint
 
 
 class UrlList(Params):
-    """A table with a URL a row, and the names of its columns; null: the list has no such column."""
+    """A table with a URL a row, and the names of its columns; null: the list has no such column.
 
-    file: Annotated[str, Field(pattern=r"^[^/].*\.(csv|jsonl|parquet)$")]
-    """Path below `crawl.lists_folder`; the ending determines the format."""
+    A URL may have any number of rows. It is fetched once, and what each row says of it is kept.
+    """
+
+    file: Annotated[str, Field(pattern=r"^[^/].*\.(csv|tsv|jsonl|json|parquet|txt)$")]
+    """Path below `crawl.lists_folder`; the ending determines the format. A txt file has a URL a line, no columns."""
     url: Annotated[str, Field(min_length=1)] = "url"
     """Column of the URL."""
     caption: str | None = None
-    """Column of a text about the file at the URL; it becomes an item of its own."""
+    """Column of a text about the file at the URL, or of a list of texts; each becomes an item of its own."""
     label: str | None = None
     """Column of the label."""
+    group: str | None = None
+    """Column of the group: samples that must be in one split."""
     split: str | None = None
     """Column of the split (train, val, test) that the list assigns."""
     licence: str | None = None
     """Column of the licence."""
     attribution: str | None = None
     """Column of the attribution."""
+    language: str | None = None
+    """Column of the language of the caption."""
+    sample: str | None = None
+    """Column of the sample that the file belongs to."""
+    start: str | None = None
+    """Column of the second at which the used span of a recording begins."""
+    end: str | None = None
+    """Column of the second at which it ends."""
 
 
 class ServedHost(Params):

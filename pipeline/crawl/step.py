@@ -13,7 +13,7 @@ from pipeline.crawl.url_lists import ListedUrl, read_lists
 from pipeline.errors import PipelineError
 from pipeline.runtime.progress import show_progress
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, LIST_ROWS
 from pipeline.tables.database import open_database
 from pipeline.tables.dropped_rows import DroppedRows
 from pipeline.tables.drops import Drop, Outcome
@@ -32,10 +32,10 @@ class CrawlResult:
     """
 
     tried: "list[VisitedUrl]"
-    repeated: list[Drop]
     passed_over: list[Drop]
     requests: int
     find_body: "Callable[[str], Body | None]"
+    listed: list[ListedUrl] = field(default_factory=list)
     bad_rows: list[Drop] = field(default_factory=list)
 
 
@@ -61,7 +61,7 @@ def crawl(params: CrawlParams, workspace: Workspace) -> Outcome:
             result = asyncio.run(_crawl(params, listed, hosts, workspace, journal))
         except ExceptionGroup as group:
             raise _find_cause(group) from group
-        result.bad_rows = bad_rows
+        result.listed, result.bad_rows = listed, bad_rows
         return _write(result, journal.folder, workspace)
 
 
@@ -87,19 +87,20 @@ async def _crawl(
     plan = BreadthFirst(params)
     async with open_client(params, hosts, journal) as client:
         visitor = Visitor(client, params.agent.split("/")[0].split()[0])
-        level = plan.plan_first_level(params.start, listed)
+        level = plan.plan_first_level(params.start, (row.url for row in listed))
         while level:
             await visit_level(level, visitor.visit, params.per_host, workspace.run)
             level = plan.plan_next_level(level)
     tried = [plan.tried[url] for url in sorted(plan.tried)]
-    return CrawlResult(tried, plan.repeated, plan.passed_over, client.requests, client.find_body)
+    return CrawlResult(tried, plan.passed_over, client.requests, client.find_body)
 
 
 def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
     from pipeline.crawl.journal import BodyTars
 
-    folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*result.bad_rows, *result.repeated], BodyTars(journal)
+    folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*result.bad_rows], BodyTars(journal)
     write_table(folder / "crawl", _build_rows(result, bodies, drops), CRAWLED)
+    write_table(folder / "list_rows", map(_describe_row, filter(_says_something, result.listed)), LIST_ROWS)
     for _ in show_progress(bodies.write(folder), len(bodies), "responses", workspace.run, lambda count: (count, {})):
         pass
     with open_database(workspace.work, workspace.run) as database:
@@ -107,7 +108,7 @@ def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
         dropped.add(drops)
         dropped.add_parts(result.passed_over)
         counts = dropped.write(folder)
-    seen = len(result.tried) + len(result.bad_rows) + len(result.repeated)
+    seen = len(result.tried) + len(result.bad_rows)
     note = _describe_requests(result.requests) if seen else "nothing to crawl: crawl.start and crawl.lists are empty"
     return Outcome("url", seen, seen - len(drops), counts, [note])
 
@@ -137,7 +138,14 @@ def _describe(one: "VisitedUrl") -> dict[str, Any]:
     if one.visit:
         row |= {"final_url": one.visit.final_url, "status": one.visit.status, "content_type": one.visit.content_type}
     if one.listed:
-        listed = one.listed
-        row |= {"page": one.url, "caption": listed.caption, "label": listed.label, "split": listed.split}
-        row |= {"licence": listed.licence, "attribution": listed.attribution}
+        row["page"] = one.url
     return row
+
+
+def _says_something(listed: ListedUrl) -> bool:
+    return any(value is not None for value in listed.said.values())
+
+
+def _describe_row(listed: ListedUrl) -> dict[str, Any]:
+    place = {"url": listed.url, "list": listed.file, "line": listed.line}
+    return {**dict.fromkeys(LIST_ROWS), **place, **listed.said}

@@ -1,27 +1,28 @@
-"""Read URL lists: csv, jsonl or Parquet tables with a URL a row."""
+"""Read URL lists: tables with a URL a row, or a URL a line."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.crawl.params import UrlList
 from pipeline.crawl.urls import BadUrl, canonicalize_url
-from pipeline.formats.tabular import BadRow, TextRow, read_rows
+from pipeline.formats.tabular.delimited import Dialect
+from pipeline.formats.tabular.read_rows import read_rows
+from pipeline.formats.tabular.rows import BadRow, RequestedColumns, TextRow
+from pipeline.formats.tabular.span import parse_span
+from pipeline.tables.contracts import ANNOTATIONS
 from pipeline.tables.drops import Drop, Reason
 
 
 @dataclass(frozen=True, slots=True)
 class ListedUrl:
-    """A row of a list: a canonical URL and the list's annotations. `key` is `file:line`."""
+    """A row of a list: a canonical URL, and what the list says of it, by the names of `ANNOTATIONS`."""
 
-    key: str
+    file: str
+    line: int
     url: str
-    caption: str | None = None
-    label: str | None = None
-    split: str | None = None
-    licence: str | None = None
-    attribution: str | None = None
+    said: Mapping[str, str | float | None] = field(default_factory=dict)
 
 
 def read_lists(folder: Path, lists: Sequence[UrlList]) -> Iterator[ListedUrl | Drop]:
@@ -33,19 +34,16 @@ def read_lists(folder: Path, lists: Sequence[UrlList]) -> Iterator[ListedUrl | D
     uses = Counter(list_.file for list_ in lists)
     for list_ in lists:
         name = list_.file if uses[list_.file] == 1 else f"{list_.file}[{list_.url}]"
-        columns = {
-            "caption": list_.caption,
-            "label": list_.label,
-            "split": list_.split,
-            "licence": list_.licence,
-            "attribution": list_.attribution,
-        }
-        named = {field: column for field, column in columns.items() if column is not None}
-        for row in read_rows(folder / list_.file, list(dict.fromkeys((list_.url, *named.values())))):
-            yield _read_row(row, f"{name}:{row.line}", list_.url, named)
+        named = {each: column for each in ANNOTATIONS if (column := getattr(list_, each)) is not None}
+        columns = RequestedColumns(tuple(dict.fromkeys((list_.url, *named.values()))), repeated=list_.caption)
+        plain = list_.file.endswith(".txt")  # a URL a line
+        dialect = Dialect(quotes=False, header=(list_.url,)) if plain else None
+        for row in read_rows(folder / list_.file, columns, "csv" if plain else None, dialect):
+            yield _read_row(row, name, list_.url, named)
 
 
-def _read_row(row: TextRow | BadRow, key: str, url_column: str, named: dict[str, str]) -> ListedUrl | Drop:
+def _read_row(row: TextRow | BadRow, name: str, url_column: str, named: dict[str, str]) -> ListedUrl | Drop:
+    key = f"{name}:{row.line}"
     if isinstance(row, BadRow):
         return Drop(key, row.reason, row.detail)
     text = row.values[url_column]
@@ -53,6 +51,10 @@ def _read_row(row: TextRow | BadRow, key: str, url_column: str, named: dict[str,
         return Drop(key, Reason.EMPTY, "the row has no URL")
     try:
         url = canonicalize_url(text)
+        said = {each: row.values[column] for each, column in named.items()}
+        start, end = parse_span(said)
     except BadUrl as bad:
         return Drop(key, Reason.BAD_URL, str(bad))
-    return ListedUrl(key, url, **{field: row.values[column] for field, column in named.items()})
+    except ValueError as fault:
+        return Drop(key, Reason.UNREADABLE, str(fault))
+    return ListedUrl(name, row.line, url, {**said, "start": start, "end": end})

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from pipeline.ingest.divide_file import ItemFacts
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_contents import Content, Contents, read_contents
 from pipeline.ingest.read_page import PageFacts
@@ -154,24 +155,27 @@ class _Collector:
             return
         for left_out, count in found.left_out.items():
             self._add_drop(replace(left_out.drop(file.key, "ingest"), count=count), PART)
+        places: dict[int, tuple[bytes, str, int]] = {}  # of contents, by identity: segments share theirs
         for item in found.items:
-            self._items.append((number, *_describe(item), *self._identify(item, file), *_describe_page(page)))
+            if id(item.data) not in places:
+                places[id(item.data)] = self._store(item, file)
+            sha256, tar, offset = places[id(item.data)]
+            identity = make_id(sha256.hex(), file.source, file.file, item.part)
+            place = identity, sha256, tar, offset, len(item.data)
+            self._items.append((number, *_describe(item), *place, *_describe_page(page), *item.facts))
 
     def _add_drop(self, drop: Drop, unit: str) -> None:
         self._drops.append({"stage": "ingest", "unit": unit, **asdict(drop), "reason": str(drop.reason)})
 
-    def _identify(self, item: Content, file: ListedFile) -> tuple[bytes, bytes, str, int, int]:
-        """Store an item; return its id, the hash of its bytes, and where they are."""
+    def _store(self, item: Content, file: ListedFile) -> tuple[bytes, str, int]:
+        """Store the bytes of an item; return their hash, and where they are."""
         known = file.sha256 if item.whole else None
-        sha256 = known or hashlib.sha256(item.data).digest()
         if known and file.tar is not None and file.offset is not None:
-            tar, offset = file.tar, file.offset
-        else:
-            tar = self._tar_name
-            if sha256 not in self._offsets:
-                self._offsets[sha256] = self._tar.write(sha256.hex(), item.data)
-            offset = self._offsets[sha256]
-        return make_id(sha256.hex(), file.source, file.file, item.part), sha256, tar, offset, len(item.data)
+            return known, file.tar, file.offset
+        sha256 = known or hashlib.sha256(item.data).digest()
+        if sha256 not in self._offsets:
+            self._offsets[sha256] = self._tar.write(sha256.hex(), item.data)
+        return sha256, self._tar_name, self._offsets[sha256]
 
     def build_tables(self, rows: "pa.RecordBatch") -> "dict[str, pa.Table]":
         """Return those of `RANGE_TABLES` that have rows; `rows` are those of the listing."""
@@ -187,7 +191,7 @@ class _Collector:
 
 _COLLECTED = (
     "row", "part", "modality", "media_type", "language", "id", "sha256", "tar", "offset", "size", "page_label",
-    "page_licence", "page_attribution", "is_page",
+    "page_licence", "page_attribution", "is_page", *ItemFacts._fields,
 )  # fmt: skip
 """The fields of an item that `_Collector` collects."""
 
@@ -206,7 +210,7 @@ def _build_items(items: list[tuple[Any, ...]], rows: "pa.RecordBatch") -> "pa.Ta
     import pyarrow.compute as pc
 
     found = dict(zip(_COLLECTED, zip(*items, strict=True), strict=True))
-    listed = rows.take(pa.array(found["row"]))
+    listed = rows.select(["source", "file", "url", "page"]).take(pa.array(found["row"]))
     schema = build_schema(ITEMS)
     columns = {
         field.name: pa.array(found[field.name], field.type) if field.name in found else listed.column(field.name)
@@ -215,7 +219,7 @@ def _build_items(items: list[tuple[Any, ...]], rows: "pa.RecordBatch") -> "pa.Ta
     }
     columns["page"] = pc.if_else(pa.array(found["is_page"]), listed["url"], listed["page"])
     for name in ("licence", "attribution"):
-        columns[name] = pc.coalesce(listed[name], pa.array(found[f"page_{name}"], pa.string()))
+        columns[name] = pc.coalesce(columns[name], pa.array(found[f"page_{name}"], pa.string()))
     return pa.Table.from_arrays([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 

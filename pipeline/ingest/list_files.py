@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.config.lazy_import import LazyTable
+from pipeline.ingest.annotate_files import annotate_files
 from pipeline.ingest.sources.source import LISTED, Source, SourceInputs
 from pipeline.inputs.cut_ranges import cut_ranges
 from pipeline.tables.columns import Columns
@@ -55,8 +56,8 @@ class Listing:
 def list_files(
     sources: LazyTable[Source], inputs: SourceInputs, database: Database, dropped: DroppedRows
 ) -> tuple[Listing, int]:
-    """Write the listing of all sources to the work folder, and drop what was refused unopened, and all but the first
-    file of one name.
+    """Write the listing of all sources to the work folder, with what was said of each file, and drop what was refused
+    unopened, tables, and all but the first file of one name.
 
     The latter happens where a site is linked by http and by https: the same host and path are the same file, and the
     response by https is kept. It also happens where two paths differ only in escapes of `%`, `/` and `?`.
@@ -76,8 +77,7 @@ def list_files(
             else:
                 database.append("listed", found.append_column("origin", _repeat(origin, found.num_rows)))
                 seen += found.num_rows
-        if source.annotate is not None:
-            source.annotate(inputs, database)
+    annotate_files(sources, inputs, database, dropped)
     listing = Listing(inputs.workspace.work.resolve() / "listing.arrow")
     _write_ranges(listing, database, dropped)
     database.execute("DROP TABLE listed")

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.params import Share, Strings
+from pipeline.ingest.tables.annotation_table import AnnotationTable
 from pipeline.inputs.params import InputParams
 
 TextLayout = Literal["whole", "first_line", "lines", "tagged_lines"]
@@ -25,10 +26,12 @@ class IngestParams(InputParams):
     page_label: Annotated[str, Field(min_length=1)] | None = None
     """CSS selector of the label of a page and of what it embeds: the `content` attribute of the first match, else its
     text. Null: pages give no label."""
-    table: Annotated[str, Field(pattern=r"^[^/].*\.(csv|jsonl|parquet)$")] | None = None
-    """Path below `root` of a table of annotations with a column `file` (a path below `root`) and any of `caption`,
-    `label`, `group`, `split`, `licence`, `attribution`, `language`, `sample` (the name of the sample that the file
-    belongs to), `start` and `end` (seconds)."""
+    table: Annotated[str, Field(pattern=r"^[^/].*\.(csv|tsv|jsonl|json|parquet)$")] | None = None
+    """Path below `root` of a table of annotations: the short form of `tables`, with its defaults."""
+    tables: Annotated[tuple[AnnotationTable, ...], Field(strict=False)] = ()
+    """Tables that say something of files, with any number of rows a file. The caption of a row becomes an item of its
+    own, and so does each sample or span of a file that its rows name. A row that cannot be used, or whose file is not
+    there, is a dropped row of the unit `part`."""
     licence: str | None = None
     """Licence of files without one."""
     attribution: str | None = None
@@ -37,3 +40,12 @@ class IngestParams(InputParams):
     """Keep files under these licences only; null: all, also those without one."""
     max_dropped: Share = 0.5
     """Largest share of files that may be dropped; more stops the run."""
+
+    @property
+    def annotation_tables(self) -> tuple[AnnotationTable, ...]:
+        """Return `table`, if there is one, and `tables`."""
+        return self.tables if self.table is None else (AnnotationTable(path=self.table), *self.tables)
+
+    def name_table(self, entry: int) -> str:
+        """Return the setting that names one of the `annotation_tables`."""
+        return "ingest.tables" if self.table is None or entry else "ingest.table"

@@ -1,6 +1,7 @@
 """Find the items that a file holds, from its bytes: one image, audio or video, or texts. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -8,11 +9,13 @@ from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
+from pipeline.ingest.divide_file import NO_FACTS, ItemFacts, Segment, divide_file
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_page import PageFacts, read_page
 from pipeline.ingest.sources.source import ListedFile
 from pipeline.ingest.split_text import TextPart, TextParts, select_parts, split_text
 from pipeline.tables.drops import Reason, Rejection
+from pipeline.tables.item_names import name_part
 
 _MEDIA_ENDINGS = {
     **dict.fromkeys(("jpg", "jpeg", "jpe", "png", "gif", "webp", "bmp", "tif", "tiff", "avif", "heic"), "image"),
@@ -23,7 +26,7 @@ _MEDIA_ENDINGS = {
 error page."""
 
 CAPTION = "caption"
-"""The part name of a text that a list or table gives for the file."""
+"""The name of the parts that are texts which a list or table gives for the file."""
 
 
 class Content(NamedTuple):
@@ -35,6 +38,7 @@ class Content(NamedTuple):
     data: bytes
     language: str | None = None
     whole: bool = False
+    facts: ItemFacts = NO_FACTS
 
 
 class Contents(NamedTuple):
@@ -52,8 +56,8 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
         return Contents(rejection=Rejection(Reason.EMPTY, "the file has no bytes"))
     media_type = find_media_type(data)
     modality = MODALITIES_BY_TYPE.get(media_type)
-    if modality is not None and modality != "text" and file.caption is None:
-        return Contents([Content("", modality, media_type, data, file.language, whole=True)])
+    if modality is not None and modality != "text" and not file.rows:
+        return Contents([Content("", modality, media_type, data, whole=True)])
     claimed = _find_claimed_modality(file) if media_type.startswith("text/") else None
     mismatch = Rejection(
         Reason.TYPE_MISMATCH, f"a text, where name or server claim {claimed}", media_type, claimed or ""
@@ -73,15 +77,20 @@ def _find_items(
     data: bytes, media_type: str, page: PageFacts | None, file: ListedFile, params: IngestParams
 ) -> Contents:
     modality = MODALITIES_BY_TYPE[media_type]
-    parts = _read_caption(file, params)
-    if modality == "text":
-        parts = parts.merge(_read_page_text(page, params) if page else _split(data, file, params))
-    items = [_build_text(part) for part in parts.kept]
-    if modality != "text":
-        items.append(Content("", modality, media_type, data, file.language, whole=True))
+    items: list[Content] = []
+    left_out: Counter[Rejection] = Counter()
+    for segment in divide_file(file.rows):
+        parts = _read_captions(segment, params)
+        if modality == "text":
+            parts = parts.merge(_read_page_text(page, params) if page else _split(data, segment, params))
+        else:
+            item = Content("", modality, media_type, data, segment.language, True, segment.facts)
+            items.append(item._replace(part=name_part("", segment=segment.name)))
+        items += _build_texts(parts, segment)
+        left_out += parts.left_out + Counter(segment.contradictions)
     if not items:
-        return Contents(rejection=_reject_empty(parts, page, params))
-    return Contents(sorted(items, key=lambda item: item.part), left_out=parts.left_out)
+        return Contents(rejection=_reject_empty(left_out, page, params))
+    return Contents(sorted(items, key=lambda item: item.part), left_out=left_out)
 
 
 def _find_claimed_modality(file: ListedFile) -> str | None:
@@ -98,8 +107,8 @@ def _reject_type(media_type: str) -> Rejection:
     return Rejection(Reason.UNSUPPORTED_TYPE, detail, media_type)
 
 
-def _split(data: bytes, file: ListedFile, params: IngestParams) -> TextParts:
-    return split_text(data.decode(), params, file.language)
+def _split(data: bytes, segment: Segment, params: IngestParams) -> TextParts:
+    return split_text(data.decode(), params, segment.language)
 
 
 def _read_page_text(page: PageFacts, params: IngestParams) -> TextParts:
@@ -109,21 +118,26 @@ def _read_page_text(page: PageFacts, params: IngestParams) -> TextParts:
     return select_parts(iter([part]), params)
 
 
-def _read_caption(file: ListedFile, params: IngestParams) -> TextParts:
-    if file.caption is None:
-        return TextParts(())
-    part = TextPart(CAPTION, file.caption.strip(), file.language or params.default_language)
-    return select_parts(iter([part]), params)
+def _read_captions(segment: Segment, params: IngestParams) -> TextParts:
+    parts = (
+        TextPart(name_part(CAPTION, caption.number), caption.text.strip(), caption.language or params.default_language)
+        for caption in segment.captions
+    )
+    return select_parts(parts, params)
 
 
-def _build_text(part: TextPart) -> Content:
-    return Content(part.name, "text", "text/plain", part.text.encode(), part.language)
+def _build_texts(parts: TextParts, segment: Segment) -> Iterator[Content]:
+    facts = {name_part(CAPTION, caption.number): caption.facts for caption in segment.captions}
+    for part in parts.kept:
+        name = name_part(part.name, segment=segment.name)
+        of_part = facts.get(part.name, segment.facts)
+        yield Content(name, "text", "text/plain", part.text.encode(), part.language, facts=of_part)
 
 
-def _reject_empty(parts: TextParts, page: PageFacts | None, params: IngestParams) -> Rejection:
+def _reject_empty(left_out: Counter[Rejection], page: PageFacts | None, params: IngestParams) -> Rejection:
     """Return why a text or a page has no item."""
-    if parts.left_out:
-        first = min(parts.left_out, key=lambda rejection: (rejection.reason, rejection.detail))
+    if left_out:
+        first = min(left_out, key=lambda rejection: (rejection.reason, rejection.detail))
         return replace(first, detail=f"no text remains: {first.detail}")
     if page is None:
         return Rejection(Reason.EMPTY, "a text without characters")

@@ -36,6 +36,20 @@ LISTED: Columns = {
 }
 """`0_listed/files`: a row per file or what is in the place of one, ordered by number, file and reason."""
 
+ANNOTATIONS: Columns = {
+    "caption": "string?",
+    "label": "string?",
+    "group": "string?",
+    "split": "string?",
+    "licence": "string?",
+    "attribution": "string?",
+    "language": "string?",
+    "sample": "string?",
+    "start": "float64?",  # seconds
+    "end": "float64?",
+}
+"""What a row of a list or a table says of a file; a file may have any number of rows."""
+
 CRAWLED: Columns = {
     "url": "string",  # canonical: never the address that a test host resolved to
     "final_url": "string?",  # after redirects
@@ -45,17 +59,20 @@ CRAWLED: Columns = {
     "reason": "string?",  # null where the response was kept
     "detail": "string",
     "content_type": "string?",  # as the server declares it; nothing relies on it
-    "caption": "string?",  # column of a URL list
-    "label": "string?",  # column of a URL list
-    "split": "string?",  # column of a URL list
-    "licence": "string?",  # column of a URL list
-    "attribution": "string?",
     "sha256": "hash?",
     "tar": "string?",
     "offset": "int64?",
     "size": "int64?",
 }
 """`1_crawled/crawl`: a row per URL tried, ordered by `url`."""
+
+LIST_ROWS: Columns = {
+    "url": "string",  # canonical
+    "list": "string",  # the file of the URL list
+    "line": "int64",
+    **ANNOTATIONS,
+}
+"""`1_crawled/list_rows`: a row per usable row of a URL list that says something of its URL, in their order."""
 
 ITEMS: Columns = {
     "id": "hash",  # sha256 of (sha256 of the bytes, source, file, part)
@@ -157,6 +174,7 @@ ALIGNED_PART_KINDS = f"{ALIGNED_FOLDER}/part_kinds"
 TABLES: dict[str, Columns] = {
     "list": LISTED,
     "crawl": CRAWLED,
+    "list_rows": LIST_ROWS,
     "ingest": ITEMS,
     "clean": CLEANED,
     "align": SAMPLES,

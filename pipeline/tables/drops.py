@@ -28,6 +28,7 @@ class Reason(StrEnum):
     EMPTY = "empty"
     IGNORED = "ignored"
     LICENCE_REFUSED = "licence_refused"
+    MISSING_FILE = "missing_file"
     NO_ITEMS = "no_items"
     NOT_A_FILE = "not_a_file"
     NOT_UTF8 = "not_utf8"

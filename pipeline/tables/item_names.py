@@ -9,6 +9,10 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PLAIN_URL = re.compile(r"https?://([\w.:-]+)/([\w/.~!$&'()*+,;=:@-]*)", re.ASCII)
 """URLs that have neither escapes nor a query; characters as in RFC 3986, section 3.3."""
 
+PART_SUFFIX = r"(?s)(?:\.([0-9]+))?(/.*)?$"
+"""What follows the name in a part: its number, and the segment of its file behind a slash. Languages and CSS selectors
+have no such end."""
+
 _ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
 
@@ -16,6 +20,24 @@ def name_item(row: Mapping[str, Any]) -> str:
     """Return `folder:animals/owl.png`, or `demo.test:things/owl.html#page`: unique, as (source, file, part) is."""
     part = f"#{row['part']}" if row["part"] else ""
     return f"{name_file(row['source'], row['file'])}{part}"
+
+
+def name_part(name: str, number: int = 1, segment: str = "") -> str:
+    """Return the part of an item: `caption`, `caption.2`, `caption.2/u7`; the part `` of the segment `u7` is `/u7`.
+
+    Args:
+        name: what all such parts of a file are called.
+        number: the place of the item among those of its name and segment, from 1.
+        segment: the name of the segment of its file; empty if the file has one.
+    """
+    return f"{name}{f'.{number}' if number > 1 else ''}{f'/{segment}' if segment else ''}"
+
+
+def split_part(part: str) -> tuple[str, int, str]:
+    """Return the name, the number and the segment in a part, the last with its slash."""
+    suffix = re.search(PART_SUFFIX, part)
+    assert suffix is not None, part
+    return part[: suffix.start()], int(suffix[1] or 1), suffix[2] or ""
 
 
 def name_file(source: str, file: str) -> str:

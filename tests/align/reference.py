@@ -1,8 +1,10 @@
 """Plan samples as the stage `align` does, one row at a time in Python: the reference that its SQL is held to."""
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 
@@ -106,7 +108,7 @@ def find_ties(sample: Sample, params: AlignParams, parts: Sequence[Part]) -> lis
         return divided
     if params.duplicates.share_split == "all":
         return [*divided, _list_clusters(sample, list_required(parts), column)]
-    return [*divided, *(item.row[column] for item in sample.items)]
+    return divided  # see `join_overlaps`
 
 
 def _choose_column(duplicates: Duplicates, policies: Sequence[str]) -> str | None:
@@ -116,8 +118,27 @@ def _choose_column(duplicates: Duplicates, policies: Sequence[str]) -> str | Non
     return "exact_cluster" if duplicates.exact in policies else None
 
 
-def _list_clusters(sample: Sample, parts: Sequence[str], column: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(tuple(item.row[column] for item in sample.parts[part]) for part in parts)
+def _list_clusters(sample: Sample, parts: Sequence[str], column: str) -> Hashable:
+    return tuple(tuple((item.row[column], find_span(item)) for item in sample.parts[part]) for part in parts)
+
+
+def find_span(item: Candidate) -> tuple[float, float | None]:
+    """Return the span of a recording; that of a caption has no meaning."""
+    timed = item.row["modality"] in ("audio", "video")
+    return (item.row["start"] or 0.0, item.row["end"]) if timed else (0.0, None)
+
+
+def join_overlaps(samples: Sequence[Sample], column: str) -> Iterator[tuple[int, int]]:
+    """Yield pairs of samples that have overlapping spans of one recording."""
+    spans = [
+        (item.row[column], start, math.inf if end is None else end, number)
+        for number, sample in enumerate(samples)
+        for item in sample.items
+        for start, end in [find_span(item)]
+    ]
+    for left, right in combinations(spans, 2):
+        if left[0] == right[0] and left[1] < right[2] and right[1] < left[2]:
+            yield left[3], right[3]
 
 
 def _reject(sample: Sample, kept: Sample, required: Sequence[str]) -> Rejection:
@@ -140,6 +161,9 @@ def find_groups(samples: Sequence[Sample], params: AlignParams, parts: Sequence[
     for number, sample in enumerate(samples):
         for tie in [*_list_names(sample), *find_ties(sample, params, parts)]:
             edges.append((first.setdefault(tie, number), number))
+    column = _choose_column(params.duplicates, ("drop", "group"))
+    if column is not None and params.duplicates.share_split == "any":
+        edges += join_overlaps(samples, column)
     left, right = np.array(edges, dtype=np.int64).reshape(-1, 2).T
     roots = find_components(len(samples), left, right).tolist()
     names: dict[int, str] = {}

@@ -5,6 +5,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.align.name_samples import find_path, make_key
 from pipeline.align.params import AlignParams, Rule
@@ -13,7 +14,7 @@ from pipeline.align.select_items import TOLERANCE, normalize
 from pipeline.errors import InputError
 from pipeline.tables.columns import Row
 from pipeline.tables.drops import Drop, Reason, Rejection
-from pipeline.tables.item_names import name_item
+from pipeline.tables.item_names import name_item, split_part
 
 
 def check_span(row: Row) -> Rejection | None:
@@ -82,7 +83,7 @@ def _select_item(row: Row, params: AlignParams, parts: Sequence[Part]) -> Candid
 
 def _apply_rule(row: Row, part: Part) -> dict[str, str | None] | Rejection:
     rule = part.rule
-    if rule.part is not None and row["part"] != rule.part:
+    if rule.part is not None and rule.part not in (row["part"], split_part(row["part"])[0]):
         return _leave_out("it is another part of its file", row["part"], f"{part.setting}.part", rule.part)
     groups = _match(rule, row["file"])
     if groups is None:
@@ -116,6 +117,11 @@ def _build_candidate(row: Row, params: AlignParams, part: Part, groups: dict[str
         case "table":
             together = material = normalize(row["sample"])
             lacking = "the table gives it no sample"
+        case "file":
+            file = normalize(row["file"])
+            material = file and file + split_part(row["part"])[2]
+            together = material and f"//{row['source']}/{material}"
+            lacking = "its file has no name"
     if not together or material is None:
         return _leave_out(lacking, "", "align.by", params.by)
     label = {"none": None, "path": groups.get("label"), "column": row["label"], "page": row["page_label"]}
@@ -181,8 +187,10 @@ def gather_samples(candidates: Sequence[Candidate], parts: Sequence[Part]) -> tu
     return _name_samples(whole, parts), drops
 
 
-def _order(row: Row) -> tuple[str, str, str, str]:
-    return row["source"], row["file"], row["part"], row["id"]
+def _order(row: Row) -> tuple[Any, ...]:
+    name, number, _ = split_part(row["part"])
+    start = -1.0 if row["start"] is None else row["start"]
+    return row["source"], row["file"], name, number, start, row["part"], row["id"]
 
 
 def _drop_extra(row: Row, used: Row, part: Part, most: int) -> Drop:

@@ -32,7 +32,7 @@ RULES = st.fixed_dictionaries(
     {
         "required": st.sampled_from([True, True, False]),
         "pattern": st.sampled_from([PATTERN, r"(?P<label>c.*)?(?P<key>.*)\.{}", None, None, None]),
-        "part": st.sampled_from([None] * 8 + ["", "en"]),
+        "part": st.sampled_from([None] * 8 + ["", "en", "caption"]),
     }
 )
 PARTS = st.builds(
@@ -44,7 +44,7 @@ PARTS = st.builds(
 )
 CHANGES = st.fixed_dictionaries(
     {
-        "by": st.sampled_from(["page", "pattern", "table"]),
+        "by": st.sampled_from(["page", "pattern", "table", "file"]),
         "modalities": st.one_of(
             st.just({}), st.dictionaries(st.sampled_from([*MODALITIES, "video"]), RULES, min_size=1, max_size=4)
         ),
@@ -74,13 +74,13 @@ def draw_rows(rng: random.Random, count: int) -> list[Row]:
 
     With a chance that is drawn too, an item contradicts the others of its sample in a value.
     """
-    noise = rng.choice([0.0, 0.02, 0.2])
+    noise, spans = rng.choice([0.0, 0.02, 0.2]), rng.choice([0.0, 0.0, 0.8])
     folders = rng.choice([["cat", "dog", ""], ["cat"], ["train/cat", "test/dog", "dev/cat", "café"]])
     splits = rng.choice([["train", "Train", "dev", "test", " Valid "], ["train"], ["train", "test"], ["test", "tset"]])
     choices: dict[str, list[Any]] = {
         "stem": [f"{rng.choice(folders)}/{rng.choice('äb ')}{number}" for number in range(9)],
         "source": ["folder", "folder", "a.test", "b.test"],
-        "part": ["", "", "en"],
+        "part": rng.choice([["", "", "en"], ["", "caption", "caption.2", "caption.10", "/u1", "caption.2/u1", "/u2"]]),
         "group": [None, None, None, None, None, "", " g1", "g2 ", "é", normalize("NFD", "é")],
         "split": splits,
         "label": ["cat", "dog ", "cat", "cow"],
@@ -98,7 +98,7 @@ def draw_rows(rng: random.Random, count: int) -> list[Row]:
                 values[name] = rng.choice(
                     [*choices[name], *(["", None] if name not in ("stem", "source", "part") else [])]
                 )
-        if rng.random() < noise:
+        if rng.random() < max(noise, spans):
             values |= draw_span(rng)
         row = make_item(rng.choice(MODALITIES), normalize(rng.choice(["NFC", "NFD"]), values.pop("stem")), **values)
         rows[row["id"]] = row

@@ -1,4 +1,4 @@
-"""Test URL lists: three formats, and bad rows."""
+"""Test URL lists: their formats, several rows a URL, and bad rows."""
 
 import csv
 import json
@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 from pipeline.crawl.params import UrlList
 from pipeline.crawl.url_lists import ListedUrl, read_lists
 from pipeline.errors import InputError
-from pipeline.formats.tabular import BadRow, TextRow, read_rows
+from pipeline.formats.tabular.read_rows import read_rows
+from pipeline.formats.tabular.rows import BadRow, RequestedColumns, TextRow
 from pipeline.tables.drops import Drop, Reason
 from tests.support.crawling import START, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
 
 pytestmark = pytest.mark.slow
 
+URL = RequestedColumns(["url"])
 IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("ending", ["csv", "tsv", "json", "jsonl", "parquet"])
 def test_lists(tmp_path: Path, ending: str) -> None:
     rows: list[dict[str, str | None]] = [
         {"link": f"{START}a.png", "text": "an image", "kind": "one", "by": "Ann"},
@@ -37,20 +39,24 @@ def test_lists(tmp_path: Path, ending: str) -> None:
         params = make_params(address=site.address, start=[], lists=[list_], lists_folder=str(tmp_path))
         result = run_crawl(tmp_path, params)
     assert not result.drops
-    columns = ("page", "caption", "label", "attribution", "depth")
-    named = {url: tuple(row[name] for name in columns) for url, row in result.rows.items()}
-    assert named == {row["link"]: (row["link"], row["text"], row["kind"], row["by"], 0) for row in rows}
+    assert {url: (row["page"], row["depth"]) for url, row in result.rows.items()} == {
+        row["link"]: (row["link"], 0) for row in rows
+    }
+    said = [(row["url"], row["caption"], row["label"], row["attribution"]) for row in result.list_rows]
+    assert said == [(row["link"], row["text"], row["kind"], row["by"]) for row in rows]
     assert (
         result.rows[f"{START}a.png"]["offset"] == result.rows[f"{START}b.png"]["offset"]
     )  # equal bytes are stored once
 
 
 def write_list(path: Path, rows: list[dict[str, str | None]]) -> None:
-    if path.suffix == ".csv":
+    if path.suffix in (".csv", ".tsv"):
         with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, rows[0].keys())
+            writer = csv.DictWriter(file, rows[0].keys(), delimiter="," if path.suffix == ".csv" else "\t")
             writer.writeheader()
             writer.writerows(rows)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows), encoding="utf-8")
     elif path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     else:
@@ -78,13 +84,17 @@ def test_bad_rows_of_a_list_are_dropped_by_file_and_line(tmp_path: Path) -> None
     assert result.reasons == {
         "bad.csv:3": "bad_url",
         "bad.csv:4": "empty",
-        "bad.csv:5": "duplicate",
         "bad.csv:6": "unreadable",
         "bad.csv:7": "unreadable",
         "bad.csv:8": "not_utf8",
         "bad.csv:11": "bad_url",
     }
-    assert result.rows[f"{START}b.png"]["caption"] == "fine, with a comma\nand a line feed"
+    captions = [(row["url"], row["line"], row["caption"]) for row in result.list_rows]
+    assert captions == [
+        (f"{START}a.png", 2, "fine"),
+        (f"{START}a.png", 5, "again"),
+        (f"{START}b.png", 9, "fine, with a comma\nand a line feed"),
+    ]
     assert all("secret" not in str(drop) for drop in result.drops)
 
 
@@ -133,7 +143,7 @@ def test_bad_json_lines_are_dropped(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_bytes(b"\n".join(line for line, _ in JSON_LINES))
     rows = list(read_lists(tmp_path, [UrlList(file="list.jsonl")]))
     expected = [(number, verdict) for number, (_, verdict) in enumerate(JSON_LINES, 1) if verdict != "no row"]
-    assert [(row.key, row.reason if isinstance(row, Drop) else None) for row in rows] == [
+    assert [(row.key, row.reason) if isinstance(row, Drop) else (f"{row.file}:{row.line}", None) for row in rows] == [
         (f"list.jsonl:{number}", verdict) for number, verdict in expected
     ]
 
@@ -142,7 +152,8 @@ def test_one_file_with_two_url_columns(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("image,audio\nhttp://a.test/1,\n")
     lists = [UrlList(file="list.csv", url="image"), UrlList(file="list.csv", url="audio")]
     image, audio = read_lists(tmp_path, lists)
-    assert image == ListedUrl("list.csv[image]:2", "http://a.test/1")
+    assert isinstance(image, ListedUrl)
+    assert (image.file, image.line, image.url) == ("list.csv[image]", 2, "http://a.test/1")
     assert isinstance(audio, Drop)
     assert audio.key == "list.csv[audio]:2"
 
@@ -151,18 +162,18 @@ def test_values_that_python_lacks_drop_only_their_row(tmp_path: Path) -> None:
     ends, text = pa.array([0, 1, 3, 4], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff\xfec")
     bad = pa.Array.from_buffers(pa.string(), 3, [None, ends, text])
     pq.write_table(pa.table({"url": bad, "label": [1.5, 2.5, float("nan")]}), tmp_path / "list.parquet")
-    first, second, third = read_rows(tmp_path / "list.parquet", ["url", "label"])
+    first, second, third = read_rows(tmp_path / "list.parquet", RequestedColumns(["url", "label"]))
     assert first == TextRow(1, {"url": "a", "label": "1.5"})
     assert isinstance(second, BadRow)
     assert third == TextRow(3, {"url": "c", "label": None})
     pq.write_table(pa.table({"url": pa.array([1, None], pa.timestamp("ns"))}), tmp_path / "list.parquet")
-    assert isinstance(next(iter(read_rows(tmp_path / "list.parquet", ["url"]))), BadRow)
+    assert isinstance(next(iter(read_rows(tmp_path / "list.parquet", URL))), BadRow)
 
 
 def test_an_unclosed_quote_drops_only_its_line(tmp_path: Path) -> None:
     lines = ["url", 'http://a.test/,"', *(f"http://a.test/{number}" for number in range(500))]
     (tmp_path / "list.csv").write_text("\r\n".join(lines))
-    first, *others = read_rows(tmp_path / "list.csv", ["url"])
+    first, *others = read_rows(tmp_path / "list.csv", URL)
     assert isinstance(first, BadRow)
     assert first.line == 2
     assert [row.line for row in others if isinstance(row, TextRow)] == list(range(3, 503))
@@ -170,7 +181,7 @@ def test_an_unclosed_quote_drops_only_its_line(tmp_path: Path) -> None:
 
 def test_a_huge_field_drops_only_its_line(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("url\n" + "a" * (10 << 20) + "\nhttp://a.test/\n")
-    huge, fine = read_rows(tmp_path / "list.csv", ["url"])
+    huge, fine = read_rows(tmp_path / "list.csv", URL)
     assert isinstance(huge, BadRow)
     assert fine == TextRow(3, {"url": "http://a.test/"})
 
@@ -181,5 +192,5 @@ def test_any_bytes_give_rows_or_an_input_error(
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / f"list.{ending}"
     path.write_bytes(b"url,b\n" + content)
-    lines = [row.line for row in read_rows(path, ["url"])]
+    lines = [row.line for row in read_rows(path, URL)]
     assert lines == sorted(set(lines))

@@ -32,14 +32,14 @@ TOY = '''"""Two files that exist nowhere, and one that cannot be used."""
 
 from contextlib import contextmanager
 
-from pipeline.ingest.sources.source import ReadInputs, Source, SourceInputs, build_listing
+from pipeline.ingest.sources.source import ANNOTATED, ReadInputs, Source, SourceInputs, build_listing, fill_columns
 from pipeline.tables.drops import Drop, Reason
 
 CONTENTS = {"b.txt": b"two", "a.txt": b"one"}
 
 
 def list_toys(inputs: SourceInputs):
-    yield build_listing({"source": ["toy"] * 2, "file": ["b.txt", "a.txt"], "size": [3, 3], "label": ["second", None]})
+    yield build_listing({"source": ["toy"] * 2, "file": ["b.txt", "a.txt"], "size": [3, 3]})
     yield Drop("toy:c", Reason.NOT_A_FILE, "a toy that is broken")
 
 
@@ -48,7 +48,11 @@ def open_toys(inputs: ReadInputs):
     yield lambda file: CONTENTS[file.file]
 
 
-TOYS = Source(list_toys, open_toys, lambda inputs: "buy toys")
+def label_toys(inputs: SourceInputs):
+    yield fill_columns(ANNOTATED, {"source": ["toy"], "file": ["b.txt"], "label": ["second"]})
+
+
+TOYS = Source(list_toys, open_toys, lambda inputs: "buy toys", label_toys)
 '''
 
 ROW = '        "toys": LazyObject("pipeline.ingest.sources.toys:TOYS"),\n'
@@ -107,7 +111,7 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
     assert rows
     with source.open_reader(ReadInputs(tmp_path, tmp_path / "inbox")) as read:
         for row in rows:
-            file = ListedFile(**{name: row[name] for name in ListedFile._fields})
+            file = ListedFile(**{name: row[name] for name in ListedFile._fields if name != "rows"})
             assert file.key == f"{row['source']}:{row['file']}"
             content = read(file)
             assert isinstance(content, bytes)

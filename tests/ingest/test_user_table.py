@@ -34,9 +34,8 @@ def test_a_table_may_name_files_in_another_form_of_unicode(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("nowhere.txt,,,,,,,,\n", r"table.csv:2: 'nowhere.txt'"),
-        ("table.csv,,,,,,,,\n", r"table.csv:2: 'table.csv'"),
-        ("a.txt,,,,,,,,\na.txt,,,,,,,,\n", "table.csv:3: 'a.txt' has an earlier row"),
+        ("nowhere.txt,,,,,,,,\n", r"table.csv:2: 'nowhere.txt' is not there"),
+        ("table.csv,,,,,,,,\n", r"table.csv:2: 'table.csv' is not there"),
         (",,,,,,,,\n", "table.csv:2: the column `file` is empty"),
         ("a.txt,,\n", "table.csv:2: 3 fields, the header names 9"),
         ("a.txt,,,,,soon,,,\n", "table.csv:2: `start` is 'soon'"),
@@ -45,7 +44,21 @@ def test_a_table_may_name_files_in_another_form_of_unicode(tmp_path: Path) -> No
         ("a.txt,,,,,2,1,,\n", "`end` must be after `start`"),
     ],
 )
-def test_a_table_that_is_wrong_stops_the_run(tmp_path: Path, rows: str, message: str) -> None:
+def test_a_table_without_a_row_that_can_be_used_stops_the_run(tmp_path: Path, rows: str, message: str) -> None:
     write_files(tmp_path / "inbox", {"a.txt": "a", "table.csv": TABLE + rows})
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"no row of the table table.csv .*{message}"):
         run_ingest(tmp_path, make_params(table="table.csv"))
+
+
+def test_a_row_that_cannot_be_used_is_a_dropped_row(tmp_path: Path) -> None:
+    rows = "gone.txt,,,,,,,,\na.txt,one,,,,,,,\na.txt,,,,,soon,,,\na.txt,,\n,,,,,,,,\n"
+    write_files(tmp_path / "inbox", {"a.txt": "a", "table.csv": TABLE + rows})
+    result = run_ingest(tmp_path, make_params(table="table.csv"))
+    assert [row["label"] for row in result.rows] == ["one"]
+    assert {part.key: str(part.reason) for part in result.parts} == {
+        "table.csv:2": "missing_file",
+        "table.csv:4": "unreadable",
+        "table.csv:5": "unreadable",
+        "table.csv:6": "unreadable",
+    }
+    assert {part.setting for part in result.parts} == {"ingest.table"}

@@ -12,7 +12,7 @@ from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, read_location
-from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, LIST_ROWS
 from pipeline.tables.drops import Drop, Outcome
 from pipeline.tables.table_files import read_table
 from tests.support.stage_folders import hash_folder, read_drops
@@ -58,6 +58,11 @@ class Crawl:
     def rows(self) -> dict[str, dict[str, Any]]:
         """The rows of the table by URL."""
         return {row["url"]: row for row in read_table(self.folder / "crawl", CRAWLED)}
+
+    @property
+    def list_rows(self) -> list[dict[str, Any]]:
+        """What the URL lists say, in their order."""
+        return read_table(self.folder / "list_rows", LIST_ROWS)
 
     @property
     def drops(self) -> list[Drop]:

@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pipeline.ingest.step import ingest
 from pipeline.list.step import list_inputs
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarReader, TarStore, read_location
-from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS
+from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS, LIST_ROWS
 from pipeline.tables.drops import Drop, Outcome, Reason
 from pipeline.tables.table_files import read_table, write_table
 from tests.support.stage_folders import hash_folder, read_drops
@@ -72,18 +72,22 @@ class Response:
     body: bytes | str | None = b""
     page: str | None = None
     content_type: str | None = None
-    annotations: Mapping[str, str] | None = None
+    annotations: Mapping[str, str] | Sequence[Mapping[str, str]] = ()
+
+
+def _list(annotations: Mapping[str, str] | Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
+    return [annotations] if isinstance(annotations, Mapping) else annotations
 
 
 def write_crawl(data: Path, responses: Iterable[Response]) -> None:
     """Write `1_crawled` as a crawl would."""
     folder = data / CRAWLED_FOLDER
-    rows = []
+    responses, rows = list(responses), []
     with TarStore(folder, CRAWLED_FOLDER, "responses") as store:
         for number, response in enumerate(sorted(responses, key=lambda response: response.url)):
             row: dict[str, Any] = dict.fromkeys(CRAWLED)
             row |= {"url": response.url, "page": response.page, "depth": 0, "detail": "", "status": 200}
-            row |= {"content_type": response.content_type, **(response.annotations or {})}
+            row |= {"content_type": response.content_type}
             if response.body is None:
                 row["reason"] = "timeout"
             else:
@@ -93,6 +97,12 @@ def write_crawl(data: Path, responses: Iterable[Response]) -> None:
                 row |= {"tar": location.tar, "offset": location.offset, "size": location.size}
             rows.append(row)
     write_table(folder / "crawl", rows, CRAWLED)
+    said = [
+        {**dict.fromkeys(LIST_ROWS), "url": response.url, "list": "list.csv", "line": line, **annotations}
+        for response in responses
+        for line, annotations in enumerate(_list(response.annotations), start=2)
+    ]
+    write_table(folder / "list_rows", said, LIST_ROWS)
     write_drops(folder, "crawl", "url", [Drop(row["url"], Reason.TIMEOUT, "") for row in rows if row["reason"]])
 
 

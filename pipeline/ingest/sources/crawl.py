@@ -7,20 +7,26 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs, Source, SourceInputs, build_listing
+from pipeline.ingest.sources.source import (
+    ANNOTATED,
+    ListedFile,
+    ReadFile,
+    ReadInputs,
+    Source,
+    SourceInputs,
+    build_listing,
+    fill_columns,
+)
 from pipeline.tables.blob_store import BlobLocation, TarReader
 from pipeline.tables.columns import read_strings
-from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.tables.contracts import ANNOTATIONS, CRAWLED, CRAWLED_FOLDER, LIST_ROWS
 from pipeline.tables.item_names import name_url
 from pipeline.tables.table_files import read_batches
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LISTED_COLUMNS = (
-    "url", "page", "content_type", "tar", "offset", "size", "sha256", "caption", "label", "split", "licence",
-    "attribution",
-)  # fmt: skip
+LISTED_COLUMNS = ("url", "page", "content_type", "tar", "offset", "size", "sha256")
 """The columns of the crawl's table that the listing has, too."""
 
 
@@ -38,6 +44,20 @@ def list_responses(inputs: SourceInputs) -> "Iterator[pa.Table]":
         if names:
             sources, files = zip(*names, strict=True)
             yield build_listing({"source": sources, "file": files} | {name: kept[name] for name in LISTED_COLUMNS})
+
+
+def annotate_responses(inputs: SourceInputs) -> "Iterator[pa.Table]":
+    """Yield what the URL lists say of their URLs.
+
+    Raises:
+        InputError: the crawl's table is missing or damaged.
+    """
+    for batch in read_batches(inputs.workspace.data / CRAWLED_FOLDER / "list_rows", LIST_ROWS):
+        names = [name_url(url) for url in read_strings(batch, "url")]
+        if names:
+            sources, files = zip(*names, strict=True)
+            said = {name: batch[name] for name in ANNOTATIONS}
+            yield fill_columns(ANNOTATED, {"source": sources, "file": files} | said)
 
 
 def explain_empty_crawl(inputs: SourceInputs) -> str:
@@ -71,4 +91,4 @@ def open_responses(inputs: ReadInputs) -> Iterator[ReadFile]:
         yield read
 
 
-CRAWL = Source(list_responses, open_responses, explain_empty_crawl)
+CRAWL = Source(list_responses, open_responses, explain_empty_crawl, annotate_responses)

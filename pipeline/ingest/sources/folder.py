@@ -1,11 +1,10 @@
-"""Read the files of a local folder, as listed; `annotate_files` reads the table in which a user annotates them."""
+"""Read the files of a local folder, as listed."""
 
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from pipeline.ingest.sources.annotate_files import ORIGIN, annotate_files
 from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs, Source, SourceInputs, build_listing
 from pipeline.inputs.read_file import locate_file, read_file
 from pipeline.tables.contracts import LISTED, LISTED_FILES
@@ -18,21 +17,16 @@ if TYPE_CHECKING:
 
 
 def list_folder(inputs: SourceInputs) -> "Iterator[pa.Table | Drop]":
-    """Yield all files, and a drop for anything else there: links that lead out or nowhere, FIFOs, sockets, devices, and
-    the table of annotations.
+    """Yield all files, and a drop for anything else there: links that lead out or nowhere, FIFOs, sockets and devices.
 
     Raises:
         InputError: the listing is missing or damaged.
     """
     import pyarrow.compute as pc
 
-    table = inputs.params.table
-    if table is not None:
-        yield Drop(name_file(ORIGIN, table), Reason.USED_AS_TABLE, "the table of annotations", setting="ingest.table")
     for batch in read_batches(inputs.workspace.data / LISTED_FILES, LISTED):
-        others = batch if table is None else batch.filter(pc.not_equal(batch["file"], table))
-        yield from map(_drop_refused, others.filter(pc.is_valid(others["reason"])).to_pylist())
-        files = others.filter(pc.is_null(others["reason"]))
+        yield from map(_drop_refused, batch.filter(pc.is_valid(batch["reason"])).to_pylist())
+        files = batch.filter(pc.is_null(batch["reason"]))
         if files.num_rows:
             yield build_listing({name: files[name] for name in ("source", "file", "size", "link", "sha256")})
 
@@ -62,4 +56,4 @@ def open_folder(inputs: ReadInputs) -> Iterator[ReadFile]:
     yield read
 
 
-FOLDER = Source(list_folder, open_folder, explain_empty_folder, annotate_files)
+FOLDER = Source(list_folder, open_folder, explain_empty_folder)

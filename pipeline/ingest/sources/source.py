@@ -1,6 +1,6 @@
 """Define the contract of a source of files: what it lists, and how its files are read. `table` lists the sources."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,26 +9,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.ingest.params import IngestParams
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Columns, build_schema
-from pipeline.tables.database import Database
+from pipeline.tables.contracts import ANNOTATIONS
 from pipeline.tables.drops import Drop, Rejection
 from pipeline.tables.item_names import name_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ANNOTATIONS: Columns = {
-    "caption": "string?",
-    "label": "string?",
-    "group": "string?",
-    "split": "string?",
-    "licence": "string?",
-    "attribution": "string?",
-    "language": "string?",
-    "sample": "string?",
-    "start": "float64?",  # seconds
-    "end": "float64?",
-}
-"""What a list or a table says of a file."""
+ANNOTATED: Columns = {"source": "string", "file": "string", **ANNOTATIONS}
+"""What a row says of a file. A file may have any number of rows, which are in order."""
 
 LISTED: Columns = {
     "source": "string",  # the file's origin: a host, or `folder`
@@ -41,13 +30,13 @@ LISTED: Columns = {
     "tar": "string?",  # where an earlier stage stores the bytes, if it does, from `offset` on
     "offset": "int64?",
     "sha256": "hash?",  # of the bytes
-    **ANNOTATIONS,
 }
 """A row of the listing: a file that came in."""
 
 
 class ListedFile(NamedTuple):
-    """What is needed of a row of the listing to read the file and find its items; see `LISTED`."""
+    """What is needed of a row of the listing to read the file and find its items; see `LISTED`. `rows` are what was
+    said of the file, each with the columns `ANNOTATIONS`, in their order; None: nothing was."""
 
     source: str
     file: str
@@ -59,9 +48,7 @@ class ListedFile(NamedTuple):
     tar: str | None
     offset: int | None
     sha256: bytes | None
-    caption: str | None
-    language: str | None
-    licence: str | None
+    rows: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def key(self) -> str:
@@ -70,7 +57,12 @@ class ListedFile(NamedTuple):
 
 
 def build_listing(columns: Mapping[str, Any]) -> "pa.Table":
-    """Return rows of the listing from some of its columns, lists or Arrow arrays; the others are null.
+    """Return rows of the listing from some of its columns, see `fill_columns`."""
+    return fill_columns(LISTED, columns)
+
+
+def fill_columns(table: Columns, columns: Mapping[str, Any]) -> "pa.Table":
+    """Return rows of a table from some of its columns, lists or Arrow arrays; the others are null.
 
     Raises:
         ValueError: the columns differ in length, or one that may not be null is missing.
@@ -78,9 +70,9 @@ def build_listing(columns: Mapping[str, Any]) -> "pa.Table":
     import pyarrow as pa
 
     (count,) = {len(values) for values in columns.values()}
-    schema = build_schema(LISTED)
+    schema = build_schema(table)
     if missing := [field.name for field in schema if not field.nullable and field.name not in columns]:
-        raise ValueError(f"a listing needs the columns {missing}")
+        raise ValueError(f"it needs the columns {missing}")
     arrays = [
         pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(count, field.type)
         for field in schema
@@ -124,10 +116,11 @@ class Source:
             `InputError` if the input cannot be used.
         open_reader: Returns how its files are read, until the context ends.
         explain_nothing: Returns what the user can do if no source has a file; called only then.
-        annotate: Fills in the columns `ANNOTATIONS` of the table `listed`, if they are in a table of the user.
+        annotate: Yields what the source itself says of its files, as tables with the columns `ANNOTATED`, in order;
+            also of files that it does not list.
     """
 
     list_files: "Callable[[SourceInputs], Iterable[pa.Table | Drop]]"
     open_reader: Callable[[ReadInputs], AbstractContextManager[ReadFile]]
     explain_nothing: Callable[[SourceInputs], str]
-    annotate: Callable[[SourceInputs, Database], None] | None = None
+    annotate: "Callable[[SourceInputs], Iterable[pa.Table]] | None" = None

@@ -1,0 +1,1 @@
+"""Tables that people bring, a file format a module; `read_rows` reads any of them."""

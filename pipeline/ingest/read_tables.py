@@ -1,0 +1,115 @@
+"""Read the tables of `ingest.tables`: which files they are, and their rows as annotations. Pure but for the reading."""
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import InputError
+from pipeline.formats.tabular.rows import BadRow, TextRow
+from pipeline.formats.tabular.span import parse_span
+from pipeline.ingest.params import IngestParams
+from pipeline.ingest.tables.annotation_table import AnnotationTable
+from pipeline.ingest.tables.table import TABLE_KINDS
+from pipeline.inputs.read_file import locate_file
+from pipeline.tables.columns import Columns, Row
+from pipeline.tables.contracts import ANNOTATIONS
+from pipeline.tables.drops import Drop, Reason
+
+TABLE_ROWS: Columns = {
+    "entry": "int64?",  # the place of the table among those of the params; null: a source says it
+    "line": "string?",  # `captions.csv:12`
+    "source": "string",
+    "file": "string",
+    **ANNOTATIONS,
+}
+"""A row that says something of a file, before it is known whether the file is there."""
+
+_TEXTS = tuple(name for name in ANNOTATIONS if name not in ("start", "end"))
+
+
+@dataclass(frozen=True, eq=False)
+class TableFile:
+    """A table: its place among those of the params, the setting that names it, and its path below `ingest.root`."""
+
+    entry: int
+    setting: str
+    table: AnnotationTable
+    path: str
+
+    def read(self, root: Path) -> Iterator[Row | Drop]:
+        """Yield the rows with the columns `TABLE_ROWS`, and a drop with the key `path:line` for each that is bad.
+
+        Raises:
+            InputError: the table is missing or damaged as a whole.
+        """
+        locate = _Locator(self.table, self.path, root.resolve())
+        path = Path(locate_file(root, self.path))
+        for row in TABLE_KINDS[self.table.find_kind() or ""](path, self.table):
+            line = f"{self.path}:{row.line}"
+            if isinstance(row, BadRow):
+                yield Drop(line, row.reason, row.detail, setting=self.setting)
+            else:
+                yield self._build_row(row, line, locate)
+
+    def list_paths(self) -> list[str]:
+        """Return the paths of the files that it consists of."""
+        return [self.path]
+
+    def _build_row(self, row: TextRow, line: str, locate: "_Locator") -> Row | Drop:
+        try:
+            start, end = parse_span(row.values)
+            file = locate.find(row.values["file"]) if "file" in row.values else posixpath.splitext(self.path)[0]
+        except ValueError as fault:
+            return Drop(line, Reason.UNREADABLE, str(fault), setting=self.setting)
+        place = {"entry": self.entry, "line": line}
+        texts = {name: row.values.get(name) for name in _TEXTS}
+        return {**place, "source": self.table.source, "file": file, **texts, "start": start, "end": end}
+
+
+@dataclass(frozen=True, slots=True)
+class _Locator:
+    """Finds the paths below `root` that a table's names of files mean."""
+
+    table: AnnotationTable
+    path: str
+    root: Path
+
+    def find(self, name: str | None) -> str:
+        """Return the path that a row's name of a file means.
+
+        Raises:
+            ValueError: it is empty.
+        """
+        if name is None:
+            raise ValueError("the column `file` is empty")
+        if name.startswith(f"{self.root}/"):
+            return posixpath.normpath(name[len(f"{self.root}/") :])
+        folder = posixpath.dirname(self.path) if self.table.folder == "." else self.table.folder
+        return posixpath.normpath(posixpath.join(folder, name + self.table.ending))
+
+
+def find_tables(params: IngestParams, match: Callable[[str], list[str]]) -> list[TableFile]:
+    """Return the tables of the params in their order.
+
+    Args:
+        params: with the tables.
+        match: returns the files below `root` whose whole names match a regular expression.
+
+    Raises:
+        InputError: no file matches the pattern of a table; the message names it.
+    """
+    tables = []
+    for entry, table in enumerate(params.annotation_tables):
+        paths = match(_translate(table.path)) if table.is_pattern else [table.path]
+        if not paths:
+            raise InputError(f"ingest.tables: no file below {params.root} matches {table.path!r}")
+        tables += [TableFile(entry, params.name_table(entry), table, path) for path in paths]
+    return tables
+
+
+def _translate(path: str) -> str:
+    """Return the regular expression for a path with `*`, `**/` and `?`."""
+    pieces = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
+    return "".join(pieces.get(piece) or re.escape(piece) for piece in re.split(r"(\*\*/|\*|\?)", path))

@@ -1,0 +1,1 @@
+"""Tables that say something of files: one module a kind, listed in `table`; `annotation_table` has their params."""

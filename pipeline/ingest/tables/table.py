@@ -1,0 +1,26 @@
+"""List the kinds of tables: to add one, write a module with a function that reads it and add its row here."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config.lazy_import import LazyObject, LazyTable
+from pipeline.formats.tabular.rows import BadRow, TextRow
+
+if TYPE_CHECKING:
+    from pipeline.ingest.tables.annotation_table import AnnotationTable
+
+ReadTable = Callable[[Path, "AnnotationTable"], Iterator[TextRow | BadRow]]
+"""Yields the rows of a table in its order, whose values have the key `file` and any of `ANNOTATIONS`, as text.
+
+A row without a file is of the media file beside the table, which has its name but for the ending. Raises `InputError`
+if the table is missing or damaged as a whole.
+"""
+
+TABLE_KINDS: LazyTable[ReadTable] = LazyTable(
+    {
+        **dict.fromkeys(
+            ("csv", "tsv", "jsonl", "json", "parquet"), LazyObject("pipeline.ingest.tables.columns:read_columns")
+        ),
+    }
+)
