@@ -89,8 +89,8 @@ def test_every_caption_of_every_row_is_an_item_or_a_row(
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
     rows = "".join(json.dumps(row) + "\n" for row in cells)
-    files = {"a.png": make_image(), "b.png": make_image(1), "sub/c.png": make_image(2), "t.txt": "t"}
-    write_files(folder / "inbox", {**files, "t.jsonl": rows})
+    files: dict[str, bytes | str] = {"a.png": make_image(), "b.png": make_image(1), "sub/c.png": make_image(2), "t.txt": "t"}
+    write_files(folder / "inbox", files | {"t.jsonl": rows})
     try:
         result = run_ingest(folder, make_params(table="t.jsonl"))
     except InputError:
@@ -188,7 +188,7 @@ def test_a_parquet_table_may_hold_lists_of_captions(tmp_path: Path) -> None:
 
 
 def test_several_tables_speak_of_one_file(tmp_path: Path) -> None:
-    files = {"a.png": make_image(), "labels.csv": "file,label\na.png,cat\n"}
+    files: dict[str, bytes | str] = {"a.png": make_image(), "labels.csv": "file,label\na.png,cat\n"}
     files |= {f"{name}/t.csv": f"file,caption\n../a.png,by {name}\n" for name in ("ann", "bob")}
     write_files(tmp_path / "inbox", files)
     tables = [{"path": "labels.csv"}, {"path": "**/t.csv", "folder": "."}]
