@@ -89,7 +89,8 @@ def test_every_caption_of_every_row_is_an_item_or_a_row(
 ) -> None:
     folder = tmp_path_factory.mktemp("rows")
     rows = "".join(json.dumps(row) + "\n" for row in cells)
-    files: dict[str, bytes | str] = {"a.png": make_image(), "b.png": make_image(1), "sub/c.png": make_image(2), "t.txt": "t"}
+    files: dict[str, bytes | str] = {name: make_image(n) for n, name in enumerate(("a.png", "b.png", "sub/c.png"))}
+    files["t.txt"] = "t"
     write_files(folder / "inbox", files | {"t.jsonl": rows})
     try:
         result = run_ingest(folder, make_params(table="t.jsonl"))

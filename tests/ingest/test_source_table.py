@@ -75,8 +75,8 @@ def test_a_further_source_is_one_module_and_one_row(tmp_path: Path) -> None:
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "pipeline/ingest/sources/toys.py").write_text(TOY)
     table = copy / "pipeline/ingest/sources/table.py"
-    before, end = table.read_text().rsplit("    }\n", 1)
-    table.write_text(f"{before}{ROW}    }}\n{end}")
+    before, end = table.read_text().rsplit("    }", 1)
+    table.write_text(f"{before}{ROW}    }}{end}")
     command = [sys.executable, "-c", RUN, str(tmp_path)]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
