@@ -18,7 +18,7 @@ SegmentKey = tuple[str | None, float | None, float | None]
 WHOLE: SegmentKey = (None, None, None)
 
 
-class ItemFacts(NamedTuple):
+class GivenFacts(NamedTuple):
     """What is said of an item: columns of `2_ingested/items`."""
 
     label: str | None = None
@@ -31,7 +31,7 @@ class ItemFacts(NamedTuple):
     end: float | None = None
 
 
-NO_FACTS = ItemFacts()
+NO_FACTS = GivenFacts()
 
 
 class Caption(NamedTuple):
@@ -40,7 +40,7 @@ class Caption(NamedTuple):
     number: int
     text: str
     language: str | None
-    facts: ItemFacts
+    facts: GivenFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Segment:
     """
 
     name: str = ""
-    facts: ItemFacts = NO_FACTS
+    facts: GivenFacts = NO_FACTS
     language: str | None = None
     captions: Sequence[Caption] = ()
     contradictions: Mapping[Rejection, int] = field(default_factory=dict)
@@ -105,11 +105,11 @@ def _build_segment(
     for row in rows:
         if row["caption"] is not None:
             own = {column: row[column] for column in (*_CONTRADICTIONS, *_JOINED) if row[column] is not None}
-            facts = ItemFacts(**of_all | own, sample=key[0], start=key[1], end=key[2])
+            facts = GivenFacts(**of_all | own, sample=key[0], start=key[1], end=key[2])
             captions.append(Caption(len(captions) + 1, row["caption"], row["language"], facts))
     languages = {row["language"] for row in rows if row["language"] is not None}
     language = languages.pop() if len(languages) == 1 else None
-    facts = ItemFacts(**shared, sample=key[0], start=key[1], end=key[2])
+    facts = GivenFacts(**shared, sample=key[0], start=key[1], end=key[2])
     return Segment(name, facts, language, captions, contradictions)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pipeline.ingest.divide_file import ItemFacts
+from pipeline.ingest.divide_file import GivenFacts
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_contents import Content, Contents, read_contents
 from pipeline.ingest.read_page import PageFacts
@@ -191,7 +191,7 @@ class _Collector:
 
 _COLLECTED = (
     "row", "part", "modality", "media_type", "language", "id", "sha256", "tar", "offset", "size", "page_label",
-    "page_licence", "page_attribution", "is_page", *ItemFacts._fields,
+    "page_licence", "page_attribution", "is_page", *GivenFacts._fields,
 )  # fmt: skip
 """The fields of an item that `_Collector` collects."""
 

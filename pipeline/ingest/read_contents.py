@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
-from pipeline.ingest.divide_file import NO_FACTS, ItemFacts, Segment, divide_file
+from pipeline.ingest.divide_file import NO_FACTS, GivenFacts, Segment, divide_file
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_page import PageFacts, read_page
 from pipeline.ingest.sources.source import ListedFile
@@ -38,7 +38,7 @@ class Content(NamedTuple):
     data: bytes
     language: str | None = None
     whole: bool = False
-    facts: ItemFacts = NO_FACTS
+    facts: GivenFacts = NO_FACTS
 
 
 class Contents(NamedTuple):

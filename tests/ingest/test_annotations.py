@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError, ParamsError
-from pipeline.ingest.divide_file import ItemFacts, divide_file
+from pipeline.ingest.divide_file import GivenFacts, divide_file
 from pipeline.tables.contracts import ANNOTATIONS
 from pipeline.tables.item_names import name_part, split_part
 from tests.support.ingesting import Response, make_image, make_params, run_ingest, write_files
@@ -59,7 +59,7 @@ def test_a_file_is_divided_into_segments(rows: Sequence[Mapping[str, Any]]) -> N
 @settings(max_examples=20)
 def test_one_row_says_what_it_says_of_the_file_and_its_caption(rows: Sequence[Mapping[str, Any]]) -> None:
     (segment,) = divide_file(rows)
-    facts = ItemFacts(**{name: rows[0][name] for name in ItemFacts._fields}) if rows else ItemFacts()
+    facts = GivenFacts(**{name: rows[0][name] for name in GivenFacts._fields}) if rows else GivenFacts()
     assert (segment.name, segment.facts, segment.contradictions) == ("", facts, {})
     assert [caption.facts for caption in segment.captions] == [facts] * bool(rows and rows[0]["caption"])
 
