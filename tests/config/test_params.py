@@ -99,7 +99,8 @@ def test_the_schema_has_the_default_of_every_key() -> None:
     }
     required = {f"{model}.{key}" for model, value in schema["$defs"].items() for key in value.get("required", [])}
     assert lacking == required
-    assert required == {"UrlList.file", "ServedHost.serve", "FrozenVocabulary.path", "FrozenVocabulary.sha256"}
+    frozen = {"FrozenVocabulary.path", "FrozenVocabulary.sha256"}
+    assert required == {"UrlList.file", "ServedHost.serve", "AnnotationTable.path"} | frozen
     jsonschema.validate({}, schema)
     jsonschema.validate(dict.fromkeys(BLOCKS), schema)
 
