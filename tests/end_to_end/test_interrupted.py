@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PipelineError
-from tests.clean.test_clean import ingest_files
-from tests.clean.test_clean import make_things as make_files
 from tests.support.checkouts import Checkout, Surroundings, make_checkout
+from tests.support.cleaning import ingest_files
+from tests.support.cleaning import make_things as make_files
 from tests.support.dvc_checkout import change_param
 from tests.support.factory_extract import make_params, make_things, run_extract, write_corpus
 from tests.support.processes import list_processes_in
