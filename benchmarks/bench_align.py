@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_align [--items 100000,1000000,3000000] [--buckets 0,12] [--memory "1 GB"]
 
-Tables of an image, a sound and a caption a page, without their files (`benchmarks.support.aligned_corpus`): 1 % of the
+Tables of an image, a clip and a caption a page, without their files (`benchmarks.support.aligned_corpus`): 1 % of the
 items are lost, and 2 to 8 % repeat another. Each run is a process of its own with 2 threads, and 2 workers if there are
 buckets; memory is the most that the driver, or one worker, had for itself. Writes `benchmarks/results/align.md`.
 """

@@ -1,8 +1,8 @@
-"""From a URL list to shards of 224-pixel pictures: all stages up to extract, beside img2dataset, which cleans nothing.
+"""From a URL list to shards of 224-pixel images: all stages up to extract, beside img2dataset, which cleans nothing.
 
     python -m benchmarks.bench_crawl --img2dataset PATH/TO/img2dataset [--urls 30000] [--rounds 2]
 
-Pictures of 640 × 480 pixels lie on a server on loopback. Ours are `stages.crawl`, `ingest`, `clean`, `align` and
+Images of 640 × 480 pixels lie on a server on loopback. Ours are `stages.crawl`, `ingest`, `clean`, `align` and
 `extract` one after another, with an empty cache, their start-up included, and `shardwright verify` outside of the time;
 img2dataset has 2 processes with 64 threads each. In turn; the best round of each counts. img2dataset wants other
 releases of what the project uses, so it has a venv of its own. Writes `benchmarks/results/crawl.md`.
@@ -26,24 +26,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.support.copies import BEFORE_EXTRACT, CHECKOUT, Changes, Copy, Run
-from benchmarks.support.extract_corpora import draw_picture
+from benchmarks.support.extract_corpora import draw_image
 
 RESULT = CHECKOUT / "benchmarks/results/crawl.md"
-HOST = "pictures.test"
+HOST = "images.test"
 SIDE = 224
 
 
 MOTIFS = 64
-"""Pictures that the others are shifted copies of: to draw one takes ten times as long as to encode it."""
+"""Images that the others are shifted copies of: to draw one takes ten times as long as to encode it."""
 
 
 @cache
 def draw_motif(number: int) -> NDArray[np.uint8]:
     """One of them, (height, width, 3)."""
-    return draw_picture(np.random.default_rng(number))
+    return draw_image(np.random.default_rng(number))
 
 
-def write_picture(number: int, folder: Path) -> None:
+def write_image(number: int, folder: Path) -> None:
     """A JPEG of some 80 kB, another for each number below 40,000."""
     import cv2
 
@@ -51,11 +51,11 @@ def write_picture(number: int, folder: Path) -> None:
     cv2.imwrite(str(folder / f"{number:06d}.jpg"), pixels, [cv2.IMWRITE_JPEG_QUALITY, 90])
 
 
-def make_pictures(folder: Path, urls: int) -> None:
-    """All pictures, on two processes."""
+def make_images(folder: Path, urls: int) -> None:
+    """All images, on two processes."""
     folder.mkdir(parents=True)
     with Pool(2) as pool:
-        pool.map(partial(write_picture, folder=folder), range(urls), chunksize=64)
+        pool.map(partial(write_image, folder=folder), range(urls), chunksize=64)
 
 
 def write_list(path: Path, host: str, urls: int) -> None:
@@ -64,13 +64,13 @@ def write_list(path: Path, host: str, urls: int) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("url", "caption"))
-        writer.writerows((f"http://{host}/{number:06d}.jpg", f"Picture {number}") for number in range(urls))
+        writer.writerows((f"http://{host}/{number:06d}.jpg", f"Image {number}") for number in range(urls))
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[int]:
     """The port of a server of the folder's files."""
-    command = [sys.executable, "-m", "benchmarks.support.picture_server", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.support.image_server", str(folder)]
     with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdin is not None
         assert server.stdout is not None
@@ -81,11 +81,11 @@ def serve(folder: Path) -> Iterator[int]:
 
 
 def find_changes(port: int) -> Changes:
-    """Params that make of a list what img2dataset does: pictures of one size as JPEG, cut at the centre; captions."""
+    """Params that make of a list what img2dataset does: images of one size as JPEG, cut at the centre; captions."""
     return {
         "crawl": {
             "start": [],
-            "lists": [{"file": "pictures.csv", "url": "url", "caption": "caption"}],
+            "lists": [{"file": "images.csv", "url": "url", "caption": "caption"}],
             "hosts": {HOST: f"127.0.0.1:{port}"},
             "per_host": 64,
         },
@@ -140,14 +140,14 @@ def run_peer(program: Path, urls: Path, out: Path) -> float:
 
 def bench(work: Path, options: argparse.Namespace) -> Iterator[str]:
     """Measure in turn and give the lines of the page."""
-    pictures, copy = work / "pictures", Copy(work / "copy")
-    if not pictures.exists():
-        make_pictures(pictures, options.urls)
+    images, copy = work / "images", Copy(work / "copy")
+    if not images.exists():
+        make_images(images, options.urls)
     ours: list[Run] = []
     theirs: list[float] = []
-    with serve(pictures) as port:
+    with serve(images) as port:
         copy.make(find_changes(port))
-        write_list(copy.folder / "lists/pictures.csv", HOST, options.urls)
+        write_list(copy.folder / "lists/images.csv", HOST, options.urls)
         write_list(work / "urls.csv", f"127.0.0.1:{port}", options.urls)
         for _ in range(options.rounds):
             ours.append(run_ours(copy))
@@ -159,7 +159,7 @@ def bench(work: Path, options: argparse.Namespace) -> Iterator[str]:
     yield f"# From a list of {options.urls:,} URLs to shards\n"
     yield "2 processes, start-up included, the best of the rounds in turn. `python -m benchmarks.bench_crawl` made"
     yield "this.\n"
-    yield "| | seconds | pictures/s |"
+    yield "| | seconds | images/s |"
     yield "| --- | --- | --- |"
     yield f"| shardwright, all five stages | {best.wall:.1f} | {options.urls / best.wall:.0f} |"
     yield from (

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_extract [--stamps FOLDER] [--copies 10] [--speech 7000] [--rounds 3]
 
-Two corpora: the stamps, so many different copies of each, and generated speech with large pictures. On each, in turn,
+Two corpora: the stamps, so many different copies of each, and generated speech with large images. On each, in turn,
 round after round: the usual script with a process pool (`benchmarks.support.naive_prep`), the extract stage with an
 empty item
 cache, and the stage's own extractors in a bare pool that writes nothing (`benchmarks.support.bare_pool`). The best
@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.support.apart import run_apart
 from benchmarks.support.copies import BEFORE_EXTRACT, CHECKOUT, Changes, Copy
-from benchmarks.support.extract_corpora import SOUND, copy_stamps, make_speech
+from benchmarks.support.extract_corpora import AUDIO, copy_stamps, make_speech
 from benchmarks.support.naive_prep import COEFFICIENTS, FFT, HOP, MELS, RATE, SIDE
 from pipeline.runtime.sandbox.fork_server import ONE_THREAD
 
@@ -37,12 +37,12 @@ TINY = 8
 
 @dataclass(frozen=True)
 class Corpus:
-    """A corpus: how its files are called, and how many seconds of sound a sample keeps."""
+    """A corpus: how its files are called, and how many seconds of audio a sample keeps."""
 
     name: str
     title: str
-    picture: str
-    sound: str
+    image: str
+    audio: str
     text: str
     seconds: float
     target: float
@@ -50,7 +50,7 @@ class Corpus:
     def find_changes(self, root: Path) -> Changes:
         """Params that do the work that the usual script does."""
         key = "(?P<key>(?P<label>[^/]+)/.+)"
-        ends = {"image": self.picture, "audio": self.sound, "text": ".txt"}
+        ends = {"image": self.image, "audio": self.audio, "text": ".txt"}
         return {
             "crawl": {"start": [], "lists": []},
             "ingest": {
@@ -92,7 +92,7 @@ class Corpus:
 
 
 CORPORA = (
-    Corpus("stamps", "stamps, {} different copies of each", ".png", SOUND, "tagged_lines", 5.0, 1.0),
+    Corpus("stamps", "stamps, {} different copies of each", ".png", AUDIO, "tagged_lines", 5.0, 1.0),
     Corpus("speech", "speech, 640 × 480 JPEG, 3 s of 16 kHz WAV, a caption", ".jpg", ".wav", "whole", 3.0, 1.4),
 )
 
@@ -133,15 +133,15 @@ def extract(copy: Copy, measured: Measured) -> float:
 def measure(corpus: Corpus, work: Path, tree: Path, rounds: int) -> Measured:
     """Run everything on a corpus."""
     few = work / "few" / tree.name
-    pictures = sorted(tree.glob(f"**/*{corpus.picture}"))
-    for picture in pictures[:: max(1, len(pictures) // TINY)][:TINY]:
-        stem, place = picture.name.removesuffix(corpus.picture), few / picture.relative_to(tree).parent
+    images = sorted(tree.glob(f"**/*{corpus.image}"))
+    for image in images[:: max(1, len(images) // TINY)][:TINY]:
+        stem, place = image.name.removesuffix(corpus.image), few / image.relative_to(tree).parent
         place.mkdir(parents=True, exist_ok=True)
-        for end in (corpus.picture, corpus.sound, ".txt"):
-            shutil.copy(picture.with_name(stem + end), place)
+        for end in (corpus.image, corpus.audio, ".txt"):
+            shutil.copy(image.with_name(stem + end), place)
     say(f"{corpus.name}: stages before extract")
     large, small = prepare(corpus, work / "large", tree), prepare(corpus, work / "small", few)
-    measured, aside = Measured(len(pictures)), Measured(TINY)
+    measured, aside = Measured(len(images)), Measured(TINY)
     for number in range(rounds):
         for name, run in list_runners(corpus, work).items():
             seconds = run(large, tree, measured)
@@ -156,7 +156,7 @@ def list_runners(corpus: Corpus, work: Path) -> Mapping[str, Any]:
 
     def run_naive(copy: Copy, tree: Path, measured: Measured) -> float:
         out = work / "naive"
-        ends = ("--picture", corpus.picture, "--sound", corpus.sound)
+        ends = ("--image", corpus.image, "--audio", corpus.audio)
         outcome = run_apart("benchmarks.support.naive_prep", tree, out, *ends)
         shutil.rmtree(out)
         return float(outcome["seconds"])

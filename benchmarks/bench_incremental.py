@@ -3,7 +3,7 @@
 `python -m benchmarks.bench_incremental [SAMPLES]` (10,000 unless told otherwise) writes
 `benchmarks/results/incremental.md`. It builds a corpus of 99 % of the samples with `dvc repro extract`, adds the rest,
 and runs `dvc repro extract` again; a second copy of the checkout builds the whole from nothing. All of that with
-pictures stored as tensors, and again with pictures stored as JPEG files.
+images stored as tensors, and again with images stored as JPEG files.
 
 A stage's own time is what its summary line says, less what the same stage says on a corpus of eight samples: starting
 two workers and loading the libraries. What no build can do without that holds kept shards to their sha256 is measured
@@ -50,7 +50,7 @@ CHANGES: Mapping[str, Mapping[str, Any]] = {
 
 
 def find_changes(store: str, text: Mapping[str, Any]) -> Changes:
-    """The params of the benchmark: how pictures are stored; `text` changes `extract.text`."""
+    """The params of the benchmark: how images are stored; `text` changes `extract.text`."""
     return {**CHANGES, "extract": {"image": {"height": SIDE, "width": SIDE, "store": store}, "text": text}}
 
 
@@ -77,19 +77,19 @@ def count_new(samples: int) -> int:
 def bench(work: Path, samples: int, stores: Sequence[str]) -> Iterator[str]:
     """Run all and give the lines of the page."""
     yield f"# {count_new(samples)} new of {samples:,} samples\n"
-    yield f"{samples:,} samples of a JPEG of {SIDE} × {SIDE}, 1 to 2 s of sound and a caption; 2 workers."
+    yield f"{samples:,} samples of a JPEG of {SIDE} × {SIDE}, 1 to 2 s of audio and a caption; 2 workers."
     yield "`python -m benchmarks.bench_incremental` made this."
     make_corpus(work / "corpus", samples)
     for store in stores:
         folder = work / store
         folder.mkdir()
-        yield f"\n## Pictures stored as {STORES[store]}\n"
+        yield f"\n## Images stored as {STORES[store]}\n"
         yield from compare(folder, work / "corpus", samples, store)
         shutil.rmtree(folder)
 
 
 def compare(work: Path, corpus: Path, samples: int, store: str) -> Iterator[str]:
-    """The section of one way to store pictures."""
+    """The section of one way to store images."""
     new = count_new(samples)
     tiny, grown, anew = (Copy(work / name) for name in ("tiny", "grown", "anew"))
     for copy, numbers in ((tiny, range(TINY)), (grown, range(samples - new)), (anew, range(samples))):

@@ -62,7 +62,7 @@ def write_rows(data: Path, count: int) -> None:
 def make_rows(store: TarStore, count: int) -> Iterator[Row]:
     """The rows of a crawl, whose responses are written to `store`, in the order of the URLs."""
     for number in range(count):
-        url = f"http://host{number // HOST_ROWS:06d}.test/pictures/{number:09d}.png"
+        url = f"http://host{number // HOST_ROWS:06d}.test/images/{number:09d}.png"
         body = PNG + b"%0*d" % (RESPONSE_BYTES - len(PNG), number)
         location, sha256 = store.write(str(number), body), hashlib.sha256(body).hexdigest()
         place = {"sha256": sha256, "tar": location.tar, "offset": location.offset, "size": location.size}

@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_near [--items 1000000,3000000] [--stamps FOLDER] [--copied 100]
 
-Items are mixtures of the pictures and narrations of the stamps, with copies and near copies planted among them. Time is
+Items are mixtures of the images and narrations of the stamps, with copies and near copies planted among them. Time is
 that of the processor; memory is what the process has for itself (`RssAnon`), looked at every 20 ms, while the hashes
 lie on disk: 300 bytes an item. Recall is that of narrations encoded anew. Writes `benchmarks/results/near.md`.
 """
@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.bench_scale import read_own_bytes
 from benchmarks.support.copies import CHECKOUT
-from benchmarks.support.near_mixtures import Mixer, mix_narrations, mix_pictures
+from benchmarks.support.near_mixtures import Mixer, mix_images, mix_narrations
 from benchmarks.support.recorded_copies import measure_recall
 from pipeline.clean.equal_rows import find_equal_rows
 from pipeline.clean.near_duplicates import find_near_clusters, normalize_thumbnails
@@ -41,7 +41,7 @@ BATCH = 8192
 NEAR, EQUAL = 50, 100  # one of so many items is near one of the batch before, or equal to it
 NOISE = 1.0  # levels: standard deviation of the cells of a near copy
 LIMITS: Mapping[str, Limits] = {"image": image.HASH_LIMITS, "audio": audio.find_hash_limits}
-MIXERS: Mapping[str, Callable[[Path], Mixer]] = {"image": mix_pictures, "audio": mix_narrations}
+MIXERS: Mapping[str, Callable[[Path], Mixer]] = {"image": mix_images, "audio": mix_narrations}
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def watch(search: Callable[[Path, Nearness], int], folder: Path, nearness: Nearn
 def report(measured: Mapping[str, Mapping[int, Cost]], recall: Mapping[str, float], copied: int) -> Iterator[str]:
     """The tables of costs, growth and recall."""
     yield "# Search for duplicates\n"
-    yield "Mixtures of the stamps' pictures and narrations, hashes on disk, one process: seconds of the processor, and"
+    yield "Mixtures of the stamps' images and narrations, hashes on disk, one process: seconds of the processor, and"
     yield "what the process has for itself. `python -m benchmarks.bench_near` made this.\n"
     yield "| search | items | seconds | memory, MB | clusters | growth of time |"
     yield "| --- | --- | --- | --- | --- | --- |"

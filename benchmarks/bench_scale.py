@@ -2,7 +2,7 @@
 
     python -m benchmarks.bench_scale [--samples 1000,10000,100000]
 
-Samples of a small picture, a short sound and a caption, from a folder, stage by stage: mixed of the stamps
+Samples of a small image, a short clip and a caption, from a folder, stage by stage: mixed of the stamps
 (`benchmarks.support.stamp_mixtures`), or noise where those are missing. Memory is what a process has for itself
 (`RssAnon`), looked at every 50 ms: of the stage's own process, with Dask's scheduler and worker in it, and of the
 largest process that works on items. Writes `benchmarks/results/scale.md`; the largest takes half an hour on 2 cores.
@@ -36,7 +36,7 @@ STAGES = ("list", "ingest", "clean", "align", "extract")
 SIDE, RATE, SECONDS = 32, 8_000, 0.5
 FOLDERS = 100
 Drawn = tuple[NDArray[np.uint8], NDArray[np.float32], str]
-"""A picture, a sound and a caption."""
+"""An image, a clip and a caption."""
 KEY = "(?P<key>(?P<label>[^/]+)/[0-9]+)"
 LOOK = 0.05
 
@@ -69,9 +69,9 @@ def write_sample(number: int, folder: Path, stamps: Path | None) -> None:
     draw = np.random.default_rng(number)
     place = folder / f"class-{number % FOLDERS:02d}"
     stem = f"{number:07d}"
-    picture, sound, caption = draw_noise(draw, stem) if stamps is None else draw_mixture(draw, stamps)
-    cv2.imwrite(str(place / f"{stem}.png"), picture)
-    soundfile.write(place / f"{stem}.wav", sound, RATE, subtype="PCM_16")
+    image, audio, caption = draw_noise(draw, stem) if stamps is None else draw_mixture(draw, stamps)
+    cv2.imwrite(str(place / f"{stem}.png"), image)
+    soundfile.write(place / f"{stem}.wav", audio, RATE, subtype="PCM_16")
     (place / f"{stem}.txt").write_text(caption + ".\n", encoding="utf-8")
 
 
@@ -79,7 +79,7 @@ def draw_mixture(draw: np.random.Generator, folder: Path) -> Drawn:
     """A sample mixed of stamps, of one and a half times the size that its fields have."""
     stamps = read_stamps(folder, RATE)
     frames = int(RATE * SECONDS * draw.uniform(0.5, 1.5))
-    return stamps.draw_picture(draw, SIDE * 3 // 2), stamps.draw_sound(draw, frames), stamps.draw_caption(draw)
+    return stamps.draw_image(draw, SIDE * 3 // 2), stamps.draw_clip(draw, frames), stamps.draw_caption(draw)
 
 
 def draw_noise(draw: np.random.Generator, stem: str) -> Drawn:
@@ -87,11 +87,11 @@ def draw_noise(draw: np.random.Generator, stem: str) -> Drawn:
     import cv2
 
     coarse = draw.integers(0, 256, (6, 6, 3), np.uint8)
-    picture = np.asarray(cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
-    sound = draw.normal(0, 0.1, int(RATE * SECONDS)) * np.sin(np.arange(RATE * SECONDS) * draw.uniform(0.01, 0.5))
+    image = np.asarray(cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
+    audio = draw.normal(0, 0.1, int(RATE * SECONDS)) * np.sin(np.arange(RATE * SECONDS) * draw.uniform(0.01, 0.5))
     words = (draw.zipf(1.3, 8) - 1) % 3000
     digits = " ".join(f"digit{digit}" for digit in stem)  # each caption another, of few different words
-    return picture, sound.astype(np.float32), f"{digits}: " + " ".join(f"word{word}" for word in words)
+    return image, audio.astype(np.float32), f"{digits}: " + " ".join(f"word{word}" for word in words)
 
 
 def make_corpus(folder: Path, samples: int, stamps: Path | None) -> None:

@@ -12,7 +12,7 @@ from pipeline.tables.columns import HASH_BYTES, Columns, build_hashes, build_sch
 from pipeline.tables.contracts import CLEANED, CLEANED_ITEMS, INGESTED_ITEMS, ITEMS
 from pipeline.tables.table_files import TableWriter, identify_table
 
-KINDS = (("image", "image/png", "images/{}.png", ""), ("audio", "audio/flac", "sounds/{}.flac", ""),
+KINDS = (("image", "image/png", "images/{}.png", ""), ("audio", "audio/flac", "audio/{}.flac", ""),
          ("text", "text/plain", "things/{}.html", "#main"))  # fmt: skip
 REPEATED = {"image": 0.02, "audio": 0.03, "text": 0.08}
 """Share of the items of a modality that repeat the item of an earlier page: half have the same bytes, half nearly."""
@@ -28,9 +28,9 @@ MEMBERS = 1024
 
 
 def write_corpus(data: Path, items: int, lost: float = LOST) -> NDArray[np.int64]:
-    """Write the tables of as many items: an image, a sound and a caption a page, in the order of random ids.
+    """Write the tables of as many items: an image, a clip and a caption a page, in the order of random ids.
 
-    Return what each item is, int64 (items,): of page n the image 3n, the sound 3n + 1, the caption 3n + 2.
+    Return what each item is, int64 (items,): of page n the image 3n, the clip 3n + 1, the caption 3n + 2.
     """
     rng = np.random.default_rng(0)
     things = rng.permutation(items)

@@ -45,7 +45,7 @@ BATCH = 50_000
 
 
 def write_samples(data: Path, things: NDArray[np.int64]) -> None:
-    """Write the aligned tables: a sample of an image, a sound and a caption for each page."""
+    """Write the aligned tables: a sample of an image, a clip and a caption for each page."""
     count = len(things) // len(KINDS)
     keys = np.array([f"host-{page % 97}.test/things/{page:09d}.html" for page in range(count)])
     hashes = np.frombuffer(b"".join(hashlib.sha256(key.encode()).digest()[:8] for key in keys.tolist()), ">u8")

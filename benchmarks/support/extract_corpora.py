@@ -23,30 +23,30 @@ WIDTH, HEIGHT = 640, 480
 KINDS = 20
 WORDS = 3_000
 
-SOUND = "_desc_es.ogg"
+AUDIO = "_desc_es.ogg"
 """The end of a narration's name: the language that most stamps have one in."""
 
 
 def list_stamps(tree: Path) -> list[Path]:
-    """Pictures that have a caption and a narration."""
+    """Images that have a caption and a narration."""
     return [
-        picture
-        for picture in sorted(tree.glob("**/*.png"))
-        if picture.with_suffix(".txt").exists() and picture.with_name(picture.stem + SOUND).exists()
+        image
+        for image in sorted(tree.glob("**/*.png"))
+        if image.with_suffix(".txt").exists() and image.with_name(image.stem + AUDIO).exists()
     ]
 
 
 def copy_stamps(tree: Path, folder: Path, copies: int) -> int:
     """Write so many different copies of each stamp below `folder`; gives how many samples that makes."""
     stamps = list_stamps(tree)
-    for picture, number in itertools.product(stamps, range(copies)):
-        place = folder / picture.relative_to(tree).parent
+    for image, number in itertools.product(stamps, range(copies)):
+        place = folder / image.relative_to(tree).parent
         place.mkdir(parents=True, exist_ok=True)
-        stem = f"{picture.stem}-{number}"
-        (place / f"{stem}.png").write_bytes(change_png(picture.read_bytes(), number))
-        sound = picture.with_name(picture.stem + SOUND).read_bytes()
-        (place / f"{stem}{SOUND}").write_bytes(set_ogg_serial(sound, zlib.crc32(stem.encode())))
-        first, *others = picture.with_suffix(".txt").read_text(encoding="utf-8").split("\n")
+        stem = f"{image.stem}-{number}"
+        (place / f"{stem}.png").write_bytes(change_png(image.read_bytes(), number))
+        audio = image.with_name(image.stem + AUDIO).read_bytes()
+        (place / f"{stem}{AUDIO}").write_bytes(set_ogg_serial(audio, zlib.crc32(stem.encode())))
+        first, *others = image.with_suffix(".txt").read_text(encoding="utf-8").split("\n")
         caption = "\n".join([f"{first.rstrip()} Copy {number}.", *others])
         (place / f"{stem}.txt").write_text(caption, encoding="utf-8")
     return len(stamps) * copies
@@ -82,7 +82,7 @@ def make_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def make_speech(folder: Path, samples: int) -> int:
-    """Write samples of a picture, three seconds of something like speech, and a caption; gives their number."""
+    """Write samples of an image, three seconds of something like speech, and a caption; gives their number."""
     with Pool(2) as pool:
         pool.starmap(write_speech, ((folder, number) for number in range(samples)), chunksize=64)
     return samples
@@ -97,21 +97,21 @@ def write_speech(folder: Path, number: int) -> None:
     place = folder / f"kind-{number % KINDS:02d}"
     place.mkdir(parents=True, exist_ok=True)
     stem = f"{number:06d}"
-    cv2.imwrite(str(place / f"{stem}.jpg"), draw_picture(draw), [cv2.IMWRITE_JPEG_QUALITY, 90])
+    cv2.imwrite(str(place / f"{stem}.jpg"), draw_image(draw), [cv2.IMWRITE_JPEG_QUALITY, 90])
     soundfile.write(place / f"{stem}.wav", draw_voice(draw, SECONDS), RATE, subtype="PCM_16")
     words = (draw.zipf(1.3, int(draw.integers(8, 20))) - 1) % WORDS
     (place / f"{stem}.txt").write_text(f"Number {number}: " + " ".join(f"word{word}" for word in words) + ".\n")
 
 
-def draw_picture(draw: np.random.Generator) -> NDArray[np.uint8]:
+def draw_image(draw: np.random.Generator) -> NDArray[np.uint8]:
     """Soft shapes of several sizes with some grain, (HEIGHT, WIDTH, 3): a JPEG of some 80 kB."""
     import cv2
 
-    picture = draw.normal(0, 5, (HEIGHT, WIDTH, 1)).astype(np.float32)
+    image = draw.normal(0, 5, (HEIGHT, WIDTH, 1)).astype(np.float32)
     for cells, weight in ((4, 0.5), (16, 0.3), (64, 0.2)):
         coarse = draw.uniform(0, 255 * weight, (cells, cells, 3)).astype(np.float32)
-        picture = picture + cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-    levels: NDArray[np.uint8] = np.clip(picture, 0, 255).astype(np.uint8)
+        image = image + cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+    levels: NDArray[np.uint8] = np.clip(image, 0, 255).astype(np.uint8)
     return levels
 
 
@@ -122,5 +122,5 @@ def draw_voice(draw: np.random.Generator, seconds: float) -> NDArray[np.float32]
     phase = 2 * np.pi * np.cumsum(pitch) / RATE
     voice = sum(np.sin(harmonic * phase) * draw.uniform(0.2, 1) / harmonic for harmonic in range(1, 8))
     loudness = np.clip(np.sin(2 * np.pi * draw.uniform(2, 5) * time) + 0.3, 0, 1)
-    sound: NDArray[np.float32] = (0.2 * loudness * voice + draw.normal(0, 0.01, len(time))).astype(np.float32)
-    return sound
+    audio: NDArray[np.float32] = (0.2 * loudness * voice + draw.normal(0, 0.01, len(time))).astype(np.float32)
+    return audio

@@ -150,7 +150,7 @@ def format_report(measured: Measured, samples: Mapping[str, int], machine: Seque
         "| --- | --- | --- | --- |",
         *(check.format_row() for check in list_checks(measured)),
         "",
-        f"Samples a second, {samples['large']:,} samples of a picture 224×224×3, MFCC 40×100, 64 tokens and a label.",
+        f"Samples a second, {samples['large']:,} samples of an image 224×224×3, MFCC 40×100, 64 tokens and a label.",
         "`first epoch` is the shuffled one; the others are the best of the later epochs of one open set.",
         "",
         "| reader | shuffled | in order | first epoch | its first batch |",

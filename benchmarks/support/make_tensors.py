@@ -1,4 +1,4 @@
-"""The same samples in the format of each reader: a picture, MFCC, tokens and a label, all of random values.
+"""The same samples in the format of each reader: an image, MFCC, tokens and a label, all of random values.
 
 `python -m benchmarks.support.make_tensors FORMAT SIZE FOLDER --samples N` writes one set; `benchmarks.bench_loader`
 calls it.

@@ -1,8 +1,8 @@
 """What a competent user would write instead: a process pool over librosa, OpenCV and spaCy, and webdataset's writer.
 
-    python -m benchmarks.support.naive_prep FOLDER OUT --picture .png --sound _desc_es.ogg [--processes 2]
+    python -m benchmarks.support.naive_prep FOLDER OUT --image .png --audio _desc_es.ogg [--processes 2]
 
-It reads a folder of samples `<label>/…/<stem><picture>`, `<stem><sound>` and `<stem>.txt` (the first line counts),
+It reads a folder of samples `<label>/…/<stem><image>`, `<stem><audio>` and `<stem>.txt` (the first line counts),
 drops nothing, checks nothing, and hands `samples` and `seconds` to `benchmarks.support.apart`, imports of the workers
 included.
 """
@@ -40,12 +40,12 @@ def save_array(array: Any) -> bytes:
     return buffer.getvalue()
 
 
-def make_sample(named: tuple[int, Path], root: Path, picture: str, sound: str) -> dict[str, Any]:
+def make_sample(named: tuple[int, Path], root: Path, image: str, audio: str) -> dict[str, Any]:
     number, stem = named
     cv2, librosa = TOOLS["cv2"], TOOLS["librosa"]
-    pixels = cv2.imread(f"{stem}{picture}", cv2.IMREAD_COLOR)
+    pixels = cv2.imread(f"{stem}{image}", cv2.IMREAD_COLOR)
     pixels = cv2.cvtColor(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2RGB)
-    samples, rate = librosa.load(f"{stem}{sound}", sr=RATE)
+    samples, rate = librosa.load(f"{stem}{audio}", sr=RATE)
     mfcc = librosa.feature.mfcc(y=samples, sr=rate, n_mfcc=COEFFICIENTS, n_fft=FFT, hop_length=HOP, n_mels=MELS)
     with Path(f"{stem}.txt").open(encoding="utf-8") as file:
         words = [token.text for token in TOOLS["nlp"](file.readline().strip())]
@@ -62,9 +62,9 @@ def prepare(options: argparse.Namespace) -> tuple[int, float]:
     """How many samples were written, and the seconds that it took."""
     import webdataset
 
-    pictures = sorted(options.folder.glob(f"**/*{options.picture}"))
-    stems = [path.parent / path.name.removesuffix(options.picture) for path in pictures]
-    make = partial(make_sample, root=options.folder, picture=options.picture, sound=options.sound)
+    images = sorted(options.folder.glob(f"**/*{options.image}"))
+    stems = [path.parent / path.name.removesuffix(options.image) for path in images]
+    make = partial(make_sample, root=options.folder, image=options.image, audio=options.audio)
     options.out.mkdir(parents=True)
     start = time.perf_counter()
     with (
@@ -80,8 +80,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--picture", required=True)
-    parser.add_argument("--sound", required=True)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--audio", required=True)
     parser.add_argument("--processes", type=int, default=2)
     samples, seconds = prepare(parser.parse_args())
     write_outcome({"samples": samples, "seconds": seconds})

@@ -1,4 +1,4 @@
-"""Make the cells of perceptual hashes of any number of items that are as alike as real ones: mixtures of pictures, and
+"""Make the cells of perceptual hashes of any number of items that are as alike as real ones: mixtures of images, and
 of narrations.
 
 Noise would not do: its bits are even, and those of real items are not, which is what makes the search slow. Cells are
@@ -22,14 +22,14 @@ Cells = NDArray[np.uint8]
 Mixer = Callable[[np.random.Generator, int], Cells]
 """Draws the cells of so many items, uint8 (n, 16, 16)."""
 
-CROPS = 32  # of each picture
+CROPS = 32  # of each image
 PIECES = 3  # of narrations in a recording
 SECONDS = (0.8, 5.0)
 FRAME_SECONDS = 1 / 64
 TILT_DB = 6.0  # standard deviation, from the lowest band to the highest
 
 
-def mix_pictures(folder: Path) -> Mixer:
+def mix_images(folder: Path) -> Mixer:
     """Mix parts of the PNGs below `folder`: two blended, or one pasted into the other."""
     cv2, draw, crops = load_opencv(), np.random.default_rng(0), []
     for path in sorted(folder.rglob("*.png")):

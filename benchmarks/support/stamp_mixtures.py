@@ -1,4 +1,4 @@
-"""Draw any number of samples that are as alike as real ones, from the stamps: parts of two pictures, blended or one
+"""Draw any number of samples that are as alike as real ones, from the stamps: parts of two images, blended or one
 pasted into the other; parts of two narrations, one after the other or at once; words of the captions, shuffled."""
 
 import os
@@ -11,59 +11,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.support.copies import CHECKOUT
-from benchmarks.support.extract_corpora import SOUND, list_stamps
+from benchmarks.support.extract_corpora import AUDIO, list_stamps
 
-Picture = NDArray[np.uint8]
-Sound = NDArray[np.float32]
+Image = NDArray[np.uint8]
+Clip = NDArray[np.float32]
 
 LARGEST = 256
-"""Pixels: larger pictures are made smaller once, or most of the time would go there."""
+"""Pixels: larger images are made smaller once, or most of the time would go there."""
 
 
 @dataclass(frozen=True)
 class Stamps:
-    """What samples are drawn from: pictures (height, width, 3), sounds (frames,) of one rate, the words of all captions
+    """What samples are drawn from: images (height, width, 3), clips (frames,) of one rate, the words of all captions
     as often as they occur."""
 
-    pictures: tuple[Picture, ...]
-    sounds: tuple[Sound, ...]
+    images: tuple[Image, ...]
+    clips: tuple[Clip, ...]
     words: tuple[str, ...]
 
-    def draw_picture(self, draw: np.random.Generator, side: int) -> Picture:
-        """Draw a picture (side, side, 3)."""
+    def draw_image(self, draw: np.random.Generator, side: int) -> Image:
+        """Draw an image (side, side, 3)."""
         one, other = self._crop(draw, side), self._crop(draw, side)
         if draw.random() < 0.5:
             share = draw.uniform(0, 1)
-            blended: Picture = np.rint(one * (1 - share) + other * share).astype(np.uint8)
+            blended: Image = np.rint(one * (1 - share) + other * share).astype(np.uint8)
             return blended
         (top, bottom), (left, right) = np.sort(draw.integers(side + 1, size=(2, 2)), axis=1)
         one[top:bottom, left:right] = other[top:bottom, left:right]
         return one
 
-    def _crop(self, draw: np.random.Generator, side: int) -> Picture:
+    def _crop(self, draw: np.random.Generator, side: int) -> Image:
         import cv2
 
-        picture = self.pictures[draw.integers(len(self.pictures))]
-        height, width = (max(1, int(length * draw.uniform(0.4, 1))) for length in picture.shape[:2])
-        top, left = draw.integers(picture.shape[0] - height + 1), draw.integers(picture.shape[1] - width + 1)
-        crop = picture[top : top + height, left : left + width]
+        image = self.images[draw.integers(len(self.images))]
+        height, width = (max(1, int(length * draw.uniform(0.4, 1))) for length in image.shape[:2])
+        top, left = draw.integers(image.shape[0] - height + 1), draw.integers(image.shape[1] - width + 1)
+        crop = image[top : top + height, left : left + width]
         return np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
-    def draw_sound(self, draw: np.random.Generator, frames: int) -> Sound:
-        """Draw a sound (frames,)."""
+    def draw_clip(self, draw: np.random.Generator, frames: int) -> Clip:
+        """Draw a clip (frames,)."""
         one, other = self._cut(draw, frames), self._cut(draw, frames)
         place = draw.integers(frames)
-        mixed: Sound = one.copy()
+        mixed: Clip = one.copy()
         if draw.random() < 0.5:
             mixed[place:] = other[place:]
         else:
             mixed[place:] += draw.uniform(0.1, 1) * other[: frames - place]
         return np.clip(mixed, -1, 1)
 
-    def _cut(self, draw: np.random.Generator, frames: int) -> Sound:
-        sound = self.sounds[draw.integers(len(self.sounds))]
-        start = draw.integers(max(1, len(sound) - frames + 1))
-        return np.resize(sound[start:], frames)
+    def _cut(self, draw: np.random.Generator, frames: int) -> Clip:
+        audio = self.clips[draw.integers(len(self.clips))]
+        start = draw.integers(max(1, len(audio) - frames + 1))
+        return np.resize(audio[start:], frames)
 
     def draw_caption(self, draw: np.random.Generator) -> str:
         """Draw 4 to 14 words."""
@@ -79,20 +79,20 @@ def find_stamps() -> Path | None:
 
 @cache
 def read_stamps(folder: Path, rate: int) -> Stamps:
-    """Read all stamps that have a picture, a narration and a caption; sounds at `rate` Hz, mono."""
+    """Read all stamps that have an image, a narration and a caption; clips at `rate` Hz, mono."""
     import soundfile
     import soxr
 
-    pictures, sounds, words = [], [], []
+    images, clips, words = [], [], []
     for path in list_stamps(folder):
-        pictures.append(_read_picture(path))
-        samples, own = soundfile.read(path.with_name(path.stem + SOUND), dtype="float32", always_2d=True)
-        sounds.append(np.asarray(soxr.resample(samples.mean(axis=1), own, rate), np.float32))
+        images.append(_read_image(path))
+        samples, own = soundfile.read(path.with_name(path.stem + AUDIO), dtype="float32", always_2d=True)
+        clips.append(np.asarray(soxr.resample(samples.mean(axis=1), own, rate), np.float32))
         words += path.with_suffix(".txt").read_text(encoding="utf-8").partition("\n")[0].split()
-    return Stamps(tuple(pictures), tuple(sounds), tuple(words))
+    return Stamps(tuple(images), tuple(clips), tuple(words))
 
 
-def _read_picture(path: Path) -> Picture:
+def _read_image(path: Path) -> Image:
     import cv2
 
     pixels: Any = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)

@@ -1,6 +1,6 @@
 """A stand-in for torchvision where the one that is installed does not fit the torch beside it.
 
-MosaicML Streaming and Lightning import torchvision for datasets of pictures, models and metrics, of which the
+MosaicML Streaming and Lightning import torchvision for datasets of images, models and metrics, of which the
 benchmarks and tests use none; and there is no torchvision for a torch without CUDA. Every process that imports one of
 them calls `stand_in` first.
 """

@@ -51,7 +51,7 @@ CHANGES = st.fixed_dictionaries(
         "parts": st.one_of(
             st.just({}),
             st.dictionaries(
-                st.sampled_from(["photo", "sound", "question", "answer", "text", "last"]), PARTS, min_size=1
+                st.sampled_from(["photo", "narration", "question", "answer", "text", "last"]), PARTS, min_size=1
             ),
         ),
         "label": st.sampled_from(["none", "path", "column", "page"]),

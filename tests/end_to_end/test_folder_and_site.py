@@ -65,12 +65,12 @@ def serve_folder(root: Path) -> Iterator[str]:
         server.shutdown()
 
 
-def make_picture(seed: int) -> bytes:
+def make_image(seed: int) -> bytes:
     return factory_media.encode_png(factory_media.draw_scene(40, 50, seed))
 
 
 @cache  # its stream numbers are random
-def make_sound(seed: int) -> bytes:
+def make_audio(seed: int) -> bytes:
     return factory_media.encode_audio(factory_media.make_tone(8000, 0.3, seed=seed), 8000, "OGG")
 
 
@@ -81,10 +81,10 @@ def make_files() -> dict[str, bytes | str]:
     files: dict[str, bytes | str] = {}
     for number, name in enumerate(names):
         shown = 0 if name == "animals/cat again" else number
-        files[f"{name}.png"] = make_picture(shown)
-        files[f"{name}_desc_es.ogg"] = make_sound(shown)
+        files[f"{name}.png"] = make_image(shown)
+        files[f"{name}_desc_es.ogg"] = make_audio(shown)
         files[f"{name}.txt"] = f"Thing {shown}.\nde.utf8=Ding {shown}.\n"
-    return {**files, "broken.png": b"", "lonely/one.png": make_picture(99), "lonely/two.txt": "alone"}
+    return {**files, "broken.png": b"", "lonely/one.png": make_image(99), "lonely/two.txt": "alone"}
 
 
 def run_from(start: str | None, root: Path, folder: Path) -> dict[str, Outcome]:

@@ -32,7 +32,7 @@ def count_captions(number: int) -> int:
     return MOST - number % 3 % 2
 
 
-def has_sound(number: int) -> bool:
+def has_narration(number: int) -> bool:
     return number % 4 != 1
 
 
@@ -43,7 +43,7 @@ def draw_image(label: int, rng: np.random.Generator) -> bytes:
 
 
 def write_files(root: Path) -> None:
-    """Write files `<label>/<number>.<part>.<ending>`; some things have a caption less, or no sound."""
+    """Write files `<label>/<number>.<part>.<ending>`; some things have a caption less, or no narration."""
     for number in range(THINGS):
         label, rng = number % 2, np.random.default_rng(number)
         stem = root / name_thing(number)
@@ -56,7 +56,7 @@ def write_files(root: Path) -> None:
         texts |= {"question": f"what is {number}", "answer": f"it is {rng.choice(WORDS[label])} {number}"}
         for part, text in texts.items():
             Path(f"{stem}.{part}.txt").write_text(text)
-        if has_sound(number):
+        if has_narration(number):
             tone = factory_media.make_tone(8000, 0.4, seed=number)
             Path(f"{stem}.wav").write_bytes(factory_media.encode_audio(tone, 8000, "WAV"))
 
@@ -136,8 +136,8 @@ def test_arrays_are_those_of_the_items(data: Path) -> None:
             assert [words[token] for token in sample["caption"][n][: sample["caption_length"][n]]] == known
         assert not sample["caption"][count:].any()
         assert not sample["caption_length"][count:].any()
-        assert sample["narration_present"] == has_sound(number)
-        assert sample["narration_mfcc"].any() == has_sound(number)
+        assert sample["narration_present"] == has_narration(number)
+        assert sample["narration_mfcc"].any() == has_narration(number)
         assert not np.array_equal(sample["before"], sample["after"])
         assert meta["caption"].startswith("what is")
 

@@ -158,7 +158,7 @@ def test_stock_webdataset_reads_what_we_read(root: Path) -> None:
 JPEG = {"image__store": "jpeg", "image__quality": 80}
 
 
-def test_pictures_kept_as_jpeg_are_those_that_the_modality_gives(tmp_path: Path) -> None:
+def test_images_kept_as_jpeg_are_those_that_the_modality_gives(tmp_path: Path) -> None:
     """The same bytes from nothing and from a cache; the statistics are those of the pixels that come out."""
     blind = [Thing(f"blind-{number}", modalities=("audio",)) for number in range(3)]
     things, params = [*make_things(16, modalities=("image", "audio")), *blind], make_params(shards=2, **JPEG)

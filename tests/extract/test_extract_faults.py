@@ -65,7 +65,7 @@ def test_what_cannot_be_extracted_is_in_the_ledger(tmp_path: Path) -> None:
 
 
 def test_a_shard_of_which_nothing_is_left_is_not_written(tmp_path: Path) -> None:
-    broken = {"image": b"not a picture"}
+    broken = {"image": b"not an image"}
     lost = Thing("lost", "val", modalities=("image",), contents=broken)
     root = extract_things(tmp_path, [*make_things(2, modalities=("image",)), lost], make_params(max_dropped=0.5))
     assert list(read_manifest(root).splits) == ["train"]
@@ -79,7 +79,7 @@ def test_metas_are_as_long_as_the_longest_that_is_kept(broken: int, tmp_path: Pa
         (Thing(f"thing-{number}", modalities=("image", "audio")) for number in range(6)),
         key=lambda thing: hashlib.sha256(thing.key.encode()).digest(),
     )
-    lost = replace(things[broken], contents={"image": b"no picture"}, columns={"attribution": "somebody " * 80})
+    lost = replace(things[broken], contents={"image": b"no image"}, columns={"attribution": "somebody " * 80})
     made = []
     for name, corpus in (("with", [*things[:broken], lost, *things[broken + 1 :]]), ("without", things)):
         folder = tmp_path / name
@@ -96,7 +96,7 @@ def test_metas_are_as_long_as_the_longest_that_is_kept(broken: int, tmp_path: Pa
 
 
 def test_too_many_drops_stop_the_run_before_there_is_a_dataset(tmp_path: Path) -> None:
-    broken = [Thing(f"broken-{number}", contents={"image": b"not a picture"}) for number in range(3)]
+    broken = [Thing(f"broken-{number}", contents={"image": b"not an image"}) for number in range(3)]
     write_corpus(tmp_path / "data", [*make_things(8), *broken])
     with pytest.raises(TooManyDrops, match=r"extract\.max_dropped is 0\.1, but 3 of 11 samples .*: 3 broken"):
         run_extract(tmp_path, make_params())
@@ -104,7 +104,7 @@ def test_too_many_drops_stop_the_run_before_there_is_a_dataset(tmp_path: Path) -
 
 
 def test_a_dataset_of_nothing_is_refused(tmp_path: Path) -> None:
-    write_corpus(tmp_path / "data", [Thing("broken", contents={"image": b"not a picture"})])
+    write_corpus(tmp_path / "data", [Thing("broken", contents={"image": b"not an image"})])
     with pytest.raises(InputError, match="no sample is left to write; all were dropped: 1 broken"):
         run_extract(tmp_path, make_params(max_dropped=1.0))
 

@@ -201,7 +201,7 @@ def test_a_large_mean_does_not_swallow_the_deviation() -> None:
     assert join([values] * 1000).describe().std == (0.25,)
 
 
-def test_sums_of_large_pictures_do_not_overflow() -> None:
+def test_sums_of_large_images_do_not_overflow() -> None:
     white = np.full((66_052, 1, 1), 255, np.uint8)  # squares of one column: more than 32 bits
     statistics = join([white, white]).describe()
     assert (statistics.mean, statistics.std, statistics.count) == ((255.0,), (0.0,), 132_104)

@@ -73,7 +73,7 @@ def test_the_same_bytes_as_from_chunks(executor: Executor, tmp_path: Path, monke
         write_corpus(folder / "data", things)
         outcome = run_extract(folder, PARAMS)
         made[shards] = hash_files(folder / "data" / SHARDS_FOLDER), hash_files(folder / "data" / EXTRACT_FOLDER)
-        # 44 sounds, 44 texts, and 42 pictures: three samples share one.
+        # 44 audio files, 44 texts, and 42 images: three samples share one.
         assert count_features(outcome.notes) == "features: 0 reused, 130 computed (44 audio, 42 image, 44 text)"
         again = run_extract(folder, PARAMS)
         assert count_features(again.notes) == "features: 130 reused, 0 computed"
@@ -82,13 +82,13 @@ def test_the_same_bytes_as_from_chunks(executor: Executor, tmp_path: Path, monke
 
 @pytest.mark.usefixtures("with_shards")
 def test_what_is_in_no_shard_is_kept(tmp_path: Path) -> None:
-    """The sound of a sample that its picture drops, and the verdict on the picture."""
-    give_corpus(tmp_path, [*make_things(8), Thing("broken", contents={"image": b"no picture"})])
+    """The audio of a sample that its image drops, and the verdict on the image."""
+    give_corpus(tmp_path, [*make_things(8), Thing("broken", contents={"image": b"no image"})])
     run_extract(tmp_path, PARAMS)
     objects = ObjectStore(tmp_path / "cache", tmp_path / "cache/work")
     packed = sum(len(objects.read_rows(name).entries) for name in objects.list_names() if name.endswith(PACK))
     assert packed == 9 + 2, "the words of all texts, and these two; all else is in shards only"
-    give_corpus(tmp_path, [*make_things(8), Thing("broken", "val", contents={"image": b"no picture"})])
+    give_corpus(tmp_path, [*make_things(8), Thing("broken", "val", contents={"image": b"no image"})])
     outcome = run_extract(tmp_path, PARAMS)
     assert count_features(outcome.notes) == "features: 27 reused, 0 computed"
 

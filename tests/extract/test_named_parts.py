@@ -25,7 +25,7 @@ from tests.support.running import hash_files
 from tests.support.stage_folders import read_drops
 
 Samples = dict[str, dict[str, Any]]
-KINDS: Kinds = {"view": PartKind("image", 3), "caption": PartKind("text", 4), "sound": PartKind("audio")}
+KINDS: Kinds = {"view": PartKind("image", 3), "caption": PartKind("text", 4), "narration": PartKind("audio")}
 
 
 def plan(
@@ -122,7 +122,7 @@ def make_named(count: int, **changes: Any) -> list[Thing]:
     return [
         Thing(
             thing.key, thing.split, thing.label,
-            (*["view"] * (1 + n % 2), *["caption"] * (n % 5), *(["sound"] if n % 3 else [])), **changes,
+            (*["view"] * (1 + n % 2), *["caption"] * (n % 5), *(["narration"] if n % 3 else [])), **changes,
         )
         for n, thing in enumerate(make_things(count))
     ]  # fmt: skip
@@ -149,7 +149,7 @@ def test_items_fill_arrays_in_order(tmp_path: Path) -> None:
             assert sample[part][:count].any(tuple(range(1, sample[part].ndim))).all()
             assert not sample[part][count:].any()
         assert sample["caption_present"] == ("caption" in thing.modalities)
-        assert sample["sound_present"] == ("sound" in thing.modalities)
+        assert sample["narration_present"] == ("narration" in thing.modalities)
         assert (sample["caption_length"] > 0).tolist() == [n < sample["caption_count"] for n in range(4)]
 
 

@@ -158,7 +158,7 @@ def test_shards_that_another_version_kept_are_no_trouble(made: Made, tmp_path: P
 
 
 TABLE = {"numbers": Field("float32", (3,)), "count": Field("int64", ())}
-ALBUM = {**TABLE, "picture": Field("uint8", (8, 8, 3), "HWC", encoding="jpeg")}
+ALBUM = {**TABLE, "photo": Field("uint8", (8, 8, 3), "HWC", encoding="jpeg")}
 FIELDS = st.sampled_from([TABLE, ALBUM])
 
 
@@ -172,8 +172,8 @@ def build_shard(fields: dict[str, Field], meta_bytes: int) -> tuple[bytes, Shard
     samples = []
     for key in KEYS:
         arrays: dict[str, object] = {"numbers": np.ones(3, np.float32), "count": len(key)}
-        if "picture" in fields:
-            arrays["picture"] = encode_jpeg(noise.integers(0, 256, (8, 8, 3), np.uint8), 90)
+        if "photo" in fields:
+            arrays["photo"] = encode_jpeg(noise.integers(0, 256, (8, 8, 3), np.uint8), 90)
         samples.append(encode_sample(fields, Sample(key, arrays, {"name": key})))
     return b"".join(builder.build(samples)), builder, [len(sample.meta) for sample in samples]
 

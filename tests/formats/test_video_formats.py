@@ -36,18 +36,18 @@ def mutate(data: bytes, edits: list[tuple[float, int, bool]]) -> bytes:
 
 
 def decode(data: bytes) -> tuple[list[bytes], bytes]:
-    """All pictures, and all of the sound."""
+    """All images, and all of the audio."""
     cv2 = load_opencv()
     capture = cv2.VideoCapture(io.BytesIO(data), cv2.CAP_FFMPEG, [])
-    pictures = []
+    images = []
     while (found := capture.read())[0]:
-        pictures.append(found[1].tobytes())
+        images.append(found[1].tobytes())
     with av.open(io.BytesIO(data), "r") as file:
-        sound = b"".join(frame.to_ndarray().tobytes() for frame in file.decode(audio=0))
-    return pictures, sound
+        audio = b"".join(frame.to_ndarray().tobytes() for frame in file.decode(audio=0))
+    return images, audio
 
 
-def decode_pictures(data: bytes) -> list[bytes]:
+def decode_images(data: bytes) -> list[bytes]:
     with av.open(io.BytesIO(data), "r") as file:
         return [frame.to_ndarray(format="rgb24").tobytes() for frame in file.decode(video=0)]
 
@@ -83,7 +83,7 @@ def test_bytes_after_the_end_go(media_type: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("media_type", "sound", "words"),
+    ("media_type", "audio", "words"),
     [
         ("video/mp4", b"soun", b"text"),
         ("video/x-matroska", b"\x83\x81\x02", b"\x83\x81\x11"),
@@ -91,16 +91,16 @@ def test_bytes_after_the_end_go(media_type: str) -> None:
     ],
 )
 def test_tracks_that_are_neither_frames_nor_audio_go_with_what_they_hold(
-    media_type: str, sound: bytes, words: bytes
+    media_type: str, audio: bytes, words: bytes
 ) -> None:
     dirty = DIRTY[media_type]
     with av.open(io.BytesIO(dirty), "r") as file:
         said = [bytes(packet) for packet in file.demux(audio=0) if packet.size]
-    assert dirty.count(sound) == 1
+    assert dirty.count(audio) == 1
     assert all(packet in dirty for packet in said)
-    clean = PARSERS[media_type].strip_metadata(dirty.replace(sound, words))
+    clean = PARSERS[media_type].strip_metadata(dirty.replace(audio, words))
     assert not [packet for packet in said if packet in clean and any(packet)]
-    assert decode_pictures(clean) == decode_pictures(dirty)
+    assert decode_images(clean) == decode_images(dirty)
     with av.open(io.BytesIO(clean), "r") as file:
         assert not file.streams.audio
 
@@ -155,8 +155,8 @@ def test_fragmented_files_list_no_frames() -> None:
     with av.open(file, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as out:
         stream = out.add_stream("mpeg4", rate=10)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for picture in [*(av.VideoFrame.from_ndarray(frame, "rgb24") for frame in draw_frames(5)), None]:
-            for packet in stream.encode(picture):
+        for image in [*(av.VideoFrame.from_ndarray(frame, "rgb24") for frame in draw_frames(5)), None]:
+            for packet in stream.encode(image):
                 out.mux(packet)
     assert mp4.read_header(file.getvalue()) == NO_VIDEO
 
@@ -176,7 +176,7 @@ def test_a_recording_without_an_end_lasts_from_its_first_frame_to_its_last() -> 
     header = matroska.read_header(live)
     assert header.frames == 8
     assert header.seconds == pytest.approx(0.8, abs=0.05)
-    assert decode_pictures(matroska.strip_metadata(live)) == decode_pictures(known)
+    assert decode_images(matroska.strip_metadata(live)) == decode_images(known)
 
 
 @pytest.mark.parametrize("media_type", TYPES)

@@ -39,12 +39,12 @@ EVERYTHING: Mapping[str, Any] = {"audio__features": ["mfcc", "mfcc_delta", "mfcc
 
 def test_everything_that_decides_changes_the_key() -> None:
     plan, extract = MODALITIES["image"].plan_fields, MODALITIES["image"].extract  # of one module
-    sound = MODALITIES["audio"].extract
+    audio = MODALITIES["audio"].extract
     plain = ("features", [extract], {"a": 1}, ())
     others: list[tuple[str, list[Any], dict[str, Any], tuple[str, ...]]] = [
         ("checks", [extract], {"a": 1}, ()),
-        ("features", [sound], {"a": 1}, ()),
-        ("features", [extract, sound], {"a": 1}, ()),
+        ("features", [audio], {"a": 1}, ()),
+        ("features", [extract, audio], {"a": 1}, ()),
         ("features", [extract], {"a": 2}, ()),
         ("features", [extract], {"a": 1, "b": None}, ()),
         ("features", [extract], {"a": 1}, ("pytest",)),

@@ -30,7 +30,7 @@ def test_files_of_every_type_become_items_or_dropped_rows(tmp_path: Path) -> Non
         "b/page.html": '<html lang="fr-CA"><head><meta name=kind content=dog></head><figcaption>un  chien</figcaption>',
         "b/bare.html": "<!doctype html><p>nothing marked",
         "b/error.jpg": "<html><body>404 not found</body></html>",
-        "b/sorry.wav": "no such sound",
+        "b/sorry.wav": "no such audio",
         "c/empty.png": b"",
         "c/blank.txt": " \n\t",
         "c/latin.txt": "café".encode("latin-1"),
@@ -204,14 +204,14 @@ def test_facts_of_a_page_apply_to_what_it_embeds(tmp_path: Path) -> None:
         Response("http://a.test/", "<!doctype html><p>index"),
         Response("http://a.test/gone.png", None, url),
         Response("http://a.test/fake.png", "<html>sorry", url, "image/png"),
-        Response("http://a.test/sound", "sorry", url, "audio/ogg"),
+        Response("http://a.test/audio", "sorry", url, "audio/ogg"),
     ]
     result = run_ingest(tmp_path, make_params(attribution="nobody"), responses)
     assert result.outcome.seen == 6
     assert result.reasons == {
         "a.test:/": "no_items",
         "a.test:fake.png": "type_mismatch",
-        "a.test:sound": "type_mismatch",
+        "a.test:audio": "type_mismatch",
     }
     rows = {row["file"]: row for row in result.rows}
     columns = ("page", "page_label", "licence", "attribution", "url")

@@ -123,9 +123,9 @@ def test_frames_are_fitted_as_images_are(fit: str) -> None:
 @pytest.mark.parametrize("media_type", ["video/x-matroska", "video/x-msvideo"])
 def test_audio_is_that_of_an_audio_file(media_type: str) -> None:
     """PCM in the container, so that both are the same samples."""
-    sound, params = make_tone(48000, 1.0), choose()
-    arrays = extract(MediaItem(encode_video(draw_frames(10), media_type, sound), media_type), params)
-    alone = extract_audio(MediaItem(encode_audio(sound, 48000, "WAV"), "audio/wav"), params.sound, None)
+    audio, params = make_tone(48000, 1.0), choose()
+    arrays = extract(MediaItem(encode_video(draw_frames(10), media_type, audio), media_type), params)
+    alone = extract_audio(MediaItem(encode_audio(audio, 48000, "WAV"), "audio/wav"), params.sound, None)
     assert not isinstance(alone, Rejection)
     assert int(arrays["video_mfcc_length"]) == int(alone["mfcc_length"]) == 63
     assert np.abs(arrays["video_mfcc"] - alone["mfcc"]).max() < 1.0  # PCM of 16 bits, rounded in two ways
@@ -134,8 +134,8 @@ def test_audio_is_that_of_an_audio_file(media_type: str) -> None:
 @pytest.mark.parametrize("media_type", TYPES)
 def test_audio_of_a_span_is_found(media_type: str) -> None:
     time = np.arange(96_000) / 48_000
-    sound = np.where(time < 1, np.sin(2 * np.pi * 300 * time), np.sin(2 * np.pi * 2000 * time))[:, None] * 0.5
-    data = encode_video(draw_frames(20), media_type, sound.astype(np.float32))
+    audio = np.where(time < 1, np.sin(2 * np.pi * 300 * time), np.sin(2 * np.pi * 2000 * time))[:, None] * 0.5
+    data = encode_video(draw_frames(20), media_type, audio.astype(np.float32))
     for span, pitch in (((0.2, 0.8), 300), ((1.2, None), 2000)):
         samples = read_soundtrack(data, CONTAINERS[media_type], span, 0.5, 16_000)
         assert len(samples) == 8000
@@ -154,7 +154,7 @@ def test_a_video_without_audio_has_no_frames_of_it(media_type: str) -> None:
     assert (arrays["video_loudness"] == -100).all()
 
 
-@pytest.mark.parametrize("codec", [(b"zzzz", b"\xfe\x15"), (b"mp4a", b"\xd0\x15")], ids=["unknown", "of pictures"])
+@pytest.mark.parametrize("codec", [(b"zzzz", b"\xfe\x15"), (b"mp4a", b"\xd0\x15")], ids=["unknown", "of images"])
 def test_audio_of_a_codec_that_cannot_be_is_broken(codec: tuple[bytes, bytes]) -> None:
     data = encode_video(draw_frames(10), "video/mp4", make_tone(48000, 1.0))
     for name, wrong in zip((b"mp4a", b"\x40\x15"), codec, strict=True):  # the tag, and the type in its descriptor
@@ -224,13 +224,13 @@ def test_copies_are_near_and_other_videos_are_not(seed: int) -> None:
     frames = draw_frames(20, seed)
     small = [cv2.resize(frame, (48, 36), interpolation=cv2.INTER_AREA) for frame in frames]
     hashes = []
-    for pictures, media_type in (
+    for drawn, media_type in (
         *((frames, media_type) for media_type in TYPES),
         (small, "video/mp4"),
         (frames[::-1], "video/mp4"),
         (draw_frames(20, seed + 50), "video/mp4"),
     ):
-        checked = check(encode_video(pictures, media_type), media_type)
+        checked = check(encode_video(drawn, media_type), media_type)
         assert isinstance(checked, Checked)
         hashes.append(checked.perceptual_hash)
     first, *copies, backwards, other = hashes
@@ -247,7 +247,7 @@ def are_near(one: PerceptualHash, other: PerceptualHash) -> bool:
 
 
 def test_no_file_is_opened_for_a_video(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Pictures and sound come from the bytes; a file that names another gets nothing of it."""
+    """Images and audio come from the bytes; a file that names another gets nothing of it."""
     monkeypatch.chdir(tmp_path)
     for text in (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", b"ffconcat version 1.0\nfile /etc/passwd\n"):
         for media_type in TYPES:
@@ -258,9 +258,9 @@ def test_no_file_is_opened_for_a_video(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 @given(st.integers(0, 2**32 - 1))
 def test_frames_of_a_video_are_augmented_alike(seed: int) -> None:
-    picture = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (2, 1, 16, 16, 3), np.uint8))
+    frames = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (2, 1, 16, 16, 3), np.uint8))
     source = PartInput("video", "video", "video", (5, 16, 16, 3))
-    augmented = augment_video(picture.expand(2, 5, 16, 16, 3), None, source, KeyedRandom(seed, 0, ["a", "b"]))
+    augmented = augment_video(frames.expand(2, 5, 16, 16, 3), None, source, KeyedRandom(seed, 0, ["a", "b"]))
     assert augmented.shape == (2, 5, 16, 16, 3)
     assert (augmented == augmented[:, :1]).all()
 
@@ -270,7 +270,7 @@ CODES = {"mp4": "mp4v", "avi": "MJPG", "webm": "VP80", "mkv": "mp4v"}
 
 
 def make_corpus(folder: Path) -> dict[str, list[NDArray[np.uint8]]]:
-    """Videos with captions, a broken one, and a sound without any; the frames by the stem of the file."""
+    """Videos with captions, a broken one, and audio without any; the frames by the stem of the file."""
     folder.mkdir()
     drawn = {}
     for number in range(24):

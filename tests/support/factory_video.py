@@ -22,11 +22,11 @@ CODECS = {
     "video/x-matroska": ("matroska", "mpeg4", "pcm_s16le"),
     "video/x-msvideo": ("avi", "mjpeg", "pcm_s16le"),
 }
-"""By media type: PyAV's names of the container, of the coder of pictures, and of that of sound."""
+"""By media type: PyAV's names of the container, of the coder of images, and of that of audio."""
 
 
 def draw_frames(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
-    """`count` pictures, each uint8 (48, 64, 3), RGB, whose colours tell them apart."""
+    """`count` images, each uint8 (48, 64, 3), RGB, whose colours tell them apart."""
     draw = np.random.default_rng(seed)
     first, last = draw.integers(0, 200, (2, 3))
     frames = []
@@ -41,34 +41,34 @@ def draw_frames(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
 
 
 def encode_video(
-    frames: list[NDArray[np.uint8]], media_type: str, sound: NDArray[np.float32] | None = None, comment: str = ""
+    frames: list[NDArray[np.uint8]], media_type: str, audio: NDArray[np.float32] | None = None, comment: str = ""
 ) -> bytes:
-    """A file of that type, 10 pictures a second, with a sound of 48 kHz, float32 (samples, 1), where one is given."""
-    container, pictures, sounds = CODECS[media_type]
+    """A file of that type, 10 images a second, with audio of 48 kHz, float32 (samples, 1), where one is given."""
+    container, image_coder, audio_coder = CODECS[media_type]
     file = io.BytesIO()
     with av.open(file, "w", format=container, options={"fflags": "+bitexact"}) as out:
         if comment:
             out.metadata.update({"title": comment, "comment": comment})
-        stream = out.add_stream(pictures, rate=FPS, options={"g": "4"})
+        stream = out.add_stream(image_coder, rate=FPS, options={"g": "4"})
         assert isinstance(stream, VideoStream)
         stream.height, stream.width = frames[0].shape[:2]
-        stream.pix_fmt = "yuvj420p" if pictures == "mjpeg" else "yuv420p"
+        stream.pix_fmt = "yuvj420p" if image_coder == "mjpeg" else "yuv420p"
         stream.bit_rate = 2_000_000
         packets: list[Any] = [
             packet for frame in frames for packet in stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24"))
         ]
         packets += stream.encode()
-        if sound is not None:
-            listened = out.add_stream(sounds, rate=48000, layout="mono")
+        if audio is not None:
+            listened = out.add_stream(audio_coder, rate=48000, layout="mono")
             assert isinstance(listened, AudioStream)
-            packets += _encode_sound(listened, sound)
+            packets += _encode_audio(listened, audio)
         for packet in packets:
             out.mux(packet)
     return file.getvalue()
 
 
-def _encode_sound(stream: AudioStream, sound: NDArray[np.float32]) -> list[Any]:
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound.T), format="fltp", layout="mono")
+def _encode_audio(stream: AudioStream, audio: NDArray[np.float32]) -> list[Any]:
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(audio.T), format="fltp", layout="mono")
     frame.sample_rate = 48000
     coder = stream.codec_context
     fitting = av.AudioResampler(format=coder.format, layout="mono", rate=48000, frame_size=coder.frame_size or 1024)
@@ -77,7 +77,7 @@ def _encode_sound(stream: AudioStream, sound: NDArray[np.float32]) -> list[Any]:
 
 
 def write_with_opencv(path: Path, frames: list[NDArray[np.uint8]], code: str) -> None:
-    """A file without sound, as `cv2.VideoWriter` makes it for the path's ending and a code such as mp4v."""
+    """A file without audio, as `cv2.VideoWriter` makes it for the path's ending and a code such as mp4v."""
     height, width = frames[0].shape[:2]
     writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*code), FPS, (width, height))
     assert writer.isOpened(), code
@@ -89,5 +89,5 @@ def write_with_opencv(path: Path, frames: list[NDArray[np.uint8]], code: str) ->
 @cache
 def make_dirty_videos() -> dict[str, bytes]:
     """A file full of metadata for each media type."""
-    frames, sound = draw_frames(8), make_tone(48000, 0.3)
-    return {kind: encode_video(frames, kind, sound, SECRET.decode()) for kind in CODECS}
+    frames, audio = draw_frames(8), make_tone(48000, 0.3)
+    return {kind: encode_video(frames, kind, audio, SECRET.decode()) for kind in CODECS}

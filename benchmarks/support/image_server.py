@@ -1,6 +1,6 @@
-"""Serves generated pictures on loopback with as little work as can be: what is measured is who asks for them.
+"""Serves generated images on loopback with as little work as can be: what is measured is who asks for them.
 
-    python -m benchmarks.support.picture_server FOLDER
+    python -m benchmarks.support.image_server FOLDER
 
 Prints its port, serves the files of FOLDER by name over HTTP/1.1 with connections that stay open, and ends when its
 standard input does.
@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 
-class Picture(asyncio.Protocol):
+class Image(asyncio.Protocol):
     """A connection: a request a header block, an answer a request."""
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +38,7 @@ class Picture(asyncio.Protocol):
 async def serve(folder: Path) -> None:
     """Serve until standard input is closed."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Picture(folder), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: Image(folder), "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await loop.run_in_executor(None, sys.stdin.read)
