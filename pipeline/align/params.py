@@ -9,7 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from pipeline.config.params import OneOf, Params, Share, Strings, allow_null
-from pipeline.tables.contracts import JOINED_MODALITIES, MODALITIES
+from pipeline.tables.contracts import JOINS, MODALITIES
 
 Policy = Literal["drop", "group", "keep"]
 STRICTNESS: tuple[Policy, ...] = ("keep", "group", "drop")
@@ -231,7 +231,7 @@ class AlignParams(Params):
             if "joiner" in rule.model_fields_set and rule.many != "join":
                 raise self.refuse(f"parts.{name}.joiner", f"it must be left out, as many is {rule.many}")
             modality = rule.modality or name
-            if rule.many == "join" and modality not in JOINED_MODALITIES:
+            if rule.many == "join" and not JOINS.get(modality):
                 clause = f"it must be first, each or all, as its items are {modality}: only texts can be joined"
                 raise self.refuse(f"parts.{name}.many", clause)
         each = [name for name, rule in self.parts.root.items() if rule.many == "each"]

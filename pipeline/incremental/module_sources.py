@@ -19,15 +19,16 @@ STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 """Nodes that are a statement or contain statements."""
 
 LAZY_CALL = "LazyObject"
-"""`pipeline.config.lazy_import.LazyObject`: its argument `module:Name` counts as an import of the module."""
+"""`pipeline.config.lazy_import.LazyObject`: its argument `module:Name` counts as an import of the module. With a part
+that is a value, as in `f"pipeline.{name}.modality:{name}"`, it counts as one of all modules that fit."""
 
 
 def find_source_files(module: str) -> list[str]:
     """Return the paths of `module` and of all of ours that it imports, at any depth: relative to `ROOT`, sorted.
 
-    Counted are imports inside functions, `LazyObject("module:Name")`, and for a name that a package loads lazily (its
-    `__init__.py` has a `__getattr__` and imports the name under `if TYPE_CHECKING:`) the module that defines it. Other
-    imports under `if TYPE_CHECKING:` are not: they never run.
+    Counted are imports inside functions, `LazyObject("module:Name")`, see `LAZY_CALL`, and for a name that a package
+    loads lazily (its `__init__.py` has a `__getattr__` and imports the name under `if TYPE_CHECKING:`) the module that
+    defines it. Other imports under `if TYPE_CHECKING:` are not: they never run.
     """
     found: set[str] = set()
     waiting = [module]
@@ -125,8 +126,17 @@ def _find_lazy_objects(tree: ast.Module, path: Path) -> Iterator[str]:
             match node.args:
                 case [ast.Constant(value=str(name))]:
                     yield name.partition(":")[0]
+                case [ast.JoinedStr(values=values)]:
+                    parts = [part.value if isinstance(part, ast.Constant) else "*" for part in values]
+                    yield from _find_modules("".join(map(str, parts)).partition(":")[0])
                 case _:
-                    raise AssertionError(f"{path}: {LAZY_CALL} takes one string, spelled out")
+                    raise AssertionError(f"{path}: {LAZY_CALL} takes one string")
+
+
+def _find_modules(pattern: str) -> list[str]:
+    """Return the modules whose names match a pattern with `*` for one part."""
+    found = sorted(ROOT.glob(f"{pattern.replace('.', '/')}.py"))
+    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in found]
 
 
 def _walk_statements(tree: ast.Module) -> Iterator[ast.AST]:

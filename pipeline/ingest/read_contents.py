@@ -97,7 +97,7 @@ def _find_claimed_modality(file: ListedFile) -> str | None:
     """Return image, audio or video if the server, or else the file name, claims it."""
     ending = PurePosixPath(file.file.partition("?")[0]).suffix[1:].lower()
     served = (file.content_type or "").strip().lower().partition("/")[0]
-    return served if served in ("image", "audio", "video") else _MEDIA_ENDINGS.get(ending)
+    return served if served in _MEDIA_ENDINGS.values() else _MEDIA_ENDINGS.get(ending)
 
 
 def _reject_type(media_type: str) -> Rejection:

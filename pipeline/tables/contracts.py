@@ -12,11 +12,11 @@ EXTRACT_FOLDER = "5_extract"  # the record of how the shards were made; no later
 MODEL_FOLDER = "6_model"
 REPORT_FOLDER = "7_report"
 
-MODALITIES = ("image", "audio", "text", "video")
-"""The rows of `pipeline.modalities.table.MODALITIES`, in the order in which samples list them."""
+JOINS = {"image": False, "audio": False, "text": True, "video": False}
+"""The modalities, in the order in which samples list them: whether several items can be joined to one, so that
+`Modality.learning` has `join`. `pipeline.modalities.table` has the rest of each."""
 
-JOINED_MODALITIES = ("text",)
-"""Those whose items can be joined to one: whose `pipeline.modalities.modality.Learning` has `join`."""
+MODALITIES = tuple(JOINS)
 
 SPLITS = ("train", "val", "test")
 

@@ -14,8 +14,7 @@ from pipeline.codegen.dvc_yaml import NODES, Node, render_stages
 from pipeline.incremental import module_sources
 from pipeline.incremental.module_sources import find_imports, find_source_files, read_lazy_names
 from pipeline.modalities.table import MODALITIES
-from pipeline.tables.contracts import JOINED_MODALITIES
-from pipeline.tables.contracts import MODALITIES as NAMES
+from pipeline.tables.contracts import JOINS
 
 pytestmark = pytest.mark.slow
 
@@ -49,11 +48,12 @@ def test_an_edit_in_a_helper_is_seen_by_its_stage_alone() -> None:
     assert "pipeline/models/fusions/attention.py" not in watched["extract"]
 
 
-def test_modalities_are_named_once() -> None:
-    assert tuple(MODALITIES) == NAMES
-    assert all(modality.name == name for name, modality in MODALITIES.items())
-    joined = [name for name, each in MODALITIES.items() if each.learning is not None and each.learning.join is not None]
-    assert tuple(joined) == JOINED_MODALITIES
+def test_modalities_are_what_their_names_say() -> None:
+    folders = {path.parent.name for path in (ROOT / "pipeline/modalities").glob("*/modality.py")}
+    assert folders == set(MODALITIES)
+    for name, modality in MODALITIES.items():
+        assert modality.name == name
+        assert JOINS[name] == (modality.learning is not None and modality.learning.join is not None)
 
 
 @pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
@@ -106,11 +106,16 @@ def test_lazy_objects_count_as_imports(tmp_path: Path, monkeypatch: pytest.Monke
         "TABLE = {'one': LazyObject('pipeline.models.fusions:Concat'), 'two': [LazyObject('demo.plan:Site')]}\n"
         "def load():\n    return LazyObject('pipeline.models.layers:Two').load()\n"
     )
-    (tmp_path / "formed.py").write_text("LazyObject(f'pipeline.{name}')\n")
+    (tmp_path / "formed.py").write_text("LazyObject(f'pipeline.{name}.step:{name.upper()}')\n")
+    (tmp_path / "computed.py").write_text("LazyObject(name)\n")
+    for name in ("one", "two"):
+        (tmp_path / "pipeline" / name).mkdir(parents=True)
+        (tmp_path / "pipeline" / name / "step.py").touch()
     monkeypatch.setattr(module_sources, "ROOT", tmp_path)
     assert {"pipeline.models.fusions", "demo.plan", "pipeline.models.layers"} <= set(find_imports(Path("table.py")))
-    with pytest.raises(AssertionError, match="spelled out"):
-        find_imports(Path("formed.py"))
+    assert find_imports(Path("formed.py")) == ("pipeline.one.step", "pipeline.two.step")
+    with pytest.raises(AssertionError, match="takes one string"):
+        find_imports(Path("computed.py"))
 
 
 LOADERS = {

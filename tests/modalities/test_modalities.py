@@ -54,11 +54,6 @@ def learn(modality: Modality[Any, Any], items: list[MediaItem], params: Any) -> 
     return modality.learning.learn(counts, params)
 
 
-def test_table_is_in_the_order_of_the_contract() -> None:
-    assert tuple(MODALITIES) == NAMES
-    assert all(modality.name == name for name, modality in MODALITIES.items())
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_params_have_exactly_the_keys_of_the_file(name: str) -> None:
     for block in ("clean", "extract"):
