@@ -11,6 +11,7 @@ import pytest
 from pipeline.errors import InputError, ParamsError
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.text.annotations import TAGS, describe_model, load_model
+from pipeline.modalities.text.join import join_parsed
 from pipeline.modalities.text.modality import TEXT, extract_text
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import parse_text, prepare_text
@@ -88,6 +89,14 @@ def test_the_model_sees_what_the_tokenizer_knows_of_a_word(model: str) -> None:
 
 def test_what_is_cut_is_not_looked_at(model: str) -> None:
     assert parse("cats " * 20, plan(model, "pos", length=3)) == parse("cats cats cats", plan(model, "pos", length=3))
+
+
+@pytest.mark.parametrize("joiner", ["\n", " saw "])
+def test_joined_texts_have_the_annotations_of_their_words(model: str, joiner: str) -> None:
+    params = plan(model, "lemma", "pos", length=6)
+    texts = ["cats did", "", "the mice", "dogs"]
+    joined = parse("cats did saw saw the mice" if joiner.strip() else "cats did the mice dogs", params)
+    assert join_parsed([parse(text, params) for text in texts], joiner, params) == joined
 
 
 def test_arrays_are_aligned_and_lemmas_are_in_the_vocabulary_of_the_words(model: str) -> None:
