@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.config.lazy_import import LazyTable
 from pipeline.errors import InputError
-from pipeline.ingest.read_tables import TABLE_ROWS, TableFile, find_tables
+from pipeline.ingest.read_tables import LANGUAGE, TABLE_ROWS, TableFile, find_tables
 from pipeline.ingest.sources.source import Source, SourceInputs
 from pipeline.inputs.read_file import hash_file, locate_file
 from pipeline.tables.columns import Columns, build_batch
@@ -51,17 +51,19 @@ RENAME = f"""
         GROUP BY ALL HAVING count(*) = 1
     ) known
     WHERE annotations.number = unknown.number AND known.source = annotations.source
-        AND known.form = compose(annotations.file)
+        AND known.form = compose({{wanted}})
 """
 """Gives rows whose file is not listed the name of the one file that has the same name in another form."""
 
+IS_RECORDING = f"regexp_matches(file, '{RECORDING}')"
 FORMS = (
-    {"form": "file", "condition": "true"},
-    {"form": STEM, "condition": f"regexp_matches(file, '{RECORDING}')"},
-    {"form": STEM, "condition": "true"},
+    {"form": "file", "condition": "true", "wanted": "annotations.file"},
+    {"form": STEM, "condition": IS_RECORDING, "wanted": "annotations.file"},
+    {"form": STEM, "condition": IS_RECORDING, "wanted": f"regexp_replace(annotations.file, '{LANGUAGE}', '')"},
+    {"form": STEM, "condition": "true", "wanted": "annotations.file"},
 )
 """In another form of Unicode, as file systems differ; without the ending of a recording, as a transcript beside it is
-called; without any ending."""
+called, which may have a language in its name; without any ending."""
 
 LOST = f"""
     SELECT line AS key, '{Reason.MISSING_FILE}' AS reason,

@@ -11,7 +11,7 @@ from pipeline.formats.tabular.rows import BadRow, TextRow
 from pipeline.formats.tabular.span import parse_span
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.tables.annotation_table import AnnotationTable
-from pipeline.ingest.tables.table import TABLE_KINDS
+from pipeline.ingest.tables.table import COMPANIONS, TABLE_KINDS
 from pipeline.inputs.read_file import locate_file
 from pipeline.tables.columns import Columns, Row
 from pipeline.tables.contracts import ANNOTATIONS
@@ -25,6 +25,9 @@ TABLE_ROWS: Columns = {
     **ANNOTATIONS,
 }
 """A row that says something of a file, before it is known whether the file is there."""
+
+LANGUAGE = r"\.([a-z]{2,3})(?:-[A-Za-z0-9]+)?$"
+"""The language in the name of a transcript: `talk.en.srt` without its ending."""
 
 _TEXTS = tuple(name for name in ANNOTATIONS if name not in ("start", "end"))
 
@@ -55,7 +58,8 @@ class TableFile:
 
     def list_paths(self) -> list[str]:
         """Return the paths of the files that it consists of."""
-        return [self.path]
+        companions = COMPANIONS.get(self.table.find_kind() or "", ())
+        return [self.path, *(posixpath.join(posixpath.dirname(self.path), name) for name in companions)]
 
     def _build_row(self, row: TextRow, line: str, locate: "_Locator") -> Row | Drop:
         try:
@@ -65,6 +69,8 @@ class TableFile:
             return Drop(line, Reason.UNREADABLE, str(fault), setting=self.setting)
         place = {"entry": self.entry, "line": line}
         texts = {name: row.values.get(name) for name in _TEXTS}
+        if "file" not in row.values and (language := re.search(LANGUAGE, file)):
+            texts["language"] = language[1]
         return {**place, "source": self.table.source, "file": file, **texts, "start": start, "end": end}
 
 

@@ -59,8 +59,14 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         join.write_items(folder / "items")
         outcome = Outcome("file", seen, kept, dropped.write(folder), _describe(folder, database))
     check_machine_drops(outcome, workspace.run.allow_machine_drops)
-    check_drop_share(outcome, params.max_dropped, "ingest.max_dropped")
+    check_drop_share(_leave_out_tables(outcome), params.max_dropped, "ingest.max_dropped")
     return outcome
+
+
+def _leave_out_tables(outcome: Outcome) -> Outcome:
+    """Return the counts without tables, which are used: a transcript lies beside each recording."""
+    dropped = outcome.dropped.select(set(Reason) - {Reason.USED_AS_TABLE})
+    return Outcome(outcome.unit, outcome.kept + dropped.total, outcome.kept, dropped)
 
 
 def describe_ingest() -> dict[str, str]:

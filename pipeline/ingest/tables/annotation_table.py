@@ -14,7 +14,13 @@ KINDS_BY_ENDING = {
     ".jsonl": "jsonl",
     ".json": "json",
     ".parquet": "parquet",
+    ".ctm": "ctm",
+    ".srt": "subtitles",
+    ".vtt": "subtitles",
+    ".TextGrid": "textgrid",
 }
+
+TRANSCRIPTS = ("audacity", "ctm", "kaldi", "subtitles", "textgrid")
 
 NAMED_COLUMNS = ("file", *ANNOTATIONS)
 
@@ -26,10 +32,13 @@ class AnnotationTable(Params):
     """Path below `ingest.root`; with `*` (any characters but slashes), `**/` (any folders) or `?`, all files that
     match are tables, `talks/**/*.srt` for example."""
     kind: Annotated[str, OneOf(TABLE_KINDS)] | None = None
-    """What the table is; null: as its name ends."""
+    """What the table is; null: as its name ends. A transcript (`audacity`, `subtitles`, `textgrid`) is of the recording
+    beside it that has its name but for the ending. `kaldi` is the file `text` of a Kaldi data folder, `ctm` names the
+    recordings itself."""
     columns: dict[Annotated[str, OneOf(NAMED_COLUMNS)], str] = Field(default={})
     """The table's own names for `file` (a path below `ingest.root`) and for `caption`, `label`, `group`, `split`,
-    `licence`, `attribution`, `language`, `sample`, `start` and `end` (seconds), where they differ."""
+    `licence`, `attribution`, `language`, `sample`, `start` and `end` (seconds), where they differ. The texts of
+    transcripts are called `text`: `{label: text}` makes them labels."""
     delimiter: Annotated[str, Field(min_length=1)] | None = None
     """What separates the fields of a csv or tsv table; null: a comma or a tab."""
     quotes: bool | None = None
@@ -37,6 +46,8 @@ class AnnotationTable(Params):
     header: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     """Names of the columns, if the first line of a csv or tsv table does not name them. Without quotes the last column
     has the rest of the line, whatever is in it."""
+    tier: str | None = None
+    """Tier of a TextGrid that has several."""
     folder: str = ""
     """Folder below `ingest.root` that the names of files are relative to; `.` is that of the table."""
     ending: str = ""
@@ -59,6 +70,10 @@ class AnnotationTable(Params):
         kind = self.find_kind()
         if kind is None:
             raise self.refuse("kind", f"it must say what {self.path} is, as its name does not end in a known way")
+        if kind in TRANSCRIPTS and set(self.columns.values()) - {"text"}:
+            raise self.refuse("columns", f"all its values must be text, as {self.path} is {kind}")
+        if self.tier is not None and kind != "textgrid":
+            raise self.refuse("tier", f"it must be left out: {self.path} is {kind}, not textgrid")
         delimited = [name for name in ("delimiter", "quotes", "header") if getattr(self, name) is not None]
         if delimited and kind not in ("csv", "tsv"):
             raise self.refuse(delimited[0], f"it must be left out: {self.path} is {kind}, not csv or tsv")
