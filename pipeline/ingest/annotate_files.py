@@ -39,7 +39,7 @@ SHOWN = 3
 RECORDING = r"(?i)\.(wav|ogg|oga|opus|flac|mp3|m4a|aac|aiff?|mp4|m4v|webm|mkv|mov|avi|ogv)$"
 """The names of recordings: a transcript is of the one beside it."""
 
-LOCAL = f"FROM listed WHERE source = '{ORIGIN}'"
+LOCAL = f"FROM listed WHERE source = '{ORIGIN}' AND container IS NULL"
 UNKNOWN = "FROM annotations ANTI JOIN listed USING (source, file)"
 
 STEM = r"regexp_replace(file, '\.[^./]+$', '')"
@@ -106,8 +106,8 @@ def annotate_files(sources: LazyTable[Source], inputs: SourceInputs, database: D
         for rows in source.annotate(inputs) if source.annotate is not None else ():
             gathered.add(rows)
     for table, hashes in _take_tables(inputs, database, dropped).items():
-        gathered.read(table, Path(inputs.params.root))
-        _check_unchanged(Path(inputs.params.root), hashes)
+        gathered.read(table, inputs.params.find_table_folder())
+        _check_unchanged(inputs.params.find_table_folder(), hashes)
     _find_files(database)
     gathered.check(inputs)
     dropped.add_query(LOST, {"first": inputs.params.name_table(0)})
@@ -168,7 +168,7 @@ class _Gatherer:
         shown += [f"{drop.key}: {drop.detail}" for drop in bad]
         table = inputs.params.annotation_tables[entry]
         raise InputError(
-            f"no row of the table {table.path} in {inputs.params.root} can be used: {'; '.join(shown[:SHOWN])}; "
+            f"no row of the table {table.path} in {inputs.params.find_table_folder()} can be used: {'; '.join(shown[:SHOWN])}; "
             "look at columns, folder and ending in ingest.tables"
         )
 
@@ -193,7 +193,9 @@ def _take_tables(inputs: SourceInputs, database: Database, dropped: DroppedRows)
     database.execute(f"DELETE {LOCAL} AND file IN (SELECT unnest($paths))", paths)
     for table in tables:
         if table.path not in hashes:
-            raise InputError(f"{table.setting}: {table.path} is not among the files in {inputs.params.root}")
+            raise InputError(
+                f"{table.setting}: {table.path} is not among the files in {inputs.params.find_table_folder()}"
+            )
     return {table: {path: hashes[path] for path in table.list_paths() if path in hashes} for table in tables}
 
 

@@ -34,9 +34,10 @@ ORIGIN_COLUMN: Columns = {"origin": "string"}
 
 _SORTED = """
     SELECT * FROM listed
-    ORDER BY source, file, url IS NOT NULL, NOT starts_with(url, 'https:'), url
+    ORDER BY source, file, url IS NOT NULL, NOT starts_with(url, 'https:'), url,
+        number, container NULLS FIRST, member DESC
 """
-"""Files of one name follow each other, and the first is kept."""
+"""Files of one name follow each other, and the first is kept: of an archive the last, which replaces those before."""
 
 
 @dataclass
@@ -136,7 +137,14 @@ def _find_repeated(batch: "pa.RecordBatch", first: dict[str, Any]) -> "np.ndarra
     return again
 
 
+def _name_place(row: dict[str, Any]) -> str:
+    """Return a name of a local file that no other has, though it has the same path in its source."""
+    if row["container"] is None:
+        return f"{row['file']}#source {row['number']}"
+    return f"{row['container']}!{row['file']}#{row['member']}"
+
+
 def _drop_repeated(row: dict[str, Any], first: dict[str, Any]) -> Drop:
     kept_key = name_file(first["source"], first["file"])
-    key = row["url"] or name_file(row["source"], row["file"])
+    key = row["url"] or name_file(row["source"], _name_place(row))
     return Drop(key, Reason.DUPLICATE, f"the same file name as {first['url'] or kept_key}", kept_key=kept_key)

@@ -110,7 +110,7 @@ def find_tables(params: IngestParams, match: Callable[[str], list[str]]) -> list
     for entry, table in enumerate(params.annotation_tables):
         paths = match(_translate(table.path)) if table.is_pattern else [table.path]
         if not paths:
-            raise InputError(f"ingest.tables: no file below {params.root} matches {table.path!r}")
+            raise InputError(f"ingest.tables: no file below {params.find_table_folder()} matches {table.path!r}")
         tables += [TableFile(entry, params.name_table(entry), table, path) for path in paths]
     return tables
 

@@ -12,8 +12,10 @@ from pipeline.ingest.join_ranges import RangeJoin, copy_tar
 from pipeline.ingest.list_files import Listing, list_files
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_page import check_selectors
+from pipeline.ingest.sources.containers import check_unchanged
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
 from pipeline.ingest.sources.table import SOURCES
+from pipeline.inputs.locate_inputs import locate_inputs
 from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress
@@ -31,7 +33,8 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
     """Read the files of all sources and write `2_ingested/`. Unit: the file.
 
     Raises:
-        InputError: no source has a file, the listing is missing, or the user's table cannot be used.
+        InputError: no source has a file, the listing is missing, the user's table cannot be used, or an
+            archive changed.
         ParamsError: a selector is not valid CSS.
         TooManyDrops: more files were dropped than `params.max_dropped` allows.
         MachineDrops: files were dropped because of this machine, and `run.allow_machine_drops` is false.
@@ -46,13 +49,15 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         dropped = DroppedRows(database, "ingest", "file")
         listing, seen = list_files(SOURCES, inputs, database, dropped)
         if not seen:
-            raise InputError("; ".join(["no input", *(source.explain_nothing(inputs) for source in SOURCES.values())]))
+            explained = [source.explain_nothing(inputs) for source in SOURCES.values() if source.explain_nothing]
+            raise InputError("; ".join(["no input", *explained]))
         join = RangeJoin(database)
-        read_inputs = ReadInputs(workspace.data.resolve(), Path(params.root).resolve(), params.links == "follow")
+        read_inputs = ReadInputs(workspace.data.resolve(), locate_inputs(params), inputs.spool)
         tasks = LazyTasks(len(listing.counts), partial(_make_task, listing, ranges, read_inputs, params))
-        folders = [read_inputs.data, read_inputs.root]
+        folders = [read_inputs.data, *(folder.path for folder in read_inputs.folders.values())]
         with open_executor(workspace.run, len(tasks), folders, describe_ingest) as workers:
             kept = sum(result.kept for result in _ingest_ranges(workers, tasks, join, workspace))
+            check_unchanged(inputs)
             kept -= join.join(params, dropped)
             for _ in workers.run_tasks(copy_tar, join.list_copies(ranges, folder)):
                 pass

@@ -1,10 +1,12 @@
 """Define the keys of the block `ingest:` that say where files come from."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.config.params import Params, Strings
+from pipeline.config.params import OneOf, Params, Strings
+from pipeline.inputs.kinds import ENDINGS, FOLDER
 
 Links = Literal["refuse", "follow"]
 
@@ -16,13 +18,36 @@ IGNORED = (
 """What version control, notebooks, network storage, macOS, Windows and Linux leave in folders."""
 
 
+class SourceParams(Params):
+    """A source of files."""
+
+    kind: Annotated[str, OneOf(ENDINGS)] = FOLDER
+    """`folder`: all files below `path`; archives among them are opened. `zip`, `tar` (also compressed by gzip, zstd,
+    bzip2 or xz): the files in the archives at `path`."""
+    path: Annotated[str, Field(min_length=1)]
+    """A folder; of another kind a file, or a pattern of files: `shards/train-*.tar`."""
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = FOLDER
+    """The first part of the identity of its items. With the default a folder, and an archive of the same files, give
+    the same items, keys and shards. Of files with one name in one source, one is used."""
+
+
 class InputParams(Params):
     """Where files come from."""
 
     root: Annotated[str, Field(min_length=1)] = "inbox"
-    """A folder to read besides the crawl's responses."""
+    """A folder to read besides the crawl's responses: the short form of one entry of `sources`."""
+    sources: Annotated[tuple[SourceParams, ...], Field(strict=False)] = ()
+    """Folders and archives to read besides the crawl's responses, in place of `root`."""
     ignore: Strings = IGNORED
     """Names of files and folders that are not data, as shell patterns (`*.tmp`): not read, and counted by pattern."""
     links: Links = "refuse"
     """Links to folders, and links that lead out of the folder: `refuse` drops them, `follow` reads what they lead to,
     but no folder within itself. Links to files of the folder are always read."""
+
+    def list_sources(self) -> tuple[SourceParams, ...]:
+        """Return `sources`, or `root` as one of them."""
+        return self.sources or (SourceParams(path=self.root),)
+
+    def find_table_folder(self) -> Path:
+        """Return the folder that the path of a table of annotations is below: that of the first source of files."""
+        return Path(next((source.path for source in self.list_sources() if source.kind == FOLDER), self.root))

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from pipeline.inputs.locate_inputs import InputFolder
 from pipeline.inputs.read_file import hash_file, locate_file
 from pipeline.list.walk_folder import ACCEPTED, FOUND, describe_refusal
 from pipeline.runtime.sandbox.heartbeat import enter_item
@@ -17,8 +18,18 @@ from pipeline.tables.drops import Rejection
 if TYPE_CHECKING:
     pass
 
-HASHED: Columns = {"number": "int64", **FOUND, "hashed_ns": "int64", "sha256": "hash?"}
+HASHED: Columns = {"number": "int64", "source": "string", **FOUND, "hashed_ns": "int64", "sha256": "hash?"}
 """A file that was read, or why it cannot be; `FOUND` as it was then."""
+
+
+class NewFile(NamedTuple):
+    """A file to hash; see `pipeline.tables.contracts.LISTED`."""
+
+    number: int
+    source: str
+    kind: str
+    file: str
+    link: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +39,9 @@ class HashRange:
     Attributes:
         number: of the record batch.
         files: how many it has.
-        listing: the Arrow file; its columns are `number` of the source, `file` and `link`.
+        listing: the Arrow file; its columns are those of `NewFile`.
         folder: where the table `HASHED` goes.
-        roots: the folder of each source, without links.
-        follow: whether files may be links.
+        inputs: the folder of each source.
         lost: files that killed a process, by their index.
     """
 
@@ -39,8 +49,7 @@ class HashRange:
     files: int
     listing: Path
     folder: Path
-    roots: Mapping[int, Path]
-    follow: bool
+    inputs: Mapping[int, InputFolder]
     lost: Mapping[int, Rejection] = field(default_factory=dict)
 
     @property
@@ -68,8 +77,8 @@ def hash_files(task: HashRange) -> int:
 
     with pa.memory_map(os.fspath(task.listing)) as file:
         listed = pa.ipc.open_file(file).get_batch(task.number).to_pydict()
-    names = zip(listed["number"], listed["file"], listed["link"], strict=True)
-    rows = [(number, *_hash(index, task, number, name, link)) for index, (number, name, link) in enumerate(names)]
+    files = map(NewFile._make, zip(*(listed[name] for name in NewFile._fields), strict=True))
+    rows = [(file.number, file.source, *_hash(index, file, task)) for index, file in enumerate(files)]
     schema = build_schema(HASHED)
     arrays = [pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
     unfinished = task.folder / f".{task.name}-{os.getpid()}"
@@ -79,13 +88,14 @@ def hash_files(task: HashRange) -> int:
     return task.files
 
 
-def _hash(index: int, task: HashRange, number: int, file: str, link: str | None) -> tuple[Any, ...]:
-    """Return the row of `HASHED` of a file, without the number of its source."""
+def _hash(index: int, file: NewFile, task: HashRange) -> tuple[Any, ...]:
+    """Return the row of `HASHED` of a file, from `kind` on."""
     now = time.time_ns()
     enter_item(index, task.files)
-    path = locate_file(task.roots[number], link or file)
-    found = task.lost.get(index) or hash_file(path, task.follow, partial(enter_item, index, task.files))
+    folder = task.inputs[file.number]
+    path = locate_file(folder.path, file.link or file.file)
+    found = task.lost.get(index) or hash_file(path, folder.follow, partial(enter_item, index, task.files))
     if isinstance(found, Rejection):
-        return (*describe_refusal(file, found), now, None)
+        return (*describe_refusal(file.file, found), now, None)
     state = (found.size, found.mtime_ns, found.ctime_ns, found.inode)
-    return (file, *state, link, *ACCEPTED, now, found.sha256)
+    return (file.kind, file.file, *state, file.link, *ACCEPTED, now, found.sha256)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.inputs.params import SourceParams
 from pipeline.list.walk_folder import STATE
 from pipeline.tables.columns import Columns, build_schema
 from pipeline.tables.database import Database
@@ -21,15 +22,16 @@ of up to two seconds (FAT; ext3 and NFS one). It is read again in the next run."
 
 
 class KnownHashes:
-    """The hashes of the files of a folder, in a file of the cache.
+    """The hashes of the files of a source, in a file of the cache.
 
     Args:
         cache: the folder `run.cache`.
         root: of the files, without links.
+        source: which of the files there it names.
     """
 
-    def __init__(self, cache: Path, root: Path) -> None:
-        name = hashlib.sha256(os.fsencode(root)).hexdigest()[:32]
+    def __init__(self, cache: Path, root: Path, source: SourceParams) -> None:
+        name = hashlib.sha256(f"{os.fsencode(root)!r} {source.kind} {source.path}".encode()).hexdigest()[:32]
         self._path = cache / "listed" / f"{name}.arrow"
 
     def read(self) -> "pa.Table":

@@ -1,14 +1,16 @@
 """Run the stage: list all files that come in, with their hashes, and read only those that are new or changed."""
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.inputs.cut_ranges import cut_ranges
-from pipeline.inputs.params import InputParams
+from pipeline.inputs.kinds import FOLDER
+from pipeline.inputs.locate_inputs import InputFolder, locate_inputs, name_setting
+from pipeline.inputs.params import InputParams, SourceParams
 from pipeline.list.hash_files import HASHED, HashRange, hash_files
 from pipeline.list.known_hashes import KNOWN, KnownHashes
-from pipeline.list.walk_folder import FOUND, FolderWalk
+from pipeline.list.walk_folder import FOUND, FolderWalk, list_matches
 from pipeline.runtime.executor import run_tasks
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress
@@ -20,9 +22,6 @@ from pipeline.tables.drops import DropCounts, Outcome, Reason
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SOURCE = "folder"
-"""The name of local files' source: not the folder's, so that it may move."""
-
 RANGE_FILES = 10_000
 RANGE_BYTES = 256 << 20
 
@@ -31,7 +30,7 @@ FEW_BYTES = 256 << 20
 """So many files are read in this process in less time than workers take to start."""
 
 _NEW = """
-    SELECT found.number, found.file, found.link, found.size FROM found
+    SELECT number, source, kind, file, link, size FROM found
     ANTI JOIN known USING (number, file, size, mtime_ns, ctime_ns, inode)
     WHERE found.reason IS NULL ORDER BY number, file
 """
@@ -44,35 +43,29 @@ _LISTED = """
     UNION ALL BY NAME SELECT * FROM hashed
 """
 
-_FILES = f"""
-    SELECT {", ".join(f'"{name}"' for name in LISTED)} FROM (SELECT *, '{SOURCE}' AS source FROM listed)
-    ORDER BY number, file, reason
-"""
+_FILES = f"""SELECT {", ".join(f'"{name}"' for name in LISTED)} FROM listed ORDER BY number, file, reason"""
 
 
 def list_inputs(params: InputParams, workspace: Workspace) -> Outcome:
     """Walk through all sources and write `0_listed/`. Unit: the file; what is refused is a row too, which ingest drops.
 
     Raises:
-        InputError: a folder is missing.
+        InputError: a folder is missing, or no file has the name of an archive.
     """
-    roots = {0: Path(params.root)}
-    for root in roots.values():
-        if not root.is_dir():
-            raise InputError(
-                f"ingest.root is {root}, which is not a folder: create it, or name the folder of your files"
-            )
-    roots = {number: root.resolve() for number, root in roots.items()}
+    inputs = locate_inputs(params)
     with open_database(workspace.work, workspace.run) as database:
-        database.create("found", {"number": "int64", **FOUND})
+        database.create("found", {"number": "int64", "source": "string", **FOUND})
         database.create("known", {"number": "int64", **KNOWN})
         database.create("hashed", HASHED)
-        states = {number: KnownHashes(workspace.cache, root) for number, root in roots.items()}
-        for number, root in roots.items():
-            _append(database, "known", number, states[number].read())
-            for found in FolderWalk(root, params).list_files():
-                _append(database, "found", number, found)
-        read = _hash_new(database, roots, params, workspace)
+        states = {
+            number: KnownHashes(workspace.cache, inputs[number].path, source)
+            for number, source in enumerate(params.list_sources())
+        }
+        for number, source in enumerate(params.list_sources()):
+            _append(database, "known", states[number].read(), number=number)
+            for found in _find_files(number, source, params, inputs[number]):
+                _append(database, "found", found, number=number, source=source.name)
+        read = _hash_new(database, inputs, workspace)
         database.execute(_LISTED)
         database.write(_FILES, workspace.work / LISTED_FILES, LISTED)
         for number, state in states.items():
@@ -80,14 +73,26 @@ def list_inputs(params: InputParams, workspace: Workspace) -> Outcome:
         return _describe(database, read)
 
 
-def _append(database: Database, table: str, number: int, rows: "pa.Table") -> None:
+def _find_files(number: int, source: SourceParams, params: InputParams, folder: InputFolder) -> "Iterator[pa.Table]":
+    if source.kind == FOLDER:
+        yield from FolderWalk(folder.path, params).list_files()
+        return
+    found = list_matches(source)
+    if not found.num_rows:
+        raise InputError(f"{name_setting(params, number)} is {source.path}: no file has such a name")
+    yield found
+
+
+def _append(database: Database, table: str, rows: "pa.Table", **values: int | str) -> None:
+    """Add rows, with further columns that have one value."""
     import pyarrow as pa
 
-    numbers = pa.repeat(pa.scalar(number, pa.int64()), rows.num_rows)
-    database.append(table, rows.append_column("number", numbers))
+    for name, value in values.items():
+        rows = rows.append_column(name, pa.repeat(pa.scalar(value), rows.num_rows))
+    database.append(table, rows)
 
 
-def _hash_new(database: Database, roots: dict[int, Path], params: InputParams, workspace: Workspace) -> int:
+def _hash_new(database: Database, inputs: Mapping[int, InputFolder], workspace: Workspace) -> int:
     """Fill the table `hashed` with the files that are new or changed; return how many there are."""
     import pyarrow as pa
 
@@ -113,8 +118,7 @@ def _hash_new(database: Database, roots: dict[int, Path], params: InputParams, w
             files=counts[number],
             listing=listing,
             folder=listing.parent,
-            roots=roots,
-            follow=params.links == "follow",
+            inputs=inputs,
         )
 
     tasks = LazyTasks(len(counts), make)

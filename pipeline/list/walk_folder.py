@@ -1,16 +1,16 @@
 """Find all files below a folder, without opening any, and say why anything else there is refused."""
 
 import os
-import re
 import stat
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from fnmatch import translate
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.inputs.params import InputParams
+from pipeline.inputs.ignored_names import IgnoredNames
+from pipeline.inputs.kinds import FOLDER, find_kind
+from pipeline.inputs.locate_inputs import match_files, split_pattern
+from pipeline.inputs.params import InputParams, SourceParams
 from pipeline.inputs.read_file import MAX_FILE_BYTES, reject_size
 from pipeline.tables.columns import Columns, build_schema
 from pipeline.tables.drops import Reason, Rejection
@@ -25,6 +25,7 @@ STATE: Columns = {"size": "int64?", "mtime_ns": "int64?", "ctime_ns": "int64?", 
 """What the system says of a file: while all of it is the same, so is the content."""
 
 FOUND: Columns = {
+    "kind": "string",
     "file": "string",
     **STATE,
     "link": "string?",
@@ -71,7 +72,9 @@ class FolderWalk:
                 self._refuse(prefix.rstrip("/"), Rejection(Reason.NOT_A_FILE, "a link to a folder that it is in"))
             except OSError:
                 self._refuse(prefix or "./", Rejection(Reason.UNREADABLE, "the folder cannot be listed"))
-        self._rows += self._ignore.describe()
+        for pattern, count in self._ignore.list_counts():
+            verdict = Rejection(Reason.IGNORED, "names that are not data", setting="ignore")
+            self._rows.append((*describe_refusal(escape_name(os.fsencode(pattern)), verdict)[:-1], count))
         if self._rows:
             yield self._take_rows()
 
@@ -106,11 +109,7 @@ class FolderWalk:
         except OSError:  # it is gone
             self._refuse(file, Rejection(Reason.UNREADABLE, "the file cannot be opened"))
             return
-        if state.st_size > MAX_FILE_BYTES:
-            self._refuse(file, reject_size(state.st_size))
-            return
-        known = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-        self._rows.append((file, *known, link, *ACCEPTED))
+        self._rows.append(describe_file(find_kind(file), file, state, link))
 
     def _add_link(self, file: str, entry: os.DirEntry[str]) -> None:
         target = self._resolve(Path(entry.path))
@@ -135,8 +134,7 @@ class FolderWalk:
             return target
         if stat.S_ISDIR(mode):
             return Rejection(Reason.NOT_A_FILE, "a link to a folder", setting="links")
-        kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        return Rejection(Reason.NOT_A_FILE, kinds.get(stat.S_IFMT(mode), "a device"))
+        return Rejection(Reason.NOT_A_FILE, _name_type(mode))
 
     def _refuse(self, file: str, verdict: Rejection) -> None:
         self._rows.append(describe_refusal(file, verdict))
@@ -150,6 +148,11 @@ class _FolderWithinItself(Exception):  # noqa: N818
     """A link leads to a folder that the link is in."""
 
 
+def _name_type(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -157,36 +160,37 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-class IgnoredNames:
-    """Names that are not data, by shell patterns, and how many had each pattern."""
+def list_matches(source: SourceParams) -> "pa.Table":
+    """Return the archives that the path of a source names, as a table `FOUND`."""
+    folder, _ = split_pattern(source.path)
+    rows = []
+    for name in match_files(source):
+        file = escape_name(os.fsencode(name))
+        try:
+            state = (folder / name).stat()
+        except OSError:
+            rows.append(describe_refusal(file, Rejection(Reason.UNREADABLE, "the file cannot be opened")))
+            continue
+        if stat.S_ISREG(state.st_mode):
+            rows.append(describe_file(source.kind, file, state, None))
+        else:
+            rows.append(describe_refusal(file, Rejection(Reason.NOT_A_FILE, _name_type(state.st_mode))))
+    return build_found(rows)
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._patterns = patterns
-        self._found: Counter[int] = Counter()
-        joined = "|".join(f"({translate(pattern)})" for pattern in patterns)
-        self._regex = re.compile(joined) if joined else None
 
-    def match(self, name: str) -> bool:
-        """Return whether a name is ignored, and count it."""
-        found = self._regex.match(name) if self._regex else None
-        if found is None:
-            return False
-        self._found[(found.lastindex or 1) - 1] += 1
-        return True
-
-    def describe(self) -> Iterator[tuple[Any, ...]]:
-        """Yield a row of `FOUND` for each pattern that ignored something."""
-        for index, count in sorted(self._found.items()):
-            verdict = Rejection(Reason.IGNORED, "names that are not data", setting="ignore")
-            pattern = escape_name(os.fsencode(self._patterns[index]))
-            yield (*describe_refusal(pattern, verdict)[:-1], count)
+def describe_file(kind: str, file: str, state: os.stat_result, link: str | None) -> tuple[Any, ...]:
+    """Return the row of `FOUND` for a file. Archives may be of any size: they are not read as a whole."""
+    if kind == FOLDER and state.st_size > MAX_FILE_BYTES:
+        return describe_refusal(file, reject_size(state.st_size))
+    known = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+    return (kind, file, *known, link, *ACCEPTED)
 
 
 def describe_refusal(file: str, verdict: Rejection) -> tuple[Any, ...]:
     """Return the row of `FOUND` for what is refused."""
     setting = verdict.name_setting("ingest")
     reason = (str(verdict.reason), verdict.detail, verdict.value, verdict.limit, setting)
-    return (file, None, None, None, None, None, *reason, 1)
+    return (FOLDER, file, None, None, None, None, None, *reason, 1)
 
 
 def build_found(rows: Sequence[tuple[Any, ...]]) -> "pa.Table":
@@ -195,5 +199,7 @@ def build_found(rows: Sequence[tuple[Any, ...]]) -> "pa.Table":
 
     schema = build_schema(FOUND)
     columns = zip(*rows, strict=True)
+    if not rows:
+        return schema.empty_table()
     arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)

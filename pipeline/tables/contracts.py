@@ -23,6 +23,7 @@ SPLITS = ("train", "val", "test")
 LISTED: Columns = {
     "number": "int64",  # the place of its source among those of the params, from 0
     "source": "string",  # the source's name: `folder`
+    "kind": "string",  # how it is read: `folder`, a file; `zip`, …, an archive of files
     "file": "string",  # its path there, escaped; of what is ignored, the pattern
     "size": "int64?",
     "sha256": "hash?",  # null for what is refused

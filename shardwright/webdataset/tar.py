@@ -144,14 +144,14 @@ class TarReader:
 
     def _check_block(self, block: bytes, start: int) -> tuple[bytes, int]:
         """Return the type and the size in a header, after a check of its checksum."""
-        stored = _decode_number(block[CHECKSUM])
+        stored = decode_number(block[CHECKSUM])
         summed = block[: CHECKSUM.start] + b" " * 8 + block[CHECKSUM.stop :]
         # Some old writers summed signed bytes.
         if stored != sum(summed) and stored != sum(summed) - 256 * sum(byte > 127 for byte in summed):
             if start == 0:
                 raise self._refuse(_name_format(block), start)
             raise self._damage("the checksum of this header is wrong", start, _cut_name(block[:100]))
-        size = _decode_number(block[124:136])
+        size = decode_number(block[124:136])
         if size is None:
             raise self._refuse("its size is not a number of at least 0", start, _cut_name(block[:100]))
         return block[156:157], size
@@ -176,7 +176,7 @@ class TarReader:
     def _finish_header(self, block: bytes, kind: bytes, size: int, extension: "_Extension") -> "_Header":
         """Return the header of a file or folder, after a check of all its values."""
         start = self._position - BLOCK
-        name = _join_name(block) if extension.name is None else extension.name
+        name = join_name(block) if extension.name is None else extension.name
         if block[PREFIX.start] and block[257:263] != b"ustar\0":
             # In incremental archives of GNU tar these bytes are times; `tarfile` reads them as folders.
             raise self._refuse("it is not USTAR, but has bytes where USTAR has the folders of a name", start, name)
@@ -184,7 +184,7 @@ class TarReader:
         if kind in REFUSED_TYPES or kind not in (*FILE_TYPES, b"5"):
             what = REFUSED_TYPES.get(kind, f"of the type {kind.decode('latin-1')!r}, which is not a file")
             raise self._refuse(f"it is {what}", start, name)
-        if fault := _find_name_fault(name, self._limits.name_bytes):
+        if fault := find_name_fault(name, self._limits.name_bytes):
             raise self._refuse(fault, start, name)
         is_folder = kind == b"5" or (kind == b"\0" and name.endswith(b"/"))  # before USTAR folders had no type
         if is_folder and size:
@@ -271,7 +271,7 @@ class _Extension:
         """
         if kind == b"g":
             # Global headers contain comments, such as the commit of a `git archive`.
-            if refused := sorted({b"path", b"size"} & _parse_pax(content).keys()):
+            if refused := sorted({b"path", b"size"} & parse_pax(content).keys()):
                 raise ValueError(f"its global PAX header sets one {refused[0].decode()} for all members")
             return
         self.kinds.add(kind)
@@ -279,7 +279,7 @@ class _Extension:
         if kind == b"L":
             name = content.split(b"\0", 1)[0]
         elif kind == b"x":
-            records = _parse_pax(content)
+            records = parse_pax(content)
             name = records.get(b"path")
             if b"size" in records:
                 if not DECIMAL.fullmatch(records[b"size"]):
@@ -313,7 +313,7 @@ def decode_name(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
 
-def _decode_number(field: bytes) -> int | None:
+def decode_number(field: bytes) -> int | None:
     """Parse a number of a header: octal digits, or binary as GNU tar writes large ones; None if it is neither."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
@@ -321,7 +321,7 @@ def _decode_number(field: bytes) -> int | None:
     return int(found[1] or b"0", 8) if found else None
 
 
-def _parse_pax(content: bytes) -> dict[bytes, bytes]:
+def parse_pax(content: bytes) -> dict[bytes, bytes]:
     """Parse the records of a PAX header, each `<length> <keyword>=<value>` and a newline.
 
     Raises:
@@ -345,13 +345,14 @@ def _cut_name(field: bytes) -> bytes:
     return field.split(b"\0", 1)[0]
 
 
-def _join_name(block: bytes) -> bytes:
+def join_name(block: bytes) -> bytes:
     """Return the name in a header; USTAR stores the folders of long names separately."""
     name, prefix = _cut_name(block[:100]), _cut_name(block[PREFIX])
     return prefix + b"/" + name if prefix else name
 
 
-def _find_name_fault(name: bytes, limit: int) -> str | None:
+def find_name_fault(name: bytes, limit: int) -> str | None:
+    """Return what is wrong with the name of a member, which may have `limit` bytes."""
     if not name:
         return "it has no name"
     if len(name) > limit:

@@ -20,6 +20,7 @@ from pipeline.ingest.ingest_range import FileRange, ingest_range
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
 from pipeline.ingest.sources.table import SOURCES
 from pipeline.inputs.cut_ranges import cut_ranges
+from pipeline.inputs.locate_inputs import locate_inputs
 from pipeline.list.step import list_inputs
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
 from pipeline.tables.blob_store import TarReader, TarWriter, copy_members, read_location
@@ -134,7 +135,7 @@ def test_a_later_try_leaves_nothing_of_an_earlier_one(tmp_path: Path) -> None:
         estimated_bytes=1,
         listing=listing.path,
         folder=tmp_path / "ranges",
-        inputs=ReadInputs(tmp_path, tmp_path / "inbox"),
+        inputs=ReadInputs(tmp_path, locate_inputs(params), tmp_path / "spool"),
         params=params,
     )
     names = []

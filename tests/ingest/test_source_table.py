@@ -11,10 +11,12 @@ import pytest
 from pipeline.errors import InputError
 from pipeline.ingest.sources.source import LISTED, ListedFile, ReadInputs, SourceInputs, build_listing
 from pipeline.ingest.sources.table import SOURCES
+from pipeline.inputs.locate_inputs import locate_inputs
 from pipeline.list.step import list_inputs
 from pipeline.tables.columns import build_schema
 from pipeline.tables.contracts import CRAWLED_FOLDER
 from pipeline.tables.drops import Drop
+from tests.support import archives
 from tests.support.ingesting import (
     Response,
     make_image,
@@ -27,6 +29,9 @@ from tests.support.ingesting import (
 from tests.support.running import ROOT
 
 pytestmark = pytest.mark.slow
+
+MEMBERS = {"e.png": make_image(), "f.txt": b"f"}
+ARCHIVES = {"c.zip": archives.make_zip(MEMBERS), "d.tar.gz": archives.make_tar(MEMBERS, "gz")}
 
 TOY = '''"""Two files that exist nowhere, and one that cannot be used."""
 
@@ -96,8 +101,9 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
     inputs = SourceInputs(make_params(root=str(tmp_path / "inbox")), make_workspace(tmp_path))
     list_inputs(inputs.params, inputs.workspace)
     assert list(source.list_files(inputs)) == []
-    assert any(block in source.explain_nothing(inputs) for block in ("crawl.", "ingest."))
-    write_files(tmp_path / "inbox", {"a.png": make_image(), "b.txt": "b"})
+    explain = source.explain_nothing or (lambda inputs: "ingest.")
+    assert any(block in explain(inputs) for block in ("crawl.", "ingest."))
+    write_files(tmp_path / "inbox", {"a.png": make_image(), "b.txt": "b", **ARCHIVES})
     (tmp_path / "inbox/c").symlink_to("nowhere")
     write_crawl(
         tmp_path / "crawled", [Response("http://a.test/a.png", make_image()), Response("http://a.test/b", None)]
@@ -109,7 +115,7 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
     assert all(isinstance(each, Drop) or each.schema == build_schema(LISTED) for each in found)
     rows = [row for each in found if not isinstance(each, Drop) for row in each.to_pylist()]
     assert rows
-    with source.open_reader(ReadInputs(tmp_path, tmp_path / "inbox")) as read:
+    with source.open_reader(ReadInputs(tmp_path, locate_inputs(inputs.params), inputs.spool)) as read:
         for row in rows:
             file = ListedFile(**{name: row[name] for name in ListedFile._fields if name != "rows"})
             assert file.key == f"{row['source']}:{row['file']}"

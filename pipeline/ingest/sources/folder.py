@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs, Source, SourceInputs, build_listing
+from pipeline.inputs.kinds import FOLDER as KIND
 from pipeline.inputs.read_file import locate_file, read_file
 from pipeline.tables.contracts import LISTED, LISTED_FILES
 from pipeline.tables.drops import Drop, Reason, Rejection
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+LISTED_COLUMNS = ("source", "file", "size", "link", "number", "sha256")
+
+
 def list_folder(inputs: SourceInputs) -> "Iterator[pa.Table | Drop]":
-    """Yield all files, and a drop for anything else there: links that lead out or nowhere, FIFOs, sockets and devices.
+    """Yield all files of folders, and a drop for what is refused in any source: links that lead out or nowhere, FIFOs,
+    sockets and devices.
 
     Raises:
         InputError: the listing is missing or damaged.
@@ -26,9 +31,9 @@ def list_folder(inputs: SourceInputs) -> "Iterator[pa.Table | Drop]":
 
     for batch in read_batches(inputs.workspace.data / LISTED_FILES, LISTED):
         yield from map(_drop_refused, batch.filter(pc.is_valid(batch["reason"])).to_pylist())
-        files = batch.filter(pc.is_null(batch["reason"]))
+        files = batch.filter(pc.and_(pc.is_null(batch["reason"]), pc.equal(batch["kind"], KIND)))
         if files.num_rows:
-            yield build_listing({name: files[name] for name in ("source", "file", "size", "link", "sha256")})
+            yield build_listing({name: files[name] for name in LISTED_COLUMNS})
 
 
 def _drop_refused(row: dict[str, str]) -> Drop:
@@ -38,6 +43,8 @@ def _drop_refused(row: dict[str, str]) -> Drop:
 
 def explain_empty_folder(inputs: SourceInputs) -> str:
     """Return what to do if the folder has no files."""
+    if inputs.params.sources:
+        return "ingest.sources have no files"
     return f"{inputs.params.root} has no files: put some there, or set ingest.root to the folder that has them"
 
 
@@ -46,9 +53,11 @@ def open_folder(inputs: ReadInputs) -> Iterator[ReadFile]:
     """Yield how a file of the folder is read, and held against its hash in the listing."""
 
     def read(file: ListedFile) -> bytes | Rejection:
-        path = locate_file(inputs.root, file.link or file.file)
+        assert file.number is not None, file.key
+        folder = inputs.folders[file.number]
+        path = locate_file(folder.path, file.link or file.file)
         for _ in range(2):
-            content = read_file(path, inputs.follow)
+            content = read_file(path, folder.follow)
             if isinstance(content, Rejection) or hashlib.sha256(content).digest() == file.sha256:
                 return content
         return Rejection(Reason.CHANGED_WHILE_READ, "the file changed since it was listed")

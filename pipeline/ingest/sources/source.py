@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.ingest.params import IngestParams
+from pipeline.inputs.locate_inputs import InputFolder
+from pipeline.inputs.read_file import locate_file
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Columns, build_schema
 from pipeline.tables.contracts import ANNOTATIONS
@@ -23,13 +25,17 @@ LISTED: Columns = {
     "source": "string",  # the file's origin: a host, or `folder`
     "file": "string",  # its path there, escaped
     "size": "int64",  # bytes when it was listed
-    "link": "string?",  # the file that it is a link to, if it is one
+    "link": "string?",  # the file that it, or its archive, is a link to, if it is one
+    "number": "int64?",  # the place of its source in the params; null for the crawl
+    "container": "string?",  # the archive that it is in, if it is in one
+    "container_sha256": "hash?",
+    "member": "int64?",  # its number in the archive
     "url": "string?",  # where it was fetched from; null for local files
     "page": "string?",  # URL of the page that refers to it; null for local files
     "content_type": "string?",  # the server's header, which nothing relies on
     "tar": "string?",  # where an earlier stage stores the bytes, if it does, from `offset` on
-    "offset": "int64?",
-    "sha256": "hash?",  # of the bytes
+    "offset": "int64?",  # there, or where its archive has them
+    "sha256": "hash?",  # of the bytes, where that is known
 }
 """A row of the listing: a file that came in."""
 
@@ -42,6 +48,9 @@ class ListedFile(NamedTuple):
     file: str
     size: int
     link: str | None
+    number: int | None
+    container: str | None
+    container_sha256: bytes | None
     url: str | None
     page: str | None
     content_type: str | None
@@ -82,20 +91,40 @@ def fill_columns(table: Columns, columns: Mapping[str, Any]) -> "pa.Table":
 
 @dataclass(frozen=True)
 class SourceInputs:
-    """What a source lists files from."""
+    """What a source lists files from.
+
+    Attributes:
+        containers: what the system said of each archive when it was listed; filled by the sources.
+    """
 
     params: IngestParams
     workspace: Workspace
+    containers: dict[Path, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def spool(self) -> Path:
+        """The folder of what archives decompress to, each under its hash."""
+        return self.workspace.work.resolve() / "spool"
 
 
 @dataclass(frozen=True)
 class ReadInputs:
-    """What a source reads files from, in a worker: the data folder, and `ingest.root` without links; whether files may
-    be links."""
+    """What a source reads files from, in a worker: the data folder, the folder of each source, and
+    `SourceInputs.spool`."""
 
     data: Path
-    root: Path
-    follow: bool = False
+    folders: Mapping[int, InputFolder]
+    spool: Path
+
+    def find_container(self, file: ListedFile) -> Path:
+        """Return the archive of a file, or what it was decompressed to."""
+        assert file.number is not None, file.key
+        assert file.container is not None, file.key
+        assert file.container_sha256 is not None, file.key
+        spooled = self.spool / f"{file.container_sha256.hex()}.tar"
+        if spooled.exists():
+            return spooled
+        return Path(locate_file(self.folders[file.number].path, file.link or file.container))
 
 
 ReadFile = Callable[[ListedFile], bytes | Rejection]
@@ -115,12 +144,13 @@ class Source:
             `Drop` for everything that is refused unopened; nothing if the params name no such input. Raises
             `InputError` if the input cannot be used.
         open_reader: Returns how its files are read, until the context ends.
-        explain_nothing: Returns what the user can do if no source has a file; called only then.
+        explain_nothing: Returns what the user can do if no source has a file; called only then. None where another
+            source says it.
         annotate: Yields what the source itself says of its files, as tables with the columns `ANNOTATED`, in order;
             also of files that it does not list.
     """
 
     list_files: "Callable[[SourceInputs], Iterable[pa.Table | Drop]]"
     open_reader: Callable[[ReadInputs], AbstractContextManager[ReadFile]]
-    explain_nothing: Callable[[SourceInputs], str]
+    explain_nothing: Callable[[SourceInputs], str] | None = None
     annotate: "Callable[[SourceInputs], Iterable[pa.Table]] | None" = None

@@ -1,4 +1,6 @@
-"""List the sources of files: to add one, write a module with a `Source` and add its row here."""
+"""List the sources of files: to add one, write a module with a `Source` and add its row here.
+
+A kind that `ingest.sources` may have stands in `pipeline.inputs.kinds`, too."""
 
 from pipeline.config.lazy_import import LazyObject, LazyTable
 from pipeline.ingest.sources.source import Source
@@ -7,6 +9,8 @@ SOURCES: LazyTable[Source] = LazyTable(
     {
         "crawl": LazyObject("pipeline.ingest.sources.crawl:CRAWL"),
         "folder": LazyObject("pipeline.ingest.sources.folder:FOLDER"),
+        "zip": LazyObject("pipeline.ingest.sources.zip:ZIP"),
+        "tar": LazyObject("pipeline.ingest.sources.tar:TAR"),
     },
     LazyObject("pipeline.ingest.sources.source:Source"),
 )
