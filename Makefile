@@ -37,9 +37,9 @@ $(PEERS_READY): pyproject.toml constraints-peers.txt
 	@$(call install,$(PEERS)) --constraint constraints-peers.txt --editable '.[peers]'
 	@touch $(PEERS_READY)
 
-repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=folder run it on your own data
+repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=path run it on your own folder or archive
 	@$(BIN)/python -m pipeline.config.choose_params $(if $(PARAMS),--params '$(PARAMS)') $(if $(DATA),--data '$(DATA)') $(if $(FORCE),--force)
-	@dvc repro --quiet
+	@$(BIN)/python -m pipeline.runtime.reproduce
 	@$(BIN)/python -m pipeline.runtime.closing
 
 test: $(READY)  ## all tests but the sweeps, in three parts at a time

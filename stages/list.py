@@ -10,7 +10,7 @@ from pipeline.tables.drops import Outcome
 
 
 def step(stage: Stage) -> Outcome:
-    """Run the stage on the block `ingest` of `params.yaml`."""
+    """Run the stage on the block `ingest` of `params.yaml`; DVC need not watch it, as the stage always runs."""
     return list_inputs(stage.read_block("ingest", IngestParams), stage.workspace)
 
 

@@ -48,7 +48,7 @@ class Node:
 
 
 NODES = (
-    Node("list", ("ingest",), (), (LISTED_FOLDER,), always=True),
+    Node("list", (), (), (LISTED_FOLDER,), always=True),
     Node("crawl", ("crawl",), (), (CRAWLED_FOLDER,)),
     Node("ingest", ("ingest",), (LISTED_FOLDER, CRAWLED_FOLDER), (INGESTED_FOLDER,)),
     Node("clean", ("clean",), (CRAWLED_FOLDER, INGESTED_FOLDER), (CLEANED_FOLDER,)),
@@ -94,7 +94,7 @@ def build_stages() -> dict[str, Any]:
     stages = {
         node.name: {
             "cmd": f"python -m stages.{node.name}",
-            "params": list(node.params),
+            **({"params": list(node.params)} if node.params else {}),
             "deps": [
                 *EXTRA_INPUTS.get(node.name, []),
                 *(f"data/{folder}" for folder in node.reads),

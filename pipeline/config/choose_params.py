@@ -32,14 +32,16 @@ def choose_params(source: Path | None, data: str | None, force: bool) -> list[st
         The lines that had to be added because `dvc.yaml` watches their keys.
 
     Raises:
-        ParamsError: `source` or the folder `data` is missing, or what would be written is wrong; or `params.yaml` has
-            uncommitted changes that would be lost, and `force` is not set.
+        ParamsError: `source` or `data` is missing, or `source` has `ingest.sources` besides `data`, or what would be
+            written is wrong; or `params.yaml` has uncommitted changes that would be lost, and `force` is not set.
     """
     if source is not None and not source.is_file():
         raise ParamsError(f"{source} is missing: PARAMS must be a params file, for example examples/stamps.yaml")
-    if data is not None and not Path(data).is_dir():
-        raise ParamsError(f"{data} is not a folder: DATA must be the folder of your data")
-    read_params(source or PARAMS)  # names the file in its errors
+    if data is not None and not Path(data).exists():
+        raise ParamsError(f"{data} is missing: DATA must be a folder or an archive")
+    blocks = read_params(source or PARAMS)  # names the file in its errors
+    if data is not None and isinstance(blocks.get("ingest"), dict) and blocks["ingest"].get("sources"):
+        raise ParamsError(f"{source or PARAMS} has ingest.sources: remove them, or say nothing of DATA")
     current = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else ""
     chosen, added = add_watched_keys(source.read_text(encoding="utf-8") if source else current)
     if data is not None:

@@ -167,8 +167,9 @@ class _Gatherer:
         shown = [f"{line}: {file!r} is not there" for line, file in unknown]
         shown += [f"{drop.key}: {drop.detail}" for drop in bad]
         table = inputs.params.annotation_tables[entry]
+        folder = inputs.params.find_table_folder()
         raise InputError(
-            f"no row of the table {table.path} in {inputs.params.find_table_folder()} can be used: {'; '.join(shown[:SHOWN])}; "
+            f"no row of the table {table.path} in {folder} can be used: {'; '.join(shown[:SHOWN])}; "
             "look at columns, folder and ending in ingest.tables"
         )
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.params import OneOf, Params, Strings
-from pipeline.inputs.kinds import ENDINGS, FOLDER
+from pipeline.inputs.kinds import ENDINGS, FOLDER, find_kind
 
 Links = Literal["refuse", "follow"]
 
@@ -35,7 +35,8 @@ class InputParams(Params):
     """Where files come from."""
 
     root: Annotated[str, Field(min_length=1)] = "inbox"
-    """A folder to read besides the crawl's responses: the short form of one entry of `sources`."""
+    """A folder, or an archive by the ending of its name, to read besides the crawl's responses: the short form of one
+    entry of `sources`."""
     sources: Annotated[tuple[SourceParams, ...], Field(strict=False)] = ()
     """Folders and archives to read besides the crawl's responses, in place of `root`."""
     ignore: Strings = IGNORED
@@ -46,7 +47,8 @@ class InputParams(Params):
 
     def list_sources(self) -> tuple[SourceParams, ...]:
         """Return `sources`, or `root` as one of them."""
-        return self.sources or (SourceParams(path=self.root),)
+        kind = FOLDER if Path(self.root).is_dir() else find_kind(self.root)
+        return self.sources or (SourceParams(kind=kind, path=self.root),)
 
     def find_table_folder(self) -> Path:
         """Return the folder that the path of a table of annotations is below: that of the first source of files."""

@@ -134,3 +134,14 @@ def test_blocks_that_an_example_leaves_out_are_added(repository: Path, capsys: p
     assert set(blocks) == {"crawl", "ingest", "clean", "align", "extract", "train", "evaluate"}
     assert choose_params(["--params", "short.yaml", "--data", "other"]) == 0
     assert choose_params([]) == 0
+
+
+def test_data_may_be_an_archive_but_not_stand_beside_sources(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("files.zip").write_bytes(b"")
+    assert choose_params(["--data", "files.zip"]) == 0
+    assert read_params(repository)["ingest"]["root"] == "files.zip"
+    Path("sources.yaml").write_text("ingest:\n  sources:\n  - path: other\n", encoding="utf-8")
+    assert choose_params(["--params", "sources.yaml", "--data", "files.zip"]) == 1
+    assert "sources.yaml has ingest.sources" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Check that DVC runs all stages, knows when all is up to date, and reruns exactly what a changed value touches."""
 
+import fcntl
 import json
 import os
 import re
@@ -81,6 +82,19 @@ def test_all_is_up_to_date_after_a_run(checkout: DvcCheckout) -> None:
     again = checkout.run("dvc", "repro")
     assert re.findall(r"Running stage '(\w+)'", again) == ["list"]
     assert all(f"'{node.name}' didn't change" in again for node in NODES if not node.always)
+
+
+def test_make_repro_prints_the_stages_and_the_errors_of_dvc(checkout: DvcCheckout) -> None:
+    reproduce = (sys.executable, "-m", "pipeline.runtime.reproduce")
+    said = checkout.run(*reproduce)
+    expected = r"list     in 0 = kept 0 \+ dropped 0[^\n]*\n +0 new or changed\n( +ignored: [^\n]*\n)?"
+    assert re.fullmatch(expected, said), said
+    with (checkout.folder / ".dvc/tmp/lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "Unable to acquire lock" in checkout.run(*reproduce, fails=True)
+    (checkout.folder / "lists").rename(checkout.folder / "elsewhere")
+    assert "lists" in checkout.run(*reproduce, fails=True)
+    (checkout.folder / "elsewhere").rename(checkout.folder / "lists")
 
 
 def test_a_changed_value_touches_the_stages_that_use_it(checkout: DvcCheckout) -> None:

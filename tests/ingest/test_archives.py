@@ -61,6 +61,11 @@ def test_an_archive_gives_the_bytes_of_its_folder(tmp_path: Path, name: str, fol
     assert result.outcome.seen == len(FILES)
 
 
+def test_the_root_may_be_an_archive(tmp_path: Path, folder: Ingest) -> None:
+    (tmp_path / "files.tar.gz").write_bytes(CONTENTS["gz.tar"])
+    assert run_ingest(tmp_path, make_params(root="files.tar.gz")).hash_files() == folder.hash_files()
+
+
 def test_files_in_several_archives_are_one_source(tmp_path: Path, folder: Ingest) -> None:
     names = [*FILES]
     for number in range(3):
