@@ -7,7 +7,7 @@ and the reading of YAML are kept out.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler, create_model, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -26,6 +26,21 @@ class Params(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    late_keys: ClassVar[tuple[str, ...]] = ()
+    """Keys that came after datasets were made without them: `name_values` leaves them out at their default."""
+
+    def name_values(self) -> dict[str, Any]:
+        """Return the values as JSON, such that a dataset is named by them: a key that is new, at a default that changes
+        nothing, gives no dataset another name."""
+        named = self.model_dump(mode="json")
+        for key, field in type(self).model_fields.items():
+            value = getattr(self, key)
+            if key in self.late_keys and value == field.default:
+                del named[key]
+            elif isinstance(value, Params):
+                named[key] = value.name_values()
+        return named
 
     def refuse(self, key: str, clause: str) -> PydanticCustomError:
         """Return an error for the value of `key`, for a validator of several keys to raise.

@@ -46,8 +46,7 @@ def write_dataset(root: Path, recipe: Recipe, made: ShardResults, sources: tuple
         classes=plan.classes,
         vocabulary=FileRecord(learned.path.name, learned.sha256) if learned else None,
         statistics=join_statistics(result.shard.moments for _, result in made),
-        extract=describe_parts(plan)
-        | {"params": {name: params.model_dump(mode="json") for name, params in plan.params.items()}},
+        extract=describe_parts(plan) | {"params": {name: params.name_values() for name, params in plan.params.items()}},
         sources=sources,
     )
     write_manifest(root, manifest)

@@ -7,3 +7,7 @@ class FormatFault(ValueError):  # noqa: N818 - a fault of the data, not of the p
 
 class Truncated(FormatFault):
     """The bytes end before the file is complete."""
+
+
+class Unsupported(FormatFault):
+    """The bytes are of a variant of this format that no decoder here reads. The message says which, and what to do."""

@@ -1,26 +1,26 @@
 """Find the media type of a file from its bytes: names and servers are often wrong about it.
 
-To add a format: its parser beside this file, its type and signature here, and the parser in the `PARSERS` of its
-modality. Parsers are not listed here, so that an edit in one does not make crawl and ingest run again.
+To add a format: its parser beside this file, the name of its type and its signature here, and one line in the table
+`FORMATS` of its modality, which says what parses and what decodes it. Parsers are not listed here, so that an edit in
+one does not make crawl and ingest run again.
 """
 
 import re
 from codecs import getincrementaldecoder
 
+JPEG, PNG, WEBP, GIF = "image/jpeg", "image/png", "image/webp", "image/gif"
+BMP, TIFF, AVIF, HEIC = "image/bmp", "image/tiff", "image/avif", "image/heic"
+WAV, FLAC, VORBIS = "audio/wav", "audio/flac", "audio/ogg"
+TEXT, HTML = "text/plain", "text/html"
+MP4, WEBM, MATROSKA, AVI = "video/mp4", "video/webm", "video/x-matroska", "video/x-msvideo"
+
 MODALITIES_BY_TYPE = {
-    "image/jpeg": "image",
-    "image/png": "image",
-    "audio/wav": "audio",
-    "audio/ogg": "audio",
-    "audio/flac": "audio",
-    "text/plain": "text",
-    "text/html": "text",
-    "video/mp4": "video",
-    "video/webm": "video",
-    "video/x-matroska": "video",
-    "video/x-msvideo": "video",
+    **dict.fromkeys((JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC), "image"),
+    **dict.fromkeys((WAV, VORBIS, FLAC), "audio"),
+    **dict.fromkeys((TEXT, HTML), "text"),
+    **dict.fromkeys((MP4, WEBM, MATROSKA, AVI), "video"),
 }
-"""The media types that the pipeline reads, each with its modality. `audio/ogg` is Vorbis."""
+"""The media types that the pipeline reads, each with its modality."""
 
 UNKNOWN = "application/octet-stream"
 UNKNOWN_TEXT = "text/plain; charset=unknown"
@@ -30,14 +30,16 @@ HEAD_BYTES = 4096
 """The bytes in which the first element of a page or an SVG image is searched for."""
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"fLaC", "audio/flac"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-    (b"BM", "image/bmp"),
-    (b"II*\0", "image/tiff"),
-    (b"MM\0*", "image/tiff"),
+    (b"\xff\xd8\xff", JPEG),
+    (b"\x89PNG\r\n\x1a\n", PNG),
+    (b"fLaC", FLAC),
+    (b"GIF87a", GIF),
+    (b"GIF89a", GIF),
+    (b"BM", BMP),
+    (b"II*\0", TIFF),
+    (b"MM\0*", TIFF),
+    (b"II+\0", TIFF),  # with 64-bit offsets
+    (b"MM\0+", TIFF),
     (b"\0\0\1\0", "image/x-icon"),
     (b"\xff\x0a", "image/jxl"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
@@ -65,10 +67,12 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
 _EBML = b"\x1aE\xdf\xa3"
 _EBML_BYTES = 64
 """Bytes searched for the document type; the head of a file takes some 40."""
-_RIFF_FORMS = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
+_RIFF_FORMS = {b"WAVE": WAV, b"WEBP": WEBP, b"AVI ": AVI}
 _AIFF_FORMS = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
+_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Of HEIF, which is a form of MP4."""
 _OGG_CODECS = {
-    b"\x01vorbis": "audio/ogg",
+    b"\x01vorbis": VORBIS,
     b"OpusHead": "audio/ogg; codecs=opus",
     b"\x7fFLAC": "audio/ogg; codecs=flac",
     b"Speex   ": "audio/ogg; codecs=speex",
@@ -136,17 +140,17 @@ def _find_ogg_type(content: bytes) -> str:
 
 
 def _find_iso_type(content: bytes) -> str:
-    brand = content[8:12]
-    if brand in (b"avif", b"avis"):
-        return "image/avif"
-    if brand in (b"heic", b"heix", b"mif1", b"msf1"):
-        return "image/heic"
-    return "audio/mp4" if brand.startswith(b"M4A") else "video/mp4"
+    """Find the kind by the brands of the file, of which the first is the one that it was made for."""
+    size = int.from_bytes(content[:4], "big")
+    brands = [content[8:12], *(content[at : at + 4] for at in range(16, min(size, len(content), 256) - 3, 4))]
+    if brands[0] in _IMAGE_BRANDS:
+        return AVIF if {b"avif", b"avis"} & set(brands) else HEIC
+    return "audio/mp4" if brands[0].startswith(b"M4A") else MP4
 
 
 def _find_ebml_type(content: bytes) -> str:
     """Find the document type in the head (RFC 8794, section 11.2.5)."""
-    return "video/webm" if b"\x42\x82\x84webm" in content[:_EBML_BYTES] else "video/x-matroska"
+    return WEBM if b"\x42\x82\x84webm" in content[:_EBML_BYTES] else MATROSKA
 
 
 def _find_text_type(content: bytes) -> str:
@@ -158,8 +162,8 @@ def _find_text_type(content: bytes) -> str:
     if _SVG_START.match(head):
         return "image/svg+xml"
     if _HTML_START.match(head):
-        return "text/html"  # in any encoding: pages say which
-    return "text/plain" if _is_utf8_text(content) else UNKNOWN_TEXT
+        return HTML  # in any encoding: pages say which
+    return TEXT if _is_utf8_text(content) else UNKNOWN_TEXT
 
 
 def _is_utf8_text(content: bytes) -> bool:

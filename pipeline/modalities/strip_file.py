@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
 from pipeline.tables.drops import Reason, Rejection
 
 Parser = Any
 """A module of `pipeline.formats` with `read_header(data)`, `check_whole(data)` and `strip_metadata(data)`, which raise
-`FormatFault`."""
+`FormatFault`; those of images have `read_orientation(data)` too."""
 
 Facts = TypeVar("Facts")
 
@@ -29,8 +29,8 @@ def strip_file(
     read_facts: Callable[[Parser, bytes], Facts],
     check_header: Callable[[Facts], Rejection | None],
 ) -> StrippedFile[Facts] | Rejection:
-    """Return the file without metadata; or why it is dropped: empty, of a type without a parser, damaged, cut off, or
-    rejected by `check_header` given the facts of its header."""
+    """Return the file without metadata; or why it is dropped: empty, of a type without a parser, of a variant that no
+    decoder reads, damaged, cut off, or rejected by `check_header` given the facts of its header."""
     if not data:
         return Rejection(Reason.EMPTY, "no bytes")
     if media_type not in parsers:
@@ -42,6 +42,8 @@ def strip_file(
             return rejection
         parser.check_whole(data)
         return StrippedFile(parser.strip_metadata(data), facts)
+    except Unsupported as fault:
+        return Rejection(Reason.UNSUPPORTED_TYPE, str(fault), media_type)
     except Truncated as fault:
         return Rejection(Reason.TRUNCATED, str(fault))
     except FormatFault as fault:

@@ -7,7 +7,6 @@ from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import soundfile
@@ -16,6 +15,11 @@ from hypothesis import strategies as st
 
 from pipeline.formats import exif_orientation, flac, jpeg, ogg, png, wav
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.media_type import FLAC
+from pipeline.modalities.audio.check import PARSERS as AUDIO_PARSERS
+from pipeline.modalities.image.check import PARSERS as IMAGE_PARSERS
+from pipeline.modalities.image.formats import decode_image
+from tests.support.dirty_files import make_dirty_files
 from tests.support.factory_media import (
     SECRET,
     build_png,
@@ -26,7 +30,6 @@ from tests.support.factory_media import (
     insert_chunks,
     insert_segments,
     make_chunk,
-    make_dirty_files,
     make_dirty_jpeg,
     make_dirty_png,
     make_exif,
@@ -34,15 +37,11 @@ from tests.support.factory_media import (
     make_tone,
 )
 
-PARSERS: dict[str, ModuleType] = {
-    "image/jpeg": jpeg,
-    "image/png": png,
-    "audio/wav": wav,
-    "audio/ogg": ogg,
-    "audio/flac": flac,
-}
+PARSERS: dict[str, ModuleType] = {**IMAGE_PARSERS, **AUDIO_PARSERS}
 DIRTY = make_dirty_files()
 TYPES = list(PARSERS)
+IN_PLACE = {"image/avif", "image/heic"}
+"""Formats whose metadata is overwritten: they are full of offsets."""
 
 edits = st.lists(
     st.tuples(
@@ -74,12 +73,12 @@ def mutate(data: bytes, changes: list[tuple[float, str, bytes]]) -> bytes:
 
 def decode(data: bytes, media_type: str) -> Any:
     if media_type.startswith("image/"):
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        return decode_image(data, media_type)
     return soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)[0]
 
 
 @pytest.mark.parametrize("media_type", TYPES)
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(changes=edits)
 def test_damaged_bytes_give_a_result_or_a_fault(media_type: str, changes: list[tuple[float, str, bytes]]) -> None:
     parser = PARSERS[media_type]
@@ -105,7 +104,7 @@ def test_stripping_takes_the_words_and_leaves_the_content(media_type: str) -> No
     clean = parser.strip_metadata(dirty)
     assert SECRET in dirty
     assert SECRET[:8] not in clean
-    assert len(clean) < len(dirty)
+    assert len(clean) < len(dirty) or media_type in IN_PLACE
     parser.check_whole(clean)
     assert parser.read_header(clean) == parser.read_header(dirty)
     assert np.array_equal(decode(clean, media_type), decode(dirty, media_type))
@@ -124,11 +123,11 @@ def test_stripping_twice_is_stripping_once(media_type: str, changes: list[tuple[
     assert parser.strip_metadata(once) is once
 
 
-@pytest.mark.parametrize("media_type", ["image/jpeg", "image/png", "audio/wav", "audio/ogg"])
+@pytest.mark.parametrize("media_type", [kind for kind in TYPES if kind != FLAC])
 def test_a_file_cut_anywhere_is_truncated(media_type: str) -> None:
     parser = PARSERS[media_type]
     whole = parser.strip_metadata(DIRTY[media_type])
-    for end in [*range(0, 120), *range(120, len(whole), 97), *range(len(whole) - 40, len(whole))]:
+    for end in [*range(1, 120), *range(120, len(whole), 97), *range(len(whole) - 40, len(whole))]:
         with pytest.raises(Truncated):
             parser.check_whole(whole[:end])
 
@@ -150,6 +149,15 @@ HOSTILE = {
         b"\xff\xd8" + b"\xff\0" * 120_000,
     ],
     "image/png": [DIRTY["image/png"][:33] + make_chunk(b"tEXt", b"") * 20_000],
+    "image/webp": [DIRTY["image/webp"][:30] + (b"mine" + bytes(4)) * 30_000],
+    "image/gif": [
+        DIRTY["image/gif"][:13] + b"\x21\xfe\0" * 60_000,
+        DIRTY["image/gif"][:13] + b"\x21\xfe" + b"\1a" * 99_000,
+    ],
+    "image/bmp": [DIRTY["image/bmp"] + bytes(200_000)],
+    "image/tiff": [b"II*\0\x08\0\0\0\xff\xff" + (b"\1\1\3\0\1\0\0\0" + bytes(4)) * 65_535 + bytes(4)],
+    "image/avif": [DIRTY["image/avif"][:24] + (b"\0\0\0\x08free") * 30_000],
+    "image/heic": [DIRTY["image/heic"] + (b"\0\0\0\x08mdat") * 30_000],
     "audio/wav": [DIRTY["audio/wav"][:12] + (b"LIST" + bytes(4)) * 30_000],
     "audio/ogg": [
         DIRTY["audio/ogg"][:58] + (b"OggS" + bytes(23)) * 9_000,

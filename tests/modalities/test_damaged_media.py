@@ -19,6 +19,7 @@ from pipeline.formats.format_errors import FormatFault
 from pipeline.modalities.image.pixels import decode_pixels
 from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.modalities.table import MODALITIES
+from tests.support.dirty_files import make_dirty_files
 from tests.support.factory_media import (
     build_png,
     draw_scene,
@@ -27,7 +28,6 @@ from tests.support.factory_media import (
     encode_png,
     insert_chunks,
     make_chunk,
-    make_dirty_files,
     make_tone,
 )
 from tests.support.factory_video import make_dirty_videos
@@ -122,7 +122,7 @@ def run_damaged(media_type: str, count: int, seed: int) -> int:
 
 @pytest.mark.parametrize("media_type", make_files())
 def test_damage_is_a_verdict(media_type: str) -> None:
-    assert run_damaged(media_type, 400, 0) > 0
+    assert run_damaged(media_type, 120, 0) > 0
 
 
 @pytest.mark.sweep

@@ -19,7 +19,8 @@ from pipeline.modalities.video import frames as video
 from pipeline.tables.contracts import CLEANED
 from pipeline.tables.contracts import MODALITIES as NAMES
 from pipeline.tables.drops import Reason, Rejection
-from tests.support.factory_media import SECRET, encode_audio, make_dirty_files, make_tone
+from tests.support.dirty_files import make_dirty_files
+from tests.support.factory_media import SECRET, encode_audio, make_tone
 from tests.support.factory_video import make_dirty_videos
 
 BLOCKS = read_effective_params(Path(__file__).parents[2] / "params.yaml")
@@ -147,7 +148,7 @@ def test_damaged_files_are_judged_and_never_crash(name: str, media_type: str, da
 
 
 def test_unknown_types_are_named() -> None:
-    for name, media_type in (("image", "image/gif"), ("audio", "audio/mpeg")):
+    for name, media_type in (("image", "image/jxl"), ("audio", "audio/x-caf")):
         rejection = check(name, b"GIF89a", media_type)
         assert isinstance(rejection, Rejection)
         assert (rejection.reason, rejection.value) == (Reason.UNSUPPORTED_TYPE, media_type)

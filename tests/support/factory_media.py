@@ -3,7 +3,6 @@
 import io
 import struct
 import zlib
-from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -136,14 +135,3 @@ def make_dirty_ogg() -> bytes:
 
 def make_dirty_flac() -> bytes:
     return encode_audio(make_tone(16000, 0.5), 16000, "FLAC", comment=SECRET.decode())
-
-
-def make_dirty_files() -> Mapping[str, bytes]:
-    """A file full of metadata for each media type."""
-    return {
-        "image/jpeg": make_dirty_jpeg(),
-        "image/png": make_dirty_png(),
-        "audio/wav": make_dirty_wav(),
-        "audio/ogg": make_dirty_ogg(),
-        "audio/flac": make_dirty_flac(),
-    }

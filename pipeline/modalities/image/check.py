@@ -8,14 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats import jpeg, png
+from pipeline.formats.media_type import JPEG
+from pipeline.modalities.image.formats import FORMATS, decode_image
 from pipeline.modalities.image.params import WHITE
 from pipeline.modalities.image.pixels import (
+    FULL_LEVELS,
     Pixels,
     blend_to_rgb,
     decode_pixels,
+    find_levels,
     load_opencv,
     resize_pixels,
+    scale_levels,
     turn_upright,
 )
 from pipeline.modalities.image.rules import RULES, ImageCheck, ImageFacts
@@ -25,8 +29,7 @@ from pipeline.modalities.rules import check_rules
 from pipeline.modalities.strip_file import Parser, strip_file
 from pipeline.tables.drops import Reason, Rejection
 
-PARSERS = {"image/jpeg": jpeg, "image/png": png}
-"""The parser of each media type of this modality."""
+PARSERS = {media_type: form.parser for media_type, form in FORMATS.items()}
 
 HASH_LIMITS = cap_threshold(8.0)
 """Of the perceptual hash. On 792 drawings 99.9 % of copies as JPEG of quality 60 stay within 3 bits, and 7 of 313,000
@@ -53,7 +56,7 @@ def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | R
     # Fine detail loses contrast where the image was reduced: then the whole is looked at, as it is for rules that may
     # compare anything.
     for reduction in (1,) if params.rules else dict.fromkeys((_plan_reduction(media_type, facts), 1)):
-        grey = _decode_grey(file.data, facts, reduction)
+        grey = _decode_grey(file.data, media_type, facts, reduction)
         if grey is None:
             return Rejection(Reason.BROKEN, "the decoder cannot read the pixels")
         rejection = check_rules(
@@ -91,15 +94,15 @@ class _GreyImage(NamedTuple):
 def _plan_reduction(media_type: str, facts: dict[str, int]) -> int:
     """By how much a JPEG is reduced: its decoder reads all of the file in any case, and grey at half of the size takes
     it 1.4 ms for 640 × 480, colours at full size 3."""
-    if media_type != "image/jpeg" or facts["channels"] not in (1, 3):
+    if media_type != JPEG or facts["channels"] not in (1, 3):
         return 1
     side = min(facts["width"], facts["height"])
     return next((part for part in (8, 4, 2) if side >= part * _CELL_PIXELS * SIDE), 1)
 
 
-def _decode_grey(data: bytes, facts: dict[str, int], reduction: int) -> _GreyImage | None:
+def _decode_grey(data: bytes, media_type: str, facts: dict[str, int], reduction: int) -> _GreyImage | None:
     """The image at 1 / `reduction` of its size; None if the decoder cannot read it, or gives another size."""
-    pixels = decode_pixels(data, reduction, grey=reduction > 1)
+    pixels = decode_pixels(data, reduction, grey=True) if reduction > 1 else decode_image(data, media_type)
     if pixels is None or pixels.shape[:2] != (-(-facts["height"] // reduction), -(-facts["width"] // reduction)):
         return None
     return _measure_grey(pixels)
@@ -107,12 +110,21 @@ def _decode_grey(data: bytes, facts: dict[str, int], reduction: int) -> _GreyIma
 
 def _measure_grey(pixels: NDArray[Any]) -> _GreyImage:
     cv2 = load_opencv()
-    grey = pixels
-    if pixels.ndim == 3 or pixels.dtype != np.uint8:
-        grey = cv2.cvtColor(blend_to_rgb(pixels, WHITE), cv2.COLOR_RGB2GRAY)
+    grey = _scale_deep(pixels)
+    if pixels.ndim == 3:
+        grey = cv2.cvtColor(blend_to_rgb(grey, WHITE), cv2.COLOR_RGB2GRAY)
     contrast = float(cv2.meanStdDev(grey)[1].item())
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        full = 65535 if pixels.dtype == np.uint16 else 255
+        full = FULL_LEVELS[pixels.dtype.name]
         opacity = cv2.meanStdDev(cv2.extractChannel(pixels, 3))[1].item() * 255 / full
         contrast = max(contrast, float(opacity))
     return _GreyImage(grey, contrast)
+
+
+def _scale_deep(pixels: NDArray[Any]) -> Pixels:
+    """Pixels of more than 8 bits by the levels that they have, as 12 bits of a camera or a thermal image may take a few
+    hundred of 65,536; but 255 levels at least, so that what is even stays even."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    low, high = find_levels(pixels, "minmax")
+    return scale_levels(pixels, (low, max(high, low + FULL_LEVELS[pixels.dtype.name] * 255 / 65535)))

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from pipeline.formats import jpeg
 from pipeline.formats.format_errors import FormatFault
+from pipeline.formats.media_type import JPEG
+from pipeline.modalities.image.formats import decode_image
 from pipeline.modalities.image.params import ImageFeatures
 from pipeline.modalities.image.pixels import (
     Size,
@@ -44,7 +46,7 @@ def extract_image(item: MediaItem, params: ImageFeatures, learned: Any) -> dict[
     pixels = _decode_for(item, params)
     if pixels is None:
         return Rejection(Reason.BROKEN, "the decoder cannot read the pixels")
-    upright = turn_upright(blend_to_rgb(pixels, params.background), item.orientation)
+    upright = turn_upright(blend_to_rgb(pixels, params.background, params.depth), item.orientation)
     fitted = fit_pixels(upright, (params.height, params.width), params.fit, params.background)
     if params.store == "jpeg":
         with clock("encode image"):
@@ -59,8 +61,8 @@ def prepare_image(params: ImageFeatures) -> None:
 
 def _decode_for(item: MediaItem, params: ImageFeatures) -> NDArray[Any] | None:
     """The item's pixels as decoded; those of a JPEG at the smallest part of its size that is enough for `params`."""
-    if item.media_type != "image/jpeg":
-        return decode_pixels(item.data)
+    if item.media_type != JPEG:
+        return decode_image(item.data, item.media_type)
     try:
         header = jpeg.read_header(item.data)
     except FormatFault:

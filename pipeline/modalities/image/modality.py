@@ -1,4 +1,4 @@
-"""Bundle the modality image: JPEG and PNG."""
+"""Bundle the modality image."""
 
 from pipeline.modalities.image.check import check_image
 from pipeline.modalities.image.features import extract_image, plan_image_fields, prepare_image
