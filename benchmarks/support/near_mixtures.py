@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.formats.media_type import find_media_type
 from pipeline.modalities.audio.check import CELL_FLOOR, plan_cells, scale_decibels
-from pipeline.modalities.audio.decode import mix_to_mono, read_blocks
+from pipeline.modalities.audio.decode import read_blocks
 from pipeline.modalities.audio.mel import build_filter_bank, compute_energies
+from pipeline.modalities.audio.mono import mix_to_mono
 from pipeline.modalities.image.params import WHITE
 from pipeline.modalities.image.pixels import blend_to_rgb, decode_pixels, load_opencv
 from pipeline.modalities.perceptual_hash import SIDE
@@ -81,7 +83,8 @@ def mix_narrations(folder: Path) -> Mixer:
 def read_energies(source: Path | bytes) -> NDArray[np.float32]:
     """Return the energies of a recording, (frames, 16), as its check computes them."""
     parts = []
-    for block, rate in read_blocks(source if isinstance(source, bytes) else source.read_bytes()):
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    for block, rate, _ in read_blocks(data, find_media_type(data)):
         framing = plan_cells(rate)
         parts.append(compute_energies(mix_to_mono(block), framing, build_filter_bank(framing)))
     return np.concatenate(parts)

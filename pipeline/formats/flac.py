@@ -1,13 +1,14 @@
 """Read the header of FLAC files, check their blocks and strip metadata, without decoding a sample.
 
-After the marker come blocks (last-flag and type, 24-bit length, content), then frames up to the end of the file.
-RFC 9639, sections 8 and 9.
+After the marker, and ID3 tags before it, come blocks (last-flag and type, 24-bit length, content), then frames up to
+the end of the file. RFC 9639, sections 8 and 9.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.formats.audio_tags import find_audio, skip_id3
 from pipeline.formats.format_errors import FormatFault, Truncated
 
 _MARKER = b"fLaC"
@@ -61,7 +62,8 @@ def check_whole(data: bytes) -> None:
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """Return the file with its stream info, seek table and frames only; the same object where nothing is removed.
+    """Return the file with its stream info, seek table and frames only, and without tags of players before and after;
+    the same object where nothing is removed.
 
     Raises:
         FormatFault: as `check_whole`.
@@ -72,7 +74,7 @@ def strip_metadata(data: bytes) -> bytes:
     for block in kept:
         parts.append(bytes([block.kind | (_LAST if block is kept[-1] else 0)]))
         parts.append((block.end - block.start).to_bytes(3, "big") + data[block.start : block.end])
-    stripped = b"".join(parts) + data[blocks[-1].end :]
+    stripped = b"".join(parts) + data[blocks[-1].end : find_audio(data)[1]]
     return data if stripped == data else stripped
 
 
@@ -83,9 +85,10 @@ def _read_blocks(data: bytes) -> list[_FlacBlock]:
         FormatFault: no marker, no stream info, or a block of the forbidden type.
         Truncated: the file ends before the last block does.
     """
-    if not data.startswith(_MARKER):
-        raise Truncated("ends inside the marker") if _MARKER.startswith(data) else FormatFault("no marker")
-    blocks = list(_walk_blocks(data))
+    start = skip_id3(data)
+    if not data.startswith(_MARKER, start):
+        raise Truncated("ends inside the marker") if _MARKER.startswith(data[start:]) else FormatFault("no marker")
+    blocks = list(_walk_blocks(data, start + len(_MARKER)))
     if any(block.kind == _INVALID for block in blocks):
         raise FormatFault("a metadata block of the forbidden type")
     if blocks and (blocks[0].kind != _STREAMINFO or blocks[0].end - blocks[0].start != _STREAMINFO_SIZE):
@@ -95,8 +98,7 @@ def _read_blocks(data: bytes) -> list[_FlacBlock]:
     return blocks
 
 
-def _walk_blocks(data: bytes) -> Iterator[_FlacBlock]:
-    at = len(_MARKER)
+def _walk_blocks(data: bytes, at: int) -> Iterator[_FlacBlock]:
     while at + 4 <= len(data):
         start = at + 4
         end = start + int.from_bytes(data[at + 1 : start], "big")

@@ -8,15 +8,18 @@ one does not make crawl and ingest run again.
 import re
 from codecs import getincrementaldecoder
 
+from pipeline.formats.audio_tags import skip_id3
+
 JPEG, PNG, WEBP, GIF = "image/jpeg", "image/png", "image/webp", "image/gif"
 BMP, TIFF, AVIF, HEIC = "image/bmp", "image/tiff", "image/avif", "image/heic"
-WAV, FLAC, VORBIS = "audio/wav", "audio/flac", "audio/ogg"
+WAV, FLAC, VORBIS, OPUS = "audio/wav", "audio/flac", "audio/ogg", "audio/ogg; codecs=opus"
+MP3, AAC, M4A, AIFF, NIST = "audio/mpeg", "audio/aac", "audio/mp4", "audio/aiff", "audio/x-nist"
 TEXT, HTML = "text/plain", "text/html"
 MP4, WEBM, MATROSKA, AVI = "video/mp4", "video/webm", "video/x-matroska", "video/x-msvideo"
 
 MODALITIES_BY_TYPE = {
     **dict.fromkeys((JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC), "image"),
-    **dict.fromkeys((WAV, VORBIS, FLAC), "audio"),
+    **dict.fromkeys((WAV, FLAC, VORBIS, OPUS, MP3, AAC, M4A, AIFF, NIST), "audio"),
     **dict.fromkeys((TEXT, HTML), "text"),
     **dict.fromkeys((MP4, WEBM, MATROSKA, AVI), "video"),
 }
@@ -33,6 +36,7 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", JPEG),
     (b"\x89PNG\r\n\x1a\n", PNG),
     (b"fLaC", FLAC),
+    (b"NIST_1A\n", NIST),
     (b"GIF87a", GIF),
     (b"GIF89a", GIF),
     (b"BM", BMP),
@@ -43,12 +47,14 @@ _SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"\0\0\1\0", "image/x-icon"),
     (b"\xff\x0a", "image/jxl"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
-    (b"ID3", "audio/mpeg"),
-    (b"\xff\xfb", "audio/mpeg"),
-    (b"\xff\xf3", "audio/mpeg"),
-    (b"\xff\xf2", "audio/mpeg"),
-    (b"\xff\xf1", "audio/aac"),
-    (b"\xff\xf9", "audio/aac"),
+    (b"\xff\xfb", MP3),
+    (b"\xff\xf3", MP3),
+    (b"\xff\xf2", MP3),
+    (b"\xff\xfa", MP3),
+    (b"\xff\xe3", MP3),
+    (b"\xff\xe2", MP3),
+    (b"\xff\xf1", AAC),
+    (b"\xff\xf9", AAC),
     (b"%PDF-", "application/pdf"),
     (b"%!PS", "application/postscript"),
     (b"PK\3\4", "application/zip"),
@@ -68,12 +74,15 @@ _EBML = b"\x1aE\xdf\xa3"
 _EBML_BYTES = 64
 """Bytes searched for the document type; the head of a file takes some 40."""
 _RIFF_FORMS = {b"WAVE": WAV, b"WEBP": WEBP, b"AVI ": AVI}
-_AIFF_FORMS = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff"}
+_AIFF_FORMS = {b"AIFF": AIFF, b"AIFC": AIFF}
 _IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 """Of HEIF, which is a form of MP4."""
+_HANDLER = re.compile(rb"hdlr\0{4}.{4}(soun|vide)", re.DOTALL)
+"""The kinds of the tracks of an MP4 file."""
+_TAGGED = {b"fLaC": FLAC, b"\xff\xf1": AAC, b"\xff\xf9": AAC}
 _OGG_CODECS = {
     b"\x01vorbis": VORBIS,
-    b"OpusHead": "audio/ogg; codecs=opus",
+    b"OpusHead": OPUS,
     b"\x7fFLAC": "audio/ogg; codecs=flac",
     b"Speex   ": "audio/ogg; codecs=speex",
     b"\x80theora": "video/ogg",
@@ -120,7 +129,9 @@ def is_binary(head: bytes) -> bool:
 def _find_signature(content: bytes) -> tuple[bytes, str]:
     """Return the signature of a binary format, and its media type; an empty signature where there is none."""
     container, form = content[:4], content[8:12]
-    if container in (b"RIFF", b"RF64") and form in _RIFF_FORMS:
+    if container.startswith(b"ID3"):
+        return container[:3], _find_tagged_type(content)
+    if container in (b"RIFF", b"RF64", b"BW64") and form in _RIFF_FORMS:
         return container, _RIFF_FORMS[form]
     if container == b"FORM" and form in _AIFF_FORMS:
         return container, _AIFF_FORMS[form]
@@ -131,6 +142,12 @@ def _find_signature(content: bytes) -> tuple[bytes, str]:
     if content[4:8] == b"ftyp":
         return content[4:8], _find_iso_type(content)
     return next(((sign, kind) for sign, kind in _SIGNATURES if content.startswith(sign)), (b"", UNKNOWN))
+
+
+def _find_tagged_type(content: bytes) -> str:
+    """Find what follows the tags of a player: they stand before MP3, and before others too."""
+    start = skip_id3(content)
+    return next((kind for sign, kind in _TAGGED.items() if content.startswith(sign, start)), MP3)
 
 
 def _find_ogg_type(content: bytes) -> str:
@@ -145,7 +162,10 @@ def _find_iso_type(content: bytes) -> str:
     brands = [content[8:12], *(content[at : at + 4] for at in range(16, min(size, len(content), 256) - 3, 4))]
     if brands[0] in _IMAGE_BRANDS:
         return AVIF if {b"avif", b"avis"} & set(brands) else HEIC
-    return "audio/mp4" if brands[0].startswith(b"M4A") else MP4
+    if brands[0].startswith((b"M4A", b"M4B")):
+        return M4A
+    kinds = set(_HANDLER.findall(content))
+    return M4A if b"soun" in kinds and b"vide" not in kinds else MP4
 
 
 def _find_ebml_type(content: bytes) -> str:

@@ -5,6 +5,7 @@ no frames in its header.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,16 @@ _DATED = (b"mvhd", b"tkhd", b"mdhd")
 _HANDLER_NAME = 24  # where the name begins in `hdlr`
 
 
+class Track(NamedTuple):
+    """The first track of a kind: fields of its first sample description, its length in units of 1 / `scale` seconds,
+    and its number of MP4 samples."""
+
+    fields: tuple[int, ...]
+    scale: int
+    duration: int
+    samples: int
+
+
 def read_header(data: bytes) -> VideoHeader:
     """Return the header of the first video track; `NO_VIDEO` where there is none, or the file is fragmented.
 
@@ -33,14 +44,28 @@ def read_header(data: bytes) -> VideoHeader:
         FormatFault: a box is longer than the one around it, or too short for what it must hold.
         Truncated: the file ends inside a box, or before the one that describes it.
     """
+    track = read_track(data, b"vide", ">HH", 40)
+    if track is None or not track.samples or not track.scale:
+        return NO_VIDEO
+    width, height = track.fields
+    return VideoHeader(width, height, track.samples, track.duration / track.scale)
+
+
+def read_track(data: bytes, kind: bytes, form: str, at: int) -> Track | None:
+    """Return the first track of a kind, `vide` or `soun`, with the fields `at` bytes into its sample descriptions; None
+    where there is none. A fragmented file has no samples.
+
+    Raises: what `read_header` raises.
+    """
     movie = _find_movie(data)
-    for track in () if _find(data, movie, b"mvex") else _list_tracks(data, movie):
-        if _read_kind(data, track) == b"vide":
-            width, height = read_fields(">HH", data, _require(data, track, b"mdia", b"minf", b"stbl", b"stsd"), 40)
+    fragmented = _find(data, movie, b"mvex") is not None
+    for track in _list_tracks(data, movie):
+        if _read_kind(data, track) == kind:
+            fields = read_fields(form, data, _require(data, track, b"mdia", b"minf", b"stbl", b"stsd"), at)
             scale, duration = _read_duration(data, track)
-            _, frames, _ = _read_sizes(data, track)
-            return VideoHeader(width, height, frames, duration / scale) if frames and scale else NO_VIDEO
-    return NO_VIDEO
+            _, samples, _ = _read_sizes(data, track)
+            return Track(fields, scale, duration, 0 if fragmented else samples)
+    return None
 
 
 def check_whole(data: bytes) -> None:

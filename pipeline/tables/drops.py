@@ -40,6 +40,7 @@ class Reason(StrEnum):
     # clean
     BAD_RATE = "bad_rate"
     BROKEN = "broken"
+    CANCELLED_CHANNELS = "cancelled_channels"
     FLAT = "flat"
     NONFINITE = "nonfinite"
     OWN_RULE = "own_rule"

@@ -14,10 +14,11 @@ from librosa.feature import mfcc as compute_reference
 from librosa.filters import mel as make_reference
 from numpy.typing import NDArray
 
+from pipeline.modalities.audio.block import MAX_RATE, MIN_RATE
 from pipeline.modalities.audio.check import check_audio
-from pipeline.modalities.audio.decode import MAX_RATE, MIN_RATE, mix_to_mono
 from pipeline.modalities.audio.features import extract_audio, plan_audio_fields
 from pipeline.modalities.audio.mel import Framing, build_filter_bank
+from pipeline.modalities.audio.mono import mix_to_mono
 from pipeline.modalities.audio.numpy_features import compute_logmel, compute_mfcc
 from pipeline.modalities.audio.params import AudioFeatures
 from pipeline.modalities.audio.rules import AudioCheck
@@ -183,7 +184,8 @@ def test_headers_are_refused_before_samples_are_read() -> None:
     huge[22:26] = b"\xff\xff\xff\xff"  # 2**36 - 1 frames
     assert reject(bytes(huge), "audio/flac") is Reason.TOO_LONG
     long = bytearray(wav)
-    struct.pack_into("<I", long, long.index(b"data") + 4, 0xFFFFFFF0)
+    struct.pack_into("<I", long, long.index(b"data") + 4, 0x70000000)
+    struct.pack_into("<I", long, 4, 0x70000024)
     assert reject(bytes(long)) is Reason.TOO_LONG
     ogg = bytearray(encode_audio(audio, 16000, "OGG"))
     struct.pack_into("<q", ogg, ogg.rindex(b"OggS") + 6, 2**62)

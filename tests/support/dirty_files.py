@@ -2,7 +2,33 @@
 
 from functools import cache
 
-from pipeline.formats.media_type import AVIF, BMP, FLAC, GIF, HEIC, JPEG, PNG, TIFF, VORBIS, WAV, WEBP
+from pipeline.formats.media_type import (
+    AAC,
+    AIFF,
+    AVIF,
+    BMP,
+    FLAC,
+    GIF,
+    HEIC,
+    JPEG,
+    M4A,
+    MP3,
+    NIST,
+    OPUS,
+    PNG,
+    TIFF,
+    VORBIS,
+    WAV,
+    WEBP,
+)
+from tests.support.factory_audio import (
+    make_dirty_aac,
+    make_dirty_aiff,
+    make_dirty_m4a,
+    make_dirty_mp3,
+    make_dirty_nist,
+    make_dirty_opus,
+)
 from tests.support.factory_heif import make_dirty_avif, make_dirty_heic
 from tests.support.factory_images import make_dirty_bmp, make_dirty_gif, make_dirty_tiff, make_dirty_webp
 from tests.support.factory_media import (
@@ -28,4 +54,10 @@ def make_dirty_files() -> dict[str, bytes]:
         WAV: make_dirty_wav(),
         VORBIS: make_dirty_ogg(),
         FLAC: make_dirty_flac(),
+        OPUS: make_dirty_opus(),
+        MP3: make_dirty_mp3(),
+        AAC: make_dirty_aac(),
+        M4A: make_dirty_m4a(),
+        AIFF: make_dirty_aiff(),
+        NIST: make_dirty_nist(),
     }

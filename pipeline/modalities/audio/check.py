@@ -3,23 +3,17 @@
 Samples are float32, full scale ±1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats import flac, ogg, wav
-from pipeline.modalities.audio.decode import (
-    MAX_PEAK,
-    MAX_RATE,
-    MIN_RATE,
-    REJECTED_PEAK,
-    UndecodableError,
-    mix_to_mono,
-    read_blocks,
-)
-from pipeline.modalities.audio.mel import Framing, build_filter_bank, compute_energies
+from pipeline.modalities.audio.block import MAX_RATE, MIN_RATE, UndecodableError
+from pipeline.modalities.audio.decode import MAX_PEAK, REJECTED_PEAK, read_blocks
+from pipeline.modalities.audio.formats import FORMATS
+from pipeline.modalities.audio.mel import Framing, Samples, build_filter_bank, compute_energies
+from pipeline.modalities.audio.mono import find_cancelled, measure_cancellation, measure_energies, mix_to_mono
 from pipeline.modalities.audio.rules import MAX_SECONDS, RULES, AudioCheck, AudioFacts
 from pipeline.modalities.modality import Checked
 from pipeline.modalities.perceptual_hash import SIDE, TERMS, compute_perceptual_hash
@@ -27,8 +21,7 @@ from pipeline.modalities.rules import check_rules
 from pipeline.modalities.strip_file import Parser, strip_file
 from pipeline.tables.drops import Reason, Rejection
 
-PARSERS = {"audio/wav": wav, "audio/ogg": ogg, "audio/flac": flac}
-"""The parser of each media type of this modality."""
+PARSERS = {media_type: form.parser for media_type, form in FORMATS.items()}
 
 _CELL_RATE = 8_000  # Hz; the perceptual hash covers half of it, so that a copy at a lower rate has the same
 _CELL_LOW = 60.0  # Hz
@@ -55,21 +48,34 @@ def find_hash_limits(contrasts: NDArray[np.float64]) -> NDArray[np.float64]:
     return limits
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _DecodedAudio:
-    """What decoding shows: samples per channel, peak of any channel, whether all samples are finite and below
-    `MAX_PEAK`, and the 16 × 16 cells of the perceptual hash."""
+    """What decoding shows.
 
-    frames: int
-    peak: float
-    finite: bool
-    cells: NDArray[np.uint8]
+    Attributes:
+        rate, channels: Hz, and channels.
+        frames: samples per channel.
+        peak: of any channel.
+        finite: whether all samples are finite and below `MAX_PEAK`.
+        energy: of the channels on average, the sum of squares.
+        mixed: that of their mean.
+        cells: the 16 × 16 cells of the perceptual hash.
+    """
+
+    rate: int
+    channels: int
+    frames: int = 0
+    peak: float = 0.0
+    finite: bool = True
+    energy: float = 0.0
+    mixed: float = 0.0
+    cells: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((SIDE, SIDE), np.uint8))
 
 
 def check_audio(data: bytes, media_type: str, params: AudioCheck) -> Checked | Rejection:
     """Check a recording by its header, strip its metadata, then decode the stripped file, which is what is kept.
 
-    The facts are sample_rate in Hz, frames (samples per channel), and channels.
+    The facts are sample_rate in Hz, frames (samples per channel), and channels, as decoded.
     """
 
     def check_header(facts: AudioFacts) -> Rejection | None:
@@ -82,12 +88,12 @@ def check_audio(data: bytes, media_type: str, params: AudioCheck) -> Checked | R
         return file
     declared = file.facts
     try:
-        decoded = _decode(file.data, round(MAX_SECONDS.read_limit(params) * declared.rate))
+        decoded = _decode(file.data, media_type, declared, MAX_SECONDS.read_limit(params))
     except UndecodableError:
         return Rejection(Reason.BROKEN, "the decoder cannot read the samples")
-    if rejection := _check_decoded(decoded, declared, params):
+    if rejection := _check_decoded(decoded, declared, FORMATS[media_type].slack, params):
         return rejection
-    facts = {"sample_rate": declared.rate, "frames": decoded.frames, "channels": declared.channels}
+    facts = {"sample_rate": decoded.rate, "frames": decoded.frames, "channels": decoded.channels}
     return Checked(file.data, facts, compute_perceptual_hash(decoded.cells, find_hash_limits))
 
 
@@ -96,37 +102,52 @@ def _read_facts(parser: Parser, data: bytes) -> AudioFacts:
     return AudioFacts(header.rate, header.frames, header.channels)
 
 
-def _check_decoded(decoded: _DecodedAudio, declared: AudioFacts, params: AudioCheck) -> Rejection | None:
-    if decoded.frames < declared.frames:
-        shown = str(decoded.frames), str(declared.frames)
+def _check_decoded(decoded: _DecodedAudio, declared: AudioFacts, slack: int, params: AudioCheck) -> Rejection | None:
+    if decoded.frames * declared.rate < (declared.frames - slack) * decoded.rate:
+        shown = str(decoded.frames), str(declared.frames * decoded.rate // declared.rate)
         return Rejection(Reason.TRUNCATED, "samples decoded, of those declared", *shown)
     if decoded.frames == 0:
         return Rejection(Reason.TOO_SHORT, "no samples")
     peak = decoded.peak if decoded.finite else None
-    facts = AudioFacts(declared.rate, decoded.frames, declared.channels, peak)
+    lost = measure_cancellation(decoded.energy, decoded.mixed, decoded.frames) if decoded.channels > 1 else None
+    facts = AudioFacts(decoded.rate, decoded.frames, decoded.channels, peak, lost)
     if rejection := check_rules(RULES, "decoded", facts, params):
         return rejection
     return None if decoded.finite else REJECTED_PEAK
 
 
-def _decode(data: bytes, max_frames: int) -> _DecodedAudio:
-    """Decode all, up to the first block that goes beyond `max_frames` or has a sample beyond `MAX_PEAK`.
+def _decode(data: bytes, media_type: str, declared: AudioFacts, max_seconds: float) -> _DecodedAudio:
+    """Decode all, up to the first block that goes beyond `max_seconds` or has a sample beyond `MAX_PEAK`.
 
     Raises:
-        UndecodableError: the decoder cannot read it.
+        UndecodableError: the decoder cannot read it, or gives another number of channels on the way.
     """
-    frames, peak, finite = 0, 0.0, True
+    decoded = _DecodedAudio(declared.rate, declared.channels)
     energies = [np.zeros((0, SIDE), np.float32)]
-    for block, rate in read_blocks(data):
-        frames += len(block)
-        block_peak = float(np.abs(block).max())
-        finite = block_peak <= MAX_PEAK  # which no NaN is
-        if frames > max_frames or not finite:
+    for block, rate, start in read_blocks(data, media_type):
+        if start and (rate, block.shape[1]) != (decoded.rate, decoded.channels):
+            raise UndecodableError
+        decoded.rate, decoded.channels = rate, block.shape[1]
+        decoded.frames += len(block)
+        peak = float(np.abs(block).max())
+        decoded.finite = peak <= MAX_PEAK  # which no NaN is
+        if decoded.frames > round(max_seconds * rate) or not decoded.finite:
             break
-        peak = max(peak, block_peak)
+        decoded.peak = max(decoded.peak, peak)
         framing = plan_cells(rate)
-        energies.append(compute_energies(mix_to_mono(block), framing, build_filter_bank(framing)))
-    return _DecodedAudio(frames, peak, finite, _make_cells(np.concatenate(energies)))
+        energies.append(compute_energies(_mix(block, decoded), framing, build_filter_bank(framing)))
+    decoded.cells = _make_cells(np.concatenate(energies))
+    return decoded
+
+
+def _mix(block: NDArray[np.float32], decoded: _DecodedAudio) -> Samples:
+    """Return the mean of the channels, and add up their energies; where they cancel each other, the loudest."""
+    mixed = mix_to_mono(block)
+    if block.shape[1] == 1:
+        return mixed
+    decoded.energy += float(measure_energies(block).mean())
+    decoded.mixed += float(np.dot(mixed, mixed))
+    return mix_to_mono(block, "loudest") if find_cancelled(block, mixed) else mixed
 
 
 def plan_cells(rate: int) -> Framing:

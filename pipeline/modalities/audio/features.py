@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.plugins import shorten_name
+from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.audio.clip import Clip
-from pipeline.modalities.audio.decode import MAX_PEAK, REJECTED_PEAK, UndecodableError, load_decoder, read_clip
+from pipeline.modalities.audio.decode import MAX_PEAK, REJECTED_PEAK, load_decoder, make_clip, read_clip
 from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
 from pipeline.modalities.audio.mel import Samples
 from pipeline.modalities.audio.params import AudioFeatures
@@ -31,12 +32,14 @@ def plan_audio_fields(params: AudioFeatures) -> Mapping[str, Field]:
 def extract_audio(item: MediaItem, params: AudioFeatures, learned: Any) -> Mapping[str, NDArray[Any]] | Rejection:
     """Return the features of the item's span, mono, at `params.rate`."""
     try:
-        samples = read_clip(item.data, (item.start or 0.0, item.end), params.seconds, params.rate)
+        span = (item.start or 0.0, item.end)
+        block = read_clip(item.data, item.media_type, span, params.seconds, params.rate)
     except UndecodableError:
         return Rejection(Reason.BROKEN, "the decoder cannot read the samples")
-    if not samples.size:
+    if not block.samples.size:
         return Rejection(Reason.TOO_SHORT, "the span lies beyond the end of the recording")
-    return compute_features(samples, params)
+    samples = make_clip(block, params.mono, params.seconds, params.rate)
+    return samples if isinstance(samples, Rejection) else compute_features(samples, params)
 
 
 def prepare_audio(params: AudioFeatures) -> None:

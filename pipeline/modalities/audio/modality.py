@@ -1,4 +1,4 @@
-"""Bundle the modality audio: WAV, Ogg Vorbis and FLAC."""
+"""Bundle the modality audio."""
 
 from pipeline.modalities.audio.check import check_audio
 from pipeline.modalities.audio.features import extract_audio, plan_audio_fields, prepare_audio

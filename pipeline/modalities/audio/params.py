@@ -7,9 +7,10 @@ from pydantic import field_validator, model_validator
 
 from pipeline.config.params import OneOf, Params
 from pipeline.config.plugins import shorten_name
-from pipeline.modalities.audio.decode import MAX_RATE, MIN_RATE
+from pipeline.modalities.audio.block import MAX_RATE, MIN_RATE
 from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
 from pipeline.modalities.audio.mel import Framing
+from pipeline.modalities.audio.mono import Mono
 
 FeatureName = Annotated[str, OneOf(AUDIO_FEATURES, plugins=True)]
 
@@ -17,10 +18,15 @@ FeatureName = Annotated[str, OneOf(AUDIO_FEATURES, plugins=True)]
 class AudioFeatures(Params):
     """Which audio features are stored in the shards, and how clips are cut."""
 
+    late_keys = ("mono",)
+
     rate: Annotated[int, Limits(ge=MIN_RATE, le=MAX_RATE)] = 16_000
     """Hz, after resampling."""
     seconds: Annotated[float, Limits(gt=0, le=3600)] = 2.5
     """Longer clips are cut at their end, shorter ones padded."""
+    mono: Mono = "mean"
+    """How several channels become one: their `mean`, the `first`, or the `loudest`, which has the most energy in the
+    clip. A clip whose channels cancel each other in the mean, by 20 dB or more, is dropped as `cancelled_channels`."""
     coefficients: Annotated[int, Limits(ge=1, le=256)] = 40
     """MFCC per frame; at most `mels`."""
     mels: Annotated[int, Limits(ge=1, le=256)] = 64

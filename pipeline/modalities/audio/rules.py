@@ -6,13 +6,15 @@ from typing import Annotated
 
 from pydantic import Field as Limits
 
+from pipeline.modalities.audio.mono import MAX_CANCELLATION
 from pipeline.modalities.rules import CleaningRule, NearDuplicates, add_rules
 from pipeline.tables.drops import Reason
 
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What rules compare: Hz, samples per channel and channels; once decoded the largest peak of any channel.
+    """What rules compare: Hz, samples per channel and channels; once decoded the largest peak of any channel, and by
+    how many decibels the mean of several channels is quieter than they are.
 
     Full scale is 1.
     """
@@ -21,6 +23,7 @@ class AudioFacts:
     frames: int
     channels: int
     peak: float | None = None
+    cancellation: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -81,6 +84,22 @@ RULES: tuple[CleaningRule[AudioFacts], ...] = (
         measure=lambda facts: facts.level,
         details={"decoded": "peak in dB relative to full scale"},
         reason=Reason.SILENT,
+        format=".1f",
+    ),
+    CleaningRule(
+        setting="max_cancellation",
+        type=Annotated[float, Limits(ge=0, le=240)],
+        default=MAX_CANCELLATION,
+        meaning="Decibels that the mean of the channels may be quieter than they are: beyond, they cancel each other, "
+        "as where one is the other turned over. 240 keeps all, for `extract.audio.mono: first` or `loudest`.",
+        source="channels that have nothing in common lose 3 dB, 8 of them 9; turned over, 40 and more",
+        bound="max",
+        measure=lambda facts: facts.cancellation,
+        details={
+            "decoded": "dB that the mean of the channels is quieter than they are: they cancel each other; to keep "
+            "them set this to 240 and extract.audio.mono to first or loudest"
+        },
+        reason=Reason.CANCELLED_CHANNELS,
         format=".1f",
     ),
 )

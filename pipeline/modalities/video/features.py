@@ -6,6 +6,7 @@ inside OpenCV and PyAV knows: H.264, HEVC, MPEG-4, VP8, VP9, AV1, MJPEG and more
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.video_header import VideoHeader
-from pipeline.modalities.audio.decode import UndecodableError
+from pipeline.modalities.audio.block import UndecodableError
+from pipeline.modalities.audio.decode import Span
 from pipeline.modalities.audio.features import compute_features, plan_features, warm_up_features
 from pipeline.modalities.image.pixels import Pixels, fit_pixels
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.video.frames import PARSERS, find_size, read_frames, space_evenly
 from pipeline.modalities.video.params import VideoFeatures
-from pipeline.modalities.video.soundtrack import Span, read_soundtrack
+from pipeline.modalities.video.soundtrack import read_soundtrack
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.format.field import Field
 
@@ -55,9 +57,11 @@ def extract_video(item: MediaItem, params: VideoFeatures, learned: Any) -> Mappi
     except (FormatFault, UndecodableError):
         return Rejection(Reason.BROKEN, "the decoder cannot read the frames")
     try:
-        samples = read_soundtrack(item.data, CONTAINERS[item.media_type], span, params.sound.seconds, params.sound.rate)
+        samples = read_soundtrack(item.data, CONTAINERS[item.media_type], span, params.sound)
     except UndecodableError:
         return Rejection(Reason.BROKEN, "the decoder cannot read the audio")
+    if isinstance(samples, Rejection):
+        return replace(samples, setting=f"sound.{samples.setting}")
     features = compute_features(samples, params.sound, PREFIX)
     return features if isinstance(features, Rejection) else {"video": np.stack(seen.frames), **features}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.formats import avi, matroska, mp4
 from pipeline.formats.video_header import VideoHeader
-from pipeline.modalities.audio.decode import UndecodableError
+from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.image.pixels import Pixels, Size, load_opencv
 from pipeline.modalities.native_stderr import silence_stderr
 

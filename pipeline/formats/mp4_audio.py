@@ -1,0 +1,38 @@
+"""Read the header of MP4 files with audio alone (M4A): the first audio track; the rest is as in `mp4`."""
+
+from dataclasses import dataclass
+
+from pipeline.formats.format_errors import FormatFault, Unsupported
+from pipeline.formats.mp4 import check_whole, read_track, strip_metadata
+
+__all__ = ["Mp4AudioHeader", "check_whole", "read_header", "strip_metadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mp4AudioHeader:
+    """Sample rate in Hz, channels, and samples per channel by the length of the track.
+
+    A decoder may give twice the rate and the samples, and other channels: HE-AAC does not say so here.
+    """
+
+    rate: int
+    channels: int
+    frames: int
+
+
+def read_header(data: bytes) -> Mp4AudioHeader:
+    """Return the header of the first audio track.
+
+    Raises:
+        FormatFault: there is none, or a box is longer than the one around it, or too short for what it must hold.
+        Unsupported: the file is fragmented: its header does not list what it holds.
+        Truncated: the file ends inside a box, or before the one that describes it.
+    """
+    track = read_track(data, b"soun", ">HHHHHH", 32)
+    if track is None:
+        raise FormatFault("no audio track")
+    channels, _, _, _, rate, _ = track.fields
+    if not track.samples or not track.scale:
+        raise Unsupported("its header lists no audio: it is fragmented; remux it (ffmpeg -i … -c copy)")
+    rate = rate or track.scale  # rates beyond 65,535 do not fit
+    return Mp4AudioHeader(rate, channels, round(track.duration * rate / track.scale))
