@@ -1,21 +1,39 @@
 """Find the media type of a file from its bytes: names and servers are often wrong about it.
 
-To add a format: its parser beside this file, the name of its type and its signature here, and one line in the table
-`FORMATS` of its modality, which says what parses and what decodes it. Parsers are not listed here, so that an edit in
-one does not make crawl and ingest run again.
+To add a format: its parser beside this file, the name of its type in `type_names`, its modality and signature here, and
+one line in the table `FORMATS` of its modality, which says what parses and what decodes it. Parsers are not listed
+here, so that an edit in one does not make crawl and ingest run again.
 """
 
 import re
 from codecs import getincrementaldecoder
 
 from pipeline.formats.audio_tags import skip_id3
-
-JPEG, PNG, WEBP, GIF = "image/jpeg", "image/png", "image/webp", "image/gif"
-BMP, TIFF, AVIF, HEIC = "image/bmp", "image/tiff", "image/avif", "image/heic"
-WAV, FLAC, VORBIS, OPUS = "audio/wav", "audio/flac", "audio/ogg", "audio/ogg; codecs=opus"
-MP3, AAC, M4A, AIFF, NIST = "audio/mpeg", "audio/aac", "audio/mp4", "audio/aiff", "audio/x-nist"
-TEXT, HTML = "text/plain", "text/html"
-MP4, WEBM, MATROSKA, AVI = "video/mp4", "video/webm", "video/x-matroska", "video/x-msvideo"
+from pipeline.formats.type_names import (
+    AAC,
+    AIFF,
+    AVI,
+    AVIF,
+    BMP,
+    FLAC,
+    GIF,
+    HEIC,
+    HTML,
+    JPEG,
+    M4A,
+    MATROSKA,
+    MP3,
+    MP4,
+    NIST,
+    OPUS,
+    PNG,
+    TEXT,
+    TIFF,
+    VORBIS,
+    WAV,
+    WEBM,
+    WEBP,
+)
 
 MODALITIES_BY_TYPE = {
     **dict.fromkeys((JPEG, PNG, WEBP, GIF, BMP, TIFF, AVIF, HEIC), "image"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.formats import exif_orientation, flac, jpeg, ogg, png, wav
 from pipeline.formats.format_errors import FormatFault, Truncated
-from pipeline.formats.media_type import FLAC
+from pipeline.formats.type_names import FLAC
 from pipeline.modalities.audio.check import PARSERS as AUDIO_PARSERS
 from pipeline.modalities.audio.decode import read_blocks
 from pipeline.modalities.image.check import PARSERS as IMAGE_PARSERS

@@ -12,7 +12,8 @@ import soxr
 from numpy.typing import NDArray
 
 from pipeline.formats import mp3, wav
-from pipeline.formats.media_type import AAC, AIFF, FLAC, M4A, MP3, NIST, OPUS, VORBIS, WAV, find_media_type
+from pipeline.formats.media_type import find_media_type
+from pipeline.formats.type_names import AAC, AIFF, FLAC, M4A, MP3, NIST, OPUS, VORBIS, WAV
 from pipeline.modalities.audio.check import check_audio
 from pipeline.modalities.audio.decode import read_blocks
 from pipeline.modalities.audio.features import extract_audio

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pipeline.formats import heif
-from pipeline.formats.media_type import AVIF, BMP, GIF, HEIC, PNG, TIFF, WEBP, find_media_type
+from pipeline.formats.media_type import find_media_type
+from pipeline.formats.type_names import AVIF, BMP, GIF, HEIC, PNG, TIFF, WEBP
 from pipeline.modalities.image.check import check_image
 from pipeline.modalities.image.features import extract_image
 from pipeline.modalities.image.formats import FORMATS, decode_image

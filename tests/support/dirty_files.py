@@ -2,7 +2,7 @@
 
 from functools import cache
 
-from pipeline.formats.media_type import (
+from pipeline.formats.type_names import (
     AAC,
     AIFF,
     AVIF,

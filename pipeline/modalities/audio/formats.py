@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.formats import adts, aiff, flac, mp3, mp4_audio, nist, ogg, wav
-from pipeline.formats.media_type import AAC, AIFF, FLAC, M4A, MP3, NIST, OPUS, VORBIS, WAV
+from pipeline.formats.type_names import AAC, AIFF, FLAC, M4A, MP3, NIST, OPUS, VORBIS, WAV
 from pipeline.modalities.strip_file import Parser
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.media_type import JPEG
+from pipeline.formats.type_names import JPEG
 from pipeline.modalities.image.formats import FORMATS, decode_image
 from pipeline.modalities.image.params import WHITE
 from pipeline.modalities.image.pixels import (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.formats import jpeg
 from pipeline.formats.format_errors import FormatFault
-from pipeline.formats.media_type import JPEG
+from pipeline.formats.type_names import JPEG
 from pipeline.modalities.image.formats import decode_image
 from pipeline.modalities.image.params import ImageFeatures
 from pipeline.modalities.image.pixels import (

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.formats import bmp, gif, heif, jpeg, png, tiff, webp
 from pipeline.formats.format_errors import FormatFault
-from pipeline.formats.media_type import AVIF, BMP, GIF, HEIC, JPEG, PNG, TIFF, WEBP
+from pipeline.formats.type_names import AVIF, BMP, GIF, HEIC, JPEG, PNG, TIFF, WEBP
 from pipeline.modalities.image.heic import decode_heic
 from pipeline.modalities.image.pixels import FULL_LEVELS, decode_pixels
 from pipeline.modalities.strip_file import Parser
