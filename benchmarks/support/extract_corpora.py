@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo.media import set_ogg_serial
-from pipeline.formats.png import SIGNATURE
+from pipeline.formats.image.png import SIGNATURE
 
 RATE = 16_000
 SECONDS = 3

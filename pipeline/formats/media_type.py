@@ -1,14 +1,14 @@
 """Find the media type of a file from its bytes: names and servers are often wrong about it.
 
-To add a format: its parser beside this file, the name of its type in `type_names`, its modality and signature here, and
-one line in the table `FORMATS` of its modality, which says what parses and what decodes it. Parsers are not listed
-here, so that an edit in one does not make crawl and ingest run again.
+To add a format: its parser in the folder of its modality, the name of its type in `type_names`, its modality and
+signature here, and one line in the table `FORMATS` of its modality, which says what parses and what decodes it. Parsers
+are not listed here, so that an edit in one does not make crawl and ingest run again.
 """
 
 import re
 from codecs import getincrementaldecoder
 
-from pipeline.formats.audio_tags import skip_id3
+from pipeline.formats.audio.tags import skip_id3
 from pipeline.formats.type_names import (
     AAC,
     AIFF,

@@ -42,8 +42,8 @@ def test_imports_of_a_stage_are_watched(node: Node) -> None:
 
 def test_an_edit_in_a_helper_is_seen_by_its_stage_alone() -> None:
     watched = {node.name: set(find_source_files(f"stages.{node.name}")) for node in NODES}
-    assert "pipeline/formats/ogg.py" in watched["clean"]
-    assert "pipeline/formats/ogg.py" not in watched["train"]
+    assert "pipeline/formats/audio/ogg.py" in watched["clean"]
+    assert "pipeline/formats/audio/ogg.py" not in watched["train"]
     assert "pipeline/models/fusions/attention.py" in watched["train"] & watched["evaluate"]
     assert "pipeline/models/fusions/attention.py" not in watched["extract"]
 

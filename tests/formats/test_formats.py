@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import exif_orientation, flac, jpeg, ogg, png, wav
+from pipeline.formats.audio import flac, ogg, wav
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.image import exif_orientation, jpeg, png
 from pipeline.formats.type_names import FLAC
 from pipeline.modalities.audio.check import PARSERS as AUDIO_PARSERS
 from pipeline.modalities.audio.decode import read_blocks

@@ -11,10 +11,10 @@ from av.audio.stream import AudioStream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.formats import avi, matroska, mp4
 from pipeline.formats.format_errors import FormatFault, Truncated
 from pipeline.formats.media_type import find_media_type
-from pipeline.formats.video_header import NO_VIDEO
+from pipeline.formats.video import avi, matroska, mp4
+from pipeline.formats.video.header import NO_VIDEO
 from pipeline.modalities.image.pixels import load_opencv
 from pipeline.modalities.video.frames import PARSERS
 from tests.support.factory_media import SECRET, make_tone

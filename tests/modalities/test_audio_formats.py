@@ -11,7 +11,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from pipeline.formats import mp3, wav
+from pipeline.formats.audio import mp3, wav
 from pipeline.formats.media_type import find_media_type
 from pipeline.formats.type_names import AAC, AIFF, FLAC, M4A, MP3, NIST, OPUS, VORBIS, WAV
 from pipeline.modalities.audio.check import check_audio

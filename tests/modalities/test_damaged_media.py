@@ -14,8 +14,9 @@ import soundfile
 from pipeline.clean.params import CleanParams
 from pipeline.config.check_params import check_block, read_params
 from pipeline.extract.params import ExtractParams
-from pipeline.formats import ogg, png, wav
+from pipeline.formats.audio import ogg, wav
 from pipeline.formats.format_errors import FormatFault
+from pipeline.formats.image import png
 from pipeline.modalities.image.pixels import decode_pixels
 from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.modalities.table import MODALITIES

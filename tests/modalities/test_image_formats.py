@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.formats import heif
+from pipeline.formats.image import heif
 from pipeline.formats.media_type import find_media_type
 from pipeline.formats.type_names import AVIF, BMP, GIF, HEIC, PNG, TIFF, WEBP
 from pipeline.modalities.image.check import check_image

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats.heif import Tile, read_grids
+from pipeline.formats.image.heif import CodedTile, read_grids
 from tests.support.factory_media import SECRET, draw_scene, make_exif
 
 _GLOBAL_HEADER = 1 << 22
@@ -24,11 +24,11 @@ def encode_avif(pixels: NDArray[np.uint8] | NDArray[np.uint16], depth: int = 8) 
     return bytes(cv2.imencode(".avif", pixels, how)[1].tobytes())
 
 
-def encode_av1(pixels: NDArray[np.uint8]) -> Tile:
+def encode_av1(pixels: NDArray[np.uint8]) -> CodedTile:
     return read_grids(encode_avif(pixels))[0].tiles[0]
 
 
-def encode_hevc(pixels: NDArray[np.uint8], pixel_format: str = "yuv420p") -> Tile:
+def encode_hevc(pixels: NDArray[np.uint8], pixel_format: str = "yuv420p") -> CodedTile:
     """A still image, (height, width, 3) BGR."""
     coder = av.VideoCodecContext.create("libx265", "w")
     coder.height, coder.width = pixels.shape[:2]
@@ -39,7 +39,7 @@ def encode_hevc(pixels: NDArray[np.uint8], pixel_format: str = "yuv420p") -> Til
     arrays = b"".join(bytes([unit[0] >> 1]) + struct.pack(">HH", 1, len(unit)) + unit for unit in sets)
     settings = b"\1" + bytes(20) + b"\3" + bytes([len(sets)]) + arrays  # lengths of 4 bytes
     units = [unit for packet in packets for unit in _list_units(bytes(packet))]
-    return Tile(b"".join(struct.pack(">I", len(unit)) + unit for unit in units), settings)
+    return CodedTile(b"".join(struct.pack(">I", len(unit)) + unit for unit in units), settings)
 
 
 def _list_units(stream: bytes) -> list[bytes]:
@@ -61,7 +61,12 @@ def cut_tiles(pixels: NDArray[np.uint8], side: int) -> list[NDArray[np.uint8]]:
 
 
 def build_heif(
-    brand: bytes, size: tuple[int, int], tiles: list[Tile], side: int = 0, angle: int = 0, mirror: int | None = None
+    brand: bytes,
+    size: tuple[int, int],
+    tiles: list[CodedTile],
+    side: int = 0,
+    angle: int = 0,
+    mirror: int | None = None,
 ) -> bytes:
     """A file of (width, height): one tile, or a grid of squares of that side. It has EXIF, XMP, names and other words.
 

@@ -6,7 +6,7 @@ libsndfile decodes what it reads, as it enters files anywhere; FFmpeg the rest.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pipeline.formats import adts, aiff, flac, mp3, mp4_audio, nist, ogg, wav
+from pipeline.formats.audio import adts, aiff, flac, mp3, mp4_audio, nist, ogg, wav
 from pipeline.formats.type_names import AAC, AIFF, FLAC, M4A, MP3, NIST, OPUS, VORBIS, WAV
 from pipeline.modalities.strip_file import Parser
 

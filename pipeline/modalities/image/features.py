@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats import jpeg
 from pipeline.formats.format_errors import FormatFault
+from pipeline.formats.image import jpeg
 from pipeline.formats.type_names import JPEG
 from pipeline.modalities.image.formats import decode_image
 from pipeline.modalities.image.params import ImageFeatures

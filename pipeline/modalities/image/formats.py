@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats import bmp, gif, heif, jpeg, png, tiff, webp
 from pipeline.formats.format_errors import FormatFault
+from pipeline.formats.image import bmp, gif, heif, jpeg, png, tiff, webp
 from pipeline.formats.type_names import AVIF, BMP, GIF, HEIC, JPEG, PNG, TIFF, WEBP
 from pipeline.modalities.image.heic import decode_heic
 from pipeline.modalities.image.pixels import FULL_LEVELS, decode_pixels

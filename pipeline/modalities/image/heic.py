@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.formats import heif
-from pipeline.formats.heif import Grid, Tile
+from pipeline.formats.image import heif
+from pipeline.formats.image.heif import CodedTile, Grid
 from pipeline.modalities.native_stderr import silence_stderr
 from pipeline.runtime.stopwatch import clock
 
@@ -58,7 +58,7 @@ def _decode_grid(grid: Grid, narrow: str, wide: str) -> NDArray[Any] | None:
     return canvas if enough and len(grid.tiles) // grid.columns * step[0] >= grid.height else None
 
 
-def _decode_tile(tile: Tile) -> "VideoFrame | None":
+def _decode_tile(tile: CodedTile) -> "VideoFrame | None":
     import av
     from av.codec import CodecContext
 

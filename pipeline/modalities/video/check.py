@@ -5,7 +5,7 @@ Frames are uint8 arrays (height, width, 3) with axes HWC in the order R, G, B.
 
 import numpy as np
 
-from pipeline.formats.video_header import VideoHeader
+from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.image.pixels import Pixels, load_opencv, resize_pixels
 from pipeline.modalities.modality import Checked

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats.format_errors import FormatFault
-from pipeline.formats.video_header import VideoHeader
+from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.audio.decode import Span
 from pipeline.modalities.audio.features import compute_features, plan_features, warm_up_features

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.formats import avi, matroska, mp4
-from pipeline.formats.video_header import VideoHeader
+from pipeline.formats.video import avi, matroska, mp4
+from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.image.pixels import Pixels, Size, load_opencv
 from pipeline.modalities.native_stderr import silence_stderr

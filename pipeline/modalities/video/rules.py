@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field as Limits
 
-from pipeline.formats.video_header import VideoHeader
+from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.rules import CleaningRule, NearDuplicates, add_rules
 from pipeline.tables.drops import Reason
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats import jpeg
-from pipeline.formats.exif_orientation import UPRIGHT
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
+from pipeline.formats.image import jpeg
+from pipeline.formats.image.exif_orientation import UPRIGHT
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
@@ -57,7 +57,7 @@ class TiffHeader:
     premultiplied: bool = False
 
 
-class _Entry(NamedTuple):
+class _TiffEntry(NamedTuple):
     """A directory's entry: its type, the number of values, and their bytes."""
 
     kind: int
@@ -65,11 +65,11 @@ class _Entry(NamedTuple):
     content: bytes
 
 
-class _Layout(NamedTuple):
+class _TiffLayout(NamedTuple):
     """The byte order, and the first directory by tag."""
 
     order: str
-    entries: Mapping[int, _Entry]
+    entries: Mapping[int, _TiffEntry]
 
     def read(self, tag: int, default: int | None = None) -> int:
         """Return the first value of a tag."""
@@ -160,7 +160,7 @@ def strip_metadata(data: bytes) -> bytes:
     return data if stripped == data else stripped
 
 
-def _decode_header(layout: _Layout) -> TiffHeader:
+def _decode_header(layout: _TiffLayout) -> TiffHeader:
     width, height = layout.read(_WIDTH), layout.read(_HEIGHT)
     bits, samples = set(layout.list_values(_BITS, 1)), layout.read(_SAMPLES, 1)
     coding, colours, form = layout.read(_CODING, _PLAIN), layout.read(_COLOURS), set(layout.list_values(_FORMAT, 1))
@@ -183,7 +183,7 @@ def _decode_header(layout: _Layout) -> TiffHeader:
     return TiffHeader(width, height, max(bits), channels, depth[1] == 3, inverted, premultiplied)
 
 
-def _find_grid(layout: _Layout, header: TiffHeader) -> tuple[int, int, int, int]:
+def _find_grid(layout: _TiffLayout, header: TiffHeader) -> tuple[int, int, int, int]:
     """Return how many strips or tiles are beside each other and below each other, and their width and height."""
     if _TILES not in layout.entries:
         rows = min(layout.read(_ROWS_PER_STRIP, header.height), header.height)
@@ -196,7 +196,7 @@ def _find_grid(layout: _Layout, header: TiffHeader) -> tuple[int, int, int, int]
     return -(-header.width // width), -(-header.height // height), width, height
 
 
-def _list_parts(layout: _Layout) -> list[tuple[int, int]]:
+def _list_parts(layout: _TiffLayout) -> list[tuple[int, int]]:
     """Return offset and size of every strip or tile."""
     tiled = _TILES in layout.entries
     starts = layout.list_values(_TILES if tiled else _STRIPS)
@@ -206,7 +206,7 @@ def _list_parts(layout: _Layout) -> list[tuple[int, int]]:
     return list(zip(starts, sizes, strict=True))
 
 
-def _read_directory(data: bytes) -> _Layout:
+def _read_directory(data: bytes) -> _TiffLayout:
     """Return the first directory.
 
     Raises:
@@ -230,7 +230,7 @@ def _read_directory(data: bytes) -> _Layout:
     at += struct.calcsize(order + head)
     if at + count * entry_size + number_size > len(data):
         raise Truncated("ends inside the first directory")
-    entries: dict[int, _Entry] = {}
+    entries: dict[int, _TiffEntry] = {}
     for place in range(at, at + count * entry_size, entry_size):
         tag, kind, length = struct.unpack_from(f"{order}HH{number}", data, place)
         if tag not in _KEPT and tag != _ORIENTATION:
@@ -242,11 +242,11 @@ def _read_directory(data: bytes) -> _Layout:
             (start,) = struct.unpack_from(order + number, data, start)
         if start + size > len(data):
             raise Truncated("a value lies beyond the end")
-        entries.setdefault(tag, _Entry(kind, length, data[start : start + size]))
-    return _Layout(order, entries)
+        entries.setdefault(tag, _TiffEntry(kind, length, data[start : start + size]))
+    return _TiffLayout(order, entries)
 
 
-def _shorten(entry: _Entry, order: str) -> _Entry:
+def _shorten(entry: _TiffEntry, order: str) -> _TiffEntry:
     """Return an entry without 64-bit numbers, which TIFF does not have.
 
     Raises:
@@ -257,13 +257,13 @@ def _shorten(entry: _Entry, order: str) -> _Entry:
     return _encode_longs(order, list(struct.unpack(f"{order}{entry.length}Q", entry.content)))
 
 
-def _encode_longs(order: str, values: list[int]) -> _Entry:
+def _encode_longs(order: str, values: list[int]) -> _TiffEntry:
     if max(values, default=0) >= 1 << 32:
         raise FormatFault("larger than TIFF can be")
-    return _Entry(_LONG, len(values), struct.pack(f"{order}{len(values)}I", *values))
+    return _TiffEntry(_LONG, len(values), struct.pack(f"{order}{len(values)}I", *values))
 
 
-def _encode_directory(order: str, entries: Mapping[int, _Entry], at: int) -> bytes:
+def _encode_directory(order: str, entries: Mapping[int, _TiffEntry], at: int) -> bytes:
     """Return the directory that begins at `at`, and the values that do not fit into it."""
     end = at + 2 + 12 * len(entries) + 4
     rows, values = [struct.pack(order + "H", len(entries))], []

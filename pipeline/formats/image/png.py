@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.exif_orientation import UPRIGHT
-from pipeline.formats.exif_orientation import read_orientation as read_exif_orientation
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.image.exif_orientation import UPRIGHT
+from pipeline.formats.image.exif_orientation import read_orientation as read_exif_orientation
 from shardwright.format.checksum import compute_crc32
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.exif_orientation import UPRIGHT
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
-from pipeline.formats.heif_items import Item, Property, read_items
+from pipeline.formats.image.exif_orientation import UPRIGHT
+from pipeline.formats.image.heif_items import Item, Property, read_items
 from pipeline.formats.iso_boxes import Box, free_box, walk_boxes
-from pipeline.formats.video_header import overwrite
+from pipeline.formats.video.header import overwrite
 
 _CODED = {b"av01": b"av1C", b"hvc1": b"hvcC"}
 """The items that are coded images, with the property that has the settings of their decoder."""
@@ -45,7 +45,7 @@ class HeifHeader:
     channels: int
 
 
-class Tile(NamedTuple):
+class CodedTile(NamedTuple):
     """A coded image: its bytes, and the settings of the decoder."""
 
     data: bytes
@@ -59,7 +59,7 @@ class Grid(NamedTuple):
     None where the file leaves both to the coded images.
     """
 
-    tiles: list[Tile]
+    tiles: list[CodedTile]
     columns: int
     width: int
     height: int
@@ -171,11 +171,11 @@ def _read_grid(data: bytes, item: Item, items: Mapping[int, Item], size: tuple[i
     return Grid(tiles, columns, *size, *told)
 
 
-def _read_tile(data: bytes, item: Item) -> Tile:
+def _read_tile(data: bytes, item: Item) -> CodedTile:
     settings = item.find(_CODED.get(item.kind, b""))
     if settings is None:
         raise FormatFault("a tile without the settings of its decoder")
-    return Tile(item.read(data), settings.content)
+    return CodedTile(item.read(data), settings.content)
 
 
 def _read_primary(data: bytes) -> tuple[Item, Mapping[int, Item]]:

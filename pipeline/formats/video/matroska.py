@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated
-from pipeline.formats.video_header import NO_VIDEO, VideoHeader, overwrite
+from pipeline.formats.video.header import NO_VIDEO, VideoHeader, overwrite
 
 _EBML, _SEGMENT, _VOID = 0x1A45DFA3, 0x18538067, 0xEC
 _INFO, _TRACKS, _CLUSTER, _CUES, _SEEK_HEAD = 0x1549A966, 0x1654AE6B, 0x1F43B675, 0x1C53BB6B, 0x114D9B74

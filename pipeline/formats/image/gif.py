@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.exif_orientation import UPRIGHT
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.image.exif_orientation import UPRIGHT
 
 _HEAD = 13
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B

@@ -8,8 +8,8 @@ BITMAPINFOHEADER, BITMAPV4HEADER, BITMAPV5HEADER).
 import struct
 from dataclasses import dataclass
 
-from pipeline.formats.exif_orientation import UPRIGHT
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
+from pipeline.formats.image.exif_orientation import UPRIGHT
 
 _FILE_HEADER, _CORE, _INFO, _V4, _V5 = 14, 12, 40, 108, 124
 _SIZES = (_CORE, _INFO, 52, 56, _V4, _V5)

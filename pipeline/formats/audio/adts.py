@@ -6,7 +6,7 @@ ADTS: each frame has a header of seven bytes with its length, or nine with a che
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.audio_tags import find_audio
+from pipeline.formats.audio.tags import find_audio
 from pipeline.formats.format_errors import FormatFault, Truncated
 
 _RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
@@ -28,7 +28,7 @@ class AdtsHeader:
     frames: int
 
 
-class _Walk(NamedTuple):
+class _AdtsWalk(NamedTuple):
     """Where the frames begin and end, their blocks of samples, and whether the file ends inside one."""
 
     start: int
@@ -71,7 +71,7 @@ def strip_metadata(data: bytes) -> bytes:
     return data if (walk.start, walk.end) == (0, len(data)) else data[walk.start : walk.end]
 
 
-def _walk_frames(data: bytes) -> _Walk:
+def _walk_frames(data: bytes) -> _AdtsWalk:
     start, end = find_audio(data)
     if start + _HEAD > end:
         raise Truncated("no frame")
@@ -90,4 +90,4 @@ def _walk_frames(data: bytes) -> _Walk:
         at, blocks = at + size, blocks + (head[6] & 3) + 1
     if not blocks:
         raise Truncated("ends inside the first frame")
-    return _Walk(start, at, blocks, at < end)
+    return _AdtsWalk(start, at, blocks, at < end)

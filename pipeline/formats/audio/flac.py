@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.audio_tags import find_audio, skip_id3
+from pipeline.formats.audio.tags import find_audio, skip_id3
 from pipeline.formats.format_errors import FormatFault, Truncated
 
 _MARKER = b"fLaC"

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.exif_orientation import UPRIGHT
-from pipeline.formats.exif_orientation import read_orientation as read_exif_orientation
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.image.exif_orientation import UPRIGHT
+from pipeline.formats.image.exif_orientation import read_orientation as read_exif_orientation
 
 _START, _END, _SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pipeline.formats.audio_tags import find_audio, skip_id3
+from pipeline.formats.audio.tags import find_audio, skip_id3
 from pipeline.formats.format_errors import FormatFault, Truncated
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
@@ -42,17 +42,17 @@ class Mp3Header:
     frames: int
 
 
-class _Frame(NamedTuple):
+class _Mp3Frame(NamedTuple):
     """`data[start:end]`."""
 
     start: int
     end: int
 
 
-class _Walk(NamedTuple):
+class _Mp3Walk(NamedTuple):
     """The frames in order, and whether the file ends inside one."""
 
-    frames: list[_Frame]
+    frames: list[_Mp3Frame]
     cut: bool
 
 
@@ -100,11 +100,11 @@ def strip_metadata(data: bytes) -> bytes:
     return data if stripped == data else stripped
 
 
-_walks: list[tuple[bytes, _Walk]] = []
+_walks: list[tuple[bytes, _Mp3Walk]] = []
 """The last file whose frames were listed, since several questions are asked of one, and its frames."""
 
 
-def _walk_frames(data: bytes) -> _Walk:
+def _walk_frames(data: bytes) -> _Mp3Walk:
     """Return the frames, at least one.
 
     Raises:
@@ -126,15 +126,15 @@ def _walk_frames(data: bytes) -> _Walk:
                 break
             at = after
         elif at + size > end:
-            frames.append(_Frame(at, end))
+            frames.append(_Mp3Frame(at, end))
             break
         else:
-            frames.append(_Frame(at, at + size))
+            frames.append(_Mp3Frame(at, at + size))
             at += size
     cut = at < end and (frames[-1].end == end or (end - at < 4 and data[at] == 0xFF))
     if at < end and not cut and _find_chain(data, at, end, word):
         raise FormatFault("bytes between frames that are none")
-    walk = _Walk(frames, cut)
+    walk = _Mp3Walk(frames, cut)
     _walks[:] = [(data, walk)]
     return walk
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.formats.format_errors import FormatFault, Truncated
 from pipeline.formats.iso_boxes import Box, free_box, read_fields, walk_boxes
-from pipeline.formats.video_header import NO_VIDEO, VideoHeader, overwrite
+from pipeline.formats.video.header import NO_VIDEO, VideoHeader, overwrite
 
 _KEPT_AT_TOP = (b"ftyp", b"moov", b"mdat", b"wide")
 _KEPT = {

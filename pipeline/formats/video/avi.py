@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated
-from pipeline.formats.video_header import NO_VIDEO, VideoHeader, overwrite
+from pipeline.formats.video.header import NO_VIDEO, VideoHeader, overwrite
 
 _KEPT = {
     b"AVI ": (b"hdrl", b"movi", b"idx1"),

@@ -37,7 +37,7 @@ class OggHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class _Codec:
+class _OggCodec:
     """How a stream of a codec begins.
 
     Attributes:
@@ -56,8 +56,8 @@ class _Codec:
         return self.comment + struct.pack("<II", 0, 0) + self.tail
 
 
-_VORBIS = _Codec(b"\x01vorbis", b"\x03vorbis", b"\x05vorbis", b"\x01")
-_OPUS = _Codec(b"OpusHead", b"OpusTags")
+_VORBIS = _OggCodec(b"\x01vorbis", b"\x03vorbis", b"\x05vorbis", b"\x01")
+_OPUS = _OggCodec(b"OpusHead", b"OpusTags")
 
 
 class _Page(NamedTuple):
@@ -165,7 +165,7 @@ def _list_links(data: bytes) -> list[list[_Page]]:
     return links
 
 
-def _find_codec(data: bytes, first: _Page) -> _Codec:
+def _find_codec(data: bytes, first: _Page) -> _OggCodec:
     packet = data[first.body : first.end]
     codec = next((codec for codec in (_VORBIS, _OPUS) if packet.startswith(codec.first)), None)
     if codec is None:

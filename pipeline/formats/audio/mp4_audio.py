@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.formats.format_errors import FormatFault, Unsupported
-from pipeline.formats.mp4 import check_whole, read_track, strip_metadata
+from pipeline.formats.video.mp4 import check_whole, read_track, strip_metadata
 
 __all__ = ["Mp4AudioHeader", "check_whole", "read_header", "strip_metadata"]
 

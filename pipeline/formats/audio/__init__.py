@@ -1,0 +1,1 @@
+"""Parse audio formats: rate, length, completeness, and the file without its metadata."""

@@ -1,0 +1,1 @@
+"""Parse image formats: size, orientation, completeness, and the file without its metadata."""

@@ -1,0 +1,1 @@
+"""Parse video containers: size, frames, completeness, and the file without its metadata."""
