@@ -47,7 +47,7 @@ def form_in_buckets(alignment: Alignment, workspace: Workspace, buckets: int) ->
             alignment.database.append(table, rows)
         else:
             alignment.database.insert(table, rows)
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)  # a task that was given up may still write to it
 
 
 def describe_align() -> dict[str, str]:

@@ -212,5 +212,6 @@ def explain_memory() -> Iterator[None]:
                 "larger disk, or raise run.table_memory in params.yaml"
             ) from error
         raise PipelineError(
-            "the tables need more memory than run.table_memory allows: raise it in params.yaml"
+            "the tables need more memory than run.table_memory allows, or half of run.memory in a worker: raise it in "
+            "params.yaml"
         ) from error
