@@ -26,7 +26,7 @@ from pipeline.align.params import AlignParams
 from pipeline.align.step import align
 from pipeline.config.check_params import check_block
 from pipeline.config.params import RunParams
-from pipeline.runtime.run_stage import Workspace
+from pipeline.runtime.run_stage import Workspace, use_own_maps_for_arrays
 
 RESULT = CHECKOUT / "benchmarks/results/align.md"
 PARAMS = {"align": {"by": "page", "label": "page", "max_group": 1.0}}
@@ -53,6 +53,7 @@ class Measured:
 
 def measure_here(data: Path, items: int, buckets: int, memory: str) -> Measured:
     """Align the tables in `data` in this process and, if there are buckets, its workers."""
+    use_own_maps_for_arrays()
     with tempfile.TemporaryDirectory(dir=data) as folder:
         work = Path(folder)
         run = RunParams(workers=2, progress=False, cache=folder, table_memory=memory, buckets=buckets)
@@ -68,6 +69,7 @@ def measure_apart(data: Path, items: int, buckets: int, memory: str) -> Measured
     command = [sys.executable, "-m", "benchmarks.bench_align", "--data", str(data), "--memory", memory]
     command += ["--items", str(items), "--buckets", str(buckets)]
     peak, ended = Peak(), threading.Event()
+    use_own_maps_for_arrays()  # sets the environment, which that process has before it imports Arrow
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=CHECKOUT) as process:
 
         def watch() -> None:
