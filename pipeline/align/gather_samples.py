@@ -1,6 +1,7 @@
 """Gather the items that belong together into samples, and drop surplus items and samples that lack a part."""
 
 from pipeline.align.alignment import Alignment
+from pipeline.align.params import PartRule
 from pipeline.align.parts import Part
 
 GATHERED = """
@@ -36,6 +37,13 @@ RANKED = """
 """The place of each item among those of its part, where a sample has several of one: by source, file, part and id. Of
 parts with one name the numbers count, then the spans: the captions of a file are in the order of their rows."""
 
+DROP_AMBIGUOUS = """
+    SELECT
+        sample, 'ambiguous_item' AS reason, 'several items of its sample may be its ' || $name AS detail,
+        count(*)::VARCHAR AS value, 'one' AS "limit", $setting AS setting, '' AS kept_key
+    FROM members WHERE part = $part AND sample IN (SELECT sample FROM samples) GROUP BY sample HAVING count(*) > 1
+"""
+
 DROP_SURPLUS = """
     SELECT
         name_item(items.source, items.file, items.part) AS key, 'extra_item' AS reason,
@@ -68,11 +76,19 @@ def gather_samples(alignment: Alignment) -> None:
     database.execute(SAMPLES)
     database.execute(RANKED)
     for number, part in enumerate(alignment.parts):
-        if part.most is not None:
+        if part.many == "one":
+            _drop_ambiguous(alignment, number, part)
+        elif part.most is not None:
             _drop_surplus(alignment, number, part, part.most)
-    if any(part.many != "first" for part in alignment.parts):
+    if any(part.many not in ("one", "first") for part in alignment.parts):
         database.execute(PLACE)
     _drop_partial(alignment)
+
+
+def _drop_ambiguous(alignment: Alignment, number: int, part: Part) -> None:
+    """Drop the samples of which nobody can say which item is the part."""
+    setting = f"{part.setting}.many" if isinstance(part.rule, PartRule) else "align.parts"
+    alignment.drop_samples(0, DROP_AMBIGUOUS, {"part": number, "name": part.name, "setting": setting})
 
 
 def _drop_surplus(alignment: Alignment, number: int, part: Part, most: int) -> None:

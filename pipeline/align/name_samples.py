@@ -21,6 +21,7 @@ OTHERS = re.compile(r"[^A-Za-z0-9_]+")
 
 MATERIAL = {
     "page": "find_path(together)",
+    "figure": "find_path(together)",
     "pattern": "together",
     "table": "together",
     "file": "regexp_replace(together, '^//[^/]*/', '')",
@@ -38,7 +39,7 @@ NAMED = """
     )
 """
 
-OF_SOURCES = ("page", "file")
+OF_SOURCES = ("page", "figure", "file")
 SUFFIX = {
     True: "CASE first_value(together) OVER alike WHEN together THEN '' ELSE together END",
     False: "''",

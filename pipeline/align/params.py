@@ -95,11 +95,12 @@ class PartRule(Rule):
 
     modality: Annotated[str, OneOf(MODALITIES)] | None = None
     """Of the items; null: that of the part's name."""
-    many: Literal["first", "each", "all", "join"] = "first"
-    """What becomes of several items of one sample: the first by source, file and part is used and the others are
-    dropped; each is in a sample of its own, with the other parts of all of them; all are used, in that order: the
-    arrays of the part get an axis of `most` items, and `<part>_count` says how many there are; or, of texts, they are
-    joined to one, in that order."""
+    many: Literal["one", "first", "each", "all", "join"] | None = None
+    """What becomes of several items of one sample. `one`: the sample is dropped, as nobody can say which is meant;
+    `first` by source, file and part is used, and the others are dropped; `each` is in a sample of its own, with the
+    other parts of all of them; `all` are used, in that order: the arrays of the part get an axis of `most` items, and
+    `<part>_count` says how many there are; `join`, of texts: they are joined to one, in that order. Null: `one` for
+    `by: page`, else `first`."""
     most: Annotated[int, Field(ge=1, le=1000)] = 16
     """The number of items that `all` and `join` use at most; those beyond are dropped."""
     joiner: Annotated[str, Field(max_length=100)] = "\n"
@@ -177,10 +178,16 @@ class Shares(Params):
 class AlignParams(Params):
     """How items become samples."""
 
-    by: Literal["page", "pattern", "table", "file"] = "page"
-    """Which items form a sample: those of one page, those whose pattern gives the same key, those to which the user's
-    table gives the same `sample`, or those of one file: what a table says of it among them, each of its spans a sample
-    of its own."""
+    by: Literal["page", "figure", "pattern", "table", "file"] = "page"
+    """Which items form a sample: those of one page; an image of pages and its captions there (`ingest.figures`); those
+    whose pattern gives the same key; those to which the user's table gives the same `sample`; or those of one file:
+    what a table says of it among them, each of its spans a sample of its own."""
+    max_pages: Share = 0.02
+    """The largest share of the crawled pages that may show an image, two pages in any case: others are logos and icons
+    of the site. For `by: page` and `figure`."""
+    min_side: Annotated[int, Field(ge=1)] = 32
+    """Pixels of the shorter side of a page's image: smaller ones are icons, or count visits. For `by: page` and
+    `figure`."""
     within: Strings | None = None
     """Use only items of these sources: hosts, or `folder`; null: all sources."""
     modalities: Rules = Rules({})
@@ -216,6 +223,11 @@ class AlignParams(Params):
             return {f"parts.{name}": rule for name, rule in self.parts.root.items()}
         return {f"modalities.{name}": rule for name, rule in self.modalities.selected.items()}
 
+    def choose_many(self, rule: Rule) -> str:
+        """Return what becomes of several items of one sample under a rule."""
+        many = rule.many if isinstance(rule, PartRule) else None
+        return many or ("one" if self.by == "page" else "first")
+
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
         if self.parts.root and self.modalities.root:
@@ -227,16 +239,18 @@ class AlignParams(Params):
             if name in MODALITIES and rule.modality not in (None, name):
                 raise self.refuse(f"parts.{name}.modality", f"it must be {name}, as the part is called after it")
             if "most" in rule.model_fields_set and rule.many not in ("all", "join"):
-                raise self.refuse(f"parts.{name}.most", f"it must be left out, as many is {rule.many}")
+                raise self.refuse(f"parts.{name}.most", f"it must be left out, as many is {self.choose_many(rule)}")
             if "joiner" in rule.model_fields_set and rule.many != "join":
-                raise self.refuse(f"parts.{name}.joiner", f"it must be left out, as many is {rule.many}")
+                raise self.refuse(f"parts.{name}.joiner", f"it must be left out, as many is {self.choose_many(rule)}")
             modality = rule.modality or name
             if rule.many == "join" and not JOINS.get(modality):
-                clause = f"it must be first, each or all, as its items are {modality}: only texts can be joined"
+                clause = f"it must be one, first, each or all, as its items are {modality}: only texts can be joined"
                 raise self.refuse(f"parts.{name}.many", clause)
         each = [name for name, rule in self.parts.root.items() if rule.many == "each"]
         if len(each) > 1:
-            raise self.refuse(f"parts.{each[1]}.many", f"it must be first, all or join, as many of {each[0]} is each")
+            raise self.refuse(
+                f"parts.{each[1]}.many", f"it must be one, first, all or join, as many of {each[0]} is each"
+            )
         return self
 
     @model_validator(mode="after")

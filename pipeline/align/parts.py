@@ -22,7 +22,7 @@ class Part:
     modality: str
     rule: Rule
     setting: str
-    many: str = "first"
+    many: str
     most: int | None = 1
     joiner: str | None = None
 
@@ -31,13 +31,13 @@ def list_parts(params: AlignParams, found: Iterable[str]) -> tuple[Part, ...]:
     """Return the parts of a sample, in their order: those that the params name, or, where they name none, a part for
     each of the modalities that were `found` in the data."""
     rules = params.rules or {f"modalities.{name}": Rule() for name in MODALITIES if name in found}
-    return tuple(_build_part(key, rule) for key, rule in rules.items())
+    return tuple(_build_part(key, rule, params.choose_many(rule)) for key, rule in rules.items())
 
 
-def _build_part(key: str, rule: Rule) -> Part:
+def _build_part(key: str, rule: Rule, many: str) -> Part:
     name = key.partition(".")[2]
     if not isinstance(rule, PartRule):
-        return Part(name, name, rule, f"align.{key}")
-    most = {"first": 1, "each": None}.get(rule.many, rule.most)
-    joiner = rule.joiner if rule.many == "join" else None
-    return Part(name, rule.modality or name, rule, f"align.{key}", rule.many, most, joiner)
+        return Part(name, name, rule, f"align.{key}", many)
+    most = {"one": 1, "first": 1, "each": None}.get(many, rule.most)
+    joiner = rule.joiner if many == "join" else None
+    return Part(name, rule.modality or name, rule, f"align.{key}", many, most, joiner)

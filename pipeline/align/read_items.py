@@ -14,18 +14,27 @@ from pipeline.tables.table_files import list_parts, read_batches
 if TYPE_CHECKING:
     import pyarrow as pa
 
-CLEANED_COLUMNS = ("item", "sample_rate", "frames", "exact_cluster", "near_cluster")
+CLEANED_COLUMNS = ("item", "width", "height", "sample_rate", "frames", "exact_cluster", "near_cluster")
 INGESTED_COLUMNS = ("source", "file", "part", "modality", "label", "page_label", "start", "end", "group", "split")
-GIVEN_COLUMNS = {"page": ("page", "url"), "pattern": (), "table": ("sample",), "file": ()}
+GIVEN_COLUMNS = {
+    "page": ("page", "url", "pages", "all_pages"),
+    "figure": ("page", "url", "about", "pages", "all_pages"),
+    "pattern": (),
+    "table": ("sample",),
+    "file": (),
+}
 """The further columns that say which items belong together, by `align.by`."""
 
+_NO_PAGES = "NULL::BIGINT AS pages, NULL::BIGINT AS all_pages"
+
 LOADED = {
-    "page": "* EXCLUDE (page, url), coalesce(nullif(page, ''), url) AS given",
-    "pattern": "*, NULL::VARCHAR AS given",
-    "table": "* RENAME (sample AS given)",
-    "file": "*, NULL::VARCHAR AS given",
+    "page": "* EXCLUDE (url), coalesce(nullif(page, ''), url) AS given",
+    "figure": "* EXCLUDE (url, about), coalesce(about, CASE part WHEN '' THEN url END) AS given",
+    "pattern": f"*, NULL::VARCHAR AS given, {_NO_PAGES}",
+    "table": f"* RENAME (sample AS given), {_NO_PAGES}",
+    "file": f"*, NULL::VARCHAR AS given, {_NO_PAGES}",
 }
-"""The columns of `items`; a page's own text may be on no other page."""
+"""The columns of `items`: a page's own text may be on no other page, and a figure is known by the URL of its image."""
 
 NAME_ITEM = """
     CREATE MACRO name_item(source, file, part) AS

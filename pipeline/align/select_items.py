@@ -10,6 +10,9 @@ from pipeline.align.parts import Part
 from pipeline.tables.database import Database
 from pipeline.tables.drops import Reason
 
+LEAST_PAGES = 2
+"""Pages that may show one image on the smallest site."""
+
 TOLERANCE = 0.1  # seconds that a span may end after its recording: people who cut by ear round
 
 JUDGED = """
@@ -35,6 +38,8 @@ JUDGE = """
             WHEN isnan("start") OR "start" < 0 OR isnan("end") OR "end" <= coalesce("start", 0) THEN 'span'
             WHEN coalesce("start", 0) >= seconds OR coalesce("end", 0) > seconds + $tolerance THEN 'end'
             WHEN together IS NULL THEN 'together'
+            WHEN pages > greatest($least_pages, $max_pages * all_pages) THEN 'pages'
+            WHEN pages IS NOT NULL AND least(width, height) < $min_side THEN 'side'
         END,
         together,
         {label},
@@ -64,6 +69,7 @@ TIDY = r"""
 
 TOGETHER = {
     "page": "given",
+    "figure": "given",
     "pattern": "tidy(matched.key)",
     "table": "tidy(given)",
     "file": "'//' || source || '/' || tidy(file) || segment_of_part(part)",
@@ -74,6 +80,9 @@ LABEL = {
     "column": "tidy(label)",
     "page": "tidy(page_label)",
 }
+FIGURE_LABEL = "CASE part WHEN '' THEN NULL ELSE tidy(page_label) END"
+"""An image may stand on several pages; each caption has the label of its own."""
+
 SPLIT = {"hash": "NULL", "path": "tidy(matched.split)", "column": "tidy(split)"}
 
 NO_RULE = """
@@ -98,6 +107,7 @@ FAULTS = """
 """What is said of an item with a fault, by the part whose rule found it; `first` is the first part of its modality."""
 
 LACKING = {
+    "figure": "it is no image of a page and no caption of one",
     "page": "it is on no page",
     "pattern": "the pattern's group key is empty",
     "table": "the table gives it no sample",
@@ -109,7 +119,8 @@ DESCRIBED = """
     WITH faulty AS MATERIALIZED (SELECT item, part, fault, "start", "end" FROM judged WHERE fault IS NOT NULL)
     SELECT
         item, faulty.part, faulty.fault, reason, detail, setting,
-        CASE faulty.fault WHEN 'part' THEN items.part WHEN 'pattern' THEN file WHEN 'together' THEN '' ELSE
+        CASE faulty.fault WHEN 'part' THEN items.part WHEN 'pattern' THEN file WHEN 'together' THEN ''
+            WHEN 'pages' THEN pages || ' of ' || all_pages WHEN 'side' THEN least(width, height)::VARCHAR ELSE
             coalesce(show_number(faulty."start"), '') || ' to ' || coalesce(show_number(faulty."end"), '') || ' s'
             END AS value,
         CASE faulty.fault WHEN 'end' THEN show_number(frames / sample_rate) || ' s' ELSE "limit" END AS "limit",
@@ -149,7 +160,7 @@ def select_items(alignment: Alignment) -> None:
     database.execute(FAULTS)
     for number, part in enumerate(alignment.parts):
         _judge_items(alignment, number, part)
-        for fault in _list_faults(part, params.by):
+        for fault in _list_faults(part, alignment):
             database.execute(
                 "INSERT INTO faults VALUES ($part, $first, $fault, $reason, $detail, $limit, $setting)",
                 fault | {"part": number, "first": alignment.parts.index(_list_rivals(alignment, part)[0])},
@@ -182,17 +193,19 @@ def _judge_items(alignment: Alignment, number: int, part: Part) -> None:
         matched=NO_PATTERN if rule.pattern is None else f"match_{number}(file)",
         free="TRUE" if first else f"item NOT IN ({SELECTED})",
         together=TOGETHER[params.by],
-        label=LABEL[params.label],
+        label=FIGURE_LABEL if (params.by, params.label) == ("figure", "page") else LABEL[params.label],
         split=SPLIT[params.split],
     )
     within = None if params.within is None else list(params.within)
     values = {"number": number, "modality": part.modality, "part": rule.part, "within": within}
-    alignment.database.execute(sql, values | {"tolerance": TOLERANCE})
+    bounds = {"tolerance": TOLERANCE, "min_side": params.min_side}
+    bounds |= {"least_pages": LEAST_PAGES, "max_pages": params.max_pages}
+    alignment.database.execute(sql, values | bounds)
 
 
-def _list_faults(part: Part, by: str) -> list[dict[str, object]]:
+def _list_faults(part: Part, alignment: Alignment) -> list[dict[str, object]]:
     """Return the row of `faults` for each fault that the rule of a part may find."""
-    rule, setting = part.rule, part.setting
+    rule, setting, params = part.rule, part.setting, alignment.params
     return [
         _describe("part", Reason.NOT_SELECTED, "it is another part of its file", rule.part, f"{setting}.part"),
         _describe(
@@ -200,7 +213,9 @@ def _list_faults(part: Part, by: str) -> list[dict[str, object]]:
         ),
         _describe("span", Reason.OUT_OF_BOUNDS, "its time span is empty or begins before 0"),
         _describe("end", Reason.OUT_OF_BOUNDS, "its time span lies beyond the end"),
-        _describe("together", Reason.NOT_SELECTED, LACKING[by], by, "align.by"),
+        _describe("together", Reason.NOT_SELECTED, LACKING[params.by], params.by, "align.by"),
+        _describe("pages", Reason.PAGE_FURNITURE, "pages that show it", f"{params.max_pages:g}", "align.max_pages"),
+        _describe("side", Reason.PAGE_FURNITURE, "pixels of the shorter side", str(params.min_side), "align.min_side"),
     ]
 
 

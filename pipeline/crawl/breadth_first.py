@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pipeline.config.params import RunParams
 from pipeline.crawl.links import Link, Links
 from pipeline.crawl.params import CrawlParams
-from pipeline.crawl.urls import BadUrl, canonicalize_url, find_site, redact_url
 from pipeline.crawl.visit_url import Visit
+from pipeline.formats.urls import BadUrl, canonicalize_url, find_site, redact_url
 from pipeline.runtime.progress import show_progress
 from pipeline.tables.drops import Drop, Reason, Rejection
 
@@ -124,6 +124,9 @@ class BreadthFirst:
         if links.other_schemes:
             detail = "links with another scheme than http and https"
             self.passed_over.append(Drop(page, Reason.BAD_URL, detail, count=links.other_schemes))
+        if links.refreshes:
+            detail = "a page that sends its readers to another after some time"
+            self.passed_over.append(Drop(page, Reason.REDIRECT_REFUSED, detail, count=links.refreshes))
 
 
 def _reject_link(link: Link, opted_out: str | None) -> Rejection | None:

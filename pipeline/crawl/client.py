@@ -23,7 +23,7 @@ from pipeline.crawl.listed_hosts import ListedHost
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES
-from pipeline.crawl.urls import find_host, find_site
+from pipeline.formats.urls import find_host, find_site
 from pipeline.tables.drops import Reason, Rejection
 
 

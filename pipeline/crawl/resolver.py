@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pipeline.crawl.addresses import Endpoint, IpAddress, is_public
-from pipeline.crawl.urls import find_host
+from pipeline.formats.urls import find_host
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
 """Returns the addresses of a host name; raises `OSError` where it has none."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.crawl.params import UrlList
-from pipeline.crawl.urls import BadUrl, canonicalize_url
 from pipeline.formats.tabular.delimited import Dialect
 from pipeline.formats.tabular.read_rows import read_rows
 from pipeline.formats.tabular.rows import BadRow, RequestedColumns, TextRow
 from pipeline.formats.tabular.span import parse_span
+from pipeline.formats.urls import BadUrl, canonicalize_url
 from pipeline.tables.contracts import ANNOTATIONS
 from pipeline.tables.drops import Drop, Reason
 

@@ -7,10 +7,10 @@ from pipeline.crawl.http_request import HttpResponse
 from pipeline.crawl.links import Links, extract_links
 from pipeline.crawl.opt_outs import read_header_signals, read_page_signals
 from pipeline.crawl.robots import MAX_CRAWL_DELAY, Robots, read_robots
-from pipeline.crawl.urls import BadUrl, canonicalize_url, find_origin, find_site
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.html import parse_html
 from pipeline.formats.media_type import find_media_type
+from pipeline.formats.urls import BadUrl, canonicalize_url, find_origin, find_site
 from pipeline.tables.drops import Reason, Rejection
 
 MAX_REDIRECTS = 5

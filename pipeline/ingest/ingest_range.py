@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 PAGES: Columns = {"url": "string", "label": "string?", "licence": "string?", "attribution": "string?"}
 """The facts of crawled pages, which apply to what they embed."""
 
+SHOWN: Columns = {"page": "string", "image": "string"}
+"""The images that crawled pages show, by URL."""
+
 FOUND = "found"
 REJECTED = "rejected"
 FACTS = "pages"
-RANGE_TABLES: Mapping[str, Columns] = {FOUND: ITEMS, REJECTED: DROPPED, FACTS: PAGES}
+IMAGES = "shown"
+RANGE_TABLES: Mapping[str, Columns] = {FOUND: ITEMS, REJECTED: DROPPED, FACTS: PAGES, IMAGES: SHOWN}
 """The tables that a range writes, those of them that have rows. `found` is without what a page says of others, and
 the defaults of the params."""
 
@@ -140,6 +144,7 @@ class _Collector:
         self._items: list[tuple[Any, ...]] = []
         self._drops: list[dict[str, Any]] = []
         self._pages: list[dict[str, Any]] = []
+        self._shown: list[dict[str, Any]] = []
 
     def add(self, number: int, file: ListedFile, found: Contents | Rejection) -> None:
         """Add what was found in the file whose row has that number."""
@@ -149,6 +154,8 @@ class _Collector:
         if page is not None and file.url is not None:
             facts = {"label": page.label, "licence": page.licence, "attribution": page.attribution}
             self._pages.append({"url": file.url, **facts})
+            shown = sorted({figure.image for figure in page.figures})
+            self._shown += [{"page": file.url, "image": image} for image in shown]
         if found.rejection is not None:
             self._add_drop(found.rejection.drop(file.key, "ingest"), "file")
             self.dropped += 1
@@ -186,18 +193,20 @@ class _Collector:
             tables[REJECTED] = build_batch(self._drops, DROPPED)
         if self._pages:
             tables[FACTS] = build_batch(self._pages, PAGES)
+        if self._shown:
+            tables[IMAGES] = build_batch(self._shown, SHOWN)
         return tables
 
 
 _COLLECTED = (
-    "row", "part", "modality", "media_type", "language", "id", "sha256", "tar", "offset", "size", "page_label",
+    "row", "part", "modality", "media_type", "language", "about", "id", "sha256", "tar", "offset", "size", "page_label",
     "page_licence", "page_attribution", "is_page", *GivenFacts._fields,
 )  # fmt: skip
 """The fields of an item that `_Collector` collects."""
 
 
-def _describe(item: Content) -> tuple[str, str, str, str | None]:
-    return item.part, item.modality, item.media_type, item.language
+def _describe(item: Content) -> tuple[str, str, str, str | None, str | None]:
+    return item.part, item.modality, item.media_type, item.language, item.about
 
 
 def _describe_page(page: PageFacts | None) -> tuple[str | None, str | None, str | None, bool]:
@@ -217,6 +226,7 @@ def _build_items(items: list[tuple[Any, ...]], rows: "pa.RecordBatch") -> "pa.Ta
         for field in schema
         if field.name in found or field.name in listed.schema.names
     }
+    columns["pages"] = columns["all_pages"] = pa.nulls(len(items), pa.int64())  # known when all ranges are
     columns["page"] = pc.if_else(pa.array(found["is_page"]), listed["url"], listed["page"])
     for name in ("licence", "attribution"):
         columns[name] = pc.coalesce(columns[name], pa.array(found[f"page_{name}"], pa.string()))

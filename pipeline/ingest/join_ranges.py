@@ -25,9 +25,12 @@ _DESCRIBED = """
     SELECT found.* REPLACE (
         coalesce(found.page_label, pages.label) AS page_label,
         coalesce(found.licence, pages.licence, defaults.licence) AS licence,
-        coalesce(found.attribution, pages.attribution, defaults.attribution) AS attribution
+        coalesce(found.attribution, pages.attribution, defaults.attribution) AS attribution,
+        counted.pages AS pages,
+        CASE WHEN counted.pages IS NOT NULL THEN (SELECT count(*) FROM pages) END AS all_pages
     )
     FROM found CROSS JOIN defaults LEFT JOIN pages ON found.page = pages.url
+    LEFT JOIN (SELECT image, count(*) AS pages FROM shown GROUP BY image) AS counted ON found.url = counted.image
 """
 """What a page says of what it embeds; a page's row has its own URL as its page."""
 

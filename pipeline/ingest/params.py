@@ -23,6 +23,9 @@ class IngestParams(InputParams):
     """Keep text in these languages only, spelled as in the data; null: all."""
     page_text: Annotated[str, Field(min_length=1)] | None = None
     """CSS selector of a page's text; several matches are one text, a line each. Null: pages give no text."""
+    figures: bool = False
+    """Of pages, take each image's caption as a text: its figcaption, else the element of a class `caption` beside it,
+    else its alt text, else the nearest heading, or paragraph. `align.by: figure` puts it with the image."""
     page_label: Annotated[str, Field(min_length=1)] | None = None
     """CSS selector of the label of a page and of what it embeds: the `content` attribute of the first match, else its
     text. Null: pages give no label."""

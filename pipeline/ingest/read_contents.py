@@ -11,6 +11,7 @@ from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
 from pipeline.ingest.divide_file import NO_FACTS, GivenFacts, Segment, divide_file
 from pipeline.ingest.params import IngestParams
+from pipeline.ingest.read_figures import number_figures
 from pipeline.ingest.read_page import PageFacts, read_page
 from pipeline.ingest.sources.source import ListedFile
 from pipeline.ingest.split_text import TextPart, TextParts, select_parts, split_text
@@ -39,6 +40,7 @@ class Content(NamedTuple):
     language: str | None = None
     whole: bool = False
     facts: GivenFacts = NO_FACTS
+    about: str | None = None
 
 
 class Contents(NamedTuple):
@@ -63,7 +65,7 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
         Reason.TYPE_MISMATCH, f"a text, where name or server claim {claimed}", media_type, claimed or ""
     )
     try:
-        page = read_page(data, params) if media_type == "text/html" else None
+        page = read_page(data, params, file.base) if media_type == "text/html" else None
     except FormatFault as fault:
         return Contents(rejection=mismatch if claimed else Rejection(Reason.UNREADABLE, str(fault)))
     if claimed:
@@ -82,7 +84,7 @@ def _find_items(
     for segment in divide_file(file.rows):
         parts = _read_captions(segment, params)
         if modality == "text":
-            parts = parts.merge(_read_page_text(page, params) if page else _split(data, segment, params))
+            parts = parts.merge(_read_page_texts(page, params) if page else _split(data, segment, params))
         else:
             item = Content("", modality, media_type, data, segment.language, True, segment.facts)
             items.append(item._replace(part=name_part("", segment=segment.name)))
@@ -111,11 +113,14 @@ def _split(data: bytes, segment: Segment, params: IngestParams) -> TextParts:
     return split_text(data.decode(), params, segment.language)
 
 
-def _read_page_text(page: PageFacts, params: IngestParams) -> TextParts:
-    if page.text is None or params.page_text is None:
-        return TextParts(())
-    part = TextPart(params.page_text, page.text, page.language or params.default_language)
-    return select_parts(iter([part]), params)
+def _read_page_texts(page: PageFacts, params: IngestParams) -> TextParts:
+    parts = []
+    language = page.language or params.default_language
+    if page.text is not None and params.page_text is not None:
+        parts.append(TextPart(params.page_text, page.text, language))
+    if params.figures:
+        parts += [TextPart(name, one.caption, language, one.image) for name, one in number_figures(page.figures)]
+    return select_parts(iter(parts), params)
 
 
 def _read_captions(segment: Segment, params: IngestParams) -> TextParts:
@@ -131,7 +136,7 @@ def _build_texts(parts: TextParts, segment: Segment) -> Iterator[Content]:
     for part in parts.kept:
         name = name_part(part.name, segment=segment.name)
         of_part = facts.get(part.name, segment.facts)
-        yield Content(name, "text", "text/plain", part.text.encode(), part.language, facts=of_part)
+        yield Content(name, "text", "text/plain", part.text.encode(), part.language, facts=of_part, about=part.about)
 
 
 def _reject_empty(left_out: Counter[Rejection], page: PageFacts | None, params: IngestParams) -> Rejection:
@@ -141,6 +146,8 @@ def _reject_empty(left_out: Counter[Rejection], page: PageFacts | None, params: 
         return replace(first, detail=f"no text remains: {first.detail}")
     if page is None:
         return Rejection(Reason.EMPTY, "a text without characters")
+    if params.figures:
+        return Rejection(Reason.NO_ITEMS, "a page without captions of images", setting="figures")
     if params.page_text is None:
         return Rejection(Reason.NO_ITEMS, "pages give no text", setting="page_text")
     return Rejection(Reason.NO_ITEMS, "nothing on the page matches", limit=params.page_text, setting="page_text")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import ParamsError
 from pipeline.formats.html import MAX_PAGE_BYTES, check_selector, parse_html, read_attribute, read_text
 from pipeline.ingest.params import IngestParams
+from pipeline.ingest.read_figures import Figure, read_figures
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborHTMLParser
@@ -23,10 +24,11 @@ class PageFacts:
     label: str | None = None
     licence: str | None = None
     attribution: str | None = None
+    figures: tuple[Figure, ...] = ()
 
 
-def read_page(content: bytes, params: IngestParams) -> PageFacts:
-    """Return the facts of a page, found by the selectors of `params`.
+def read_page(content: bytes, params: IngestParams, url: str) -> PageFacts:
+    """Return the facts of the page at `url`, found by the selectors of `params`; the figures have absolute URLs.
 
     Licence: the target of `rel=license`, else its text (HTML Standard, section 4.6.8.9). Attribution: the text of
     `rel=author`, else `<meta name=author>`.
@@ -41,6 +43,7 @@ def read_page(content: bytes, params: IngestParams) -> PageFacts:
         _find_label(document, params.page_label),
         _find_licence(document),
         _find_attribution(document),
+        tuple(read_figures(document, url)),
     )
 
 

@@ -13,11 +13,13 @@ _TAGGED = re.compile(r"([A-Za-z]{2,8}(?:[_@-][A-Za-z0-9]+)*)(?:\.[Uu][Tt][Ff]-?8
 
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """A text of a file: `name` is "" for the whole, a language, a line's number, or a page's element."""
+    """A text of a file: `name` is "" for the whole, a language, a line's number, or a page's element. `about` is the
+    URL of the image whose caption it is."""
 
     name: str
     text: str
     language: str
+    about: str | None = None
 
 
 _REPEATED = Rejection(Reason.DUPLICATE, "a second text with the same tag")

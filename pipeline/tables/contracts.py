@@ -84,6 +84,9 @@ ITEMS: Columns = {
     "media_type": "string",  # found from the bytes
     "url": "string?",
     "page": "string?",
+    "pages": "int64?",  # how many of the crawled pages show it; of images
+    "all_pages": "int64?",  # how many pages were crawled; of images that one of them shows
+    "about": "string?",  # URL of the image whose caption it is; of captions on pages
     "label": "string?",  # from a list's or table's column
     "page_label": "string?",  # from the page
     "sample": "string?",  # from a table: which items belong together

@@ -52,6 +52,7 @@ class Reason(StrEnum):
     TOO_SMALL = "too_small"
     TRUNCATED = "truncated"
     # align
+    AMBIGUOUS_ITEM = "ambiguous_item"
     AMBIGUOUS_LABEL = "ambiguous_label"
     AMBIGUOUS_SPLIT = "ambiguous_split"
     DUPLICATE = "duplicate"
@@ -61,6 +62,7 @@ class Reason(StrEnum):
     MISSING_SPLIT = "missing_split"
     NEAR_DUPLICATE = "near_duplicate"
     NOT_SELECTED = "not_selected"
+    PAGE_FURNITURE = "page_furniture"
     RARE_LABEL = "rare_label"
     UNKNOWN_LABEL = "unknown_label"
     # extract

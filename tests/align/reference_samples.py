@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.align.name_samples import find_path, make_key
-from pipeline.align.params import AlignParams, Rule
+from pipeline.align.params import AlignParams, PartRule, Rule
 from pipeline.align.parts import Part
 from pipeline.align.select_items import TOLERANCE, normalize
 from pipeline.errors import InputError
@@ -111,6 +111,10 @@ def _build_candidate(row: Row, params: AlignParams, part: Part, groups: dict[str
             together = row["page"] or row["url"]  # a page's own text may be on no other page
             material = find_path(together) if together else None
             lacking = "it is on no page"
+        case "figure":
+            together = row["about"] or (row["url"] if row["part"] == "" else None)
+            material = find_path(together) if together else None
+            lacking = "it is no image of a page and no caption of one"
         case "pattern":
             together = material = normalize(groups["key"])
             lacking = "the pattern's group key is empty"
@@ -173,12 +177,17 @@ def gather_samples(candidates: Sequence[Candidate], parts: Sequence[Part]) -> tu
     for candidate in sorted(candidates, key=lambda candidate: _order(candidate.row)):
         items = gathered[candidate.together][candidate.part]
         part = by_name[candidate.part]
-        if part.most is not None and len(items) == part.most:
+        if part.many != "one" and part.most is not None and len(items) == part.most:
             drops.append(_drop_extra(candidate.row, items[0].row, part, part.most))
         else:
             items.append(candidate)
     whole = {}
     for together, found in gathered.items():
+        several = next((part for part in parts if part.many == "one" and len(found.get(part.name, ())) > 1), None)
+        if several is not None:
+            rejection = _reject_ambiguous(several, len(found[several.name]))
+            drops += [rejection.drop(name_item(item.row)) for items in found.values() for item in items]
+            continue
         missing = [part for part in parts if part.rule.required and part.name not in found]
         if missing:
             drops += [_reject_partial(missing).drop(name_item(item.row)) for items in found.values() for item in items]
@@ -199,6 +208,12 @@ def _drop_extra(row: Row, used: Row, part: Part, most: int) -> Drop:
     detail = f"its sample already has {several}{part.name}: {name_item(used)}"
     rejection = Rejection(Reason.EXTRA_ITEM, detail, limit=str(most), setting=setting)
     return rejection.drop(name_item(row), kept_key=name_item(used))
+
+
+def _reject_ambiguous(part: Part, count: int) -> Rejection:
+    setting = f"{part.setting}.many" if isinstance(part.rule, PartRule) else "align.parts"
+    detail = f"several items of its sample may be its {part.name}"
+    return Rejection(Reason.AMBIGUOUS_ITEM, detail, str(count), "one", setting)
 
 
 def _reject_partial(missing: Sequence[Part]) -> Rejection:

@@ -85,7 +85,7 @@ PATTERN = r"(?P<key>(?P<label>[^/]+)/.+)\.png"
             "modalities.image.required is false; at least one modality must be required",
         ),
         ({"label": "none", "classes": ["a"]}, 'classes is ["a"]; it must be null, as align.label is none'),
-        ({"by": "name"}, 'by is "name"; it must be page, pattern, table or file'),
+        ({"by": "name"}, 'by is "name"; it must be page, figure, pattern, table or file'),
     ],
 )
 def test_wrong_params_are_errors(changes: dict[str, Any], message: str) -> None:

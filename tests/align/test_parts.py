@@ -1,6 +1,7 @@
 """Parts of samples have names, rules, and one item or several."""
 
 import re
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -71,8 +72,23 @@ def test_joined_items_are_used_up_to_the_most() -> None:
     assert list_drops(plan) == [("folder:d.txt", "extra_item", "align.parts.story.most", "2")]
 
 
-def test_by_default_the_first_item_is_used() -> None:
-    plan = plan_samples([PHOTO, *make_texts("b", "a")], make_params({"photo": {"modality": "image"}, "text": {}}))
+def test_a_page_with_several_items_of_a_part_is_ambiguous() -> None:
+    blocks: tuple[dict[str, Any], ...] = (
+        {"parts": {"photo": {"modality": "image"}, "text": {}}},
+        {"modalities": {"image": {}, "text": {}}},
+    )
+    for block in blocks:
+        params = check_block({"align": {"max_dropped": 1.0, **block}}, "align", AlignParams)
+        plan = plan_samples([PHOTO, *make_texts("b", "a")], params)
+        assert plan.samples == []
+        setting = "align.parts.text.many" if "parts" in block else "align.parts"
+        assert {(drop.reason, drop.value, drop.setting) for drop in plan.drops} == {("ambiguous_item", "2", setting)}
+        assert len(plan.drops) == 3
+
+
+def test_the_first_item_is_used_where_params_say_so() -> None:
+    params = make_params({"photo": {"modality": "image"}, "text": {"many": "first"}})
+    plan = plan_samples([PHOTO, *make_texts("b", "a")], params)
     (placed,) = plan.samples
     assert list_files(placed) == {"photo": ["cat.png"], "text": ["a.txt"]}
     assert list_drops(plan) == [("folder:b.txt", "extra_item", "", "1")]
@@ -139,18 +155,18 @@ def test_the_short_form_is_that_of_parts_called_after_their_modality() -> None:
         ({"parts": {"text_count": {"modality": "text"}}}, "'text_count' is not such a name"),
         ({"parts": {"text": {"many": "some"}}}, "parts.text.many"),
         ({"parts": {"text": {"modality": "image"}}}, 'parts.text.modality is "image"; it must be text, as the part is'),
-        ({"parts": {"text": {"most": 3}}}, "parts.text.most is 3; it must be left out, as many is first"),
+        ({"parts": {"text": {"most": 3}}}, "parts.text.most is 3; it must be left out, as many is one"),
         (
             {"parts": {"text": {"many": "each"}, "photo": {"modality": "image", "many": "each"}}},
-            'parts.photo.many is "each"; it must be first, all or join, as many of text is each',
+            'parts.photo.many is "each"; it must be one, first, all or join, as many of text is each',
         ),
         (
             {"parts": {"photo": {"modality": "image", "many": "join"}}},
-            'parts.photo.many is "join"; it must be first, each or all, as its items are image: only texts can be',
+            'parts.photo.many is "join"; it must be one, first, each or all, as its items are image: only texts can be',
         ),
-        ({"parts": {"audio": {"many": "join"}}}, "it must be first, each or all, as its items are audio"),
+        ({"parts": {"audio": {"many": "join"}}}, "it must be one, first, each or all, as its items are audio"),
         ({"parts": {"text": {"many": "all", "joiner": " "}}}, 'parts.text.joiner is " "; it must be left out, as many'),
-        ({"parts": {"text": {"joiner": " "}}}, "it must be left out, as many is first"),
+        ({"parts": {"text": {"joiner": " "}}}, "it must be left out, as many is one"),
         ({"parts": {"text": {"required": False}}}, "at least one part must be required"),
         ({"parts": {"text": {}}, "by": "pattern"}, "parts.text.pattern is null"),
         ({"parts": {"text": {}}, "label": "path"}, "a pattern of align.parts must have the group (?P<label>…)"),
@@ -160,3 +176,53 @@ def test_the_short_form_is_that_of_parts_called_after_their_modality() -> None:
 def test_wrong_parts_are_errors(block: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError, match=re.escape(message)):
         check_block({"align": block}, "align", AlignParams)
+
+
+def make_figure(name: str, pages: int = 1, side: int = 100, **values: Any) -> Row:
+    url = f"http://a.test/img/{name}.png"
+    return make_item("image", name, url=url, page=PAGE, pages=pages, all_pages=5, width=side, height=side + 1, **values)
+
+
+def make_caption(name: str, page: str = "cat", **values: Any) -> Row:
+    about = f"http://a.test/img/{name}.png"
+    return make_item("text", f"{page}-{name}", page=f"http://a.test/{page}.html", part="alt", about=about, **values)
+
+
+FIGURES = {"image": {"modality": "image"}, "caption": {"modality": "text", "many": "each"}}
+
+
+def test_an_image_is_with_its_caption_on_each_page_that_shows_it() -> None:
+    rows = [
+        make_figure("owl", pages=2, page_label="zoo"),
+        make_caption("owl", page_label="bird"),
+        make_caption("owl", "night", page_label="bird"),
+        make_figure("fox"),
+        make_caption("fox", page_label="beast"),
+        make_item("text", "cat", page=PAGE, part="main"),
+    ]
+    plan = plan_samples(rows, make_params(FIGURES, by="figure", label="page"))
+    files = sorted(tuple(chain.from_iterable(list_files(placed).values())) for placed in plan.samples)
+    assert files == [("fox.png", "cat-fox.txt"), ("owl.png", "cat-owl.txt"), ("owl.png", "night-owl.txt")]
+    assert sorted(placed.sample.label or "" for placed in plan.samples) == ["beast", "bird", "bird"]
+    assert list_drops(plan) == [("folder:cat.txt#main", "not_selected", "align.by", "figure")]
+
+
+def test_keys_of_figures_are_those_of_their_images_in_a_folder() -> None:
+    plan = plan_samples(
+        [make_figure("owl"), make_caption("owl")],
+        make_params({**FIGURES, "caption": {"modality": "text"}}, by="figure"),
+    )
+    assert [placed.sample.key for placed in plan.samples] == [make_key("img/owl.png")]
+
+
+def test_logos_and_icons_of_a_site_are_left_out() -> None:
+    logo = make_figure("logo", pages=3)
+    icon = make_figure("icon", side=24)
+    rows = [logo, icon, make_figure("owl"), *make_texts("cat")]
+    plan = plan_samples(rows, make_params({"image": {}, "text": {}}))
+    assert [list_files(placed)["image"] for placed in plan.samples] == [["owl.png"]]
+    assert list_drops(plan) == [
+        ("folder:icon.png", "page_furniture", "align.min_side", "32"),
+        ("folder:logo.png", "page_furniture", "align.max_pages", "0.02"),
+    ]
+    assert {drop.value for drop in plan.drops} == {"24", "3 of 5"}

@@ -39,7 +39,7 @@ PARTS = st.builds(
     lambda rule, more: rule | more,
     RULES,
     st.fixed_dictionaries(
-        {"modality": st.sampled_from(MODALITIES), "many": st.sampled_from(["first", "each", "all", "join"])}
+        {"modality": st.sampled_from(MODALITIES), "many": st.sampled_from(["one", "first", "each", "all", "join"])}
     ),
 )
 CHANGES = st.fixed_dictionaries(

@@ -74,13 +74,15 @@ def test_encodings_of_the_web_are_read(name: str) -> None:
 
 def test_nested_matches_do_not_multiply_the_text() -> None:
     text = "word " * 200_000
-    facts = read_page(("<figcaption>" * 2000 + text).encode(), PARAMS)
+    facts = read_page(("<figcaption>" * 2000 + text).encode(), PARAMS, "http://a.test/")
     assert facts.text is not None
     assert len(facts.text) < 5 * len(text)
 
 
 def test_facts_of_a_page_are_one_line_without_control_characters() -> None:
-    facts = read_page(b"<meta name=kind content='snowy\n owl\x1b[2J'><meta name=author content=' J.\tDoe '>", PARAMS)
+    facts = read_page(
+        b"<meta name=kind content='snowy\n owl\x1b[2J'><meta name=author content=' J.\tDoe '>", PARAMS, "http://a.test/"
+    )
     assert (facts.label, facts.attribution) == ("snowy owl[2J", "J. Doe")
 
 

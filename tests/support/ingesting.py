@@ -73,6 +73,7 @@ class Response:
     page: str | None = None
     content_type: str | None = None
     annotations: Mapping[str, str] | Sequence[Mapping[str, str]] = ()
+    final_url: str | None = None
 
 
 def _list(annotations: Mapping[str, str] | Sequence[Mapping[str, str]]) -> Sequence[Mapping[str, str]]:
@@ -87,7 +88,7 @@ def write_crawl(data: Path, responses: Iterable[Response]) -> None:
         for number, response in enumerate(sorted(responses, key=lambda response: response.url)):
             row: dict[str, Any] = dict.fromkeys(CRAWLED)
             row |= {"url": response.url, "page": response.page, "depth": 0, "detail": "", "status": 200}
-            row |= {"content_type": response.content_type}
+            row |= {"final_url": response.final_url, "content_type": response.content_type}
             if response.body is None:
                 row["reason"] = "timeout"
             else:

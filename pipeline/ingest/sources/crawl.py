@@ -26,7 +26,7 @@ from pipeline.tables.table_files import read_batches
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LISTED_COLUMNS = ("url", "page", "content_type", "tar", "offset", "size", "sha256")
+LISTED_COLUMNS = ("url", "final_url", "page", "content_type", "tar", "offset", "size", "sha256")
 """The columns of the crawl's table that the listing has, too."""
 
 

@@ -31,6 +31,7 @@ LISTED: Columns = {
     "container_sha256": "hash?",
     "member": "int64?",  # its number in the archive
     "url": "string?",  # where it was fetched from; null for local files
+    "final_url": "string?",  # the same after redirects
     "page": "string?",  # URL of the page that refers to it; null for local files
     "content_type": "string?",  # the server's header, which nothing relies on
     "tar": "string?",  # where an earlier stage stores the bytes, if it does, from `offset` on
@@ -52,12 +53,18 @@ class ListedFile(NamedTuple):
     container: str | None
     container_sha256: bytes | None
     url: str | None
+    final_url: str | None
     page: str | None
     content_type: str | None
     tar: str | None
     offset: int | None
     sha256: bytes | None
     rows: Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def base(self) -> str:
+        """The URL that references in it are relative to; empty for local files."""
+        return self.final_url or self.url or ""
 
     @property
     def key(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.crawl.urls import (
+from pipeline.formats.urls import (
     MAX_URL_CHARACTERS,
     BadUrl,
     canonicalize_url,
