@@ -70,7 +70,7 @@ def list_files(
     seen = 0
     for origin, source in sources.items():
         for found in source.list_files(inputs):
-            if isinstance(found, Drop) and found.reason is Reason.IGNORED:
+            if isinstance(found, Drop) and found.reason in (Reason.IGNORED, Reason.USED_AS_TABLE):
                 dropped.add_parts([found])
             elif isinstance(found, Drop):
                 dropped.add([found])

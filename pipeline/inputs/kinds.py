@@ -7,6 +7,8 @@ FOLDER = "folder"
 ENDINGS: Mapping[str, tuple[str, ...]] = {
     FOLDER: (),
     "zip": (".zip",),
+    "parquet": (".parquet", ".arrow", ".feather"),
+    "webdataset": (),
     "tar": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
 }
 """By kind, the endings of its files' names, in lower case."""

@@ -1,12 +1,13 @@
 """Define the keys of the block `ingest:` that say where files come from."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.params import OneOf, Params, Strings
 from pipeline.inputs.kinds import ENDINGS, FOLDER, find_kind
+from pipeline.tables.contracts import ANNOTATIONS
 
 Links = Literal["refuse", "follow"]
 
@@ -23,12 +24,23 @@ class SourceParams(Params):
 
     kind: Annotated[str, OneOf(ENDINGS)] = FOLDER
     """`folder`: all files below `path`; archives among them are opened. `zip`, `tar` (also compressed by gzip, zstd,
-    bzip2 or xz): the files in the archives at `path`."""
+    bzip2 or xz): the files in the archives at `path`. `webdataset`: tars in which the part of a name before its first
+    dot is the sample; `.cls` is its label, `.json` has what `columns` names. `parquet` (also Arrow): the files in
+    columns of bytes."""
     path: Annotated[str, Field(min_length=1)]
     """A folder; of another kind a file, or a pattern of files: `shards/train-*.tar`."""
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = FOLDER
     """The first part of the identity of its items. With the default a folder, and an archive of the same files, give
     the same items, keys and shards. Of files with one name in one source, one is used."""
+    columns: dict[Annotated[str, OneOf(("file", *ANNOTATIONS))], str] = Field(default={})
+    """Of parquet and webdataset: the table's own names for `file` (the file's name), and for `caption`, `label`,
+    `group`, `split`, `licence`, `attribution`, `language`, `sample`, `start` and `end` (seconds), where they differ."""
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        if self.columns and self.kind not in ("parquet", "webdataset"):
+            raise self.refuse("columns", f"it must be left out: {self.kind} has no columns")
+        return self
 
 
 class InputParams(Params):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.errors import InputError
@@ -31,7 +32,11 @@ from tests.support.running import ROOT
 pytestmark = pytest.mark.slow
 
 MEMBERS = {"e.png": make_image(), "f.txt": b"f"}
-ARCHIVES = {"c.zip": archives.make_zip(MEMBERS), "d.tar.gz": archives.make_tar(MEMBERS, "gz")}
+ARCHIVES = {
+    "c.zip": archives.make_zip(MEMBERS),
+    "d.tar.gz": archives.make_tar(MEMBERS, "gz"),
+    "e.parquet": archives.make_parquet(pa.table({"file": [*MEMBERS], "data": [*MEMBERS.values()]})),
+}
 
 TOY = '''"""Two files that exist nowhere, and one that cannot be used."""
 
@@ -104,6 +109,9 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
     explain = source.explain_nothing or (lambda inputs: "ingest.")
     assert any(block in explain(inputs) for block in ("crawl.", "ingest."))
     write_files(tmp_path / "inbox", {"a.png": make_image(), "b.txt": "b", **ARCHIVES})
+    write_files(tmp_path / "shards", {"0.tar": archives.make_tar(MEMBERS)})
+    sources = [{"path": str(tmp_path / "inbox")}, {"kind": "webdataset", "path": str(tmp_path / "shards/*.tar")}]
+    inputs = SourceInputs(make_params(sources=sources), inputs.workspace)
     (tmp_path / "inbox/c").symlink_to("nowhere")
     write_crawl(
         tmp_path / "crawled", [Response("http://a.test/a.png", make_image()), Response("http://a.test/b", None)]

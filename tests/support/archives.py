@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 
 def make_zip(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -54,3 +55,18 @@ def make_tar_of(members: Iterable[tuple[tarfile.TarInfo, bytes]], layout: int = 
         for info, content in members:
             archive.addfile(info, io.BytesIO(content))
     return buffer.getvalue()
+
+
+def make_parquet(table: pa.Table) -> bytes:
+    """A Parquet file of several row groups."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, row_group_size=3)
+    return bytes(sink.getvalue())
+
+
+def make_arrow(table: pa.Table, stream: bool = False) -> bytes:
+    """An Arrow file, or a stream as `datasets` of Hugging Face writes."""
+    sink = pa.BufferOutputStream()
+    with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+    return bytes(sink.getvalue())

@@ -11,6 +11,8 @@ SOURCES: LazyTable[Source] = LazyTable(
         "folder": LazyObject("pipeline.ingest.sources.folder:FOLDER"),
         "zip": LazyObject("pipeline.ingest.sources.zip:ZIP"),
         "tar": LazyObject("pipeline.ingest.sources.tar:TAR"),
+        "webdataset": LazyObject("pipeline.ingest.sources.webdataset:WEBDATASET"),
+        "parquet": LazyObject("pipeline.ingest.sources.parquet:PARQUET"),
     },
     LazyObject("pipeline.ingest.sources.source:Source"),
 )
