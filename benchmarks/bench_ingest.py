@@ -30,7 +30,7 @@ from pipeline.ingest.step import ingest
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.blob_store import TarStore
 from pipeline.tables.columns import Row
-from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER
+from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, LIST_ROWS
 from pipeline.tables.table_files import write_table
 
 RESULT = Path(__file__).parent / "results/ingest.md"
@@ -57,6 +57,7 @@ def write_rows(data: Path, count: int) -> None:
     """The output of a crawl."""
     with TarStore(data / CRAWLED_FOLDER, CRAWLED_FOLDER, "responses") as store:
         write_table(data / CRAWLED_FOLDER / "crawl", make_rows(store, count), CRAWLED)
+        write_table(data / CRAWLED_FOLDER / "list_rows", [], LIST_ROWS)
 
 
 def make_rows(store: TarStore, count: int) -> Iterator[Row]:

@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 REJECTED = """
     CREATE TABLE rejected (
         item UBIGINT, step UTINYINT, sample UBIGINT, reason VARCHAR, detail VARCHAR, value VARCHAR, "limit" VARCHAR,
-        setting VARCHAR, kept_key VARCHAR)
+        setting VARCHAR, kept_key VARCHAR, other UBIGINT)
 """
-"""The items of the samples that the steps dropped."""
+"""The items of the samples that the steps dropped; `other` is an item whose name completes the detail."""
 
 DROP_SAMPLES = """
-    INSERT INTO rejected
-    SELECT item, $step, sample, reason, detail, value, "limit", setting, kept_key
-    FROM dropping JOIN members USING (sample)
+    INSERT INTO rejected BY NAME
+    SELECT dropping.*, item, $step AS step FROM dropping JOIN members USING (sample)
 """
 
 DROP_ITEMS = """
@@ -40,8 +39,11 @@ DROP_ITEMS = """
         WHERE item NOT IN (SELECT item FROM members SEMI JOIN rejected USING (item) SEMI JOIN samples USING (sample))
         QUALIFY row_number() OVER (PARTITION BY item ORDER BY step, sample) = 1
     )
-    SELECT name_item(source, file, part) AS key, reason, detail, value, "limit", setting, kept_key
-    FROM last JOIN items USING (item)
+    SELECT
+        name_item(items.source, items.file, items.part) AS key, reason,
+        detail || CASE WHEN other IS NULL THEN '' ELSE name_item(others.source, others.file, others.part) END AS detail,
+        value, "limit", setting, kept_key
+    FROM last JOIN items USING (item) LEFT JOIN items AS others ON others.item = other
 """
 """An item of several samples is dropped once, and only where all its samples are."""
 
@@ -56,7 +58,7 @@ class Alignment:
     parts: Sequence[Part]
 
     def drop_samples(self, step: int, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Drop the samples of a query: sample, reason, detail, value, limit, setting and kept_key.
+        """Drop the samples of a query: sample, reason, detail, value, limit, setting, kept_key and perhaps other.
 
         Args:
             step: the number of the step; of an item's samples the one that is dropped first gives the reason.

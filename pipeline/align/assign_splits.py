@@ -129,7 +129,7 @@ def place_samples(alignment: Alignment) -> None:
         database.execute(PLACED["hash"])
     else:
         database.execute(PLACED["given"], {"names": PRIORITY})
-        alignment.drop_samples(5, DIVIDED, {"names": PRIORITY, "source": params.split})
+        alignment.drop_samples(6, DIVIDED, {"names": PRIORITY, "source": params.split})
 
 
 def sum_shares(shares: Shares) -> list[tuple[str, float]]:

@@ -50,13 +50,15 @@ WHOLE = """
     SELECT
         sample,
         list(cluster * 64 + part ORDER BY part, position) AS clusters,
-        list(exact * 64 + part ORDER BY part, position) AS exact
+        list(exact * 64 + part ORDER BY part, position) AS exact,
+        first(item ORDER BY part, position) AS first
     FROM tied SEMI JOIN samples USING (sample) JOIN sizes USING (sample)
     WHERE list_contains($required, part)
     GROUP BY sample, size
     HAVING count(*) = size
 """
-"""The samples of which all items of required parts may repeat another, with the clusters and parts of these items."""
+"""The samples of which all items of required parts may repeat another, with the clusters and parts of these items, and
+the first of them."""
 
 REPEATED = """
     SELECT
@@ -84,7 +86,7 @@ def drop_duplicates(alignment: Alignment) -> None:
     column = choose_column(alignment.params.duplicates, ("drop",))
     if column is not None:
         find_repeated(alignment, column)
-        alignment.drop_samples(4, REPEATED)
+        alignment.drop_samples(5, REPEATED)
 
 
 def find_repeated(alignment: Alignment, column: str) -> None:

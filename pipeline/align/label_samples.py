@@ -50,4 +50,4 @@ def label_samples(alignment: Alignment) -> None:
 
 def drop_rare(alignment: Alignment) -> None:
     """Drop the samples whose label too few samples have; after all others, so that it is known how many have it."""
-    alignment.drop_samples(6, RARE, {"least": alignment.params.min_samples})
+    alignment.drop_samples(7, RARE, {"least": alignment.params.min_samples})

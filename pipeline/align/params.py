@@ -200,6 +200,9 @@ class AlignParams(Params):
     """Where the label comes from: the patterns' group label, the user's column label, or the page."""
     classes: Strings | None = None
     """The labels to keep; null: all."""
+    ambiguous_labels: Literal["drop", "keep"] = "drop"
+    """What to do with samples whose required parts have the same bytes and which have different labels: drop all of
+    them, or `keep` them as `duplicates` says, where the one that stays has the label of one of them."""
     min_samples: Annotated[int, Field(ge=1)] = 1
     """Drop samples whose label has fewer samples than this."""
     duplicates: Duplicates = Duplicates()

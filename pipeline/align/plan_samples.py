@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pipeline.align.alignment import REJECTED, Alignment, map_values
 from pipeline.align.assign_splits import check_spellings, place_samples, read_splits
 from pipeline.align.divide_samples import divide_samples
+from pipeline.align.drop_contradictions import drop_contradictions
 from pipeline.align.drop_duplicates import drop_duplicates
 from pipeline.align.find_groups import find_groups
 from pipeline.align.gather_samples import gather_samples
@@ -67,6 +68,7 @@ def compare_samples(alignment: Alignment) -> None:
     """
     number_samples(alignment)
     check_spellings(alignment)
+    drop_contradictions(alignment)
     drop_duplicates(alignment)
     find_groups(alignment)
     place_samples(alignment)

@@ -44,6 +44,14 @@ SIZES = """
 """
 
 
+UNTRAINED = """
+    SELECT label FROM planned WHERE label IS NOT NULL
+    GROUP BY label HAVING count(*) FILTER (split = 'train') = 0 ORDER BY label
+"""
+SHOWN = 10
+"""How many of the labels that train lacks the summary names."""
+
+
 def align(params: AlignParams, workspace: Workspace) -> Outcome:
     """Plan the samples and write `4_aligned`. Counts items: those in a sample, and those dropped.
 
@@ -131,8 +139,17 @@ def _describe(database: Database) -> list[str]:
     notes = [f"{sum(splits.values())} samples: {', '.join(f'{split} {splits.get(split, 0)}' for split in SPLITS)}"]
     ((labels, least, most),) = database.fetch(SIZES.format(column="label"))
     if labels:
-        notes.append(f"{labels} labels, of {least} to {most} samples")
+        notes.append(f"{labels} labels, of {least} to {most} samples{_name_untrained(database)}")
     ((groups, _, most),) = database.fetch(SIZES.format(column="group"))
     if groups:
         notes.append(f"{groups} groups, the largest of {most} samples")
     return notes
+
+
+def _name_untrained(database: Database) -> str:
+    """Return which labels no sample of train has, the first of them by name."""
+    names = [label for (label,) in database.fetch(UNTRAINED)]
+    if not names:
+        return ""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"; train has none of {', '.join(names[:SHOWN])}{more}"

@@ -21,8 +21,8 @@ class ExtractParams(Params):
     shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] | None = None
     """A fixed number of shards a split instead, a power of two; null: by `shard_bytes`."""
     classes: Annotated[Strings, Field(min_length=1)] | None = None
-    """The labels in the order of their numbers; samples with others are dropped. Null: those found, in code-point
-    order."""
+    """The labels in the order of their numbers; samples with others are dropped. Null: those found, in the order
+    of their numbers if all are whole numbers (the manifest says so), else in code-point order."""
     max_dropped: Share = 0.1
     """Share of the samples that may be dropped; more stops the run."""
 

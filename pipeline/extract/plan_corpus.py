@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import InputError
+from pipeline.extract.class_order import sort_classes
 from pipeline.extract.extractor import Extractor, make_extractors
 from pipeline.extract.feature_entry import compute_entry
 from pipeline.extract.item_rows import join_items
@@ -100,9 +101,9 @@ def load_samples(database: Database, data: Path) -> int:
 
 
 def find_classes(database: Database, listed: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Return the classes in label order: `listed`, else all labels in code-point order; None without labels."""
+    """Return the classes in label order: `listed`, else all labels, see `sort_classes`; None without labels."""
     labels = database.fetch("SELECT DISTINCT label FROM samples WHERE label IS NOT NULL")
-    return listed or tuple(sorted(label for (label,) in labels)) or None
+    return listed or sort_classes(label for (label,) in labels) or None
 
 
 def drop_labels(database: Database, classes: tuple[str, ...] | None) -> list[Drop]:

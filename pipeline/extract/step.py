@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.config.params import RunParams
 from pipeline.errors import CountMismatch, InputError
 from pipeline.extract.build_dataset import DatasetBuild
+from pipeline.extract.class_order import is_numeric
 from pipeline.extract.compute_features import load_libraries
 from pipeline.extract.extractor import ExtractFolders, Recipe
 from pipeline.extract.field_statistics import FieldMoments
@@ -55,9 +56,10 @@ def write_dataset(root: Path, recipe: Recipe, made: ShardResults, sources: tuple
 
 def describe_parts(plan: FieldPlan) -> dict[str, Any]:
     """Return `modalities`, the fields of each part, the one that models see first; `parts`, the modality of each part
-    that is called otherwise; and `joiners`, what stands between items that are joined. An empty one is left out."""
+    that is called otherwise; `joiners`, what stands between items that are joined; and `class_order`, numeric if the
+    classes are whole numbers in their order. An empty one is left out."""
     named = {part: modality for part, modality in plan.modalities.items() if part != modality}
-    described = {"parts": named, "joiners": dict(plan.joiners)}
+    described = {"parts": named, "joiners": dict(plan.joiners), "class_order": "numeric" * is_numeric(plan.classes)}
     return {"modalities": {part: plan.list_names(part) for part in plan.names}} | {
         name: values for name, values in described.items() if values
     }

@@ -1,7 +1,7 @@
 """Plan samples as the stage `align` does, one row at a time in Python: the reference that its SQL is held to."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -63,6 +63,31 @@ def find_rare(samples: Sequence[Sample], min_samples: int) -> dict[str, Rejectio
         for label, count in counts.items()
         if count < min_samples
     }
+
+
+def drop_contradictions(
+    samples: Sequence[Sample], params: AlignParams, parts: Sequence[Part]
+) -> tuple[list[Sample], list[Drop]]:
+    """Drop samples whose required parts have the same bytes as those of a sample with another label."""
+    if params.label == "none" or params.ambiguous_labels == "keep":
+        return list(samples), []
+    required = list_required(parts)
+    alike: dict[Hashable, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        alike[_list_clusters(sample, required, "exact_cluster")].append(sample)
+    kept: list[Sample] = []
+    drops: list[Drop] = []
+    for sample in samples:
+        same = alike[_list_clusters(sample, required, "exact_cluster")]
+        other = next((other for other in same if other.label != sample.label), None)
+        if other is None:
+            kept.append(sample)
+            continue
+        first = next(item for name in required for item in other.parts[name])
+        detail = f"the same bytes have the label {other.label!r} in {name_item(first.row)}"
+        setting = "align.ambiguous_labels"
+        drops += sample.drop(Rejection(Reason.AMBIGUOUS_LABEL, detail, sample.label or "", "drop", setting))
+    return kept, drops
 
 
 def drop_duplicates(
@@ -267,10 +292,11 @@ def plan_samples(rows: Sequence[Row], params: AlignParams) -> Plan:
     samples, drops = gather_samples(candidates, parts)
     samples, unlabelled = label_samples(samples, params)
     samples, unsplit = read_splits(samples, params)
+    samples, contradictory = drop_contradictions(samples, params, parts)
     samples, repeated = drop_duplicates(samples, params, parts)
     placed, split_groups = place_samples(samples, find_groups(samples, params, parts), params)
     rare = find_rare([each.sample for each in placed], params.min_samples)
-    drops += unlabelled + unsplit + repeated + split_groups
+    drops += unlabelled + unsplit + contradictory + repeated + split_groups
     kept = []
     for each in placed:
         if each.sample.label in rare:

@@ -27,6 +27,7 @@ from pipeline.tables.contracts import (
     DROPPED,
     INGESTED_ITEMS,
     ITEMS,
+    LIST_ROWS,
     PARTS,
     SAMPLES,
 )
@@ -64,6 +65,7 @@ def stamps(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Ou
     workspace = Workspace(folder, folder, folder, run)
     blocks = choose_params()
     write_table(folder / "1_crawled/crawl", [], CRAWLED)
+    write_table(folder / "1_crawled/list_rows", [], LIST_ROWS)
     outcomes = {
         "list": list_inputs(check_block(blocks, "ingest", IngestParams), workspace),
         "ingest": ingest(check_block(blocks, "ingest", IngestParams), workspace),

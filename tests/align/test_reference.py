@@ -57,6 +57,7 @@ CHANGES = st.fixed_dictionaries(
         "label": st.sampled_from(["none", "path", "column", "page"]),
         "classes": st.sampled_from([None, None, ["cat", "dog"]]),
         "split": st.sampled_from(["hash", "hash", "path", "column"]),
+        "ambiguous_labels": st.sampled_from(["drop", "drop", "keep"]),
         "min_samples": st.integers(1, 3),
         "within": st.sampled_from([None, None, ["folder", "a.test"], ["b.test"]]),
         "salt": st.sampled_from(["0", "1"]),
