@@ -32,6 +32,7 @@ BLOCKS: Mapping[str, type[BaseModel]] = {
 DECIDED: Mapping[tuple[str, Reason], str] = {
     ("crawl", Reason.OUT_OF_BOUNDS): "crawl.start",
     ("crawl", Reason.TIMEOUT): "crawl.timeout",
+    ("ingest", Reason.IGNORED): "ingest.ignore",
     ("ingest", Reason.NO_ITEMS): "ingest.page_text",
     ("clean", Reason.FLAT): "clean.image.min_contrast",
     ("clean", Reason.SILENT): "clean.audio.min_level",
