@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +19,7 @@ from pipeline.extract.learned_features import LearnedFeatures
 from pipeline.extract.plan_fields import COUNT
 from pipeline.extract.samples import AlignedSample, SamplePart, build_meta
 from pipeline.incremental.pack_index import Array, Entry
+from pipeline.modalities.modality import TokenTally
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.stopwatch import OTHER, clock
 from pipeline.tables.drops import Drop, Rejection
@@ -62,6 +63,7 @@ class ShardAssembly:
         self._keys = [hash_sample(recipe.assembly, sample) for sample in samples]
         self._learned = LearnedFeatures(recipe, self._extractors, reader)
         self._metas: dict[int, bytes] = {}
+        self._tallies: dict[int, TokenTally] = {}
         self._copied: set[int] = set()  # whose metas are zeros of the right length here
         self._frames: list[int] = []
         self._features: list[PlacedFeature] = []
@@ -91,7 +93,7 @@ class ShardAssembly:
                 raise PipelineError(str(error)) from None
             draft.replace(path)
         self._frames = builder.frames
-        return BuiltShard(written, drops, sums)
+        return BuiltShard(written, drops, sums, sum(self._tallies.values(), TokenTally()))
 
     def list_samples(self) -> Array:
         """Return what the cache notes of the written samples, `SAMPLE` (samples,)."""
@@ -101,6 +103,7 @@ class ShardAssembly:
             table["key"] = np.frombuffer(keys, np.uint8).reshape(-1, 32)
             table["meta"] = [len(meta) for meta in self._metas.values()]
             table["frame"] = self._frames
+            table["tally"] = [astuple(self._tallies[at]) for at in self._metas]
         return table
 
     def list_features(self) -> Sequence[PlacedFeature]:
@@ -119,6 +122,9 @@ class ShardAssembly:
                 drops.append(meta.drop(sample.key))
             else:
                 self._metas[at] = meta
+                self._tallies[at] = (
+                    self._sum_tallies(sample) if known is None else self._cached.read_tally(self._keys[at])
+                )
         return drops
 
     def _is_lost(self, sample: AlignedSample) -> bool:
@@ -137,6 +143,11 @@ class ShardAssembly:
                         return replace(found, detail=f"{name}: {found.detail}", setting=setting)
                     caption = caption or found
             return encode_canonical(build_meta(sample, caption))
+
+    def _sum_tallies(self, sample: AlignedSample) -> TokenTally:
+        """Return the tally of the learned features of a sample whose meta was encoded."""
+        groups = (self._plan.group_items(name, items) for name, items in sample.parts.items())
+        return sum((self._learned.find_tally(items) for each in groups for items in each), TokenTally())
 
     def _check(self, items: Sequence[SamplePart], modality: str) -> str | Rejection | None:
         """Return the rejection of the feature of a group of items; else the text for the meta, if it has one."""

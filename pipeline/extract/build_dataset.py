@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config.params import RunParams
@@ -15,6 +15,8 @@ from pipeline.extract.plan_corpus import Corpus
 from pipeline.incremental.compute_chunk import compute_missing
 from pipeline.incremental.evict import ObjectUse
 from pipeline.incremental.lookup import EntryLookup
+from pipeline.modalities.modality import TokenTally
+from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.executor import Executor
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress
@@ -137,6 +139,25 @@ class DatasetBuild:
             )
 
         return LazyTasks(len(self._corpus.shards), build)
+
+    def review(self, results: Sequence[ShardResult]) -> list[str]:
+        """Return the summary notes on what the features lack of the items.
+
+        Raises:
+            InputError: what was learned does not fit the training split.
+        """
+        plan, notes = self._corpus.plan, []
+        if self._corpus.learner is not None:
+            params, training, total = plan.params[self._corpus.learner], TokenTally(), TokenTally()
+            for shard, result in zip(self._corpus.shards, results, strict=True):
+                total += result.shard.tally
+                training += result.shard.tally if shard.split == TRAIN else TokenTally()
+            notes.append(find_learning(self._corpus.learner).review(training, total, params))
+        for name, (count, longer) in self._corpus.clips.items():
+            key = MODALITIES[name].clip
+            seconds = f"extract.{name}.{key} {getattr(plan.params[name], key):g}"
+            notes.append(f"{name}: {longer:,} of {count:,} items longer than {seconds}")
+        return notes
 
     def describe(self) -> list[str]:
         """Return the summary notes on the cache: `features: 29,700 reused, 300 computed (300 audio)`."""

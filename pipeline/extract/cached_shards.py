@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,6 +25,7 @@ from pipeline.incremental.cache_key import hash_method
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import Array, DamagedError, Entry, PackIndex, PackIndexBuilder
 from pipeline.incremental.published_tar import SUFFIX, name_tar
+from pipeline.modalities.modality import TokenTally
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.columns import Row
 from pipeline.tables.drops import Drop, Reason
@@ -39,18 +40,23 @@ from shardwright.format.manifest import ShardRecord
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SAMPLE = np.dtype([("key", "u1", (32,)), ("meta", "<u4"), ("frame", "<u4")])
+TALLY = np.dtype([(name.name, "<u4") for name in fields(TokenTally)])
+
+SAMPLE = np.dtype([("key", "u1", (32,)), ("meta", "<u4"), ("frame", "<u4"), ("tally", TALLY)])
 """What the cache knows of a sample of a shard, beside its row in the index: its cache key, the bytes of its meta
-without padding, and the checksum of its frame, see `shardwright.format.encode.PlacedSample`."""
+without padding, the checksum of its frame, see `shardwright.format.encode.PlacedSample`, and the tally of the features
+that were learned."""
 
 
 @dataclass(frozen=True)
 class BuiltShard:
-    """A shard, None if all its samples were dropped; the drops, and the moments for the statistics."""
+    """A shard, None if all its samples were dropped; the drops, the moments for the statistics, and the tally of what
+    was learned."""
 
     written: WrittenShard | None = None
     drops: Sequence[Drop] = ()
     moments: Mapping[str, FieldMoments] = field(default_factory=dict)
+    tally: TokenTally = field(default_factory=TokenTally)
 
 
 def hash_assembly(plan: FieldPlan, learned: str | None, files: Sequence[Path]) -> bytes:
@@ -102,13 +108,18 @@ def load_shard(rows: PackIndex, name: str, plan: FieldPlan) -> BuiltShard:
     """Return the shard that an index of the cache describes."""
     about = rows.about
     drops = tuple(Drop(key, Reason(reason), *rest) for key, reason, *rest in about["drops"])
-    index, _ = _read_extra(rows, plan)
+    index, samples = _read_extra(rows, plan)
     record = ShardRecord(name, len(index), rows.size, about["meta_bytes"], about["sha256"])
     moments = {
         field: FieldMoments(count, np.array(mean), np.array(squares))
         for field, (count, mean, squares) in about["moments"].items()
     }
-    return BuiltShard(WrittenShard(record, index), drops, moments)
+    return BuiltShard(WrittenShard(record, index), drops, moments, sum_tallies(samples))
+
+
+def sum_tallies(samples: Array) -> TokenTally:
+    """Return the sum of the tallies of samples of dtype `SAMPLE`."""
+    return TokenTally(*(int(samples["tally"][name].sum(dtype=np.int64)) for name in TALLY.names or ()))
 
 
 def _read_extra(rows: PackIndex, plan: FieldPlan) -> tuple[Index, Array]:
@@ -201,6 +212,10 @@ class _OpenShard:
         """Return the bytes of a sample's meta without padding."""
         return int(self._samples["meta"][row])
 
+    def read_tally(self, row: int) -> TokenTally:
+        """Return the tally of a sample's learned features."""
+        return TokenTally(*self._samples["tally"][row].item())
+
     def read(self, row: int, meta_bytes: int) -> PlacedSample | EncodedSample:
         """Return one sample for a shard that pads its metas to `meta_bytes`.
 
@@ -257,6 +272,11 @@ class CachedSamples:
             return None
         _, shard, row = self._found[key]
         return shard.measure_meta(row)
+
+    def read_tally(self, key: bytes) -> TokenTally:
+        """Return the tally of a sample that a shard has."""
+        _, shard, row = self._found[key]
+        return shard.read_tally(row)
 
     def read(self, key: bytes, meta_bytes: int) -> PlacedSample | EncodedSample | None:
         """Return the sample for a shard that pads its metas to `meta_bytes`; None if no shard has it undamaged."""

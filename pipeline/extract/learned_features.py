@@ -7,6 +7,7 @@ from pipeline.extract.feature_entry import check_arrays, decode_parsed, encode_a
 from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.learn_vocabulary import find_learning, join_parsed
 from pipeline.extract.samples import SamplePart
+from pipeline.modalities.modality import TokenTally
 from pipeline.tables.drops import Rejection
 
 
@@ -24,6 +25,7 @@ class LearnedFeatures:
         self._extractors = extractors
         self._reader = reader
         self._encoded: dict[tuple[str, ...], list[bytes]] = {}
+        self._tallies: dict[tuple[str, ...], TokenTally] = {}
 
     def encode(self, items: Sequence[SamplePart]) -> str | Rejection:
         """Encode the items of one feature, and return its text for the meta; or the first rejection of an item."""
@@ -39,16 +41,23 @@ class LearnedFeatures:
         learned = self._recipe.learned
         assert learned is not None
         joined = join_parsed(extractor, parsed, joiner)
-        arrays = find_learning(extractor.modality).encode(joined, extractor.params, read_learned(learned))
-        checked = check_arrays(arrays, extractor.fields)
+        encoded = find_learning(extractor.modality).encode(joined, extractor.params, read_learned(learned))
+        if isinstance(encoded, Rejection):
+            return encoded
+        checked = check_arrays(encoded.arrays, extractor.fields)
         if isinstance(checked, Rejection):
             return checked
         self._encoded[_identify(items)] = encode_arrays(checked, extractor.fields)
+        self._tallies[_identify(items)] = encoded.tally
         return shorten_text(joiner.join(texts).encode()).decode()
 
     def find(self, items: Sequence[SamplePart]) -> Sequence[bytes] | None:
         """Return the contents of a feature's members; None if it was not encoded."""
         return self._encoded.get(_identify(items))
+
+    def find_tally(self, items: Sequence[SamplePart]) -> TokenTally:
+        """Return the tally of a feature, an empty one if it was not encoded."""
+        return self._tallies.get(_identify(items), TokenTally())
 
 
 def _identify(items: Sequence[SamplePart]) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ class Corpus:
         plan: of the fields.
         shards: by split and number.
         frozen: the frozen vocabulary; None where it has to be learned.
+        clips: how many items of a modality that is cut at a length there are, and how many of them are longer.
     """
 
     count: int
@@ -48,6 +49,7 @@ class Corpus:
     plan: FieldPlan
     shards: Sequence[PlannedShard]
     frozen: Any | None
+    clips: Mapping[str, tuple[int, int]]
 
     @property
     def extractors(self) -> dict[str, Extractor]:
@@ -78,8 +80,8 @@ def plan_corpus(database: Database, data: Path, params: ExtractParams) -> Corpus
     learner = find_learner(plan)
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
     shards = plan_shards(database, plan.fields, params)
-    request_features(database, data, plan)
-    return Corpus(count, unlabelled, plan, shards, frozen)
+    clips = request_features(database, data, plan)
+    return Corpus(count, unlabelled, plan, shards, frozen, clips)
 
 
 def load_samples(database: Database, data: Path) -> int:
@@ -143,14 +145,15 @@ def find_lacking(database: Database) -> list[str]:
     return [part for (part,) in rows]
 
 
-def request_features(database: Database, data: Path, plan: FieldPlan) -> None:
-    """Create `requests`: the parts of the usable samples with the cache key of their feature.
+def request_features(database: Database, data: Path, plan: FieldPlan) -> dict[str, tuple[int, int]]:
+    """Create `requests`: the parts of the usable samples with the cache key of their feature; return `Corpus.clips`.
 
     Raises:
         InputError: a table is missing or damaged, or a part's item is not among the cleaned ones.
     """
-    names, facts = ("modality", "media_type"), ("orientation", "sha256")
+    names, facts = ("modality", "media_type"), ("orientation", "sha256", "frames", "sample_rate")
     database.insert("media", number_rows(join_items(data, names, facts), "item"))
+    clips = count_clips(database, plan)
     database.execute("CREATE TABLE methods (modality VARCHAR, method BLOB)")
     for modality in plan.params:
         method = hash_features(modality, plan)
@@ -172,6 +175,23 @@ def request_features(database: Database, data: Path, plan: FieldPlan) -> None:
     lost = database.fetch("SELECT min(item) FROM requests WHERE key IS NULL")[0][0]
     if lost is not None:
         raise InputError(f"a sample names item {lost}, which is not in {data / CLEANED_ITEMS}: run `dvc repro`")
+    return clips
+
+
+def count_clips(database: Database, plan: FieldPlan) -> dict[str, tuple[int, int]]:
+    """Return `Corpus.clips`."""
+    counts = {}
+    for modality, params in plan.params.items():
+        if key := MODALITIES[modality].clip:
+            counts[modality] = database.fetch(
+                """
+                SELECT count(*),
+                    coalesce(count_if(least("end", frames / sample_rate) - coalesce("start", 0) > $seconds), 0)
+                FROM parts SEMI JOIN usable USING (sample) JOIN media USING (item) WHERE modality = $modality
+                """,
+                {"modality": modality, "seconds": float(getattr(params, key))},
+            )[0]
+    return counts
 
 
 def hash_features(modality: str, plan: FieldPlan) -> bytes:

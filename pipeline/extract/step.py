@@ -90,7 +90,8 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
     """Build `5_shards` and `5_extract` from the aligned samples; the outcome counts samples.
 
     Raises:
-        InputError: nothing was aligned, no sample is left, or a modality lacks something that it needs.
+        InputError: nothing was aligned, no sample is left, a modality lacks something that it needs, or the vocabulary
+            knows too few of the training tokens.
         TooManyDrops: the share of dropped samples is above `extract.max_dropped`.
         MachineDrops: samples were dropped for time or memory, and `run.allow_machine_drops` is false.
         PipelineError: a task failed; the message names its shard, and the sample where it is known.
@@ -126,13 +127,14 @@ def make_dataset(
     outcome = Outcome("sample", corpus.count, corpus.count - counts.total, counts)
     check_machine_drops(outcome, run.allow_machine_drops)
     check_kept(outcome, params)
+    coverage = build.review(results)
     manifest = write_dataset(
         root, recipe, list(zip(corpus.shards, results, strict=True)), list_sources(database, folders)
     )
     check_written(root, manifest, outcome.kept)
     record = encode_canonical(describe_build(params, manifest.hash, corpus.plan.params), indent=1) + b"\n"
     write_file(records / "extract_record.json", [record])
-    return replace(outcome, notes=[*describe_dataset(manifest), *build.describe()])
+    return replace(outcome, notes=[*describe_dataset(manifest), *build.describe(), *coverage])
 
 
 def check_kept(outcome: Outcome, params: ExtractParams) -> None:

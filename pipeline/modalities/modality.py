@@ -6,7 +6,7 @@ The table of modalities is `pipeline.modalities.table`.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from pipeline.config.params import Params
@@ -65,6 +65,34 @@ class MediaItem:
     end: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TokenTally:
+    """What encoding found in items that it turned into tokens.
+
+    Attributes:
+        items: how many.
+        cut: those that have more tokens than are stored.
+        tokens: the stored tokens of all.
+        unknown: those that stand for whatever was not learned.
+    """
+
+    items: int = 0
+    cut: int = 0
+    tokens: int = 0
+    unknown: int = 0
+
+    def __add__(self, other: "TokenTally") -> "TokenTally":
+        return TokenTally(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """The arrays of an item's fields, and its tally."""
+
+    arrays: "Mapping[str, np.ndarray[Any, Any]]"
+    tally: TokenTally
+
+
 @dataclass(frozen=True)
 class Learning(Generic[FeatureParams]):
     """The functions of a modality whose features depend on the whole training split, by a vocabulary or the like.
@@ -76,7 +104,9 @@ class Learning(Generic[FeatureParams]):
     `parse(item, params)`: what the item's features are computed from (the words of a text): JSON.
     `count(parsed, params)`: what one item adds to the counts over the training split.
     `learn(counts, params)`: what is learned from their sum: JSON, saved beside the shards.
-    `encode(parsed, params, learned)`: arrays for exactly the planned fields.
+    `encode(parsed, params, learned)`: arrays for exactly the planned fields, and the tally.
+    `review(training, total, params)`: a note for the summary on the tallies of the training split and of all splits.
+    Raises `InputError` where what was learned does not fit the training split.
     `read_frozen(params)`: what was learned before, where the params name it; then nothing is counted. Raises
     `InputError` where the file is not what they name.
     `join(parsed, joiner, params)`: several parsed items as one, with the text `joiner` between them; None where items
@@ -91,7 +121,8 @@ class Learning(Generic[FeatureParams]):
     parse: "Callable[[MediaItem, FeatureParams], Any | Rejection]"
     count: "Callable[[Any, FeatureParams], Counter[str]]"
     learn: "Callable[[Mapping[str, int], FeatureParams], Any]"
-    encode: "Callable[[Any, FeatureParams, Any], Mapping[str, Value] | Rejection]"
+    encode: "Callable[[Any, FeatureParams, Any], Encoded | Rejection]"
+    review: "Callable[[TokenTally, TokenTally, FeatureParams], str]"
     read_frozen: "Callable[[FeatureParams], Any | None]"
     join: "Callable[[Sequence[Any], str, FeatureParams], Any] | None" = None
     late: tuple[str, ...] = ()
@@ -118,6 +149,8 @@ class Modality(Generic[CheckParams, FeatureParams]):
     Raises `InputError` where it is missing.
     `content`: the field that holds an item itself, and takes the name of a part that is called otherwise than its
     modality; "" where all fields are features of several kinds.
+    `clip`: the key of its feature params with the seconds that items, or their spans, are cut at; an item has `frames`
+    samples at `sample_rate`. "" where they are not cut, or their length is not known so.
     """
 
     name: str
@@ -131,3 +164,4 @@ class Modality(Generic[CheckParams, FeatureParams]):
     libraries: tuple[str, ...] = ()
     describe: Callable[[FeatureParams], Mapping[str, str]] = _describe_nothing
     content: str = ""
+    clip: str = ""

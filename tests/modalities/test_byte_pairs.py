@@ -181,7 +181,7 @@ def test_any_text_comes_back_and_both_ways_give_its_ids(text: str, from_file: To
     assert from_file.decode(ids) == text
     assert [ids.count(2), ids.count(3)] == [text.count(name) for name in PLACEHOLDERS]
     assert not {0, 1} & set(ids)
-    arrays = encode_text(text, FEATURES, LEARNED)
+    arrays = encode_text(text, FEATURES, LEARNED).arrays
     kept = ids[: FEATURES.length]
     assert arrays["tokens_length"] == len(kept)
     assert arrays["tokens"].tolist() == kept + [0] * (FEATURES.length - len(kept))
@@ -288,7 +288,7 @@ def test_a_tokenizer_of_others_gives_its_own_ids_uncut(tmp_path: Path) -> None:
     theirs = Tokenizer.from_file(str(tmp_path / "foreign.json"))
     theirs.no_truncation()
     for text in [*TEXTS, "2026 <|endoftext|>"]:
-        arrays = encode_text(text, FEATURES, learned)
+        arrays = encode_text(text, FEATURES, learned).arrays
         assert arrays["tokens"][: arrays["tokens_length"]].tolist() == theirs.encode(text).ids
 
 

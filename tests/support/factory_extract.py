@@ -175,7 +175,7 @@ def make_params(**changes: Any) -> ExtractParams:
     block = read_effective_params(ROOT / "params.yaml")["extract"]
     block["image"] |= {"height": 12, "width": 16}
     block["audio"] |= {"rate": 8000, "seconds": 0.5, "coefficients": 8, "mels": 16, "fft": 256, "hop": 128}
-    block["text"] |= {"length": 5, "min_count": 1}
+    block["text"] |= {"length": 5, "min_count": 1, "min_known": 0.0}
     block["video"] |= {"frames": 3, "height": 12, "width": 16}
     for name, value in changes.items():
         *path, key = name.split("__")

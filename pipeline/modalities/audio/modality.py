@@ -15,4 +15,5 @@ AUDIO = Modality(
     check_params=AudioCheck,
     feature_params=AudioFeatures,
     libraries=("numba",),  # librosa computes with it
+    clip="seconds",
 )

@@ -42,7 +42,7 @@ LIBRARIES = ("thinc", "spacy-transformers", "spacy-curated-transformers", "torch
 
 
 class AnnotatedWords(TypedDict):
-    """Lists of one length, of the words that the shards hold; parts of speech are numbers, see `TAGS`."""
+    """Lists of one length; parts of speech are numbers, see `TAGS`."""
 
     words: list[str]
     lemmas: list[str]
@@ -50,7 +50,8 @@ class AnnotatedWords(TypedDict):
 
 
 def parse_annotated(text: str, params: TextFeatures) -> AnnotatedWords:
-    """Return the first `params.length` words of a text and their annotations; the model does not see the others.
+    """Return the first `params.length` words of a text, one more, which says that they are cut, and the annotations of
+    all; the model does not see the others.
 
     A placeholder is one word, and its own lemma. A word without a lemma is its own lemma, one without a part of speech
     is X.
@@ -58,7 +59,7 @@ def parse_annotated(text: str, params: TextFeatures) -> AnnotatedWords:
     assert params.model is not None
     nlp = load_model(params.model, params.annotate)
     with nlp.memory_zone():  # loading a model anew would take more than the 0.4 s of a tokenizer
-        doc = split_document(text, params.length, nlp)
+        doc = split_document(text, params.length + 1, nlp)
         if len(doc):
             for _, component in nlp.pipeline:
                 doc = component(doc)

@@ -14,7 +14,7 @@ Word = TypeVar("Word")
 def join_parsed(parsed: Sequence[Any], joiner: str, params: TextFeatures) -> Any:
     """Return what `parse_text` gives for the texts with `joiner` between them, each split into words by itself.
 
-    Words are cut at `params.length`, as those of one text.
+    Words are cut after `params.length` and one more, as those of one text.
     """
     if params.tokenizer == "bpe":
         return _parse(joiner, params).join(parsed)
@@ -34,10 +34,10 @@ def _parse(joiner: str, params: TextFeatures) -> Any:
 
 
 def _join_words(texts: Sequence[Sequence[Word]], between: Sequence[Word], length: int) -> list[Word]:
-    """Return the first `length` words of the texts with the words `between` them."""
+    """Return the first `length` words of the texts with the words `between` them, and one more."""
     joined: list[Word] = []
     for number, words in enumerate(texts):
         if number:
             joined += between
         joined += words
-    return joined[:length]
+    return joined[: length + 1]

@@ -11,9 +11,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pipeline.modalities.modality import Learning, MediaItem, Modality
+from pipeline.modalities.modality import Encoded, Learning, MediaItem, Modality
 from pipeline.modalities.text.byte_pairs import learn_byte_pairs
 from pipeline.modalities.text.check import check_text
+from pipeline.modalities.text.coverage import review_coverage
 from pipeline.modalities.text.join import join_parsed
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import describe_text, parse_text, prepare_text
@@ -30,9 +31,9 @@ from pipeline.modalities.text.vocabulary import (
 )
 
 
-def extract_text(item: MediaItem, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
+def extract_text(item: MediaItem, params: TextFeatures, learned: Any) -> Mapping[str, NDArray[Any]]:
     """Return the fields of `plan_text_fields`, encoded with what was learned."""
-    return encode_parsed(parse_text(item, params), params, learned)
+    return encode_parsed(parse_text(item, params), params, learned).arrays
 
 
 def name_learned(params: TextFeatures) -> str:
@@ -52,8 +53,8 @@ def learn_tokens(counts: Mapping[str, int], params: TextFeatures) -> Any:
     return learn_byte_pairs(counts, params) if params.tokenizer == "bpe" else learn_vocabulary(counts, params)
 
 
-def encode_parsed(parsed: Any, params: TextFeatures, learned: Any) -> dict[str, NDArray[Any]]:
-    """Return the fields of a parsed text."""
+def encode_parsed(parsed: Any, params: TextFeatures, learned: Any) -> Encoded:
+    """Return the fields of a parsed text, and what they lack of it."""
     if params.tokenizer == "bpe":
         return encode_text(parsed, params, learned)
     return encode_annotated(parsed, params, learned) if params.annotate else encode_words(parsed, params, learned)
@@ -75,9 +76,10 @@ LEARNING = Learning(
     count_parsed,
     learn_tokens,
     encode_parsed,
+    review_coverage,
     read_frozen,
     join_parsed,
-    late=("dtype", "vocabulary", "min_count", "frozen"),
+    late=("dtype", "vocabulary", "min_count", "min_known", "frozen"),
 )
 
 TEXT = Modality(

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field as Limits
 from pydantic import model_validator
 
-from pipeline.config.params import Params
+from pipeline.config.params import Params, Share
 
 LanguageCode = Annotated[str, Limits(pattern=r"^[a-z]{2,3}$")]
 Annotation = Literal["lemma", "pos"]
@@ -33,6 +33,8 @@ class FrozenVocabulary(Params):
 class TextFeatures(Params):
     """How texts are stored in the shards."""
 
+    late_keys = ("min_known",)
+
     tokenizer: Literal["words", "bpe"] = "words"
     """`words`: tokens are words of spaCy's; `bpe`: runs of bytes, by GPT-2's byte pair encoding, which encodes any
     text."""
@@ -51,6 +53,8 @@ class TextFeatures(Params):
     placeholders come on top too."""
     min_count: Annotated[int, Limits(ge=1)] = 2
     """Occurrences in the training split below which a word is unknown; of `bpe`, a pair of tokens is not made one."""
+    min_known: Share = 0.5
+    """Share of the words of the training split that the vocabulary must have; fewer stop the run."""
     frozen: FrozenVocabulary | None = None
     """A vocabulary to use instead of learning one: new texts then change no other text's ids."""
     model: Annotated[str, Limits(min_length=1)] | None = None

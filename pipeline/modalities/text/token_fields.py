@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.modalities.modality import Encoded, TokenTally
 from pipeline.modalities.text.params import TextFeatures
 from shardwright.format.field import Field
 
@@ -34,10 +35,12 @@ def plan_text_fields(params: TextFeatures) -> Mapping[str, Field]:
     return fields
 
 
-def fill_tokens(ids: Sequence[int], params: TextFeatures) -> dict[str, NDArray[Any]]:
-    """Return `tokens` and `tokens_length` of the first `params.length` ids."""
+def fill_tokens(ids: Sequence[int], params: TextFeatures, unknown: int | None = None) -> Encoded:
+    """Return `tokens` and `tokens_length` of the first `params.length` ids; the tally counts the id `unknown`."""
     cut = ids[: params.length]
-    return {"tokens": pad(cut, params, params.dtype), "tokens_length": np.array(len(cut), np.int32)}
+    arrays = {"tokens": pad(cut, params, params.dtype), "tokens_length": np.array(len(cut), np.int32)}
+    lost = 0 if unknown is None else cut.count(unknown)
+    return Encoded(arrays, TokenTally(1, len(ids) > params.length, len(cut), lost))
 
 
 def pad(values: Sequence[int], params: TextFeatures, dtype: str) -> NDArray[Any]:

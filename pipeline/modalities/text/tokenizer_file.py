@@ -7,9 +7,8 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from pipeline.errors import InputError
+from pipeline.modalities.modality import Encoded
 from pipeline.modalities.text.byte_pairs import map_bytes
 from pipeline.modalities.text.frozen_file import check_room, read_frozen_file
 from pipeline.modalities.text.params import TextFeatures
@@ -44,7 +43,7 @@ def _make_splitter() -> "ByteLevel":
     return ByteLevel(add_prefix_space=False, use_regex=True)
 
 
-def encode_text(text: str, params: TextFeatures, learned: dict[str, Any]) -> dict[str, NDArray[Any]]:
+def encode_text(text: str, params: TextFeatures, learned: dict[str, Any]) -> Encoded:
     """Return `tokens` and `tokens_length`: the ids of the file's tokenizer, without marks of start and end."""
     return fill_tokens(_open_tokenizer(learned).encode(text, add_special_tokens=False).ids, params)
 

@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
-
-from numpy.typing import NDArray
+from typing import TypedDict
 
 from pipeline.errors import InputError
+from pipeline.modalities.modality import Encoded
 from pipeline.modalities.text.annotations import AnnotatedWords
 from pipeline.modalities.text.frozen_file import check_room, read_frozen_file
 from pipeline.modalities.text.params import TextFeatures
@@ -20,16 +19,17 @@ class Vocabulary(TypedDict):
 
 
 def count_words(words: Sequence[str], params: TextFeatures) -> Counter[str]:
-    """Count the words of an item."""
-    return Counter(words)
+    """Count the words of an item that the shards hold."""
+    return Counter(words[: params.length])
 
 
 def count_annotated(parsed: AnnotatedWords, params: TextFeatures) -> Counter[str]:
     """Count the positions at which each word occurs, as it is or as a lemma: both are in one vocabulary."""
-    counts = Counter(parsed["words"])
+    words = parsed["words"][: params.length]
+    counts = Counter(words)
     if "lemma" in params.annotate:
-        pairs = zip(parsed["words"], parsed["lemmas"], strict=True)
-        counts.update(lemma for word, lemma in pairs if lemma != word)
+        lemmas = parsed["lemmas"][: params.length]
+        counts.update(lemma for word, lemma in zip(words, lemmas, strict=True) if lemma != word)
     return counts
 
 
@@ -40,19 +40,20 @@ def learn_vocabulary(counts: Mapping[str, int], params: TextFeatures) -> Vocabul
     return {"words": [*SPECIAL_WORDS, *known[: params.vocabulary]]}
 
 
-def encode_words(words: Sequence[str], params: TextFeatures, learned: Vocabulary) -> dict[str, NDArray[Any]]:
+def encode_words(words: Sequence[str], params: TextFeatures, learned: Vocabulary) -> Encoded:
     """Return `tokens` and `tokens_length` of at most `params.length` words."""
-    return fill_tokens(_look_up(words, learned), params)
+    return fill_tokens(_look_up(words, learned), params, SPECIAL_WORDS.index(UNKNOWN))
 
 
-def encode_annotated(parsed: AnnotatedWords, params: TextFeatures, learned: Vocabulary) -> dict[str, NDArray[Any]]:
+def encode_annotated(parsed: AnnotatedWords, params: TextFeatures, learned: Vocabulary) -> Encoded:
     """Return `tokens`, `tokens_length`, and `lemmas` and `pos` where the params name them."""
-    arrays = encode_words(parsed["words"], params, learned)
+    encoded = encode_words(parsed["words"], params, learned)
+    arrays = dict(encoded.arrays)
     if "lemma" in params.annotate:
-        arrays["lemmas"] = pad(_look_up(parsed["lemmas"], learned), params, params.dtype)
+        arrays["lemmas"] = pad(_look_up(parsed["lemmas"][: params.length], learned), params, params.dtype)
     if "pos" in params.annotate:
-        arrays["pos"] = pad(parsed["pos"], params, "uint8")
-    return arrays
+        arrays["pos"] = pad(parsed["pos"][: params.length], params, "uint8")
+    return Encoded(arrays, encoded.tally)
 
 
 def read_vocabulary(params: TextFeatures) -> Vocabulary | None:

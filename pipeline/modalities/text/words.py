@@ -25,8 +25,9 @@ caption instead of 26.
 
 
 def parse_words(text: str, params: TextFeatures) -> list[str]:
-    """Return the words of a text that the shards hold: the first `params.length` of `split_words`."""
-    return split_words(text, params)[: params.length]
+    """Return the words of a text that the shards hold, the first `params.length` of `split_words`, and one more, which
+    says that they are cut."""
+    return split_words(text, params)[: params.length + 1]
 
 
 def split_words(text: str, params: TextFeatures) -> list[str]:
