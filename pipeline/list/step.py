@@ -139,6 +139,9 @@ def _describe(database: Database, read: int) -> Outcome:
     refused = {reason: count for reason, count in counts.items() if reason}
     if refused:
         notes.append("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(refused.items())))
+    ((links,),) = database.fetch("SELECT count(*) FROM listed WHERE setting = 'ingest.links'")
+    if links:
+        notes.append(f"{links:,} of these are links, which ingest.links: follow would read")
     if patterns:
         rows = database.fetch(
             "SELECT file, count FROM listed WHERE reason = $reason ORDER BY file", {"reason": str(Reason.IGNORED)}

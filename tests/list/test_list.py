@@ -157,6 +157,9 @@ def test_links_are_followed_where_the_params_say_so(tmp_path: Path) -> None:
     assert [row["file"] for row in refused.rows] == ["cat/a.txt"]
     names = ("dog", "snapshot/0.txt", "snapshot/1.txt")
     assert refused.read_settings() == {f"folder:{name}": "ingest.links" for name in names}
+    shutil.rmtree(refused.data / "0_listed")
+    outcome = list_inputs(make_params(root=str(root)), make_workspace(refused.data))
+    assert "3 of these are links, which ingest.links: follow would read" in outcome.notes
 
 
 def test_names_that_are_not_data_are_counted_by_pattern(tmp_path: Path) -> None:
