@@ -106,6 +106,10 @@ class PartRule(Rule):
     joiner: Annotated[str, Field(max_length=100)] = "\n"
     """What stands between the texts that are joined."""
 
+    def differs(self, key: str) -> bool:
+        """Return whether a key has another value than its default; params that are printed have all of them."""
+        return bool(getattr(self, key) != type(self).model_fields[key].default)
+
 
 class Parts(RootModel[dict[str, PartRule]]):
     """The parts of a sample by name, in their order, each with its rule."""
@@ -241,9 +245,9 @@ class AlignParams(Params):
                 raise self.refuse(f"parts.{name}.modality", f"it must be {allowed}")
             if name in MODALITIES and rule.modality not in (None, name):
                 raise self.refuse(f"parts.{name}.modality", f"it must be {name}, as the part is called after it")
-            if "most" in rule.model_fields_set and rule.many not in ("all", "join"):
+            if rule.differs("most") and rule.many not in ("all", "join"):
                 raise self.refuse(f"parts.{name}.most", f"it must be left out, as many is {self.choose_many(rule)}")
-            if "joiner" in rule.model_fields_set and rule.many != "join":
+            if rule.differs("joiner") and rule.many != "join":
                 raise self.refuse(f"parts.{name}.joiner", f"it must be left out, as many is {self.choose_many(rule)}")
             modality = rule.modality or name
             if rule.many == "join" and not JOINS.get(modality):
