@@ -336,3 +336,20 @@ def test_a_model_is_told_that_there_are_no_videos(tmp_path: Path) -> None:
 def test_rules_and_blocks_know_videos() -> None:
     assert not check_block(BLOCKS, "align", AlignParams).modalities.selected["video"].required
     assert check_block(BLOCKS, "extract", ExtractParams).features["video"].frames == 8
+
+
+@pytest.mark.parametrize("media_type", ["video/mp4", "video/webm", "video/x-matroska"])
+def test_frames_of_a_varying_rate_are_taken_by_time(media_type: str) -> None:
+    """Ten frames in the first second, then one that stays for a second, then ten again."""
+    frames = draw_frames(21)
+    times = [*range(10), 10, *range(20, 30)]
+    data = encode_video(frames, media_type, times=times)
+    checked = check(data, media_type)
+    assert isinstance(checked, Checked)
+    video = extract(MediaItem(checked.data, media_type), choose(frames=6))["video"]
+    seconds = PARSERS[media_type].read_header(data).seconds
+    places = [sum(10 * (2 * part + 1) * seconds / 12 >= time for time in times) - 1 for part in range(6)]
+    assert places[2] == places[3] == 10
+    assert [min(range(21), key=lambda at: measure(each, frames[at])) for each in video] == places
+    part = extract(MediaItem(checked.data, media_type, start=2.0, end=2.8), choose(frames=4))["video"]
+    assert [min(range(21), key=lambda at: measure(each, frames[at])) for each in part] == [12, 14, 16, 18]

@@ -1,6 +1,8 @@
 """Make real videos for tests: a block that moves over a changing colour, with a tone."""
 
 import io
+from collections.abc import Sequence
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,9 +43,14 @@ def draw_frames(count: int, seed: int = 0) -> list[NDArray[np.uint8]]:
 
 
 def encode_video(
-    frames: list[NDArray[np.uint8]], media_type: str, audio: NDArray[np.float32] | None = None, comment: str = ""
+    frames: list[NDArray[np.uint8]],
+    media_type: str,
+    audio: NDArray[np.float32] | None = None,
+    comment: str = "",
+    times: Sequence[int] | None = None,
 ) -> bytes:
-    """A file of that type, 10 images a second, with audio of 48 kHz, float32 (samples, 1), where one is given."""
+    """A file of that type, 10 images a second, or at these tenths of seconds; with audio of 48 kHz, float32
+    (samples, 1), where one is given."""
     container, image_coder, audio_coder = CODECS[media_type]
     file = io.BytesIO()
     with av.open(file, "w", format=container, options={"fflags": "+bitexact"}) as out:
@@ -54,9 +61,11 @@ def encode_video(
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = "yuvj420p" if image_coder == "mjpeg" else "yuv420p"
         stream.bit_rate = 2_000_000
-        packets: list[Any] = [
-            packet for frame in frames for packet in stream.encode(av.VideoFrame.from_ndarray(frame, "rgb24"))
-        ]
+        packets: list[Any] = []
+        for frame, time in zip(frames, times or range(len(frames)), strict=True):
+            image = av.VideoFrame.from_ndarray(frame, "rgb24")
+            image.pts, image.time_base = time, Fraction(1, FPS)
+            packets += stream.encode(image)
         packets += stream.encode()
         if audio is not None:
             listened = out.add_stream(audio_coder, rate=48000, layout="mono")

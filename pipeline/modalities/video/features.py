@@ -5,7 +5,7 @@ inside OpenCV and PyAV knows: H.264, HEVC, MPEG-4, VP8, VP9, AV1, MJPEG and more
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats.format_errors import FormatFault
+from pipeline.formats.type_names import AVI, MATROSKA, MP4, WEBM
 from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.audio.decode import Span
@@ -22,10 +23,11 @@ from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.video.frames import PARSERS, find_size, read_frames, space_evenly
 from pipeline.modalities.video.params import VideoFeatures
 from pipeline.modalities.video.soundtrack import read_soundtrack
+from pipeline.modalities.video.times import find_shown, is_even, read_times
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.format.field import Field
 
-CONTAINERS = {"video/mp4": "mov", "video/webm": "matroska", "video/x-matroska": "matroska", "video/x-msvideo": "avi"}
+CONTAINERS = {MP4: "mov", WEBM: "matroska", MATROSKA: "matroska", AVI: "avi"}
 """FFmpeg's name of the container of each media type."""
 
 PREFIX = "video_"
@@ -42,17 +44,15 @@ def plan_video_fields(params: VideoFeatures) -> Mapping[str, Field]:
 def extract_video(item: MediaItem, params: VideoFeatures, learned: Any) -> Mapping[str, NDArray[Any]] | Rejection:
     """Return frames of the item's span, and the features of its audio.
 
-    The span is cut into `params.frames` equal parts, and the frame in the middle of each is taken; where there are
-    fewer frames than parts, some are taken twice. Positions are counted in frames: where frames last for different
-    times, those taken are evenly spaced among frames and not in time.
+    The span is cut into `params.frames` equal parts of time, and the frame that is shown in the middle of each is
+    taken; where there are fewer frames than parts, some are taken twice.
     """
     span = (item.start or 0.0, item.end)
     try:
         header = PARSERS[item.media_type].read_header(item.data)
-        first, end = _find_span(header, span)
-        if first >= end:
+        numbers = _choose_frames(item, header, span, params.frames)
+        if not numbers:
             return Rejection(Reason.TOO_SHORT, "the span lies beyond the end of the video")
-        numbers = space_evenly(params.frames, first, end)
         seen = read_frames(item.data, find_size(header), numbers, lambda pixels: _fit(pixels, params), numbers[-1] + 1)
     except (FormatFault, UndecodableError):
         return Rejection(Reason.BROKEN, "the decoder cannot read the frames")
@@ -71,8 +71,20 @@ def prepare_video(params: VideoFeatures) -> None:
     warm_up_features(params.sound)
 
 
+def _choose_frames(item: MediaItem, header: VideoHeader, span: Span, count: int) -> Sequence[int]:
+    """The numbers of the frames to take; none where the span lies beyond the end. They are counted, as they are the
+    same for every decoder, unless frames last for different times."""
+    times = read_times(item.data, CONTAINERS[item.media_type])
+    first, end = _find_span(header, span)
+    if first >= end:
+        return []
+    if is_even(times, header):
+        return space_evenly(count, first, end)
+    return find_shown(times, (span[0], min(span[1] or header.seconds, header.seconds)), count)
+
+
 def _find_span(header: VideoHeader, span: Span) -> tuple[int, int]:
-    """The number of the first frame of a span in seconds, and that of the first one after it."""
+    """The number of the first frame of a span in seconds, and that of the first one after it, if all last as long."""
     rate = header.frames / header.seconds
     start, end = span
     first = int(min(start * rate, header.frames))

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.formats.type_names import AVI, MATROSKA, MP4, WEBM
 from pipeline.formats.video import avi, matroska, mp4
 from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.image.pixels import Pixels, Size, load_opencv
 from pipeline.modalities.native_stderr import silence_stderr
 
-PARSERS = {"video/mp4": mp4, "video/webm": matroska, "video/x-matroska": matroska, "video/x-msvideo": avi}
+PARSERS = {MP4: mp4, WEBM: matroska, MATROSKA: matroska, AVI: avi}
 """The parser of each media type of this modality."""
 
 
