@@ -10,7 +10,12 @@ from pipeline.align.params import Shares
 from pipeline.errors import InputError, PipelineError
 from pipeline.tables.contracts import SPLITS
 
-SPELLINGS = {**{name: name for name in SPLITS}, "training": "train", "validation": "val", "valid": "val", "dev": "val"}
+SPELLINGS = {
+    **{name: name for name in SPLITS},
+    "training": "train",
+    **dict.fromkeys(("validation", "valid", "dev", "development"), "val"),
+    "testing": "test",
+}
 """The names that data uses for the splits."""
 
 PRIORITY = ["test", "val", "train"]

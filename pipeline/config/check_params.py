@@ -49,19 +49,30 @@ def read_params(path: Path) -> dict[str, Any]:
     Raises:
         ParamsError: the file is missing, not UTF-8, not YAML, or not a mapping of blocks; the message has the line.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     try:
-        blocks = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ParamsError(f"{path} is missing: run in the folder that has params.yaml") from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path} is not UTF-8 at byte {error.start}: save it as UTF-8") from None
+    return parse_params(text, str(path))
+
+
+def parse_params(text: str, file: str) -> dict[str, Any]:
+    """Return what the text of a params file holds, see `read_params`; messages name `file`.
+
+    Raises:
+        ParamsError: it is not YAML, or not a mapping of blocks.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        blocks = YAML(typ="safe").load(text)
     except YAMLError as error:
-        raise ParamsError(f"{path} {_describe_yaml_error(error)}") from None
+        raise ParamsError(f"{file} {_describe_yaml_error(error)}") from None
     if not isinstance(blocks, dict):
-        raise ParamsError(f"{path} must be a mapping of blocks: {', '.join(BLOCKS)}; to use the defaults, write `run:`")
+        raise ParamsError(f"{file} must be a mapping of blocks: {', '.join(BLOCKS)}; to use the defaults, write `run:`")
     return blocks
 
 

@@ -1,0 +1,83 @@
+"""Say in words what was found, what it was taken for, and what happens next."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from pipeline.config.check_params import FILE, format_value
+from pipeline.init.detectors.paths import FALLBACK
+from pipeline.init.file_kinds import find_ending, name_kind
+from pipeline.init.propose import Inspection
+
+MAX_SHOWN = 5
+"""Names, or proposals, that are shown of many."""
+
+WHY_OTHER = "no format that is read"
+
+
+def describe_survey(inspection: Inspection) -> Iterator[str]:
+    """Yield lines about the files: how many of which kind, and what is left out."""
+    survey = inspection.survey
+    yield f"{survey.root}: {survey.total} files, {_format_size(survey.sizes.total())}"
+    kinds: dict[str, Counter[str]] = defaultdict(Counter)
+    for ending, count in survey.counts.items():
+        kinds[name_kind(f"x.{ending}" if ending else "x")][ending] += count
+    for kind in ("image", "audio", "text", "video", "page", "table", "transcript"):
+        if counts := kinds.get(kind):
+            size = sum(survey.sizes[ending] for ending in counts)
+            endings = ", ".join(f".{ending} {count}" for ending, count in counts.most_common())
+            yield f"  {kind:<11}{counts.total():>9}  {_format_size(size):>10}  {endings}"
+    if survey.archives:
+        yield f"  in {len(survey.archives)} archives: {_list_some(survey.archives)}"
+    if survey.is_sampled:
+        yield f"  the names of {len(survey.names)} of them were looked at"
+    if inspection.language:
+        yield f"  texts are in the language {inspection.language}, by their letters and words"
+    for ending, count in kinds.get("other", Counter()).most_common():
+        yield f"  left out: {count} {'.' + ending if ending else 'without an ending'}: {WHY_OTHER}"
+    for remark in survey.remarks:
+        yield f"  left out: {remark}"
+
+
+def describe_proposals(inspection: Inspection) -> Iterator[str]:
+    """Yield lines about what the data was taken for, and what cannot be decided."""
+    best = inspection.best
+    yield f"taken for: {best.layout}: {best.reason}"
+    if best.samples is not None:
+        about = "" if not inspection.survey.is_sampled else " among those that were looked at"
+        yield f"  {best.samples} samples{about}"
+    for key, guess in best.keys.items():
+        value = "" if isinstance(guess.value, dict | list) else f": {format_value(guess.value)}"
+        if guess.why and key != "align.by":
+            yield f"  {key}{value} ({guess.why})"
+    if best.unused:
+        endings = Counter(find_ending(name) for name in best.unused)
+        counted = ", ".join(f"{count} .{ending}" for ending, count in endings.most_common())
+        yield f"  of no sample: {counted}: {_list_some(list(best.unused))}"
+    for question in best.questions:
+        yield f"  not decided: {question}"
+    for other in inspection.proposals[1:MAX_SHOWN]:
+        if other.layout != FALLBACK:
+            yield f"not taken: {other.layout} ({other.share:.0%} of the files): {other.reason}"
+
+
+def describe_outlook(inspection: Inspection, output: Path) -> Iterator[str]:
+    """Yield lines about what to do next."""
+    chosen = "make repro" if output == Path(FILE) else f"make repro PARAMS={output}"
+    yield f"wrote {output}: look at it, edit it"
+    if "align.label" in inspection.keys:
+        yield f"`{chosen}` reads, checks and aligns the files, writes shards, trains and reports (data/7_report)"
+    else:
+        yield f"`{chosen}` ends at `train`, which needs a label; the shards in data/5_shards are whole then"
+
+
+def _list_some(names: list[str]) -> str:
+    return ", ".join(names[:MAX_SHOWN]) + (", …" if len(names) > MAX_SHOWN else "")
+
+
+def _format_size(size: int) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000  # type: ignore[assignment]
+    return f"{size:.1f} TB"

@@ -1,0 +1,42 @@
+"""Tell by its name what a file may be: nothing is opened, as a folder may have millions."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+MODALITY_ENDINGS: Mapping[str, Sequence[str]] = {
+    modality: endings.split()
+    for modality, endings in {
+        "image": "jpg jpeg jpe jfif png webp gif bmp dib tif tiff avif heic heif",
+        "audio": "wav flac ogg oga opus mp3 m4a aac aif aiff aifc sph",
+        "text": "txt caption lab transcript",
+        "video": "mp4 m4v mov webm mkv avi",
+    }.items()
+}
+"""By modality, the endings of its files' names, in lower case."""
+
+TABLE_ENDINGS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather")
+TRANSCRIPT_ENDINGS = ("srt", "vtt", "textgrid", "ctm")
+PAGE_ENDINGS = ("html", "htm", "xhtml")
+
+_KINDS = {
+    **{ending: modality for modality, endings in MODALITY_ENDINGS.items() for ending in endings},
+    **dict.fromkeys(TABLE_ENDINGS, "table"),
+    **dict.fromkeys(TRANSCRIPT_ENDINGS, "transcript"),
+    **dict.fromkeys(PAGE_ENDINGS, "page"),
+}
+
+
+def find_ending(file: str) -> str:
+    """Return the ending of a file's name in lower case, without the dot; empty where there is none."""
+    return PurePosixPath(file).suffix[1:].lower()
+
+
+def name_kind(file: str) -> str:
+    """Return what a file may be: a modality, `table`, `transcript`, `page`, or `other`."""
+    return _KINDS.get(find_ending(file), "other")
+
+
+def split_stem(file: str) -> tuple[str, str]:
+    """Return the path of a file without its last ending, and the ending with its dot."""
+    path = PurePosixPath(file)
+    return (str(path.with_suffix("")), path.suffix) if path.suffix else (file, "")

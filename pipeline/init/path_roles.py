@@ -1,0 +1,223 @@
+"""Find what the folders and names of files say: which folder is the split, the label, the group or the modality."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from pipeline.align.assign_splits import SPELLINGS
+from pipeline.init.file_kinds import name_kind, split_stem
+
+ENOUGH = 0.5
+"""The share of a modality's files that must belong to files of the main one, for it to be a part of the samples."""
+
+REQUIRED = 0.9
+"""The share of samples that must have a part, for it to be required."""
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """The path of a file, taken apart."""
+
+    name: str
+    folders: tuple[str, ...]
+    stem: str
+    ending: str
+    modality: str
+
+
+def take_apart(names: Iterable[str]) -> list[NamedFile]:
+    """Return the parts of the paths of files."""
+    files = []
+    for name in names:
+        stem, ending = split_stem(name)
+        path = PurePosixPath(stem)
+        files.append(NamedFile(name, path.parent.parts, path.name, ending, name_kind(name)))
+    return files
+
+
+@dataclass(frozen=True)
+class StemRoles:
+    """What the parts of a file's name are: `cat_ann_3` has three, between underscores.
+
+    Attributes:
+        separator: what stands between the parts; empty: the label is all before the last number.
+        count: of parts.
+        label: the place of the label.
+        group: the place of the group, or None.
+    """
+
+    separator: str
+    count: int
+    label: int
+    group: int | None = None
+
+
+@dataclass(frozen=True)
+class PathRoles:
+    """What the folders and names of files are; places of folders count from the root.
+
+    Attributes:
+        files: those that are explained, all as deep in folders.
+        main: the modality that has most files.
+        required: by modality, whether every sample must have one.
+        twin: the place of the folders that are called after what they hold, a modality each.
+        split: the place of the split.
+        label: the place of the label.
+        group: the place of the group.
+        stem: of the names, where no folder is the label.
+    """
+
+    files: Sequence[NamedFile]
+    main: str
+    required: dict[str, bool]
+    twin: int | None
+    split: int | None
+    label: int | None
+    group: int | None
+    stem: StemRoles | None
+
+    def name_sample(self, file: NamedFile) -> str:
+        """Return the key of a file's sample."""
+        return _name_sample(file, self.twin)
+
+    @cached_property
+    def main_files(self) -> list[NamedFile]:
+        """Return the files of the main modality."""
+        return [file for file in self.files if file.modality == self.main]
+
+    def list_values(self, role: str) -> Counter[str]:
+        """Return how many samples have each value of the role `split`, `label` or `group`."""
+        place = getattr(self, role)
+        if place is not None:
+            return Counter(file.folders[place] for file in self.main_files)
+        if self.stem is None or role == "split" or (role == "group" and self.stem.group is None):
+            return Counter()
+        pattern = re.compile(build_stem_pattern(self.stem))
+        found = (pattern.fullmatch(file.stem) for file in self.main_files)
+        return Counter(match[role] for match in found if match)
+
+    def build_pattern(self, modality: str, key: bool = True) -> str:
+        """Return the pattern of the files of a modality, with the named groups of the roles."""
+        files = [file for file in self.files if file.modality == modality]
+        pieces = [self._build_folder(place, files) for place in range(len(files[0].folders))]
+        stem = build_stem_pattern(self.stem) if self.stem else "[^/]+"
+        start = 0 if self.twin is None else self.twin + 1
+        before, inside = pieces[:start], [*pieces[start:], stem]
+        endings = sorted({re.escape(file.ending) for file in files})
+        ending = endings[0] if len(endings) == 1 else f"(?:{'|'.join(endings)})"
+        body = "/".join(inside)
+        return "".join(f"{piece}/" for piece in before) + (f"(?P<key>{body})" if key else body) + ending
+
+    def _build_folder(self, place: int, files: Sequence[NamedFile]) -> str:
+        for role in ("split", "label", "group"):
+            if getattr(self, role) == place:
+                return f"(?P<{role}>[^/]+)"
+        if place == self.twin:
+            names = sorted({re.escape(file.folders[place]) for file in files})
+            return names[0] if len(names) == 1 else f"(?:{'|'.join(names)})"
+        return "[^/]+"
+
+
+def build_stem_pattern(roles: StemRoles) -> str:
+    """Return the pattern of a name's parts."""
+    if not roles.separator:
+        return r"(?P<label>[^/]*[^\d/_ -])[_ -]?\d+"
+    part = f"[^{re.escape(roles.separator)}/]+"
+    pieces = [part] * roles.count
+    pieces[-1] = "[^/]+"
+    pieces[roles.label] = f"(?P<label>{part})"
+    if roles.group is not None:
+        pieces[roles.group] = f"(?P<group>{part})"
+    return re.escape(roles.separator).join(pieces)
+
+
+def _name_sample(file: NamedFile, twin: int | None) -> str:
+    return "/".join([*(file.folders if twin is None else file.folders[twin + 1 :]), file.stem])
+
+
+def find_roles(names: Iterable[str]) -> PathRoles | None:
+    """Return what the folders and names of these files are; None where there are no files of a modality."""
+    files = [file for file in take_apart(names) if file.modality in ("image", "audio", "text", "video")]
+    if not files:
+        return None
+    counts = Counter(file.modality for file in files)
+    main = max(counts, key=lambda modality: (counts[modality], modality != "text"))
+    depths = Counter(len(file.folders) for file in files if file.modality == main)
+    depth = depths.most_common(1)[0][0]
+    files = [file for file in files if len(file.folders) == depth]
+    twin = _find_twin(files, depth, main)
+    files, required = _select_parts(files, main, twin)
+    first = [file for file in files if file.modality == main]
+    free = [place for place in range(depth) if place != twin]
+    split = next((place for place in free if _is_split({file.folders[place] for file in first})), None)
+    varying = [place for place in free if place != split and is_repeated([file.folders[place] for file in first])]
+    label = varying[0] if varying else None
+    group = varying[1] if len(varying) > 1 else None
+    stem = find_stem_roles([file.stem for file in first]) if label is None else None
+    if stem is not None:
+        pattern = re.compile(build_stem_pattern(stem))
+        files = [file for file in files if pattern.fullmatch(file.stem)]
+    return PathRoles(files, main, required, twin, split, label, group, stem)
+
+
+def _find_twin(files: Sequence[NamedFile], depth: int, main: str) -> int | None:
+    """Return the place of folders that hold a modality each, files of which belong together by the rest of their
+    paths."""
+    for place in range(depth):
+        held: dict[str, set[str]] = defaultdict(set)
+        for file in files:
+            held[file.folders[place]].add(file.modality)
+        if any(len(modalities) > 1 for modalities in held.values()) or len(set.union(*held.values())) < 2:
+            continue
+        keys = {file.name: _name_sample(file, place) for file in files}
+        first = [keys[file.name] for file in files if file.modality == main]
+        other = [keys[file.name] for file in files if file.modality != main]
+        if len(set(first)) == len(first) and len(set(first) & set(other)) >= ENOUGH * len(set(other)):
+            return place
+    return None
+
+
+def _select_parts(files: Sequence[NamedFile], main: str, twin: int | None) -> tuple[list[NamedFile], dict[str, bool]]:
+    """Return the files of the modalities that belong to samples, and which of those are required."""
+    keys: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        keys[file.modality].add(_name_sample(file, twin))
+    required = {}
+    for modality, theirs in keys.items():
+        common = len(theirs & keys[main])
+        if common >= ENOUGH * len(theirs):
+            required[modality] = common >= REQUIRED * len(keys[main])
+    return [file for file in files if file.modality in required], required
+
+
+def _is_split(values: set[str]) -> bool:
+    found = {SPELLINGS.get(value.lower()) for value in values}
+    return len(found) > 1 and None not in found and "train" in found
+
+
+def is_repeated(values: Sequence[str]) -> bool:
+    """Return whether values may be labels or groups: several, each twice or more on the average."""
+    return 2 <= len(set(values)) <= len(values) / 2
+
+
+def find_stem_roles(stems: Sequence[str]) -> StemRoles | None:
+    """Return what the parts of names are, if one of them may be a label."""
+    for separator in "_- ":
+        lists = [stem.split(separator) for stem in stems]
+        count, named = Counter(map(len, lists)).most_common(1)[0]
+        if count < 2 or named < REQUIRED * len(stems):
+            continue
+        columns = [[parts[place] for parts in lists if len(parts) == count] for place in range(count)]
+        places = [place for place in range(count) if is_repeated(columns[place])]
+        label = next((place for place in places if place == 0 or not all(map(str.isdigit, columns[place]))), None)
+        if label is None:
+            continue
+        group = next((place for place in places if place != label and not all(map(str.isdigit, columns[place]))), None)
+        return StemRoles(separator, count, label, group)
+    prefixes = [match[1] for stem in stems if (match := re.fullmatch(r"(.*[^\d_ -])[_ -]?\d+", stem))]
+    if len(prefixes) >= REQUIRED * len(stems) and is_repeated(prefixes):
+        return StemRoles("", 0, 0)
+    return None

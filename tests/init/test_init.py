@@ -1,0 +1,86 @@
+"""`shardwright init` writes params that run, for each layout that people have their data in."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config.check_params import check_all_blocks, read_params
+from pipeline.init import command
+from pipeline.init.command import run as run_init
+from pipeline.models.checkpoint import read_record
+from pipeline.tables.contracts import ALIGNED_SAMPLES, SAMPLES
+from pipeline.tables.table_files import read_table
+from tests.init.layouts import LAYOUTS
+from tests.support.running import run_stages
+
+
+def propose(path: Path, folder: Path, *words: str) -> dict[str, Any]:
+    """Run `init` and return the blocks that it wrote, set to run in this process."""
+    output = folder / "proposed.yaml"
+    assert run_init([str(path), "--output", str(output), *words]) == 0
+    blocks = read_params(output)
+    check_all_blocks(blocks, str(output))
+    return blocks | {"run": {"workers": 0, "progress": False}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_what_is_proposed_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = LAYOUTS[name](tmp_path / "mine")
+    blocks = propose(tmp_path / "mine", tmp_path)
+    printed = capsys.readouterr().out
+    assert f"taken for: {expected.layout}" in printed
+    run_stages(blocks, tmp_path, until="align")
+    samples = read_table(tmp_path / "data" / ALIGNED_SAMPLES, SAMPLES)
+    assert len(samples) == expected.samples
+    assert {row["label"] for row in samples} == set(expected.labels)
+    splits = Counter(row["split"] for row in samples)
+    assert splits == expected.splits if expected.splits else splits["train"] > 0
+
+
+@pytest.mark.slow
+def test_a_model_is_trained_on_what_is_proposed(tmp_path: Path) -> None:
+    LAYOUTS["split_folders"](tmp_path / "mine")
+    blocks = propose(tmp_path / "mine", tmp_path) | {
+        "extract": {"image": {"height": 16, "width": 16}},
+        "train": {"epochs": 1, "width": 8},
+    }
+    run_stages(blocks, tmp_path, until="train")
+    assert read_record(tmp_path / "data/6_model").classes == ("bell", "drum")
+
+
+def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    LAYOUTS["class_folders"](tmp_path / "mine")
+    (tmp_path / "mine/.git").mkdir()
+    propose(tmp_path / "mine", tmp_path)
+    printed = capsys.readouterr().out
+    assert "left out: 1 .docx: no format that is read" in printed
+    assert "left out: 1 called .git" in printed
+    assert "of no sample: 1 .txt: README.txt" in printed
+
+
+def test_changes_that_are_not_committed_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    LAYOUTS["class_folders"](tmp_path / "mine")
+    monkeypatch.setattr(command, "has_changes", lambda path: True)
+    output = tmp_path / "proposed.yaml"
+    output.write_text("run:\n")
+    words = [str(tmp_path / "mine"), "--output", str(output)]
+    assert run_init(words) == 2
+    assert "has changes that are not committed" in capsys.readouterr().err
+    assert output.read_text() == "run:\n"
+    assert run_init([*words, "--force"]) == 0
+    assert "align:" in output.read_text()
+
+
+@pytest.mark.parametrize("name", ["", "gone", "other.bin"])
+def test_nothing_is_written_where_nothing_can_be_used(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.bin").write_bytes(b"\0")
+    assert run_init([str(tmp_path / name), "--output", str(tmp_path / "proposed.yaml")]) == 2
+    assert str(tmp_path / name) in capsys.readouterr().err
+    assert not (tmp_path / "proposed.yaml").exists()
