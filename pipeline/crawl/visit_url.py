@@ -9,7 +9,7 @@ from pipeline.crawl.opt_outs import read_header_signals, read_page_signals
 from pipeline.crawl.robots import MAX_CRAWL_DELAY, Robots, read_robots
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.html import parse_html
-from pipeline.formats.media_type import find_media_type
+from pipeline.formats.media_type import claims_page, find_media_type
 from pipeline.formats.urls import BadUrl, canonicalize_url, find_origin, find_site
 from pipeline.tables.drops import Reason, Rejection
 
@@ -105,20 +105,27 @@ class Visitor:
 
     def _find_opt_out(self, response: HttpResponse) -> str | None:
         signals = read_header_signals(response.headers, self._agent)
-        media_type = find_media_type(response.body)
+        media_type = _find_type(response)
         if media_type == "text/html":
-            signals = signals.merge(read_page_signals(parse_html(response.body), self._agent))
+            document = parse_html(response.body, response.read_header("content-type"))
+            signals = signals.merge(read_page_signals(document, self._agent))
         return signals.no_training or (signals.no_images if media_type.startswith("image/") else None)
 
     def _describe(self, url: str, response: HttpResponse) -> Visit:
         visit = Visit(url, response.status, _tidy(response.read_header("content-type")), response.rejection)
-        if response.rejection or find_media_type(response.body) != "text/html":
+        if response.rejection or _find_type(response) != "text/html":
             return visit
-        document = parse_html(response.body)
+        document = parse_html(response.body, response.read_header("content-type"))
         signals = read_header_signals(response.headers, self._agent)
         signals = signals.merge(read_page_signals(document, self._agent))
         links = extract_links(document, url, follow=signals.no_follow is None)
         return replace(visit, links=links, no_images=signals.no_images)
+
+
+def _find_type(response: HttpResponse) -> str:
+    """Return the media type of a response; one without a Content-Type may be a page, as for browsers."""
+    served = response.read_header("content-type")
+    return find_media_type(response.body, page=not served or claims_page("", served))
 
 
 def follow_redirect(location: str, url: str, passed: list[str]) -> str | Rejection:

@@ -1,10 +1,10 @@
-"""Decode and parse web pages, and read text and attributes from them."""
+"""Parse web pages, and read text and attributes from them."""
 
-import codecs
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from pipeline.formats.encodings import decode_page
 from pipeline.formats.format_errors import FormatFault
 
 if TYPE_CHECKING:
@@ -67,56 +67,19 @@ def _count_attributes(attributes: str) -> int:
     return len(_ATTRIBUTES.findall(attributes)) if len(attributes) > MAX_ATTRIBUTES else 0
 
 
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-_CHARSET = re.compile(rb"<meta[^>]{0,256}charset\s*=\s*[\"']?\s*([A-Za-z0-9_:.-]+)", re.IGNORECASE)
-_PRESCAN_BYTES = 1024
-"""Source: HTML Standard, section 13.2.3.2, like the order of the guesses and windows-1252 as the last."""
-
-_ENCODINGS = re.compile(
-    r"big5(hkscs)?|cp(866|874|932|949|125[013-8])|euc_(jp|kr)|gb(18030|2312|k)|iso2022_jp|iso8859-([2-9]|1[03-6])"
-    r"|koi8-[ru]|mac-(cyrillic|roman)|shift_jis"
-)
-"""Python's names of the encodings that the web has (WHATWG Encoding Standard, section 4.2). Its other codecs may raise
-whatever the error handler (idna), or take the square of the length (punycode)."""
-
 MAX_PAGE_BYTES = 4 << 20
 """A longer page is not parsed: this bounds what the estimate of `is_tangled` misses."""
 
 
-def decode_html(content: bytes) -> str:
-    """Return the text of a page, decoded by its byte order mark, or as UTF-8, or by its `<meta charset>`, or as
-    windows-1252.
-
-    UTF-8 is tried before the declared encoding: valid UTF-8 is hardly ever anything else. It never fails: bytes that
-    the encoding does not have become U+FFFD.
-    """
-    for mark, encoding in _BOMS:
-        if content.startswith(mark):
-            return content.removeprefix(mark).decode(encoding, "replace")
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content.decode(_find_declared(content), "replace")
-
-
-def _find_declared(content: bytes) -> str:
-    declared = _CHARSET.search(content, 0, _PRESCAN_BYTES)
-    try:
-        name = codecs.lookup(declared[1].decode("ascii")).name if declared else ""
-    except LookupError:
-        name = ""
-    return name if _ENCODINGS.fullmatch(name) else "cp1252"  # which iso-8859-1 and ascii are to the web
-
-
-def parse_html(content: bytes) -> "LexborHTMLParser":
-    """Return the document of a page.
+def parse_html(content: bytes, content_type: str | None = None) -> "LexborHTMLParser":
+    """Return the document of a page, which was served with that Content-Type header.
 
     Raises:
         FormatFault: it is larger than `MAX_PAGE_BYTES`, or so tangled that parsing it would take minutes and gigabytes.
     """
     if len(content) > MAX_PAGE_BYTES:
         raise FormatFault("a page larger than is parsed")
-    text = decode_html(content)
+    text = decode_page(content, content_type)
     if is_tangled(text):
         raise FormatFault("a page with more open elements, or attributes of one, than is parsed")
     from selectolax.lexbor import LexborHTMLParser

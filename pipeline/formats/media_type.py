@@ -6,7 +6,6 @@ are not listed here, so that an edit in one does not make crawl and ingest run a
 """
 
 import re
-from codecs import getincrementaldecoder
 
 from pipeline.formats.audio.tags import skip_id3
 from pipeline.formats.type_names import (
@@ -108,6 +107,14 @@ _OGG_CODECS = {
 _PROLOGUE = rb"\s*+(?>(?><!--.*?-->|<\?xml.*?\?>|<!doctype\s+svg[^>]*>)\s*+)*+"
 """What may come before the first element. Without atomic groups many comments take exponential time."""
 
+_PAGE = re.compile(_PROLOGUE + rb"<(?:!doctype\s+html|html(?:\s+[\w:-]+\s*=[^>]*+)?\s*>)", re.IGNORECASE | re.DOTALL)
+_PAGE_PARTS = re.compile(
+    rb"</(?:html|head|body|script|style|figure|figcaption)\s*>"
+    rb"|<(?:meta|link|img|script|iframe|video|audio|source)\s+[\w-]+\s*=",
+    re.IGNORECASE,
+)
+"""What only pages have: a text may begin with `<p>`, or with words in angle brackets."""
+
 _HTML_START = re.compile(
     _PROLOGUE + rb"<(?:!doctype\s+html|(?:html|head|script|iframe|h1|div|font|table|a|style|title"
     rb"|b|body|br|p|meta|link|ul|ol|main|article|section|center)[\s/>])",
@@ -115,33 +122,45 @@ _HTML_START = re.compile(
 )
 """Source: WHATWG MIME Sniffing Standard, section 7.1, plus elements that pages without a head begin with."""
 
-_SVG_START = re.compile(_PROLOGUE + rb"<svg[\s>]", re.IGNORECASE | re.DOTALL)
-_CONTROLS = re.compile(rb"[\x00-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
-"""Bytes that do not occur in text; form feed and escape may."""
+_SVG_START = re.compile(_PROLOGUE + rb"<svg(?:\s+[\w:-]+\s*=|\s*>)", re.IGNORECASE | re.DOTALL)
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
+"""Bytes that do not occur in text; form feed, escape and vertical tab may."""
+
+_ENDS = b"\0\x1a"
+"""Bytes that C and DOS programs write after a text."""
+
+_PRINTABLE = re.compile(rb"%PDF-\d\.\d(?:\s|\Z)|%!PS(?:-Adobe|\s|\Z)")
+"""Starts of formats whose files may have no other bytes than a text."""
+
+_BOMS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
+"""Of UTF-16 and UTF-32."""
 
 
-def find_media_type(content: bytes) -> str:
+def find_media_type(content: bytes, *, page: bool = False) -> str:
     """Return the media type of a whole file.
 
     The pipeline reads the keys of `MODALITIES_BY_TYPE`; other types are found for messages. `UNKNOWN` where the bytes
     fit none, `UNKNOWN_TEXT` for text in another encoding than UTF-8.
+
+    Args:
+        content: of the file.
+        page: whether a text is a page that begins as fragments of pages do; else it must say so or have what only pages
+            have, see `claims_page`.
     """
     signature, media_type = _find_signature(content)
-    if len(signature) < 4 and signature.isascii() and _is_utf8_text(content):
-        return _find_text_type(content)  # a text may well begin with BM or ID3
-    return media_type if signature else _find_text_type(content)
+    if signature:  # which a text may well begin with
+        worded = signature.isascii() and not _PRINTABLE.match(content) and not _CONTROLS.search(content)
+    else:
+        end = len(content.rstrip(_ENDS))
+        worded = content.startswith(_BOMS) or (end > 0 and not _CONTROLS.search(content, 0, end))
+    return _find_text_type(content, page) if worded else media_type
 
 
-def is_binary(head: bytes) -> bool:
-    """Return whether a file is of a binary format, judged by its first `HEAD_BYTES` bytes, or all if it has fewer."""
-    signature, _ = _find_signature(head)
-    if len(signature) >= 4:
-        return True
-    try:
-        getincrementaldecoder("utf-8")().decode(head)  # a character cut off at the end is no error
-    except UnicodeDecodeError:
-        return bool(signature)
-    return bool(signature) and _CONTROLS.search(head) is not None
+def claims_page(name: str, content_type: str | None) -> bool:
+    """Return whether the server, or else the file's name, says that a file is a page."""
+    if content_type:
+        return "html" in content_type.lower()
+    return name.lower().endswith((".html", ".htm", ".xhtml", ".shtml"))
 
 
 def _find_signature(content: bytes) -> tuple[bytes, str]:
@@ -191,22 +210,21 @@ def _find_ebml_type(content: bytes) -> str:
     return WEBM if b"\x42\x82\x84webm" in content[:_EBML_BYTES] else MATROSKA
 
 
-def _find_text_type(content: bytes) -> str:
+def _find_text_type(content: bytes, page: bool) -> str:
     head = content[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return UNKNOWN_TEXT  # UTF-16 with its byte order mark
-    if not content or _CONTROLS.search(content):
-        return UNKNOWN
+    wide = content.startswith(_BOMS)
+    if wide:
+        head = head.replace(b"\0", b"")[2:]  # the ASCII characters of UTF-16 and UTF-32
     if _SVG_START.match(head):
         return "image/svg+xml"
-    if _HTML_START.match(head):
+    if _PAGE.match(head) or (_HTML_START.match(head) and (page or _PAGE_PARTS.search(head))):
         return HTML  # in any encoding: pages say which
-    return TEXT if _is_utf8_text(content) else UNKNOWN_TEXT
+    return UNKNOWN_TEXT if wide or not _is_utf8(content) else TEXT
 
 
-def _is_utf8_text(content: bytes) -> bool:
+def _is_utf8(content: bytes) -> bool:
     try:
         content.decode()
     except UnicodeDecodeError:
         return False
-    return not _CONTROLS.search(content)
+    return True

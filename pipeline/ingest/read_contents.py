@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from html import unescape
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import NamedTuple
 
+from pipeline.formats.encodings import Decoded, decode_text
 from pipeline.formats.format_errors import FormatFault
-from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, find_media_type
+from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, claims_page, find_media_type
 from pipeline.ingest.divide_file import NO_FACTS, GivenFacts, Segment, divide_file
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_figures import number_figures
@@ -25,6 +27,10 @@ _MEDIA_ENDINGS = {
 }
 """The modality that a file name claims. Used only to tell a text file from a text in the place of media, such as an
 error page."""
+
+_NOT_DECODED = Rejection(
+    Reason.NOT_UTF8, "a text that is not UTF-8, and no other encoding stands out", setting="default_language"
+)
 
 CAPTION = "caption"
 """The name of the parts that are texts which a list or table gives for the file."""
@@ -56,8 +62,9 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
     """Return the items of a file, or why it has none."""
     if not data:
         return Contents(rejection=Rejection(Reason.EMPTY, "the file has no bytes"))
-    media_type = find_media_type(data)
-    modality = MODALITIES_BY_TYPE.get(media_type)
+    crawled = file.url is not None and not file.content_type
+    media_type = find_media_type(data, page=crawled or claims_page(file.file, file.content_type))
+    modality = "text" if media_type == UNKNOWN_TEXT else MODALITIES_BY_TYPE.get(media_type)
     if modality is not None and modality != "text" and not file.rows:
         return Contents([Content("", modality, media_type, data, whole=True)])
     claimed = _find_claimed_modality(file) if media_type.startswith("text/") else None
@@ -65,7 +72,7 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
         Reason.TYPE_MISMATCH, f"a text, where name or server claim {claimed}", media_type, claimed or ""
     )
     try:
-        page = read_page(data, params, file.base) if media_type == "text/html" else None
+        page = read_page(data, params, file.base, file.content_type) if media_type == "text/html" else None
     except FormatFault as fault:
         return Contents(rejection=mismatch if claimed else Rejection(Reason.UNREADABLE, str(fault)))
     if claimed:
@@ -78,13 +85,23 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
 def _find_items(
     data: bytes, media_type: str, page: PageFacts | None, file: ListedFile, params: IngestParams
 ) -> Contents:
-    modality = MODALITIES_BY_TYPE[media_type]
+    modality = "text" if media_type == UNKNOWN_TEXT else MODALITIES_BY_TYPE[media_type]
     items: list[Content] = []
     left_out: Counter[Rejection] = Counter()
+    decoded = Decoded("")
+    if modality == "text" and page is None:
+        found = decode_text(data, file.content_type, _find_language(file, params))
+        if found is None:
+            return Contents(rejection=_NOT_DECODED)
+        decoded = found
+    if decoded.guessed:
+        left_out[Rejection(Reason.GUESSED_ENCODING, "the encoding was guessed", decoded.guessed)] += 1
     for segment in divide_file(file.rows):
-        parts = _read_captions(segment, params)
+        parts = _read_captions(segment, params, escaped=file.url is not None)
         if modality == "text":
-            parts = parts.merge(_read_page_texts(page, params) if page else _split(data, segment, params))
+            parts = parts.merge(
+                _read_page_texts(page, params) if page else split_text(decoded.text, params, segment.language)
+            )
         else:
             item = Content("", modality, media_type, data, segment.language, True, segment.facts)
             items.append(item._replace(part=name_part("", segment=segment.name)))
@@ -103,14 +120,14 @@ def _find_claimed_modality(file: ListedFile) -> str | None:
 
 
 def _reject_type(media_type: str) -> Rejection:
-    if media_type == UNKNOWN_TEXT:
-        return Rejection(Reason.NOT_UTF8, "a text that is not UTF-8")
     detail = "of an unknown type" if media_type == UNKNOWN else f"{media_type} is not supported"
     return Rejection(Reason.UNSUPPORTED_TYPE, detail, media_type)
 
 
-def _split(data: bytes, segment: Segment, params: IngestParams) -> TextParts:
-    return split_text(data.decode(), params, segment.language)
+def _find_language(file: ListedFile, params: IngestParams) -> str:
+    """Return the language that the rows of a file say it has."""
+    said = (row["language"] for row in file.rows or () if row["language"])
+    return next(said, params.default_language)
 
 
 def _read_page_texts(page: PageFacts, params: IngestParams) -> TextParts:
@@ -123,9 +140,14 @@ def _read_page_texts(page: PageFacts, params: IngestParams) -> TextParts:
     return select_parts(iter(parts), params)
 
 
-def _read_captions(segment: Segment, params: IngestParams) -> TextParts:
+def _read_captions(segment: Segment, params: IngestParams, escaped: bool) -> TextParts:
+    """Return the captions that rows give; those of lists of URLs come from pages, `escaped` as HTML."""
     parts = (
-        TextPart(name_part(CAPTION, caption.number), caption.text.strip(), caption.language or params.default_language)
+        TextPart(
+            name_part(CAPTION, caption.number),
+            (unescape(caption.text) if escaped else caption.text).strip(),
+            caption.language or params.default_language,
+        )
         for caption in segment.captions
     )
     return select_parts(parts, params)

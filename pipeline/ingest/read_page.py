@@ -27,8 +27,9 @@ class PageFacts:
     figures: tuple[Figure, ...] = ()
 
 
-def read_page(content: bytes, params: IngestParams, url: str) -> PageFacts:
-    """Return the facts of the page at `url`, found by the selectors of `params`; the figures have absolute URLs.
+def read_page(content: bytes, params: IngestParams, url: str, content_type: str | None = None) -> PageFacts:
+    """Return the facts of the page at `url`, served with that Content-Type, found by the selectors of `params`; the
+    figures have absolute URLs.
 
     Licence: the target of `rel=license`, else its text (HTML Standard, section 4.6.8.9). Attribution: the text of
     `rel=author`, else `<meta name=author>`.
@@ -36,7 +37,7 @@ def read_page(content: bytes, params: IngestParams, url: str) -> PageFacts:
     Raises:
         FormatFault: as `parse_html`.
     """
-    document = parse_html(content)
+    document = parse_html(content, content_type)
     return PageFacts(
         _find_text(document, params.page_text),
         _find_language(document),

@@ -114,10 +114,20 @@ def _describe(folder: Path, database: Database) -> list[str]:
     modalities = ", ".join(f"{count:,} {modality}" for modality, count in sorted(counts.items()))
     notes = [f"{counts.total():,} items: {modalities}"] if counts else []
     parts = database.fetch(
-        "SELECT reason, sum(count) FROM dropped WHERE unit = $part AND reason <> $ignored GROUP BY reason",
-        {"part": PART, "ignored": str(Reason.IGNORED)},  # the summary of `list` has those
+        """
+        SELECT reason, sum(count) FROM dropped
+        WHERE unit = $part AND reason NOT IN (SELECT unnest($told)) GROUP BY reason
+        """,
+        {"part": PART, "told": [str(Reason.IGNORED), str(Reason.GUESSED_ENCODING)]},  # by `list`, and below
     )
     if parts:
         reasons = ", ".join(sorted(reason for reason, _ in parts))
         notes.append(f"{sum(count for _, count in parts):,} parts left out: {reasons}")
+    guessed = database.fetch(
+        "SELECT value, sum(count) FROM dropped WHERE reason = $guessed GROUP BY value ORDER BY value",
+        {"guessed": str(Reason.GUESSED_ENCODING)},
+    )
+    if guessed:
+        encodings = ", ".join(f"{count:,} {value}" for value, count in guessed)
+        notes.append(f"texts in a guessed encoding: {encodings}")
     return notes

@@ -26,6 +26,7 @@ class Reason(StrEnum):
     # list and ingest
     CHANGED_WHILE_READ = "changed_while_read"
     EMPTY = "empty"
+    GUESSED_ENCODING = "guessed_encoding"
     IGNORED = "ignored"
     LICENCE_REFUSED = "licence_refused"
     MISSING_FILE = "missing_file"

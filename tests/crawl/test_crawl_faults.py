@@ -66,7 +66,7 @@ def test_each_bad_response_has_its_reason(tmp_path: Path, reply: Reply, reason: 
     result, counted = fetch(tmp_path, reply, max_bytes=1000, backoff=0.0)
     assert result.reasons == {START: reason}
     assert counted == requests
-    assert [path.name for path in sorted(result.folder.iterdir())] == ["crawl", "dropped"]
+    assert [path.name for path in sorted(result.folder.iterdir())] == ["crawl", "dropped", "list_rows"]
     assert "secret" not in str(result.rows)
 
 

@@ -9,14 +9,14 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.formats.html import check_selector, decode_html, parse_html, read_text
+from pipeline.formats.encodings import decode_page
+from pipeline.formats.html import check_selector, parse_html, read_text
 from pipeline.formats.media_type import (
-    HEAD_BYTES,
     MODALITIES_BY_TYPE,
     UNKNOWN,
     UNKNOWN_TEXT,
+    claims_page,
     find_media_type,
-    is_binary,
 )
 
 
@@ -58,18 +58,32 @@ def test_images(ending: str) -> None:
         (b"<abbr>", "text/plain"),
         (b"<!DOCTYPE html><p>", "text/html"),
         (b"\xef\xbb\xbf\n<HTML lang=en>", "text/html"),
-        (b"<!-- a --><!-- b -->\n<head>", "text/html"),
+        (b"<!-- a --><!-- b -->\n<head><meta charset=utf-8>", "text/html"),
         (b'<?xml version="1.0"?><html xmlns="x">', "text/html"),
-        (b"<p>caf\xe9", "text/html"),
+        (b"<p>caf\xe9", UNKNOWN_TEXT),
+        ("<!doctype html><p>é".encode("utf-16"), "text/html"),
+        (b"<p>A house <img src=a.jpg>", "text/html"),
+        (b"<style of the sixties> in a room", "text/plain"),
+        (b"<html is what they said>", "text/plain"),
+        (b"<svg of a cat>", "text/plain"),
         (b'<?xml version="1.0"?><!DOCTYPE svg PUBLIC "x"><svg>', "image/svg+xml"),
         (b"caf\xe9", UNKNOWN_TEXT),
         ("text".encode("utf-16"), UNKNOWN_TEXT),
         (b"BM\x00\x00", "image/bmp"),
-        (b"text with a NUL\x00", UNKNOWN),
+        (b"text with a NUL\x00", "text/plain"),
+        (b"NULs at the end\x00\x00\x1a", "text/plain"),
+        (b"a NUL\x00 within", UNKNOWN),
+        (b"\x00\x1a", UNKNOWN),
+        (b"a\x0bvertical tab", "text/plain"),
+        (b"RIFF and WAVE are words", "text/plain"),
+        (b"BMW f\xe4hrt", UNKNOWN_TEXT),
+        (b"%PDF-files on a desk", "text/plain"),
+        (b"%!PSst", "text/plain"),
+        (b"%!PS-Adobe-3.0", "application/postscript"),
         (b"\x89", UNKNOWN_TEXT),
         (b"", UNKNOWN),
         (b"RIFF\x04\x00\x00\x00WEBP", "image/webp"),
-        (b"OggS", "application/ogg"),
+        (b"OggS\x00", "application/ogg"),
         (b"\x00\x00\x00\x20ftypavif", "image/avif"),
         (b"\x00\x00\x00\x20ftypM4A ", "audio/mp4"),
         (b"%PDF-1.7", "application/pdf"),
@@ -79,10 +93,26 @@ def test_others(content: bytes, media_type: str) -> None:
     assert find_media_type(content) == media_type
 
 
+SIGNATURES = [
+    b"GIF89a",
+    b"GIF87a",
+    b"OggS",
+    b"fLaC",
+    b"%PDF-",
+    b"%!PS?",
+    b"BM",
+    b"ID3",
+    b"BZh",
+    b"7z",
+    b"RIFF    WAVE",
+    b"    ftypavif",
+]
+
+
 @given(content=st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
 def test_any_bytes_have_a_type_and_what_is_text_decodes(content: bytes) -> None:
     if find_media_type(content) == "text/plain":
-        assert "\0" not in content.decode()
+        assert "\0" not in content.decode().rstrip("\0\x1a")
 
 
 @pytest.mark.parametrize("content", [b"<!--a-->" * 20_000, b"<!--" * 40_000, b" " * 160_000, b"<?xml ?>" * 20_000])
@@ -92,23 +122,32 @@ def test_no_text_takes_long(content: bytes) -> None:
     assert time.thread_time() - start < 0.5
 
 
-STARTS = st.sampled_from([b"", b"BM", b"ID3", b"\xff\xd8\xff", b"RIFF\0\0\0\0WAVE", b"<html>", b"OggS"])
-REST = st.sampled_from([b"", b"<p>", b"\x00", b"\xff", "é".encode() * 3000, b"x" + "é".encode() * 3000, b"a" * 5000])
+@given(st.sampled_from(SIGNATURES), st.text(st.characters(exclude_categories=["C"]), max_size=40))
+def test_a_text_that_begins_as_another_format_is_a_text(signature: bytes, text: str) -> None:
+    content = signature + b" " + text.encode()
+    assert find_media_type(content) == "text/plain"
+    assert not find_media_type(content + b"\0" + content).startswith("text/")
 
 
-@given(STARTS, REST, st.binary(max_size=5) | st.just(b"<html>"))
-def test_what_begins_as_a_binary_format_is_no_page(start: bytes, rest: bytes, end: bytes) -> None:
-    content = start + rest + end
-    media_type = find_media_type(content)
-    if is_binary(content[:HEAD_BYTES]):
-        assert not media_type.startswith("text/")
-    elif len(content) <= HEAD_BYTES:
-        assert media_type.startswith("text/") or media_type == UNKNOWN
+@given(
+    st.sampled_from(
+        ["a", "b", "body", "center", "div", "h1", "head", "main", "p", "script", "style", "table", "title"]
+    ),
+    st.sampled_from(["", " of water", " with a hat", "/"]),
+    st.text(st.characters(exclude_categories=["C"], exclude_characters="<>"), max_size=20),
+)
+def test_words_in_angle_brackets_are_no_page_unless_it_says_so(name: str, more: str, text: str) -> None:
+    content = f"<{name}{more}>{text}".encode()
+    assert find_media_type(content) == "text/plain"
+    assert find_media_type(b"<!doctype html>" + content) == "text/html"
 
 
-def test_an_image_begins_as_a_binary_format() -> None:
-    assert is_binary(b"\xff\xd8\xff\xe0" + bytes(100))
-    assert not is_binary(b"BMW " + "é".encode() * HEAD_BYTES)
+def test_servers_and_names_claim_pages() -> None:
+    assert claims_page("a.HTML", None)
+    assert claims_page("a.txt", "Text/HTML; charset=utf-8")
+    assert not claims_page("a.html", "text/plain")
+    assert not claims_page("a.txt", None)
+    assert find_media_type(b"<p>A red car</p>", page=True) == "text/html"
 
 
 def test_supported_types_have_modalities() -> None:
@@ -123,7 +162,7 @@ def test_supported_types_have_modalities() -> None:
         ("\ufeff<p>é".encode("utf-16-le"), "é"),
         ("<p>é€".encode("cp1252"), "é€"),
         ('<meta charset="iso-8859-2"><p>ł'.encode("iso-8859-2"), "ł"),
-        ("<meta http-equiv=x content='text/html; charset=shift_jis'><p>犬".encode("shift_jis"), "犬"),
+        ("<meta http-equiv=content-type content='text/html; charset=shift_jis'><p>犬".encode("shift_jis"), "犬"),
         ("<meta charset=latin1><p>é€".encode("cp1252"), "é€"),
         ("<meta charset=rot13><p>é".encode("cp1252"), "é"),
         ("<meta charset=nonsense><p>é".encode("cp1252"), "é"),
@@ -137,7 +176,7 @@ def test_encodings_of_pages(content: bytes, text: str) -> None:
 
 @given(content=st.binary(max_size=200))
 def test_any_bytes_are_a_page(content: bytes) -> None:
-    decode_html(content).encode()
+    decode_page(content, None).encode()
     parse_html(content)
 
 

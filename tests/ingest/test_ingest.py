@@ -34,7 +34,8 @@ def test_files_of_every_type_become_items_or_dropped_rows(tmp_path: Path) -> Non
         "c/empty.png": b"",
         "c/blank.txt": " \n\t",
         "c/latin.txt": "café".encode("latin-1"),
-        "c/photo.heic": b"\x00\x00\x00\x20ftypheic",
+        "c/russian.txt": "Кошка".encode("cp1251"),
+        "c/photo.jxl": b"\xff\x0a\x00\x01",
         "c/noise": b"\x00\x01\x02\x03",
         ".gitignore": "*",
     }
@@ -46,19 +47,23 @@ def test_files_of_every_type_become_items_or_dropped_rows(tmp_path: Path) -> Non
         "folder:b/sorry.wav": "type_mismatch",
         "folder:c/empty.png": "empty",
         "folder:c/blank.txt": "empty",
-        "folder:c/latin.txt": "not_utf8",
-        "folder:c/photo.heic": "unsupported_type",
+        "folder:c/russian.txt": "not_utf8",
+        "folder:c/photo.jxl": "unsupported_type",
         "folder:c/noise": "unsupported_type",
     }
     assert result.outcome.seen == len(files) - 1
     rows = {row["file"]: row for row in result.rows}
-    assert list(rows) == ["a/cat.png", "a/cat.txt", "a/really a png.jpg", "b/page.html"]
+    assert list(rows) == ["a/cat.png", "a/cat.txt", "a/really a png.jpg", "b/page.html", "c/latin.txt"]
     assert rows["a/really a png.jpg"]["media_type"] == "image/png"
     assert rows["a/really a png.jpg"]["offset"] == rows["a/cat.png"]["offset"]  # equal bytes are stored once
     assert rows["a/really a png.jpg"]["id"] != rows["a/cat.png"]["id"]
     assert (rows["b/page.html"]["language"], rows["b/page.html"]["page_label"]) == ("fr", "dog")
-    assert result.read_texts() == {("a/cat.txt", ""): "A cat.", ("b/page.html", "figcaption"): "un chien"}
-    assert result.outcome.notes == ["4 items: 2 image, 2 text"]
+    assert result.read_texts() == {
+        ("a/cat.txt", ""): "A cat.",
+        ("b/page.html", "figcaption"): "un chien",
+        ("c/latin.txt", ""): "café",
+    }
+    assert result.outcome.notes == ["5 items: 2 image, 3 text", "texts in a guessed encoding: 1 cp1252"]
     with TarReader(result.data) as reader:
         for row in result.rows:
             content = reader.read(read_location(row))
