@@ -39,7 +39,7 @@ $(PEERS_READY): pyproject.toml constraints-peers.txt
 
 repro: $(READY)  ## run the pipeline; PARAMS=examples/stamps.yaml DATA=path run it on your own folder or archive
 	@$(BIN)/python -m pipeline.config.choose_params $(if $(PARAMS),--params '$(PARAMS)') $(if $(DATA),--data '$(DATA)') $(if $(FORCE),--force)
-	@$(BIN)/python -m pipeline.runtime.reproduce
+	@$(BIN)/shardwright build
 	@$(BIN)/python -m pipeline.runtime.closing
 
 test: $(READY)  ## all tests but the sweeps, in three parts at a time

@@ -18,6 +18,7 @@ from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
     CLEANED_FOLDER,
     CRAWLED_FOLDER,
+    DROPPED_TABLES,
     EXTRACT_FOLDER,
     INGESTED_FOLDER,
     LISTED_FOLDER,
@@ -34,7 +35,8 @@ HEADER = """\
 
 @dataclass(frozen=True)
 class Node:
-    """A stage: its name, the blocks of `params.yaml` that it uses, the folders that it reads and writes.
+    """A stage: its name, the blocks of `params.yaml` that it uses, the folders (or tables in them) that it reads, the
+    folders that it writes.
 
     Attributes:
         always: DVC runs it each time: it looks at what DVC does not watch.
@@ -60,7 +62,7 @@ NODES = (
         (SHARDS_FOLDER, EXTRACT_FOLDER),
     ),
     Node("train", ("train",), (SHARDS_FOLDER,), (MODEL_FOLDER,)),
-    Node("evaluate", ("evaluate",), (SHARDS_FOLDER, MODEL_FOLDER), (REPORT_FOLDER,)),
+    Node("evaluate", ("evaluate",), (SHARDS_FOLDER, MODEL_FOLDER, *DROPPED_TABLES.values()), (REPORT_FOLDER,)),
 )
 
 EXTRA_INPUTS = {
@@ -108,7 +110,7 @@ def build_stages() -> dict[str, Any]:
     report = f"data/{REPORT_FOLDER}"
     return {
         "stages": stages,
-        "metrics": [f"{report}/metrics.json"],
+        "metrics": [f"{report}/summary.json"],
         "plots": [
             {f"{report}/confusion.csv": {"template": "confusion", "x": "actual", "y": "predicted"}},
             {f"{report}/subsets.csv": {"template": "bar_horizontal", "x": "macro_f1", "y": "subset"}},

@@ -122,9 +122,12 @@ def _insert(text: str, mapping: Any, key: str, value: Any) -> str:
 
 def has_changes(path: Path) -> bool:
     """Return whether a file differs from the last commit, or has none to restore it from."""
-    status = subprocess.run(
-        ["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True, check=False
-    )
+    try:
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--", str(path)], capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:  # no git on this machine
+        return True
     return status.returncode != 0 or status.stdout.strip() != ""
 
 

@@ -25,6 +25,7 @@ class Evaluated:
 
     Attributes:
         metrics: the content of `metrics.json`.
+        summary: the content of `summary.json`.
         report: what the task reports.
         record: of the model.
         description: what the model is: `a classifier of 12 classes`.
@@ -32,6 +33,7 @@ class Evaluated:
     """
 
     metrics: Mapping[str, Any]
+    summary: Mapping[str, float | None]
     report: TaskReport
     record: ModelRecord
     description: str
@@ -41,8 +43,9 @@ class Evaluated:
 def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
     """Write all files into `folder`. `model` is the model's folder, which has the history of training."""
     report, record = evaluated.report, evaluated.record
-    text = json.dumps(evaluated.metrics, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    for name, content in (("metrics", evaluated.metrics), ("summary", evaluated.summary)):
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     write_tables(folder, report)
     figures = {"history": draw_history(read_history(model / HISTORY_NAME), record.best["epoch"])}
     figures |= {name: draw_figure(figure) for name, figure in report.figures.items()}

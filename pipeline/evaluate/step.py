@@ -8,6 +8,7 @@ from pipeline.config.plugins import is_plugin
 from pipeline.errors import InputError
 from pipeline.evaluate.own_metrics import describe_own, measure_own
 from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.summary import summarize_run
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
@@ -17,9 +18,9 @@ from pipeline.tasks.table import TASKS
 def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     """Measure the best weights on `params.split` and write `7_report/`.
 
-    The folder holds `metrics.json`, `predictions`, `index.html`, and tables (`.csv`) and figures (`.png`) of
-    the task that the model was trained for, see `TaskReport`. A split without samples gives scores that are null, with
-    the reason.
+    The folder holds `metrics.json`, `summary.json`, `predictions`, `index.html`, and tables (`.csv`) and figures
+    (`.png`) of the task that the model was trained for, see `TaskReport`. A split without samples gives scores that are
+    null, with the reason.
 
     Raises:
         InputError: dataset or model are missing or damaged, or the model was trained on another dataset; the message
@@ -57,7 +58,9 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
         metrics = task.measure(predictions, record.classes, params.split)
         metrics |= measure_own(params.metrics, predictions, record.classes)
         report = task.build_report(predictions, record.classes, metrics, params.worst)
-        write_report(folder, Evaluated(metrics, report, record, task.describe_model(record.classes), data), source)
+        summary = summarize_run(workspace.data, metrics)
+        described = task.describe_model(record.classes)
+        write_report(folder, Evaluated(metrics, summary, report, record, described, data), source)
     notes = [*task.describe_metrics(metrics), *describe_own(metrics)]
     samples = len(keys)
     if samples:

@@ -168,6 +168,15 @@ DROPPED: Columns = {
 item, sample), or `part`; `setting` the full key in `params.yaml` that decided, several joined by ", ", or empty;
 `kept_key` the key of what was kept in its place, or empty."""
 
+DROPPED_TABLES = {
+    "crawl": f"{CRAWLED_FOLDER}/dropped",
+    "ingest": f"{INGESTED_FOLDER}/dropped",
+    "clean": f"{CLEANED_FOLDER}/dropped",
+    "align": f"{ALIGNED_FOLDER}/dropped",
+    "extract": f"{EXTRACT_FOLDER}/dropped",
+}
+"""Where each stage that drops something says so."""
+
 LISTED_FILES = f"{LISTED_FOLDER}/files"
 INGESTED_ITEMS = f"{INGESTED_FOLDER}/items"
 CLEANED_ITEMS = f"{CLEANED_FOLDER}/items"

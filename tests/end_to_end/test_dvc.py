@@ -84,20 +84,20 @@ def test_all_is_up_to_date_after_a_run(checkout: DvcCheckout) -> None:
     assert all(f"'{node.name}' didn't change" in again for node in NODES if not node.always)
 
 
-def test_make_repro_prints_the_stages_and_the_errors_of_dvc(checkout: DvcCheckout) -> None:
-    reproduce = (sys.executable, "-m", "pipeline.runtime.reproduce")
-    said = checkout.run(*reproduce)
+def test_build_finds_what_dvc_made_up_to_date_and_says_what_dvc_cannot_do(checkout: DvcCheckout) -> None:
+    build = (sys.executable, "-c", "import sys; from pipeline.runtime.build_command import run; sys.exit(run([]))")
+    before = (checkout.folder / "dvc.lock").read_bytes()
+    said = checkout.run(*build)
+    assert (checkout.folder / "dvc.lock").read_bytes() == before
     expected = r"list     in 0 = kept 0 \+ dropped 0[^\n]*\n +0 new or changed\n( +ignored: [^\n]*\n)?"
     assert re.fullmatch(expected, said), said
     with (checkout.folder / ".dvc/tmp/lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        assert "Unable to acquire lock" in checkout.run(*reproduce, fails=True)
+        assert "another DVC process works in this folder" in checkout.run(*build, fails=True)
     (checkout.folder / "lists").rename(checkout.folder / "elsewhere")
-    assert "lists" in checkout.run(*reproduce, fails=True)
+    assert "the stage crawl reads lists, which is missing" in checkout.run(*build, fails=True)
     (checkout.folder / "elsewhere").rename(checkout.folder / "lists")
-    checkout.run(
-        *reproduce
-    )  # DVC removed the outputs of the stage that lacked its input, and has them in its run cache
+    assert find_changed(checkout) == set()
 
 
 def test_a_changed_value_touches_the_stages_that_use_it(checkout: DvcCheckout) -> None:

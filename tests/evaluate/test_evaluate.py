@@ -29,9 +29,10 @@ from pipeline.models.checkpoint import load_model
 from pipeline.models.determinism import deterministic_mode
 from pipeline.models.readers import READERS
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
+from pipeline.tables.contracts import DROPPED, DROPPED_TABLES, MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
+from pipeline.tables.dropped_rows import PART
 from pipeline.tables.drops import Outcome
-from pipeline.tables.table_files import read_table
+from pipeline.tables.table_files import read_table, write_table
 from pipeline.tasks.classification import CLASSIFICATION, PREDICTIONS, build_report, measure
 from pipeline.tasks.task import Predictions, list_subsets
 from shardwright import ShardDataset
@@ -93,7 +94,7 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def test_the_folder_is_complete_and_the_same_with_every_reader(trained: Path, report: Path) -> None:
     first = read_files(report)
-    tables = ["confusion.csv", "metrics.json", "per_class.csv", "subsets.csv"]
+    tables = ["confusion.csv", "metrics.json", "per_class.csv", "subsets.csv", "summary.json"]
     predictions = ["predictions/_table.json", "predictions/part-000000.parquet"]
     figures = ["confusion.png", "history.png", "subsets.png"]
     assert sorted(first) == sorted([*tables, *predictions, *figures, "index.html"])
@@ -116,6 +117,20 @@ def test_the_tables_agree_with_each_other(report: Path) -> None:
         for row in rows
     ]
     assert metrics["per_class"]["bell"]["support"] == sum(row["truth"] == "bell" for row in rows)
+
+
+def test_the_summary_is_flat_and_counts_what_was_dropped(trained: Path, report: Path, tmp_path: Path) -> None:
+    """Rows about parts of what was kept do not count; each stage counts in its own unit."""
+    row = {**dict.fromkeys(DROPPED, ""), "stage": "ingest", "unit": "file", "reason": "empty", "count": 3}
+    for name in (SHARDS_FOLDER, MODEL_FOLDER):
+        (tmp_path / name).symlink_to(trained / name)
+    write_table(tmp_path / DROPPED_TABLES["ingest"], [row, {**row, "unit": PART}, {**row, "count": 1}], DROPPED)
+    run_evaluate(tmp_path, "again")
+    summary = json.loads((tmp_path / "again" / REPORT_FOLDER / "summary.json").read_text())
+    assert summary.pop("dropped_ingest") == 4
+    assert summary == json.loads((report / "summary.json").read_text())
+    assert summary.items() >= {"samples": 19, "samples_test": 19, "accuracy": read_metrics(report)["accuracy"]}.items()
+    assert all(isinstance(value, int | float) for value in summary.values())
 
 
 def test_all_subsets_come_from_one_pass(trained: Path, tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def run_stages(
             inputs = folder / "inputs" / node.name
             inputs.mkdir(parents=True)
             for read in node.reads:
+                (inputs / read).parent.mkdir(exist_ok=True)
                 (inputs / read).symlink_to(workspace.data / read)
             outcome = STEPS[node.name](Stage(blocks, replace(workspace, data=inputs)))
             outcome.check()

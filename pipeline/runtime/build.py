@@ -1,0 +1,126 @@
+"""Bring the stages up to date as `dvc repro` does, with DVC as a library: its rules, its `dvc.lock`, its run cache.
+
+A folder need not be a git repository. Stages run in processes of their own.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.choose_params import choose_params
+from pipeline.errors import PipelineError
+from pipeline.runtime.lock_entry import write_entry
+
+
+class BuildError(PipelineError):
+    """A stage failed, or DVC cannot run the stages."""
+
+
+def build(stages: Sequence[str] = (), *, force: bool = False, dry: bool = False, cache: bool = True) -> list[str]:
+    """Run what is not up to date of these stages and those before them, by default of all, in the current folder.
+
+    What the stages print goes to stdout and stderr. Keys that `dvc.yaml` watches and `params.yaml` lacks are added.
+
+    Args:
+        stages: names from `dvc.yaml`.
+        force: run them also if they are up to date.
+        dry: run nothing.
+        cache: store outputs in DVC's cache, as `dvc repro` does, so that going back to earlier params runs nothing.
+
+    Returns:
+        The names of the stages that ran, or whose outputs came from DVC's cache; if `dry`, of those that would as
+        things stand: others may follow once their inputs have changed.
+
+    Raises:
+        ParamsError: `params.yaml` is wrong or missing; nothing ran.
+        BuildError: a stage failed, whose own message is on stderr, or DVC refused; the message has its words.
+    """
+    choose_params(None, None, force=False)
+    from dvc.exceptions import DvcException, PrettyDvcException
+
+    current = ""
+
+    def reproduce(stage: Any, **options: Any) -> Any:
+        nonlocal current
+        current = stage.addressing
+        missing = [str(dependency) for dependency in stage.deps if not dependency.exists]
+        if missing and dry:
+            return stage
+        if missing:
+            raise BuildError(f"the stage {current} reads {', '.join(missing)}, which is missing")
+        if not cache:
+            for out in stage.outs:
+                out.use_cache = False
+        done = stage.reproduce(**options)
+        if done and not dry:
+            write_entry(stage)
+        return done
+
+    try:
+        with _quiet_dvc(), _own_python_first(), _open_repository(Path.cwd()) as repository:
+            done = repository.reproduce(list(stages), force=force, dry=dry, repro_fn=reproduce)
+    except DvcException as error:
+        if isinstance(error, PrettyDvcException):
+            error.__pretty_exc__()
+        raise BuildError(_describe_error(error, current)) from error
+    return [stage.addressing for stage in done]
+
+
+def _describe_error(error: BaseException, stage: str) -> str:
+    """Return what to tell the user of DVC's error, which was raised in `stage`, or before any if that is empty."""
+    from dvc.lock import LockError
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    chain = []
+    cause: BaseException | None = error
+    while cause is not None:
+        chain.append(cause)
+        cause = cause.__cause__
+    if isinstance(chain[-1], BuildError):
+        return str(chain[-1])
+    if any(isinstance(cause, StageCmdFailedError) for cause in chain):
+        return f"the stage {stage} failed, see its message above; what was finished before it is kept"
+    if any(isinstance(cause, LockError) for cause in chain):
+        return "another DVC process works in this folder: wait for it to end"
+    return "DVC: " + ": ".join(str(cause) for cause in chain)
+
+
+@contextmanager
+def _open_repository(folder: Path) -> Iterator[Any]:
+    """Yield DVC's view of a folder, which may be no git repository."""
+    from dvc.repo import Repo
+    from dvc.scm import SCM, SCMError
+
+    try:
+        source_control = SCM(str(folder))
+    except SCMError:
+        source_control = SCM(str(folder), no_scm=True)
+    with Repo(str(folder), scm=source_control) as repository:
+        yield repository
+
+
+@contextmanager
+def _quiet_dvc() -> Iterator[None]:
+    """Have DVC say nothing of what it does, as the stages' own lines say it, but pass on its warnings."""
+    logger = logging.getLogger("dvc")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+@contextmanager
+def _own_python_first() -> Iterator[None]:
+    """Have `python` in the stages' commands be this one: its environment need not be activated."""
+    before = os.environ.get("PATH", os.defpath)
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{before}"
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
