@@ -24,7 +24,9 @@ def read_blocks_by_ffmpeg(data: bytes, container: str) -> Iterator[Block]:
     `container` is a name of FFmpeg's: mov, matroska, avi, mp3 or aac. Audio that begins late keeps its start.
 
     Raises:
-        UndecodableError: the decoder cannot open it, or fails on the way, or its rate is impossible.
+        UndecodableError: the decoder cannot open it, or fails on the way, or its rate is impossible, or rate or
+        channels
+            change.
     """
     import av
 
@@ -57,11 +59,14 @@ def _decode(file: "InputContainer") -> Iterator[Block]:
         raise UndecodableError
     context.thread_count = 1
     to_floats = AudioResampler(format="fltp")
-    at = None
+    at, first = None, None
     for frame in file.decode(stream):
         if at is None:
             at = round((frame.time or 0.0) * frame.sample_rate)
         for part in to_floats.resample(frame):
             samples: NDArray[np.float32] = part.to_ndarray().T.astype(np.float32, copy=False)
+            first = first or (frame.sample_rate, samples.shape[1])
+            if (frame.sample_rate, samples.shape[1]) != first:
+                raise UndecodableError
             yield Block(samples, frame.sample_rate, at)
             at += len(samples)
