@@ -34,7 +34,6 @@ from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.config.params import RunParams
 from pipeline.extract.build_dataset import DatasetBuild
 from pipeline.extract.extractor import ExtractFolders, Recipe
-from pipeline.extract.item_rows import write_item_rows
 from pipeline.extract.learn_vocabulary import plan_counting
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
@@ -116,7 +115,7 @@ def make_extract(root: Path, samples: int) -> None:
     if not folders.data.exists():
         write_samples(folders.data, write_corpus(folders.data, samples * PARTS, lost=0))
     with open_database(folders.work, choose_run("extract", "2 GB")) as database:
-        corpus = plan_corpus(database, folders.data, check_extract())
+        corpus = plan_corpus(database, folders, check_extract())
         fill_features(database, corpus, folders.objects, folders.work)
 
 
@@ -146,14 +145,12 @@ def plan_extract(root: Path, memory: str) -> None:
     folders = ExtractFolders(root / "data", root / "cache", root / "work")
     run, params, recorder = choose_run("extract", memory), check_extract(), Recorder()
     with open_database(folders.work, run) as database:
-        with recorder.record("corpus"):
-            corpus = plan_corpus(database, folders.data, params)
-        with recorder.record("item rows"):
-            write_item_rows(folders.data, folders.items)
+        with recorder.record("corpus, item rows"):
+            corpus = plan_corpus(database, folders, params)
         use = ObjectUse()
-        with recorder.record("look-up, missing"):
+        with recorder.record("look-up"):
             build = DatasetBuild(database, corpus, folders, run, use)
-        with recorder.record("located"):
+        with recorder.record("missing"):
             build.compute_missing(SerialExecutor(run))
         assert corpus.learner is not None
         with recorder.record(f"{TASKS} tasks that count words"):
@@ -162,7 +159,7 @@ def plan_extract(root: Path, memory: str) -> None:
             walk(build.plan_shard_tasks(folders.work, Recipe(corpus.plan, None, b"")))
         with recorder.record("sources, notes"):
             DroppedRows(database, "extract", "sample").write(folders.work)
-            list_sources(database, folders)
+            list_sources(database, corpus.keys)
             note, *_ = build.describe()
         assert note.endswith(" 0 computed"), note
         use.touched |= build._lookup.list_used()

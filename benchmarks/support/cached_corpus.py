@@ -16,6 +16,7 @@ from pipeline.extract.extractor import Extractor
 from pipeline.extract.field_statistics import has_moments
 from pipeline.extract.plan_corpus import Corpus
 from pipeline.incremental.evict import MAX_PACK_ENTRIES, split_keys
+from pipeline.incremental.key_words import KEY, join_words
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import ENTRY, PIECE, Entry, PackIndex, Records
 from pipeline.incremental.rejections import encode_rejection
@@ -77,7 +78,8 @@ def fill_checks(database: Database, objects: ObjectStore, folder: Path) -> None:
     """Store a verdict for each distinct request of clean, 8,192 a pack: `REJECTED` of the items are rejected, the bytes
     of `REWRITTEN` changed, thumbnails are noise."""
     draw = np.random.default_rng(2)
-    rows = database.take("SELECT key, min(item) AS item FROM requests GROUP BY key ORDER BY any_value(modality), item")
+    query = f"SELECT {KEY}, min(item) AS item FROM requests GROUP BY {KEY} ORDER BY any_value(modality), item"
+    rows = database.take(query)
     keys, items = _take_hashes(rows), rows["item"].to_numpy().astype(np.int64)
     kind = draw.random(len(keys))
     for at in _split(np.flatnonzero((kind >= REJECTED) & (kind <= 1 - REWRITTEN))):
@@ -118,13 +120,13 @@ def fill_features(database: Database, corpus: Corpus, objects: ObjectStore, fold
     learner = corpus.learner
     extractors = corpus.extractors
     width = max(count_moments(extractors[name]) for name in extractors)
-    query = "SELECT key FROM requests WHERE modality = $learner ORDER BY sample"
+    query = f"SELECT {KEY} FROM requests WHERE modality = $learner ORDER BY sample"
     keys = _take_hashes(database.take(query, {"learner": learner}))
     for at in _split(np.arange(len(keys))):
         part = np.unique(keys[at])
         rows = _lay_out(part, np.empty((len(part), 0), np.uint8), 2)
         objects.publish_pack(_make_hole(folder, rows.size), rows)
-    others = "SELECT key FROM requests WHERE modality <> $learner AND sample BETWEEN $first AND $last"
+    others = f"SELECT {KEY} FROM requests WHERE modality <> $learner AND sample BETWEEN $first AND $last"
     for shard in corpus.shards:
         bounds = {"learner": learner, "first": shard.first, "last": shard.last}
         found = np.unique(_take_hashes(database.take(others, bounds)))
@@ -140,7 +142,7 @@ def count_moments(extractor: Extractor) -> int:
 
 
 def _take_hashes(rows: pa.Table) -> Keys:
-    chunks = [read_hashes(batch, "key") for batch in rows.to_batches()]
+    chunks = [read_hashes(batch, "key") for batch in join_words(rows).to_batches()]
     return np.concatenate(chunks) if chunks else np.empty(0, f"S{HASH_BYTES}")
 
 

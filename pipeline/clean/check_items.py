@@ -1,14 +1,18 @@
 """Check the items whose verdicts the cache lacks: a chunk a task."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.clean.check_entry import CheckedBytes, compute_check
 from pipeline.clean.params import CleanParams
 from pipeline.errors import InputError
-from pipeline.incremental.cache_key import hash_method
+from pipeline.incremental.cache_key import hash_method, make_keys
 from pipeline.incremental.compute_chunk import ITEM_BYTES, MAX_BYTES, Chunk, ChunkResult, compute_chunk, cut_chunks
+from pipeline.incremental.key_words import KEY, build_words, join_words
 from pipeline.incremental.pack_index import Entry
 from pipeline.incremental.stage_folders import StageFolders
 from pipeline.modalities.table import MODALITIES
@@ -17,8 +21,11 @@ from pipeline.runtime.stopwatch import clock
 from pipeline.tables.blob_store import TarReader, read_location
 from pipeline.tables.columns import Row
 from pipeline.tables.contracts import INGESTED_ITEMS, ITEMS
-from pipeline.tables.database import Database
+from pipeline.tables.database import Database, read_numbered
 from pipeline.tables.item_names import name_item
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NEARNESS = {"near_bits", "near_difference"}
 """Params of a check that only the search for duplicates uses: changing them checks nothing again."""
@@ -38,24 +45,25 @@ class CheckTask(Chunk):
 
 
 def request_checks(database: Database, data: Path, params: CleanParams) -> None:
-    """Create `items` (item, modality, media_type, sha256, size) and `requests`, with the cache key of each check.
+    """Create `requests`: item, modality, and the words of the cache key of its check.
 
     Raises:
         InputError: the ingested table is missing or damaged.
     """
-    columns = ["modality", "media_type", "sha256", "size"]
-    database.load("items", data / INGESTED_ITEMS, ITEMS, columns, number="item")
-    database.execute("CREATE TABLE methods (modality VARCHAR, method BLOB)")
-    for (modality,) in database.fetch("SELECT DISTINCT modality FROM items"):
-        method = hash_check(modality, params)
-        database.execute("INSERT INTO methods VALUES ($modality, $method)", {"modality": modality, "method": method})
-    database.execute(
-        """
-        CREATE TABLE requests AS
-        SELECT item, modality, unhex(sha256(method || sha256 || encode(media_type))) AS key
-        FROM items JOIN methods USING (modality)
-        """
-    )
+    names = ", ".join(f"'{name}'" for name in MODALITIES)
+    database.execute(f"CREATE TYPE modality_name AS ENUM ({names})")
+    columns = "* REPLACE (modality::modality_name AS modality)"
+    database.insert("requests", _read_requests(data / INGESTED_ITEMS, params), columns=columns)
+
+
+def _read_requests(ingested: Path, params: CleanParams) -> "Iterator[pa.RecordBatch]":
+    import pyarrow as pa
+
+    find_method = cache(lambda modality: hash_check(modality, params))
+
+    for batch in read_numbered(ingested, ITEMS, ["modality", "media_type", "sha256"], "item"):
+        words = build_words(make_keys(batch, find_method, ["media_type"]))
+        yield pa.RecordBatch.from_pydict({name: batch.column(name) for name in ("item", "modality")} | words)
 
 
 def hash_check(modality: str, params: CleanParams) -> bytes:
@@ -65,20 +73,22 @@ def hash_check(modality: str, params: CleanParams) -> bytes:
     return hash_method(f"check of {modality}", (known.check, compute_check), {"params": settings}, known.libraries)
 
 
-def plan_checks(database: Database, folders: StageFolders, params: CleanParams) -> LazyTasks[CheckTask]:
-    """Plan the checks whose entries are missing, by modality: the first item of each distinct check."""
+def plan_checks(database: Database, folders: StageFolders, params: CleanParams) -> Sequence[CheckTask]:
+    """Plan the checks whose entries are missing, by modality: the first item of each distinct check, in `firsts`."""
     database.execute(
-        """
+        f"""
         CREATE OR REPLACE TABLE firsts AS
-        SELECT min(item) AS item, key FROM requests ANTI JOIN entries USING (key) GROUP BY key
+        SELECT min(item) AS item, {KEY} FROM located WHERE object IS NULL GROUP BY {KEY}
         """
     )
+    if not database.fetch("SELECT count(*) FROM firsts")[0][0]:
+        return []
     columns = ["source", "file", "part", "modality", "media_type", "sha256", "tar", "offset", "size"]
     database.load("missing", folders.data / INGESTED_ITEMS, ITEMS, columns, number="item", only="firsts")
     database.execute(
-        """
+        f"""
         CREATE OR REPLACE TABLE missing AS
-        SELECT missing.*, key, row_number() OVER (ORDER BY modality, item) - 1 AS position
+        SELECT missing.*, {KEY}, row_number() OVER (ORDER BY modality, item) - 1 AS position
         FROM missing JOIN firsts USING (item) ORDER BY position
         """
     )
@@ -92,7 +102,7 @@ def plan_checks(database: Database, folders: StageFolders, params: CleanParams) 
             {"start": chunk.start, "stop": chunk.stop},
         )
         name = f"items {chunk.start} to {chunk.stop - 1} of {len(sizes)}"
-        return CheckTask(name=name, rows=rows, folders=folders, params=params)
+        return CheckTask(name=name, rows=join_words(rows), folders=folders, params=params)
 
     return LazyTasks(len(chunks), build)
 

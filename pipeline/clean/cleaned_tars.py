@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.clean.check_entry import VERDICT
 from pipeline.clean.findings import Findings
 from pipeline.incremental.entry_reader import EntryReader
+from pipeline.incremental.key_words import KEY, join_words
 from pipeline.incremental.lookup import EntryLookup
 from pipeline.incremental.pack_index import Array, DamagedError, Entry, PackIndexBuilder
 from pipeline.incremental.published_tar import name_tar, reuse_tar
@@ -119,9 +120,9 @@ def plan_tar_tasks(
 ) -> LazyTasks[TarTask]:
     """Plan the tasks that write the tars."""
     database.execute(
-        """
+        f"""
         CREATE OR REPLACE TABLE members AS
-        SELECT item, key, object, "row" FROM requests JOIN entries USING (key) WHERE pieces > 0 AND NOT rejected
+        SELECT item, {KEY}, object, "row" FROM located WHERE pieces > 0 AND NOT rejected
         ORDER BY item
         """
     )
@@ -133,7 +134,7 @@ def plan_tar_tasks(
             {"first": int(items[0]), "last": int(items[-1])},
         )
         path = folders.work / CLEANED_FOLDER / plan.name_file(number)
-        return TarTask(path, folders, members, findings.verdicts[items], lookup.names)
+        return TarTask(path, folders, join_words(members), findings.verdicts[items], lookup.names)
 
     return LazyTasks(len(plan), build)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.clean.check_entry import VERDICT
 from pipeline.incremental.entry_reader import EntryReader
+from pipeline.incremental.key_words import KEY, NAMES, join_words, view_words
 from pipeline.incremental.lookup import EntryLookup
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import Array, DamagedError, Records
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 THUMBNAIL_BYTES = SIDE * SIDE
 
 REJECTIONS: Columns = {
-    "key": "hash",
+    **dict.fromkeys(NAMES, "uint64"),
     "modality": "string",
     "reason": "string",
     "detail": "string",
@@ -77,7 +78,7 @@ def collect_findings(database: Database, lookup: EntryLookup, objects: ObjectSto
     damaged = set()
     rows = database.read(
         """
-        SELECT item, object, "row" FROM requests JOIN entries USING (key) WHERE NOT rejected ORDER BY object, item
+        SELECT item, object, "row" FROM located WHERE NOT rejected ORDER BY object, item
         """
     )
     for name, items, entries in _group_objects(rows, lookup):
@@ -88,13 +89,12 @@ def collect_findings(database: Database, lookup: EntryLookup, objects: ObjectSto
     database.execute("DROP TABLE IF EXISTS rejections")
     database.create("rejections", REJECTIONS)
     rejected = database.take(
-        """
-        SELECT DISTINCT key, modality, object, "row" FROM requests JOIN entries USING (key) WHERE rejected
-        ORDER BY object, "row"
+        f"""
+        SELECT DISTINCT {KEY}, modality, object, "row" FROM located WHERE rejected ORDER BY object, "row"
         """
     )
     with EntryReader(objects) as reader:
-        for batch in rejected.to_batches(WAITING_REJECTIONS):
+        for batch in join_words(rejected).to_batches(WAITING_REJECTIONS):
             found = []
             for row in batch.to_pylist():
                 name = lookup.names[row["object"]]
@@ -112,7 +112,7 @@ def add_rejections(database: Database, rejections: Iterable[tuple[bytes, str, Re
     """Enter the rejections of the items with these keys and modalities."""
     rows = [
         {
-            "key": key.hex(),
+            **dict(zip(NAMES, view_words(np.frombuffer(key, np.uint8))[0].tolist(), strict=True)),
             "modality": modality,
             "reason": str(rejection.reason),
             "detail": rejection.detail,

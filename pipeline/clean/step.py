@@ -14,6 +14,7 @@ from pipeline.clean.params import CleanParams
 from pipeline.errors import PipelineError
 from pipeline.incremental.compute_chunk import compute_missing
 from pipeline.incremental.evict import ObjectUse, describe_eviction, evict
+from pipeline.incremental.key_words import KEY, join_words
 from pipeline.incremental.library_versions import describe_environment
 from pipeline.incremental.lookup import EntryLookup
 from pipeline.incremental.stage_folders import StageFolders
@@ -74,7 +75,7 @@ class CheckRun:
         self.use = ObjectUse()
         request_checks(database, folders.data, params)
         self._lookup = EntryLookup(database, folders.objects)
-        self._lookup.search()
+        self._lookup.search("object, item")
         self._reused = self._lookup.count()
         self._checked = self._again = 0
         self._plan: TarPlan
@@ -101,11 +102,11 @@ class CheckRun:
         raise PipelineError(f"{self._folders.cache} is damaged as it is written: check the disk")
 
     def _count_unsettled(self) -> int:
-        query = "SELECT count(DISTINCT key) FROM requests ANTI JOIN entries USING (key)"
+        query = f"SELECT count(*) FROM (SELECT DISTINCT {KEY} FROM located WHERE object IS NULL)"
         return int(self._database.fetch(query)[0][0])
 
     def _check(self, executor: Executor, tasks: Sequence[object], first: bool) -> None:
-        count = self._database.fetch("SELECT count(*) FROM missing")[0][0]
+        count = self._database.fetch("SELECT count(*) FROM firsts")[0][0]
         self._checked += count if first else 0
         self._again += 0 if first else count
         self._lost = compute_missing(executor, check_items, tasks, self._lookup, self._run)
@@ -137,7 +138,7 @@ class CheckRun:
         notes = []
         for modality in MODALITIES:
             rows = self._database.take(
-                "SELECT item FROM items WHERE modality = $name ORDER BY item", {"name": modality}
+                "SELECT item FROM located WHERE modality = $name ORDER BY item", {"name": modality}
             )
             items = rows["item"].to_numpy().astype(np.int64)
             items = items[self.findings.kept[items]]
@@ -154,20 +155,17 @@ class CheckRun:
     def write_dropped(self) -> DropCounts:
         """Write the table of dropped items."""
         database = self._database
-        modalities = "SELECT any_value(modality) FROM requests WHERE key = $key"
-        add_rejections(
-            database,
-            [(key, database.fetch(modalities, {"key": key})[0][0], lost) for key, lost in self._lost.items()],
-        )
-        database.execute("CREATE TABLE rejected AS SELECT item FROM requests SEMI JOIN rejections USING (key)")
+        lost = join_words(database.take(f"SELECT DISTINCT modality, {KEY} FROM located WHERE object IS NULL"))
+        add_rejections(database, [(row["key"], row["modality"], self._lost[row["key"]]) for row in lost.to_pylist()])
+        database.execute(f"CREATE TABLE rejected AS SELECT item FROM located SEMI JOIN rejections USING ({KEY})")
         names = ["source", "file", "part"]
         database.load("names", self._folders.data / INGESTED_ITEMS, ITEMS, names, number="item", only="rejected")
         dropped = DroppedRows(database, "clean", "item")
         dropped.add_query(
-            """
+            f"""
             SELECT source || ':' || file || CASE part WHEN '' THEN '' ELSE '#' || part END AS key,
                 reason, detail, value, "limit", setting
-            FROM rejections JOIN requests USING (key) JOIN names USING (item)
+            FROM rejections JOIN located USING ({KEY}) JOIN names USING (item)
             """
         )
         return dropped.write(self._folders.work / CLEANED_FOLDER)

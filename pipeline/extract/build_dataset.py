@@ -14,6 +14,7 @@ from pipeline.extract.make_shard import ShardResult, ShardTask, make_shard
 from pipeline.extract.plan_corpus import Corpus
 from pipeline.incremental.compute_chunk import compute_missing
 from pipeline.incremental.evict import ObjectUse
+from pipeline.incremental.key_words import join_words
 from pipeline.incremental.lookup import EntryLookup
 from pipeline.modalities.modality import TokenTally
 from pipeline.modalities.table import MODALITIES
@@ -40,7 +41,7 @@ class DatasetBuild:
         self._lost: dict[bytes, Rejection] = {}
         self._recomputed = self._reused = 0
         self._lookup = EntryLookup(database, folders.objects)
-        self._lookup.search()
+        self._lookup.search("sample, part, position")
         self._found = self._lookup.count()
         plan_missing(database, corpus.shards, corpus.plan.most)
         self._computed = count_missing(database)
@@ -51,22 +52,12 @@ class DatasetBuild:
         return max(len(self._chunks), len(self._corpus.shards))
 
     def compute_missing(self, executor: Executor) -> None:
-        """Compute the missing features that are not inline, and note where all features are, in the table `located`.
+        """Compute the missing features that are not inline, and note where they are in the table `located`.
 
         Raises:
             ParamsError, InputError: a modality with work to do lacks something that it needs.
         """
         self._lost = compute_missing(executor, compute_features, self._chunks, self._lookup, self._run)
-        self._locate()
-
-    def _locate(self) -> None:
-        self._database.execute(
-            """
-            CREATE OR REPLACE TABLE located AS
-            SELECT requests.*, object, "row", rejected FROM requests LEFT JOIN entries USING (key)
-            ORDER BY sample, part, position
-            """
-        )
 
     def write_learned(self, root: Path, executor: Executor) -> Recipe:
         """Learn from the training split, write the vocabulary to `root`, and return the recipe of the shards."""
@@ -91,7 +82,6 @@ class DatasetBuild:
         packs = [result.pack for result in results if result.pack is not None]
         if packs:  # else the shards would find the same entries damaged, and compute them once more
             self._lookup.replace(packs)
-            self._locate()
         return learned
 
     def make_shards(self, root: Path, recipe: Recipe, executor: Executor) -> list[ShardResult]:
@@ -125,7 +115,7 @@ class DatasetBuild:
             bounds = {"first": shard.first, "last": shard.last}
             where = "WHERE sample >= $first AND sample <= $last ORDER BY sample"
             samples = self._database.take(f"SELECT * FROM usable {where}", bounds)
-            parts = self._database.take(f"SELECT * FROM located {where}, part, position", bounds)
+            parts = join_words(self._database.take(f"SELECT * FROM located {where}, part, position", bounds))
             keys = parts["key"].to_pylist() if self._lost else ()
             return ShardTask(
                 path=root / shard.split / shard.name,

@@ -12,6 +12,7 @@ from pipeline.extract.extractor import ExtractFolders, Extractor
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_shards import PlannedShard
 from pipeline.incremental.compute_chunk import ITEM_BYTES, Chunk, ChunkResult, compute_chunk, cut_chunks
+from pipeline.incremental.key_words import KEY, join_words
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.tables.blob_store import TarReader
@@ -69,12 +70,12 @@ def plan_missing(database: Database, shards: Sequence[PlannedShard], stacked: Co
     `stacked` parts, of several items in one array, have no features that could be read from a shard.
     """
     database.execute(
-        """
+        f"""
         CREATE TABLE missing AS
-        SELECT key, min(modality) AS modality, min(sample) AS sample, count(*) AS uses, min(item) AS item,
+        SELECT {KEY}, min(modality) AS modality, min(sample) AS sample, count(*) AS uses, min(item) AS item,
             min(part) AS part,
             arg_min("start", item) AS "start", arg_min("end", item) AS "end"
-        FROM requests ANTI JOIN entries USING (key) GROUP BY key;
+        FROM located WHERE object IS NULL GROUP BY {KEY};
         ALTER TABLE missing ADD COLUMN inline BOOLEAN
         """
     )
@@ -82,7 +83,8 @@ def plan_missing(database: Database, shards: Sequence[PlannedShard], stacked: Co
     database.execute(
         """
         UPDATE missing SET inline =
-            uses = 1 AND NOT list_contains($learning, modality) AND NOT list_contains($stacked, part)
+            uses = 1 AND NOT list_contains($learning, modality::VARCHAR)
+            AND NOT list_contains($stacked, part::VARCHAR)
         """,
         {"learning": learning, "stacked": list(stacked)},
     )
@@ -107,9 +109,9 @@ def plan_chunks(
     shows early what it lacks; then those that a vocabulary is learned from, as all else waits for it."""
     names = sorted(extractors, key=lambda name: (name != learner, name))
     database.execute(
-        """
+        f"""
         CREATE TABLE chunked AS
-        SELECT *, row_number() OVER (PARTITION BY modality ORDER BY sample, key) - 1 AS number
+        SELECT *, row_number() OVER (PARTITION BY modality ORDER BY sample, {KEY}) - 1 AS number
         FROM missing WHERE NOT inline
         """
     )
@@ -123,14 +125,14 @@ def plan_chunks(
     def build(number: int) -> FeatureTask:
         _, name, chunk = planned[number]
         rows = database.take(
-            """
-            SELECT item, "start", "end", key FROM chunked
+            f"""
+            SELECT item, "start", "end", {KEY} FROM chunked
             WHERE modality = $name AND number >= $start AND number < $stop ORDER BY number
             """,
             {"name": name, "start": chunk.start, "stop": chunk.stop},
         )
         title = f"{name} {chunk.start} to {chunk.stop - 1}"
-        return FeatureTask(name=title, rows=rows, folders=folders, extractor=extractors[name])
+        return FeatureTask(name=title, rows=join_words(rows), folders=folders, extractor=extractors[name])
 
     return LazyTasks(len(planned), build)
 

@@ -1,6 +1,6 @@
 """Join the tables of ingest and clean into one file of item rows, which workers read by item number."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,15 +22,17 @@ FACTS = ("orientation", "sha256", "tar", "offset", "size")
 """The columns of a row: from the ingested table, and from the cleaned one, null for an item that clean dropped."""
 
 
-def write_item_rows(data: Path, path: Path) -> None:
-    """Write the rows of all items, in the order of their numbers.
+def write_item_rows(data: Path, path: Path, note: "Callable[[pa.RecordBatch], None]") -> None:
+    """Write the rows of all items, in the order of their numbers, and hand them to `note`, with their modality,
+    frames and sample rate.
 
     Raises:
         InputError: one of the tables is missing or damaged.
     """
     with RowFileWriter(path, [*NAMES, *FACTS]) as writer:
-        for batch in join_items(data, NAMES, FACTS):
+        for batch in join_items(data, (*NAMES, "modality"), (*FACTS, "frames", "sample_rate")):
             writer.write(batch)
+            note(batch)
 
 
 def join_items(data: Path, names: Sequence[str], facts: Sequence[str]) -> "Iterator[pa.RecordBatch]":
@@ -54,8 +56,7 @@ def join_items(data: Path, names: Sequence[str], facts: Sequence[str]) -> "Itera
         columns = {name: batch.column(name) for name in names}
         for name in facts:
             columns[name] = chosen[name].combine_chunks() if batch.num_rows else pa.array([], chosen[name].type)
-        if "orientation" in facts:
-            columns["orientation"] = pc.fill_null(columns["orientation"], 1)
+        columns["orientation"] = pc.fill_null(columns["orientation"], 1)
         yield pa.RecordBatch.from_pydict(columns)
         start = stop
 

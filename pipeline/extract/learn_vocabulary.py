@@ -15,6 +15,7 @@ from pipeline.extract.feature_entry import decode_parsed
 from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.samples import SamplePart, locate_part
+from pipeline.incremental.key_words import join_words
 from pipeline.modalities.modality import Learning
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.executor import Executor
@@ -98,13 +99,14 @@ def plan_counting(
     def build(number: int) -> CountTask:
         start = first + number * MAX_SAMPLES
         stop = min(start + MAX_SAMPLES, end)
-        parts = database.take(
+        found = database.take(
             """
             SELECT * FROM located WHERE sample >= $start AND sample < $stop AND modality = $learner
             ORDER BY sample, part, position
             """,
             {"start": start, "stop": stop, "learner": learner},
         )
+        parts = join_words(found)
         used = select_names(parts, names)
         return CountTask(f"training texts {start} to {stop - 1}", folders, extractor, parts, plan, used, lost)
 

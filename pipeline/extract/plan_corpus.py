@@ -7,14 +7,16 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.extract.class_order import sort_classes
-from pipeline.extract.extractor import Extractor, make_extractors
+from pipeline.extract.extractor import ExtractFolders, Extractor, make_extractors
 from pipeline.extract.feature_entry import compute_entry
-from pipeline.extract.item_rows import join_items
+from pipeline.extract.item_keys import ItemKeys
+from pipeline.extract.item_rows import write_item_rows
 from pipeline.extract.learn_vocabulary import find_learner, find_learning
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_fields import FieldPlan, PartKind, plan_fields
 from pipeline.extract.plan_shards import PlannedShard, plan_shards
 from pipeline.incremental.cache_key import hash_method
+from pipeline.incremental.key_words import NAMES
 from pipeline.modalities.table import MODALITIES
 from pipeline.tables.contracts import (
     ALIGNED_PART_KINDS,
@@ -26,9 +28,9 @@ from pipeline.tables.contracts import (
     PARTS,
     SAMPLES,
 )
-from pipeline.tables.database import Database, number_rows
+from pipeline.tables.database import Database, read_numbered
 from pipeline.tables.drops import Drop, Reason
-from pipeline.tables.table_files import check_reference
+from pipeline.tables.table_files import check_reference, count_rows
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Corpus:
         shards: by split and number.
         frozen: the frozen vocabulary; None where it has to be learned.
         clips: how many items of a modality that is cut at a length there are, and how many of them are longer.
+        keys: of all items, and their terms.
     """
 
     count: int
@@ -50,6 +53,7 @@ class Corpus:
     shards: Sequence[PlannedShard]
     frozen: Any | None
     clips: Mapping[str, tuple[int, int]]
+    keys: ItemKeys
 
     @property
     def extractors(self) -> dict[str, Extractor]:
@@ -62,26 +66,26 @@ class Corpus:
         return find_learner(self.plan)
 
 
-def plan_corpus(database: Database, data: Path, params: ExtractParams) -> Corpus:
-    """Load the tables and plan the dataset.
+def plan_corpus(database: Database, folders: ExtractFolders, params: ExtractParams) -> Corpus:
+    """Load the tables and plan the dataset; write the rows of all items, see `pipeline.extract.item_rows`.
 
     Leaves the tables `usable` (the samples that a shard has: sample, key, split, label, group) and `requests` (their
-    parts: sample, part, position, item, start, end, modality, and the cache key of the feature).
+    parts: sample, part, position, item, start, end, modality, and the words of the cache key of the feature).
 
     Raises:
         InputError: nothing was aligned, a table is missing, damaged or out of date, or the frozen vocabulary is missing
             or has another sha256.
         ParamsError: the parts cannot have the fields that the params say, see `plan_fields`.
     """
-    count = load_samples(database, data)
+    count = load_samples(database, folders.data)
     classes = find_classes(database, params.classes)
     unlabelled = drop_labels(database, classes)
     plan = plan_fields(list_kinds(database), find_lacking(database), params, classes)
     learner = find_learner(plan)
     frozen = find_learning(learner).read_frozen(plan.params[learner]) if learner else None
     shards = plan_shards(database, plan.fields, params)
-    clips = request_features(database, data, plan)
-    return Corpus(count, unlabelled, plan, shards, frozen, clips)
+    keys = request_features(database, folders, plan)
+    return Corpus(count, unlabelled, plan, shards, frozen, count_clips(database, plan), keys)
 
 
 def load_samples(database: Database, data: Path) -> int:
@@ -98,7 +102,13 @@ def load_samples(database: Database, data: Path) -> int:
         raise InputError(f"{data / ALIGNED_SAMPLES} has no samples; `dropped` beside it lists why items were dropped")
     check_reference(data / ALIGNED_PARTS, ALIGNED_PART_KINDS, data / ALIGNED_PART_KINDS)
     database.load("kinds", data / ALIGNED_PART_KINDS, PART_KINDS, number="place")
-    database.load("parts", data / ALIGNED_PARTS, PARTS)
+    database.execute(
+        """
+        CREATE TYPE part_name AS ENUM (SELECT part FROM kinds ORDER BY part);
+        CREATE TYPE modality_name AS ENUM (SELECT DISTINCT modality FROM kinds ORDER BY modality)
+        """
+    )
+    database.insert("parts", read_numbered(data / ALIGNED_PARTS, PARTS), columns="* REPLACE (part::part_name AS part)")
     return count
 
 
@@ -109,11 +119,17 @@ def find_classes(database: Database, listed: tuple[str, ...] | None) -> tuple[st
 
 
 def drop_labels(database: Database, classes: tuple[str, ...] | None) -> list[Drop]:
-    """Create `usable`, the samples whose label is in `classes`; return drops for the others."""
-    condition = "" if classes is None else "WHERE label IN (SELECT unnest($classes))"
-    parameters: Mapping[str, Any] = {} if classes is None else {"classes": list(classes)}
-    database.execute(f"CREATE TABLE usable AS SELECT * FROM samples {condition}", parameters)
-    others = database.fetch("SELECT key, label FROM samples ANTI JOIN usable USING (sample) ORDER BY sample")
+    """Turn `samples` into `usable`, those whose label is in `classes`; return drops for the others, and remove their
+    parts."""
+    others: list[tuple[Any, ...]] = []
+    if classes is not None:
+        condition = "WHERE label IS NULL OR label NOT IN (SELECT unnest($classes))"
+        parameters = {"classes": list(classes)}
+        others = database.fetch(f"SELECT key, label FROM samples {condition} ORDER BY sample", parameters)
+        if others:
+            database.execute(f"DELETE FROM parts WHERE sample IN (SELECT sample FROM samples {condition})", parameters)
+            database.execute(f"DELETE FROM samples {condition}", parameters)
+    database.execute("ALTER TABLE samples RENAME TO usable")
     return [_drop_label(key, label) for key, label in others]
 
 
@@ -127,8 +143,8 @@ def list_kinds(database: Database) -> dict[str, PartKind]:
     """Return the parts that some usable sample has, in the order of the params."""
     rows = database.fetch(
         """
-        SELECT part, modality, most, joiner
-        FROM kinds SEMI JOIN (SELECT part FROM parts SEMI JOIN usable USING (sample)) USING (part) ORDER BY place
+        SELECT part, modality, most, joiner FROM kinds
+        WHERE part IN (SELECT DISTINCT part::VARCHAR FROM parts) ORDER BY place
         """
     )
     return {part: PartKind(*kind) for part, *kind in rows}
@@ -138,44 +154,37 @@ def find_lacking(database: Database) -> list[str]:
     """Return the parts that some usable samples lack."""
     rows = database.fetch(
         """
-        SELECT part FROM parts SEMI JOIN usable USING (sample)
-        GROUP BY part HAVING count(DISTINCT sample) < (SELECT count(*) FROM usable)
+        SELECT part FROM parts WHERE position = 0 GROUP BY part HAVING count(*) < (SELECT count(*) FROM usable)
         """
     )
     return [part for (part,) in rows]
 
 
-def request_features(database: Database, data: Path, plan: FieldPlan) -> dict[str, tuple[int, int]]:
-    """Create `requests`: the parts of the usable samples with the cache key of their feature; return `Corpus.clips`.
+def request_features(database: Database, folders: ExtractFolders, plan: FieldPlan) -> ItemKeys:
+    """Create `requests`: the parts of the usable samples with the words of the cache key of their feature. Write the
+    rows of all items, see `pipeline.extract.item_rows`, and return their keys.
 
     Raises:
         InputError: a table is missing or damaged, or a part's item is not among the cleaned ones.
     """
-    names, facts = ("modality", "media_type"), ("orientation", "sha256", "frames", "sample_rate")
-    database.insert("media", number_rows(join_items(data, names, facts), "item"))
-    clips = count_clips(database, plan)
-    database.execute("CREATE TABLE methods (modality VARCHAR, method BLOB)")
-    for modality in plan.params:
-        method = hash_features(modality, plan)
-        database.execute("INSERT INTO methods VALUES ($modality, $method)", {"modality": modality, "method": method})
+    methods = {modality: hash_features(modality, plan) for modality in plan.params}
+    keys = ItemKeys(folders.work, count_rows(folders.data / INGESTED_ITEMS), methods)
+    write_item_rows(folders.data, folders.items, keys.add)
+    keys.add_functions(database)
     database.execute(
         """
         CREATE TABLE requests AS
-        SELECT sample, part, position, item, "start", "end", modality,
-            unhex(sha256(method || sha256 || encode(orientation || '/' || media_type || span))) AS key
-        FROM (
-            SELECT *,
-                CASE WHEN "start" IS NULL AND "end" IS NULL THEN ''
-                    ELSE concat('/', "start", '/', "end") END AS span
-            FROM parts
-        ) SEMI JOIN usable USING (sample) LEFT JOIN media USING (item) LEFT JOIN methods USING (modality);
-        DROP TABLE methods; DROP TABLE media; DROP TABLE parts
+        SELECT sample, part, position, item, "start", "end", modality::modality_name AS modality,
+            unnest(find_key(item, "start", "end"))
+        FROM parts JOIN (SELECT part::part_name AS part, modality FROM kinds) USING (part);
+        DROP TABLE parts
         """
     )
-    lost = database.fetch("SELECT min(item) FROM requests WHERE key IS NULL")[0][0]
+    absent = " AND ".join(f"{name} = 0" for name in NAMES)
+    lost = database.fetch(f"SELECT min(item) FROM requests WHERE {absent}")[0][0]
     if lost is not None:
-        raise InputError(f"a sample names item {lost}, which is not in {data / CLEANED_ITEMS}: run `dvc repro`")
-    return clips
+        raise InputError(f"a sample names item {lost}, which is not in {folders.data / CLEANED_ITEMS}: run `dvc repro`")
+    return keys
 
 
 def count_clips(database: Database, plan: FieldPlan) -> dict[str, tuple[int, int]]:
@@ -186,8 +195,8 @@ def count_clips(database: Database, plan: FieldPlan) -> dict[str, tuple[int, int
             counts[modality] = database.fetch(
                 """
                 SELECT count(*),
-                    coalesce(count_if(least("end", frames / sample_rate) - coalesce("start", 0) > $seconds), 0)
-                FROM parts SEMI JOIN usable USING (sample) JOIN media USING (item) WHERE modality = $modality
+                    coalesce(count_if(least("end", find_seconds(item)) - coalesce("start", 0) > $seconds), 0)
+                FROM requests WHERE modality = $modality
                 """,
                 {"modality": modality, "seconds": float(getattr(params, key))},
             )[0]

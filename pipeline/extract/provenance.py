@@ -5,32 +5,29 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipeline.config.plugins import find_module, find_plugins
-from pipeline.extract.extractor import ExtractFolders
+from pipeline.extract.item_keys import ItemKeys
 from pipeline.extract.params import ExtractParams
 from pipeline.incremental.library_versions import describe_environment, describe_machine
 from pipeline.incremental.module_sources import hash_source
 from pipeline.modalities.table import MODALITIES
-from pipeline.tables.contracts import INGESTED_ITEMS, ITEMS
 from pipeline.tables.database import Database
 from shardwright.format.manifest import Source
 
 
-def list_sources(database: Database, folders: ExtractFolders) -> tuple[Source, ...]:
+def list_sources(database: Database, keys: ItemKeys) -> tuple[Source, ...]:
     """Count the samples that were kept and use an item under each source, licence and attribution ("" if unknown)."""
-    names = ["source", "licence", "attribution"]
-    database.load("terms", folders.data / INGESTED_ITEMS, ITEMS, names, number="item", only="located")
     rows = database.fetch(
         """
-        SELECT source, coalesce(licence, '') AS licence, coalesce(attribution, '') AS attribution,
-            count(DISTINCT sample) AS samples
-        FROM located JOIN terms USING (item)
-            SEMI JOIN (SELECT sample FROM usable ANTI JOIN dropped USING (key)) USING (sample)
-        GROUP BY ALL
+        SELECT term, count(*) FROM (
+            SELECT DISTINCT sample, find_term(item) AS term
+            FROM located ANTI JOIN (SELECT sample FROM usable SEMI JOIN dropped USING (key)) USING (sample)
+        )
+        GROUP BY term
         """
     )
-    return tuple(
-        Source(source, licence, attribution, samples) for source, licence, attribution, samples in sorted(rows)
-    )
+    terms = keys.terms
+    found = [(*(text or "" for text in terms[number]), samples) for number, samples in rows]
+    return tuple(Source(*each) for each in sorted(found))
 
 
 def describe_build(params: ExtractParams, dataset: str, used: Iterable[str]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from pipeline.extract.class_order import is_numeric
 from pipeline.extract.compute_features import load_libraries
 from pipeline.extract.extractor import ExtractFolders, Recipe
 from pipeline.extract.field_statistics import FieldMoments
-from pipeline.extract.item_rows import write_item_rows
 from pipeline.extract.make_shard import ShardResult
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
@@ -111,8 +110,7 @@ def make_dataset(
     """Build everything, and note in `use` what was used of the item cache. Raises what `extract` raises."""
     root, records = folders.work / SHARDS_FOLDER, folders.work / EXTRACT_FOLDER
     root.mkdir(parents=True)
-    corpus = plan_corpus(database, folders.data, params)
-    write_item_rows(folders.data, folders.items)
+    corpus = plan_corpus(database, folders, params)
     build = DatasetBuild(database, corpus, folders, run, use)
     describe = partial(describe_features, params, tuple(corpus.plan.params))
     with open_executor(run, build.count_tasks(), [folders.data], describe) as executor:
@@ -129,7 +127,7 @@ def make_dataset(
     check_kept(outcome, params)
     coverage = build.review(results)
     manifest = write_dataset(
-        root, recipe, list(zip(corpus.shards, results, strict=True)), list_sources(database, folders)
+        root, recipe, list(zip(corpus.shards, results, strict=True)), list_sources(database, corpus.keys)
     )
     check_written(root, manifest, outcome.kept)
     record = encode_canonical(describe_build(params, manifest.hash, corpus.plan.params), indent=1) + b"\n"

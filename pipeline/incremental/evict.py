@@ -14,11 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.incremental.entry_reader import EntryReader
+from pipeline.incremental.key_words import view_words
 from pipeline.incremental.object_store import PACK, ROWS, ObjectStore
 from pipeline.incremental.pack_index import Array, DamagedError, Entry
 
 CacheKeys = NDArray[np.bytes_]
 """Of shape (n,), S32."""
+
+KeyStarts = NDArray[np.uint64]
+"""The first 8 bytes of cache keys: a quarter of the memory, a tenth of the time to sort. Were two keys to share them,
+an entry would be removed that is stored nowhere else, and computed again."""
 
 MAX_PACK_BYTES = 4 << 20
 MAX_PACK_ENTRIES = 1 << 13
@@ -75,7 +80,7 @@ def _remove_strays(objects: ObjectStore) -> None:
 
 def _merge_packs(objects: ObjectStore, use: ObjectUse) -> set[str]:
     """Remove entries that are stored elsewhere; return the remaining objects of those that the run used."""
-    published = _collect_keys(objects, use.published)
+    published = _collect_starts(objects, use.published)
     kept, waiting = set(), dict[str, CacheKeys]()
     superseded = False
     for name in sorted((use.touched | use.damaged) - use.published):
@@ -101,23 +106,31 @@ def _merge_packs(objects: ObjectStore, use: ObjectUse) -> set[str]:
     return kept | set(waiting)
 
 
-def _collect_keys(objects: ObjectStore, names: Iterable[str]) -> CacheKeys:
-    """Return the keys of all entries of these objects, sorted; one that is in several comes several times."""
-    collected = bytearray()
-    for name in sorted(names):
+def _collect_starts(objects: ObjectStore, names: Iterable[str]) -> KeyStarts:
+    """Return the starts of the keys of all entries of these objects, sorted; one that is in several comes several
+    times."""
+    collected = [np.empty(0, np.uint64)]
+    for name in names:
         with suppress(DamagedError):
-            collected += objects.read_entries(name)["key"].tobytes()
-    joined = np.frombuffer(collected, "S32")
+            collected.append(_read_starts(objects.read_entries(name)["key"]))
+    joined = np.concatenate(collected)
     joined.sort()
     return joined
 
 
-def _find_left(entries: Array, published: CacheKeys) -> CacheKeys:
+def _read_starts(cache_keys: CacheKeys) -> KeyStarts:
+    return view_words(cache_keys)[:, 0].copy()
+
+
+def _find_left(entries: Array, published: KeyStarts) -> CacheKeys:
     """Return the keys of an object that are in no published one."""
     cache_keys = np.ascontiguousarray(entries["key"])
-    left = np.ones(len(cache_keys), bool)
-    left[_match(published, cache_keys)] = False
-    return cache_keys[left]
+    if not len(published):
+        return cache_keys
+    starts = _read_starts(cache_keys)
+    at = np.minimum(np.searchsorted(published, starts), len(published) - 1)
+    left: CacheKeys = cache_keys[published[at] != starts]
+    return left
 
 
 def _is_waste(objects: ObjectStore, name: str, count: int, left: CacheKeys) -> bool:
@@ -168,14 +181,6 @@ def split_keys(cache_keys: CacheKeys) -> list[bytes]:
     """Return all keys as 32 bytes each; NumPy's own items lose the zeros at their end."""
     raw = cache_keys.tobytes()
     return [raw[start : start + 32] for start in range(0, len(raw), 32)]
-
-
-def _match(sorted_keys: CacheKeys, present: CacheKeys) -> NDArray[np.int64]:
-    """Return the indices in `present` of the keys that are among the sorted ones."""
-    if not len(sorted_keys):
-        return np.empty(0, np.int64)
-    indices = np.minimum(np.searchsorted(sorted_keys, present), len(sorted_keys) - 1)
-    return np.flatnonzero(sorted_keys[indices] == present)
 
 
 def _touch(objects: ObjectStore, name: str) -> None:

@@ -108,3 +108,19 @@ def build_hashes(hashes: NDArray[np.bytes_]) -> "pa.Array":
     return pa.FixedSizeBinaryArray.from_buffers(
         pa.binary(HASH_BYTES), len(hashes), [None, pa.py_buffer(np.ascontiguousarray(hashes).tobytes())]
     )
+
+
+def number_distinct(batch: "pa.RecordBatch", names: Sequence[str]) -> tuple[list[tuple[Any, ...]], NDArray[np.int32]]:
+    """Return the distinct values of these columns together, of which there are few, and for each row, int32 (n,), which
+    of them it has."""
+    import pyarrow as pa
+
+    codes, known = np.zeros(batch.num_rows, np.int64), []
+    for name in names:
+        encoded = batch.column(name).dictionary_encode(null_encoding="encode")
+        known.append(encoded.dictionary.to_pylist())
+        codes = codes * len(known[-1]) + encoded.indices.to_numpy()
+    distinct = pa.array(codes).dictionary_encode()
+    at = np.unravel_index(distinct.dictionary.to_numpy(), [max(1, len(values)) for values in known])
+    columns = [[values[number] for number in numbers.tolist()] for values, numbers in zip(known, at, strict=True)]
+    return list(zip(*columns, strict=True)), distinct.indices.to_numpy()

@@ -59,7 +59,7 @@ class Database:
             InputError: the table is missing, damaged, or has other columns.
         """
         condition = f"SEMI JOIN {only} USING ({number})" if only else ""
-        self.insert(table, _read_numbered(folder, columns, names, number), condition)
+        self.insert(table, read_numbered(folder, columns, names, number), condition)
 
     def insert(self, table: str, batches: "Iterator[pa.RecordBatch]", condition: str = "", columns: str = "*") -> None:
         """Create the table `table`, in place of an earlier one, from batches, of which there is at least one."""
@@ -147,9 +147,10 @@ def _make_reader(batches: "Iterator[pa.RecordBatch]") -> "pa.RecordBatchReader":
     return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
 
 
-def _read_numbered(
-    folder: Path, columns: Columns, names: Sequence[str] | None, number: str | None
+def read_numbered(
+    folder: Path, columns: Columns, names: Sequence[str] | None = None, number: str | None = None
 ) -> "Iterator[pa.RecordBatch]":
+    """Yield a table of a stage in batches, the first of them empty. See `Database.load`."""
     import pyarrow as pa
 
     chosen = list(columns) if names is None else list(names)

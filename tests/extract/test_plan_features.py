@@ -23,6 +23,7 @@ from pipeline.extract.make_shard import make_shard
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import Corpus, plan_corpus
 from pipeline.extract.samples import build_samples
+from pipeline.incremental.key_words import KEY, join_words
 from pipeline.incremental.lookup import EntryLookup
 from pipeline.incremental.pack_index import DamagedError
 from pipeline.incremental.rejections import decode_rejection
@@ -61,9 +62,16 @@ def plan(folder: Path, things: Sequence[Thing], params: ExtractParams) -> Iterat
     shutil.rmtree(folder, ignore_errors=True)
     write_corpus(folder / "data", things)
     with open_database(folder, make_run(folder)) as database:
-        corpus = plan_corpus(database, folder / "data", params)
-        EntryLookup(database, ExtractFolders(folder / "data", folder, folder).objects).search()
+        folders = ExtractFolders(folder / "data", folder, folder)
+        corpus = plan_corpus(database, folders, params)
+        EntryLookup(database, folders.objects).search("sample, part")
         yield database, corpus
+
+
+def fetch_keys(database: Database, sql: str) -> list[dict[str, Any]]:
+    """The rows of a query, with the cache key in place of its words."""
+    rows: list[dict[str, Any]] = join_words(database.take(sql)).to_pylist()
+    return rows
 
 
 # The cache keys of features
@@ -81,8 +89,8 @@ def test_a_feature_is_that_of_bytes_type_orientation_and_span(tmp_path: Path) ->
         for copy in range(2)
     ]
     with plan(tmp_path, things, make_params(shards=1)) as (database, _):
-        rows = database.fetch("SELECT usable.key, requests.key FROM requests JOIN usable USING (sample)")
-    keys = dict(rows)
+        rows = fetch_keys(database, f"SELECT usable.key AS name, {KEY} FROM located JOIN usable USING (sample)")
+    keys = {row["name"]: row["key"] for row in rows}
     assert len(rows) == len(keys) == len(things)
     decides: dict[bytes, set[tuple[Any, ...]]] = {}
     for thing in things:
@@ -97,8 +105,8 @@ def test_params_of_one_modality_change_its_keys_alone(tmp_path: Path) -> None:
     keys = {}
     for name, changes in {"plain": {}, "audio": {"audio__hop": 64}, "late": {"text__vocabulary": 3}}.items():
         with plan(tmp_path, make_things(4), make_params(shards=1, **changes)) as (database, _):
-            rows = database.fetch("SELECT modality, key FROM requests")
-        keys[name] = {modality: {key for other, key in rows if other == modality} for modality in USUAL}
+            rows = fetch_keys(database, f"SELECT modality, {KEY} FROM located")
+        keys[name] = {modality: {row["key"] for row in rows if row["modality"] == modality} for modality in USUAL}
     assert keys["late"] == keys["plain"], "a text is parsed whatever is learned of it"
     assert [name for name in USUAL if keys["audio"][name] != keys["plain"][name]] == ["audio"]
     assert not keys["audio"]["audio"] & keys["plain"]["audio"]
@@ -123,8 +131,9 @@ def test_every_missing_feature_is_in_one_chunk_or_inline(
         assert count_missing(database) == {"audio": 43, "image": 41, "text": 43}
         folders = ExtractFolders(tmp_path / "data", tmp_path, tmp_path)
         chunks = list(plan_chunks(database, corpus.extractors, "text", folders))
-        requests = database.fetch("SELECT key, modality, sample, item FROM requests ORDER BY sample, part")
-        with_shards = {key for (key,) in database.fetch("SELECT key FROM missing WHERE inline")}
+        rows = fetch_keys(database, f"SELECT modality, sample, item, {KEY} FROM located ORDER BY sample, part")
+        requests = [(row["key"], row["modality"], row["sample"], row["item"]) for row in rows]
+        with_shards = {row["key"] for row in fetch_keys(database, f"SELECT {KEY} FROM missing WHERE inline")}
     keys = [key for chunk in chunks for key in chunk.rows["key"].to_pylist()]
     assert len(keys) == len(set(keys))
     assert set(keys) | with_shards == {key for key, *_ in requests}
@@ -178,7 +187,7 @@ def test_rows_of_items_are_those_of_both_tables(
     write_table(tmp_path / CLEANED_ITEMS, [known[number] for number in kept], CLEANED, refers)
     for size in (3, 7, 1000):
         monkeypatch.setattr(item_rows, "read_batches", lambda *given, size=size: cut(read_batches(*given), size))
-        write_item_rows(tmp_path, tmp_path / f"{size}.arrow")
+        write_item_rows(tmp_path, tmp_path / f"{size}.arrow", lambda batch: None)
         found = RowFile(tmp_path / f"{size}.arrow").read(range(50))
         assert [row["file"] for row in found] == [row["file"] for row in ingested]
         for number, row in enumerate(found):

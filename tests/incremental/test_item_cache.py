@@ -2,6 +2,7 @@
 
 import errno
 import io
+import itertools
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.incremental.cache_key import make_keys
 from pipeline.incremental.entry_reader import MAX_OPEN, EntryReader
 from pipeline.incremental.evict import SMALL_BYTES, ObjectUse, evict
 from pipeline.incremental.object_store import ROWS, ObjectStore
@@ -42,6 +45,17 @@ def make_entry(number: int, size: int = 100, pieces: int = 1) -> Entry:
 def open_objects(folder: Path) -> ObjectStore:
     (folder / "work").mkdir(exist_ok=True)
     return ObjectStore(folder / "cache", folder / "work")
+
+
+def test_keys_differ_in_all_that_decides_and_are_zero_where_there_is_nothing_to_compute() -> None:
+    rows = list(itertools.product([b"a" * 32, b"b" * 32, None], ["image", "text", "audio"], ["1", "6"], ["x/y", "x/z"]))
+    columns = dict(zip(("sha256", "modality", "turn", "type"), zip(*rows, strict=True), strict=True))
+    batch = pa.RecordBatch.from_pydict(columns | {"sha256": pa.array(columns["sha256"], pa.binary(32))})
+    methods = {"image": b"i" * 32, "text": b"t" * 32}
+    keys = [key.tobytes() for key in make_keys(batch, methods.get, ["turn", "type"])]
+    known = [sha256 is not None and modality in methods for sha256, modality, *_ in rows]
+    assert [any(key) for key in keys] == known
+    assert len(set(keys)) == 1 + sum(known)
 
 
 def publish_file(objects: ObjectStore, folder: Path, entries: Sequence[Entry], name: str) -> Path:

@@ -13,10 +13,10 @@ import pyarrow as pa
 from pipeline.config.params import RunParams
 from pipeline.incremental.entry_reader import EntryReader
 from pipeline.incremental.evict import split_keys
+from pipeline.incremental.key_words import KEY, build_words, join_words, view_words
 from pipeline.incremental.lookup import EntryLookup
 from pipeline.incremental.object_store import ObjectStore
 from pipeline.incremental.pack_index import DamagedError, Entry
-from pipeline.tables.columns import build_hashes
 from pipeline.tables.database import Database, open_database
 
 Found = dict[bytes, tuple[str, int]]
@@ -25,14 +25,13 @@ Found = dict[bytes, tuple[str, int]]
 
 def find_entries(objects: ObjectStore, cache_keys: Sequence[bytes]) -> Found:
     """Return where the entries with these keys are, for those that are in an object."""
-    requests = pa.table({"key": build_hashes(np.array(cache_keys, "S32"))})
+    requests = pa.table(build_words(view_words(np.array(cache_keys, "S32"))))
     database = _open_shared()
     database.insert("requests", iter(requests.to_batches()))
-    database.execute("DROP TABLE IF EXISTS entries")
     lookup = EntryLookup(database, objects)
-    lookup.search()
-    rows = database.fetch('SELECT key, object, "row" FROM entries')
-    return {key: (lookup.names[number], row) for key, number, row in rows}
+    lookup.search(KEY)
+    rows = join_words(database.take(f'SELECT DISTINCT {KEY}, object, "row" FROM located WHERE object IS NOT NULL'))
+    return {row["key"]: (lookup.names[row["object"]], row["row"]) for row in rows.to_pylist()}
 
 
 @cache

@@ -14,7 +14,6 @@ from pipeline.config.check_params import check_block, read_effective_params
 from pipeline.config.params import RunParams
 from pipeline.extract.build_dataset import DatasetBuild
 from pipeline.extract.extractor import ExtractFolders
-from pipeline.extract.item_rows import write_item_rows
 from pipeline.extract.make_shard import ShardTask
 from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_corpus import plan_corpus
@@ -224,8 +223,7 @@ def plan_tasks(folder: Path, params: ExtractParams) -> list[ShardTask]:
     run, executor = make_run(work / "cache"), SerialExecutor()
     folders = ExtractFolders(folder / "data", work / "cache", work)
     with open_database(work, run) as database:
-        corpus = plan_corpus(database, folders.data, params)
-        write_item_rows(folders.data, folders.items)
+        corpus = plan_corpus(database, folders, params)
         build = DatasetBuild(database, corpus, folders, run, ObjectUse())
         build.compute_missing(executor)
         return list(build.plan_shard_tasks(work / SHARDS_FOLDER, build.write_learned(work / SHARDS_FOLDER, executor)))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from pipeline.config.params import RunParams
 from pipeline.errors import CountMismatch, InputError, PipelineError, TooManyDrops
 from pipeline.tables import table_files
 from pipeline.tables.blob_store import TarReader, TarStore
-from pipeline.tables.columns import Columns, Row
+from pipeline.tables.columns import Columns, Row, number_distinct
 from pipeline.tables.contracts import DROPPED
 from pipeline.tables.database import Database, open_database
 from pipeline.tables.dropped_rows import DroppedRows
@@ -54,6 +55,15 @@ def make_rows(n: int) -> list[Row]:
         }
         for i in range(n)
     ]
+
+
+@given(rows=st.lists(st.tuples(*[st.sampled_from(["a", "b", "", None])] * 3)))
+def test_rows_are_numbered_by_their_values(rows: list[tuple[str | None, ...]]) -> None:
+    columns = {name: pa.array([row[at] for row in rows], pa.string()) for at, name in enumerate("xyz")}
+    for names in ("x", "zx", "xyz"):
+        found, which = number_distinct(pa.RecordBatch.from_pydict(columns), list(names))
+        assert len(found) == len(set(found))
+        assert [found[number] for number in which] == [tuple(row["xyz".index(name)] for name in names) for row in rows]
 
 
 def hash_table(folder: Path) -> dict[str, str]:
