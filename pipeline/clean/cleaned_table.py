@@ -114,16 +114,16 @@ def _describe_items(verdicts: Array) -> "dict[str, pa.Array]":
 
 
 def describe_clusters(findings: Findings, items: Indexes, exact: Indexes, near: Indexes) -> str:
-    """Describe these items, which are kept and of one modality:
+    """Describe these items, which rise, are kept and of one modality:
     `741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4`."""
-    near_clusters, sizes = np.unique(near, return_counts=True)
+    sizes = np.bincount(np.searchsorted(items, near))
     redactions = int(findings.verdicts["redactions"][items].sum())
     return ", ".join(
         [
             f"{len(items)} kept",
             f"{np.count_nonzero(findings.verdicts['rewritten'][items])} rewritten",
             *([f"{redactions} passages redacted"] if redactions else []),
-            f"{len(items) - len(np.unique(exact))} exact and {len(items) - len(near_clusters)} near duplicates marked",
+            f"{np.count_nonzero(exact != items)} exact and {np.count_nonzero(near != items)} near duplicates marked",
             f"largest near cluster {sizes.max()}",
         ]
     )
