@@ -286,7 +286,7 @@ def test_damaged_texts_are_computed_again_once(tmp_path: Path) -> None:
         path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
     corpus.vocabulary = 3
     outcome = corpus.extract(tmp_path)
-    assert outcome.notes[-1] == f"the item cache had {len(packs)} damaged objects; 8 features computed again"
+    assert f"the item cache had {len(packs)} damaged objects; 8 features computed again" in outcome.notes
 
 
 def test_a_changed_byte_in_a_published_shard_does_not_come_back(tmp_path: Path) -> None:
