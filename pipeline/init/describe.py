@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.config.check_params import FILE, format_value
 from pipeline.init.detectors.paths import FALLBACK
-from pipeline.init.file_kinds import find_ending, name_kind
-from pipeline.init.propose import Inspection
+from pipeline.init.file_kinds import KALDI_FILES, name_form, name_kind
+from pipeline.init.propose import NO_ENDING, Inspection
 
 MAX_SHOWN = 5
 """Names, or proposals, that are shown of many."""
@@ -21,11 +21,11 @@ def describe_survey(inspection: Inspection) -> Iterator[str]:
     yield f"{survey.root}: {survey.total} files, {_format_size(survey.sizes.total())}"
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for ending, count in survey.counts.items():
-        kinds[name_kind(f"x.{ending}" if ending else "x")][ending] += count
+        kinds[name_kind(ending if ending in KALDI_FILES else f"x{ending}")][ending] += count
     for kind in ("image", "audio", "text", "video", "page", "table", "transcript"):
         if counts := kinds.get(kind):
             size = sum(survey.sizes[ending] for ending in counts)
-            endings = ", ".join(f".{ending} {count}" for ending, count in counts.most_common())
+            endings = ", ".join(f"{ending} {count}" for ending, count in counts.most_common())
             yield f"  {kind:<11}{counts.total():>9}  {_format_size(size):>10}  {endings}"
     if survey.archives:
         yield f"  in {len(survey.archives)} archives: {_list_some(survey.archives)}"
@@ -34,7 +34,7 @@ def describe_survey(inspection: Inspection) -> Iterator[str]:
     if inspection.language:
         yield f"  texts are in the language {inspection.language}, by their letters and words"
     for ending, count in kinds.get("other", Counter()).most_common():
-        yield f"  left out: {count} {'.' + ending if ending else 'without an ending'}: {WHY_OTHER}"
+        yield f"  left out: {count} {ending or NO_ENDING}: {WHY_OTHER}"
     for remark in survey.remarks:
         yield f"  left out: {remark}"
 
@@ -51,8 +51,8 @@ def describe_proposals(inspection: Inspection) -> Iterator[str]:
         if guess.why and key != "align.by":
             yield f"  {key}{value} ({guess.why})"
     if best.unused:
-        endings = Counter(find_ending(name) for name in best.unused)
-        counted = ", ".join(f"{count} .{ending}" for ending, count in endings.most_common())
+        endings = Counter(name_form(name) for name in best.unused)
+        counted = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
         yield f"  of no sample: {counted}: {_list_some(list(best.unused))}"
     for question in best.questions:
         yield f"  not decided: {question}"

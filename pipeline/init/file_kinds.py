@@ -18,6 +18,9 @@ TABLE_ENDINGS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather")
 TRANSCRIPT_ENDINGS = ("srt", "vtt", "textgrid", "ctm")
 PAGE_ENDINGS = ("html", "htm", "xhtml")
 
+KALDI_FILES = ("wav.scp", "segments", "utt2spk", "spk2utt", "text")
+"""Names of the files of a Kaldi folder, which have no ending that says so."""
+
 _KINDS = {
     **{ending: modality for modality, endings in MODALITY_ENDINGS.items() for ending in endings},
     **dict.fromkeys(TABLE_ENDINGS, "table"),
@@ -31,9 +34,15 @@ def find_ending(file: str) -> str:
     return PurePosixPath(file).suffix[1:].lower()
 
 
+def name_form(file: str) -> str:
+    """Return what files are counted by: the ending with its dot, or the name where that says what the file is."""
+    name = PurePosixPath(file).name
+    return name if name in KALDI_FILES else f".{ending}" if (ending := find_ending(file)) else ""
+
+
 def name_kind(file: str) -> str:
     """Return what a file may be: a modality, `table`, `transcript`, `page`, or `other`."""
-    return _KINDS.get(find_ending(file), "other")
+    return "table" if PurePosixPath(file).name in KALDI_FILES else _KINDS.get(find_ending(file), "other")
 
 
 def split_stem(file: str) -> tuple[str, str]:

@@ -13,7 +13,13 @@ from pipeline.init.proposal import Guess, Proposal
 from pipeline.init.survey import Survey, survey
 from pipeline.inputs.kinds import find_kind
 
+NO_ENDING = "without an ending"
+
 MAX_TEXTS = 200
+
+DIFFERENT = 0.9
+"""The share of the texts that must be different, for equal ones to be duplicates."""
+
 MAX_TEXT_BYTES = 2_000
 
 
@@ -49,15 +55,20 @@ def propose(paths: Sequence[Path]) -> Inspection:
     found = _join(surveys)
     proposals = list_proposals(found)
     if not proposals:
-        seen = ", ".join(f"{count} .{ending}" for ending, count in found.counts.most_common(5))
+        seen = ", ".join(f"{count} {ending or NO_ENDING}" for ending, count in found.counts.most_common(5))
         raise InputError(
             f"{paths[0]} has no images, audio, texts or video, nor a table or list of URLs that says where they are"
             + (f": it has {seen}" if seen else "")
         )
     best = proposals[0]
-    keys = {**_name_sources(surveys), **best.keys}
-    language = guess_language(_read_texts(found))
-    if language not in (None, "en") and _uses_text(best):
+    keys = {**({} if "ingest.sources" in best.keys else _name_sources(surveys)), **best.keys}
+    texts = _read_texts(found) if _uses_text(best) else []
+    language = guess_language(texts)
+    if texts and len(set(texts)) < DIFFERENT * len(texts):
+        keys["align.duplicates.share_split"] = Guess(
+            "all", "texts repeat, which would else put all samples into one split"
+        )
+    if language not in (None, "en"):
         keys["ingest.default_language"] = Guess(language, "of the texts that were looked at")
         if language in NO_WORDS:
             keys["extract.text.tokenizer"] = Guess("bpe", f"needs no package for {language}; `words` does")

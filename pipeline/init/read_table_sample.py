@@ -35,9 +35,12 @@ class TableSample:
     headless: bool = False
 
     def list_values(self, column: str) -> list[Any]:
-        """Return the values of a column that are not empty; a list of texts gives its texts."""
-        values = (row.get(column) for row in self.rows)
-        return [value for value in values if value not in (None, "", [])]
+        """Return the values of a column that are not empty."""
+        return [value for value in self.list_column(column) if value not in (None, "", [])]
+
+    def list_column(self, column: str) -> list[Any]:
+        """Return the values of a column in each row."""
+        return [row.get(column) for row in self.rows]
 
 
 def read_table_sample(path: Path) -> TableSample | None:

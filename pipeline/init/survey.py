@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import InputError
-from pipeline.init.file_kinds import find_ending, name_kind
+from pipeline.init.file_kinds import name_form, name_kind
 from pipeline.init.read_table_sample import has_files
 from pipeline.inputs.ignored_names import IgnoredNames
 from pipeline.inputs.kinds import find_kind
@@ -25,9 +25,6 @@ MAX_TABLES = 1_000
 MAX_MEMBERS = 200_000
 """Members of an archive that are looked at: a compressed tar must be decompressed as far as that."""
 
-BARE_FILES = ("wav.scp", "segments", "utt2spk", "text")
-"""Names of files of a Kaldi folder, which have no ending that says so."""
-
 
 @dataclass
 class Survey:
@@ -38,7 +35,7 @@ class Survey:
         only: the file that was named, where `root` is its folder.
         names: of files below `root`, sorted: all of them, or a sample such that files with one stem are all in it or
             none. Tables, and files of a Kaldi folder, are all in it.
-        counts: of all files by ending, and their bytes.
+        counts: of all files by ending (`.png`), and their bytes.
         archives: files of the folder that are archives.
         remarks: what was left out, or not looked at, a line each.
     """
@@ -84,7 +81,7 @@ class _Sampler:
 
     def add(self, name: str) -> None:
         path = PurePosixPath(name)
-        if len(self._always) < MAX_TABLES and (name_kind(name) == "table" or path.name in BARE_FILES):
+        if len(self._always) < MAX_TABLES and name_kind(name) == "table":
             self._always.append(name)
             return
         entry = (-zlib.crc32(os.fsencode(path.name.partition(".")[0])), name)
@@ -115,8 +112,8 @@ def survey(path: Path) -> Survey:
     ignore = IgnoredNames(IGNORED)
     files = _walk(found, ignore) if found.is_folder else _list_members(path, found)
     for name, size in files:
-        found.counts[find_ending(name)] += 1
-        found.sizes[find_ending(name)] += size
+        found.counts[name_form(name)] += 1
+        found.sizes[name_form(name)] += size
         sampler.add(name)
     found.names = sampler.list_names()
     for pattern, count in ignore.list_counts():

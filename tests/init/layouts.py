@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tests.support import factory_media
+from tests.support.archives import make_parquet, make_tar
+from tests.support.factory_video import draw_frames, encode_video
 
 KINDS = ("bell", "drum")
 SPEAKERS = ("ann", "bob", "cyd", "dan")
@@ -123,6 +126,57 @@ def write_json_lines(root: Path) -> Expected:
     return Expected(20, layout="files that a table describes")
 
 
+def write_hub_table(root: Path) -> Expected:
+    """A Parquet table as `datasets` of Hugging Face writes them."""
+    numbers = range(20)
+    cells = [{"bytes": make_image(number), "path": f"{number:03d}.png"} for number in numbers]
+    names = ["bell", "drum"]
+    columns = {"image": cells, "label": [number % 2 for number in numbers]}
+    columns |= {"caption": [[make_caption(number, KINDS[number % 2], form) for form in range(2)] for number in numbers]}
+    features = {"label": {"_type": "ClassLabel", "names": names}, "image": {"_type": "Image"}}
+    table = pa.table(columns).replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    write(root, "data/train-00000-of-00001.parquet", make_parquet(table))
+    return Expected(20, layout="tables of bytes")
+
+
+def write_shards(root: Path) -> Expected:
+    for shard in range(2):
+        files: dict[str, bytes] = {}
+        for number in range(10 * shard, 10 * shard + 10):
+            kind = KINDS[number % 2]
+            files |= {f"{number:05d}.png": make_image(number), f"{number:05d}.cls": kind.encode()}
+            files |= {f"{number:05d}.txt": make_caption(number, kind).encode()}
+        write(root, f"shard-{shard:06d}.tar", make_tar(files))
+    return Expected(20, layout="shards of WebDataset")
+
+
+def write_kaldi(root: Path) -> Expected:
+    texts, segments, speakers = [], [], []
+    for place, speaker in enumerate(SPEAKERS):
+        tone = factory_media.make_tone(8000, 3.0, seed=place)
+        write(root, f"wav/{speaker}.wav", factory_media.encode_audio(tone, 8000, "WAV"))
+        for number in range(6):
+            name = f"{speaker}-{number}"
+            texts.append(f"{name} {KINDS[number % 2]}\n")
+            segments.append(f"{name} {speaker} {number / 2:.1f} {number / 2 + 0.5:.1f}\n")
+            speakers.append(f"{name} {speaker}\n")
+    write(root, "text", "".join(texts))
+    write(root, "segments", "".join(segments))
+    write(root, "utt2spk", "".join(speakers))
+    write(root, "wav.scp", "".join(f"{speaker} wav/{speaker}.wav\n" for speaker in SPEAKERS))
+    return Expected(24, layout="a Kaldi folder")
+
+
+def write_subtitles(root: Path) -> Expected:
+    for place, kind in enumerate(KINDS):
+        for number in range(2):
+            frames = draw_frames(32, seed=2 * place + number)
+            write(root, f"{kind}/{number}.mp4", encode_video(frames, "video/mp4"))
+            cues = [(f"{n + 1}\n00:00:0{n},000 --> 00:00:0{n + 1},000", make_caption(n, kind)) for n in range(3)]
+            write(root, f"{kind}/{number}.en.srt", "".join(f"{times}\n{text}\n\n" for times, text in cues))
+    return Expected(12, layout="subtitles beside recordings")
+
+
 LAYOUTS: Mapping[str, Callable[[Path], Expected]] = {
     "split_folders": write_split_folders,
     "class_folders": write_class_folders,
@@ -131,4 +185,8 @@ LAYOUTS: Mapping[str, Callable[[Path], Expected]] = {
     "twin_folders": write_twin_folders,
     "table": write_table,
     "json_lines": write_json_lines,
+    "hub_table": write_hub_table,
+    "shards": write_shards,
+    "kaldi": write_kaldi,
+    "subtitles": write_subtitles,
 }

@@ -12,7 +12,8 @@ from pipeline.init.command import run as run_init
 from pipeline.models.checkpoint import read_record
 from pipeline.tables.contracts import ALIGNED_SAMPLES, SAMPLES
 from pipeline.tables.table_files import read_table
-from tests.init.layouts import LAYOUTS
+from tests.init.layouts import LAYOUTS, make_image, write
+from tests.support.loopback import Reply, serve
 from tests.support.running import run_stages
 
 
@@ -38,6 +39,21 @@ def test_what_is_proposed_runs(name: str, tmp_path: Path, capsys: pytest.Capture
     assert {row["label"] for row in samples} == set(expected.labels)
     splits = Counter(row["split"] for row in samples)
     assert splits == expected.splits if expected.splits else splits["train"] > 0
+
+
+@pytest.mark.slow
+def test_a_list_of_urls_is_fetched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [f"/{kind}/{number}.png" for kind in ("bell", "drum") for number in range(8)]
+    write(tmp_path / "mine", "urls.txt", "".join(f"http://site.test{path}\n" for path in paths))
+    (tmp_path / "none").mkdir()
+    blocks = propose(tmp_path / "mine/urls.txt", tmp_path)
+    assert "taken for: a list of URLs: urls.txt has 16 URLs of site.test" in capsys.readouterr().out
+    with serve({path: Reply(make_image(number)) for number, path in enumerate(paths)}) as site:
+        blocks["crawl"] |= {"hosts": {"site.test": site.address}, "delay": 0.0}
+        blocks["ingest"]["root"] = str(tmp_path / "none")
+        run_stages(blocks, tmp_path, until="align")
+    samples = read_table(tmp_path / "data" / ALIGNED_SAMPLES, SAMPLES)
+    assert Counter(row["label"] for row in samples) == {"bell": 8, "drum": 8}
 
 
 @pytest.mark.slow

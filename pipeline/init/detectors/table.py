@@ -11,11 +11,19 @@ from pipeline.init.detectors.paths import (
     detect_split_folders,
     detect_twin_folders,
 )
+from pipeline.init.detectors.shards import detect_bytes, detect_webdataset
 from pipeline.init.detectors.tables import detect_tables
+from pipeline.init.detectors.transcripts import detect_kaldi, detect_subtitles
+from pipeline.init.detectors.urls import detect_urls
 from pipeline.init.proposal import Detector, Proposal
 from pipeline.init.survey import Survey
 
 DETECTORS: Sequence[Detector] = (
+    detect_urls,
+    detect_kaldi,
+    detect_webdataset,
+    detect_bytes,
+    detect_subtitles,
     detect_tables,
     detect_twin_folders,
     detect_pairs,
