@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.choose_params import choose_params
+from pipeline.codegen.dvc_yaml import find_missing_keys
+from pipeline.config.check_params import read_params
+from pipeline.config.choose_params import PARAMS, choose_params
 from pipeline.errors import PipelineError
 from pipeline.runtime.lock_entry import write_entry
 
@@ -36,10 +38,11 @@ def build(stages: Sequence[str] = (), *, force: bool = False, dry: bool = False,
         things stand: others may follow once their inputs have changed.
 
     Raises:
-        ParamsError: `params.yaml` is wrong or missing; nothing ran.
+        ParamsError: `params.yaml` is missing or no YAML: nothing ran. The first stage checks values before it works.
         BuildError: a stage failed, whose own message is on stderr, or DVC refused; the message has its words.
     """
-    choose_params(None, None, force=False)
+    if find_missing_keys(read_params(PARAMS)):
+        choose_params(None, None, force=False)
     from dvc.exceptions import DvcException, PrettyDvcException
 
     current = ""
