@@ -1,36 +1,33 @@
-"""Assemble a shard from cached samples and from features."""
+"""Assemble a shard from features."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
 from pipeline.errors import PipelineError
-from pipeline.extract.cached_shards import SAMPLE, BuiltShard, CachedSamples, PlacedFeature, hash_sample
+from pipeline.extract.cached_shards import BuiltShard, PlacedFeatures
 from pipeline.extract.extractor import Extractor, Recipe, make_extractors
 from pipeline.extract.feature_entry import Fields
 from pipeline.extract.feature_reader import FeatureReader
-from pipeline.extract.field_statistics import FieldMoments, decode_moments, has_moments, start_moments
+from pipeline.extract.field_statistics import FieldMoments, sum_records
 from pipeline.extract.learned_features import LearnedFeatures
 from pipeline.extract.plan_fields import COUNT
 from pipeline.extract.samples import AlignedSample, SamplePart, build_meta
-from pipeline.incremental.pack_index import Array, Entry
+from pipeline.incremental.pack_index import Entry
 from pipeline.modalities.modality import TokenTally
 from pipeline.modalities.table import MODALITIES
 from pipeline.runtime.stopwatch import OTHER, clock
 from pipeline.tables.drops import Drop, Rejection
 from shardwright.errors import DamageError
 from shardwright.format.canonical_json import encode_canonical
-from shardwright.format.encode import EncodedSample, PlacedSample, ShardBuilder, encode_members, write_encoded
+from shardwright.format.checksum import compute_crc32
+from shardwright.format.encode import EncodedSample, ShardBuilder, write_encoded
 from shardwright.format.field import Field
 from shardwright.format.jpeg import encode_jpeg
-
-Records: TypeAlias = Mapping[str, Sequence[bytes]]
-"""The records of the features of a sample, by part."""
 
 
 class ShardAssembly:
@@ -41,113 +38,84 @@ class ShardAssembly:
         samples: of the shard.
         lost: rejections of features that no worker can compute, by cache key.
         reader: of features.
-        cached: of samples.
+
+    Attributes:
+        features: those of the written samples by part, without learned ones, which belong to one vocabulary.
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        samples: Sequence[AlignedSample],
-        lost: Mapping[bytes, Rejection],
-        reader: FeatureReader,
-        cached: CachedSamples,
+        self, recipe: Recipe, samples: Sequence[AlignedSample], lost: Mapping[bytes, Rejection], reader: FeatureReader
     ) -> None:
-        plan = recipe.plan
         self._recipe = recipe
-        self._plan = plan
+        self._plan = plan = recipe.plan
         self._samples = samples
         self._lost = lost
         self._reader = reader
-        self._cached = cached
         self._extractors: Mapping[str, Extractor] = make_extractors(plan.params, plan.params)
-        self._keys = [hash_sample(recipe.assembly, sample) for sample in samples]
         self._learned = LearnedFeatures(recipe, self._extractors, reader)
         self._metas: dict[int, bytes] = {}
-        self._tallies: dict[int, TokenTally] = {}
-        self._copied: set[int] = set()  # whose metas are zeros of the right length here
-        self._frames: list[int] = []
-        self._features: list[PlacedFeature] = []
-        padded = dict.fromkeys((*plan.optional, *plan.most))
-        self._padding = {name: encode_absent(plan.select_fields(name)) for name in padded}
+        self._padding = {name: encode_absent(plan.select_fields(name)) for name in {*plan.optional, *plan.most}}
+        unlearned = (part for part, name in plan.modalities.items() if MODALITIES[name].learning is None)
+        self.features = {part: PlacedFeatures() for part in unlearned}
 
     def write(self, path: Path, work: Path, moments: bool) -> BuiltShard:
-        """Write the shard sample by sample, unless no sample is left, and read it back; with `moments`, sum values for
+        """Write the shard block by block, unless no sample is left, and read it back; with `moments`, sum values for
         the statistics.
 
         Raises:
             PipelineError: it reads back differently than it was written.
         """
         drops = self._settle()
-        fields = self._plan.fields
-        sums = {name: start_moments(spec) for name, spec in fields.items() if moments and has_moments(spec)}
         if not self._metas:
-            return BuiltShard(None, drops, sums)
-        builder = ShardBuilder(fields, max(map(len, self._metas.values())))
+            return BuiltShard(None, drops)
+        builder = ShardBuilder(self._plan.fields, max(map(len, self._metas.values())))
         draft = work / f"{path.parent.name}.draft" / path.name  # a killed process must leave no partial file
         for folder in (draft.parent, path.parent):
             folder.mkdir(exist_ok=True)
         with clock("write shard"):
             try:
-                written = write_encoded(draft, builder, self._build(builder.meta_bytes, sums), read_back=True)
+                written = write_encoded(draft, builder, self._build(), read_back=True)
             except DamageError as error:
                 raise PipelineError(str(error)) from None
             draft.replace(path)
-        self._frames = builder.frames
-        return BuiltShard(written, drops, sums, sum(self._tallies.values(), TokenTally()))
-
-    def list_samples(self) -> Array:
-        """Return what the cache notes of the written samples, `SAMPLE` (samples,)."""
-        table = np.zeros(len(self._metas), SAMPLE)
-        if len(table):
-            keys = b"".join(self._keys[at] for at in self._metas)
-            table["key"] = np.frombuffer(keys, np.uint8).reshape(-1, 32)
-            table["meta"] = [len(meta) for meta in self._metas.values()]
-            table["frame"] = self._frames
-            table["tally"] = [astuple(self._tallies[at]) for at in self._metas]
-        return table
-
-    def list_features(self) -> Sequence[PlacedFeature]:
-        """Return the features of the written samples that can be taken from the shard."""
-        return self._features
+        sums = dict[str, FieldMoments]()
+        for part, features in self.features.items() if moments else ():
+            own: Fields = self._extractors[self._plan.modalities[part]].fields
+            names = dict(zip(own, self._plan.names[part], strict=True))
+            sums |= {names[name]: each for name, each in sum_records(features.records, own).items()}
+        return BuiltShard(written, drops, sums, self._sum_tallies())
 
     def _settle(self) -> list[Drop]:
         """Encode the metas of the samples to write, and return drops for the others: whose feature is rejected."""
         drops = []
         for at, sample in enumerate(self._samples):
-            known = None if self._is_lost(sample) else self._cached.measure_meta(self._keys[at])
-            if known is not None:
-                self._copied.add(at)
-            meta = bytes(known) if known is not None else self._encode_meta(sample)
+            with _name_sample(sample.key):
+                meta = self._encode_meta(sample)
             if isinstance(meta, Rejection):
                 drops.append(meta.drop(sample.key))
             else:
                 self._metas[at] = meta
-                self._tallies[at] = (
-                    self._sum_tallies(sample) if known is None else self._cached.read_tally(self._keys[at])
-                )
         return drops
-
-    def _is_lost(self, sample: AlignedSample) -> bool:
-        """Return whether a feature of the sample is lost: then it is dropped, also if the cache has the sample."""
-        return bool(self._lost) and any(part.key in self._lost for parts in sample.parts.values() for part in parts)
 
     def _encode_meta(self, sample: AlignedSample) -> bytes | Rejection:
         """Return the meta of a sample, or the first rejection of a part."""
         caption: str | None = None
-        with _name_sample(sample.key):
-            for name, modality in self._plan.modalities.items():
-                for items in self._plan.group_items(name, sample.parts.get(name, ())):
-                    found = self._check(items, modality)
-                    if isinstance(found, Rejection):
-                        setting = found.name_setting(f"extract.{modality}")
-                        return replace(found, detail=f"{name}: {found.detail}", setting=setting)
-                    caption = caption or found
-            return encode_canonical(build_meta(sample, caption))
+        for name, modality in self._plan.modalities.items():
+            for items in self._plan.group_items(name, sample.parts.get(name, ())):
+                found = self._check(items, modality)
+                if isinstance(found, Rejection):
+                    setting = found.name_setting(f"extract.{modality}")
+                    return replace(found, detail=f"{name}: {found.detail}", setting=setting)
+                caption = caption or found
+        return encode_canonical(build_meta(sample, caption))
 
-    def _sum_tallies(self, sample: AlignedSample) -> TokenTally:
-        """Return the tally of the learned features of a sample whose meta was encoded."""
-        groups = (self._plan.group_items(name, items) for name, items in sample.parts.items())
-        return sum((self._learned.find_tally(items) for each in groups for items in each), TokenTally())
+    def _sum_tallies(self) -> TokenTally:
+        """Return the tally of the learned features of the written samples."""
+        learned = self._plan.modalities.keys() - self.features.keys()
+        samples = (self._samples[at] for at in self._metas)
+        parts = ((name, sample.parts.get(name, ())) for sample in samples for name in learned)
+        groups = (items for name, each in parts for items in self._plan.group_items(name, each))
+        return sum(map(self._learned.find_tally, groups), TokenTally())
 
     def _check(self, items: Sequence[SamplePart], modality: str) -> str | Rejection | None:
         """Return the rejection of the feature of a group of items; else the text for the meta, if it has one."""
@@ -162,44 +130,40 @@ class ShardAssembly:
             return found if isinstance(found, Rejection) else None
         return None
 
-    def _build(self, meta_bytes: int, sums: dict[str, FieldMoments]) -> Iterator[EncodedSample | PlacedSample]:
-        """Yield the samples of a shard that pads its metas to `meta_bytes`; add their values to `sums`."""
-        for row, at in enumerate(self._metas):
+    def _build(self) -> Iterator[EncodedSample]:
+        """Yield the samples of the shard, and note their features."""
+        for row, (at, meta) in enumerate(self._metas.items()):
             sample = self._samples[at]
             with clock(OTHER), _name_sample(sample.key):
-                with clock("read cache"):
-                    built = self._cached.read(self._keys[at], meta_bytes)
-                records = self._read_records(sample) if built is not None else None
-                if built is None or records is None:  # not cached, or damaged there
-                    built, records = self._build_sample(at, sample)
-                self._note_features(row, sample, records)
-                for name, moments in self._list_moments(records):
-                    if name in sums:
-                        sums[name] = sums[name].add(moments)
-            yield built
+                contents = self._read_contents(row, sample)
+            yield EncodedSample(sample.key, contents, list(map(compute_crc32, contents)), meta)
 
-    def _build_sample(self, at: int, sample: AlignedSample) -> tuple[EncodedSample, Records]:
-        """Encode a sample from its features; return it, and the records of the features by part."""
-        meta = self._metas[at]
-        if at in self._copied:  # it was to be copied, and is damaged
-            encoded = self._encode_meta(sample)
-            assert isinstance(encoded, bytes), "a sample that was kept has no rejection"
-            meta = encoded
-        plan, records = self._plan, dict[str, list[bytes]]()
-        contents: dict[str, bytes] = {}
+    def _read_contents(self, row: int, sample: AlignedSample) -> list[bytes]:
+        """Return the contents of the members of a sample, in the order of the fields."""
+        plan, contents = self._plan, list[bytes]()
         for name, modality in plan.modalities.items():
-            groups = plan.group_items(name, sample.parts.get(name, ()))
-            read = [self._read(items, modality) for items in groups]
-            contents |= zip(plan.names[name], self._stack(name, [pieces for pieces, _ in read]), strict=True)
-            records[name] = [record for _, record in read]
-        for name in plan.most:
-            contents[f"{name}_count"] = _encode_scalar(COUNT, len(sample.parts.get(name, ())))
-        for name in plan.optional:
-            contents[f"{name}_present"] = _encode_scalar(plan.fields[f"{name}_present"], int(name in sample.parts))
+            parts = sample.parts.get(name, ())
+            features = [self._read(row, items, modality) for items in plan.group_items(name, parts)]
+            contents += self._stack(name, features)
+            if name in plan.most:
+                contents.append(_encode_scalar(COUNT, len(parts)))
+        contents += (
+            _encode_scalar(plan.fields[f"{name}_present"], int(name in sample.parts)) for name in plan.optional
+        )
         if plan.classes is not None:
-            contents["label"] = _encode_scalar(plan.fields["label"], plan.classes.index(sample.label or ""))
-        members = [contents[name] for name in plan.fields]
-        return encode_members(plan.fields, sample.key, members, meta), records
+            contents.append(_encode_scalar(plan.fields["label"], plan.classes.index(sample.label or "")))
+        return contents
+
+    def _read(self, row: int, items: Sequence[SamplePart], modality: str) -> Sequence[bytes]:
+        """Return the contents of the members of the feature of a group of items."""
+        learned = self._learned.find(items)
+        if learned is not None:
+            return learned
+        (item,) = items
+        entry = self._reader.read(self._extractors[modality], item)
+        assert isinstance(entry, Entry), "rejections were found before"
+        self.features[item.name].add(row, entry)
+        return entry.pieces
 
     def _stack(self, name: str, items: Sequence[Sequence[bytes]]) -> Sequence[bytes]:
         """Return the contents of a part's members from those of its features."""
@@ -208,46 +172,6 @@ class ShardAssembly:
             return stack_items(items, self._padding[name], own, self._plan.select_fields(name))
         assert len(items) <= 1, f"{name} has room for one item"
         return items[0] if items else self._padding[name]
-
-    def _read(self, items: Sequence[SamplePart], modality: str) -> tuple[Sequence[bytes], bytes]:
-        """Return the contents of the members of the feature of a group of items, and its record."""
-        learned = self._learned.find(items)
-        if learned is not None:
-            return learned, b""
-        (item,) = items
-        entry = self._reader.read(self._extractors[modality], item)
-        assert isinstance(entry, Entry), "rejections were found before"
-        return entry.pieces, entry.record
-
-    def _read_records(self, sample: AlignedSample) -> Records | None:
-        """Return the records of a cached sample's features by part; None if the cache lacks one."""
-        records: dict[str, list[bytes]] = {}
-        for name, parts in sample.parts.items():
-            if MODALITIES[self._plan.modalities[name]].learning is None:
-                for part in parts:
-                    record = self._reader.read_record(part)
-                    if record is None:
-                        return None
-                    records.setdefault(name, []).append(record)
-        return records
-
-    def _note_features(self, row: int, sample: AlignedSample, records: Records) -> None:
-        """Note the features that can be taken from the shard: not learned ones, which belong to one vocabulary, nor
-        those of several items in one array."""
-        for name, parts in sample.parts.items():
-            if MODALITIES[self._plan.modalities[name]].learning is None and name not in self._plan.most:
-                self._features += [
-                    PlacedFeature(row, name, part.key, record)
-                    for part, record in zip(parts, records[name], strict=True)
-                ]
-
-    def _list_moments(self, records: Records) -> Iterator[tuple[str, FieldMoments]]:
-        """Yield the moments of each item, with the names of the fields in the shard."""
-        for part, each in records.items():
-            own: Fields = self._extractors[self._plan.modalities[part]].fields
-            shown = dict(zip(own, self._plan.names[part], strict=True))
-            for record in filter(None, each):
-                yield from ((shown[name], moments) for name, moments in decode_moments(record, own).items())
 
 
 def stack_items(

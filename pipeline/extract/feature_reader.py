@@ -74,15 +74,6 @@ class FeatureReader:
             self.damaged.add(name)
             return None
 
-    def read_record(self, part: SamplePart) -> bytes | None:
-        """Return the record of a part's feature, without its pieces; None if the cache has it not or damaged."""
-        if part.key in self.pack or part.object is None:
-            return None
-        try:
-            return self._entries.read_record(self._names[part.object], part.row, part.key)
-        except DamagedError:
-            return None
-
     def store(self, published: frozenset[bytes]) -> None:
         """Store what was computed, except what is in a published object: the features with these keys."""
         left = self.pack.keys() - published

@@ -1,8 +1,8 @@
 """Build one shard: a task that is a pure function of the features of its samples and of the recipe.
 
-A shard that is whole in the cache gets a second name once its sha256 was checked; otherwise it is built from cached
-samples and features, each checked against its checksum, and added to the cache. Features that no other shard needs are
-computed here, so that they are written once.
+A shard that is whole in the cache gets a second name once its sha256 was checked; otherwise it is built from features,
+each checked against its checksum, and added to the cache. Features that no other shard needs are computed here, so that
+they are written once.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from pipeline.extract.assemble_shard import ShardAssembly
-from pipeline.extract.cached_shards import BuiltShard, CachedSamples, describe_shard, load_shard, name_shard
+from pipeline.extract.cached_shards import BuiltShard, describe_shard, load_shard, name_shard
 from pipeline.extract.extractor import ExtractFolders, Extractor, Recipe, make_extractors
 from pipeline.extract.feature_reader import FeatureReader
 from pipeline.extract.plan_shards import estimate_sample_bytes
@@ -121,17 +121,16 @@ def make_shard(task: ShardTask) -> ShardResult:
     with FeatureReader(task.folders, task.names, name.encode()) as reader:
         if _compute_inline(task, [parts[key] for key in inline], extractors, reader):
             return ShardResult(BuiltShard())
-        with CachedSamples(objects, task.names.values(), plan, recipe.assembly) as cached:
-            assembly = ShardAssembly(recipe, samples, lost, reader, cached)
-            shard = assembly.write(task.path, task.folders.work, task.moments)
-            damaged = frozenset(reader.damaged | cached.damaged)
+        assembly = ShardAssembly(recipe, samples, lost, reader)
+        shard = assembly.write(task.path, task.folders.work, task.moments)
         kept = shard.written is not None and not lost  # what this machine could not compute must not be stored
-        features: frozenset[bytes] = frozenset()
+        published: frozenset[bytes] = frozenset()
         if kept:
-            rows = describe_shard(plan, recipe.assembly, shard, assembly.list_samples(), assembly.list_features())
+            rows = describe_shard(plan, shard, assembly.features)
             objects.adopt(name, task.path, rows)
-            features = frozenset(bytes(key).ljust(32, b"\0") for key in rows.entries["key"].tolist())
-        reader.store(features)
+            published = frozenset(bytes(key).ljust(32, b"\0") for key in rows.entries["key"].tolist())
+        reader.store(published)
+        damaged = frozenset(reader.damaged)
         return ShardResult(shard, name if kept else None, computed=reader.computed, damaged=damaged)
 
 

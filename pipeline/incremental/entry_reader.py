@@ -38,12 +38,6 @@ class EntryReader:
             raise DamagedError
         return Entry(key, pieces, rejected, rows.records[row].tobytes())
 
-    def read_record(self, name: str, row: int, key: bytes) -> bytes:
-        """Return the record of an entry. Raises what `read` raises."""
-        _, rows = self._open_object(name)
-        _find_entry(rows, row, key)
-        return bytes(rows.records[row])
-
     def close(self) -> None:
         """Close the open objects."""
         while self._open:

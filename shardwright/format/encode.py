@@ -25,6 +25,8 @@ CHUNK_BYTES = 1 << 17
 """The least that one call writes. A shard of 12 MB takes 9 ms to write member by member, 6 in such chunks, up to 34 in
 one piece (Linux 6.18, ext4, a virtual machine)."""
 
+_PADDING = bytes(tar.BLOCK)
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -35,40 +37,20 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class EncodedSample:
     """A sample as bytes, with a meta that is not padded yet; the other members are the same in every shard.
 
     Attributes:
-        pieces: header, content and padding of each member but the meta, in order.
-        checksums: the crc32 of the contents of these members.
-        sizes: of the contents of those that vary, in bytes.
+        contents: of the members but the meta, in order.
+        checksums: their crc32.
         meta: the canonical JSON.
     """
 
     key: str
-    pieces: tuple[bytes, ...]
-    checksums: tuple[int, ...]
-    sizes: tuple[int, ...]
+    contents: Sequence[bytes]
+    checksums: Sequence[int]
     meta: bytes
-
-
-@dataclass(frozen=True)
-class PlacedSample:
-    """A sample as the bytes that it has in every shard that pads its metas to the same size.
-
-    Attributes:
-        data: all its members, the meta last.
-        checksums: the crc32 of the members' contents, that of the padded meta last.
-        sizes: of the contents of those that vary, in bytes.
-        frame: the crc32 of headers and padding, see `ShardBuilder`.
-    """
-
-    key: str
-    data: bytes
-    checksums: tuple[int, ...]
-    sizes: tuple[int, ...]
-    frame: int
 
 
 @dataclass(frozen=True)
@@ -87,8 +69,8 @@ class EncodedShard:
         return len(self.index)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the shard's bytes in chunks of at least `CHUNK_BYTES`, except the last."""
-        return join_pieces(self.pieces)
+        """Yield the shard's bytes in chunks of whole samples, of at least `CHUNK_BYTES` except the last two."""
+        return iter(self.pieces)
 
 
 @dataclass(frozen=True)
@@ -117,37 +99,11 @@ def encode_sample(fields: Mapping[str, Field], sample: Sample) -> EncodedSample:
             contents.append(spec.encode(sample.arrays[name]))
         except FormatError as error:
             raise FormatError(f"sample {sample.key!r}, field {name!r}: {error}") from error
-    return encode_members(fields, sample.key, contents, _encode_meta(sample))
-
-
-def encode_members(
-    fields: Mapping[str, Field],
-    key: str,
-    contents: Sequence[bytes],
-    meta: bytes,
-    checksums: Sequence[int] | None = None,
-) -> EncodedSample:
-    """Build a sample from the contents of its members.
-
-    Args:
-        fields: of the sample.
-        key: of the sample.
-        contents: of the members, in the order of the fields.
-        meta: the canonical JSON.
-        checksums: the crc32 of the contents; computed where not given.
-    """
-    pieces: list[bytes] = []
-    sizes: list[int] = []
-    for (name, spec), content in zip(fields.items(), contents, strict=True):
-        header = tar.encode_header(f"{key}.{name}.{spec.suffix}", len(content))
-        pieces += (header, content, bytes(tar.count_padding(len(content))))
-        if spec.varies:
-            sizes.append(len(content))
-    return EncodedSample(key, tuple(pieces), tuple(checksums or map(compute_crc32, contents)), tuple(sizes), meta)
+    return EncodedSample(sample.key, contents, list(map(compute_crc32, contents)), _encode_meta(sample))
 
 
 class ShardBuilder:
-    """Builds the bytes of a shard sample by sample, with one sample in memory.
+    """Builds the bytes of a shard in blocks of samples, with one block in memory.
 
     Args:
         fields: of the samples.
@@ -156,62 +112,68 @@ class ShardBuilder:
     Attributes:
         size: bytes so far.
         meta_bytes: see above.
-        frames: for each sample so far, the crc32 of the bytes that are no member's content: headers and padding.
     """
 
     def __init__(self, fields: Mapping[str, Field], meta_bytes: int) -> None:
         self.size = 0
+        self.meta_bytes = meta_bytes
         self._fields = fields
         self._layout = plan_layout(fields, meta_bytes)
-        self.meta_bytes = meta_bytes
-        self._padding = bytes(tar.count_padding(meta_bytes))
-        self._rows: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+        self._keys: dict[str, None] = {}
+        self._checksums: list[Sequence[int]] = []
+        self._sizes: list[Sequence[int]] = []
         self._digest = hashlib.sha256()
-        self.frames: list[int] = []
 
-    def build(self, samples: Iterable[EncodedSample | PlacedSample]) -> Iterator[bytes]:
-        """Yield the pieces of the shard; each sample is requested once the pieces of those before it are consumed.
-
-        Args:
-            samples: in their order; the meta of a `PlacedSample` is padded to `meta_bytes`.
+    def build(self, samples: Iterable[EncodedSample]) -> Iterator[bytes]:
+        """Yield the blocks of the shard; a sample is requested once the blocks of those before its own are consumed.
 
         Raises:
             FormatError: two samples have the same key.
         """
+        block, size = list[EncodedSample](), 0
         for sample in samples:
-            if sample.key in self._rows:
+            if sample.key in self._keys:
                 raise FormatError(f"key {sample.key!r} occurs twice in the shard; keys must be unique")
-            if isinstance(sample, PlacedSample):
-                self._rows[sample.key] = sample.checksums, sample.sizes
-                self.frames.append(sample.frame)
-                yield from self._count((sample.data,))
-            else:
-                yield from self._count(self._pad_meta(sample))
-        yield from self._count((tar.END,))
+            self._keys[sample.key] = None
+            block.append(sample)
+            size += sum(map(len, sample.contents)) + self.meta_bytes
+            if size >= CHUNK_BYTES:
+                yield self._count(self._lay_out(block))
+                block, size = [], 0
+        yield self._count((self._lay_out(block) if block else b"") + tar.END)
 
-    def _pad_meta(self, sample: EncodedSample) -> Sequence[bytes]:
-        """Add the padded meta and return the pieces of the sample: header, content and padding of each member."""
-        meta = sample.meta.ljust(self.meta_bytes)
-        header = tar.encode_header(f"{sample.key}.{self._layout.suffixes[-1]}", self.meta_bytes)
-        pieces = (*sample.pieces, header, meta, self._padding)
-        self._rows[sample.key] = (*sample.checksums, compute_crc32(meta)), sample.sizes
-        self.frames.append(compute_crc32(b"".join(piece for number, piece in enumerate(pieces) if number % 3 != 1)))
-        return pieces
+    def _lay_out(self, block: Sequence[EncodedSample]) -> bytes:
+        """Return the bytes of some samples, and note them for the index."""
+        contents: list[bytes] = []
+        for sample in block:
+            meta = sample.meta.ljust(self.meta_bytes)
+            self._checksums.append((*sample.checksums, compute_crc32(meta)))
+            contents += (*sample.contents, meta)
+        sizes, members = list(map(len, contents)), len(self._layout.suffixes)
+        if varying := self._layout.varying:
+            rows = range(0, len(sizes), members)
+            self._sizes += ([sizes[row + member] for member in varying] for row in rows)
+        names = [f"{sample.key}.{suffix}" for sample in block for suffix in self._layout.suffixes]
+        headers = tar.encode_headers(names, sizes)
+        pieces = [b""] * (3 * len(contents))
+        pieces[::3] = (headers[at : at + tar.BLOCK] for at in range(0, len(headers), tar.BLOCK))
+        pieces[1::3] = contents
+        pieces[2::3] = (_PADDING[: -size % tar.BLOCK] for size in sizes)
+        return b"".join(pieces)
 
-    def _count(self, pieces: Sequence[bytes]) -> Sequence[bytes]:
-        for piece in pieces:
-            self._digest.update(piece)
-            self.size += len(piece)
-        return pieces
+    def _count(self, block: bytes) -> bytes:
+        self._digest.update(block)
+        self.size += len(block)
+        return block
 
     def finish_index(self) -> Index:
         """Return the index, a row a sample, once the whole shard is built."""
-        index = np.zeros(len(self._rows), index_dtype(self._fields))
+        index = np.zeros(len(self._keys), index_dtype(self._fields))
         if len(index):
-            index["key"] = [key.encode() for key in self._rows]
-            index["crc32"] = [checksums for checksums, _ in self._rows.values()]
+            index["key"] = [key.encode() for key in self._keys]
+            index["crc32"] = self._checksums
         if self._layout.varying and len(index):
-            index["size"] = [sizes for _, sizes in self._rows.values()]
+            index["size"] = self._sizes
             strides = self._layout.compute_strides(index["size"])
             index["offset"] = np.cumsum(strides) - strides
         return index
@@ -224,19 +186,6 @@ class ShardBuilder:
 def find_meta_bytes(samples: Iterable[EncodedSample]) -> int:
     """Return the size of the longest meta in bytes."""
     return max((len(sample.meta) for sample in samples), default=0)
-
-
-def join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join pieces to chunks of at least `CHUNK_BYTES`; the last one has what is left."""
-    chunk: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        chunk.append(piece)
-        size += len(piece)
-        if size >= CHUNK_BYTES:
-            yield b"".join(chunk)
-            chunk, size = [], 0
-    yield b"".join(chunk)
 
 
 def encode_shard(fields: Mapping[str, Field], samples: Iterable[Sample]) -> EncodedShard:
@@ -264,9 +213,9 @@ def write_shard(path: Path, fields: Mapping[str, Field], samples: Iterable[Sampl
 
 
 def write_encoded(
-    path: Path, builder: ShardBuilder, samples: Iterable[EncodedSample | PlacedSample], read_back: bool = False
+    path: Path, builder: ShardBuilder, samples: Iterable[EncodedSample], read_back: bool = False
 ) -> WrittenShard:
-    """Write the shard that a new builder builds from these samples atomically; each is requested when it is written.
+    """Write the shard that a new builder builds from these samples atomically; a block of them is in memory.
 
     It survives a power cut once `write_split` has synced it, which also writes its index.
 
@@ -274,7 +223,7 @@ def write_encoded(
         FormatError: see `ShardBuilder`.
         DamageError: with `read_back`, the file differs from what was written.
     """
-    write_file(path, join_pieces(builder.build(samples)), sync=False, read_back=read_back)
+    write_file(path, builder.build(samples), sync=False, read_back=read_back)
     index = builder.finish_index()
     return WrittenShard(ShardRecord(path.name, len(index), builder.size, builder.meta_bytes, builder.hash()), index)
 

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 from pipeline.errors import InputError
 from pipeline.extract.field_statistics import (
     FieldMoments,
-    decode_moments,
     encode_moments,
     has_moments,
     measure,
-    start_moments,
+    sum_records,
 )
 from pipeline.extract.params import MAX_SHARDS, ExtractParams
 from pipeline.extract.plan_fields import plan_fields
@@ -163,8 +162,13 @@ def test_means_are_of_pixels_and_floats(field: Field, expected: bool) -> None:
 
 
 def join(parts: Sequence[NDArray[Any]]) -> FieldMoments:
-    start = start_moments(Field(parts[0].dtype.name, parts[0].shape[-1:]))
-    return reduce(lambda total, part: total.add(measure(part)), parts, start)
+    """The moments of all parts by their records, which are those of adding them one by one, to the last bit."""
+    records = [encode_moments(measure(part)) for part in parts]
+    (found,) = sum_records(records, {"values": Field(parts[0].dtype.name, parts[0].shape)}).values()
+    expected = reduce(FieldMoments.add, map(measure, parts))
+    assert found.count == expected.count
+    np.testing.assert_array_equal([found.mean, found.squares], [expected.mean, expected.squares])
+    return found
 
 
 BATCHES = st.tuples(array_shapes(min_dims=2, max_dims=4, max_side=5), st.integers(1, 6))
@@ -221,6 +225,9 @@ def test_moments_of_nothing() -> None:
     empty = measure(np.zeros((0, 3), np.float32))
     assert empty.count == 0
     assert empty.add(empty).describe().std == (0.0, 0.0, 0.0)
+    fields = {"values": Field("float32", (2, 3))}
+    for records in ([], [encode_moments(empty)] * 2):
+        assert sum_records(records, fields)["values"].describe() == empty.describe()
 
 
 def test_moments_come_back_from_a_record() -> None:
@@ -230,7 +237,7 @@ def test_moments_come_back_from_a_record() -> None:
     moments = {name: measure(noise.random(fields[name].shape, np.float32)) for name in ("image", "mfcc")}
     record = b"".join(map(encode_moments, moments.values()))
     for padding in (0, 3, 40):
-        found = decode_moments(record + bytes(padding), fields)
+        found = sum_records([record + bytes(padding)], fields)
         assert list(found) == ["image", "mfcc"]
         for name, known in moments.items():
             assert found[name].count == known.count

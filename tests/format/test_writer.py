@@ -5,11 +5,13 @@ import json
 import os
 import pickle
 import tempfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -37,6 +39,9 @@ from shardwright import (
 )
 from shardwright.format.atomic_write import sync_behind
 from shardwright.format.canonical_json import encode_canonical
+from shardwright.format.encode import KEY
+from shardwright.format.field import DTYPES, NAME, RESERVED
+from shardwright.format.tar import END, MAX_MEMBER_BYTES, encode_header, encode_headers, encode_member
 from tests.support.shard_samples import (
     SMALL_FIELDS,
     Written,
@@ -102,6 +107,53 @@ def test_a_key_occurs_once_in_a_split(tmp_path: Path) -> None:
     shards = [write_shard(tmp_path / f"{n}.tar", SMALL_FIELDS, [sample]) for n in range(2)]
     with pytest.raises(FormatError, match=r"'sample-000' (occurs twice|was already written)"):
         write_split(tmp_path, SMALL_FIELDS, shards)
+
+
+NAMES = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=25), min_size=1)
+
+
+@settings(max_examples=40)
+@given(names=NAMES, data=st.data())
+def test_headers_of_many_files_are_those_of_each(names: list[str], data: st.DataObject) -> None:
+    sizes = data.draw(st.lists(st.integers(0, MAX_MEMBER_BYTES), min_size=len(names), max_size=len(names)))
+    assert encode_headers(names, sizes) == b"".join(map(encode_header, names, sizes))
+    for wrong in ("", "a\0", "é" * 51):
+        with pytest.raises(ValueError, match="member name"):
+            encode_headers([*names, wrong], [*sizes, 1])
+    for size in (-1, MAX_MEMBER_BYTES + 1):
+        with pytest.raises(ValueError, match=f"has {size} bytes"):
+            encode_headers([*names, "a"], [*sizes, size])
+
+
+@settings(max_examples=50)
+@given(data=st.data(), count=st.integers(0, 12), chunk=st.integers(1, 40_000))
+def test_a_shard_is_its_members_one_after_another(data: st.DataObject, count: int, chunk: int) -> None:
+    """However many samples are laid out at a time: each member with its header, its content and zeros."""
+    names = data.draw(st.lists(st.from_regex(NAME, fullmatch=True), min_size=1, max_size=4, unique=True))
+    names = [name for name in names if name not in RESERVED] or ["a"]
+    shapes = st.lists(st.integers(1, 9), max_size=3).map(tuple)
+    fields = {name: Field(data.draw(st.sampled_from(DTYPES)), data.draw(shapes)) for name in names}
+    keys = data.draw(st.lists(st.from_regex(KEY, fullmatch=True), min_size=count, max_size=count, unique=True))
+    noise = np.random.default_rng(data.draw(st.integers(0, 99)))
+    samples = []
+    for key in keys:
+        arrays = {name: (noise.random(field.shape) * 100).astype(field.dtype) for name, field in fields.items()}
+        samples.append(Sample(key, arrays, {"text": "x" * int(noise.integers(600))}))
+    longest = max((len(encode_canonical(sample.meta)) for sample in samples), default=0)
+    members: list[tuple[str, bytes]] = []
+    for sample in samples:
+        members += (
+            (f"{sample.key}.{name}.npy", field.header + np.asarray(sample.arrays[name]).tobytes())
+            for name, field in fields.items()
+        )
+        members.append((f"{sample.key}.meta.json", encode_canonical(sample.meta).ljust(longest)))
+    with mock.patch("shardwright.format.encode.CHUNK_BYTES", chunk):
+        shard = encode_shard(fields, samples)
+    content = b"".join(shard.chunks())
+    assert content == b"".join(encode_member(*member) for member in members) + END
+    assert (shard.size, shard.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert shard.index["key"].tolist() == [key.encode() for key in keys]
+    assert shard.index["crc32"].ravel().tolist() == [zlib.crc32(content) for _, content in members]
 
 
 def test_shards_are_synced_before_the_manifest_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
