@@ -7,9 +7,7 @@ entropy-coded bytes up to the next marker that is neither stuffing (0xFF00) nor 
 
 import re
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated
 from pipeline.formats.image.exif_orientation import UPRIGHT
@@ -43,12 +41,8 @@ class JpegHeader:
     precision: int
 
 
-class _Segment(NamedTuple):
-    """`data[start:end]`, from the 0xFF of its marker on; a scan with its entropy-coded bytes."""
-
-    code: int
-    start: int
-    end: int
+_Segment = tuple[int, int, int]
+"""Its code, start and end, from the 0xFF of its marker on; a scan with its entropy-coded bytes."""
 
 
 def read_header(data: bytes) -> JpegHeader:
@@ -58,22 +52,19 @@ def read_header(data: bytes) -> JpegHeader:
         FormatFault: it is not a JPEG file, or has no frame header, or one that the standard does not allow.
         Truncated: the file ends before its frame header.
     """
-    for segment in _list_head(data):
-        if segment.code in _FRAMES:
-            return _decode_frame(data[segment.start + 4 : segment.end])
-        if segment.code in (_SCAN, _END):
+    for code, start, end in _list_head(data):
+        if code in _FRAMES:
+            return _decode_frame(data[start + 4 : end])
+        if code in (_SCAN, _END):
             raise FormatFault("no frame header")
     raise Truncated("ends before the frame header")
 
 
 def read_orientation(data: bytes) -> int:
     """Return the EXIF orientation, 1 to 8; 1 where the file has none before its first scan."""
-    for segment in _list_head(data):
-        content = data[segment.start + 4 : segment.start + 4 + len(_EXIF)]
-        if segment.code == _APP1 and content == _EXIF:
-            return read_exif_orientation(data[segment.start + 4 + len(_EXIF) : segment.end])
-        if segment.code == _SCAN:
-            break
+    for code, start, end in _list_head(data):
+        if code == _APP1 and data.startswith(_EXIF, start + 4, end):
+            return read_exif_orientation(data[start + 4 + len(_EXIF) : end])
     return UPRIGHT
 
 
@@ -87,7 +78,7 @@ def check_whole(data: bytes) -> None:
         FormatFault: more than `MAX_SCANS` scans; or as `read_header`.
     """
     read_header(data)
-    codes = [segment.code for segment in _list_segments(data)]
+    codes = [code for code, _, _ in _list_segments(data)]
     if codes[-1] != _END:
         raise Truncated("no end marker")
     if not 1 <= codes.count(_SCAN) <= MAX_SCANS:
@@ -115,17 +106,20 @@ def _decode_frame(frame: bytes) -> JpegHeader:
 
 
 def _strip_segment(data: bytes, segment: _Segment) -> bytes:
-    content = data[segment.start : segment.end]
-    if segment.code == _COMMENT or _APP0 <= segment.code <= _APP15:
-        if segment.code not in _KEPT or not content[4:].startswith(_KEPT[segment.code]):
+    code, start, end = segment
+    if code == _COMMENT or _APP0 <= code <= _APP15:
+        if code not in _KEPT or not data.startswith(_KEPT[code], start + 4, end):
             return b""
-        if segment.code == _APP0 and len(content) > 2 + _JFIF_LENGTH + 2:
-            return b"\xff\xe0" + struct.pack(">H", _JFIF_LENGTH + 2) + content[4 : 2 + _JFIF_LENGTH] + b"\0\0"
-    return content
+        if code == _APP0 and end - start > 2 + _JFIF_LENGTH + 2:
+            return (
+                b"\xff\xe0" + struct.pack(">H", _JFIF_LENGTH + 2) + data[start + 4 : start + 2 + _JFIF_LENGTH] + b"\0\0"
+            )
+    return data[start:end]
 
 
-_heads: list[tuple[bytes, list[_Segment]]] = []
-"""The last file whose head was listed, since several questions are asked of one, and its head."""
+_last: list[tuple[bytes, list[_Segment], list[_Segment]]] = []
+"""The last file that was listed, since several questions are asked of one, with its head, and all of its segments once
+they were asked for."""
 
 
 def _list_head(data: bytes) -> list[_Segment]:
@@ -136,49 +130,58 @@ def _list_head(data: bytes) -> list[_Segment]:
         FormatFault: the bytes do not begin as a JPEG file does, or a length is impossible.
         Truncated: there are fewer bytes than a start marker has.
     """
-    for known, head in _heads:
+    for known, head, _ in _last:
         if known is data:
             return head
     if data[:2] != b"\xff\xd8":
         raise FormatFault("no start marker") if len(data) >= 2 else Truncated("shorter than a start marker")
-    head = list(_walk_segments(data, 2, scans=False))
-    _heads[:] = [(data, head)]
+    head = _walk_segments(data, 2, scans=False)
+    _last[:] = [(data, head, [])]
     return head
 
 
 def _list_segments(data: bytes) -> list[_Segment]:
     """Return all segments up to the end marker, or as far as the bytes go. Raises what `_list_head` raises."""
     head = _list_head(data)
-    if not head or head[-1].code != _SCAN:
+    if not head or head[-1][0] != _SCAN:
         return head
-    return [*head[:-1], *_walk_segments(data, head[-1].start, scans=True)]
+    _, _, whole = _last[0]
+    if not whole:
+        whole += [*head[:-1], *_walk_segments(data, head[-1][1], scans=True)]
+    return whole
 
 
-def _walk_segments(data: bytes, at: int, scans: bool) -> Iterator[_Segment]:
-    """Yield the segments from `at` on. Linear in their number. Without `scans` the first scan is the last segment."""
-    while found := _MARKER.search(data, at):
-        code, start = found[1][0], found.start()
+def _walk_segments(data: bytes, at: int, scans: bool) -> list[_Segment]:
+    """Return the segments from `at` on. Linear in their number. Without `scans` the first scan is the last segment."""
+    segments: list[_Segment] = []
+    while True:
+        if data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in (b"", b"\0", b"\xff"):
+            start = at  # nothing lies between the segments, as usual: a search takes as long as all else here
+        elif found := _MARKER.search(data, at):
+            start = found.start()
+        else:
+            return segments
+        code, at = data[start + 1], start + 2
         if code == _START:
             raise FormatFault("a second start marker")
-        if code == _END or code in _BARE:
-            at = found.end()
-        else:
-            at = _find_segment_end(data, found.end())
+        if code in _BARE:
+            continue
+        if code != _END:
+            at = _find_segment_end(data, at)
             if at == 0:
-                return
+                return segments
         if code == _SCAN and scans:
             at = _find_scan_end(data, at)
-        if code not in _BARE:
-            yield _Segment(code, start, at)
+        segments.append((code, start, at))
         if code == _END or (code == _SCAN and not scans):
-            return
+            return segments
 
 
 def _find_segment_end(data: bytes, at: int) -> int:
     """Return the end of the segment whose length field is at `at`; 0 where that lies beyond the bytes."""
     if at + 2 > len(data):
         return 0
-    length = int.from_bytes(data[at : at + 2], "big")
+    length = data[at] << 8 | data[at + 1]
     if length < 2:
         raise FormatFault("a segment shorter than its own length")
     end = at + length
