@@ -183,8 +183,8 @@ class RunParams(Params):
     cache: Annotated[str, Field(min_length=1)] = ".cache"
     """Folder of the item cache and the work folders; ignored by git and DVC."""
     cache_bytes: Annotated[int, Field(ge=0)] = 100_000_000_000
-    """Size limit of the item cache between runs; least-recently-used entries are evicted first. Shards of the last run
-    count, though they take no space of their own where the file system has hard links."""
+    """Size limit of the item cache between runs; least-recently-used entries are evicted first. Tars and shards of the
+    last run count, though they take no space of their own where the file system has hard links."""
     progress: bool = True
     """Draw progress bars where the output is a terminal."""
 

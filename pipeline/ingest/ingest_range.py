@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pipeline.ingest.divide_file import GivenFacts
 from pipeline.ingest.params import IngestParams
+from pipeline.ingest.range_cache import RangeCache, RangeTables
 from pipeline.ingest.read_contents import Content, Contents, read_contents
 from pipeline.ingest.read_page import PageFacts
 from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs
@@ -17,9 +18,9 @@ from pipeline.ingest.sources.table import SOURCES
 from pipeline.runtime.sandbox.heartbeat import watch_items
 from pipeline.tables.blob_store import TarWriter
 from pipeline.tables.columns import Columns, build_batch, build_schema
-from pipeline.tables.contracts import DROPPED, INGESTED_FOLDER, ITEMS
+from pipeline.tables.contracts import DROPPED, ITEMS
 from pipeline.tables.dropped_rows import PART
-from pipeline.tables.drops import Drop, Rejection
+from pipeline.tables.drops import Drop, Reason, Rejection
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +31,9 @@ PAGES: Columns = {"url": "string", "label": "string?", "licence": "string?", "at
 SHOWN: Columns = {"page": "string", "image": "string"}
 """The images that crawled pages show, by URL."""
 
+OWN = ""
+"""Stands in `found` for the tar of the range, whose name is another when ranges before it come or go."""
+
 FOUND = "found"
 REJECTED = "rejected"
 FACTS = "pages"
@@ -39,23 +43,29 @@ RANGE_TABLES: Mapping[str, Columns] = {FOUND: ITEMS, REJECTED: DROPPED, FACTS: P
 the defaults of the params."""
 
 
-@dataclass(frozen=True, kw_only=True)
+_PASSING = (Reason.UNREADABLE, Reason.CHANGED_WHILE_READ)
+"""Reasons that a file of the same hash may not have the next time."""
+
+
+@dataclass(frozen=True)
 class FileRange:
     """A task: the files of a range of the listing. `lost` are files that killed a process, by their index.
 
     Attributes:
         listing: the Arrow file of the listing, of which this is the record batch `number`.
         folder: where the tar and the tables go, under the name of the range.
+        cache: of ranges, None where none is kept.
         estimated_bytes: the memory that it takes.
     """
 
-    number: int
-    files: int
-    estimated_bytes: int
     listing: Path
     folder: Path
     inputs: ReadInputs
     params: IngestParams
+    cache: RangeCache | None = None
+    number: int = 0
+    files: int = 0
+    estimated_bytes: int = 0
     lost: Mapping[int, Rejection] = field(default_factory=dict)
 
     @property
@@ -81,10 +91,13 @@ def load_libraries() -> None:
 
 @dataclass(frozen=True)
 class RangeResult:
-    """The number of files with items, and of those without."""
+    """The number of files with items, and of those without; the name of the range in the cache, if it has it, and
+    whether it was there before."""
 
     kept: int
     dropped: int
+    cached: str | None = None
+    reused: bool = False
 
 
 def ingest_range(task: FileRange) -> RangeResult:
@@ -94,23 +107,39 @@ def ingest_range(task: FileRange) -> RangeResult:
         InputError: what an earlier stage stored is missing or damaged.
     """
     rows, origins, files = _read_listing(task)
-    partial = task.folder / f".{task.name}-{os.getpid()}.tar"
-    partial.unlink(missing_ok=True)
+    cache, tar = task.cache, task.folder / f"{task.name}.tar"
+    name = None if cache is None or task.lost else cache.name(rows)
+    found = None if cache is None or name is None else cache.read(name, tar)
+    reused = found is not None
+    if found is None:
+        partial = task.folder / f".{task.name}-{os.getpid()}.tar"
+        collected = _collect(task, partial, zip(files, origins, strict=True), {*origins})
+        _publish(partial, tar)
+        found = RangeTables(collected.build_tables(rows), collected.dropped)
+        if not collected.lasting:
+            name = None
+        if cache is not None and name is not None:
+            cache.store(name, tar, found)
+    for table in RANGE_TABLES:
+        partial = task.folder / f".{task.name}-{os.getpid()}.{table}"
+        if table in found.tables:
+            partial.write_bytes(found.tables[table])
+        _publish(partial, task.folder / f"{task.name}.{table}.arrow")
+    return RangeResult(task.files - found.dropped, found.dropped, name, reused)
+
+
+def _collect(
+    task: FileRange, path: Path, files: Iterable[tuple[ListedFile, str]], origins: Collection[str]
+) -> "_Collector":
+    """Write the tar of a range, and collect the rows of its files, each with its origin."""
+    path.unlink(missing_ok=True)
     with ExitStack() as stack:
-        tar = stack.enter_context(TarWriter(partial))
-        readers = {name: stack.enter_context(SOURCES[name].open_reader(task.inputs)) for name in sorted({*origins})}
-        collected = _Collector(tar, f"{INGESTED_FOLDER}/{task.name}.tar")
-        for number, (file, origin) in enumerate(watch_items(zip(files, origins, strict=True))):
+        collected = _Collector(stack.enter_context(TarWriter(path)))
+        readers = {name: stack.enter_context(SOURCES[name].open_reader(task.inputs)) for name in sorted(origins)}
+        for number, (file, origin) in enumerate(watch_items(files)):
             verdict = task.lost.get(number) or _read_file(file, readers[origin], task.params)
             collected.add(number, file, verdict)
-    _publish(partial, task.folder / f"{task.name}.tar")
-    tables = collected.build_tables(rows)
-    for name in RANGE_TABLES:
-        partial = task.folder / f".{task.name}-{os.getpid()}.{name}"
-        if name in tables:
-            _write_table(partial, tables[name])
-        _publish(partial, task.folder / f"{task.name}.{name}.arrow")
-    return RangeResult(task.files - collected.dropped, collected.dropped)
+    return collected
 
 
 def _read_listing(task: FileRange) -> "tuple[pa.RecordBatch, list[str], Iterable[ListedFile]]":
@@ -134,12 +163,13 @@ class _Collector:
 
     Attributes:
         dropped: the number of files without items.
+        lasting: whether no file was dropped for what may be otherwise the next time.
     """
 
-    def __init__(self, tar: TarWriter, tar_name: str) -> None:
+    def __init__(self, tar: TarWriter) -> None:
         self.dropped = 0
+        self.lasting = True
         self._tar = tar
-        self._tar_name = tar_name
         self._offsets: dict[bytes, int] = {}  # in the tar, by sha256
         self._items: list[tuple[Any, ...]] = []
         self._drops: list[dict[str, Any]] = []
@@ -159,6 +189,7 @@ class _Collector:
         if found.rejection is not None:
             self._add_drop(found.rejection.drop(file.key, "ingest"), "file")
             self.dropped += 1
+            self.lasting &= found.rejection.reason not in _PASSING
             return
         for left_out, count in found.left_out.items():
             self._add_drop(replace(left_out.drop(file.key, "ingest"), count=count), PART)
@@ -182,11 +213,11 @@ class _Collector:
         sha256 = known or hashlib.sha256(item.data).digest()
         if sha256 not in self._offsets:
             self._offsets[sha256] = self._tar.write(sha256.hex(), item.data)
-        return sha256, self._tar_name, self._offsets[sha256]
+        return sha256, OWN, self._offsets[sha256]
 
-    def build_tables(self, rows: "pa.RecordBatch") -> "dict[str, pa.Table]":
-        """Return those of `RANGE_TABLES` that have rows; `rows` are those of the listing."""
-        tables = {}
+    def build_tables(self, rows: "pa.RecordBatch") -> dict[str, bytes]:
+        """Return those of `RANGE_TABLES` that have rows, as Arrow files; `rows` are those of the listing."""
+        tables: dict[str, pa.Table] = {}
         if self._items:
             tables[FOUND] = _build_items(self._items, rows)
         if self._drops:
@@ -195,7 +226,7 @@ class _Collector:
             tables[FACTS] = build_batch(self._pages, PAGES)
         if self._shown:
             tables[IMAGES] = build_batch(self._shown, SHOWN)
-        return tables
+        return {name: _encode_table(table) for name, table in tables.items()}
 
 
 _COLLECTED = (
@@ -233,11 +264,13 @@ def _build_items(items: list[tuple[Any, ...]], rows: "pa.RecordBatch") -> "pa.Ta
     return pa.Table.from_arrays([columns[field.name].cast(field.type) for field in schema], schema=schema)
 
 
-def _write_table(path: Path, table: "pa.Table") -> None:
+def _encode_table(table: "pa.Table") -> bytes:
     import pyarrow as pa
 
-    with pa.ipc.new_file(path, table.schema) as writer:
-        writer.write_table(table)
+    with pa.BufferOutputStream() as stream:
+        with pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write(table)
+        return bytes(stream.getvalue())
 
 
 def _publish(partial: Path, path: Path) -> None:

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ingest.ingest_range import RANGE_TABLES
+from pipeline.ingest.ingest_range import FOUND, OWN, RANGE_TABLES
 from pipeline.ingest.params import IngestParams
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.tables.blob_store import copy_members
@@ -19,6 +20,9 @@ from pipeline.tables.database import Database
 from pipeline.tables.dropped_rows import PART, DroppedRows
 from pipeline.tables.drops import Reason
 from pipeline.tables.table_files import TableWriter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _DESCRIBED = """
     CREATE VIEW described AS
@@ -115,7 +119,8 @@ class RangeJoin:
             path = folder / f"{name}.{table}.arrow"
             if path.exists():
                 with pa.memory_map(str(path)) as file:
-                    self._database.append(table, pa.ipc.open_file(file).read_all())
+                    rows = pa.ipc.open_file(file).read_all()
+                    self._database.append(table, _name_tar(rows, name) if table == FOUND else rows)
                 path.unlink()
 
     def join(self, params: IngestParams, dropped: DroppedRows) -> int:
@@ -168,6 +173,15 @@ class RangeJoin:
     def _read_members(self, tar: str) -> NDArray[np.int64]:
         rows = self._database.fetch('SELECT "offset", size FROM moved WHERE tar = $tar ORDER BY "offset"', {"tar": tar})
         return np.array(rows, np.int64)
+
+
+def _name_tar(found: "pa.Table", name: str) -> "pa.Table":
+    """Return the table `found` with the name of the range's tar in place of `OWN`."""
+    import pyarrow.compute as pc
+
+    column = found.schema.get_field_index("tar")
+    tars = pc.if_else(pc.equal(found["tar"], OWN), f"{INGESTED_FOLDER}/{name}.tar", found["tar"])
+    return found.set_column(column, found.schema.field(column), tars)
 
 
 def divide_ids(parts: int) -> list[bytes]:

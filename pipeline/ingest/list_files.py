@@ -1,6 +1,6 @@
 """List the files of all sources in the order of (source, file), and cut the list into ranges, a task each.
 
-The ranges depend on the list alone, so that the tars do not depend on the number of workers.
+The ranges depend on the list alone, so that the tars do not depend on the number of workers; a new file changes few.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.config.lazy_import import LazyTable
 from pipeline.ingest.annotate_files import annotate_files
 from pipeline.ingest.sources.source import LISTED, Source, SourceInputs
-from pipeline.inputs.cut_ranges import cut_ranges
+from pipeline.inputs.cut_ranges import CUT, cut_ranges
 from pipeline.tables.columns import Columns
 from pipeline.tables.database import Database
 from pipeline.tables.dropped_rows import DroppedRows
@@ -32,8 +32,8 @@ RANGE_BYTES = 256 << 20
 ORIGIN_COLUMN: Columns = {"origin": "string"}
 """The name of the `Source` that lists the file, beside its columns `LISTED`."""
 
-_SORTED = """
-    SELECT * FROM listed
+_SORTED = f"""
+    SELECT *, ('0x' || left(sha256(source || chr(0) || file), 8))::UINTEGER AS {CUT} FROM listed
     ORDER BY source, file, url IS NOT NULL, NOT starts_with(url, 'https:'), url,
         number, container NULLS FIRST, member DESC
 """
@@ -47,11 +47,13 @@ class Listing:
     Attributes:
         counts: files of each range.
         largest: bytes of the largest file of each range.
+        size: bytes of all files.
     """
 
     path: Path
     counts: list[int] = field(default_factory=list)
     largest: list[int] = field(default_factory=list)
+    size: int = 0
 
 
 def list_files(
@@ -100,7 +102,9 @@ def _write_ranges(listing: Listing, database: Database, dropped: DroppedRows) ->
         writer = writer or pa.ipc.new_file(listing.path, rows.schema)
         writer.write_batch(rows)
         listing.counts.append(rows.num_rows)
-        listing.largest.append(int(np.max(rows["size"].to_numpy())))
+        sizes = rows["size"].to_numpy()
+        listing.largest.append(int(sizes.max()))
+        listing.size += int(sizes.sum())
     if writer is not None:
         writer.close()
     dropped.add(repeated)

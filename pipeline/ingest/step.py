@@ -1,16 +1,20 @@
 """Run the stage: turn every file that came in into items with an identity, or drop it with a reason."""
 
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.incremental.cache_key import hash_method
+from pipeline.incremental.evict import ObjectUse, evict
 from pipeline.incremental.library_versions import describe_environment
+from pipeline.incremental.object_store import ObjectStore
 from pipeline.ingest.ingest_range import FileRange, RangeResult, ingest_range, load_libraries
 from pipeline.ingest.join_ranges import RangeJoin, copy_tar
 from pipeline.ingest.list_files import Listing, list_files
 from pipeline.ingest.params import IngestParams
+from pipeline.ingest.range_cache import RangeCache
 from pipeline.ingest.read_page import check_selectors
 from pipeline.ingest.sources.containers import check_unchanged
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
@@ -27,6 +31,10 @@ from pipeline.tables.database import Database, open_database
 from pipeline.tables.dropped_rows import PART, DroppedRows
 from pipeline.tables.drops import Outcome, Reason, check_drop_share, check_machine_drops
 from pipeline.tables.table_files import read_batches
+
+CACHE_SHARE = 4
+"""Ranges are kept only if all files together have at most this part of `run.cache_bytes`: what later stages compute
+takes longer to make again."""
 
 
 def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
@@ -45,7 +53,8 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
     folder.mkdir()
     ranges.mkdir()
     inputs = SourceInputs(params, workspace)
-    with open_database(workspace.work, workspace.run) as database:
+    cache = open_cache(params, workspace)
+    with open_database(workspace.work, workspace.run) as database, cache.objects.hold():
         dropped = DroppedRows(database, "ingest", "file")
         listing, seen = list_files(SOURCES, inputs, database, dropped)
         if not seen:
@@ -53,16 +62,19 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
             raise InputError("; ".join(["no input", *explained]))
         join = RangeJoin(database)
         read_inputs = ReadInputs(workspace.data.resolve(), locate_inputs(params), inputs.spool)
-        tasks = LazyTasks(len(listing.counts), partial(_make_task, listing, ranges, read_inputs, params))
+        kept_cache = cache if CACHE_SHARE * listing.size <= workspace.run.cache_bytes else None
+        tasks = _plan_tasks(listing, FileRange(listing.path, ranges, read_inputs, params, kept_cache))
         folders = [read_inputs.data, *(folder.path for folder in read_inputs.folders.values())]
         with open_executor(workspace.run, len(tasks), folders, describe_ingest) as workers:
-            kept = sum(result.kept for result in _ingest_ranges(workers, tasks, join, workspace))
+            results = list(_ingest_ranges(workers, tasks, join, workspace))
             check_unchanged(inputs)
-            kept -= join.join(params, dropped)
+            kept = sum(result.kept for result in results) - join.join(params, dropped)
             for _ in workers.run_tasks(copy_tar, join.list_copies(ranges, folder)):
                 pass
         join.write_items(folder / "items")
-        outcome = Outcome("file", seen, kept, dropped.write(folder), _describe(folder, database))
+        notes = [*_describe(folder, database), *_describe_reuse(results)]
+        outcome = Outcome("file", seen, kept, dropped.write(folder), notes)
+    evict(cache.objects, ObjectUse({result.cached for result in results if result.cached}), workspace.run.cache_bytes)
     check_machine_drops(outcome, workspace.run.allow_machine_drops)
     check_drop_share(_leave_out_tables(outcome), params.max_dropped, "ingest.max_dropped")
     return outcome
@@ -74,21 +86,24 @@ def _leave_out_tables(outcome: Outcome) -> Outcome:
     return Outcome(outcome.unit, outcome.kept + dropped.total, outcome.kept, dropped)
 
 
+def open_cache(params: IngestParams, workspace: Workspace) -> RangeCache:
+    """Return the cache of ranges."""
+    readers = (source.open_reader for source in SOURCES.values())
+    method = hash_method("range of files", (ingest_range, *readers), {"params": params.model_dump(mode="json")})
+    return RangeCache(ObjectStore(workspace.cache.resolve(), workspace.work.resolve()), method)
+
+
 def describe_ingest() -> dict[str, str]:
     """Return by name what this stage's results depend on besides its code, see `describe_environment`."""
     return describe_environment(["stages.ingest"])
 
 
-def _make_task(listing: Listing, ranges: Path, inputs: ReadInputs, params: IngestParams, number: int) -> FileRange:
-    return FileRange(
-        number=number,
-        files=listing.counts[number],
-        estimated_bytes=listing.largest[number],
-        listing=listing.path,
-        folder=ranges,
-        inputs=inputs,
-        params=params,
-    )
+def _plan_tasks(listing: Listing, model: FileRange) -> LazyTasks[FileRange]:
+    def build(number: int) -> FileRange:
+        files, largest = listing.counts[number], listing.largest[number]
+        return replace(model, number=number, files=files, estimated_bytes=largest)
+
+    return LazyTasks(len(listing.counts), build)
 
 
 def _ingest_ranges(
@@ -131,3 +146,9 @@ def _describe(folder: Path, database: Database) -> list[str]:
         encodings = ", ".join(f"{count:,} {value}" for value, count in guessed)
         notes.append(f"texts in a guessed encoding: {encodings}")
     return notes
+
+
+def _describe_reuse(results: Sequence[RangeResult]) -> list[str]:
+    """Return `9,900 files have not changed since they were read`, if there are any."""
+    files = sum(result.kept + result.dropped for result in results if result.reused)
+    return [f"{files:,} files have not changed since they were read"] if files else []

@@ -1,6 +1,7 @@
 """Test that ingest gives the same however the files are cut into ranges, and on any number of workers."""
 
 import hashlib
+import itertools
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from pipeline.ingest import join_ranges, list_files
 from pipeline.ingest.ingest_range import FileRange, ingest_range
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
 from pipeline.ingest.sources.table import SOURCES
-from pipeline.inputs.cut_ranges import cut_ranges
+from pipeline.inputs.cut_ranges import CUT, CUTS, cut_ranges
 from pipeline.inputs.locate_inputs import locate_inputs
 from pipeline.list.step import list_inputs
 from pipeline.runtime.sandbox.heartbeat import UNTOUCHED
@@ -129,15 +130,8 @@ def test_a_later_try_leaves_nothing_of_an_earlier_one(tmp_path: Path) -> None:
         dropped = DroppedRows(database, "ingest", "file")
         listing, _ = list_files.list_files(SOURCES, SourceInputs(params, workspace), database, dropped)
     (tmp_path / "ranges").mkdir()
-    task = FileRange(
-        number=0,
-        files=2,
-        estimated_bytes=1,
-        listing=listing.path,
-        folder=tmp_path / "ranges",
-        inputs=ReadInputs(tmp_path, locate_inputs(params), tmp_path / "spool"),
-        params=params,
-    )
+    inputs = ReadInputs(tmp_path, locate_inputs(params), tmp_path / "spool")
+    task = FileRange(listing.path, tmp_path / "ranges", inputs, params, files=2)
     names = []
     for lost in ([0, 1], [1], []):
         ingest_range(task.lose_items(dict.fromkeys(lost, UNTOUCHED)))
@@ -166,6 +160,45 @@ def test_ranges_hold_as_many_files_as_fit(sizes: list[int], chunk: int, files: i
         assert 1 <= len(each) <= files
         assert sum(each) <= limit or len(each) == 1
         assert not after or len(each) == files or sum(each) + after[0] > limit
+
+
+@given(
+    listed=st.lists(st.tuples(st.integers(0, 50), st.integers(0, 2**32 - 1)), min_size=1, max_size=60),
+    chunk=st.integers(1, 20),
+    files=st.integers(1, 9),
+    limit=st.integers(1, 120),
+)
+def test_ranges_end_at_certain_names_or_when_full(
+    listed: list[tuple[int, int]], chunk: int, files: int, limit: int
+) -> None:
+    """A new file leaves the ranges before it as they were, and those behind the next certain name."""
+
+    def cut(listed: list[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+        def read() -> Iterator[pa.RecordBatch]:
+            for start in range(0, len(listed), chunk):
+                sizes, names = zip(*listed[start : start + chunk], strict=True)
+                rows = {"size": pa.array(sizes), "name": pa.array(names), CUT: pa.array(names, pa.uint32())}
+                yield pa.RecordBatch.from_pydict(rows)
+
+        ranges = (batch.to_pydict() for batch in cut_ranges(read(), files, limit))
+        return [list(zip(each["size"], each["name"], strict=True)) for each in ranges]
+
+    place = len(listed) // 2
+    ranges, without = cut(listed), cut(listed[:place] + listed[place + 1 :])
+    is_end = [name < 2**32 * CUTS * max(1 / files, size / limit) for size, name in listed]
+    assert list(itertools.chain(*ranges)) == listed
+    bounds = [0, *itertools.accumulate(map(len, ranges))]
+    for each, start, stop in zip(ranges, bounds[:-1], bounds[1:], strict=True):
+        taken = sum(size for size, _ in each)
+        assert 1 <= len(each) <= files
+        assert taken <= limit or len(each) == 1
+        assert not any(is_end[start : stop - 1]), "no range goes on behind such a name"
+        assert stop == len(listed) or is_end[stop - 1] or len(each) == files or taken + listed[stop][0] > limit
+    before = sum(bound < place for bound in bounds[1:])
+    assert without[:before] == ranges[:before]
+    settled = next((bound for bound in bounds[1:] if bound > place + 1 and is_end[bound - 1]), len(listed))
+    kept = len(ranges) - bounds.index(settled)
+    assert without[len(without) - kept :] == ranges[len(ranges) - kept :]
 
 
 @settings(max_examples=30)
