@@ -50,15 +50,21 @@ class FileNames:
             self._by_base[base].append(name)
             self._by_base[split_stem(base)[0]].append(name)
 
-    def find_column(self, column: str, values: Sequence[Any]) -> FileColumn | None:
-        """Return how the values of a column name files; None where they do not."""
+    def find_column(self, column: str, values: Sequence[Any], table: str) -> FileColumn | None:
+        """Return how the values of a column of a table name files; None where they do not.
+
+        Of folders with the same names in them the one is taken whose name is in that of the table.
+        """
         texts = list(dict.fromkeys(value for value in values if isinstance(value, str)))[:MAX_VALUES]
         if not texts or len(texts) < FOUND * len(set(map(str, values[:MAX_VALUES]))):
             return None
         votes = Counter(place for text in texts for place in self._find_places(posixpath.normpath(text)))
         if not votes:
             return None
-        folder, ending = min(votes, key=lambda place: (-votes[place], place[1] != "", place))
+        folder, ending = min(
+            votes,
+            key=lambda place: (-votes[place], posixpath.basename(place[0]) not in table, place[1] != "", place),
+        )
         files = {}
         for text in texts:
             name = posixpath.normpath(posixpath.join(folder, text) + ending)

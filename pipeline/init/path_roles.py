@@ -3,12 +3,12 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from pipeline.align.assign_splits import SPELLINGS
-from pipeline.init.file_kinds import name_kind, split_stem
+from pipeline.init.file_kinds import MODALITY_ENDINGS, name_kind, split_stem
 
 ENOUGH = 0.5
 """The share of a modality's files that must belong to files of the main one, for it to be a part of the samples."""
@@ -19,7 +19,7 @@ REQUIRED = 0.9
 
 @dataclass(frozen=True)
 class NamedFile:
-    """The path of a file, taken apart."""
+    """The path of a file, taken apart; what its modality has in common behind the stem is in the ending."""
 
     name: str
     folders: tuple[str, ...]
@@ -28,13 +28,14 @@ class NamedFile:
     modality: str
 
 
-def take_apart(names: Iterable[str]) -> list[NamedFile]:
-    """Return the parts of the paths of files."""
+def take_apart(names: Iterable[str], depth: int) -> list[NamedFile]:
+    """Return the parts of the paths of files that are `depth` folders deep or deeper: further ones are in the stem."""
     files = []
     for name in names:
         stem, ending = split_stem(name)
-        path = PurePosixPath(stem)
-        files.append(NamedFile(name, path.parent.parts, path.name, ending, name_kind(name)))
+        pieces = PurePosixPath(stem).parts
+        if len(pieces) > depth:
+            files.append(NamedFile(name, pieces[:depth], "/".join(pieces[depth:]), ending, name_kind(name)))
     return files
 
 
@@ -60,7 +61,7 @@ class PathRoles:
     """What the folders and names of files are; places of folders count from the root.
 
     Attributes:
-        files: those that are explained, all as deep in folders.
+        files: those that are explained.
         main: the modality that has most files.
         required: by modality, whether every sample must have one.
         twin: the place of the folders that are called after what they hold, a modality each.
@@ -91,6 +92,8 @@ class PathRoles:
     def list_values(self, role: str) -> Counter[str]:
         """Return how many samples have each value of the role `split`, `label` or `group`."""
         place = getattr(self, role)
+        if role == "split" and place is not None:
+            return Counter(_read_split(file.folders[place]) for file in self.main_files)
         if place is not None:
             return Counter(file.folders[place] for file in self.main_files)
         if self.stem is None or role == "split" or (role == "group" and self.stem.group is None):
@@ -103,7 +106,8 @@ class PathRoles:
         """Return the pattern of the files of a modality, with the named groups of the roles."""
         files = [file for file in self.files if file.modality == modality]
         pieces = [self._build_folder(place, files) for place in range(len(files[0].folders))]
-        stem = build_stem_pattern(self.stem) if self.stem else "[^/]+"
+        deep = any("/" in file.stem for file in self.files)
+        stem = build_stem_pattern(self.stem) if self.stem else ".+" if deep else "[^/]+"
         start = 0 if self.twin is None else self.twin + 1
         before, inside = pieces[:start], [*pieces[start:], stem]
         endings = sorted({re.escape(file.ending) for file in files})
@@ -112,6 +116,8 @@ class PathRoles:
         return "".join(f"{piece}/" for piece in before) + (f"(?P<key>{body})" if key else body) + ending
 
     def _build_folder(self, place: int, files: Sequence[NamedFile]) -> str:
+        if place == self.split and any(file.folders[place] != _read_split(file.folders[place]) for file in self.files):
+            return f"(?P<split>{'|'.join(sorted({_read_split(file.folders[place]) for file in self.files}))})[^/]*"
         for role in ("split", "label", "group"):
             if getattr(self, role) == place:
                 return f"(?P<{role}>[^/]+)"
@@ -140,18 +146,15 @@ def _name_sample(file: NamedFile, twin: int | None) -> str:
 
 def find_roles(names: Iterable[str]) -> PathRoles | None:
     """Return what the folders and names of these files are; None where there are no files of a modality."""
-    files = [file for file in take_apart(names) if file.modality in ("image", "audio", "text", "video")]
-    if not files:
+    media = [name for name in names if name_kind(name) in MODALITY_ENDINGS]
+    if not media:
         return None
-    counts = Counter(file.modality for file in files)
-    main = max(counts, key=lambda modality: (counts[modality], modality != "text"))
-    depths = Counter(len(file.folders) for file in files if file.modality == main)
-    depth = depths.most_common(1)[0][0]
-    files = [file for file in files if len(file.folders) == depth]
-    twin = _find_twin(files, depth, main)
-    files, required = _select_parts(files, main, twin)
-    first = [file for file in files if file.modality == main]
-    free = [place for place in range(depth) if place != twin]
+    counts = Counter(map(name_kind, media))
+    tried = [_find_parts(media, main) for main in sorted(counts, key=lambda modality: (-counts[modality], modality))]
+    parts = max(tried, key=lambda each: (len(each.files), each.main != "text"))
+    files, twin = parts.files, parts.twin
+    first = [file for file in files if file.modality == parts.main]
+    free = [place for place in range(len(first[0].folders)) if place != twin]
     split = next((place for place in free if _is_split({file.folders[place] for file in first})), None)
     varying = [place for place in free if place != split and is_repeated([file.folders[place] for file in first])]
     label = varying[0] if varying else None
@@ -160,7 +163,49 @@ def find_roles(names: Iterable[str]) -> PathRoles | None:
     if stem is not None:
         pattern = re.compile(build_stem_pattern(stem))
         files = [file for file in files if pattern.fullmatch(file.stem)]
-    return PathRoles(files, main, required, twin, split, label, group, stem)
+    return PathRoles(files, parts.main, parts.required, twin, split, label, group, stem)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """The files of samples that each have one of a main modality, and which others are required."""
+
+    main: str
+    twin: int | None
+    files: list[NamedFile]
+    required: dict[str, bool]
+
+
+def _find_parts(media: Sequence[str], main: str) -> _Parts:
+    depths = [len(PurePosixPath(name).parent.parts) for name in media if name_kind(name) == main]
+    depth, same = Counter(depths).most_common(1)[0]
+    fixed = same >= REQUIRED * len(depths)
+    if not fixed:
+        depth = sorted(depths)[int((1 - REQUIRED) * len(depths))]
+    files = [file for file in take_apart(media, depth) if not fixed or "/" not in file.stem]
+    twin = _find_twin(files, depth, main)
+    return _Parts(main, twin, *_select_parts(_strip_suffixes(files, main, twin), main, twin))
+
+
+def _strip_suffixes(files: Sequence[NamedFile], main: str, twin: int | None) -> list[NamedFile]:
+    """Return the files with what each modality has behind the main one's stems in the ending: `cat_said.wav` for
+    `cat.png`."""
+    keys = {_name_sample(file, twin) for file in files if file.modality == main}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for file in files:
+        key = _name_sample(file, twin)
+        for cut in [len(key), *(match.start() for match in re.finditer(r"[_.-]", key))]:
+            if key[:cut] in keys:
+                counts[file.modality][key[cut:]] += 1
+    best = {modality: max(found, key=lambda each: (found[each], -len(each))) for modality, found in counts.items()}
+    stripped = []
+    for file in files:
+        suffix = best.get(file.modality, "")
+        if file.modality == main or not suffix:
+            stripped.append(file)
+        elif file.stem.endswith(suffix):
+            stripped.append(replace(file, stem=file.stem.removesuffix(suffix), ending=suffix + file.ending))
+    return stripped
 
 
 def _find_twin(files: Sequence[NamedFile], depth: int, main: str) -> int | None:
@@ -190,11 +235,18 @@ def _select_parts(files: Sequence[NamedFile], main: str, twin: int | None) -> tu
         common = len(theirs & keys[main])
         if common >= ENOUGH * len(theirs):
             required[modality] = common >= REQUIRED * len(keys[main])
-    return [file for file in files if file.modality in required], required
+    used = [file for file in files if file.modality in required and _name_sample(file, twin) in keys[main]]
+    return used, required
+
+
+def _read_split(folder: str) -> str:
+    """Return the first word of a folder's name: `train` of `train2017`."""
+    match = re.match(r"[A-Za-z]+", folder)
+    return match[0] if match else folder
 
 
 def _is_split(values: set[str]) -> bool:
-    found = {SPELLINGS.get(value.lower()) for value in values}
+    found = {SPELLINGS.get(_read_split(value).lower()) for value in values}
     return len(found) > 1 and None not in found and "train" in found
 
 

@@ -1,5 +1,6 @@
 """`shardwright init` writes params that run, for each layout that people have their data in."""
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 import pytest
 
 from pipeline.config.check_params import check_all_blocks, read_params
-from pipeline.init import command
+from pipeline.init import command, survey
 from pipeline.init.command import run as run_init
 from pipeline.models.checkpoint import read_record
 from pipeline.tables.contracts import ALIGNED_SAMPLES, SAMPLES
 from pipeline.tables.table_files import read_table
 from tests.init.layouts import LAYOUTS, make_image, write
+from tests.support.archives import make_tar, make_zip
 from tests.support.loopback import Reply, serve
 from tests.support.running import run_stages
 
@@ -100,3 +102,41 @@ def test_nothing_is_written_where_nothing_can_be_used(
     assert run_init([str(tmp_path / name), "--output", str(tmp_path / "proposed.yaml")]) == 2
     assert str(tmp_path / name) in capsys.readouterr().err
     assert not (tmp_path / "proposed.yaml").exists()
+
+
+def test_an_archive_is_taken_for_what_its_folder_is(tmp_path: Path) -> None:
+    LAYOUTS["pairs"](tmp_path / "mine")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "mine").iterdir()}
+    (tmp_path / "mine.zip").write_bytes(make_zip(files))
+    (tmp_path / "mine.tar.gz").write_bytes(make_tar(files, "gz"))
+    proposals = [propose(tmp_path / name, tmp_path, "--force")["align"] for name in ("mine", "mine.zip", "mine.tar.gz")]
+    assert proposals[0]["by"] == "pattern"
+    assert proposals == [proposals[0]] * 3
+
+
+def test_tables_of_folders_that_share_names_are_kept_apart(tmp_path: Path) -> None:
+    for split, count in {"train2017": 6, "val2017": 3}.items():
+        rows = [{"file_name": f"{number}.png", "caption": f"image {number} of {split}"} for number in range(count)]
+        write(tmp_path / "mine", f"annotations/captions_{split}.json", json.dumps(rows))
+        for number in range(count):
+            write(tmp_path / "mine", f"{split}/{number}.png", b"")
+    blocks = propose(tmp_path / "mine", tmp_path)
+    assert [table["folder"] for table in blocks["ingest"]["tables"]] == ["train2017", "val2017"]
+    assert blocks["align"]["split"] == "path"
+    assert blocks["align"]["parts"]["image"]["pattern"] == r"(?P<split>train|val)[^/]*/[^/]+\.png"
+    assert blocks["evaluate"] == {"split": "val"}
+
+
+def test_of_a_huge_folder_all_are_counted_and_some_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(survey, "MAX_NAMES", 50)
+    for number in range(100):
+        kind = ("bell", "drum")[number % 2]
+        write(tmp_path / "mine", f"images/{kind}/{number}.png", b"")
+        write(tmp_path / "mine", f"texts/{kind}/{number}.txt", b"word")
+    blocks = propose(tmp_path / "mine", tmp_path)
+    printed = capsys.readouterr().out
+    assert "200 files" in printed
+    assert "the names of 50 of them were looked at" in printed
+    assert blocks["align"]["modalities"]["text"]["pattern"] == r"texts/(?P<key>(?P<label>[^/]+)/[^/]+)\.txt"

@@ -4,6 +4,7 @@
 from collections.abc import Sequence
 
 from pipeline.init.detectors.paths import (
+    FALLBACK,
     detect_class_folders,
     detect_files,
     detect_named_files,
@@ -34,13 +35,14 @@ DETECTORS: Sequence[Detector] = (
 )
 """Special ones first: of proposals that explain as much, the first is taken."""
 
-CLEAR = 0.8
+CLEAR = 0.6
 """The share of the files that a proposal must explain to be taken before those that explain more."""
 
 
 def list_proposals(survey: Survey) -> list[Proposal]:
     """Return what the data may be, best first."""
     found = [proposal for detect in DETECTORS if (proposal := detect(survey)) is not None]
+    found.sort(key=lambda proposal: proposal.layout == FALLBACK)
     clear = [proposal for proposal in found if proposal.share >= CLEAR]
     rest = sorted((each for each in found if each.share < CLEAR), key=lambda each: -each.share)
     return [*clear, *rest]

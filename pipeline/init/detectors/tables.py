@@ -96,7 +96,7 @@ def read_tables(survey: Survey) -> list[MediaTable]:
 
 
 def _read(path: str, sample: TableSample, names: FileNames) -> MediaTable | None:
-    found = [names.find_column(column, sample.list_values(column)) for column in sample.columns]
+    found = [names.find_column(column, sample.list_values(column), path) for column in sample.columns]
     columns = [column for column in found if column is not None]
     if not columns:
         return None
