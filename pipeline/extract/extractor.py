@@ -80,7 +80,7 @@ def read_item(row: Row, reader: TarReader) -> MediaItem:
         sha256 = hashlib.sha256(data).hexdigest()
     if sha256 != row["sha256"]:
         raise InputError(f"{row['tar']} is damaged at item {name_item(row)}: remove the file and run `dvc repro` again")
-    return MediaItem(data, row["media_type"], row["orientation"], row["start"], row["end"])
+    return MediaItem(data, row["media_type"], row["orientation"], row["start"], row["end"], row["language"])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the driver plans with of each item: its cache keys, terms and length, in arrays on disk."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +31,11 @@ class ItemKeys:
         terms: the distinct sources with their licences and attributions, None if unknown.
     """
 
-    def __init__(self, folder: Path, items: int, methods: Mapping[str, bytes]) -> None:
-        """Make the files in `folder`; `methods` are the hashes of how features are computed, by modality."""
+    def __init__(self, folder: Path, items: int, methods: Mapping[str, bytes], by_language: Collection[str]) -> None:
+        """Make the files in `folder`; `methods` are the hashes of how features are computed, by modality, and
+        `by_language` the modalities whose features depend on the language of an item."""
         self._methods = methods
+        self._by_language = by_language
         self._items = 0
         self._words = np.memmap(folder / "item_keys", np.uint64, "w+", shape=(items, len(NAMES)))
         self._seconds = np.memmap(folder / "item_seconds", np.float64, "w+", shape=(items,))
@@ -46,14 +48,19 @@ class ItemKeys:
         return list(self._numbers)
 
     def add(self, batch: "pa.RecordBatch") -> None:
-        """Enter the next items, with the columns `DECISIVE`, `TERMS`, `modality`, `frames`, `sample_rate` and `sha256`,
-        which is null for what clean dropped."""
+        """Enter the next items, with the columns `DECISIVE`, `TERMS`, `modality`, `language`, `frames`, `sample_rate`
+        and `sha256`, which is null for what clean dropped."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         rows = slice(self._items, self._items + batch.num_rows)
         self._items = rows.stop
-        self._words[rows] = make_keys(batch, self._methods.get, DECISIVE)
+        words = make_keys(batch, self._methods.get, DECISIVE)
+        if self._by_language:
+            spoken = pc.is_in(batch.column("modality"), pa.array(sorted(self._by_language), pa.string()))
+            worded = make_keys(batch, self._methods.get, (*DECISIVE, "language"))
+            words = np.where(spoken.to_numpy(zero_copy_only=False)[:, None], worded, words)
+        self._words[rows] = words
         seconds = pc.divide(batch.column("frames").cast(pa.float64()), batch.column("sample_rate"))
         self._seconds[rows] = pc.fill_null(seconds, np.nan).to_numpy()
         found, which = number_distinct(batch, TERMS)

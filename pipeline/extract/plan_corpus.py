@@ -168,7 +168,8 @@ def request_features(database: Database, folders: ExtractFolders, plan: FieldPla
         InputError: a table is missing or damaged, or a part's item is not among the cleaned ones.
     """
     methods = {modality: hash_features(modality, plan) for modality in plan.params}
-    keys = ItemKeys(folders.work, count_rows(folders.data / INGESTED_ITEMS), methods)
+    by_language = [name for name, params in plan.params.items() if MODALITIES[name].reads_language(params)]
+    keys = ItemKeys(folders.work, count_rows(folders.data / INGESTED_ITEMS), methods, by_language)
     write_item_rows(folders.data, folders.items, keys.add)
     keys.add_functions(database)
     database.execute(

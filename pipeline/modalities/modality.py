@@ -55,7 +55,7 @@ class Checked:
 class MediaItem:
     """The input of `extract`: cleaned bytes, their media type, EXIF orientation (1 where none), and the span to take.
 
-    `start` and `end` are seconds; None for the start or the end of the item.
+    `start` and `end` are seconds; None for the start or the end of the item. `language` is its code, None if unknown.
     """
 
     data: bytes
@@ -63,6 +63,7 @@ class MediaItem:
     orientation: int = 1
     start: float | None = None
     end: float | None = None
+    language: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,10 @@ class Learning(Generic[FeatureParams]):
     late: tuple[str, ...] = ()
 
 
+def _reads_no_language(params: Params) -> bool:
+    return False
+
+
 def _describe_nothing(params: Params) -> Mapping[str, str]:
     return {}
 
@@ -147,6 +152,7 @@ class Modality(Generic[CheckParams, FeatureParams]):
     `libraries`: distributions that may change a result though the modality's code does not import them.
     `describe(params)`: the versions, by name, of what else computes features, such as a model that the params name.
     Raises `InputError` where it is missing.
+    `reads_language(params)`: whether features depend on the language of an item.
     `content`: the field that holds an item itself, and takes the name of a part that is called otherwise than its
     modality; "" where all fields are features of several kinds.
     `clip`: the key of its feature params with the seconds that items, or their spans, are cut at; an item has `frames`
@@ -165,3 +171,4 @@ class Modality(Generic[CheckParams, FeatureParams]):
     describe: Callable[[FeatureParams], Mapping[str, str]] = _describe_nothing
     content: str = ""
     clip: str = ""
+    reads_language: Callable[[FeatureParams], bool] = _reads_no_language

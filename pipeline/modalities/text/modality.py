@@ -17,7 +17,7 @@ from pipeline.modalities.text.check import check_text
 from pipeline.modalities.text.coverage import review_coverage
 from pipeline.modalities.text.join import join_parsed
 from pipeline.modalities.text.params import TextFeatures
-from pipeline.modalities.text.parse import describe_text, parse_text, prepare_text
+from pipeline.modalities.text.parse import describe_text, parse_text, prepare_text, reads_language
 from pipeline.modalities.text.rules import TextCheck
 from pipeline.modalities.text.token_fields import plan_text_fields
 from pipeline.modalities.text.tokenizer_file import count_pieces, encode_text, read_tokenizer
@@ -94,4 +94,5 @@ TEXT = Modality(
     libraries=("SudachiPy", "SudachiDict-core", "natto-py", "pythainlp", "pyvi"),
     describe=describe_text,
     content="tokens",
+    reads_language=reads_language,
 )

@@ -8,6 +8,7 @@ from pydantic import model_validator
 from pipeline.config.params import Params, Share
 
 LanguageCode = Annotated[str, Limits(pattern=r"^[a-z]{2,3}$")]
+AUTO = "auto"
 Annotation = Literal["lemma", "pos"]
 
 BYTES = 256
@@ -38,10 +39,11 @@ class TextFeatures(Params):
     tokenizer: Literal["words", "bpe"] = "words"
     """`words`: tokens are words of spaCy's; `bpe`: runs of bytes, by GPT-2's byte pair encoding, which encodes any
     text."""
-    language: LanguageCode = "en"
-    """spaCy's code of the language whose tokenizer is used; `xx` is the language-independent one."""
+    language: Literal["auto"] | LanguageCode = "en"
+    """spaCy's code of the language whose tokenizer is used; `xx` is the language-independent one. `auto`: that of each
+    text, and `xx` where it is unknown or spaCy does not have it. Chinese characters are a word each."""
     fallback: LanguageCode | None = None
-    """Language to use if a package that this one's tokenizer needs is not installed; null: that is an error."""
+    """Language to use if a package that a language's tokenizer needs is not installed; null: that is an error."""
     lowercase: bool = True
     """Words are counted and looked up in lower case."""
     length: Annotated[int, Limits(ge=1, le=65536)] = 32

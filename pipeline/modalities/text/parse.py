@@ -7,9 +7,9 @@ from typing import Any
 
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.text.annotations import describe_model, load_model, parse_annotated
-from pipeline.modalities.text.params import TextFeatures
+from pipeline.modalities.text.params import AUTO, TextFeatures
 from pipeline.modalities.text.placeholders import lower_text
-from pipeline.modalities.text.words import load_tokenizer, parse_words
+from pipeline.modalities.text.words import choose_language, load_tokenizer, parse_words
 from pipeline.runtime.stopwatch import clock
 
 
@@ -18,13 +18,13 @@ def parse_text(item: MediaItem, params: TextFeatures) -> Any:
     since a frozen tokenizer splits texts in its own way.
     """
     with clock("tokenize"):
-        return _parse(item.data.decode("utf-8"), params)
+        return _parse(item.data.decode("utf-8"), item.language, params)
 
 
-def _parse(text: str, params: TextFeatures) -> Any:
+def _parse(text: str, language: str | None, params: TextFeatures) -> Any:
     if params.tokenizer == "bpe":
         return lower_text(text) if params.lowercase else text
-    return parse_annotated(text, params) if params.annotate else parse_words(text, params)
+    return parse_annotated(text, params) if params.annotate else parse_words(text, language, params)
 
 
 def prepare_text(params: TextFeatures) -> None:
@@ -38,7 +38,12 @@ def prepare_text(params: TextFeatures) -> None:
     if params.model is not None:
         load_model(params.model, params.annotate)
     elif params.tokenizer == "words":
-        load_tokenizer(params.language, params.fallback)
+        load_tokenizer(choose_language(None, params), params.fallback)
+
+
+def reads_language(params: TextFeatures) -> bool:
+    """Return whether the words of a text depend on its language."""
+    return params.language == AUTO and params.tokenizer == "words" and params.model is None
 
 
 def describe_text(params: TextFeatures) -> dict[str, str]:

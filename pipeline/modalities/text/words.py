@@ -1,6 +1,7 @@
 """Split texts into words with spaCy's tokenizers."""
 
 import importlib.util
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,12 +10,23 @@ from types import ModuleType
 from typing import TYPE_CHECKING, cast
 
 from pipeline.errors import InputError
-from pipeline.modalities.text.params import TextFeatures
+from pipeline.modalities.text.params import AUTO, TextFeatures
 from pipeline.modalities.text.placeholders import PLACEHOLDERS, split_placeholders
 from pipeline.runtime.stopwatch import clock
 
 if TYPE_CHECKING:
     from spacy.language import Language
+
+ANY_LANGUAGE = "xx"
+"""spaCy's code for the language-independent tokenizer."""
+
+CHINESE = "zh"
+
+_IDEOGRAPH = re.compile("([\u2e80-\u9fff\uf900-\ufaff\uff01-\uff0f\uff1a-\uff20\uff3b-\uff65\U00020000-\U0003ffff])")
+"""A character of Chinese or Japanese, which is a word for itself, or their punctuation. spaCy's own tokenizer for
+Chinese splits `iPhone 15` into characters too."""
+
+_SUBTAG = re.compile("[-_.@]")
 
 MAX_STRINGS = 100_000
 """Of spaCy's string store, some 50 MB with what refers to them; beyond it the tokenizer is loaded again, in 0.4 s.
@@ -24,21 +36,44 @@ caption instead of 26.
 """
 
 
-def parse_words(text: str, params: TextFeatures) -> list[str]:
+def parse_words(text: str, language: str | None, params: TextFeatures) -> list[str]:
     """Return the words of a text that the shards hold, the first `params.length` of `split_words`, and one more, which
     says that they are cut."""
-    return split_words(text, params)[: params.length + 1]
+    return split_words(text, params, language)[: params.length + 1]
 
 
-def split_words(text: str, params: TextFeatures) -> list[str]:
-    """Return the words and marks of `text` by spaCy's tokenizer, without white space. A placeholder is one word."""
-    nlp = load_tokenizer(params.language, params.fallback)
+def choose_language(language: str | None, params: TextFeatures) -> str:
+    """Return the code of the language whose tokenizer splits a text in this language: that of the params, or the text's
+    own, such as `pt` for `pt-BR`, or `xx` where spaCy does not have it."""
+    if params.language != AUTO:
+        return params.language
+    code = _SUBTAG.split(language or "")[0].lower()
+    return code if code and _is_known(code) else ANY_LANGUAGE
+
+
+@cache
+def _is_known(code: str) -> bool:
+    return code.isalpha() and importlib.util.find_spec(f"spacy.lang.{code}") is not None
+
+
+def split_words(text: str, params: TextFeatures, language: str | None = None) -> list[str]:
+    """Return the words and marks of a text in this language by spaCy's tokenizer, without white space. A placeholder is
+    one word.
+
+    Raises:
+        InputError: the language's tokenizer needs a package that is not installed; the message names the settings.
+    """
+    nlp = load_tokenizer(choose_language(language, params), params.fallback)
+    ideographic = nlp.lang == CHINESE
+    if ideographic:
+        nlp = load_tokenizer(ANY_LANGUAGE, None)
     words: list[str] = []
     for part in split_placeholders(text):
         if part in PLACEHOLDERS:
             words.append(part)
         else:
-            found = [token.text for token in nlp.tokenizer(part) if not token.is_space]
+            pieces = filter(None, _IDEOGRAPH.split(part)) if ideographic else [part]
+            found = [token.text for piece in pieces for token in nlp.tokenizer(piece) if not token.is_space]
             words += [word.lower() for word in found] if params.lowercase else found
     if len(nlp.vocab.strings) > MAX_STRINGS:
         load_tokenizer.cache_clear()
@@ -57,7 +92,7 @@ def load_tokenizer(language: str, fallback: str | None) -> "Language":
         import spacy
 
     for setting, code in (("language", language), ("fallback", fallback)):
-        if code is not None and importlib.util.find_spec(f"spacy.lang.{code}") is None:
+        if code is not None and not _is_known(code):
             raise InputError(f"extract.text.{setting} is {code!r}, which is not a language code of spaCy")
     try:
         return spacy.blank(language)
@@ -66,8 +101,10 @@ def load_tokenizer(language: str, fallback: str | None) -> "Language":
             return load_tokenizer(fallback, None)
         missing = _TOKENIZER_PACKAGES.get(language, "a package that spaCy does not name")
         raise InputError(
-            f"extract.text.language is {language!r}, whose tokenizer needs {missing}, which is not installed: "
-            "install it, or name another language in extract.text.fallback (xx is the language-independent one)"
+            f"extract.text.language is {language!r}, or that of a text where it is auto; its tokenizer needs "
+            f"{missing}, which is not installed: install it, or name another language in extract.text.fallback (xx is "
+            "the language-independent one, zh takes each character of Chinese or Japanese), or set "
+            "extract.text.tokenizer to bpe, which needs nothing"
         ) from error
 
 
