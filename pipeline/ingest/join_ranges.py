@@ -30,11 +30,15 @@ _DESCRIBED = """
         coalesce(found.page_label, pages.label) AS page_label,
         coalesce(found.licence, pages.licence, defaults.licence) AS licence,
         coalesce(found.attribution, pages.attribution, defaults.attribution) AS attribution,
+        coalesce(found.page, counted.page) AS page,
         counted.pages AS pages,
         CASE WHEN counted.pages IS NOT NULL THEN (SELECT count(*) FROM pages) END AS all_pages
     )
-    FROM found CROSS JOIN defaults LEFT JOIN pages ON found.page = pages.url
-    LEFT JOIN (SELECT image, count(*) AS pages FROM shown GROUP BY image) AS counted ON found.url = counted.image
+    FROM found CROSS JOIN defaults
+    LEFT JOIN (
+        SELECT image, count(*) AS pages, min(page) AS page FROM shown GROUP BY image
+    ) AS counted ON found.url = counted.image
+    LEFT JOIN pages ON coalesce(found.page, counted.page) = pages.url
 """
 """What a page says of what it embeds; a page's row has its own URL as its page."""
 

@@ -9,6 +9,7 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
     "zip": (".zip",),
     "parquet": (".parquet", ".arrow", ".feather"),
     "webdataset": (),
+    "warc": (".warc", ".warc.gz"),
     "tar": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),
 }
 """By kind, the endings of its files' names, in lower case."""

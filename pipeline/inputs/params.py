@@ -26,7 +26,7 @@ class SourceParams(Params):
     """`folder`: all files below `path`; archives among them are opened. `zip`, `tar` (also compressed by gzip, zstd,
     bzip2 or xz): the files in the archives at `path`. `webdataset`: tars in which the part of a name before its first
     dot is the sample; `.cls` is its label, `.json` has what `columns` names. `parquet` (also Arrow): the files in
-    columns of bytes."""
+    columns of bytes. `warc`: the responses in WARC files, as those of a crawl."""
     path: Annotated[str, Field(min_length=1)]
     """A folder; of another kind a file, or a pattern of files: `shards/train-*.tar`."""
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")] = FOLDER

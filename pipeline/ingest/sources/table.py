@@ -12,6 +12,7 @@ SOURCES: LazyTable[Source] = LazyTable(
         "zip": LazyObject("pipeline.ingest.sources.zip:ZIP"),
         "tar": LazyObject("pipeline.ingest.sources.tar:TAR"),
         "webdataset": LazyObject("pipeline.ingest.sources.webdataset:WEBDATASET"),
+        "warc": LazyObject("pipeline.ingest.sources.warc:WARC"),
         "parquet": LazyObject("pipeline.ingest.sources.parquet:PARQUET"),
     },
     LazyObject("pipeline.ingest.sources.source:Source"),
