@@ -134,6 +134,7 @@ def run_inbox(folder: Path) -> Path:
         extract__image__height=16,
         extract__image__width=16,
         extract__text__min_count=100,
+        extract__text__min_known=0.0,
     )
     run_stages(blocks, folder, until="extract")
     shutil.rmtree(folder / "inputs")
