@@ -1,7 +1,9 @@
 """Say in words what was found, what it was taken for, and what happens next."""
 
+import posixpath
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 from pipeline.config.check_params import FILE, format_value
@@ -54,11 +56,29 @@ def describe_proposals(inspection: Inspection) -> Iterator[str]:
         endings = Counter(name_form(name) for name in best.unused)
         counted = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
         yield f"  of no sample: {counted}: {_list_some(list(best.unused))}"
+    for kind in ("page", "table", "transcript"):
+        if unread := _list_unread(inspection, kind):
+            yield f"  not used: {len(unread)} {kind}s: {_list_some(unread)}"
     for question in best.questions:
         yield f"  not decided: {question}"
     for other in inspection.proposals[1:MAX_SHOWN]:
         if other.layout != FALLBACK:
             yield f"not taken: {other.layout} ({other.share:.0%} of the files): {other.reason}"
+
+
+def _list_unread(inspection: Inspection, kind: str) -> list[str]:
+    """Return the files of a kind that are of no modality and that the params do not name."""
+    keys = inspection.best.keys
+    if kind == "table" and not {"ingest.sources", "crawl.lists"}.isdisjoint(keys):
+        return []
+    tables = keys["ingest.tables"].value if "ingest.tables" in keys else []
+    folders = [posixpath.dirname(table["path"]) for table in tables if table.get("kind") == "kaldi"]
+    return [
+        name
+        for name in inspection.survey.list_kind(kind)
+        if not any(fnmatch(f"/{name}", f"/{table['path'].replace('**/', '*')}") for table in tables)
+        and not (posixpath.basename(name) in KALDI_FILES and posixpath.dirname(name) in folders)
+    ]
 
 
 def describe_outlook(inspection: Inspection, output: Path) -> Iterator[str]:

@@ -14,7 +14,7 @@ MODALITY_ENDINGS: Mapping[str, Sequence[str]] = {
 }
 """By modality, the endings of its files' names, in lower case."""
 
-TABLE_ENDINGS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather")
+TABLE_ENDINGS = ("csv", "tsv", "jsonl", "json", "parquet", "arrow", "feather", "cls")
 TRANSCRIPT_ENDINGS = ("srt", "vtt", "textgrid", "ctm")
 PAGE_ENDINGS = ("html", "htm", "xhtml")
 

@@ -72,11 +72,15 @@ def test_a_model_is_trained_on_what_is_proposed(tmp_path: Path) -> None:
 def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     LAYOUTS["class_folders"](tmp_path / "mine")
     (tmp_path / "mine/.git").mkdir()
+    write(tmp_path / "mine", "index.html", "<html>")
+    write(tmp_path / "mine", "sizes.csv", "a,b\n1,2\n")
     propose(tmp_path / "mine", tmp_path)
     printed = capsys.readouterr().out
     assert "left out: 1 .docx: no format that is read" in printed
     assert "left out: 1 called .git" in printed
     assert "of no sample: 1 .txt: README.txt" in printed
+    assert "not used: 1 pages: index.html" in printed
+    assert "not used: 1 tables: sizes.csv" in printed
 
 
 def test_changes_that_are_not_committed_are_kept(
