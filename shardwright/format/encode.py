@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shardwright.errors import FormatError
 from shardwright.format import tar
@@ -26,6 +27,7 @@ CHUNK_BYTES = 1 << 17
 one piece (Linux 6.18, ext4, a virtual machine)."""
 
 _PADDING = bytes(tar.BLOCK)
+_NAME, _SIZE, _CHECKSUM = slice(0, 100), slice(124, 135), slice(148, 156)  # of a tar header
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,7 @@ class ShardBuilder:
             rows = range(0, len(sizes), members)
             self._sizes += ([sizes[row + member] for member in varying] for row in rows)
         names = [f"{sample.key}.{suffix}" for sample in block for suffix in self._layout.suffixes]
-        headers = tar.encode_headers(names, sizes)
+        headers = encode_headers(names, sizes)
         pieces = [b""] * (3 * len(contents))
         pieces[::3] = (headers[at : at + tar.BLOCK] for at in range(0, len(headers), tar.BLOCK))
         pieces[1::3] = contents
@@ -235,3 +237,31 @@ def _encode_meta(sample: Sample) -> bytes:
         return encode_canonical(dict(sample.meta))
     except FormatError as error:
         raise FormatError(f"sample {sample.key!r}: meta is {error}") from error
+
+
+def encode_headers(names: Sequence[str], sizes: Sequence[int]) -> bytes:
+    """Return the tar headers of many members, one after another, as `tar.encode_header` returns each; half its time for
+    30.
+
+    Raises:
+        ValueError: see `tar.encode_header`.
+    """
+    raw = [name.encode() for name in names]
+    lengths = list(map(len, raw))
+    within = min(lengths) > 0 and max(lengths) <= tar.MAX_NAME_BYTES
+    if not (within and min(sizes) >= 0 and max(sizes) <= tar.MAX_MEMBER_BYTES) or b"\0" in b"".join(raw):
+        return b"".join(map(tar.encode_header, names, sizes))
+    table = np.empty((len(raw), tar.BLOCK), np.uint8)
+    table[:] = np.frombuffer(tar.encode_header(names[0], 0), np.uint8)
+    table[:, _NAME] = np.array(raw, f"S{tar.MAX_NAME_BYTES}").view(np.uint8).reshape(len(raw), -1)
+    table[:, _SIZE] = _write_octal(np.array(sizes, np.int64), 11)
+    table[:, _CHECKSUM] = ord(" ")
+    total = int(table[0, _SIZE.stop :].sum(dtype=np.int64))  # all else than names and sizes is the same
+    sums = table[:, : _SIZE.stop].sum(axis=1, dtype=np.uint32) + total
+    table[:, _CHECKSUM.start : _CHECKSUM.stop - 1] = np.pad(_write_octal(sums, 6), ((0, 0), (0, 1)))
+    return table.tobytes()
+
+
+def _write_octal(numbers: NDArray[Any], digits: int) -> NDArray[Any]:
+    """Return numbers as octal digits, (numbers, digits)."""
+    return (numbers[:, None] >> 3 * np.arange(digits - 1, -1, -1) & 7) + ord("0")

@@ -39,9 +39,9 @@ from shardwright import (
 )
 from shardwright.format.atomic_write import sync_behind
 from shardwright.format.canonical_json import encode_canonical
-from shardwright.format.encode import KEY
+from shardwright.format.encode import KEY, encode_headers
 from shardwright.format.field import DTYPES, NAME, RESERVED
-from shardwright.format.tar import END, MAX_MEMBER_BYTES, encode_header, encode_headers, encode_member
+from shardwright.format.tar import END, MAX_MEMBER_BYTES, encode_header, encode_member
 from tests.support.shard_samples import (
     SMALL_FIELDS,
     Written,
