@@ -35,6 +35,7 @@ MEMBERS = {"e.png": make_image(), "f.txt": b"f"}
 ARCHIVES = {
     "c.zip": archives.make_zip(MEMBERS),
     "d.tar.gz": archives.make_tar(MEMBERS, "gz"),
+    "f.warc": archives.make_warc({"http://a.test/g.txt": b"g"}),
     "e.parquet": archives.make_parquet(pa.table({"file": [*MEMBERS], "data": [*MEMBERS.values()]})),
 }
 

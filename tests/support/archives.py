@@ -70,3 +70,14 @@ def make_arrow(table: pa.Table, stream: bool = False) -> bytes:
     with (pa.ipc.new_stream if stream else pa.ipc.new_file)(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=3)
     return bytes(sink.getvalue())
+
+
+def make_warc(bodies: Mapping[str, bytes]) -> bytes:
+    """A WARC file with a response for each URL."""
+    records = b""
+    for url, body in bodies.items():
+        answer = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n" + body
+        head = f"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: {url}\r\nContent-Length: {len(answer)}\r\n"
+        kind = b"Content-Type: application/http; msgtype=response\r\n\r\n"
+        records += head.encode() + kind + answer + b"\r\n\r\n"
+    return records
