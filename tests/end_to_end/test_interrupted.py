@@ -321,7 +321,7 @@ for path in map(Path, sys.argv[1:]):
 """
 
 EDITS = {
-    "pipeline/modalities/native_stderr.py": "image video",
+    "pipeline/modalities/native_stderr.py": "image audio video",
     "pipeline/modalities/audio/numpy_features.py": "audio video",
     "pipeline/modalities/audio/decode.py": "audio video",
     "pipeline/formats/image/jpeg.py": "image",
@@ -337,7 +337,7 @@ EDITS = {
     "shardwright/format/field.py": "image audio text video shards",
     "pipeline/modalities/video/features.py": "video",
     "pipeline/modalities/video/soundtrack.py": "video",
-    "pipeline/formats/video/mp4.py": "video",
+    "pipeline/formats/video/mp4.py": "audio video",
     "pipeline/runtime/dask_executor.py": "",
     "pipeline/extract/make_shard.py": "shards",
     "pipeline/extract/samples.py": "shards",
