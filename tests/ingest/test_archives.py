@@ -1,10 +1,12 @@
 """Archives give the items of the folder that they were made of, and refuse what a folder would not have."""
 
+import errno
 import io
 import os
 import struct
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -306,3 +308,12 @@ def _touch(inputs: object) -> None:
     for path in inputs.containers:
         os.utime(path, (1, 1))
     check_unchanged(inputs)
+
+
+def test_a_full_disk_is_no_fault_of_the_archive() -> None:
+    def copy() -> Iterator[tuple[bytes, int, int, None]]:
+        yield b"a.txt", 0, 1, None
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        list(containers._stop_at_fault(copy(), []))

@@ -1,5 +1,6 @@
 """List the members of the archives in `0_listed`, and open archives for reading."""
 
+import errno
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -152,7 +153,9 @@ def _stop_at_fault(members: Iterator[Any], faults: list[Rejection]) -> Iterator[
         yield from members
     except FormatFault as fault:
         faults.append(Rejection(Reason.UNREADABLE, str(fault)))
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # of the copy in the work folder, no fault of the archive
+            raise
         faults.append(Rejection(Reason.UNREADABLE, "the file cannot be read"))
 
 
