@@ -148,13 +148,14 @@ class DaskExecutor:
     def read_report(self, job: "Future", name: str) -> JobReport:
         """Return the report of a job that has ended."""
         from distributed import KilledWorker
+        from distributed.comm import CommClosedError
 
         try:
             report: JobReport = job.result(timeout=RESULT_TIMEOUT)
         except PipelineError:
             raise
-        except (CancelledError, TimeoutError, TaskCancelled, KilledWorker) as error:
-            raise WorkerLost from error
+        except (CancelledError, TimeoutError, TaskCancelled, KilledWorker, CommClosedError) as error:
+            raise WorkerLost from error  # or the scheduler was, which is noticed when it is asked next
         except Exception as error:
             raise PipelineError(f"{name}: a Dask worker could not run it: {type(error).__name__}: {error}") from error
         return report

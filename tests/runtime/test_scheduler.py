@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed.comm import CommClosedError
 
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, PipelineError
@@ -31,6 +32,7 @@ from pipeline.runtime.executor import open_executor, run_tasks
 from pipeline.runtime.sandbox.find_bad_items import Call, make_call, run_call
 from pipeline.runtime.sandbox.worker import SandboxLimits
 from pipeline.runtime.sandbox.worker_pool import SandboxPool
+from pipeline.runtime.worker_jobs import WorkerLost
 from tests.support.clusters import StartedCluster, make_certificates, start_cluster
 from tests.support.poison import Items, work_on
 from tests.support.processes import kill, list_children, list_listening_addresses, read_proc, wait_until_gone
@@ -176,6 +178,23 @@ def test_a_scheduler_that_dies_while_it_is_asked(tmp_path: Path) -> None:
             workers.submit(work_on, make_tasks()[:1])
         with pytest.raises(PipelineError, match=gone):
             list(results)
+
+
+class JobOfAClosedConnection:
+    """A job that has ended, whose report does not arrive."""
+
+    key = "a-0"
+
+    def result(self, timeout: float) -> None:
+        raise CommClosedError("in <TCP (closed) ConnectionPool.gather>: Connection reset by peer")
+
+
+def test_a_connection_that_closes_under_a_report_is_a_loss_or_the_end(tmp_path: Path) -> None:
+    with start_cluster(tmp_path, 1) as cluster, open_executor(make_run(cluster.address, tmp_path), 4) as workers:
+        assert isinstance(workers, DaskExecutor)
+        with pytest.raises(WorkerLost):  # the task runs again where the scheduler still answers
+            workers.read_report(JobOfAClosedConnection(), "a")
+        assert workers.count_threads() == 1
 
 
 def test_a_driver_that_dies_leaves_nothing_at_work(tmp_path: Path) -> None:
