@@ -3,7 +3,6 @@
 import random
 import subprocess
 import sys
-import time
 import unicodedata
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from pipeline.modalities.text.check import check_text, normalize_text
 from pipeline.modalities.text.modality import extract_text
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import parse_text, prepare_text
-from pipeline.modalities.text.placeholders import EMAIL, PHONE, split_placeholders
-from pipeline.modalities.text.redaction import redact_text
+from pipeline.modalities.text.placeholders import EMAIL, split_placeholders
 from pipeline.modalities.text.rules import TextCheck
 from pipeline.modalities.text.vocabulary import count_words, learn_vocabulary
 from pipeline.modalities.text.words import load_tokenizer, split_words
@@ -85,109 +83,6 @@ def test_normal_form_is_reached_at_once(text: str) -> None:
 )
 def test_invisible_characters_go_and_joiners_stay_where_they_join(text: str, normal: str) -> None:
     assert normalize_text(text) == normal
-
-
-# personal data
-
-NUMBERS = [
-    "+1 (555) 010-0199", "+1 555 010 0199", "+1-555-010-0199", "+15550100199", "(555) 010-0199", "555-010-0199",
-    "555.010.0199", "555 010 0199", "1-555-010-0199", "555-0100", "0049 30 1234567", "+49 30 1234567",
-    "+49 (0)30 1234567", "030 1234567", "(030) 1234567", "030/1234567", "0171-2345678", "+34 612 34 56 78",
-    "612 34 56 78", "020 7946 0958", "+44 20 7946 0958", "+33 1 23 45 67 89", "01 23 45 67 89", "01.23.45.67.89",
-    "+86 138 0013 8000", "+91 98765 43210", "+1\u2011555\u2011010\u20110199", "+٤٩ ٣٠ ١٢٣٤٥٦٧",
-]  # fmt: skip
-NAMED = ["tel. 5550100", "Phone: 4155550100", "Tel: 61 23 45 67", "fax no. 12 34 56 78", "teléfono 612345678"]
-NOT_NUMBERS = [
-    "1999", "1999-2005", "1914-1918", "2024-05-17", "17.05.2024", "05/17/2024", "01-02-2023 10:30", "01.02.2023 10",
-    "1920x1080", "1920 x 1080", "12:30:45", "$1,234,567.89", "1,234,567", "1 234 567", "10 000 000 people",
-    "3.14159265358979", "0.123456789012", "192.168.100.200", "978-3-16-148410-0", "v2.10.3", "100-200", "12-15 cm",
-    "No. 12345678", "4111 1111 1111 1111", "550e8400-e29b-41d4-a716-446655440000", "1/2 - 3/4", "€ 555-0100",
-    "48.8584, 2.2945", "ISO 8601-1:2019", "10-20-30", "IMG_20240517_123456", "pages 200-1250", "650-1250 mm",
-    "1234567", "20240517", "5 + 3 = 8", "-40 to +60",
-]  # fmt: skip
-ADDRESSES = [
-    "jane.doe@example.org", "o'brien+tag@mail.example.co.uk", "a@b.io", "x_y-z%1@sub.example.museum",
-    "jürgen@bücher.example", "user@[192.168.1.1]", "JANE@EXAMPLE.ORG", "jane＠example.org", "用户@例子.广告",
-]  # fmt: skip
-NOT_ADDRESSES = ["a @ b", "@handle", "me@", "5@3.50", "x@y", "cc @example", "user@localhost", "a@b.c"]
-
-
-@pytest.mark.parametrize("number", NUMBERS + NAMED)
-def test_phone_numbers_are_found(number: str) -> None:
-    for text in (number, f"Call {number}.", f"({number})", f"me: {number}, or not", f"Ring {number} now!"):
-        cleaned, count = clean(text)
-        assert count == 1, cleaned
-        assert PHONE in cleaned
-        assert not [char for char in cleaned if char.isdigit()], cleaned
-
-
-@pytest.mark.parametrize("text", NOT_NUMBERS)
-def test_other_numbers_stay(text: str) -> None:
-    for framed in (text, f"It is {text}.", f"({text})"):
-        assert clean(framed) == (framed, 0)
-
-
-@pytest.mark.parametrize("address", ADDRESSES)
-def test_addresses_are_found(address: str) -> None:
-    for text, cleaned in (
-        (address, EMAIL),
-        (f"<{address}>", f"<{EMAIL}>"),
-        (f"mailto:{address}?subject=x", f"mailto:{EMAIL}?subject=x"),
-        (f"Ask {address}, or {address}.", f"Ask {EMAIL}, or {EMAIL}."),
-    ):
-        assert clean(text) == (cleaned, text.count(address))
-
-
-@pytest.mark.parametrize("text", NOT_ADDRESSES)
-def test_what_only_looks_like_an_address_stays(text: str) -> None:
-    assert clean(text) == (text, 0)
-
-
-@pytest.mark.parametrize("joint", ["\u200b", "\u200d", "\u00ad", "\u202e", "\u2060", "\0", "\ufeff"])
-def test_invisible_characters_hide_nothing(joint: str) -> None:
-    assert clean(f"at {joint.join('jane@example.org')} or {joint.join('+1 555 010 0199')}") == (
-        f"at {EMAIL} or {PHONE}",
-        2,
-    )
-
-
-def test_what_is_not_asked_for_stays() -> None:
-    text = "jane@example.org 555-0100"
-    assert redact_text(text, ()) == (text, 0)
-    assert redact_text(text, ("email",)) == (f"{EMAIL} 555-0100", 1)
-    assert redact_text(text, ("phone",)) == (f"jane@example.org {PHONE}", 1)
-
-
-def test_an_address_that_is_a_number_is_one_redaction() -> None:
-    assert clean("+15550100199@sms.example.org") == (EMAIL, 1)
-
-
-@settings(max_examples=200)
-@given(st.text("0123456789 +-().@/ax:[]", max_size=60))
-def test_redacting_twice_is_redacting_once(text: str) -> None:
-    once, _ = redact_text(normalize_text(text), ("email", "phone"))
-    assert redact_text(once, ("email", "phone")) == (once, 0)
-
-
-N = 250_000
-HOSTILE = {
-    "a": "a" * N, "a.": "a." * (N // 2), "@": "@" * N, "a@": "a@" * (N // 2), "a@a": "a@" + "a" * N,
-    "labels": "a@" + "a." * (N // 2), "digit labels": "a@" + "1." * (N // 2) + "!", "1": "1" * N,
-    "1 ": "1 " * (N // 2), "555-": "555-" * (N // 4), "+": "+" * N, "+1": "+1" * (N // 2), "(0": "(0" * (N // 2),
-    "00": "00 1" * (N // 4), "tel": "tel " * (N // 4), "tel1": "tel 1 " * (N // 6), "spaces": " " * N,
-    "joiners": "\u200d" * N,
-    "marks": "a" + "\u0300\u0316" * (N // 2), "joined": "अ\u200d" * (N // 2), "nul": "\0" * N,
-    "dates": "01-02-2023 " * (N // 11),
-    "hangul": "\u1100\u1161" * (N // 2), "brackets": "a@[" * (N // 3), "0-": "0-" * (N // 2), "06": "06 " * (N // 3),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_no_text_takes_more_than_linear_time(name: str) -> None:
-    normalize_text("é")  # makes the pattern of marks
-    started = time.process_time()
-    redact_text(normalize_text(HOSTILE[name]), ("email", "phone"))
-    assert time.process_time() - started < 1  # measured at most 0.15 s; quadratic would be minutes
 
 
 # verdicts
