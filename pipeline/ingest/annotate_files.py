@@ -1,6 +1,7 @@
 """Gather what sources and the user's tables say of files, and find the file that each row is about."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,10 @@ import numpy as np
 from pipeline.config.lazy_import import LazyTable
 from pipeline.errors import InputError
 from pipeline.ingest.read_tables import LANGUAGE, TABLE_ROWS, TableFile, find_tables
+from pipeline.ingest.sources.bucket import ListedObject, fetch_object
 from pipeline.ingest.sources.source import Source, SourceInputs
+from pipeline.inputs.bucket import Bucket
+from pipeline.inputs.locate_inputs import locate_inputs
 from pipeline.inputs.read_file import hash_file, locate_file
 from pipeline.tables.columns import Columns, build_batch
 from pipeline.tables.contracts import ANNOTATIONS
@@ -29,8 +33,8 @@ NUMBER: Columns = {"number": "int64"}
 ORIGIN = "folder"
 """The source that tables are in."""
 
-Hashes = Mapping[str, bytes]
-"""The sha256 of files, as listed, by name."""
+Files = Mapping[str, tuple[int, bytes | None, str | None]]
+"""The size, sha256 and version of files, as listed, by name."""
 
 BATCH_ROWS = 10_000
 SHOWN = 3
@@ -105,9 +109,9 @@ def annotate_files(sources: LazyTable[Source], inputs: SourceInputs, database: D
     for source in sources.values():
         for rows in source.annotate(inputs) if source.annotate is not None else ():
             gathered.add(rows)
-    for table, hashes in _take_tables(inputs, database, dropped).items():
-        gathered.read(table, inputs.params.find_table_folder())
-        _check_unchanged(inputs.params.find_table_folder(), hashes)
+    for table, files in _take_tables(inputs, database, dropped).items():
+        with _open_folder(inputs, files) as (root, place):
+            gathered.read(table, root, place)
     _find_files(database)
     gathered.check(inputs)
     dropped.add_query(LOST, {"first": inputs.params.name_table(0)})
@@ -132,9 +136,9 @@ class _Gatherer:
         self._database.append("annotations", rows.append_column("number", pa.array(numbers)))
         self._count += rows.num_rows
 
-    def read(self, table: TableFile, root: Path) -> None:
-        """Add the rows of a table."""
-        rows = table.read(root)
+    def read(self, table: TableFile, root: Path, place: str) -> None:
+        """Add the rows of a table; see `TableFile.read`."""
+        rows = table.read(root, place)
         bad = self._bad.setdefault(table.entry, [])
         while batch := list(islice(rows, BATCH_ROWS)):
             drops = [row for row in batch if isinstance(row, Drop)]
@@ -167,14 +171,14 @@ class _Gatherer:
         shown = [f"{line}: {file!r} is not there" for line, file in unknown]
         shown += [f"{drop.key}: {drop.detail}" for drop in bad]
         table = inputs.params.annotation_tables[entry]
-        folder = inputs.params.find_table_folder()
+        folder = inputs.params.name_table_folder()
         raise InputError(
             f"no row of the table {table.path} in {folder} can be used: {'; '.join(shown[:SHOWN])}; "
             "look at columns, folder and ending in ingest.tables"
         )
 
 
-def _take_tables(inputs: SourceInputs, database: Database, dropped: DroppedRows) -> dict[TableFile, Hashes]:
+def _take_tables(inputs: SourceInputs, database: Database, dropped: DroppedRows) -> dict[TableFile, Files]:
     """Return the tables with their files, and take them from the listing."""
     if not inputs.params.annotation_tables:
         return {}
@@ -186,26 +190,41 @@ def _take_tables(inputs: SourceInputs, database: Database, dropped: DroppedRows)
     tables = find_tables(inputs.params, match)
     settings = {path: table.setting for table in tables for path in table.list_paths()}
     paths = {"paths": sorted(settings)}
-    hashes = dict(database.fetch(f"SELECT file, sha256 {LOCAL} AND file IN (SELECT unnest($paths))", paths))
+    found = database.fetch(f"SELECT file, size, sha256, version {LOCAL} AND file IN (SELECT unnest($paths))", paths)
+    listed = {file: (size, sha256, version) for file, size, sha256, version in found}
     dropped.add(
         Drop(name_file(ORIGIN, file), Reason.USED_AS_TABLE, "a table of annotations", setting=settings[file])
-        for file in hashes
+        for file in listed
     )
     database.execute(f"DELETE {LOCAL} AND file IN (SELECT unnest($paths))", paths)
     for table in tables:
-        if table.path not in hashes:
+        if table.path not in listed:
             raise InputError(
-                f"{table.setting}: {table.path} is not among the files in {inputs.params.find_table_folder()}"
+                f"{table.setting}: {table.path} is not among the files in {inputs.params.name_table_folder()}"
             )
-    return {table: {path: hashes[path] for path in table.list_paths() if path in hashes} for table in tables}
+    return {table: {path: listed[path] for path in table.list_paths() if path in listed} for table in tables}
 
 
-def _check_unchanged(root: Path, hashes: Hashes) -> None:
-    """Check, after a table was read, that it is what was listed."""
-    for file, sha256 in hashes.items():
-        found = hash_file(locate_file(root, file), follow=True)
+@contextmanager
+def _open_folder(inputs: SourceInputs, files: Files) -> Iterator[tuple[Path, str]]:
+    """Yield the folder that the files of a table are in, or that of copies of them, and what it is, as files' names may
+    begin with that; check in the end that they are what was listed.
+
+    Raises:
+        InputError: one is not, or cannot be fetched.
+    """
+    place = locate_inputs(inputs.params)[inputs.params.find_table_source()]
+    if isinstance(place, Bucket):
+        copies = inputs.spool / "tables"
+        for file, (size, _, version) in files.items():
+            fetch_object(place, ListedObject(file, size, version or ""), Path(locate_file(copies, file)))
+        yield copies, place.url
+        return
+    yield place.path, str(place.path)
+    for file, (_, sha256, _) in files.items():
+        found = hash_file(locate_file(place.path, file), follow=True)
         if isinstance(found, Rejection) or found.sha256 != sha256:
-            raise InputError(f"{root}/{file} changed since it was listed: run `dvc repro` again")
+            raise InputError(f"{place.path}/{file} changed since it was listed: run `dvc repro` again")
 
 
 def _find_files(database: Database) -> None:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 from pipeline.ingest.divide_file import GivenFacts
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.range_cache import RangeCache, RangeTables
+from pipeline.ingest.read_ahead import ReadAhead, ReadData
 from pipeline.ingest.read_contents import Content, Contents, read_contents
 from pipeline.ingest.read_page import PageFacts
-from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs
+from pipeline.ingest.sources.source import ListedFile, ReadInputs
 from pipeline.ingest.sources.table import SOURCES
 from pipeline.runtime.sandbox.heartbeat import watch_items
 from pipeline.tables.blob_store import TarWriter
@@ -136,8 +137,10 @@ def _collect(
     with ExitStack() as stack:
         collected = _Collector(stack.enter_context(TarWriter(path)))
         readers = {name: stack.enter_context(SOURCES[name].open_reader(task.inputs)) for name in sorted(origins)}
-        for number, (file, origin) in enumerate(watch_items(files)):
-            verdict = task.lost.get(number) or _read_file(file, readers[origin], task.params)
+        ahead = stack.enter_context(ReadAhead())
+        opened = ahead.open_files((file, readers[origin]) for file, origin in files)
+        for number, (file, read) in enumerate(watch_items(opened)):
+            verdict = task.lost.get(number) or _read_file(file, read, task.params)
             collected.add(number, file, verdict)
     return collected
 
@@ -152,8 +155,8 @@ def _read_listing(task: FileRange) -> "tuple[pa.RecordBatch, list[str], Iterable
     return rows, rows["origin"].to_pylist(), map(ListedFile._make, zip(*columns, strict=True))
 
 
-def _read_file(file: ListedFile, read: ReadFile, params: IngestParams) -> Contents | Rejection:
-    data = read(file)
+def _read_file(file: ListedFile, read: ReadData, params: IngestParams) -> Contents | Rejection:
+    data = read()
     return data if isinstance(data, Rejection) else read_contents(data, file, params)
 
 

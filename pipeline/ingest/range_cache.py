@@ -1,5 +1,5 @@
 """Keep what ranges of the listing gave in the item cache, and use it again where no file of a range has changed: then
-none of them is read. The listing has the hashes of all files."""
+none of them is read. The listing has the hashes, or the versions, of all files."""
 
 import hashlib
 from collections.abc import Mapping
@@ -39,10 +39,11 @@ class RangeCache:
 
     def name(self, rows: "pa.RecordBatch") -> str | None:
         """Return the name of what the range with these rows gives; None if one has neither the hash of its file nor
-        that of the archive that it is in."""
+        that of the archive that it is in, nor a version."""
         import pyarrow.compute as pc
 
-        if pc.any(pc.and_(pc.is_null(rows["sha256"]), pc.is_null(rows["container_sha256"]))).as_py():
+        hashed = pc.or_(pc.is_valid(rows["sha256"]), pc.is_valid(rows["container_sha256"]))
+        if not pc.all(pc.or_(hashed, pc.greater(pc.coalesce(rows["version"], ""), ""))).as_py():
             return None
         digest = hashlib.sha256(self.method)
         for name, column in zip(rows.schema.names, rows.columns, strict=True):

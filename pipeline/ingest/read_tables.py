@@ -41,13 +41,17 @@ class TableFile:
     table: AnnotationTable
     path: str
 
-    def read(self, root: Path) -> Iterator[Row | Drop]:
+    def read(self, root: Path, place: str) -> Iterator[Row | Drop]:
         """Yield the rows with the columns `TABLE_ROWS`, and a drop with the key `path:line` for each that is bad.
+
+        Args:
+            root: the folder that `path` is below.
+            place: what it is a copy of, if it is one: names of files may begin with that.
 
         Raises:
             InputError: the table is missing or damaged as a whole.
         """
-        locate = _Locator(self.table, self.path, root.resolve())
+        locate = _Locator(self.table, self.path, place)
         path = Path(locate_file(root, self.path))
         for row in TABLE_KINDS[self.table.find_kind() or ""](path, self.table):
             line = f"{self.path}:{row.line}"
@@ -76,11 +80,11 @@ class TableFile:
 
 @dataclass(frozen=True, slots=True)
 class _Locator:
-    """Finds the paths below `root` that a table's names of files mean."""
+    """Finds the paths below `root`, a folder or a URL, that a table's names of files mean."""
 
     table: AnnotationTable
     path: str
-    root: Path
+    root: str
 
     def find(self, name: str | None) -> str:
         """Return the path that a row's name of a file means.
@@ -110,7 +114,7 @@ def find_tables(params: IngestParams, match: Callable[[str], list[str]]) -> list
     for entry, table in enumerate(params.annotation_tables):
         paths = match(_translate(table.path)) if table.is_pattern else [table.path]
         if not paths:
-            raise InputError(f"ingest.tables: no file below {params.find_table_folder()} matches {table.path!r}")
+            raise InputError(f"ingest.tables: no file below {params.name_table_folder()} matches {table.path!r}")
         tables += [TableFile(entry, params.name_table(entry), table, path) for path in paths]
     return tables
 

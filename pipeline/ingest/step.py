@@ -19,7 +19,7 @@ from pipeline.ingest.read_page import check_selectors
 from pipeline.ingest.sources.containers import check_unchanged
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
 from pipeline.ingest.sources.table import SOURCES
-from pipeline.inputs.locate_inputs import locate_inputs
+from pipeline.inputs.locate_inputs import InputFolder, locate_inputs
 from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress
@@ -64,8 +64,8 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         read_inputs = ReadInputs(workspace.data.resolve(), locate_inputs(params), inputs.spool)
         kept_cache = cache if CACHE_SHARE * listing.size <= workspace.run.cache_bytes else None
         tasks = _plan_tasks(listing, FileRange(listing.path, ranges, read_inputs, params, kept_cache))
-        folders = [read_inputs.data, *(folder.path for folder in read_inputs.folders.values())]
-        with open_executor(workspace.run, len(tasks), folders, describe_ingest) as workers:
+        folders = [place.path for place in read_inputs.folders.values() if isinstance(place, InputFolder)]
+        with open_executor(workspace.run, len(tasks), [read_inputs.data, *folders], describe_ingest) as workers:
             results = list(_ingest_ranges(workers, tasks, join, workspace))
             check_unchanged(inputs)
             kept = sum(result.kept for result in results) - join.join(params, dropped)
@@ -74,7 +74,8 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
         join.write_items(folder / "items")
         notes = [*_describe(folder, database), *_describe_reuse(results)]
         outcome = Outcome("file", seen, kept, dropped.write(folder), notes)
-    evict(cache.objects, ObjectUse({result.cached for result in results if result.cached}), workspace.run.cache_bytes)
+    used = {result.cached for result in results if result.cached} | inputs.copies.keys()
+    evict(cache.objects, ObjectUse(used), workspace.run.cache_bytes)
     check_machine_drops(outcome, workspace.run.allow_machine_drops)
     check_drop_share(_leave_out_tables(outcome), params.max_dropped, "ingest.max_dropped")
     return outcome

@@ -1,4 +1,4 @@
-"""Find the folder that the files of each source are in."""
+"""Find the folder, or bucket, that the files of each source are in."""
 
 import re
 from collections.abc import Iterator
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.inputs.bucket import Bucket, split_url
 from pipeline.inputs.kinds import FOLDER
 from pipeline.inputs.params import InputParams, SourceParams
+from shardwright.remote.settings import is_url
 
 _PATTERN = re.compile(r"[*?\[]")
 
@@ -20,8 +22,8 @@ class InputFolder:
     follow: bool
 
 
-def locate_inputs(params: InputParams) -> dict[int, InputFolder]:
-    """Return the folder of each source, by its place in the params.
+def locate_inputs(params: InputParams) -> dict[int, InputFolder | Bucket]:
+    """Return the folder or bucket of each source, by its place in the params. Nothing is asked of a bucket.
 
     Raises:
         InputError: a folder is missing; the message names the setting.
@@ -34,8 +36,11 @@ def name_setting(params: InputParams, number: int) -> str:
     return f"ingest.sources.{number}.path" if params.sources else "ingest.root"
 
 
-def _locate(number: int, source: SourceParams, params: InputParams) -> InputFolder:
+def _locate(number: int, source: SourceParams, params: InputParams) -> InputFolder | Bucket:
     key = name_setting(params, number)
+    if is_url(source.path):
+        url, pattern = (source.path.rstrip("/"), "") if source.kind == FOLDER else split_url(source.path)
+        return Bucket(url, key, source.options, pattern)
     if source.kind == FOLDER:
         if not Path(source.path).is_dir():
             raise InputError(

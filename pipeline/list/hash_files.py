@@ -98,4 +98,4 @@ def _hash(index: int, file: NewFile, task: HashRange) -> tuple[Any, ...]:
     if isinstance(found, Rejection):
         return (*describe_refusal(file.file, found), now, None)
     state = (found.size, found.mtime_ns, found.ctime_ns, found.inode)
-    return (file.kind, file.file, *state, file.link, *ACCEPTED, now, found.sha256)
+    return (file.kind, file.file, *state, file.link, None, *ACCEPTED, now, found.sha256)

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+from pipeline.inputs.bucket import Bucket
 from pipeline.inputs.cut_ranges import cut_ranges
 from pipeline.inputs.kinds import FOLDER
 from pipeline.inputs.locate_inputs import InputFolder, locate_inputs, name_setting
 from pipeline.inputs.params import InputParams, SourceParams
 from pipeline.list.hash_files import HASHED, HashRange, hash_files
 from pipeline.list.known_hashes import KNOWN, KnownHashes
+from pipeline.list.list_objects import list_objects
 from pipeline.list.walk_folder import FOUND, FolderWalk, list_matches
 from pipeline.runtime.executor import run_tasks
 from pipeline.runtime.lazy_tasks import LazyTasks
@@ -32,14 +34,14 @@ FEW_BYTES = 256 << 20
 _NEW = """
     SELECT number, source, kind, file, link, size FROM found
     ANTI JOIN known USING (number, file, size, mtime_ns, ctime_ns, inode)
-    WHERE found.reason IS NULL ORDER BY number, file
+    WHERE found.reason IS NULL AND found.version IS NULL ORDER BY number, file
 """
 
 _LISTED = """
     CREATE TABLE listed AS
     SELECT found.*, known.hashed_ns, known.sha256 FROM found
     LEFT JOIN known USING (number, file, size, mtime_ns, ctime_ns, inode)
-    WHERE found.reason IS NOT NULL OR known.sha256 IS NOT NULL
+    WHERE found.reason IS NOT NULL OR found.version IS NOT NULL OR known.sha256 IS NOT NULL
     UNION ALL BY NAME SELECT * FROM hashed
 """
 
@@ -50,22 +52,24 @@ def list_inputs(params: InputParams, workspace: Workspace) -> Outcome:
     """Walk through all sources and write `0_listed/`. Unit: the file; what is refused is a row too, which ingest drops.
 
     Raises:
-        InputError: a folder is missing, or no file has the name of an archive.
+        InputError: a folder is missing, or no file has the name of an archive, or a bucket cannot be listed.
     """
     inputs = locate_inputs(params)
+    folders = {number: place for number, place in inputs.items() if isinstance(place, InputFolder)}
     with open_database(workspace.work, workspace.run) as database:
         database.create("found", {"number": "int64", "source": "string", **FOUND})
         database.create("known", {"number": "int64", **KNOWN})
         database.create("hashed", HASHED)
         states = {
-            number: KnownHashes(workspace.cache, inputs[number].path, source)
-            for number, source in enumerate(params.list_sources())
+            number: KnownHashes(workspace.cache, folder.path, params.list_sources()[number])
+            for number, folder in folders.items()
         }
         for number, source in enumerate(params.list_sources()):
-            _append(database, "known", states[number].read(), number=number)
+            if number in states:
+                _append(database, "known", states[number].read(), number=number)
             for found in _find_files(number, source, params, inputs[number]):
                 _append(database, "found", found, number=number, source=source.name)
-        read = _hash_new(database, inputs, workspace)
+        read = _hash_new(database, folders, workspace)
         database.execute(_LISTED)
         database.write(_FILES, workspace.work / LISTED_FILES, LISTED)
         for number, state in states.items():
@@ -73,9 +77,14 @@ def list_inputs(params: InputParams, workspace: Workspace) -> Outcome:
         return _describe(database, read)
 
 
-def _find_files(number: int, source: SourceParams, params: InputParams, folder: InputFolder) -> "Iterator[pa.Table]":
+def _find_files(
+    number: int, source: SourceParams, params: InputParams, place: InputFolder | Bucket
+) -> "Iterator[pa.Table]":
+    if isinstance(place, Bucket):
+        yield list_objects(place, source, params)
+        return
     if source.kind == FOLDER:
-        yield from FolderWalk(folder.path, params).list_files()
+        yield from FolderWalk(place.path, params).list_files()
         return
     found = list_matches(source)
     if not found.num_rows:

@@ -29,6 +29,7 @@ FOUND: Columns = {
     "file": "string",
     **STATE,
     "link": "string?",
+    "version": "string?",
     "reason": "string?",
     "detail": "string",
     "value": "string",
@@ -72,9 +73,7 @@ class FolderWalk:
                 self._refuse(prefix.rstrip("/"), Rejection(Reason.NOT_A_FILE, "a link to a folder that it is in"))
             except OSError:
                 self._refuse(prefix or "./", Rejection(Reason.UNREADABLE, "the folder cannot be listed"))
-        for pattern, count in self._ignore.list_counts():
-            verdict = Rejection(Reason.IGNORED, "names that are not data", setting="ignore")
-            self._rows.append((*describe_refusal(escape_name(os.fsencode(pattern)), verdict)[:-1], count))
+        self._rows += map(describe_ignored, self._ignore.list_counts())
         if self._rows:
             yield self._take_rows()
 
@@ -183,14 +182,21 @@ def describe_file(kind: str, file: str, state: os.stat_result, link: str | None)
     if kind == FOLDER and state.st_size > MAX_FILE_BYTES:
         return describe_refusal(file, reject_size(state.st_size))
     known = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-    return (kind, file, *known, link, *ACCEPTED)
+    return (kind, file, *known, link, None, *ACCEPTED)
 
 
 def describe_refusal(file: str, verdict: Rejection) -> tuple[Any, ...]:
     """Return the row of `FOUND` for what is refused."""
     setting = verdict.name_setting("ingest")
     reason = (str(verdict.reason), verdict.detail, verdict.value, verdict.limit, setting)
-    return (FOLDER, file, None, None, None, None, None, *reason, 1)
+    return (FOLDER, file, None, None, None, None, None, None, *reason, 1)
+
+
+def describe_ignored(found: tuple[str, int]) -> tuple[Any, ...]:
+    """Return the row of `FOUND` for a pattern of `ingest.ignore`, and how many names it ignored."""
+    pattern, count = found
+    verdict = Rejection(Reason.IGNORED, "names that are not data", setting="ignore")
+    return (*describe_refusal(escape_name(os.fsencode(pattern)), verdict)[:-1], count)
 
 
 def build_found(rows: Sequence[tuple[Any, ...]]) -> "pa.Table":

@@ -26,7 +26,8 @@ LISTED: Columns = {
     "kind": "string",  # how it is read: `folder`, a file; `zip`, …, an archive of files
     "file": "string",  # its path there, escaped; of what is ignored, the pattern
     "size": "int64?",
-    "sha256": "hash?",  # null for what is refused
+    "sha256": "hash?",  # null for what is refused, and for an object at a URL
+    "version": "string?",  # of an object at a URL: its checksum or time there, empty if the server has none
     "link": "string?",  # the file of the source that it is a link to, if it is one
     "reason": "string?",  # why it is refused; null for a file to read
     "detail": "string",  # these as in a dropped row

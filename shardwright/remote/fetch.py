@@ -169,26 +169,8 @@ class Fetcher:
         if isinstance(error, WrongBytesError):
             if tries >= self._settings.tries if error.short else fresh:
                 raise DamageError(f"{where}: {error}", shard=requested.file.rpartition("/")[2]) from None
-            return self._back_off(tries, 0.0) if error.short else 0.0
-        if isinstance(error, OSError) and error.errno in FULL:
-            raise error
-        status = find_status(error)
-        if isinstance(error, FileNotFoundError) or status in (404, 410):
-            raise FileNotFoundError(errno.ENOENT, "missing", where) from None
-        if isinstance(error, PermissionError) or status in (401, 403):
-            raise PermissionError(errno.EACCES, f"the server refuses it, {describe(error)}", where) from None
-        refused = status is not None and 400 <= status < 500 and status not in TRANSIENT
-        if refused or isinstance(error, FINAL) or type(error).__name__ in FINAL_NAMES:
-            raise OSError(f"{where}: cannot be fetched: {describe(error)}") from None
-        if tries >= self._settings.tries:
-            raise ConnectionError(f"{where}: {describe(error)} at try {tries} of {tries}") from None
-        logger.info("%s: %s, try %d", where, describe(error), tries)
-        return self._back_off(tries, find_retry_after(error))
-
-    def _back_off(self, tries: int, asked: float) -> float:
-        # Random, so that clients of a server that was down do not all return at once.
-        delay = self._settings.backoff * 2.0 ** min(tries - 1, 30) * random.uniform(0.5, 1.5)
-        return min(max(delay, asked), MAX_BACKOFF_SECONDS)
+            return back_off(self._settings, tries, 0.0) if error.short else 0.0
+        return plan_retry(self._settings, where, error, tries)
 
     def _build_timeout(self, requested: RemoteFile, error: Exception) -> TimeoutError:
         limit = f"not fetched within Remote.deadline, {self._settings.deadline:g} s"
@@ -203,6 +185,40 @@ class Fetcher:
         if found is None:
             found = self._systems[os.getpid()] = connect(self._url, self._settings)
         return found
+
+
+def plan_retry(settings: Remote, where: str, error: Exception, tries: int) -> float:
+    """Return the seconds to wait after the failed try number `tries` at a request, or raise the final error.
+
+    Raises:
+        FileNotFoundError: the server does not have what is at `where`.
+        PermissionError: the server refuses it.
+        ConnectionError: all tries have failed.
+        OSError: any other error, such as a full disk; the message has `where`, and no secrets.
+    """
+    if isinstance(error, OSError) and error.errno in FULL:
+        raise error
+    status = find_status(error)
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        raise FileNotFoundError(errno.ENOENT, "missing", where) from None
+    if isinstance(error, PermissionError) or status in (401, 403):
+        raise PermissionError(errno.EACCES, f"the server refuses it, {describe(error)}", where) from None
+    refused = status is not None and 400 <= status < 500 and status not in TRANSIENT
+    if refused or isinstance(error, FINAL) or type(error).__name__ in FINAL_NAMES:
+        raise OSError(f"{where}: cannot be fetched: {describe(error)}") from None
+    if tries >= settings.tries:
+        raise ConnectionError(f"{where}: {describe(error)} at try {tries} of {tries}") from None
+    logger.info("%s: %s, try %d", where, describe(error), tries)
+    return back_off(settings, tries, find_retry_after(error))
+
+
+def back_off(settings: Remote, tries: int, asked: float) -> float:
+    """Return the seconds to wait after so many tries, at least those that the server asked for.
+
+    They are random, so that clients of a server that was down do not all return at once.
+    """
+    delay = settings.backoff * 2.0 ** min(tries - 1, 30) * random.uniform(0.5, 1.5)
+    return min(max(delay, asked), MAX_BACKOFF_SECONDS)
 
 
 def connect(url: str, settings: Remote) -> tuple[Any, str]:

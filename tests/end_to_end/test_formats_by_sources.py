@@ -20,6 +20,7 @@ from tests.support.factory_video import make_dirty_videos
 from tests.support.ingesting import write_files
 from tests.support.loopback import Reply, serve
 from tests.support.running import edit_params, run_stages
+from tests.support.s3_server import find_endpoint, make_bucket, serve_s3
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +151,18 @@ def test_every_other_source_gives_the_same_shards(name: str, folder: Built, cach
     (tmp_path / file).write_bytes(build())
     kind = name.partition(".")[0]
     built = Built(tmp_path, cache, make_blocks(ingest__sources=[{"kind": kind, "path": str(tmp_path / file)}]))
+    assert built.items == folder.items
+    assert built.dropped == folder.dropped
+    assert built.shards == folder.shards
+
+
+def test_a_bucket_gives_the_same_shards(folder: Built, cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("s3fs")
+    pytest.importorskip("moto.server")
+    with serve_s3() as server, make_bucket(server, "sets", {f"a/{name}": content for name, content in FILES.items()}):
+        options = {"endpoint_url": find_endpoint(server)}
+        blocks = make_blocks(ingest__sources=[{"path": "s3://sets/a", "options": options}])
+        built = Built(tmp_path, cache, blocks)
     assert built.items == folder.items
     assert built.dropped == folder.dropped
     assert built.shards == folder.shards

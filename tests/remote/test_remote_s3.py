@@ -10,15 +10,15 @@ import pytest
 from shardwright import DamageError, ShardDataset
 from shardwright.remote.settings import Remote
 from tests.support.remote_sets import QUICK, Published, list_objects, publish
+from tests.support.s3_server import KEYS, find_endpoint, make_bucket, serve_s3
 
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("s3fs")
-moto_server = pytest.importorskip("moto.server")
-boto3 = pytest.importorskip("boto3")
+pytest.importorskip("moto.server")
+pytest.importorskip("boto3")
 
 SHARD = "train/train-000002.tar"
-KEYS = {"key": "visible", "secret": "S3CRET"}
 
 
 @pytest.fixture(scope="module")
@@ -27,47 +27,26 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    for name in ("AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-    server = moto_server.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    try:
+def server() -> Iterator[Any]:
+    with serve_s3(known=False) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture
-def bucket(server: Any, published: Published) -> Any:
+def bucket(server: Any, published: Published) -> Iterator[Any]:
     """A client of the server, whose bucket `sets` has the dataset under `a/ds`."""
-
-    client = boto3.client(
-        "s3",
-        endpoint_url=find_endpoint(server),
-        region_name="us-east-1",
-        aws_access_key_id=KEYS["key"],
-        aws_secret_access_key=KEYS["secret"],
-    )
-    client.create_bucket(Bucket="sets")
-    for path in (path for path in published.root.rglob("*") if path.is_file()):
-        client.put_object(Bucket="sets", Key=f"a/ds/{path.relative_to(published.root)}", Body=path.read_bytes())
-    yield client
-    client.close()
-
-
-def find_endpoint(server: Any) -> str:
-    host, port = server.get_host_and_port()
-    return f"http://{host}:{port}"
+    files = (path for path in published.root.rglob("*") if path.is_file())
+    with make_bucket(
+        server, "sets", {f"a/ds/{path.relative_to(published.root)}": path.read_bytes() for path in files}
+    ) as client:
+        yield client
 
 
 def open_set(server: Any, cache: Path, url: str = "s3://sets/a/ds", **keys: Any) -> ShardDataset:
     # botocore and s3fs both retry by themselves; here they should stop soon.
     once = {"retries": {"max_attempts": 0}}
     options = {"endpoint_url": find_endpoint(server), "config_kwargs": once, **(keys or KEYS)}
-    settings = Remote(options=options, tries=1, backoff=QUICK.backoff, stall=5.0, deadline=20.0)
+    settings = Remote(options=options, tries=1, backoff=QUICK.backoff, stall=30.0, deadline=60.0)
     return ShardDataset(url, "train", cache=cache, remote=settings)
 
 

@@ -20,6 +20,7 @@ from pipeline.tables.blob_store import TarReader, TarStore, read_location
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, INGESTED_FOLDER, ITEMS, LIST_ROWS
 from pipeline.tables.drops import Drop, Outcome, Reason
 from pipeline.tables.table_files import read_table, write_table
+from shardwright.remote.settings import is_url
 from tests.support.stage_folders import hash_folder, read_drops
 from tests.support.stage_tables import write_drops
 
@@ -172,9 +173,9 @@ def run_ingest(
     data = folder / f"run-{next(_runs)}"
     write_crawl(data, responses)
     spoil(data)
-    root = folder / params.root
+    root = params.root if is_url(params.root) else folder / params.root
     if params.root == "inbox":
-        root.mkdir(exist_ok=True)
+        (folder / params.root).mkdir(exist_ok=True)
     chosen, workspace = params.model_copy(update={"root": os.fspath(root)}), make_workspace(data, **run)
     list_inputs(chosen, workspace).check()
     outcome = ingest(chosen, workspace)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipeline.errors import InputError
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.tar_entries import ReadAt
+from pipeline.ingest.sources.bucket import ListedObject, fetch_archive
 from pipeline.ingest.sources.source import ListedFile, ReadInputs, SourceInputs, build_listing
+from pipeline.inputs.bucket import Bucket
 from pipeline.inputs.ignored_names import IgnoredNames
 from pipeline.inputs.kinds import FOLDER
 from pipeline.inputs.locate_inputs import locate_inputs
@@ -44,7 +46,8 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True)
 class Container:
-    """An archive of the listing; `path` is what to read, which is not its own file where that is compressed."""
+    """An archive of the listing; `path` is what to read, which is not its own file where that is compressed or in a
+    bucket."""
 
     number: int
     source: str
@@ -54,6 +57,7 @@ class Container:
     link: str | None
     path: Path
     in_folder: bool
+    version: str | None
 
     def drop(self, verdict: Rejection, member: str = "", index: int | None = None) -> Drop:
         """Return the row for the archive, or for a member that is refused, by its place in it."""
@@ -65,22 +69,26 @@ def list_containers(kind: str, inputs: SourceInputs) -> Iterator[Container]:
     """Yield the archives of a kind.
 
     Raises:
-        InputError: the listing is missing or damaged, or an archive changed since it was listed.
+        InputError: the listing is missing or damaged, or an archive changed since it was listed or cannot be fetched.
     """
     import pyarrow.compute as pc
 
     folders = locate_inputs(inputs.params)
     sources = inputs.params.list_sources()
     listed = inputs.workspace.data / LISTED_FILES
-    names = ["number", "source", "kind", "file", "size", "sha256", "link", "reason"]
+    names = ["number", "source", "kind", "file", "size", "sha256", "version", "link", "reason"]
     for batch in read_batches(listed, LISTED, names):
         chosen = batch.filter(pc.and_(pc.equal(batch["kind"], kind), pc.is_null(batch["reason"])))
         for row in chosen.to_pylist():
             number = row["number"]
-            path = Path(locate_file(folders[number].path, row["link"] or row["file"]))
-            inputs.containers[path] = check_container(path, row["sha256"], listed / LIST_NAME)
-            facts = (row["source"], row["file"], row["size"], row["sha256"], row["link"])
-            yield Container(number, *facts, path, sources[number].kind == FOLDER)
+            place, sha256 = folders[number], row["sha256"]
+            if isinstance(place, Bucket):
+                path, sha256 = fetch_archive(place, ListedObject(row["file"], row["size"], row["version"]), inputs)
+            else:
+                path = Path(locate_file(place.path, row["link"] or row["file"]))
+            inputs.containers[path] = check_container(path, sha256, listed / LIST_NAME)
+            facts = (row["source"], row["file"], row["size"], sha256, row["link"])
+            yield Container(number, *facts, path, sources[number].kind == FOLDER, row["version"])
 
 
 def check_container(path: Path, sha256: bytes, listed: Path) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Read the files of a local folder, as listed."""
+"""Read the files of a local folder, or the objects of a bucket, as listed."""
 
 import hashlib
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipeline.ingest.sources.source import ListedFile, ReadFile, ReadInputs, Source, SourceInputs, build_listing
+from pipeline.inputs.bucket import Bucket
 from pipeline.inputs.kinds import FOLDER as KIND
 from pipeline.inputs.read_file import locate_file, read_file
 from pipeline.tables.contracts import LISTED, LISTED_FILES
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-LISTED_COLUMNS = ("source", "file", "size", "link", "number", "sha256")
+LISTED_COLUMNS = ("source", "file", "size", "link", "number", "sha256", "version")
 
 
 def list_folder(inputs: SourceInputs) -> "Iterator[pa.Table | Drop]":
@@ -50,11 +51,13 @@ def explain_empty_folder(inputs: SourceInputs) -> str:
 
 @contextmanager
 def open_folder(inputs: ReadInputs) -> Iterator[ReadFile]:
-    """Yield how a file of the folder is read, and held against its hash in the listing."""
+    """Yield how a file of the folder is read, and held against its hash, or its version, in the listing."""
 
     def read(file: ListedFile) -> bytes | Rejection:
         assert file.number is not None, file.key
         folder = inputs.folders[file.number]
+        if isinstance(folder, Bucket):
+            return folder.read(file.file, file.size, file.version or "")
         path = locate_file(folder.path, file.link or file.file)
         for _ in range(2):
             content = read_file(path, folder.follow)

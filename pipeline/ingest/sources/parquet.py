@@ -146,7 +146,7 @@ def list_tables(inputs: SourceInputs) -> "Iterator[pa.Table | Drop]":
             spooled = inputs.spool / f"{container.sha256.hex()}.tar"
             yield from list_members(container, inputs.params.ignore, partial(_spool, container.path, spooled, found))
         elif container.in_folder:
-            names = ("source", "file", "size", "link", "number", "sha256")
+            names = ("source", "file", "size", "link", "number", "sha256", "version")
             yield build_listing({name: [getattr(container, name)] for name in names})
         else:
             yield container.drop(Rejection(Reason.NO_ITEMS, "a table without a column of bytes"))

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipeline.incremental.object_store import ObjectStore
 from pipeline.ingest.params import IngestParams
+from pipeline.inputs.bucket import Bucket
 from pipeline.inputs.locate_inputs import InputFolder
 from pipeline.inputs.read_file import locate_file
 from pipeline.runtime.run_stage import Workspace
@@ -37,6 +39,7 @@ LISTED: Columns = {
     "tar": "string?",  # where an earlier stage stores the bytes, if it does, from `offset` on
     "offset": "int64?",  # there, or where its archive has them
     "sha256": "hash?",  # of the bytes, where that is known
+    "version": "string?",  # of an object at a URL, whose hash is not known: see `pipeline.tables.contracts.LISTED`
 }
 """A row of the listing: a file that came in."""
 
@@ -59,6 +62,7 @@ class ListedFile(NamedTuple):
     tar: str | None
     offset: int | None
     sha256: bytes | None
+    version: str | None
     rows: Sequence[Mapping[str, Any]] | None = None
 
     @property
@@ -102,25 +106,33 @@ class SourceInputs:
 
     Attributes:
         containers: what the system said of each archive when it was listed; filled by the sources.
+        copies: by name in the item cache, the copies of archives from buckets, with their sha256; filled by the
+            sources.
     """
 
     params: IngestParams
     workspace: Workspace
     containers: dict[Path, tuple[int, ...]] = field(default_factory=dict)
+    copies: dict[str, tuple[Path, bytes]] = field(default_factory=dict)
 
     @property
     def spool(self) -> Path:
-        """The folder of what archives decompress to, each under its hash."""
+        """The folder of what archives decompress to, each under its hash, and of copies of those in buckets."""
         return self.workspace.work.resolve() / "spool"
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The item cache."""
+        return ObjectStore(self.workspace.cache.resolve(), self.workspace.work.resolve())
 
 
 @dataclass(frozen=True)
 class ReadInputs:
-    """What a source reads files from, in a worker: the data folder, the folder of each source, and
+    """What a source reads files from, in a worker: the data folder, the folder or bucket of each source, and
     `SourceInputs.spool`."""
 
     data: Path
-    folders: Mapping[int, InputFolder]
+    folders: Mapping[int, InputFolder | Bucket]
     spool: Path
 
     def find_container(self, file: ListedFile) -> Path:
@@ -131,7 +143,15 @@ class ReadInputs:
         spooled = self.spool / f"{file.container_sha256.hex()}.tar"
         if spooled.exists():
             return spooled
-        return Path(locate_file(self.folders[file.number].path, file.link or file.container))
+        place = self.folders[file.number]
+        if isinstance(place, Bucket):
+            return name_copy(self.spool, file.container_sha256)
+        return Path(locate_file(place.path, file.link or file.container))
+
+
+def name_copy(spool: Path, sha256: bytes) -> Path:
+    """Return the path of the copy of an archive from a bucket."""
+    return spool / f"{sha256.hex()}.copy"
 
 
 ReadFile = Callable[[ListedFile], bytes | Rejection]
