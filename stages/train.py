@@ -6,7 +6,7 @@ from pipeline.runtime.run_stage import Stage, run_stage
 from pipeline.tables.contracts import MODEL_FOLDER
 from pipeline.tables.drops import Outcome
 from pipeline.train.params import TrainParams
-from pipeline.train.step import train
+from pipeline.train.step import remove_states, train
 
 
 def step(stage: Stage) -> Outcome:
@@ -15,4 +15,4 @@ def step(stage: Stage) -> Outcome:
 
 
 if __name__ == "__main__":
-    sys.exit(run_stage("train", [MODEL_FOLDER], step))
+    sys.exit(run_stage("train", [MODEL_FOLDER], step, remove_states))

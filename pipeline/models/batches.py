@@ -37,12 +37,14 @@ CHUNK = 1 << 16
 
 @dataclass(frozen=True)
 class ReadOrder:
-    """How to pass over a split: `batch_size` samples at a time, in stored order or shuffled by (seed, epoch)."""
+    """How to pass over a split: `batch_size` samples at a time, in stored order or shuffled by (seed, epoch), without
+    the first `start` batches."""
 
     batch_size: int
     shuffle: bool = False
     seed: int = 0
     epoch: int = 0
+    start: int = 0
 
 
 def open_split(root: Path, split: str) -> ShardDataset | None:
@@ -145,11 +147,16 @@ def _explain_damage(error: ShardwrightError) -> InputError:
 def read_batches(reader: str, data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
     """Read every sample of the split once, in batches; the last one may be smaller.
 
+    The batches before `order.start` are left out: our loader goes there at once, other readers read past them.
+
     Raises:
         InputError: a shard is damaged; the message names it.
     """
     try:
-        yield from READERS[reader](data, order)
+        if READERS[reader] is read_with_shardwright:
+            yield from read_with_shardwright(data, order)
+        else:
+            yield from itertools.islice(READERS[reader](data, order), order.start, None)
     except ShardwrightError as error:
         raise _explain_damage(error) from error
 
@@ -162,7 +169,8 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
 def read_with_shardwright(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
     """Read with `shardwright.Loader`, which shuffles the whole split."""
     loader = Loader(data, order.batch_size, shuffle=order.shuffle, seed=order.seed)
-    loader.set_epoch(order.epoch)
+    loader.load_state_dict({**loader.state_dict(), "epoch": order.epoch, "position": order.start})
+    loader.set_epoch(order.epoch)  # so that a position at its end gives no batches, not those of the next epoch
     yield from loader
 
 

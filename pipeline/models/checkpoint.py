@@ -56,9 +56,14 @@ class ModelRecord:
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> str:
     """Write a model's state and return the file's sha256. The same state gives the same bytes."""
-    data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
+    data = encode_weights(state)
     path.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
+
+
+def encode_weights(state: Mapping[str, Tensor]) -> bytes:
+    """Return tensors as safetensors. The same tensors give the same bytes."""
+    return safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()})
 
 
 def write_record(folder: Path, record: ModelRecord) -> None:

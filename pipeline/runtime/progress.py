@@ -1,4 +1,4 @@
-"""Show a progress bar on a terminal, and nothing in logs."""
+"""Show a progress bar on a terminal, and nothing in logs; say a line in both."""
 
 import sys
 from collections import Counter
@@ -32,3 +32,10 @@ def show_progress(
                 bar.set_postfix_str(", ".join(f"{name} {count:,}" for name, count in counts.items()), refresh=False)
             bar.update(amount)
             yield element
+
+
+def say_line(line: str) -> None:
+    """Write a line to stderr, in place of a progress bar that may be there."""
+    erase = "\r\x1b[K" if sys.stderr.isatty() else ""
+    sys.stderr.write(f"{erase}{line}\n")
+    sys.stderr.flush()

@@ -23,6 +23,7 @@ from pipeline.config.check_params import check_all_blocks, check_block, read_par
 from pipeline.config.params import Block, RunParams
 from pipeline.errors import PipelineError, RunningElsewhere
 from pipeline.incremental.arrays_folder import VARIABLE
+from pipeline.runtime.progress import say_line
 from pipeline.runtime.sandbox.parent_death import end_with_parent
 from pipeline.runtime.stopwatch import format_times, take_times
 from pipeline.tables.drops import Outcome
@@ -70,8 +71,15 @@ class Stage:
         return check_block(self.blocks, name, block_type)
 
 
-def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) -> int:
+def run_stage(
+    name: str,
+    outs: Sequence[str],
+    step: Callable[[Stage], Outcome],
+    clean_up: Callable[[Workspace], object] = lambda workspace: None,
+) -> int:
     """Run `step` in the current folder, publish `outs` under `data/`, print its summary; return the exit status.
+
+    `clean_up` removes what the step kept in the cache to go on from, had it been stopped before its outputs were there.
 
     0: done. 1: failed, with one message on stderr. 130 or 143: interrupted by SIGINT or SIGTERM. An exception that is
     neither a `PipelineError` nor an error of the disk is a fault of this project, and keeps its traceback.
@@ -86,6 +94,7 @@ def run_stage(name: str, outs: Sequence[str], step: Callable[[Stage], Outcome]) 
         run = check_block(blocks, "run", RunParams)
         with explain_disk_errors(Path(run.cache)), open_workspace(name, Path("data"), run) as workspace:
             summary = _run_step(name, outs, step, Stage(blocks, workspace))
+            clean_up(workspace)
     except PipelineError as error:
         return _report_end(name, str(error), 1)
     except KeyboardInterrupt:
@@ -128,8 +137,7 @@ def _save_dropped(workspace: Workspace, outs: Sequence[str], rows: Path) -> bool
 
 
 def _report_end(name: str, message: str, status: int) -> int:
-    erase = "\r\x1b[K" if sys.stderr.isatty() else ""  # a progress bar may be on this line
-    sys.stderr.write(f"{erase}{name}: {_escape_lines(message)}\n")
+    say_line(f"{name}: {_escape_lines(message)}")
     return status
 
 

@@ -1,9 +1,9 @@
 """Wait for the workers of a cluster that has none: they may stand in a queue, still be starting, or be preempted."""
 
-import sys
 import time
 
 from pipeline.errors import PipelineError
+from pipeline.runtime.progress import say_line
 
 
 class WorkerWait:
@@ -27,7 +27,7 @@ class WorkerWait:
         """
         if threads:
             if self._began is not None:
-                _say(f"the cluster at {self.cluster} has workers: {threads} threads")
+                say_line(f"the cluster at {self.cluster} has workers: {threads} threads")
             self._began = None
             return
         if not self._limit:
@@ -38,7 +38,7 @@ class WorkerWait:
         now = time.monotonic()
         if self._began is None:
             self._began = now
-            _say(
+            say_line(
                 f"the cluster at {self.cluster} has 0 workers: waiting for one, {self._limit:g} s at most "
                 "(run.wait_for_workers); start some, or see whether those that you asked for are queued or failed"
             )
@@ -47,9 +47,3 @@ class WorkerWait:
                 f"the cluster at {self.cluster} has had no workers for {self._limit:g} s (run.wait_for_workers): start "
                 "some, or set it higher if they are only queued, then run this again; finished items are in the cache"
             )
-
-
-def _say(line: str) -> None:
-    erase = "\r\x1b[K" if sys.stderr.isatty() else ""  # a progress bar may be on this line
-    sys.stderr.write(f"{erase}{line}\n")
-    sys.stderr.flush()

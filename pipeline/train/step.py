@@ -1,9 +1,11 @@
 """Run the stage train: read the shards, write a model folder."""
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
+from pipeline.runtime.progress import say_line
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODALITIES, MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
@@ -15,7 +17,9 @@ from shardwright.format.canonical_json import decode_json
 if TYPE_CHECKING:
     from pipeline.models.model import Architecture
     from pipeline.tasks.task import Task
-    from pipeline.train.training_loop import TrainingResult
+    from pipeline.train.progress import Progress
+    from pipeline.train.saved_states import SavedStates
+    from pipeline.train.training_loop import Trainer
     from shardwright import ShardDataset
 
 
@@ -34,7 +38,9 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     from pipeline.models.batches import check_splits, open_split
     from pipeline.models.determinism import choose_device, deterministic_mode
     from pipeline.models.model import Model
-    from pipeline.train.training_loop import fit
+    from pipeline.train.resume_key import compute_key
+    from pipeline.train.saved_states import SavedStates
+    from pipeline.train.training_loop import Trainer, count_steps, fit
 
     root = workspace.data / SHARDS_FOLDER
     data, val = open_split(root, "train"), open_split(root, "val")
@@ -45,13 +51,39 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     architecture = plan_architecture(params, task, data)
     with deterministic_mode(params.seed, params.threads):
         device = choose_device(params.device)
-        result = fit(Model(architecture).to(device), (data, val), task, params, workspace.run)
+        states = SavedStates(find_states(workspace) / compute_key(params, data.hash, device), say_line)
+        trainer = Trainer(Model(architecture).to(device), task, params, count_steps(data, params))
+        done = resume(trainer, states)
+        fit(trainer, (data, val), states, workspace.run)
     folder = workspace.work / MODEL_FOLDER
     folder.mkdir(parents=True)
-    write_model(folder, architecture, data, params, result)
+    write_model(folder, architecture, data, trainer)
     seen = len(data) + (0 if val is None else len(val))
-    notes = [describe_fit(result), *task.describe_targets(result.counts.tolist(), data.classes or ())]
-    return Outcome("sample", seen, seen, notes=notes, worked=seen * len(result.history))
+    notes = [describe_fit(trainer.progress), *task.describe_targets(trainer.counts.tolist(), data.classes or ())]
+    worked = seen * (trainer.progress.step - done) // trainer.epoch_steps
+    return Outcome("sample", seen, seen, notes=notes, worked=worked)
+
+
+def resume(trainer: "Trainer", states: "SavedStates") -> int:
+    """Give the trainer the latest of the saved states, if there is one, and say so; return the steps it has taken."""
+    from pipeline.train.training_state import unpack_state
+
+    state = states.read_latest()
+    if state is None:
+        return 0
+    unpack_state(state, trainer)
+    say_line(f"train: resuming at step {state.step} of {trainer.steps}")
+    return state.step
+
+
+def find_states(workspace: Workspace) -> Path:
+    """Return the folder of the saved states of this stage in this checkout; several checkouts may share a cache."""
+    return workspace.cache / "training" / workspace.work.name
+
+
+def remove_states(workspace: Workspace) -> None:
+    """Remove the saved states: the model is published."""
+    shutil.rmtree(find_states(workspace), ignore_errors=True)
 
 
 def plan_architecture(params: TrainParams, task: "Task", data: "ShardDataset") -> "Architecture":
@@ -75,9 +107,7 @@ def plan_architecture(params: TrainParams, task: "Task", data: "ShardDataset") -
     )
 
 
-def write_model(
-    folder: Path, architecture: "Architecture", data: "ShardDataset", params: TrainParams, result: "TrainingResult"
-) -> None:
+def write_model(folder: Path, architecture: "Architecture", data: "ShardDataset", trainer: "Trainer") -> None:
     """Write the model's four files into `folder`, and the tokenizer where token ids are parts of words."""
     import torch
 
@@ -85,7 +115,8 @@ def write_model(
     from pipeline.models.history import HISTORY_NAME, write_history
     from pipeline.models.inputs import read_vocabulary
 
-    assert result.best is not None, "there is at least one epoch"
+    params, best = trainer.params, trainer.progress.best_epoch
+    assert best is not None, "there is at least one epoch"
     record = ModelRecord(
         task=params.task,
         architecture=architecture,
@@ -95,16 +126,16 @@ def write_model(
         extract=dict(data.manifest.extract or {}),
         vocabulary=tuple(read_vocabulary(data.root, data.manifest)),
         params=params.model_dump(mode="json"),
-        best=result.best.to_row(),
-        made_with={"torch": torch.__version__, "device": next(iter(result.best_state.values())).device.type},
+        best=best.to_row(),
+        made_with={"torch": torch.__version__, "device": trainer.device.type},
         weights={
-            BEST: write_weights(folder / BEST, result.best_state),
-            LAST: write_weights(folder / LAST, result.last_state),
+            BEST: write_weights(folder / BEST, trainer.best_state),
+            LAST: write_weights(folder / LAST, trainer.model.state_dict()),
             **copy_tokenizer(data, folder),
         },
     )
     write_record(folder, record)
-    write_history(folder / HISTORY_NAME, result.history)
+    write_history(folder / HISTORY_NAME, trainer.progress.history)
 
 
 def copy_tokenizer(data: "ShardDataset", folder: Path) -> dict[str, str]:
@@ -122,10 +153,10 @@ def copy_tokenizer(data: "ShardDataset", folder: Path) -> dict[str, str]:
     return {record.name: record.sha256}
 
 
-def describe_fit(result: "TrainingResult") -> str:
+def describe_fit(progress: "Progress") -> str:
     """Return the best epoch and its scores, for the summary."""
-    assert result.best is not None, "there is at least one epoch"
-    best, epochs = result.best, len(result.history)
+    best, epochs = progress.best_epoch, len(progress.history)
+    assert best is not None, "there is at least one epoch"
     scores = [f"{SCORES[name].title} {value:.3f}" for name, value in best.val_scores.items() if value is not None]
     if not scores:
         return f"no validation samples: the last of {epochs} epochs is taken"

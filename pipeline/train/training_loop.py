@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +10,15 @@ from torch import Tensor, nn
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
-from pipeline.models.history import Epoch
 from pipeline.models.model import Model
 from pipeline.runtime.progress import show_progress
 from pipeline.tasks.task import Loss, Task
 from pipeline.train.augment import augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
+from pipeline.train.progress import Progress
+from pipeline.train.saved_states import SavedStates
+from pipeline.train.training_state import pack_state
 from shardwright import ShardDataset
 
 WARM_UP = 0.1
@@ -36,101 +37,64 @@ MAX_GRADIENT = 1.0
 """Norm to which gradients are clipped (Pascanu, Mikolov and Bengio 2013): one odd batch must not undo an epoch."""
 
 
-@dataclass
-class TrainingResult:
-    """The result of training so far.
+class Trainer:
+    """A model in training: with its optimizer and its progress all that the next step depends on.
 
     Attributes:
-        history: a row for each epoch.
-        best: the best of them.
-        best_state: its weights.
-        last_state: the weights of the last epoch.
-        counts: of the training targets, as the task counts them, int64 (outputs,).
+        epoch_steps: number of steps of an epoch.
+        steps: that training takes at most, on which the learning rate depends.
+        progress: what was done.
+        counts: of the targets since the start of the latest epoch, as the task counts them, int64 (outputs,).
+        best_state: the weights of the best epoch so far; none before the first epoch has ended.
     """
 
-    history: list[Epoch] = field(default_factory=list)
-    best: Epoch | None = None
-    best_state: dict[str, Tensor] = field(default_factory=dict)
-    last_state: dict[str, Tensor] = field(default_factory=dict)
-    counts: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
-
-    def add(self, epoch: Epoch, model: Model) -> None:
-        """Add an epoch, and keep its weights if it is the best so far."""
-        self.history.append(epoch)
-        self.last_state = copy.deepcopy(model.state_dict())
-        if epoch.beats(self.best):
-            self.best, self.best_state = epoch, self.last_state
-
-    def is_stale(self, patience: int) -> bool:
-        """Return whether none of the last `patience` epochs was the best."""
-        return self.best is not None and len(self.history) - self.best.number >= patience
-
-
-def fit(
-    model: Model, splits: tuple[ShardDataset, ShardDataset | None], task: Task, params: TrainParams, run: RunParams
-) -> TrainingResult:
-    """Train `model` in place on the first of `splits`; the second decides which epoch is the best and when to stop.
-
-    Raises:
-        PipelineError: the loss is not a number, in training or validation; the message has the keys of the batch.
-    """
-    data, val = splits
-    steps = math.ceil(len(data) / params.batch_size)
-    trainer = Trainer(model, task, params, steps * params.epochs)
-    result = TrainingResult()
-    for number in range(1, params.epochs + 1):
-        order = ReadOrder(params.batch_size, shuffle=True, seed=params.seed, epoch=number)
-        unit = f"batches of epoch {number}/{params.epochs}"
-        batches = show_progress(read_batches(params.reader, data, order), steps, unit, run)
-        loss, result.counts = trainer.train_epoch(number, batches)
-        val_loss, val_scores = (None, dict.fromkeys(task.scores)) if val is None else trainer.validate(val)
-        result.add(Epoch(number, loss, val_loss, val_scores, trainer.rate), model)
-        if result.is_stale(params.patience):
-            break
-    return result
-
-
-class Trainer:
-    """A model in training, with its optimizer and the number of the step."""
-
-    def __init__(self, model: Model, task: Task, params: TrainParams, steps: int) -> None:
+    def __init__(self, model: Model, task: Task, params: TrainParams, epoch_steps: int) -> None:
         self.model = model
         self.task = task
         self.params = params
-        self.steps = steps
-        self.step = 0
-        self.rate = 0.0
+        self.epoch_steps = epoch_steps
+        self.steps = epoch_steps * params.epochs
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.AdamW(group_parameters(model, params.weight_decay), lr=params.learning_rate)
+        self.progress = Progress()
+        self.counts = torch.zeros(model.outputs, dtype=torch.int64)
+        self.best_state: dict[str, Tensor] = {}
 
-    def train_epoch(self, epoch: int, batches: Iterable[Batch]) -> tuple[float, Tensor]:
-        """Take a step on each batch; return the mean loss over the samples, and the counts of their targets."""
-        total, samples = 0.0, 0
-        counts = torch.zeros(self.model.outputs, dtype=torch.int64)
+    def train_epoch(self, batches: Iterable[Batch], states: SavedStates) -> None:
+        """Take a step on each of the batches that are left of the epoch; save the state when it is time to."""
+        progress = self.progress
+        if progress.batches == 0:
+            self.counts.zero_()
         self.model.train()
         for batch in batches:
-            total += self.take_step(epoch, batch) * len(batch["key"])
-            samples += len(batch["key"])
-            counts += self.task.count_targets(batch, self.model.outputs)
-        return total / max(1, samples), counts
+            progress.add_batch(self.take_step(batch), len(batch["key"]))
+            self.counts += self.task.count_targets(batch, self.model.outputs)
+            if states.is_due():
+                states.save(pack_state(self))
 
-    def take_step(self, epoch: int, batch: Batch) -> float:
+    def finish_epoch(self, val: ShardDataset | None) -> None:
+        """Validate, and keep the weights if they are the best so far."""
+        val_loss, val_scores = (None, dict.fromkeys(self.task.scores)) if val is None else self.validate(val)
+        if self.progress.end_epoch(val_loss, val_scores):
+            self.best_state = copy.deepcopy(self.model.state_dict())
+
+    def take_step(self, batch: Batch) -> float:
         """Take one step on one batch and return its mean loss.
 
         Raises:
-            PipelineError: the loss is not a number.
+            PipelineError: the loss is not a number; the message has the step and the keys of the batch.
         """
-        loss = self.compute_loss(batch, KeyedRandom(self.params.seed, epoch, batch["key"]))
+        progress = self.progress
+        loss = self.compute_loss(batch, KeyedRandom(self.params.seed, progress.epoch, batch["key"]))
         value = loss.item()
-        check_loss(value, f"in epoch {epoch}", batch)
-        self.rate = self.params.learning_rate * scale_rate(self.step, self.steps)
+        check_loss(value, f"in epoch {progress.epoch}, at step {progress.step + 1}", batch)
+        progress.rate = self.params.learning_rate * scale_rate(progress.step, self.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.rate
+            group["lr"] = progress.rate
         self.optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT)
         self.optimizer.step()
-        self.step += 1
         return value
 
     def compute_loss(self, batch: Batch, rng: KeyedRandom) -> Tensor:
@@ -158,6 +122,31 @@ class Trainer:
             check_loss(losses[-1], "in validation", batch)
             counts += self.task.count_results(outputs, moved)
         return math.fsum(losses) / len(val), {**self.task.score_counts(counts)}
+
+
+def fit(
+    trainer: Trainer, splits: tuple[ShardDataset, ShardDataset | None], states: SavedStates, run: RunParams
+) -> None:
+    """Train on the first of `splits`; the second decides which epoch is the best and when to stop.
+
+    Where `states` has a state, training goes on from it.
+
+    Raises:
+        PipelineError: the loss is not a number, in training or validation; the message has the keys of the batch.
+    """
+    data, val = splits
+    params, progress = trainer.params, trainer.progress
+    while progress.epoch <= params.epochs and not progress.is_stale(params.patience):
+        order = ReadOrder(params.batch_size, True, params.seed, progress.epoch, progress.batches)
+        unit = f"batches of epoch {progress.epoch}/{params.epochs}"
+        batches = read_batches(params.reader, data, order)
+        trainer.train_epoch(show_progress(batches, trainer.epoch_steps - progress.batches, unit, run), states)
+        trainer.finish_epoch(val)
+
+
+def count_steps(data: ShardDataset, params: TrainParams) -> int:
+    """Return the number of steps of an epoch."""
+    return math.ceil(len(data) / params.batch_size)
 
 
 def check_loss(value: float, where: str, batch: Batch) -> None:

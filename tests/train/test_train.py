@@ -31,8 +31,9 @@ from pipeline.tables.drops import Outcome
 from pipeline.train.augment import AUGMENTATIONS, augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
+from pipeline.train.progress import Progress
 from pipeline.train.step import train
-from pipeline.train.training_loop import TrainingResult, scale_rate
+from pipeline.train.training_loop import scale_rate
 from shardwright import read_manifest, write_manifest
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
 
@@ -208,7 +209,7 @@ def test_a_damaged_split_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_names_the_samples(tmp_path: Path) -> None:
     make_shards(tmp_path / SHARDS_FOLDER, Toy(train=12), spoil=spoil_sample)
-    with pytest.raises(PipelineError, match=r"the loss is nan in epoch 1, on the samples .*train-005"):
+    with pytest.raises(PipelineError, match=r"the loss is nan in epoch 1, at step 1, on the samples .*train-005"):
         run_train(tmp_path, batch_size=12)
 
 
@@ -248,8 +249,8 @@ def test_a_better_epoch_has_a_higher_score_or_the_same_at_a_lower_loss() -> None
     assert not make_epoch(2, 0.5, 1.0).beats(first)
     assert not make_epoch(2, 0.4, 0.1).beats(first)
     assert make_epoch(2, None, None).beats(make_epoch(1, None, None))
-    assert TrainingResult(history=[first] * 4, best=first).is_stale(3)
-    assert not TrainingResult(history=[first] * 4, best=first).is_stale(4)
+    assert Progress(history=(first,) * 4, best=1).is_stale(3)
+    assert not Progress(history=(first,) * 4, best=1).is_stale(4)
 
 
 @given(st.integers(1, 500))

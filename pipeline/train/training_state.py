@@ -1,0 +1,76 @@
+"""Turn a trainer into a state that can be saved, and back: the same trainer, to the bit.
+
+A state has the weights, what the optimizer keeps of each parameter, the states of PyTorch's random generators, the
+progress with the history, and the weights of the best epoch. The learning rate, the order of the samples and their
+augmentation follow from the numbers of the step and the epoch. States are taken between steps, so there are no
+gradients.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pipeline.train.progress import Progress
+from pipeline.train.saved_states import State
+from shardwright.format.dataclass_json import load_value
+
+if TYPE_CHECKING:
+    from pipeline.train.training_loop import Trainer
+
+MODEL, OPTIMIZER, RANDOM, COUNTS = "model", "optimizer", "random", "counts"
+
+
+def pack_state(trainer: "Trainer") -> State:
+    """Return the state of a trainer between two steps."""
+    kept = trainer.optimizer.state_dict()["state"]
+    groups = {
+        MODEL: trainer.model.state_dict(),
+        OPTIMIZER: {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()},
+        RANDOM: read_generators(trainer.device),
+        COUNTS: {"targets": trainer.counts},
+    }
+    tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+    progress = trainer.progress
+    best = {f"best-{progress.best:08d}": trainer.best_state} if progress.best else {}
+    return State(progress.step, asdict(progress), tensors, best)
+
+
+def unpack_state(state: State, trainer: "Trainer") -> None:
+    """Give a new trainer the state of the one that was packed, and the process its random numbers."""
+    progress: Progress = load_value(Progress, state.document, "the saved state")
+    trainer.model.load_state_dict(_select(state.tensors, MODEL))
+    kept: dict[int, dict[str, Tensor]] = {}
+    for name, value in _select(state.tensors, OPTIMIZER).items():
+        number, _, key = name.partition(".")
+        kept.setdefault(int(number), {})[key] = value
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    trainer.optimizer.load_state_dict({"state": kept, "param_groups": groups})
+    set_generators(_select(state.tensors, RANDOM), trainer.device)
+    trainer.progress = progress
+    trainer.counts = state.tensors[f"{COUNTS}.targets"]
+    for tensors in state.shared.values():
+        trainer.best_state = {name: value.to(trainer.device) for name, value in tensors.items()}
+
+
+def read_generators(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of the generators that dropout draws from, uint8: the CPU's, and that of the GPU in use."""
+    states = {"cpu": torch.random.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Set the generators to what `read_generators` returned."""
+    torch.random.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _select(tensors: Mapping[str, Tensor], group: str) -> dict[str, Any]:
+    """Return the tensors of a group by the names that they have in it."""
+    prefix = f"{group}."
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
