@@ -1,12 +1,13 @@
-"""Assign samples to splits: by a hash of their group, or as the data says."""
+"""Assign samples to splits: by a hash of their group, by quota where there are few groups, or as the data says."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 
 from pipeline.align.alignment import Alignment, map_values
-from pipeline.align.params import Shares
+from pipeline.align.params import AlignParams, Shares
+from pipeline.align.split_quotas import FEWEST, deal_groups
 from pipeline.errors import InputError, PipelineError
 from pipeline.tables.contracts import SPLITS
 
@@ -73,6 +74,11 @@ PLACED = {
 }
 """The split of each sample's group."""
 
+FEW_GROUPS = f"""
+    SELECT name, count(*) FROM groups SEMI JOIN samples USING (sample) GROUP BY name ORDER BY name LIMIT {FEWEST}
+"""
+"""Groups and their samples; of many groups some."""
+
 DIVIDED = """
     SELECT
         sample, 'ambiguous_split' AS reason,
@@ -119,8 +125,8 @@ def _spell_split(split: str | None) -> int | None:
 
 
 def place_samples(alignment: Alignment) -> None:
-    """Create the table `placed`: put every sample into the split that the data names, or else into that of its group's
-    hash.
+    """Create the table `placed`: put every sample into the split that the data names, or else into that of its group:
+    by its hash, or by quota if there are fewer than `FEWEST` groups.
 
     Where the data puts one group into several splits, its samples stay in test, or else in val, and the others of the
     group are dropped: so nothing that is tested on is trained on, and the test set stays what it was.
@@ -129,12 +135,25 @@ def place_samples(alignment: Alignment) -> None:
 
     database, params = alignment.database, alignment.params
     if params.split == "hash":
-        choose = partial(choose_split, edges=sum_shares(params.shares), salt=params.salt)
+        choose = make_choice(dict(database.fetch(FEW_GROUPS)), params)
         database.add_function("choose_split", map_values(choose, pa.string()), ["VARCHAR"], "VARCHAR")
         database.execute(PLACED["hash"])
     else:
         database.execute(PLACED["given"], {"names": PRIORITY})
         alignment.drop_samples(6, DIVIDED, {"names": PRIORITY, "source": params.split})
+
+
+def make_choice(sizes: Mapping[str, int], params: AlignParams) -> Callable[[str], str]:
+    """Return the function that gives a group its split.
+
+    Args:
+        sizes: samples of each group, or of `FEWEST` groups if there are as many.
+        params: of the stage.
+    """
+    if len(sizes) < FEWEST:
+        used = [(split, share) for split, share in params.shares if share > 0]
+        return deal_groups(sizes, used, params.salt).__getitem__
+    return partial(choose_split, edges=sum_shares(params.shares), salt=params.salt)
 
 
 def sum_shares(shares: Shares) -> list[tuple[str, float]]:
@@ -155,16 +174,27 @@ def choose_split(group: str, edges: Sequence[tuple[str, float]], salt: str) -> s
     return edges[-1][0]
 
 
-def check_splits(alignment: Alignment, count: int) -> None:
-    """Check that no group holds most of the `count` samples, where the hash assigns the splits.
+def check_splits(alignment: Alignment, counts: Mapping[str, int]) -> None:
+    """Check the splits of more than `SMALL` samples, where the hash assigns them.
+
+    Args:
+        alignment: with its samples in splits.
+        counts: samples of each split that has any.
 
     Raises:
-        PipelineError: a group holds more than `max_group` of the samples; the message names it and the settings.
+        PipelineError: a split has a share and no samples, or a group holds more than `max_group` of the samples; the
+            message names it and the settings.
     """
-    params = alignment.params
+    params, count = alignment.params, sum(counts.values())
     if params.split != "hash" or count <= SMALL:
         return
     ((group, size),) = alignment.database.fetch(LARGEST)
+    if empty := " and ".join(split for split, share in params.shares if share > 0 and not counts.get(split)):
+        raise PipelineError(
+            f"align.shares gives {empty} a share, but there are too few groups: {count} samples, of which the group "
+            f"{group!r} holds {size}, and a group is never divided. Set the share of {empty} to 0 in params.yaml, or "
+            "change what makes a group (`group` in patterns or table, align.duplicates.share_split)"
+        )
     if size > params.max_group * count:
         raise PipelineError(
             f"align.max_group is {params.max_group:g}, but the group {group!r} holds {size} of {count} samples "

@@ -212,9 +212,10 @@ class AlignParams(Params):
     duplicates: Duplicates = Duplicates()
     """What to do with samples that repeat each other."""
     split: Literal["hash", "path", "column"] = "hash"
-    """Where the split comes from: a hash of the sample's group, the patterns' group split, or the user's column."""
+    """Where the split comes from: a hash of the sample's group (a quota where there are fewer than 50 groups), the
+    patterns' group split, or the user's column."""
     shares: Shares = Shares()
-    """The share of the samples for each split, for `split: hash`."""
+    """The share of the samples for each split, for `split: hash`. One that gets no group stops the run."""
     salt: str = "0"
     """Part of the hash: another value assigns the groups to splits anew."""
     max_group: Annotated[float, Field(gt=0, le=1)] = 0.2

@@ -38,6 +38,8 @@ WRITE_PARTS = """
     ORDER BY number, members.part, position
 """
 
+COUNT_SPLITS = "SELECT split, count(*) FROM planned GROUP BY split"
+
 SIZES = """
     SELECT count(*), min(size), max(size)
     FROM (SELECT count(*) AS size FROM planned WHERE "{column}" IS NOT NULL GROUP BY "{column}")
@@ -124,18 +126,19 @@ def _check(alignment: Alignment, outcome: Outcome) -> None:
     lost = outcome.dropped.select(set(Reason) - {Reason.NOT_SELECTED})
     selected = Outcome("item", outcome.kept + lost.total, outcome.kept, lost)
     check_drop_share(selected, alignment.params.max_dropped, "align.max_dropped")
-    count, trained = alignment.database.fetch("SELECT count(*), count(*) FILTER (split = 'train') FROM planned")[0]
-    if not trained:
+    counts: dict[str, int] = dict(alignment.database.fetch(COUNT_SPLITS))
+    if "train" not in counts:
+        dropped = outcome.dropped.describe() or "none"
         raise InputError(
-            f"none of {count} samples is in train, items dropped: {outcome.dropped.describe() or 'none'}; "
-            "look at align.modalities and align.split in params.yaml"
+            f"none of {sum(counts.values())} samples is in train, items dropped: {dropped}; look at "
+            "align.modalities and align.split in params.yaml"
         )
-    check_splits(alignment, count)
+    check_splits(alignment, counts)
 
 
 def _describe(database: Database) -> list[str]:
     """Count samples by split, by label and by group."""
-    splits: dict[str, int] = dict(database.fetch("SELECT split, count(*) FROM planned GROUP BY split"))
+    splits: dict[str, int] = dict(database.fetch(COUNT_SPLITS))
     notes = [f"{sum(splits.values())} samples: {', '.join(f'{split} {splits.get(split, 0)}' for split in SPLITS)}"]
     ((labels, least, most),) = database.fetch(SIZES.format(column="label"))
     if labels:

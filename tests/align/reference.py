@@ -8,7 +8,7 @@ from itertools import combinations
 
 import numpy as np
 
-from pipeline.align.assign_splits import SPELLINGS, choose_split, sum_shares
+from pipeline.align.assign_splits import SPELLINGS, make_choice
 from pipeline.align.params import AlignParams, Duplicates
 from pipeline.align.parts import Part, list_parts
 from pipeline.errors import InputError
@@ -251,7 +251,7 @@ def _drop_sample(sample: Sample, reason: Reason, detail: str, value: str, params
 def place_samples(
     samples: Sequence[Sample], groups: Sequence[str], params: AlignParams
 ) -> tuple[list[PlacedSample], list[Drop]]:
-    """Put every sample into the split that the data names, or else into that of its group's hash.
+    """Put every sample into the split that the data names, or else into that of its group's hash or quota.
 
     Where the data puts one group into several splits, its samples stay in test, or else in val, and the others of the
     group are dropped: so nothing that is tested on is trained on, and the test set stays what it was.
@@ -262,8 +262,9 @@ def place_samples(
             fixed[group] = max(fixed.get(group, sample.split), sample.split, key=SPLITS.index)
     placed: list[PlacedSample] = []
     drops: list[Drop] = []
+    choose = make_choice(Counter(groups), params)
     for sample, group in zip(samples, groups, strict=True):
-        split = fixed.get(group) or choose_split(group, sum_shares(params.shares), params.salt)
+        split = fixed.get(group) or choose(group)
         if sample.split in (None, split):
             placed.append(PlacedSample(sample, group, split))
         else:

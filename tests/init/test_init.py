@@ -35,12 +35,15 @@ def test_what_is_proposed_runs(name: str, tmp_path: Path, capsys: pytest.Capture
     blocks = propose(tmp_path / "mine", tmp_path)
     printed = capsys.readouterr().out
     assert f"taken for: {expected.layout}" in printed
-    run_stages(blocks, tmp_path, until="align")
+    run_stages(blocks, tmp_path, until="evaluate")
     samples = read_table(tmp_path / "data" / ALIGNED_SAMPLES, SAMPLES)
     assert len(samples) == expected.samples
     assert {row["label"] for row in samples} == set(expected.labels)
     splits = Counter(row["split"] for row in samples)
     assert splits == expected.splits if expected.splits else splits["train"] > 0
+    metrics = json.loads((tmp_path / "data/7_report/metrics.json").read_text())
+    assert metrics["samples"] == splits[blocks["evaluate"].get("split", "test")] > 0
+    assert 0 <= metrics["accuracy"] <= 1
 
 
 @pytest.mark.slow

@@ -32,8 +32,7 @@ def propose_label(roles: PathRoles) -> tuple[dict[str, Guess], list[str]]:
         groups.clear()
     if groups:
         more, faults = propose_hash(groups)
-        if not faults:
-            keys |= more
+        keys |= more
         questions += faults
         questions.append(
             f"whether the group is one: {_describe_values(groups)}; samples of a group are in one split. If it is not, "
