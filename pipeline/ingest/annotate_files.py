@@ -9,7 +9,6 @@ from unicodedata import normalize
 
 import numpy as np
 
-from pipeline.config.lazy_import import LazyTable
 from pipeline.errors import InputError
 from pipeline.ingest.read_tables import LANGUAGE, TABLE_ROWS, TableFile, find_tables
 from pipeline.ingest.sources.bucket import ListedObject, fetch_object
@@ -94,7 +93,9 @@ NESTED = f"""
 """
 
 
-def annotate_files(sources: LazyTable[Source], inputs: SourceInputs, database: Database, dropped: DroppedRows) -> None:
+def annotate_files(
+    sources: Mapping[str, Source], inputs: SourceInputs, database: Database, dropped: DroppedRows
+) -> None:
     """Add the column `rows` to the table `listed`: what was said of each file, a list with the columns `ANNOTATIONS`.
 
     Files that are tables are taken from the listing, as dropped files. Rows of tables that cannot be used, or whose

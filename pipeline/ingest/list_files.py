@@ -3,14 +3,13 @@
 The ranges depend on the list alone, so that the tars do not depend on the number of workers; a new file changes few.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.config.lazy_import import LazyTable
 from pipeline.ingest.annotate_files import annotate_files
 from pipeline.ingest.sources.source import LISTED, Source, SourceInputs
 from pipeline.inputs.cut_ranges import CUT, cut_ranges
@@ -57,7 +56,7 @@ class Listing:
 
 
 def list_files(
-    sources: LazyTable[Source], inputs: SourceInputs, database: Database, dropped: DroppedRows
+    sources: Mapping[str, Source], inputs: SourceInputs, database: Database, dropped: DroppedRows
 ) -> tuple[Listing, int]:
     """Write the listing of all sources to the work folder, with what was said of each file, and drop what was refused
     unopened, tables, and all but the first file of one name.

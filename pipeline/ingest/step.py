@@ -18,7 +18,7 @@ from pipeline.ingest.range_cache import RangeCache
 from pipeline.ingest.read_page import check_selectors
 from pipeline.ingest.sources.containers import check_unchanged
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
-from pipeline.ingest.sources.table import SOURCES
+from pipeline.ingest.sources.table import select_sources
 from pipeline.inputs.locate_inputs import InputFolder, locate_inputs
 from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.lazy_tasks import LazyTasks
@@ -43,11 +43,12 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
     Raises:
         InputError: no source has a file, the listing is missing, the user's table cannot be used, or an
             archive changed.
-        ParamsError: a selector is not valid CSS.
+        ParamsError: a selector is not valid CSS, or a source of the user's own cannot be imported.
         TooManyDrops: more files were dropped than `params.max_dropped` allows.
         MachineDrops: files were dropped because of this machine, and `run.allow_machine_drops` is false.
     """
     check_selectors(params)
+    sources = select_sources(params)
     warm_up_pool(workspace.run, load_libraries)
     folder, ranges = workspace.work / INGESTED_FOLDER, workspace.work.resolve() / "ranges"
     folder.mkdir()
@@ -56,9 +57,9 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
     cache = open_cache(params, workspace)
     with open_database(workspace.work, workspace.run) as database, cache.objects.hold():
         dropped = DroppedRows(database, "ingest", "file")
-        listing, seen = list_files(SOURCES, inputs, database, dropped)
+        listing, seen = list_files(sources, inputs, database, dropped)
         if not seen:
-            explained = [source.explain_nothing(inputs) for source in SOURCES.values() if source.explain_nothing]
+            explained = [source.explain_nothing(inputs) for source in sources.values() if source.explain_nothing]
             raise InputError("; ".join(["no input", *explained]))
         join = RangeJoin(database)
         read_inputs = ReadInputs(workspace.data.resolve(), locate_inputs(params), inputs.spool)
@@ -89,7 +90,7 @@ def _leave_out_tables(outcome: Outcome) -> Outcome:
 
 def open_cache(params: IngestParams, workspace: Workspace) -> RangeCache:
     """Return the cache of ranges."""
-    readers = (source.open_reader for source in SOURCES.values())
+    readers = (source.open_reader for source in select_sources(params).values())
     method = hash_method("range of files", (ingest_range, *readers), {"params": params.model_dump(mode="json")})
     return RangeCache(ObjectStore(workspace.cache.resolve(), workspace.work.resolve()), method)
 

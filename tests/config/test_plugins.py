@@ -1,6 +1,7 @@
 """Names in `plugins/` stand where rows of tables stand: one worked example of each kind, from params to the result."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ from shardwright import ShardDataset
 from tests.evaluate.test_evaluate import run_evaluate
 from tests.support.factory_extract import extract_things, make_params, make_things
 from tests.support.factory_shards import Toy, make_shards
+from tests.support.ingesting import make_image, run_ingest, write_files
+from tests.support.ingesting import make_params as make_ingest_params
+from tests.support.running import edit_params, hash_files, run_stages
+from tests.support.stage_folders import read_drops
 from tests.train.test_train import run_train
 
 pytestmark = pytest.mark.slow
@@ -141,6 +146,55 @@ def test_dvc_watches_plugins() -> None:
     assert [name for name, stage in stages.items() if "plugins" in stage["deps"]] == [
         name for name in stages if name not in ("list", "crawl", "align")
     ]
+
+
+def test_a_source(tmp_path: Path) -> None:
+    """Rows of a database give the shards of the same files in a folder with a table of their captions."""
+    rows = [(f"{number}.png", make_image(number), f"words of {number}", "ab"[number % 2]) for number in range(12)]
+    odd = [("odd", None, None, None), ("../up", b"", "", "")]
+    database = sqlite3.connect(tmp_path / "things.sqlite")
+    database.execute("CREATE TABLE files (name TEXT, content BLOB, words TEXT, label TEXT)")
+    database.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", [*rows, *odd])
+    database.commit()
+    database.close()
+    write_files(tmp_path / "inbox", {name: content for name, content, *_ in rows})
+    lines = [json.dumps({"file": name, "caption": words, "label": label}) for name, _, words, label in rows]
+    write_files(tmp_path / "inbox", {"said.jsonl": "\n".join(lines)})
+
+    def build(name: str, **ingest: Any) -> Path:
+        blocks = edit_params(
+            crawl__start=[],
+            align={"by": "file", "label": "column", "modalities": {"image": {}, "text": {}}},
+            extract__image__height=16,
+            extract__image__width=16,
+            extract__text__min_known=0.0,
+            clean__image__min_side=1,
+            ingest__page_text=None,
+            **ingest,
+        )
+        run_stages(blocks, tmp_path / name, until="extract")
+        return tmp_path / name / "data"
+
+    def hash_shards(data: Path) -> dict[str, str]:
+        return {name: sha256 for name, sha256 in hash_files(data / SHARDS_FOLDER).items() if name.endswith(".tar")}
+
+    kind = f"{EXAMPLES}/source.py:SQLITE"
+    source = {"kind": kind, "path": str(tmp_path / "*.sqlite"), "columns": {"caption": "words"}}
+    local = build("folder", ingest__root=str(tmp_path / "inbox"), ingest__table="said.jsonl")
+    found = build("database", ingest__sources=[source])
+    assert hash_shards(found) == hash_shards(local)
+    assert {drop.key: str(drop.reason) for drop in read_drops(found / "2_ingested")} == {
+        "folder:odd": "empty",
+        "folder:things.sqlite!../up#13": "not_a_file",
+    }
+
+
+def test_a_file_that_a_source_cannot_read_is_dropped(tmp_path: Path) -> None:
+    write_files(tmp_path, {"a.sqlite": b"no database"})
+    source = {"kind": f"{EXAMPLES}/source.py:SQLITE", "path": str(tmp_path / "a.sqlite")}
+    assert run_ingest(tmp_path, make_ingest_params(sources=[source])).reasons == {"folder:a.sqlite": "unreadable"}
+    with pytest.raises(ParamsError, match=r"fusion.py:Largest, which is a type; it must be a Source"):
+        run_ingest(tmp_path, make_ingest_params(sources=[{**source, "kind": f"{EXAMPLES}/fusion.py:Largest"}]))
 
 
 def test_an_audio_feature(tmp_path: Path) -> None:

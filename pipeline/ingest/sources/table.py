@@ -3,7 +3,9 @@
 A kind that `ingest.sources` may have stands in `pipeline.inputs.kinds`, too."""
 
 from pipeline.config.lazy_import import LazyObject, LazyTable
+from pipeline.config.plugins import is_plugin
 from pipeline.ingest.sources.source import Source
+from pipeline.inputs.params import InputParams
 
 SOURCES: LazyTable[Source] = LazyTable(
     {
@@ -17,3 +19,13 @@ SOURCES: LazyTable[Source] = LazyTable(
     },
     LazyObject("pipeline.ingest.sources.source:Source"),
 )
+
+
+def select_sources(params: InputParams) -> dict[str, Source]:
+    """Return the sources by name: those of the table, and the plugins that the params name.
+
+    Raises:
+        ParamsError: a plugin cannot be imported, or is no `Source`; the message has its file.
+    """
+    own = [source.kind for source in params.list_sources() if is_plugin(source.kind)]
+    return {name: SOURCES[name] for name in (*SOURCES, *dict.fromkeys(own))}
