@@ -29,6 +29,8 @@ class IngestParams(InputParams):
     page_label: Annotated[str, Field(min_length=1)] | None = None
     """CSS selector of the label of a page and of what it embeds: the `content` attribute of the first match, else its
     text. Null: pages give no label."""
+    animations: Literal["image", "video"] = "image"
+    """What an animated GIF or WebP is: an image, of which the first frame is used, or a video of all its frames."""
     table: Annotated[str, Field(pattern=r"^[^/].*\.(csv|tsv|jsonl|json|parquet)$")] | None = None
     """Path below `root` of a table of annotations: the short form of `tables`, with its defaults."""
     tables: Annotated[tuple[AnnotationTable, ...], Field(strict=False)] = ()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pipeline.formats.encodings import Decoded, decode_text
 from pipeline.formats.format_errors import FormatFault
+from pipeline.formats.image.animated import is_animated
 from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, claims_page, find_media_type
 from pipeline.ingest.divide_file import NO_FACTS, GivenFacts, Segment, divide_file
 from pipeline.ingest.params import IngestParams
@@ -64,7 +65,7 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
         return Contents(rejection=Rejection(Reason.EMPTY, "the file has no bytes"))
     crawled = file.url is not None and not file.content_type
     media_type = find_media_type(data, page=crawled or claims_page(file.file, file.content_type))
-    modality = "text" if media_type == UNKNOWN_TEXT else MODALITIES_BY_TYPE.get(media_type)
+    modality = _find_modality(data, media_type, params)
     if modality is not None and modality != "text" and not file.rows:
         return Contents([Content("", modality, media_type, data, whole=True)])
     claimed = _find_claimed_modality(file) if media_type.startswith("text/") else None
@@ -79,21 +80,29 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
         return Contents(rejection=mismatch, page=page)
     if modality is None:
         return Contents(rejection=_reject_type(media_type))
-    return _find_items(data, media_type, page, file, params)._replace(page=page)
+    found = Content("", modality, media_type, data, whole=True)
+    return _find_items(found, page, file, params)._replace(page=page)
 
 
-def _find_items(
-    data: bytes, media_type: str, page: PageFacts | None, file: ListedFile, params: IngestParams
-) -> Contents:
-    modality = "text" if media_type == UNKNOWN_TEXT else MODALITIES_BY_TYPE[media_type]
+def _find_modality(data: bytes, media_type: str, params: IngestParams) -> str | None:
+    if media_type == UNKNOWN_TEXT:
+        return "text"
+    if params.animations == "video" and is_animated(data, media_type):
+        return "video"
+    return MODALITIES_BY_TYPE.get(media_type)
+
+
+def _find_items(found: Content, page: PageFacts | None, file: ListedFile, params: IngestParams) -> Contents:
+    """Return the items of a file, given as one item."""
+    data, modality = found.data, found.modality
     items: list[Content] = []
     left_out: Counter[Rejection] = Counter()
     decoded = Decoded("")
     if modality == "text" and page is None:
-        found = decode_text(data, file.content_type, _find_language(file, params))
-        if found is None:
+        text = decode_text(data, file.content_type, _find_language(file, params))
+        if text is None:
             return Contents(rejection=_NOT_DECODED)
-        decoded = found
+        decoded = text
     if decoded.guessed:
         left_out[Rejection(Reason.GUESSED_ENCODING, "the encoding was guessed", decoded.guessed)] += 1
     for segment in divide_file(file.rows):
@@ -103,8 +112,8 @@ def _find_items(
                 _read_page_texts(page, params) if page else split_text(decoded.text, params, segment.language)
             )
         else:
-            item = Content("", modality, media_type, data, segment.language, True, segment.facts)
-            items.append(item._replace(part=name_part("", segment=segment.name)))
+            part = name_part("", segment=segment.name)
+            items.append(found._replace(part=part, language=segment.language, facts=segment.facts))
         items += _build_texts(parts, segment)
         left_out += parts.left_out + Counter(segment.contradictions)
     if not items:

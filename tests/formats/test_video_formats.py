@@ -16,12 +16,12 @@ from pipeline.formats.media_type import find_media_type
 from pipeline.formats.video import avi, matroska, mp4
 from pipeline.formats.video.header import NO_VIDEO
 from pipeline.modalities.image.pixels import load_opencv
-from pipeline.modalities.video.frames import PARSERS
+from pipeline.modalities.video.formats import PARSERS
 from tests.support.factory_media import SECRET, make_tone
-from tests.support.factory_video import HEIGHT, WIDTH, draw_frames, encode_video, make_dirty_videos
+from tests.support.factory_video import CODECS, HEIGHT, WIDTH, draw_frames, encode_video, make_dirty_videos
 
 DIRTY = make_dirty_videos()
-TYPES = list(PARSERS)
+TYPES = list(CODECS)
 
 changes = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255), st.booleans()), max_size=6)
 

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.check_params import read_effective_params
+from pipeline.formats.type_names import GIF, WEBP
 from pipeline.modalities.audio import check as audio
 from pipeline.modalities.image import check as image
 from pipeline.modalities.modality import Checked, MediaItem, Modality
 from pipeline.modalities.table import MODALITIES
-from pipeline.modalities.video import frames as video
+from pipeline.modalities.video import formats as video
 from pipeline.tables.contracts import CLEANED
 from pipeline.tables.contracts import MODALITIES as NAMES
 from pipeline.tables.drops import Reason, Rejection
@@ -157,7 +158,7 @@ def test_unknown_types_are_named() -> None:
 def test_types_that_are_taken_are_those_with_a_parser() -> None:
     assert TYPES["image"] == list(image.PARSERS)
     assert sorted(TYPES["audio"]) == sorted(audio.PARSERS)
-    assert sorted(TYPES["video"]) == sorted(video.PARSERS)
+    assert sorted([*TYPES["video"], GIF, WEBP]) == sorted(video.PARSERS)  # of those, animations
 
 
 def test_libraries_print_nothing_about_damaged_files(capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,8 +21,8 @@ from pipeline.extract.params import ExtractParams
 from pipeline.modalities.audio.features import extract_audio
 from pipeline.modalities.modality import Checked, MediaItem, PerceptualHash
 from pipeline.modalities.video.check import check_video
-from pipeline.modalities.video.features import CONTAINERS, extract_video
-from pipeline.modalities.video.frames import PARSERS
+from pipeline.modalities.video.features import extract_video
+from pipeline.modalities.video.formats import PARSERS
 from pipeline.modalities.video.params import VideoFeatures
 from pipeline.modalities.video.rules import VideoCheck
 from pipeline.modalities.video.soundtrack import read_soundtrack
@@ -36,14 +36,14 @@ from shardwright import ShardDataset, read_manifest
 from tests.support.factory_extract import ROOT, read_all
 from tests.support.factory_media import encode_audio, make_tone
 from tests.support.factory_shards import Toy, make_shards
-from tests.support.factory_video import HEIGHT, WIDTH, draw_frames, encode_video, write_with_opencv
+from tests.support.factory_video import CODECS, HEIGHT, WIDTH, draw_frames, encode_video, write_with_opencv
 from tests.support.running import edit_params, run_stages
 
 pytestmark = pytest.mark.slow
 
 BLOCKS = read_effective_params(ROOT / "params.yaml")
 CHECK = VideoCheck.model_validate({"max_pixels": 100_000, "max_seconds": 5.0, "max_frames": 60})
-TYPES = list(PARSERS)
+TYPES = list(CODECS)
 
 
 def choose(**changes: Any) -> VideoFeatures:
@@ -138,12 +138,12 @@ def test_audio_of_a_span_is_found(media_type: str) -> None:
     data = encode_video(draw_frames(20), media_type, audio.astype(np.float32))
     params = choose().sound.model_copy(update={"seconds": 0.5})
     for span, pitch in (((0.2, 0.8), 300), ((1.2, None), 2000)):
-        samples = read_soundtrack(data, CONTAINERS[media_type], span, params)
+        samples = read_soundtrack(data, media_type, span, params)
         assert not isinstance(samples, Rejection)
         assert len(samples) == 8000
         spectrum = np.abs(np.fft.rfft(samples))
         assert abs(np.argmax(spectrum) * 2 - pitch) < 10
-    samples = read_soundtrack(data, CONTAINERS[media_type], (5.0, None), params)
+    samples = read_soundtrack(data, media_type, (5.0, None), params)
     assert not isinstance(samples, Rejection)
     assert not len(samples)
 

@@ -7,12 +7,14 @@ import numpy as np
 
 from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
-from pipeline.modalities.image.pixels import Pixels, load_opencv, resize_pixels
+from pipeline.modalities.image.params import WHITE
+from pipeline.modalities.image.pixels import Pixels, blend_to_rgb, load_opencv, resize_pixels
 from pipeline.modalities.modality import Checked
 from pipeline.modalities.perceptual_hash import SIDE, cap_threshold, compute_perceptual_hash
 from pipeline.modalities.rules import check_rules
 from pipeline.modalities.strip_file import Parser, strip_file
-from pipeline.modalities.video.frames import PARSERS, DecodedFrames, find_size, read_frames, space_evenly
+from pipeline.modalities.video.formats import PARSERS
+from pipeline.modalities.video.frames import DecodedFrames, open_video, read_frames, space_evenly
 from pipeline.modalities.video.rules import RULES, VideoCheck
 from pipeline.tables.drops import Reason, Rejection
 
@@ -47,7 +49,7 @@ def check_video(data: bytes, media_type: str, params: VideoCheck) -> Checked | R
     header = file.facts
     numbers = space_evenly(_CELLS, 0, header.frames)
     try:
-        seen = read_frames(file.data, find_size(header), numbers, _shrink, header.frames)
+        seen = read_frames(open_video(file.data, media_type, header), numbers, _shrink, header.frames)
     except UndecodableError:
         return Rejection(Reason.BROKEN, "the decoder cannot read the frames")
     if seen.decoded < MIN_DECODED * header.frames:
@@ -62,9 +64,9 @@ def _read_header(parser: Parser, data: bytes) -> VideoHeader:
 
 
 def _shrink(pixels: Pixels) -> Pixels:
-    """Grey levels, uint8 (8, 8)."""
+    """Grey levels over white, uint8 (8, 8)."""
     cv2 = load_opencv()
-    return resize_pixels(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), (SIDE // 2, SIDE // 2))
+    return resize_pixels(cv2.cvtColor(blend_to_rgb(pixels, WHITE), cv2.COLOR_RGB2GRAY), (SIDE // 2, SIDE // 2))
 
 
 def _join_cells(seen: DecodedFrames) -> Pixels:

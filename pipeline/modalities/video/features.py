@@ -13,22 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats.format_errors import FormatFault
-from pipeline.formats.type_names import AVI, MATROSKA, MP4, WEBM
 from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.audio.decode import Span
 from pipeline.modalities.audio.features import compute_features, plan_features, warm_up_features
-from pipeline.modalities.image.pixels import Pixels, fit_pixels
+from pipeline.modalities.image.pixels import Pixels, blend_to_rgb, fit_pixels
 from pipeline.modalities.modality import MediaItem
-from pipeline.modalities.video.frames import PARSERS, find_size, read_frames, space_evenly
+from pipeline.modalities.video.formats import PARSERS
+from pipeline.modalities.video.frames import open_video, read_frames, space_evenly
 from pipeline.modalities.video.params import VideoFeatures
 from pipeline.modalities.video.soundtrack import read_soundtrack
 from pipeline.modalities.video.times import find_shown, is_even, read_times
 from pipeline.tables.drops import Reason, Rejection
 from shardwright.format.field import Field
-
-CONTAINERS = {MP4: "mov", WEBM: "matroska", MATROSKA: "matroska", AVI: "avi"}
-"""FFmpeg's name of the container of each media type."""
 
 PREFIX = "video_"
 """Of the fields of a video's audio, so that a sample may have audio of its own beside the video."""
@@ -53,11 +50,12 @@ def extract_video(item: MediaItem, params: VideoFeatures, learned: Any) -> Mappi
         numbers = _choose_frames(item, header, span, params.frames)
         if not numbers:
             return Rejection(Reason.TOO_SHORT, "the span lies beyond the end of the video")
-        seen = read_frames(item.data, find_size(header), numbers, lambda pixels: _fit(pixels, params), numbers[-1] + 1)
+        video = open_video(item.data, item.media_type, header)
+        seen = read_frames(video, numbers, lambda pixels: _fit(pixels, params), numbers[-1] + 1)
     except (FormatFault, UndecodableError):
         return Rejection(Reason.BROKEN, "the decoder cannot read the frames")
     try:
-        samples = read_soundtrack(item.data, CONTAINERS[item.media_type], span, params.sound)
+        samples = read_soundtrack(item.data, item.media_type, span, params.sound)
     except UndecodableError:
         return Rejection(Reason.BROKEN, "the decoder cannot read the audio")
     if isinstance(samples, Rejection):
@@ -74,7 +72,7 @@ def prepare_video(params: VideoFeatures) -> None:
 def _choose_frames(item: MediaItem, header: VideoHeader, span: Span, count: int) -> Sequence[int]:
     """The numbers of the frames to take; none where the span lies beyond the end. They are counted, as they are the
     same for every decoder, unless frames last for different times."""
-    times = read_times(item.data, CONTAINERS[item.media_type])
+    times = read_times(item.data, item.media_type)
     first, end = _find_span(header, span)
     if first >= end:
         return []
@@ -92,4 +90,5 @@ def _find_span(header: VideoHeader, span: Span) -> tuple[int, int]:
 
 
 def _fit(pixels: Pixels, params: VideoFeatures) -> Pixels:
-    return fit_pixels(pixels, (params.height, params.width), params.fit, params.background)
+    rgb = blend_to_rgb(pixels, params.background)
+    return fit_pixels(rgb, (params.height, params.width), params.fit, params.background)

@@ -1,23 +1,23 @@
 """Decode frames of a video with OpenCV one after another, on the calling thread, from bytes in memory.
 
+Frames are uint8 (height, width, 3), BGR, or of animated images (height, width, 4), BGRA with straight alpha; upright.
+
 There is no file name, so no name can reach a shell or a URL; and no more than one frame is held at its full size.
 """
 
 import io
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.formats.type_names import AVI, MATROSKA, MP4, WEBM
-from pipeline.formats.video import avi, matroska, mp4
+from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.image.pixels import Pixels, Size, load_opencv
 from pipeline.modalities.native_stderr import silence_stderr
-
-PARSERS = {MP4: mp4, WEBM: matroska, MATROSKA: matroska, AVI: avi}
-"""The parser of each media type of this modality."""
+from pipeline.modalities.video.animation import draw_frames
+from pipeline.modalities.video.formats import FORMATS
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,18 @@ class DecodedFrames:
     decoded: int
 
 
-def find_size(header: VideoHeader) -> Size:
-    """Return the height and width of a video's frames as stored."""
-    return header.height, header.width
+@dataclass(frozen=True)
+class VideoFile:
+    """The bytes of a video, their media type, and the height and width of its frames as stored."""
+
+    data: bytes
+    media_type: str
+    size: Size
+
+
+def open_video(data: bytes, media_type: str, header: VideoHeader) -> VideoFile:
+    """Return a file whose header was read."""
+    return VideoFile(data, media_type, (header.height, header.width))
 
 
 def space_evenly(count: int, first: int, end: int) -> list[int]:
@@ -38,41 +47,60 @@ def space_evenly(count: int, first: int, end: int) -> list[int]:
     return [first + (2 * part + 1) * (end - first) // (2 * count) for part in range(count)]
 
 
-def read_frames(
-    data: bytes, size: Size, numbers: Sequence[int], fit: Callable[[Pixels], Pixels], end: int
-) -> DecodedFrames:
-    """Return the frames with these numbers, each as `fit` makes it of uint8 (height, width, 3), RGB, upright.
+def read_frames(video: VideoFile, numbers: Sequence[int], fit: Callable[[Pixels], Pixels], end: int) -> DecodedFrames:
+    """Return the frames with these numbers, each as `fit` makes it of the decoded pixels.
 
     They are decoded from the first on, since few files can be entered at any frame. `numbers` never goes down and may
     name a frame twice; the last frame found stands for those that the file lacks.
 
     Args:
-        data: the file.
-        size: height and width of its frames as stored.
+        video: the file.
         numbers: counted from 0.
-        fit: makes a frame smaller.
+        fit: turns a frame into RGB, and makes it smaller.
         end: stop before this number.
 
     Raises:
         UndecodableError: the decoder cannot open it, gives none of the frames, or frames of another size.
     """
-    cv2 = load_opencv()
     times = Counter(numbers)
     frames: list[Pixels] = []
     decoded = 0
-    with silence_stderr():
-        try:
-            capture = cv2.VideoCapture(io.BytesIO(data), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-            _check_size(capture, size)
-            while decoded < end and capture.grab():
-                if decoded in times:
-                    frames += [fit(_retrieve(capture))] * times[decoded]
-                decoded += 1
-        except cv2.error:
-            raise UndecodableError from None
+    for retrieve in _walk_frames(video):
+        if decoded in times:
+            frames += [fit(retrieve())] * times[decoded]
+        decoded += 1
+        if decoded == end:
+            break
     if not frames:
         raise UndecodableError
     return DecodedFrames(frames + frames[-1:] * (len(numbers) - len(frames)), decoded)
+
+
+def _walk_frames(video: VideoFile) -> Iterator[Callable[[], Pixels]]:
+    """Yield for each frame what gives its pixels, before the next is asked for."""
+    walk = FORMATS[video.media_type].walk_frames
+    try:
+        if walk is None:
+            yield from _capture_frames(video)
+        else:
+            for canvas in draw_frames(walk(video.data), video.size):
+                yield canvas.copy
+    except (FormatFault, load_opencv().error):
+        raise UndecodableError from None
+
+
+def _capture_frames(video: VideoFile) -> Iterator[Callable[[], Pixels]]:
+    cv2 = load_opencv()
+    with silence_stderr():
+        capture = cv2.VideoCapture(io.BytesIO(video.data), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    _check_size(capture, video.size)
+    while _grab(capture):
+        yield lambda: _retrieve(capture)
+
+
+def _grab(capture: Any) -> bool:
+    with silence_stderr():
+        return bool(capture.grab())
 
 
 def _check_size(capture: Any, size: Size) -> None:
@@ -84,9 +112,9 @@ def _check_size(capture: Any, size: Size) -> None:
 
 
 def _retrieve(capture: Any) -> Pixels:
-    cv2 = load_opencv()
-    decoded, frame = capture.retrieve()
+    with silence_stderr():
+        decoded, frame = capture.retrieve()
     if not decoded:
         raise UndecodableError
-    rgb: Pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-    return rgb
+    pixels: Pixels = frame
+    return pixels

@@ -23,6 +23,6 @@ class VideoFeatures(Params):
     """`crop` cuts frames to the shape about their centre, `pad` fills them up with background, `stretch` distorts
     them."""
     background: Annotated[tuple[Level, Level, Level], Limits(strict=False)] = (0, 0, 0)
-    """R, G, B around frames that `pad` fits."""
+    """R, G, B around frames that `pad` fits, and under the transparency of animated images."""
     sound: AudioFeatures = AudioFeatures()
     """The features of the video's audio."""

@@ -13,21 +13,25 @@ from pipeline.formats.video.header import VideoHeader
 from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.audio.decode import Span
 from pipeline.modalities.native_stderr import silence_stderr
+from pipeline.modalities.video.formats import FORMATS
 
 ROUNDING = 0.0011
 """Seconds: Matroska rounds times to milliseconds."""
 
 
-def read_times(data: bytes, container: str) -> NDArray[np.float64]:
+def read_times(data: bytes, media_type: str) -> NDArray[np.float64]:
     """Return the times of all frames; none where the container has none.
-
-    `container` is a name of FFmpeg's, see `read_blocks_by_ffmpeg`.
 
     Raises:
         UndecodableError: the container cannot be opened.
+        FormatFault: as the parser of an animated image.
     """
     import av
 
+    container, walk_frames = FORMATS[media_type].container, FORMATS[media_type].walk_frames
+    if walk_frames is not None:
+        ends = np.cumsum([frame.seconds for frame in walk_frames(data)])
+        return np.append(0.0, ends[:-1])
     with silence_stderr():
         try:
             with av.open(io.BytesIO(data), "r", container, options={"protocol_whitelist": "none"}) as file:
