@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.config.check_params import FILE, format_value
 from pipeline.init.detectors.paths import FALLBACK
-from pipeline.init.file_kinds import KALDI_FILES, name_form, name_kind
+from pipeline.init.file_kinds import KALDI_FILES, name_form, name_kind, rank
 from pipeline.init.propose import NO_ENDING, Inspection
 
 MAX_SHOWN = 5
@@ -20,22 +20,22 @@ WHY_OTHER = "no format that is read"
 def describe_survey(inspection: Inspection) -> Iterator[str]:
     """Yield lines about the files: how many of which kind, and what is left out."""
     survey = inspection.survey
-    yield f"{survey.root}: {survey.total} files, {_format_size(survey.sizes.total())}"
+    yield f"{survey.root}: {_count(survey.total, 'file')}, {_format_size(survey.sizes.total())}"
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for ending, count in survey.counts.items():
         kinds[name_kind(ending if ending in KALDI_FILES else f"x{ending}")][ending] += count
     for kind in ("image", "audio", "text", "video", "page", "table", "transcript"):
         if counts := kinds.get(kind):
             size = sum(survey.sizes[ending] for ending in counts)
-            endings = ", ".join(f"{ending} {count}" for ending, count in counts.most_common())
+            endings = ", ".join(f"{ending} {count}" for ending, count in rank(counts))
             yield f"  {kind:<11}{counts.total():>9}  {_format_size(size):>10}  {endings}"
     if survey.archives:
-        yield f"  in {len(survey.archives)} archives: {_list_some(survey.archives)}"
+        yield f"  in {_count(len(survey.archives), 'archive')}: {_list_some(survey.archives)}"
     if survey.is_sampled:
         yield f"  the names of {len(survey.names)} of them were looked at"
     if inspection.language:
         yield f"  texts are in the language {inspection.language}, by their letters and words"
-    for ending, count in kinds.get("other", Counter()).most_common():
+    for ending, count in rank(kinds.get("other", Counter())):
         yield f"  left out: {count} {ending or NO_ENDING}: {WHY_OTHER}"
     for remark in survey.remarks:
         yield f"  left out: {remark}"
@@ -54,11 +54,11 @@ def describe_proposals(inspection: Inspection) -> Iterator[str]:
             yield f"  {key}{value} ({guess.why})"
     if best.unused:
         endings = Counter(name_form(name) for name in best.unused)
-        counted = ", ".join(f"{count} {ending}" for ending, count in endings.most_common())
+        counted = ", ".join(f"{count} {ending}" for ending, count in rank(endings))
         yield f"  of no sample: {counted}: {_list_some(list(best.unused))}"
     for kind in ("page", "table", "transcript"):
         if unread := _list_unread(inspection, kind):
-            yield f"  not used: {len(unread)} {kind}s: {_list_some(unread)}"
+            yield f"  not used: {_count(len(unread), kind)}: {_list_some(unread)}"
     for question in best.questions:
         yield f"  not decided: {question}"
     for other in inspection.proposals[1:MAX_SHOWN]:
@@ -89,6 +89,10 @@ def describe_outlook(inspection: Inspection, output: Path) -> Iterator[str]:
         yield f"`{chosen}` reads, checks and aligns the files, writes shards, trains and reports (data/7_report)"
     else:
         yield f"`{chosen}` ends at `train`, which needs a label; the shards in data/5_shards are whole then"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _list_some(names: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Tell by its name what a file may be: nothing is opened, as a folder may have millions."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
@@ -49,3 +50,8 @@ def split_stem(file: str) -> tuple[str, str]:
     """Return the path of a file without its last ending, and the ending with its dot."""
     path = PurePosixPath(file)
     return (str(path.with_suffix("")), path.suffix) if path.suffix else (file, "")
+
+
+def rank(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Return names and their counts, the largest first, equal ones by name."""
+    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.errors import InputError
 from pipeline.init.detectors.table import list_proposals
 from pipeline.init.detectors.tables import read_tables
-from pipeline.init.file_kinds import split_stem
+from pipeline.init.file_kinds import rank, split_stem
 from pipeline.init.guess_language import NO_WORDS, guess_language
 from pipeline.init.proposal import Guess, Proposal
 from pipeline.init.survey import Survey, survey
@@ -55,7 +55,7 @@ def propose(paths: Sequence[Path]) -> Inspection:
     found = _join(surveys)
     proposals = list_proposals(found)
     if not proposals:
-        seen = ", ".join(f"{count} {ending or NO_ENDING}" for ending, count in found.counts.most_common(5))
+        seen = ", ".join(f"{count} {ending or NO_ENDING}" for ending, count in rank(found.counts)[:5])
         raise InputError(
             f"{paths[0]} has no images, audio, texts or video, nor a table or list of URLs that says where they are"
             + (f": it has {seen}" if seen else "")

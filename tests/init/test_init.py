@@ -13,6 +13,7 @@ from pipeline.init.command import run as run_init
 from pipeline.models.checkpoint import read_record
 from pipeline.tables.contracts import ALIGNED_SAMPLES, SAMPLES
 from pipeline.tables.table_files import read_table
+from tests.init import docs_page
 from tests.init.layouts import LAYOUTS, make_image, write
 from tests.support.archives import make_tar, make_zip
 from tests.support.loopback import Reply, serve
@@ -56,20 +57,14 @@ def test_a_list_of_urls_is_fetched(tmp_path: Path, capsys: pytest.CaptureFixture
     with serve({path: Reply(make_image(number)) for number, path in enumerate(paths)}) as site:
         blocks["crawl"] |= {"hosts": {"site.test": site.address}, "delay": 0.0}
         blocks["ingest"]["root"] = str(tmp_path / "none")
-        run_stages(blocks, tmp_path, until="align")
+        run_stages(blocks, tmp_path, until="evaluate")
     samples = read_table(tmp_path / "data" / ALIGNED_SAMPLES, SAMPLES)
     assert Counter(row["label"] for row in samples) == {"bell": 8, "drum": 8}
-
-
-@pytest.mark.slow
-def test_a_model_is_trained_on_what_is_proposed(tmp_path: Path) -> None:
-    LAYOUTS["split_folders"](tmp_path / "mine")
-    blocks = propose(tmp_path / "mine", tmp_path) | {
-        "extract": {"image": {"height": 16, "width": 16}},
-        "train": {"epochs": 1, "width": 8},
-    }
-    run_stages(blocks, tmp_path, until="train")
     assert read_record(tmp_path / "data/6_model").classes == ("bell", "drum")
+
+
+def test_the_page_of_the_documentation_is_what_is_printed() -> None:
+    assert docs_page.PAGE.read_text(encoding="utf-8") == docs_page.make_page()
 
 
 def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,8 +77,8 @@ def test_what_is_left_out_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "left out: 1 .docx: no format that is read" in printed
     assert "left out: 1 called .git" in printed
     assert "of no sample: 1 .txt: README.txt" in printed
-    assert "not used: 1 pages: index.html" in printed
-    assert "not used: 1 tables: sizes.csv" in printed
+    assert "not used: 1 page: index.html" in printed
+    assert "not used: 1 table: sizes.csv" in printed
 
 
 def test_changes_that_are_not_committed_are_kept(

@@ -9,7 +9,7 @@ from pipeline.formats.media_type import MODALITIES_BY_TYPE, find_media_type
 from pipeline.init.choose_split import propose_given, propose_hash
 from pipeline.init.column_roles import find_annotations
 from pipeline.init.detectors.paths import NO_LABEL
-from pipeline.init.file_kinds import find_ending, name_kind
+from pipeline.init.file_kinds import find_ending, name_kind, rank
 from pipeline.init.proposal import Guess, Proposal
 from pipeline.init.read_table_sample import TableSample, read_file_columns, read_table_sample
 from pipeline.init.survey import Survey
@@ -131,5 +131,5 @@ def detect_webdataset(survey: Survey) -> Proposal | None:
     else:
         questions.append("the label: the samples have no .cls. If their .json has one, name it in ingest.sources: "
             "{columns: {label: …}}, and set align.label: column")  # fmt: skip
-    reason = f"the {len(shards)} tars have " + ", ".join(f".{ending} {count}" for ending, count in counts.most_common())
+    reason = f"the {len(shards)} tars have " + ", ".join(f".{ending} {count}" for ending, count in rank(counts))
     return Proposal("shards of WebDataset", 1.0, reason, keys, len(endings), (), questions)

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from pipeline.init.column_roles import find_annotations
 from pipeline.init.detectors.paths import NO_LABEL
 from pipeline.init.detectors.shards import propose_caption, propose_columns
-from pipeline.init.file_kinds import MODALITY_ENDINGS, find_ending, name_kind
+from pipeline.init.file_kinds import MODALITY_ENDINGS, find_ending, name_kind, rank
 from pipeline.init.path_roles import find_roles
 from pipeline.init.proposal import Guess, Proposal
 from pipeline.init.read_table_sample import TableSample, read_table_sample
@@ -49,7 +49,7 @@ def detect_urls(survey: Survey) -> Proposal | None:
         more["align.label"] = Guess("path", f"{len(labels)} classes, by the paths of the URLs")
         undecided = [question for question in undecided if question != NO_LABEL]
     hosts = Counter(urlsplit(url).hostname or "" for url in sample.list_values(column))
-    reason = f"{name} has {len(set(paths))} URLs of " + ", ".join(host for host, _ in hosts.most_common(3))
+    reason = f"{name} has {len(set(paths))} URLs of " + ", ".join(host for host, _ in rank(hosts)[:3])
     return Proposal("a list of URLs", 1.0, reason, keys | more, len(set(paths)), (), [*questions, *undecided])
 
 
