@@ -7,6 +7,9 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipeline.formats.format_errors import FormatFault, Truncated
 
 
@@ -42,6 +45,19 @@ def walk_boxes(data: bytes, at: int, end: int) -> Iterator[Box]:
         raise Truncated("ends inside the head of a box")
 
 
+def find_box(data: bytes, box: Box, *path: bytes) -> Box | None:
+    """Return the first box at a path of names below `box`, or None.
+
+    Raises: what `walk_boxes` raises.
+    """
+    for name in path:
+        found = next((child for child in walk_boxes(data, box.body, box.end) if child.name == name), None)
+        if found is None:
+            return None
+        box = found
+    return box
+
+
 def free_box(box: Box) -> Iterator[tuple[int, bytes]]:
     """Yield the edits that make a box free space; its size stays, however it is written."""
     yield box.start + 4, b"free"
@@ -57,3 +73,14 @@ def read_fields(form: str, data: bytes, box: Box, at: int) -> tuple[int, ...]:
     if box.body + at + struct.calcsize(form) > box.end:
         raise FormatFault(f"the box {box.name.decode('latin-1')} is too short")
     return struct.unpack_from(form, data, box.body + at)
+
+
+def read_table(data: bytes, box: Box, at: int, count: int, kind: str = ">u4") -> NDArray[np.int64]:
+    """Return `count` numbers of a NumPy type of a box, from `at` bytes into its content on, int64 (count,).
+
+    Raises:
+        FormatFault: it is too short.
+    """
+    if box.body + at + count * int(kind[2]) > box.end:
+        raise FormatFault(f"the box {box.name.decode('latin-1')} is too short")
+    return np.frombuffer(data, kind, count, box.body + at).astype(np.int64)

@@ -150,17 +150,6 @@ def test_files_without_frames_say_so() -> None:
         assert parser.read_header(file.getvalue()) == NO_VIDEO
 
 
-def test_fragmented_files_list_no_frames() -> None:
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4", options={"movflags": "frag_keyframe+empty_moov"}) as out:
-        stream = out.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for image in [*(av.VideoFrame.from_ndarray(frame, "rgb24") for frame in draw_frames(5)), None]:
-            for packet in stream.encode(image):
-                out.mux(packet)
-    assert mp4.read_header(file.getvalue()) == NO_VIDEO
-
-
 def test_a_recording_without_an_end_lasts_from_its_first_frame_to_its_last() -> None:
     known = encode_video(draw_frames(8), "video/webm")
     with av.open(io.BytesIO(known), "r") as read:

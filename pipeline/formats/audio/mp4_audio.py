@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.formats.format_errors import FormatFault, Unsupported
+from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.video.mp4 import check_whole, read_track, strip_metadata
 
 __all__ = ["Mp4AudioHeader", "check_whole", "read_header", "strip_metadata"]
@@ -24,8 +24,8 @@ def read_header(data: bytes) -> Mp4AudioHeader:
     """Return the header of the first audio track.
 
     Raises:
-        FormatFault: there is none, or a box is longer than the one around it, or too short for what it must hold.
-        Unsupported: the file is fragmented: its header does not list what it holds.
+        FormatFault: there is none, or it lists no samples, or a box is longer than the one around it, or too short for
+            what it must hold.
         Truncated: the file ends inside a box, or before the one that describes it.
     """
     track = read_track(data, b"soun", ">HHHHHH", 32)
@@ -33,6 +33,6 @@ def read_header(data: bytes) -> Mp4AudioHeader:
         raise FormatFault("no audio track")
     channels, _, _, _, rate, _ = track.fields
     if not track.samples or not track.scale:
-        raise Unsupported("its header lists no audio: it is fragmented; remux it (ffmpeg -i … -c copy)")
+        raise FormatFault("the audio track lists no samples")
     rate = rate or track.scale  # rates beyond 65,535 do not fit
     return Mp4AudioHeader(rate, channels, round(track.duration * rate / track.scale))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def read_blocks_by_ffmpeg(data: bytes, container: str) -> Iterator[Block]:
     """Yield the first audio stream as it is decoded, a packet at a time; nothing where there is none.
 
-    `container` is a name of FFmpeg's: mov, matroska, avi, mp3 or aac. Audio that begins late keeps its start.
+    `container` is a name of FFmpeg's: mov, matroska, avi, mp3 or aac. Audio that begins late keeps its start; of a
+    video, times are from its first frame, as a recording of a live stream begins at any time.
 
     Raises:
         UndecodableError: the decoder cannot open it, or fails on the way, or its rate is impossible, or rate or
@@ -59,10 +60,10 @@ def _decode(file: "InputContainer") -> Iterator[Block]:
         raise UndecodableError
     context.thread_count = 1
     to_floats = AudioResampler(format="fltp")
-    at, first = None, None
+    at, first, origin = None, None, _find_origin(file)
     for frame in file.decode(stream):
         if at is None:
-            at = round((frame.time or 0.0) * frame.sample_rate)
+            at = round(((frame.time or 0.0) - origin) * frame.sample_rate)
         for part in to_floats.resample(frame):
             samples: NDArray[np.float32] = part.to_ndarray().T.astype(np.float32, copy=False)
             first = first or (frame.sample_rate, samples.shape[1])
@@ -70,3 +71,11 @@ def _decode(file: "InputContainer") -> Iterator[Block]:
                 raise UndecodableError
             yield Block(samples, frame.sample_rate, at)
             at += len(samples)
+
+
+def _find_origin(file: "InputContainer") -> float:
+    """Return when the first frame of a video is shown, in seconds of its container; 0 of audio alone."""
+    stream = next(iter(file.streams.video), None)
+    if stream is None or stream.start_time is None or stream.time_base is None:
+        return 0.0
+    return float(stream.start_time * stream.time_base)

@@ -36,7 +36,7 @@ def check_video(data: bytes, media_type: str, params: VideoCheck) -> Checked | R
 
     def check_header(header: VideoHeader) -> Rejection | None:
         if not header.frames:
-            return Rejection(Reason.UNSUPPORTED_TYPE, "its header lists no frames: it has none, or is fragmented")
+            return Rejection(Reason.UNSUPPORTED_TYPE, "it lists no frames")
         if rejection := check_rules(RULES, "header", header, params):
             return rejection
         if not header.seconds > 0:
