@@ -8,6 +8,9 @@ from pipeline.config.params import Share, Strings
 from pipeline.ingest.tables.annotation_table import AnnotationTable
 from pipeline.inputs.params import InputParams
 
+WHOLE_PAGE = "whole"
+"""The value of `page_text` that is no selector."""
+
 TextLayout = Literal["whole", "first_line", "lines", "tagged_lines"]
 
 
@@ -22,7 +25,9 @@ class IngestParams(InputParams):
     languages: Strings | None = None
     """Keep text in these languages only, spelled as in the data; null: all."""
     page_text: Annotated[str, Field(min_length=1)] | None = None
-    """CSS selector of a page's text; several matches are one text, a line each. Null: pages give no text."""
+    """CSS selector of a page's text; several matches are one text, a line each. `whole`: the title and all text of the
+    page, with captions and alt texts of its images, without navigation, footers and banners. Null: pages give no
+    text."""
     figures: bool = False
     """Of pages, take each image's caption as a text: its figcaption, else the element of a class `caption` beside it,
     else its alt text, else the nearest heading, or paragraph. `align.by: figure` puts it with the image."""

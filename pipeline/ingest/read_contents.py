@@ -13,7 +13,7 @@ from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.image.animated import is_animated
 from pipeline.formats.media_type import MODALITIES_BY_TYPE, UNKNOWN, UNKNOWN_TEXT, claims_page, find_media_type
 from pipeline.ingest.divide_file import NO_FACTS, GivenFacts, Segment, divide_file
-from pipeline.ingest.params import IngestParams
+from pipeline.ingest.params import WHOLE_PAGE, IngestParams
 from pipeline.ingest.read_figures import number_figures
 from pipeline.ingest.read_page import PageFacts, read_page
 from pipeline.ingest.sources.source import ListedFile
@@ -181,4 +181,5 @@ def _reject_empty(left_out: Counter[Rejection], page: PageFacts | None, params: 
         return Rejection(Reason.NO_ITEMS, "a page without captions of images", setting="figures")
     if params.page_text is None:
         return Rejection(Reason.NO_ITEMS, "pages give no text", setting="page_text")
-    return Rejection(Reason.NO_ITEMS, "nothing on the page matches", limit=params.page_text, setting="page_text")
+    nothing = "no text remains of the page" if params.page_text == WHOLE_PAGE else "nothing on the page matches"
+    return Rejection(Reason.NO_ITEMS, nothing, limit=params.page_text, setting="page_text")

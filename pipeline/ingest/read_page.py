@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ParamsError
 from pipeline.formats.html import MAX_PAGE_BYTES, check_selector, parse_html, read_attribute, read_text
-from pipeline.ingest.params import IngestParams
+from pipeline.formats.page_text import has_extractor, read_whole_text
+from pipeline.ingest.params import WHOLE_PAGE, IngestParams
 from pipeline.ingest.read_figures import Figure, read_figures
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class PageFacts:
-    """Facts about a page and what it embeds; None where it has none. `text` is what matches `ingest.page_text`."""
+    """Facts about a page and what it embeds; None where it has none. `text` is that of `ingest.page_text`."""
 
     text: str | None = None
     language: str | None = None
@@ -39,7 +40,7 @@ def read_page(content: bytes, params: IngestParams, url: str, content_type: str 
     """
     document = parse_html(content, content_type)
     return PageFacts(
-        _find_text(document, params.page_text),
+        read_whole_text(document) if params.page_text == WHOLE_PAGE else _find_text(document, params.page_text),
         _find_language(document),
         _find_label(document, params.page_label),
         _find_licence(document),
@@ -52,8 +53,13 @@ def check_selectors(params: IngestParams) -> None:
     """Check the selectors before any work.
 
     Raises:
-        ParamsError: one of them is not a CSS selector; the message names it.
+        ParamsError: one of them is not a CSS selector, or what reads whole pages is not installed; the message names
+            it.
     """
+    if params.page_text == WHOLE_PAGE and not has_extractor():
+        raise ParamsError(
+            f'params.yaml: ingest.page_text is "{WHOLE_PAGE}", which needs a library: pip install trafilatura'
+        )
     for key, selector in (("page_text", params.page_text), ("page_label", params.page_label)):
         if selector is not None and not check_selector(selector):
             raise ParamsError(f'params.yaml: ingest.{key} is "{selector}"; it must be a CSS selector or null')
