@@ -29,12 +29,12 @@ from benchmarks.support.apart import CHECKOUT, run_apart, write_outcome
 from pipeline.evaluate.predict import predict
 from pipeline.evaluate.report import write_tables
 from pipeline.models.batches import Batch, ReadOrder, SplitKeys, find_shared_keys, hash_keys, read_batches
-from pipeline.models.model import Model
 from pipeline.runtime.run_stage import use_own_maps_for_arrays
 from pipeline.tables.contracts import MODALITIES
-from pipeline.tasks.classification import CLASSIFICATION, LABEL
+from pipeline.tasks.classification import LABEL
+from pipeline.tasks.options import ClassificationOptions
 from pipeline.train.params import TrainParams
-from pipeline.train.step import plan_architecture
+from pipeline.train.step import list_inputs, plan_lesson
 from shardwright import ShardDataset
 from tests.support.factory_shards import Toy, make_shards
 
@@ -69,14 +69,15 @@ def evaluate_samples(folder: Path, samples: int) -> None:
     root = make_shards(folder / "shards", Toy(classes=CLASSES, train=1, val=0, test=BATCH, samples_per_shard=BATCH))
     data = ShardDataset(root, "test")
     modalities = tuple(name for name in MODALITIES if name != "video")
-    model = Model(plan_architecture(TrainParams(modalities=modalities), CLASSIFICATION, data)).eval()
+    params = TrainParams(modalities=modalities)
+    model = plan_lesson(params, ClassificationOptions(), data, list_inputs(params, data)).build_model().eval()
     (batch,) = read_batches("shardwright", data, ReadOrder(BATCH))
     keys = make_keys(folder, samples)
     seen = SplitKeys(keys, np.sort(hash_keys(keys)))
     assert len(find_shared_keys(seen, SplitKeys(data.keys, np.sort(hash_keys(data.keys))))) == 0
-    predictions = predict(model, make_batches(batch, keys), keys, CLASSIFICATION, folder)
-    metrics = CLASSIFICATION.measure(predictions, CLASSES, "test")
-    write_tables(folder, CLASSIFICATION.build_report(predictions, CLASSES, metrics, 12))
+    predictions = predict(model, make_batches(batch, keys), keys, folder)
+    metrics = model.task.measure(predictions, model.plan, "test")
+    write_tables(folder, model.task.build_report(predictions, model.plan, metrics, 12))
 
 
 def measure(samples: int) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def build_manifest_schema() -> Schema:
 
 
 def build_metrics_schema() -> Schema:
-    """`7_report/metrics.json`, see `pipeline.tasks.classification.measure`: its scores are those of the tables."""
+    """Return the schema of `7_report/metrics.json` of a classifier, see `measure_classes`: its scores are those of the
+    tables."""
     headlines = TASKS["classification"].scores
     facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...)}
     scores: dict[str, Any] = dict.fromkeys(SCORES, (Score, ...))
@@ -116,7 +117,7 @@ def build_metrics_schema() -> Schema:
         undefined=(dict[str, str], ...),
         own=(dict[str, Score], {}),
     )
-    metrics.__doc__ = "`7_report/metrics.json`, see `pipeline.tasks.classification.measure`."
+    metrics.__doc__ = "`7_report/metrics.json`, see `pipeline.tasks.class_report.measure_classes`."
     return metrics.model_json_schema()
 
 

@@ -235,6 +235,8 @@ def _find_keys(block_type: type[BaseModel], path: Sequence[str]) -> Mapping[str,
         if field is None:
             continue  # the name of a union's member or the key of a mapping
         models = _find_models(field.annotation)
+        if len(models) > 1 and part == path[-1]:  # one of them by its tag
+            return {key: value for model in models for key, value in model.model_fields.items()}
         if len(models) != 1:
             return {}
         block_type = models[0]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.models.history import SCORE_PREFIX
-from pipeline.tasks.metrics.table import SCORES
 from pipeline.tasks.report import Bars, Matrix
 
 if TYPE_CHECKING:
@@ -142,14 +141,13 @@ def draw_bars(bars: Bars) -> bytes:
     return render(draw, 7.2, 1.9 + 0.42 * len(names))
 
 
-def draw_history(history: Mapping[str, Sequence[float]], best: int) -> bytes:
+def draw_history(history: Mapping[str, Sequence[float]], best: int, titles: Mapping[str, str]) -> bytes:
     """Draw losses and validation scores over the epochs, with a line at the best one (counted from 1).
 
-    `history` has the columns of `history.tsv`; missing values are NaN.
+    `history` has the columns of `history.tsv`; missing values are NaN. `titles` are those of the scores by name.
     """
     epochs = history["epoch"]
-    scores = [name.removeprefix(SCORE_PREFIX) for name in history if name.startswith(SCORE_PREFIX)]
-    scores.remove("loss")
+    scores = list(titles)
 
     def draw(figure: "Figure") -> None:
         from matplotlib.ticker import MaxNLocator
@@ -161,7 +159,7 @@ def draw_history(history: Mapping[str, Sequence[float]], best: int) -> bytes:
         colours = list(itertools.islice(itertools.cycle((BLUE, ORANGE, PALE_BLUE, MUTED)), len(scores)))
         for name, colour in zip(scores, reversed(colours), strict=True):  # the score that selects comes last
             values = history[f"{SCORE_PREFIX}{name}"]
-            right.plot(epochs, values, color=colour, linewidth=2, label=SCORES[name].title)
+            right.plot(epochs, values, color=colour, linewidth=2, label=titles[name])
         right.set(title="Validation scores", ylim=(0, 1.02))
         for axes in (left, right):
             axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"best: epoch {best}")

@@ -16,7 +16,7 @@ from pipeline.evaluate.params import EvaluateParams
 from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.runtime.progress import show_progress
-from pipeline.tasks.task import Predictions, Subset, Task, list_subsets
+from pipeline.tasks.task import ForwardPass, Predictions
 from shardwright import ShardDataset
 from shardwright.format.index import decode_key
 
@@ -35,52 +35,43 @@ def read_keys(data: ShardDataset | None) -> NDArray[np.bytes_]:
 
 
 @torch.inference_mode()
-def predict(model: Model, batches: Iterable[Batch], keys: NDArray[np.bytes_], task: Task, folder: Path) -> Predictions:
-    """Predict every sample of a split, whose keys are `keys`, and keep what `task` needs, its columns in `folder`.
+def predict(model: Model, batches: Iterable[Batch], keys: NDArray[np.bytes_], folder: Path) -> Predictions:
+    """Predict every sample of a split, whose keys are `keys`, and keep what the task needs, its columns in `folder`.
+
+    The encoders run once a sample; only fusion and head run once a subset of the parts. A sample that has none of a
+    subset's parts gets the outputs of the model without any part.
 
     Raises:
         PipelineError: an output is not a finite number; the message has the keys of the samples.
     """
-    subsets = list_subsets([source.part for source in model.inputs])
-    counts = {subset: task.count_nothing(model.outputs) for subset in subsets}
-    samples = 0
-    with open_columns(folder, task.list_columns(model.outputs)) as columns:
+    task, parts = model.task, [source.part for source in model.inputs]
+    meters = {subset: task.make_meter(model.plan) for subset in task.list_subsets(parts)}
+    device, samples = next(model.parameters()).device, 0
+    with open_columns(folder, task.list_columns(model.plan)) as columns:
         for batch in batches:
             expected = keys[samples : samples + len(batch["key"])].tolist()
             assert batch["key"] == [decode_key(key) for key in expected], "batches come in stored order"
             samples += len(expected)
-            outputs = predict_subsets(model, batch, subsets)
-            check_outputs(outputs.numpy(), batch["key"])
-            for subset, shown in zip(subsets, outputs, strict=True):
-                counts[subset] += task.count_results(shown, batch)
-            columns.append(task.compute_columns(outputs[-1], batch))
+            moved = move_batch(batch, device)
+            encoded, present = model.encode(moved), model.find_present(moved)
+            for subset, meter in meters.items():
+                shown = present & torch.tensor([part in subset for part in parts], device=device)
+                forward = ForwardPass(model, model.predict(encoded, shown, moved), moved, shown)
+                check_outputs(forward.outputs, batch["key"])
+                meter.add(forward)
+            columns.append(task.compute_columns(forward))
         assert samples == len(keys), "batches have every sample"
-        return Predictions(keys, counts, columns.map())
+        scores = {subset: meter.compute() for subset, meter in meters.items()}
+        return Predictions(keys, scores, columns.map())
 
 
-def predict_subsets(model: Model, batch: Batch, subsets: Sequence[Subset]) -> Tensor:
-    """Return the outputs with each subset of the parts, float32 (subsets, batch, outputs), on the CPU.
-
-    The encoders run once a sample; only fusion and head run once a subset. A sample that has none of a subset's
-    parts gets the outputs of the model without any part.
-    """
-    device = next(model.parameters()).device
-    moved = move_batch(batch, device)
-    embeddings, present = model.embed(moved), model.find_present(moved)
-    outputs = []
-    for subset in subsets:
-        chosen = torch.tensor([source.part in subset for source in model.inputs], device=device)
-        outputs.append(model.predict(embeddings, present & chosen))
-    return torch.stack(outputs).cpu()
-
-
-def check_outputs(outputs: NDArray[np.float32], keys: Sequence[str]) -> None:
-    """Check that outputs (subsets, samples, outputs) are finite: the largest of NaN would be an arbitrary class.
+def check_outputs(outputs: Tensor, keys: Sequence[str]) -> None:
+    """Check that outputs (samples, …) are finite: the largest of NaN would be an arbitrary class.
 
     Raises:
         PipelineError: they are not.
     """
-    bad = np.flatnonzero(~np.isfinite(outputs).all((0, 2))).tolist()
+    bad = (~outputs.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
     if bad:
         raise PipelineError(
             f"the model's outputs for the samples {', '.join(keys[row] for row in bad)} are not finite numbers: "

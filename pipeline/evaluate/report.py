@@ -29,6 +29,7 @@ class Evaluated:
         report: what the task reports.
         record: of the model.
         description: what the model is: `a classifier of 12 classes`.
+        titles: of the validation scores by name.
         data: the split, or None where it has no samples.
     """
 
@@ -37,6 +38,7 @@ class Evaluated:
     report: TaskReport
     record: ModelRecord
     description: str
+    titles: Mapping[str, str]
     data: ShardDataset | None
 
 
@@ -47,7 +49,7 @@ def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
         text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     write_tables(folder, report)
-    figures = {"history": draw_history(read_history(model / HISTORY_NAME), record.best["epoch"])}
+    figures = {"history": draw_history(read_history(model / HISTORY_NAME), record.best["epoch"], evaluated.titles)}
     figures |= {name: draw_figure(figure) for name, figure in report.figures.items()}
     for name, png in figures.items():
         (folder / f"{name}.png").write_bytes(png)

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline.config.plugins import is_plugin
 from pipeline.errors import InputError
 from pipeline.evaluate.own_metrics import describe_own, measure_own
 from pipeline.evaluate.params import EvaluateParams
@@ -12,7 +11,6 @@ from pipeline.evaluate.summary import summarize_run
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
-from pipeline.tasks.table import TASKS
 
 
 def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
@@ -39,11 +37,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     if dataset != record.dataset:
         raise InputError(f"{source} was trained on the dataset {record.dataset}, {root} is {dataset}: train it again")
     check_splits(root)
-    if record.task not in TASKS and not is_plugin(record.task):
-        raise InputError(
-            f"{source} was trained for the task `{record.task}`, known are {', '.join(TASKS)}: train again"
-        )
-    task = TASKS[record.task]
+    task = model.task
     data = open_split(root, params.split)
     keys = read_keys(data)
     folder = workspace.work / REPORT_FOLDER
@@ -53,14 +47,14 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
             device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
             start = time.perf_counter()
             batches = read_split(data, params, workspace.run)
-            predictions = predict(model.to(device), batches, keys, task, Path(columns))
+            predictions = predict(model.to(device), batches, keys, Path(columns))
             seconds = time.perf_counter() - start
-        metrics = task.measure(predictions, record.classes, params.split)
+        metrics = task.measure(predictions, model.plan, params.split)
         metrics |= measure_own(params.metrics, predictions, record.classes)
-        report = task.build_report(predictions, record.classes, metrics, params.worst)
+        report = task.build_report(predictions, model.plan, metrics, params.worst)
         summary = summarize_run(workspace.data, metrics)
-        described = task.describe_model(record.classes)
-        write_report(folder, Evaluated(metrics, summary, report, record, described, data), source)
+        described = task.describe_model(model.plan)
+        write_report(folder, Evaluated(metrics, summary, report, record, described, task.scores, data), source)
     notes = [*task.describe_metrics(metrics), *describe_own(metrics)]
     samples = len(keys)
     if samples:

@@ -10,8 +10,10 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from pipeline.config.plugins import is_plugin
 from pipeline.errors import InputError
 from pipeline.models.model import Architecture, Model
+from pipeline.tasks.table import TASKS
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import decode_json, encode_canonical, hash_canonical
 from shardwright.format.dataclass_json import load_value
@@ -20,7 +22,7 @@ RECORD_NAME = "model.json"
 BEST = "best.safetensors"
 LAST = "last.safetensors"
 FORMAT = "shardwright-model"
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class ModelRecord:
 
     Attributes:
         task: the name of what it was trained for, from `TASKS`.
-        architecture: of the model.
+        plan: what that task learns from the dataset, see `pipeline.tasks.task.Plan`.
+        architecture: of the model without its head, which follows from task and plan.
         classes: the names of the labels, in the order of their numbers; empty where the dataset has none.
         dataset: hash of the dataset that it was trained on.
         fields: of that dataset.
@@ -42,6 +45,7 @@ class ModelRecord:
     """
 
     task: str
+    plan: Mapping[str, Any]
     architecture: Architecture
     classes: tuple[str, ...]
     dataset: str
@@ -99,9 +103,15 @@ def load_model(folder: Path, name: str = BEST) -> tuple[Model, ModelRecord]:
     """Load a model with the weights of the file `name`, ready to predict, and its record.
 
     Raises:
-        InputError: a file is missing, the weights are not those that the record names, or do not fit the architecture.
+        InputError: a file is missing, the weights are not those that the record names, or do not fit the architecture,
+            or the task is not known.
     """
     record = read_record(folder)
+    if record.task not in TASKS and not is_plugin(record.task):
+        raise InputError(
+            f"{folder} was trained for the task `{record.task}`, known are {', '.join(TASKS)}: train again"
+        )
+    task = TASKS[record.task]
     try:
         data = (folder / name).read_bytes()
     except OSError:
@@ -111,8 +121,14 @@ def load_model(folder: Path, name: str = BEST) -> tuple[Model, ModelRecord]:
             f"{folder / name} is damaged, its sha256 is not the one in {RECORD_NAME}: train again (`dvc repro`)"
         )
     try:
-        model = Model(record.architecture)
+        plan = load_value(task.plan_type, record.plan, "the plan")
+        model = Model(record.architecture, task, plan)
         model.load_state_dict(safetensors.torch.load(data))
-    except (KeyError, RuntimeError, safetensors.SafetensorError) as error:  # as encoders change between releases
+    except (
+        FormatError,
+        KeyError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:  # as encoders change between releases
         raise InputError(f"{folder}: the weights do not fit the architecture in {RECORD_NAME}: train again") from error
     return model.eval(), record

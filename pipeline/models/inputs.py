@@ -4,12 +4,15 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.field import Field
 from shardwright.format.manifest import FileRecord, Manifest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MIN_STD = 1e-3
 """The least standard deviation of a channel: dividing by less would blow up the noise of a nearly constant one."""
@@ -32,6 +35,8 @@ class PartInput:
         words: for token ids, the number of tokens in the vocabulary; else 0.
         count: the field with the number of items where a sample may have several: the arrays of `field` and `length`
             then have an axis for the items before their own. None where it has one.
+        joined: further fields, whose values stand beside those of `field` on the last axis; `shape`, `mean` and `std`
+            are those of all together.
     """
 
     part: str
@@ -44,6 +49,22 @@ class PartInput:
     std: tuple[float, ...] = ()
     words: int = 0
     count: str | None = None
+    joined: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Where a batch may have the values of all fields together: `mfcc`, `mfcc+mfcc_delta`."""
+        return "+".join([self.field, *self.joined])
+
+
+def read_values(batch: Mapping[str, "Tensor"], source: PartInput) -> "Tensor":
+    """Return the values of a part, (batch, *shape): those under its name, as augmentation leaves them, or its fields
+    side by side."""
+    if source.name in batch:
+        return batch[source.name]
+    import torch
+
+    return torch.cat([batch[name] for name in (source.field, *source.joined)], dim=-1)
 
 
 def list_parts(manifest: Manifest) -> dict[str, str]:

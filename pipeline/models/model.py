@@ -1,62 +1,90 @@
-"""Build the multimodal model: an encoder a part, a fusion, a linear head."""
+"""Build the multimodal model: a trunk of an encoder a part and a fusion, and the head of a task."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.encoders.encoded_part import EncodedPart, mean_items
 from pipeline.models.encoders.layers import find_valid
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
-from pipeline.models.inputs import PartInput
+from pipeline.models.inputs import PartInput, read_values
+
+if TYPE_CHECKING:
+    from pipeline.tasks.task import Plan, Task
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """All that it takes to build a model, except its weights.
+    """All that it takes to build a trunk, except its weights; the head follows from the task and its plan.
 
     Attributes:
         inputs: the parts, in the order of the columns of `present`.
         encoders: the name of each modality's encoder; each of its parts has one of its own.
         width: of each part's embedding.
-        fusion: its name.
+        fusion: its name; None for a task that keeps the parts apart.
         dropout: between fusion and head.
-        outputs: how many numbers the head gives for a sample; the task knows what they mean.
     """
 
     inputs: tuple[PartInput, ...]
     encoders: Mapping[str, str]
     width: int
-    fusion: str
+    fusion: str | None
     dropout: float
-    outputs: int
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the trunk gives of a batch.
+
+    Attributes:
+        encoded: of each part, in the order of the inputs; arbitrary where a sample lacks the part.
+        present: which parts count, (batch, parts) bool.
+        fused: (batch, width) float32; None without a fusion.
+    """
+
+    encoded: Sequence[EncodedPart]
+    present: Tensor
+    fused: Tensor | None
+
+    @property
+    def pooled(self) -> Tensor:
+        """The embeddings of the parts, (batch, parts, width), zeros where a sample lacks the part."""
+        return stack_pooled(self.encoded, self.present)
 
 
 class Model(nn.Module):
-    """Maps a batch, a dict with a tensor a field, samples first, to outputs. It reads the fields of its inputs only.
+    """Maps a batch, a dict with a tensor a field, samples first, to outputs. It reads the fields of its inputs, and
+    those that the task's head reads.
 
     A part that a sample lacks does not influence its outputs. Where a part has several items, its embedding is the mean
     of theirs.
     """
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, task: "Task[Any]", plan: "Plan") -> None:
         super().__init__()
         self.inputs = architecture.inputs
-        self.outputs = architecture.outputs
-        width = architecture.width
+        self.task, self.plan = task, plan
+        self.width, self.dropout = architecture.width, architecture.dropout
         self.encoders = nn.ModuleList(  # not by name: a dict of modules refuses the names of its own methods
-            ENCODERS[source.modality][architecture.encoders[source.modality]](source, width) for source in self.inputs
+            ENCODERS[source.modality][architecture.encoders[source.modality]](source, self.width)
+            for source in self.inputs
         )
-        self.fusion = FUSIONS[architecture.fusion](len(self.inputs), width)
-        self.head = nn.Sequential(nn.Dropout(architecture.dropout), nn.Linear(width, architecture.outputs))
+        if architecture.fusion is not None:
+            self.fusion = FUSIONS[architecture.fusion](len(self.inputs), self.width)
+        self.head = task.build_head(plan, self)
+
+    def encode(self, batch: Mapping[str, Tensor]) -> list[EncodedPart]:
+        """Return what the encoder of each part gives, in the order of the inputs; arbitrary where a sample lacks it."""
+        return [encode_part(encoder, source, batch) for source, encoder in zip(self.inputs, self.encoders, strict=True)]
 
     def embed(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return an embedding a part, (batch, width) float32; arbitrary where a sample lacks the part."""
-        return {
-            source.part: encode_part(encoder, source, batch)
-            for source, encoder in zip(self.inputs, self.encoders, strict=True)
-        }
+        parts = [source.part for source in self.inputs]
+        return {part: encoded.pooled for part, encoded in zip(parts, self.encode(batch), strict=True)}
 
     def find_present(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Return which parts each sample has, (batch, parts) bool."""
@@ -67,38 +95,39 @@ class Model(nn.Module):
             columns.append(everywhere if source.present is None else batch[source.present] != 0)
         return torch.stack(columns, dim=1)
 
-    def fuse(self, embeddings: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Fuse the embeddings of the parts that are `present` (batch, parts) to (batch, width)."""
-        stacked = torch.stack([embeddings[source.part] for source in self.inputs], dim=1)
-        # A fill, not a product: 0 × NaN is NaN.
-        fused: Tensor = self.fusion(stacked.masked_fill(~present.unsqueeze(2), 0), present)
-        return fused
+    def fuse(self, encoded: Sequence[EncodedPart], present: Tensor) -> Features:
+        """Fuse the embeddings of the parts that are `present` (batch, parts)."""
+        fused = self.fusion(stack_pooled(encoded, present), present) if hasattr(self, "fusion") else None
+        return Features(encoded, present, fused)
 
-    def predict(self, embeddings: Mapping[str, Tensor], present: Tensor) -> Tensor:
-        """Return the outputs, (batch, outputs) float32, from embeddings: cheap beside the encoders."""
-        outputs: Tensor = self.head(self.fuse(embeddings, present))
+    def predict(self, encoded: Sequence[EncodedPart], present: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Return the outputs of the head, float32, samples first, from encoded parts: cheap beside the encoders."""
+        outputs: Tensor = self.head(self.fuse(encoded, present), batch)
         return outputs
 
     def forward(self, batch: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
-        """Return the outputs, (batch, outputs) float32. `present` hides parts of the batch; None shows all."""
-        return self.predict(self.embed(batch), self.find_present(batch) if present is None else present)
+        """Return the outputs of the head. `present` hides parts of the batch; None shows all."""
+        return self.predict(self.encode(batch), self.find_present(batch) if present is None else present, batch)
 
 
-def encode_part(encoder: nn.Module, source: PartInput, batch: Mapping[str, Tensor]) -> Tensor:
-    """Return a part's embeddings, (batch, width) float32: of several items the mean over those that a sample has.
+def stack_pooled(encoded: Sequence[EncodedPart], present: Tensor) -> Tensor:
+    """Return the embeddings of parts, (batch, parts, width), zeros where `present` (batch, parts) is false."""
+    stacked = torch.stack([each.pooled for each in encoded], dim=1)
+    return stacked.masked_fill(~present.unsqueeze(2), 0)  # a fill, not a product: 0 × NaN is NaN
+
+
+def encode_part(encoder: nn.Module, source: PartInput, batch: Mapping[str, Tensor]) -> EncodedPart:
+    """Return what the encoder gives of a part; of several items the mean of those that a sample has, and all their
+    tokens.
 
     The encoder sees these items alone: no other entry can change a bit of the embeddings or of the gradients.
     """
-    values, length = batch[source.field], None if source.length is None else batch[source.length]
+    values, length = read_values(batch, source), None if source.length is None else batch[source.length]
     if source.count is None:
-        one: Tensor = encoder(values, length)
-        return one
+        return EncodedPart.read(encoder(values, length))
     there = find_valid(values, batch[source.count])
     if not there.any():
         # Not every encoder takes an empty batch; in this way all parameters have gradients, of zero.
-        blank: Tensor = encoder(torch.zeros_like(values[:1, 0]), None if length is None else length.new_zeros(1))
-        return blank.mul(0).expand(len(values), -1)
-    encoded: Tensor = encoder(values[there], None if length is None else length[there])
-    places = there.flatten().nonzero().squeeze(1)
-    each = encoded.new_zeros(there.numel(), encoded.shape[1]).index_copy(0, places, encoded)
-    return each.reshape(*there.shape, -1).sum(1) / there.sum(1, keepdim=True).clamp(min=1)
+        blank = encoder(torch.zeros_like(values[:1, 0]), None if length is None else length.new_zeros(1))
+        return EncodedPart.read(blank).blank(len(values))
+    return mean_items(EncodedPart.read(encoder(values[there], None if length is None else length[there])), there)

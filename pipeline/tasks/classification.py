@@ -1,123 +1,131 @@
 """Classify: each sample has one label, the number of its class; the head has an output, a logit, for each class."""
 
-import heapq
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import InputError
-from pipeline.models.batches import Batch
-from pipeline.tables.columns import ColumnBatch, Columns
-from pipeline.tables.table_files import GROUP_ROWS
-from pipeline.tasks.metrics.table import CLASS_METRICS, METRICS, SCORES
-from pipeline.tasks.metrics.tally import (
-    Counts,
-    Floats,
-    Tally,
-    count_classes,
-    count_confusion,
-    find_interval,
-    resample_tallies,
+from pipeline.tasks.class_report import (
+    HEADLINES,
+    build_report,
+    compute_probabilities,
+    describe_metrics,
+    measure_classes,
+    score_tally,
 )
-from pipeline.tasks.report import (
-    Bars,
-    Cell,
-    Lazy,
-    Matrix,
-    Mistake,
-    ReportTable,
-    Section,
-    TaskReport,
-    Tile,
-    format_score,
-)
-from pipeline.tasks.task import Loss, Predictions, Task, name_subset
+from pipeline.tasks.linear_head import LinearHead
+from pipeline.tasks.metrics.table import SCORES
+from pipeline.tasks.metrics.tally import Tally, count_classes
+from pipeline.tasks.options import ClassificationOptions
+from pipeline.tasks.read_targets import read_targets
+from pipeline.tasks.report import TaskReport
+from pipeline.tasks.task import ForwardPass, Plan, Predictions, Task
 from shardwright import ShardDataset
-from shardwright.format.index import decode_key
+
+if TYPE_CHECKING:
+    from pipeline.models.inputs import PartInput
+    from pipeline.models.model import Model
 
 LABEL = "label"
 
-HEADLINES = ("accuracy", "macro_f1")
-"""The scores in validation, for each subset of the parts, and with intervals. The last one selects the epoch: the
-mean over classes does not let a frequent class hide a rare one."""
 
-NO_SAMPLES = "the split has no samples"
+@dataclass(frozen=True)
+class ClassPlan(Plan):
+    """The plan of a classifier.
 
-PREDICTIONS: Columns = {
-    "key": "string",
-    "truth": "string",
-    "prediction": "string",
-    "probability": "float64",  # of the prediction
-    "truth_probability": "float64",
-}
-"""`predictions`."""
+    Attributes:
+        classes: the names of the labels, in the order of their numbers.
+        counts: of the training samples of each.
+        smoothing: share of the target that is spread over all classes in training.
+    """
+
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+    smoothing: float = 0.0
 
 
-def count_outputs(data: ShardDataset) -> int:
-    """Return the number of classes.
+def has_labels(data: ShardDataset, inputs: "Sequence[PartInput]") -> bool:
+    """Return whether the samples have labels."""
+    return bool(data.classes) and LABEL in data.fields
+
+
+def make_plan(options: ClassificationOptions, data: ShardDataset, inputs: "Sequence[PartInput]") -> ClassPlan:
+    """Count the labels of the training split.
 
     Raises:
         InputError: the dataset has no labels.
     """
-    if not data.classes or LABEL not in data.fields:
-        raise InputError(f"{data.root} has no labels to learn: set align.label to where they come from")
-    return len(data.classes)
+    if not data.classes or not has_labels(data, inputs):
+        raise InputError(
+            f"{data.root} has no labels to learn: set align.label to where they come from, or train.task to a task "
+            "that needs none"
+        )
+    counts = np.bincount(read_targets(data, LABEL), minlength=len(data.classes))
+    return ClassPlan(
+        parts=tuple(source.part for source in inputs),
+        classes=tuple(data.classes),
+        counts=tuple(counts.tolist()),
+        smoothing=options.label_smoothing,
+    )
 
 
-def describe_model(classes: Sequence[str]) -> str:
-    """Return what the model is."""
-    return f"a classifier of {len(classes)} classes"
-
-
-def compute_loss(outputs: Tensor, batch: Batch, loss: Loss) -> Tensor:
-    """Return the cross-entropy of the logits, a scalar."""
-    return functional.cross_entropy(outputs, batch[LABEL], reduction=loss.reduction, label_smoothing=loss.smoothing)
-
-
-def count_targets(batch: Batch, outputs: int) -> Tensor:
-    """Return the number of samples of each class, int64 (classes,)."""
-    return torch.bincount(batch[LABEL], minlength=outputs)
-
-
-def describe_targets(counts: Sequence[int], classes: Sequence[str]) -> list[str]:
+def describe_plan(plan: ClassPlan) -> list[str]:
     """Name the classes without training samples."""
-    absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
-    return [f"no training sample of {len(absent)} of {len(classes)} classes: {', '.join(absent)}"] if absent else []
+    absent = [name for name, count in zip(plan.classes, plan.counts, strict=True) if count == 0]
+    return [f"no training sample of {len(absent)} of {len(plan.classes)} classes: {', '.join(absent)}"] * bool(absent)
 
 
-def count_nothing(outputs: int) -> Counts:
-    """Return zeros, int64 (3, classes)."""
-    return np.zeros((3, outputs), np.int64)
+def describe_model(plan: ClassPlan) -> str:
+    """Return what the model is."""
+    return f"a classifier of {len(plan.classes)} classes"
 
 
-def count_results(outputs: Tensor, batch: Batch) -> Counts:
-    """Return the samples predicted correctly, all samples and the predictions of each class, int64 (3, classes)."""
-    truth, prediction = batch[LABEL].cpu().numpy(), outputs.argmax(1).cpu().numpy()
-    return count_classes(truth, prediction, outputs.shape[1]).stack()
+def build_head(plan: ClassPlan, model: "Model") -> LinearHead:
+    """Return a linear head with an output a class."""
+    return LinearHead(model.width, len(plan.classes), model.dropout)
 
 
-def score_counts(counts: Counts) -> dict[str, float]:
-    """Return `HEADLINES` by name."""
-    tally = Tally.from_counts(counts)
-    return {name: float(SCORES[name].compute(tally)) for name in HEADLINES}
+def compute_loss(forward: ForwardPass, training: bool) -> Tensor:
+    """Return the cross-entropy of the logits, a scalar."""
+    logits, labels = forward.outputs, forward.batch[LABEL]
+    if not training:
+        return functional.cross_entropy(logits, labels, reduction="sum")
+    plan: ClassPlan = forward.plan
+    return functional.cross_entropy(logits, labels, label_smoothing=plan.smoothing)
 
 
-def list_columns(outputs: int) -> dict[str, np.dtype[Any]]:
+class ClassMeter:
+    """Counts the samples predicted correctly, all samples and the predictions of each class, int64 (3, classes)."""
+
+    def __init__(self, plan: ClassPlan) -> None:
+        self.counts = np.zeros((3, len(plan.classes)), np.int64)
+
+    def add(self, forward: ForwardPass) -> None:
+        """Count the samples of a batch."""
+        truth, prediction = forward.batch[LABEL].cpu().numpy(), forward.outputs.argmax(1).cpu().numpy()
+        self.counts += count_classes(truth, prediction, self.counts.shape[1]).stack()
+
+    def compute(self) -> dict[str, float]:
+        """Return `HEADLINES` by name."""
+        return score_tally(Tally.from_counts(self.counts))
+
+
+def list_columns(plan: ClassPlan) -> dict[str, np.dtype[Any]]:
     """Return the numbers of the true and of the predicted class in as few bytes as their count takes, and the
     probabilities of both in the precision of `PREDICTIONS`: 18 bytes a sample up to 256 classes."""
-    number, probability = np.min_scalar_type(outputs - 1), np.dtype(np.float64)
+    number, probability = np.min_scalar_type(len(plan.classes) - 1), np.dtype(np.float64)
     return {"truth": number, "prediction": number, "probability": probability, "truth_probability": probability}
 
 
-def compute_columns(outputs: Tensor, batch: Batch) -> dict[str, NDArray[Any]]:
+def compute_columns(forward: ForwardPass) -> dict[str, NDArray[Any]]:
     """Return the columns of `list_columns`, (batch,)."""
-    truth, prediction = batch[LABEL].numpy(), outputs.argmax(1).numpy()
+    outputs = forward.outputs.cpu()
+    truth, prediction = forward.batch[LABEL].cpu().numpy(), outputs.argmax(1).numpy()
     probabilities = compute_probabilities(outputs.numpy())
     rows = np.arange(len(truth))
     return {
@@ -128,253 +136,30 @@ def compute_columns(outputs: Tensor, batch: Batch) -> dict[str, NDArray[Any]]:
     }
 
 
-def measure(predictions: Predictions, classes: Sequence[str], split: str) -> dict[str, Any]:
-    """Return the content of `metrics.json`: JSON without NaN, exact from the confusion matrix.
-
-    Macro scores are means over the classes that have samples in the split; the others are listed under `absent`. The
-    interval (`_low`, `_high`) is the 95 % percentile bootstrap over samples. What is not defined is null, and
-    `undefined` says why.
-    """
-    confusion = count_confusion(predictions.columns["truth"], predictions.columns["prediction"], len(classes))
-    tally = Tally.from_confusion(confusion)
-    scores = {name: _to_json(float(score.compute(tally))) for name, score in SCORES.items()}
-    scores |= _measure_intervals(confusion)
-    per_class = _measure_classes(tally, classes)
-    undefined = dict.fromkeys((name for name, value in scores.items() if value is None), NO_SAMPLES)
-    undefined |= {
-        f"per_class.{name}.{metric}": METRICS[metric].undefined
-        for name in classes
-        for metric in CLASS_METRICS
-        if per_class[name][metric] is None
-    }
-    return {
-        "split": split,
-        "samples": len(predictions.keys),
-        **scores,
-        "subsets": {
-            name_subset(subset): {score: _to_json(value) for score, value in score_counts(counts).items()}
-            for subset, counts in predictions.counts.items()
-        },
-        "per_class": per_class,
-        "absent": [name for name in classes if per_class[name]["support"] == 0],
-        "undefined": undefined,
-    }
+def measure(predictions: Predictions, plan: ClassPlan, split: str) -> dict[str, Any]:
+    """Return the content of `metrics.json`, see `measure_classes`."""
+    return measure_classes(predictions, plan.classes, split)
 
 
-def _measure_intervals(confusion: Counts) -> dict[str, float | None]:
-    """Return the ends of the intervals of `HEADLINES`; None without samples."""
-    names = [f"{name}_{end}" for name in HEADLINES for end in ("low", "high")]
-    if confusion.sum() == 0:
-        return dict.fromkeys(names)
-    resampled = [[SCORES[name].compute(tally) for name in HEADLINES] for tally in resample_tallies(confusion)]
-    ends = [end for scores in np.concatenate(resampled, axis=1) for end in find_interval(scores)]
-    return dict(zip(names, ends, strict=True))
-
-
-def _measure_classes(tally: Tally, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return for each class its scores, the number of its samples, and how often it was predicted."""
-    columns = {name: METRICS[name].load()(tally).tolist() for name in CLASS_METRICS}
-    return {
-        name: {
-            **{metric: _to_json(values[number]) for metric, values in columns.items()},
-            "support": int(tally.actual[number]),
-            "predicted": int(tally.predicted[number]),
-        }
-        for number, name in enumerate(classes)
-    }
-
-
-def _to_json(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
-
-
-def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
-    """Return lines for the summary: the scores, and the classes that the split has no sample of."""
-    if metrics["samples"] == 0:
-        return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
-    interval = f"({metrics['macro_f1_low']:.3f} to {metrics['macro_f1_high']:.3f})"
-    lines = [f"{metrics['split']}: macro F1 {metrics['macro_f1']:.3f} {interval}, accuracy {metrics['accuracy']:.3f}"]
-    if metrics["absent"]:
-        lines.append(f"no samples in the split, so not in macro F1: {', '.join(metrics['absent'])}")
-    return lines
-
-
-def build_report(
-    predictions: Predictions, classes: Sequence[str], metrics: Mapping[str, Any], worst: int
-) -> TaskReport:
-    """Return the tables, the figures and the sections of the page; without samples there are no figures."""
-    truth, predicted = predictions.columns["truth"], predictions.columns["prediction"]
-    figures = (
-        _plan_figures(count_confusion(truth, predicted, len(classes)), metrics, classes) if metrics["samples"] else {}
-    )
-    return TaskReport(
-        tiles=_build_tiles(metrics),
-        sections=_build_sections(metrics),
-        figures=figures,
-        tables=_build_tables(metrics, classes, predictions),
-        columns=PREDICTIONS,
-        predictions=Lazy(lambda: _name_predictions(predictions, classes)),
-        mistakes=[
-            Mistake(
-                row=row,
-                prediction=classes[predicted[row]],
-                truth=classes[truth[row]],
-                probability=float(predictions.columns["probability"][row]),
-                truth_probability=float(predictions.columns["truth_probability"][row]),
-            )
-            for row in find_worst(predictions, worst)
-        ],
-    )
-
-
-def _name_predictions(predictions: Predictions, classes: Sequence[str]) -> Iterator[ColumnBatch]:
-    """Yield the columns of `PREDICTIONS`, `GROUP_ROWS` samples at a time."""
-    names = np.array(classes, object)
-    columns = predictions.columns
-    for start in range(0, len(predictions.keys), GROUP_ROWS):
-        rows = slice(start, start + GROUP_ROWS)
-        yield {
-            "key": [decode_key(key) for key in predictions.keys[rows].tolist()],
-            "truth": names[columns["truth"][rows]],
-            "prediction": names[columns["prediction"][rows]],
-            "probability": columns["probability"][rows],
-            "truth_probability": columns["truth_probability"][rows],
-        }
-
-
-def _name_pairs(predictions: Predictions, classes: Sequence[str]) -> Iterator[Sequence[Cell]]:
-    """Yield the true and the predicted class of each sample."""
-    for batch in _name_predictions(predictions, classes):
-        yield from zip(batch["truth"], batch["prediction"], strict=True)
-
-
-def compute_probabilities(logits: NDArray[np.float32]) -> Floats:
-    """Return the softmax over the last axis, float64."""
-    powers = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
-    probabilities: Floats = powers / powers.sum(axis=-1, keepdims=True)
-    return probabilities
-
-
-def find_worst(predictions: Predictions, count: int) -> list[int]:
-    """Return the rows of `count` samples predicted wrong, the one with the least probable truth first, then by key."""
-    columns = predictions.columns
-    wrong = np.flatnonzero(columns["prediction"] != columns["truth"])
-    probabilities = columns["truth_probability"][wrong]
-    if count < len(wrong):
-        wrong = wrong[probabilities <= np.partition(probabilities, count)[count]]
-    return heapq.nsmallest(
-        count, map(int, wrong), key=lambda row: (columns["truth_probability"][row], predictions.keys[row])
-    )
-
-
-def _plan_figures(confusion: Counts, metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Matrix | Bars]:
-    accuracy, macro_f1 = HEADLINES
-    return {
-        "confusion": Matrix("Confusion matrix", confusion, classes),
-        "subsets": Bars(
-            title="Scores by subset of the parts",
-            axis="score with these parts only",
-            titles=(SCORES[macro_f1].title, SCORES[accuracy].title),
-            rows={name: (values[macro_f1], values[accuracy]) for name, values in metrics["subsets"].items()},
-        ),
-    }
-
-
-def _build_tables(
-    metrics: Mapping[str, Any], classes: Sequence[str], predictions: Predictions
-) -> dict[str, ReportTable]:
-    """Return `confusion` (a row a sample, which `dvc plots` counts), `per_class` and `subsets`."""
-    per_class = {"class": "class", "support": "samples", "predicted": "predicted"}
-    per_class |= {name: METRICS[name].title for name in CLASS_METRICS}
-    subsets = {"subset": "parts", **{name: SCORES[name].title for name in HEADLINES}}
-
-    def list_rows(block: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, str]) -> list[list[Cell]]:
-        return [[name, *(values[column] for column in list(columns)[1:])] for name, values in block.items()]
-
-    pairs = Lazy(lambda: _name_pairs(predictions, classes))
-    return {
-        "confusion": ReportTable({"actual": "actual", "predicted": "predicted"}, pairs),
-        "per_class": ReportTable(per_class, list_rows(metrics["per_class"], per_class)),
-        "subsets": ReportTable(subsets, list_rows(metrics["subsets"], subsets)),
-    }
-
-
-def _build_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
-    present = sum(values["support"] > 0 for values in metrics["per_class"].values())
-    return [
-        *(
-            Tile(format_score(metrics[name]), f"{SCORES[name].title} {_format_interval(metrics, name)}")
-            for name in reversed(HEADLINES)
-        ),
-        Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),
-        Tile(str(present), f"of {len(metrics['per_class'])} classes have samples in it"),
-    ]
-
-
-def _format_interval(metrics: Mapping[str, Any], name: str) -> str:
-    """Return `(0.812 to 0.901)`, or nothing."""
-    low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-    return "" if low is None else f"({low:.3f} to {high:.3f})"
-
-
-SCORES_TEXT = (
-    "Macro F1 is the mean of the F1 of all classes that have samples: a rare class counts as much as a frequent one. "
-    "Accuracy is the share of samples predicted correctly. In parentheses: 95 % intervals, percentile bootstrap over "
-    "the samples. They show how much a score depends on which samples are in the split, not how much it depends on the "
-    "seed of training."
-)
-
-
-def _build_sections(metrics: Mapping[str, Any]) -> list[Section]:
-    return [
-        Section("Scores", SCORES_TEXT),
-        Section(
-            "Parts",
-            "The same model, shown only some of the parts of each sample.",
-            figure="subsets",
-            alt="Scores with every subset of the parts",
-        ),
-        Section("Classes", _describe_classes(metrics), table="per_class"),
-        Section(
-            "Confusion",
-            "Rows are the actual class, columns the predicted one: correct predictions are on the diagonal. The colour "
-            "is the share of the row.",
-            figure="confusion",
-            alt="Confusion matrix, rows the actual class, columns the predicted one",
-        ),
-    ]
-
-
-def _describe_classes(metrics: Mapping[str, Any]) -> str:
-    """Explain the columns; name the classes with the highest and the lowest F1, and those without samples."""
-    per_class = metrics["per_class"]
-    sentences = [
-        "Precision: the share of the predictions of a class that are correct. Recall: the share of the samples of a "
-        "class that are found. F1: their harmonic mean."
-    ]
-    present = [name for name, values in per_class.items() if values["support"] > 0]
-    if len(present) > 1:
-        best, worst = (choose(present, key=lambda name: per_class[name]["f1"]) for choose in (max, min))
-        sentences.append(f"Highest F1: {best}. Lowest F1: {worst}.")
-    if metrics["absent"]:
-        sentences.append(f"No samples in the split, so not in macro F1: {', '.join(metrics['absent'])}.")
-    return " ".join(sentences)
+def report(predictions: Predictions, plan: ClassPlan, metrics: Mapping[str, Any], worst: int) -> TaskReport:
+    """Return the tables, the figures and the sections of the page."""
+    return build_report(predictions, plan.classes, metrics, worst)
 
 
 CLASSIFICATION = Task(
-    scores=HEADLINES,
-    count_outputs=count_outputs,
+    options=ClassificationOptions,
+    plan_type=ClassPlan,
+    scores={name: SCORES[name].title for name in HEADLINES},
+    suits=has_labels,
+    make_plan=make_plan,
+    describe_plan=describe_plan,
     describe_model=describe_model,
+    build_head=build_head,
     compute_loss=compute_loss,
-    count_targets=count_targets,
-    describe_targets=describe_targets,
-    count_nothing=count_nothing,
-    count_results=count_results,
-    score_counts=score_counts,
+    make_meter=ClassMeter,
     list_columns=list_columns,
     compute_columns=compute_columns,
     measure=measure,
     describe_metrics=describe_metrics,
-    build_report=build_report,
+    build_report=report,
 )

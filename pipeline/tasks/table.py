@@ -1,13 +1,13 @@
 """List the tasks by name. To add one: a file in this folder with a `Task`, and a line here."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config.lazy_import import LazyObject, LazyTable
 
 if TYPE_CHECKING:
     from pipeline.tasks.task import Task
 
-TASKS: "LazyTable[Task]" = LazyTable(
+TASKS: "LazyTable[Task[Any]]" = LazyTable(
     {
         "classification": LazyObject("pipeline.tasks.classification:CLASSIFICATION"),
     },

@@ -1,27 +1,29 @@
 """Describe what train, evaluate and the model have to know of a task: a bundle of functions.
 
-`outputs` are what the model's head gives, float32 (batch, outputs). A `Batch` is a dict with a tensor for each field of
-the dataset, samples first.
+A model is a trunk, which encodes and fuses the parts of a sample, and the head of a task. `outputs` are what the head
+gives, float32, samples first. A `Batch` is a dict with a tensor for each field of the dataset, samples first.
 
-Evaluation keeps no outputs. Of each batch a task keeps counts, which are summed, with subsets of a sample's parts, and
-with all parts some columns, a row a sample, which go to files.
+Evaluation keeps no outputs. Of each batch a meter keeps what the scores need, with subsets of a sample's parts, and
+with all parts a task keeps some columns, a row a sample, which go to files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.tasks.metrics.tally import Counts
+from pipeline.tasks.options import TaskOptions
 from pipeline.tasks.report import TaskReport
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from pipeline.models.batches import Batch
+    from pipeline.models.inputs import PartInput
+    from pipeline.models.model import Model
     from shardwright import ShardDataset
 
 MOST_COMBINED = 6
@@ -40,18 +42,59 @@ def list_subsets(parts: Sequence[str]) -> list[Subset]:
     return [subset for size in sizes for subset in combinations(parts, size)]
 
 
+def list_whole(parts: Sequence[str]) -> list[Subset]:
+    """Return the set of all parts as the only subset: for tasks that compare the parts with each other."""
+    return [tuple(parts)]
+
+
 def name_subset(subset: Subset) -> str:
     """Return the name of a subset in reports: `image + text`."""
     return " + ".join(subset)
 
 
 @dataclass(frozen=True)
-class Loss:
-    """How to compute a loss: `smoothing` is the share of the target spread over all classes; the mean over the batch,
-    or the sum."""
+class Plan:
+    """What a task learns from a dataset: made once from its options and the training split, kept in `model.json`.
 
-    smoothing: float = 0.0
-    reduction: Literal["mean", "sum"] = "mean"
+    Each task has a type of its own, whose further attributes are JSON.
+
+    Attributes:
+        parts: the parts that the model sees; a part that is the target is not among them.
+    """
+
+    parts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ForwardPass:
+    """A batch that went through a model.
+
+    Attributes:
+        model: with its head and its plan.
+        outputs: of the head.
+        batch: on the model's device.
+        present: the parts that the model was shown of each sample, (batch, parts) bool.
+    """
+
+    model: "Model"
+    outputs: "Tensor"
+    batch: "Batch"
+    present: "Tensor"
+
+    @property
+    def plan(self) -> Any:
+        """The plan of the model's task."""
+        return self.model.plan
+
+
+class Meter(Protocol):
+    """Collects what scores need, batch by batch."""
+
+    def add(self, forward: ForwardPass) -> None:
+        """Add the samples of a batch."""
+
+    def compute(self) -> Mapping[str, float]:
+        """Return the values of `Task.scores` by name; NaN where one is not defined."""
 
 
 @dataclass(frozen=True)
@@ -60,50 +103,60 @@ class Predictions:
 
     Attributes:
         keys: of the samples, S64 (n,), ASCII; may be on disk.
-        counts: the sums of `Task.count_results` with each subset of the parts; the last subset is all of them.
+        scores: with each subset of the parts, by name; the last subset is all of them.
         columns: those of `Task.list_columns`, (n, …), with all parts; may be on disk.
     """
 
     keys: NDArray[np.bytes_]
-    counts: Mapping[Subset, Counts]
+    scores: Mapping[Subset, Mapping[str, float]]
     columns: Mapping[str, NDArray[Any]]
 
 
+P = TypeVar("P", bound=Plan)
+
+
 @dataclass(frozen=True)
-class Task:
-    """A bundle of functions. `classes` are the names of the labels, empty where the dataset has none.
+class Task(Generic[P]):
+    """A bundle of functions.
 
     Attributes:
-        scores: the names of the validation scores; the epoch with the highest value of the last one is the best.
-        count_outputs: how many outputs the head has for a dataset. Raises `InputError` where the dataset lacks what the
-            task learns; the message names the setting.
-        describe_model: what the model is, for the report, from `classes`: `a classifier of 12 classes`.
-        compute_loss: the loss of outputs on a batch, a scalar.
-        count_targets: int64 (outputs,) counts of a batch's targets, from a batch and the number of outputs.
-        describe_targets: lines for the summary about such counts over the training split, from them and `classes`.
-        count_nothing: such counts as `count_results` returns for no samples, from the number of outputs.
-        count_results: int64 counts of outputs against a batch, which may be summed over batches.
-        score_counts: the values of `scores` by name, from such sums.
-        list_columns: the columns that metrics and report need of each sample, from the number of outputs: each with
-            its dtype, which has a shape where a sample has more than one number: `np.dtype((np.float16, (100,)))`.
-        compute_columns: their values (batch, …) by name, from outputs and a batch, both on the CPU.
-        measure: the content of `metrics.json`, from predictions, `classes` and the name of the split. Its keys `split`
-            and `samples` are those of every task.
+        options: the type of what `train.task` may say beside the name.
+        plan_type: the type of the plan, a dataclass.
+        scores: the titles of the validation scores by name; the epoch with the highest value of the last one is the
+            best.
+        suits: whether the task is the one to choose for a dataset with these inputs, where `train.task` is `auto`.
+        make_plan: from the options, the training split and the inputs of all parts. Raises `InputError` where the
+            dataset lacks what the task learns; the message names the setting.
+        describe_plan: lines for the summary of the training about the plan.
+        describe_model: what the model is, for the report: `a classifier of 12 classes`.
+        build_head: the head, a module that maps `Features` and a batch to outputs.
+        fuses: whether the head reads `Features.fused`; if not, the model has no fusion.
+        compute_loss: a scalar: in training the mean over the batch, else the sum, without what only regularizes.
+        make_meter: a meter without samples.
+        list_subsets: the subsets of the parts with which the model is evaluated; the last one is all.
+        list_columns: the columns that metrics and report need of each sample: each with its dtype, which has a shape
+            where a sample has more than one number: `np.dtype((np.float16, (100,)))`.
+        compute_columns: their values (batch, …) by name.
+        measure: the content of `metrics.json`, from predictions, plan and the name of the split. Its keys `split` and
+            `samples` are those of every task.
         describe_metrics: lines for the summary, from that content.
-        build_report: what to write and show, from predictions, `classes`, that content, and the most mistakes to show.
+        build_report: what to write and show, from predictions, plan, that content, and the most mistakes to show.
     """
 
-    scores: tuple[str, ...]
-    count_outputs: "Callable[[ShardDataset], int]"
-    describe_model: Callable[[Sequence[str]], str]
-    compute_loss: "Callable[[Tensor, Batch, Loss], Tensor]"
-    count_targets: "Callable[[Batch, int], Tensor]"
-    describe_targets: Callable[[Sequence[int], Sequence[str]], list[str]]
-    count_nothing: Callable[[int], Counts]
-    count_results: "Callable[[Tensor, Batch], Counts]"
-    score_counts: Callable[[Counts], dict[str, float]]
-    list_columns: Callable[[int], Mapping[str, np.dtype[Any]]]
-    compute_columns: "Callable[[Tensor, Batch], Mapping[str, NDArray[Any]]]"
-    measure: Callable[[Predictions, Sequence[str], str], dict[str, Any]]
+    options: type[TaskOptions]
+    plan_type: type[P]
+    scores: Mapping[str, str]
+    suits: "Callable[[ShardDataset, Sequence[PartInput]], bool]"
+    make_plan: "Callable[[Any, ShardDataset, Sequence[PartInput]], P]"
+    describe_plan: Callable[[P], list[str]]
+    describe_model: Callable[[P], str]
+    build_head: "Callable[[P, Model], nn.Module]"
+    compute_loss: "Callable[[ForwardPass, bool], Tensor]"
+    make_meter: Callable[[P], Meter]
+    list_columns: Callable[[P], Mapping[str, np.dtype[Any]]]
+    compute_columns: Callable[[ForwardPass], Mapping[str, NDArray[Any]]]
+    measure: Callable[[Predictions, P, str], dict[str, Any]]
     describe_metrics: Callable[[Mapping[str, Any]], list[str]]
-    build_report: Callable[[Predictions, Sequence[str], Mapping[str, Any], int], TaskReport]
+    build_report: Callable[[Predictions, P, Mapping[str, Any], int], TaskReport]
+    list_subsets: Callable[[Sequence[str]], list[Subset]] = list_subsets
+    fuses: bool = True

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.batches import Batch
-from pipeline.models.inputs import PartInput
+from pipeline.models.inputs import PartInput, read_values
 from pipeline.train.keyed_random import KeyedRandom
 
 MAX_SHIFT = 1 / 16  # of an image's side, 4 of 64 pixels, as in the CIFAR recipe (He et al. 2015: 4 of 32)
@@ -86,7 +86,7 @@ def augment_part(batch: Batch, source: PartInput, rng: KeyedRandom) -> Tensor:
 
     Parts of one modality share the random numbers of a sample: images of before and after are flipped together.
     """
-    values, length = batch[source.field], None if source.length is None else batch[source.length]
+    values, length = read_values(batch, source), None if source.length is None else batch[source.length]
     augment = AUGMENTATIONS[source.modality]
     if source.count is None:
         return augment(values, length, source, rng)

@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from pipeline.config.params import OneOf, Params, Share, add_keys
+from pipeline.config.params import OneOf, Params, add_keys
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.readers import READERS
-from pipeline.tasks.table import TASKS
+from pipeline.tasks.options import AutoOptions, TaskChoice
 
 
 def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -34,8 +34,9 @@ class EncoderParams(Params):
 class TrainParams(Params):
     """How the model is built and trained."""
 
-    task: Annotated[str, OneOf(TASKS, plugins=True)] = "classification"
-    """What the model learns."""
+    task: TaskChoice = AutoOptions()
+    """What the model learns: the name of a task, or a mapping with its `name` and its options. `auto`: classification
+    where the dataset has labels, else retrieval where samples have several parts."""
     modalities: (
         Annotated[
             tuple[Annotated[str, OneOf(ENCODERS)], ...],
@@ -60,8 +61,6 @@ class TrainParams(Params):
     """Chance that a part of a sample is hidden in training, never all of them: the model learns to do without."""
     augment: bool = True
     """Augment the training samples: flip and shift images, roll and mask audio, replace words by the unknown word."""
-    label_smoothing: Share = 0.05
-    """Share of the target that is spread over all classes: keeps a model of few samples from being overconfident."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
     """Passes over the training split at most."""
     patience: Annotated[int, Field(ge=1)] = 8

@@ -1,6 +1,8 @@
 """Run the stage train: read the shards, write a model folder."""
 
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +11,17 @@ from pipeline.runtime.progress import say_line
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODALITIES, MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
-from pipeline.tasks.metrics.table import SCORES
+from pipeline.tasks.choose_task import choose_task
+from pipeline.tasks.options import AUTO
 from pipeline.tasks.table import TASKS
 from pipeline.train.params import TrainParams
 from shardwright.format.canonical_json import decode_json
 
 if TYPE_CHECKING:
-    from pipeline.models.model import Architecture
-    from pipeline.tasks.task import Task
+    from pipeline.models.inputs import PartInput
+    from pipeline.models.model import Architecture, Model
+    from pipeline.tasks.options import TaskOptions
+    from pipeline.tasks.task import Plan
     from pipeline.train.progress import Progress
     from pipeline.train.saved_states import SavedStates
     from pipeline.train.training_loop import Trainer
@@ -37,7 +42,6 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     """
     from pipeline.models.batches import check_splits, open_split
     from pipeline.models.determinism import choose_device, deterministic_mode
-    from pipeline.models.model import Model
     from pipeline.train.resume_key import compute_key
     from pipeline.train.saved_states import SavedStates
     from pipeline.train.training_loop import Trainer, count_steps, fit
@@ -47,19 +51,25 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     if data is None:
         raise InputError(f"{root} has no samples in the split `train`: look at align.split and align.shares")
     check_splits(root)
-    task = TASKS[params.task]
-    architecture = plan_architecture(params, task, data)
+    inputs = list_inputs(params, data)
+    options = choose_task(params.task, data, inputs)
+    if options is None:
+        raise InputError(f"{root} has no labels to learn: set align.label to where they come from")
+    lesson = plan_lesson(params, options, data, inputs)
     with deterministic_mode(params.seed, params.threads):
         device = choose_device(params.device)
         states = SavedStates(find_states(workspace) / compute_key(params, data.hash, device), say_line)
-        trainer = Trainer(Model(architecture).to(device), task, params, count_steps(data, params))
+        trainer = Trainer(lesson.build_model().to(device), params, count_steps(data, params))
         done = resume(trainer, states)
         fit(trainer, (data, val), states, workspace.run)
     folder = workspace.work / MODEL_FOLDER
     folder.mkdir(parents=True)
-    write_model(folder, architecture, data, trainer)
+    write_model(folder, lesson, data, trainer)
     seen = len(data) + (0 if val is None else len(val))
-    notes = [describe_fit(trainer.progress), *task.describe_targets(trainer.counts.tolist(), data.classes or ())]
+    task = trainer.model.task
+    notes = [describe_fit(trainer.progress, task.scores), *task.describe_plan(lesson.plan)]
+    if params.task.name == AUTO and not data.classes:
+        notes.insert(0, f"no labels, so train.task: auto is {options.name}: {task.describe_model(lesson.plan)}")
     worked = seen * (trainer.progress.step - done) // trainer.epoch_steps
     return Outcome("sample", seen, seen, notes=notes, worked=worked)
 
@@ -86,28 +96,58 @@ def remove_states(workspace: Workspace) -> None:
     shutil.rmtree(find_states(workspace), ignore_errors=True)
 
 
-def plan_architecture(params: TrainParams, task: "Task", data: "ShardDataset") -> "Architecture":
-    """Return the architecture of the model for the dataset.
+@dataclass(frozen=True)
+class Lesson:
+    """A task by name, its plan for a dataset, and the architecture of the model that learns it."""
+
+    task: str
+    plan: "Plan"
+    architecture: "Architecture"
+
+    def build_model(self) -> "Model":
+        """Return the model, with random weights."""
+        from pipeline.models.model import Model
+
+        return Model(self.architecture, TASKS[self.task], self.plan)
+
+
+def list_inputs(params: TrainParams, data: "ShardDataset") -> tuple["PartInput", ...]:
+    """Return the inputs of all parts that the params let a model see.
 
     Raises:
-        InputError: the dataset lacks what the task learns, or a modality that `train.modalities` names.
+        InputError: the dataset lacks a modality that `train.modalities` names.
     """
     from pipeline.models.inputs import list_parts, read_inputs
-    from pipeline.models.model import Architecture
 
     present = set(list_parts(data.manifest).values())
     modalities = params.modalities or tuple(name for name in MODALITIES if name in present)
-    return Architecture(
-        outputs=task.count_outputs(data),
-        inputs=read_inputs(data.root, data.manifest, modalities),
-        encoders={name: getattr(params.encoders, name) for name in modalities},
+    return read_inputs(data.root, data.manifest, modalities)
+
+
+def plan_lesson(
+    params: TrainParams, options: "TaskOptions", data: "ShardDataset", inputs: Sequence["PartInput"]
+) -> Lesson:
+    """Plan what is learned from the dataset, and the model: it sees the parts that the task leaves it.
+
+    Raises:
+        InputError: the dataset lacks what the task learns.
+    """
+    from pipeline.models.model import Architecture
+
+    task = TASKS[options.name]
+    plan = task.make_plan(options, data, inputs)
+    seen = tuple(source for source in inputs if source.part in plan.parts)
+    architecture = Architecture(
+        inputs=seen,
+        encoders={source.modality: getattr(params.encoders, source.modality) for source in seen},
         width=params.width,
-        fusion=params.fusion,
+        fusion=params.fusion if task.fuses else None,
         dropout=params.dropout,
     )
+    return Lesson(options.name, plan, architecture)
 
 
-def write_model(folder: Path, architecture: "Architecture", data: "ShardDataset", trainer: "Trainer") -> None:
+def write_model(folder: Path, lesson: Lesson, data: "ShardDataset", trainer: "Trainer") -> None:
     """Write the model's four files into `folder`, and the tokenizer where token ids are parts of words."""
     import torch
 
@@ -118,8 +158,9 @@ def write_model(folder: Path, architecture: "Architecture", data: "ShardDataset"
     params, best = trainer.params, trainer.progress.best_epoch
     assert best is not None, "there is at least one epoch"
     record = ModelRecord(
-        task=params.task,
-        architecture=architecture,
+        task=lesson.task,
+        plan=asdict(lesson.plan),
+        architecture=lesson.architecture,
         classes=tuple(data.classes or ()),
         dataset=data.hash,
         fields={name: field.to_json() for name, field in data.fields.items()},
@@ -153,11 +194,11 @@ def copy_tokenizer(data: "ShardDataset", folder: Path) -> dict[str, str]:
     return {record.name: record.sha256}
 
 
-def describe_fit(progress: "Progress") -> str:
-    """Return the best epoch and its scores, for the summary."""
+def describe_fit(progress: "Progress", titles: Mapping[str, str]) -> str:
+    """Return the best epoch and its scores, called by their `titles`, for the summary."""
     best, epochs = progress.best_epoch, len(progress.history)
     assert best is not None, "there is at least one epoch"
-    scores = [f"{SCORES[name].title} {value:.3f}" for name, value in best.val_scores.items() if value is not None]
+    scores = [f"{titles[name]} {value:.3f}" for name, value in best.val_scores.items() if value is not None]
     if not scores:
         return f"no validation samples: the last of {epochs} epochs is taken"
     return f"best epoch {best.number} of {epochs}: validation {', '.join(reversed(scores))}"

@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.runtime.progress import show_progress
-from pipeline.tasks.task import Loss, Task
+from pipeline.tasks.task import ForwardPass
 from pipeline.train.augment import augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
@@ -44,37 +44,30 @@ class Trainer:
         epoch_steps: number of steps of an epoch.
         steps: that training takes at most, on which the learning rate depends.
         progress: what was done.
-        counts: of the targets since the start of the latest epoch, as the task counts them, int64 (outputs,).
         best_state: the weights of the best epoch so far; none before the first epoch has ended.
     """
 
-    def __init__(self, model: Model, task: Task, params: TrainParams, epoch_steps: int) -> None:
+    def __init__(self, model: Model, params: TrainParams, epoch_steps: int) -> None:
         self.model = model
-        self.task = task
         self.params = params
         self.epoch_steps = epoch_steps
         self.steps = epoch_steps * params.epochs
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.AdamW(group_parameters(model, params.weight_decay), lr=params.learning_rate)
         self.progress = Progress()
-        self.counts = torch.zeros(model.outputs, dtype=torch.int64)
         self.best_state: dict[str, Tensor] = {}
 
     def train_epoch(self, batches: Iterable[Batch], states: SavedStates) -> None:
         """Take a step on each of the batches that are left of the epoch; save the state when it is time to."""
-        progress = self.progress
-        if progress.batches == 0:
-            self.counts.zero_()
         self.model.train()
         for batch in batches:
-            progress.add_batch(self.take_step(batch), len(batch["key"]))
-            self.counts += self.task.count_targets(batch, self.model.outputs)
+            self.progress.add_batch(self.take_step(batch), len(batch["key"]))
             if states.is_due():
                 states.save(pack_state(self))
 
     def finish_epoch(self, val: ShardDataset | None) -> None:
         """Validate, and keep the weights if they are the best so far."""
-        val_loss, val_scores = (None, dict.fromkeys(self.task.scores)) if val is None else self.validate(val)
+        val_loss, val_scores = (None, dict.fromkeys(self.model.task.scores)) if val is None else self.validate(val)
         if self.progress.end_epoch(val_loss, val_scores):
             self.best_state = copy.deepcopy(self.model.state_dict())
 
@@ -101,10 +94,10 @@ class Trainer:
         """Return the mean loss over the batch, augmented and with parts hidden as the params say."""
         present = hide_parts(self.model.find_present(batch), self.params.modality_dropout, rng)
         if self.params.augment:
-            batch = batch | {source.field: augment_part(batch, source, rng) for source in self.model.inputs}
-        batch = move_batch(batch, self.device)
-        outputs = self.model(batch, present.to(self.device))
-        return self.task.compute_loss(outputs, batch, Loss(smoothing=self.params.label_smoothing))
+            batch = batch | {source.name: augment_part(batch, source, rng) for source in self.model.inputs}
+        batch, present = move_batch(batch, self.device), present.to(self.device)
+        forward = ForwardPass(self.model, self.model(batch, present), batch, present)
+        return self.model.task.compute_loss(forward, True)
 
     @torch.inference_mode()
     def validate(self, val: ShardDataset) -> tuple[float, dict[str, float | None]]:
@@ -113,15 +106,17 @@ class Trainer:
         Raises:
             PipelineError: the loss is not a number.
         """
-        losses, counts = [], self.task.count_nothing(self.model.outputs)
+        task = self.model.task
+        losses, meter = [], task.make_meter(self.model.plan)
         self.model.eval()
         for batch in read_batches(self.params.reader, val, ReadOrder(self.params.batch_size)):
             moved = move_batch(batch, self.device)
-            outputs = self.model(moved)
-            losses.append(self.task.compute_loss(outputs, moved, Loss(reduction="sum")).item())
+            present = self.model.find_present(moved)
+            forward = ForwardPass(self.model, self.model(moved, present), moved, present)
+            losses.append(task.compute_loss(forward, False).item())
             check_loss(losses[-1], "in validation", batch)
-            counts += self.task.count_results(outputs, moved)
-        return math.fsum(losses) / len(val), {**self.task.score_counts(counts)}
+            meter.add(forward)
+        return math.fsum(losses) / len(val), {**meter.compute()}
 
 
 def fit(

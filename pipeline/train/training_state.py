@@ -20,7 +20,7 @@ from shardwright.format.dataclass_json import load_value
 if TYPE_CHECKING:
     from pipeline.train.training_loop import Trainer
 
-MODEL, OPTIMIZER, RANDOM, COUNTS = "model", "optimizer", "random", "counts"
+MODEL, OPTIMIZER, RANDOM = "model", "optimizer", "random"
 
 
 def pack_state(trainer: "Trainer") -> State:
@@ -30,7 +30,6 @@ def pack_state(trainer: "Trainer") -> State:
         MODEL: trainer.model.state_dict(),
         OPTIMIZER: {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()},
         RANDOM: read_generators(trainer.device),
-        COUNTS: {"targets": trainer.counts},
     }
     tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
     progress = trainer.progress
@@ -50,7 +49,6 @@ def unpack_state(state: State, trainer: "Trainer") -> None:
     trainer.optimizer.load_state_dict({"state": kept, "param_groups": groups})
     set_generators(_select(state.tensors, RANDOM), trainer.device)
     trainer.progress = progress
-    trainer.counts = state.tensors[f"{COUNTS}.targets"]
     for tensors in state.shared.values():
         trainer.best_state = {name: value.to(trainer.device) for name, value in tensors.items()}
 

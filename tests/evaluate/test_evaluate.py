@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hypothesis.strategies as st
 import numpy as np
@@ -33,8 +33,10 @@ from pipeline.tables.contracts import DROPPED, DROPPED_TABLES, MODEL_FOLDER, REP
 from pipeline.tables.dropped_rows import PART
 from pipeline.tables.drops import Outcome
 from pipeline.tables.table_files import read_table, write_table
-from pipeline.tasks.classification import CLASSIFICATION, PREDICTIONS, build_report, measure
-from pipeline.tasks.task import Predictions, list_subsets
+from pipeline.tasks.class_report import PREDICTIONS
+from pipeline.tasks.classification import CLASSIFICATION, ClassPlan, measure
+from pipeline.tasks.classification import report as build_report
+from pipeline.tasks.task import ForwardPass, Predictions, list_subsets
 from shardwright import ShardDataset
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
 from tests.train.test_models import edit_record
@@ -137,31 +139,34 @@ def test_all_subsets_come_from_one_pass(trained: Path, tmp_path: Path) -> None:
     model, _ = load_model(trained / MODEL_FOLDER)
     data = ShardDataset(trained / SHARDS_FOLDER, "test")
     batches = list(read_batches("shardwright", data, ReadOrder(5)))
-    predictions = predict(model, batches, data.keys, CLASSIFICATION, tmp_path)
+    predictions = predict(model, batches, data.keys, tmp_path)
     modalities = [source.modality for source in model.inputs]
-    assert list(predictions.counts) == list_subsets(modalities)
-    assert len(predictions.counts) == 2 ** len(modalities) - 1
-    for subset, counts in predictions.counts.items():
-        shown = torch.tensor([modality in subset for modality in modalities])
-        with torch.inference_mode():
-            alone = [model(batch, model.find_present(batch) & shown) for batch in batches]
-        by_batch = [CLASSIFICATION.count_results(*pair) for pair in zip(alone, batches, strict=True)]
-        np.testing.assert_array_equal(counts, sum(by_batch), str(subset))
-    parts = [CLASSIFICATION.compute_columns(*pair) for pair in zip(alone, batches, strict=True)]
+    assert list(predictions.scores) == list_subsets(modalities)
+    assert len(predictions.scores) == 2 ** len(modalities) - 1
+    for subset, scores in predictions.scores.items():
+        chosen = torch.tensor([modality in subset for modality in modalities])
+        meter, parts = CLASSIFICATION.make_meter(cast(ClassPlan, model.plan)), []
+        for batch in batches:
+            shown = model.find_present(batch) & chosen
+            with torch.inference_mode():
+                forward = ForwardPass(model, model(batch, shown), batch, shown)
+            meter.add(forward)
+            parts.append(CLASSIFICATION.compute_columns(forward))
+        assert scores == meter.compute(), subset
     for name, column in predictions.columns.items():
         np.testing.assert_array_equal(column, np.concatenate([part[name] for part in parts]))
 
 
 def test_a_task_may_keep_several_numbers_of_a_sample(trained: Path, tmp_path: Path) -> None:
-    scores = replace(
-        CLASSIFICATION,
-        list_columns=lambda outputs: {"scores": np.dtype((np.float16, (outputs,)))},
-        compute_columns=lambda outputs, batch: {"scores": outputs.numpy()},
-    )
     model, _ = load_model(trained / MODEL_FOLDER)
+    model.task = replace(
+        CLASSIFICATION,
+        list_columns=lambda plan: {"scores": np.dtype((np.float16, (len(plan.classes),)))},
+        compute_columns=lambda forward: {"scores": forward.outputs.numpy()},
+    )
     data = ShardDataset(trained / SHARDS_FOLDER, "test")
     batches = list(read_batches("shardwright", data, ReadOrder(5)))
-    kept = predict(model, batches, data.keys, scores, tmp_path).columns["scores"]
+    kept = predict(model, batches, data.keys, tmp_path).columns["scores"]
     with torch.inference_mode():
         outputs = torch.cat([model(batch) for batch in batches])
     np.testing.assert_array_equal(kept, outputs.numpy().astype(np.float16))
@@ -284,7 +289,7 @@ def test_the_page_shows_hostile_texts_and_runs_none(report: Path) -> None:
 
 PREDICTED = Predictions(
     np.array([b"key"] * 2, "S64"),
-    {("image",): np.array([[0, 1], [1, 1], [0, 2]])},
+    {("image",): {"accuracy": 0.5, "macro_f1": 1 / 3}},
     {
         "truth": np.array([0, 1]),
         "prediction": np.array([1, 1]),
@@ -299,8 +304,9 @@ PREDICTED = Predictions(
 @settings(max_examples=60)
 def test_no_text_escapes_its_element(caption: str, name: str) -> None:
     def build(key: str, text: str, classes: list[str]) -> str:
-        metrics = measure(PREDICTED, classes, "test")
-        report = build_report(PREDICTED, classes, metrics, 1)
+        plan = ClassPlan(("image",), tuple(classes), (1, 1))
+        metrics = measure(PREDICTED, plan, "test")
+        report = build_report(PREDICTED, plan, metrics, 1)
         card = Card(key, None, clean_text(text), report.mistakes[0])
         return build_page(Page("test", "0" * 64, key, report, {}, [card]))
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from pipeline.evaluate.column_files import open_columns
 from pipeline.evaluate.report import write_csv
 from pipeline.tables.table_files import GROUP_ROWS, write_batches
-from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.tasks.classification import CLASSIFICATION, ClassPlan
 from pipeline.tasks.task import Predictions
 
 pytestmark = pytest.mark.slow
 
-CLASSES = [f"class {number}" for number in range(10)]
+PLAN = ClassPlan(("image",), tuple(f"class {number}" for number in range(10)), (1,) * 10)
 
 
 def make_predictions(folder: Path, samples: int) -> Predictions:
@@ -23,7 +23,7 @@ def make_predictions(folder: Path, samples: int) -> Predictions:
     rng = np.random.default_rng(samples)
     keys = np.lib.format.open_memmap(folder / "keys.npy", "w+", np.dtype("S64"), (samples,))
     keys[:] = [f"sample-{number}".encode() for number in range(samples)]
-    dtypes = CLASSIFICATION.list_columns(len(CLASSES))
+    dtypes = CLASSIFICATION.list_columns(PLAN)
     with open_columns(folder, dtypes) as columns:
         columns.append(
             {
@@ -31,8 +31,8 @@ def make_predictions(folder: Path, samples: int) -> Predictions:
                 for name, dtype in dtypes.items()
             }
         )
-        counts = rng.integers(1, samples, (3, len(CLASSES)))
-        return Predictions(np.asarray(keys), {("image",): counts}, columns.map())
+        scores = dict.fromkeys(CLASSIFICATION.scores, 0.1)
+        return Predictions(np.asarray(keys), {("image",): scores}, columns.map())
 
 
 def measure_peak(folder: Path, samples: int) -> int:
@@ -41,8 +41,8 @@ def measure_peak(folder: Path, samples: int) -> int:
     predictions = make_predictions(folder, samples)
     tracemalloc.start()
     try:
-        metrics = CLASSIFICATION.measure(predictions, CLASSES, "test")
-        report = CLASSIFICATION.build_report(predictions, CLASSES, metrics, 12)
+        metrics = CLASSIFICATION.measure(predictions, PLAN, "test")
+        report = CLASSIFICATION.build_report(predictions, PLAN, metrics, 12)
         write_batches(folder / "predictions", report.predictions, report.columns)
         table = report.tables["confusion"]
         write_csv(folder / "confusion.csv", list(table.columns), table.rows)

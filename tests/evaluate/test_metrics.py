@@ -9,17 +9,9 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis.extra import numpy as hnp
-from torch import Tensor
 
-from pipeline.models.batches import Batch
-from pipeline.tasks.classification import (
-    CLASSIFICATION,
-    LABEL,
-    build_report,
-    compute_probabilities,
-    find_worst,
-    measure,
-)
+from pipeline.tasks.class_report import build_report, compute_probabilities, find_worst
+from pipeline.tasks.classification import CLASSIFICATION, LABEL, ClassMeter, ClassPlan, measure
 from pipeline.tasks.metrics.table import AVERAGES, CLASS_METRICS, METRICS, SCORES
 from pipeline.tasks.metrics.tally import (
     RESAMPLES,
@@ -32,7 +24,8 @@ from pipeline.tasks.metrics.tally import (
     resample_tallies,
 )
 from pipeline.tasks.table import TASKS
-from pipeline.tasks.task import MOST_COMBINED, Predictions, Task, list_subsets
+from pipeline.tasks.task import MOST_COMBINED, Predictions, list_subsets
+from tests.support.factory_forward import make_forward
 
 
 @st.composite
@@ -86,20 +79,22 @@ def test_every_metric_takes_many_tallies_and_has_its_words(name: str) -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_a_task_selects_by_a_score_that_there_is(name: str) -> None:
     assert TASKS[name].scores
-    assert set(TASKS[name].scores) <= set(SCORES)
+    assert all(TASKS[name].scores.values())
 
 
-def keep(task: Task, outputs: Tensor, batch: Batch) -> Predictions:
-    """Keep what the task needs of one batch, with one subset of the modalities."""
-    keys = np.array([f"key{number}" for number in range(len(outputs))], "S64")
-    types = task.list_columns(outputs.shape[1])
-    columns = {name: values.astype(types[name].base) for name, values in task.compute_columns(outputs, batch).items()}
-    return Predictions(keys, {("image",): task.count_results(outputs, batch)}, columns)
+def make_plan(classes: int) -> ClassPlan:
+    return ClassPlan(("image",), tuple("abcdefgh"[:classes]), (1,) * classes)
 
 
 def make_predictions(truth: list[int], predicted: list[int]) -> Predictions:
+    """What the task keeps of one batch, with one subset of the modalities."""
     outputs = torch.eye(4)[torch.tensor(predicted, dtype=torch.int64)]
-    return keep(CLASSIFICATION, outputs, {LABEL: torch.tensor(truth, dtype=torch.int64)})
+    forward = make_forward(make_plan(4), outputs, {LABEL: torch.tensor(truth, dtype=torch.int64)})
+    keys = np.array([f"key{number}" for number in range(len(outputs))], "S64")
+    types, meter = CLASSIFICATION.list_columns(make_plan(4)), ClassMeter(make_plan(4))
+    meter.add(forward)
+    columns = {name: v.astype(types[name].base) for name, v in CLASSIFICATION.compute_columns(forward).items()}
+    return Predictions(keys, {("image",): meter.compute()}, columns)
 
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
@@ -109,7 +104,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=30)
 @settings(max_examples=30)
 def test_metrics_are_json_whatever_the_predictions(pairs: list[tuple[int, int]]) -> None:
     predictions = make_predictions([t for t, _ in pairs], [p for _, p in pairs])
-    metrics = measure(predictions, ["a", "b", "c", "d"], "test")
+    metrics = measure(predictions, make_plan(4), "test")
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
     missing = {name for name, value in metrics.items() if value is None}
     missing |= {
@@ -152,27 +147,29 @@ def test_class_numbers_of_one_byte_do_not_overflow() -> None:
     assert list(zip(rows.tolist(), columns.tolist(), strict=True)) == [(0, 255), (255, 3), (255, 255)]
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_a_task_keeps_the_columns_that_it_lists_whatever_the_batches(name: str) -> None:
-    task = TASKS[name]
+def test_a_classifier_keeps_the_columns_that_it_lists_whatever_the_batches() -> None:
+    task, plan = CLASSIFICATION, make_plan(5)
     rng = torch.Generator().manual_seed(3)
     outputs = torch.randn((23, 5), generator=rng)
     batch = {LABEL: torch.randint(0, 5, (23,), generator=rng)}
-    whole, types = task.compute_columns(outputs, batch), task.list_columns(5)
+    whole, types = task.compute_columns(make_forward(plan, outputs, batch)), task.list_columns(plan)
     assert list(whole) == list(types)
     assert all(values.shape == (23, *types[column].shape) for column, values in whole.items())
-    parts = [(outputs[rows], {LABEL: batch[LABEL][rows]}) for rows in (slice(0, 1), slice(1, 10), slice(10, 23))]
+    cuts = (slice(0, 1), slice(1, 10), slice(10, 23))
+    parts = [make_forward(plan, outputs[rows], {LABEL: batch[LABEL][rows]}) for rows in cuts]
     for column in types:
-        joined = np.concatenate([task.compute_columns(*part)[column] for part in parts])
+        joined = np.concatenate([task.compute_columns(part)[column] for part in parts])
         np.testing.assert_array_equal(joined, whole[column])
-    counts = sum((task.count_results(*part) for part in parts), task.count_nothing(5))
-    np.testing.assert_array_equal(counts, task.count_results(outputs, batch))
+    together, meter = ClassMeter(plan), ClassMeter(plan)
+    together.add(make_forward(plan, outputs, batch))
+    for part in parts:
+        meter.add(part)
+    np.testing.assert_array_equal(meter.counts, together.counts)
 
 
 def test_what_a_row_a_sample_is_made_of_can_be_read_twice() -> None:
     predictions = make_predictions([0, 1, 2], [0, 1, 1])
-    classes = ["a", "b", "c", "d"]
-    report = build_report(predictions, classes, measure(predictions, classes, "test"), 3)
+    report = build_report(predictions, make_plan(4).classes, measure(predictions, make_plan(4), "test"), 3)
     rows = report.tables["confusion"].rows
     assert list(rows) == list(rows) == [("a", "a"), ("b", "b"), ("c", "b")]
     assert [batch["key"] for batch in report.predictions] == [["key0", "key1", "key2"]]

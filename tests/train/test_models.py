@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,13 @@ from pipeline.errors import InputError
 from pipeline.models.batches import ReadOrder, open_split, read_batches
 from pipeline.models.checkpoint import BEST, RECORD_NAME, ModelRecord, load_model, write_record, write_weights
 from pipeline.models.determinism import deterministic_mode
+from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.inputs import PartInput, read_inputs
 from pipeline.models.model import Architecture, Model, encode_part
 from pipeline.models.readers import READERS
+from pipeline.tasks.classification import CLASSIFICATION, ClassPlan
 from shardwright import ShardDataset, read_manifest
 from shardwright.format.canonical_json import encode_canonical, hash_canonical
 from tests.support.factory_shards import WORDS, Toy, make_shards
@@ -65,10 +67,17 @@ def make_batch(size: int, seed: int = 0) -> dict[str, Tensor]:
     }
 
 
+PLAN = ClassPlan(MODALITIES, ("a", "b", "c", "d", "e"), (1, 1, 1, 1, 1))
+
+
+def make_architecture(fusion: str = "concat", encoders: dict[str, str] | None = None) -> Architecture:
+    inputs = tuple(INPUTS[modality] for modality in MODALITIES)
+    return Architecture(inputs, {**FIRST, **(encoders or {})}, 12, fusion, 0.0)
+
+
 def make_model(fusion: str = "concat", encoders: dict[str, str] | None = None, seed: int = 0) -> Model:
     torch.manual_seed(seed)
-    inputs = tuple(INPUTS[modality] for modality in MODALITIES)
-    return Model(Architecture(inputs, {**FIRST, **(encoders or {})}, 12, fusion, 0.0, 5)).eval()
+    return Model(make_architecture(fusion, encoders), CLASSIFICATION, PLAN).eval()
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -99,10 +108,13 @@ def test_a_modality_that_is_not_present_changes_no_bit(fusion: str, hidden: str)
     if hidden == "audio":
         other["mfcc"] = other["mfcc"] * float("nan")
     assert torch.equal(model(batch), model(other))
-    embeddings = model.embed(batch)
-    spoiled = embeddings | {hidden: torch.full_like(embeddings[hidden], float("nan"))}
+    encoded = model.encode(batch)
+    spoiled = [
+        EncodedPart(torch.full_like(each.pooled, float("nan")), each.tokens, each.valid) if name == hidden else each
+        for name, each in zip(MODALITIES, encoded, strict=True)
+    ]
     present = model.find_present(batch)
-    assert torch.equal(model.predict(embeddings, present), model.predict(spoiled, present))
+    assert torch.equal(model.predict(encoded, present, batch), model.predict(spoiled, present, batch))
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -135,13 +147,15 @@ def test_several_items_are_encoded_to_their_mean(modality: str, name: str) -> No
     encoder = ENCODERS[modality][name](source, 12).eval()
     items = {key: values.reshape(4, 3, *values.shape[1:]) for key, values in make_batch(12).items()}
     several = replace(source, part="view", count="view_count")
-    embeddings = encode_part(encoder, several, {**items, "view_count": counts})
+    embeddings, tokens, valid = encode_part(encoder, several, {**items, "view_count": counts})
     assert not embeddings[0].any()
     for row, count in enumerate(counts.tolist()):
         if count:
             own = {key: values[row, :count] for key, values in items.items()}
-            mean = encode_part(encoder, source, own).mean(0)
-            torch.testing.assert_close(embeddings[row], mean, rtol=1e-4, atol=1e-5)
+            alone = encode_part(encoder, source, own)
+            torch.testing.assert_close(embeddings[row], alone.pooled.mean(0), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(tokens[row][valid[row]], alone.tokens[alone.valid], rtol=1e-4, atol=1e-5)
+        assert valid[row].any() == (count > 0)
 
 
 @pytest.mark.parametrize("counts", [[0, 1, 3, 2], [0, 0, 0, 0]], ids=["some", "none"])
@@ -170,7 +184,7 @@ def train_step(modality: str, name: str, source: PartInput, batch: dict[str, Ten
     """Return the embeddings of a part, and the gradient of each parameter of its encoder."""
     torch.manual_seed(0)
     encoder = ENCODERS[modality][name](source, 12).train()
-    embeddings = encode_part(encoder, source, batch)
+    embeddings = encode_part(encoder, source, batch).pooled
     (embeddings * torch.arange(12)).sum().backward()  # type: ignore[no-untyped-call]
     gradients = [parameter.grad for parameter in encoder.parameters()]
     return embeddings.detach(), [gradient for gradient in gradients if gradient is not None]
@@ -179,7 +193,7 @@ def train_step(modality: str, name: str, source: PartInput, batch: dict[str, Ten
 def test_parts_may_be_called_as_they_like() -> None:
     names = ("items", "values", "train")  # methods of a dict of modules
     inputs = tuple(replace(INPUTS["text"], part=name) for name in names)
-    model = Model(Architecture(inputs, FIRST, 12, "mean", 0.0, 5))
+    model = Model(Architecture(inputs, FIRST, 12, "mean", 0.0), CLASSIFICATION, PLAN)
     assert list(model.embed(make_batch(4))) == list(names)
 
 
@@ -220,7 +234,7 @@ def test_length_zero_is_finite_and_so_are_its_gradients(modality: str, name: str
 @pytest.mark.parametrize(("modality", "name"), CHOICES)
 def test_a_saved_model_is_the_same_model(fusion: str, modality: str, name: str, tmp_path: Path) -> None:
     model, batch = make_model(fusion, {modality: name}), make_batch(4)
-    architecture = Architecture(model.inputs, {**FIRST, modality: name}, 12, fusion, 0.0, 5)
+    architecture = make_architecture(fusion, {modality: name})
     record = make_record(architecture, {BEST: write_weights(tmp_path / BEST, model.state_dict())})
     write_record(tmp_path, record)
     loaded, read = load_model(tmp_path)
@@ -231,6 +245,7 @@ def test_a_saved_model_is_the_same_model(fusion: str, modality: str, name: str, 
 def make_record(architecture: Architecture, weights: dict[str, str]) -> ModelRecord:
     return ModelRecord(
         task="classification",
+        plan=json.loads(json.dumps(asdict(PLAN))),
         architecture=architecture,
         classes=("a", "b"),
         dataset="0" * 64,
@@ -246,8 +261,7 @@ def make_record(architecture: Architecture, weights: dict[str, str]) -> ModelRec
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     model = make_model()
-    architecture = Architecture(model.inputs, FIRST, 12, "concat", 0.0, 5)
-    write_record(tmp_path, make_record(architecture, {BEST: write_weights(tmp_path / BEST, model.state_dict())}))
+    write_record(tmp_path, make_record(make_architecture(), {BEST: write_weights(tmp_path / BEST, model.state_dict())}))
     content = bytearray((tmp_path / BEST).read_bytes())
     content[-1] ^= 1
     (tmp_path / BEST).write_bytes(bytes(content))
@@ -266,8 +280,7 @@ def edit_record(folder: Path, **changes: Any) -> None:
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model, for reading only."""
     folder, model = tmp_path_factory.mktemp("saved"), make_model()
-    architecture = Architecture(model.inputs, FIRST, 12, "concat", 0.0, 5)
-    write_record(folder, make_record(architecture, {BEST: write_weights(folder / BEST, model.state_dict())}))
+    write_record(folder, make_record(make_architecture(), {BEST: write_weights(folder / BEST, model.state_dict())}))
     return folder
 
 
@@ -289,7 +302,7 @@ def test_one_flipped_bit_in_a_model_is_found(saved: Path, data: st.DataObject) -
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 1}, "not a model of version 2"),
+        ({"version": 1}, "not a model of version 3"),
         ({"extra": 1}, "unknown keys"),
         ({"classes": "ab"}, "the model.classes is 'ab'"),
         ({"architecture": {"inputs": []}}, "the model.architecture: missing keys"),
@@ -303,7 +316,7 @@ def test_an_invalid_record_is_refused(saved: Path, tmp_path: Path, changes: dict
         load_model(folder)
 
 
-@pytest.mark.parametrize("change", [{"width": 16}, {"fusion": "nothing"}, {"encoders": {}}, {"outputs": 4}])
+@pytest.mark.parametrize("change", [{"width": 16}, {"fusion": "nothing"}, {"encoders": {}}, {"fusion": None}])
 def test_weights_of_another_model_are_refused(saved: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     folder = Path(shutil.copytree(saved, tmp_path / "model"))
     edit_record(folder, architecture=json.loads((folder / RECORD_NAME).read_bytes())["architecture"] | change)

@@ -1,7 +1,9 @@
-"""Encode images: (batch, height, width, channels) uint8 to (batch, width) float32."""
+"""Encode images: (batch, height, width, channels) uint8 to `EncodedPart`, whose tokens are positions."""
 
+import torch
 from torch import Tensor, nn
 
+from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.layers import Scale, build_projection
 from pipeline.models.inputs import PartInput
 
@@ -18,6 +20,7 @@ class ImageCnn(nn.Module):
     def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         self.scale = Scale(source)
+        self.channels = CHANNELS[-1]
         layers: list[nn.Module] = []
         channels = source.shape[2]
         for wider in CHANNELS:
@@ -27,8 +30,9 @@ class ImageCnn(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.outlet = build_projection(channels, width)
 
-    def forward(self, pixels: Tensor, length: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `pixels` (batch, height, width, channels) uint8; images have no `length`."""
         features: Tensor = self.layers(self.scale(pixels).permute(0, 3, 1, 2))
-        embedding: Tensor = self.outlet(features.mean((2, 3)))
-        return embedding
+        tokens = features.flatten(2).transpose(1, 2)
+        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return EncodedPart(self.outlet(features.mean((2, 3))), tokens, valid)

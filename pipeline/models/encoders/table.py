@@ -1,8 +1,9 @@
 """List the encoders by modality and name. To add one: a class in a file of this folder, and a line here.
 
 An encoder is built as `Encoder(source, width)` from a `PartInput` and the width of the embedding. The module that
-comes of it maps `(values, length)` to (batch, width) float32: `values` is a batch of the modality's field, `length`
-(batch,) the number of valid frames or tokens, None where the modality has no length.
+comes of it maps `(values, length)` to `EncodedPart`, and says in `channels` how many channels its tokens have; one
+without tokens maps them to (batch, width) float32. `values` is a batch of the modality's field, `length` (batch,) the
+number of valid frames or tokens, None where the modality has no length.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Encode texts: token ids (batch, tokens) int32 or uint16 and valid tokens (batch,) to (batch, width) float32.
+"""Encode texts: token ids (batch, tokens) int32 or uint16 and valid tokens (batch,) to `EncodedPart`.
 
 The ids after the valid tokens do not influence the embedding. Ids are converted with `int()`, as PyTorch has the dtype
 uint16 but no embedding lookup for it.
@@ -7,6 +7,7 @@ uint16 but no embedding lookup for it.
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.layers import build_projection, find_valid, pool_valid
 from pipeline.models.inputs import PartInput
 
@@ -25,17 +26,18 @@ class TextGru(nn.Module):
 
     def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
+        self.channels = 2 * CHANNELS
         self.words = nn.Embedding(source.words, CHANNELS)
         self.gru = nn.GRU(CHANNELS, CHANNELS, batch_first=True)
         self.outlet = build_projection(4 * CHANNELS, width)
 
-    def forward(self, tokens: Tensor, length: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
         words = self.words(tokens.int().masked_fill(~valid, 0))
         states, _ = self.gru(words)
-        embedding: Tensor = self.outlet(pool_valid(torch.cat([words, states], dim=2), valid))
-        return embedding
+        tokens = torch.cat([words, states], dim=2)
+        return EncodedPart(self.outlet(pool_valid(tokens, valid)), tokens, valid)
 
 
 class TextTransformer(nn.Module):
@@ -43,6 +45,7 @@ class TextTransformer(nn.Module):
 
     def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
+        self.channels = CHANNELS
         self.words = nn.Embedding(source.words, CHANNELS)
         self.positions = nn.Parameter(0.02 * torch.randn(source.shape[0], CHANNELS))
         self.layers = nn.ModuleList(
@@ -51,7 +54,7 @@ class TextTransformer(nn.Module):
         )
         self.outlet = build_projection(2 * CHANNELS, width)
 
-    def forward(self, tokens: Tensor, length: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
         # A text without tokens attends to its first padding: attention over no token is NaN. Pooling gives zeros.
@@ -60,5 +63,4 @@ class TextTransformer(nn.Module):
         values = self.words(tokens.int().masked_fill(~valid, 0)) + self.positions[: tokens.shape[1]]
         for layer in self.layers:
             values = layer(values, src_key_padding_mask=padding)
-        embedding: Tensor = self.outlet(pool_valid(values, valid))
-        return embedding
+        return EncodedPart(self.outlet(pool_valid(values, valid)), values, valid)

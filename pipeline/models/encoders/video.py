@@ -1,9 +1,11 @@
-"""Encode videos: (batch, frames, height, width, channels) uint8 to (batch, width) float32."""
+"""Encode videos: (batch, frames, height, width, channels) uint8 to `EncodedPart`, whose tokens are frames."""
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
+from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.inputs import PartInput
 
@@ -13,9 +15,12 @@ class VideoCnn(nn.Module):
 
     def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
+        self.channels = width
         self.frames = ENCODERS["image"]["cnn"](replace(source, shape=source.shape[1:]), width)
 
-    def forward(self, pixels: Tensor, length: Tensor | None = None) -> Tensor:
+    def forward(self, pixels: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `pixels` (batch, frames, height, width, channels) uint8; videos have no `length`."""
-        embeddings: Tensor = self.frames(pixels.flatten(0, 1))
-        return embeddings.reshape(*pixels.shape[:2], -1).mean(1)
+        encoded: EncodedPart = self.frames(pixels.flatten(0, 1))
+        tokens = encoded.pooled.reshape(*pixels.shape[:2], -1)
+        valid = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return EncodedPart(tokens.mean(1), tokens, valid)

@@ -1,0 +1,29 @@
+"""Read one field of all samples of a split: what a task learns must be known before it plans."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import InputError
+from shardwright import ShardDataset
+from shardwright.datasets.base import ReadContext
+from shardwright.errors import ShardwrightError
+
+CHUNK = 1 << 14
+"""Samples read at once."""
+
+
+def read_targets(data: ShardDataset, field: str) -> NDArray[np.generic]:
+    """Return a field of every sample, (samples, *shape).
+
+    Raises:
+        InputError: a shard is damaged; the message names it.
+    """
+    context = ReadContext(fields=(field,))
+    chunks = [np.empty((0, *data.fields[field].shape), data.fields[field].dtype)]
+    try:
+        for start in range(0, len(data), CHUNK):
+            rows = np.arange(start, min(start + CHUNK, len(data)))
+            chunks.append(data.gather(rows, context)[field])
+    except ShardwrightError as error:
+        raise InputError(f"{error}: remove it and run `dvc repro` again") from error
+    return np.concatenate(chunks)
