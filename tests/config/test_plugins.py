@@ -1,5 +1,6 @@
 """Names in `plugins/` stand where rows of tables stand: one worked example of each kind, from params to the result."""
 
+import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
@@ -21,14 +22,17 @@ from pipeline.incremental.library_versions import forget_versions
 from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
 from pipeline.modalities.image.check import check_image
 from pipeline.modalities.image.rules import ImageCheck
-from pipeline.modalities.modality import Checked
+from pipeline.modalities.modality import Checked, MediaItem
+from pipeline.modalities.text.decode import decode_tokens
+from pipeline.modalities.text.modality import extract_text, read_frozen
+from pipeline.modalities.text.params import FrozenVocabulary
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Reason, Rejection
 from pipeline.tasks.table import TASKS
 from shardwright import ShardDataset
 from tests.evaluate.test_evaluate import run_evaluate
-from tests.support.factory_extract import extract_things, make_params, make_things
+from tests.support.factory_extract import draw_item, extract_things, make_params, make_things, read_all
 from tests.support.factory_shards import Toy, make_shards
 from tests.support.ingesting import make_image, run_ingest, write_files
 from tests.support.ingesting import make_params as make_ingest_params
@@ -204,6 +208,36 @@ def test_an_audio_feature(tmp_path: Path) -> None:
     assert sample["crest"].shape == (*sample["mfcc"].shape[:1], 1)
     assert (sample["crest"][:length] >= 1).all()
     assert not sample["crest"][length:].any()
+
+
+def test_a_tokenizer(tmp_path: Path) -> None:
+    """Its tokens have ids in a vocabulary, which gives the texts back, and ids to texts that are new."""
+    name = f"{EXAMPLES}/tokenizer.py:CHARACTERS"
+    params = make_params(text__tokenizer=name, text__length=400, text__min_count=1, text__lowercase=False)
+    things = make_things(6, modalities=("text",))
+    root = extract_things(tmp_path, things, params)
+    content = (root / "vocabulary.json").read_bytes()
+    learned, texts = json.loads(content), params.features["text"]
+    assert {*map(len, learned["words"][2:])} == {1}
+    for key, sample in read_all(root).items():
+        ids = sample["tokens"][: int(sample["tokens_length"])].tolist()
+        assert decode_tokens(ids, texts, learned) == draw_item(key, "text").decode()
+    frozen = FrozenVocabulary(path=str(root / "vocabulary.json"), sha256=hashlib.sha256(content).hexdigest())
+    again = texts.model_copy(update={"frozen": frozen})
+    item = MediaItem(f"new [EMAIL] {learned['words'][2]}\N{SNOWMAN}".encode(), "text/plain")
+    fields = extract_text(item, again, read_frozen(again))
+    found = decode_tokens(fields["tokens"].tolist(), again, learned)
+    assert found.endswith(f" {learned['words'][2]}<unk>")
+    assert int(fields["tokens_length"]) == len("new ") + 1 + len(" x\N{SNOWMAN}")
+    assert [*find_plugins(params.model_dump(mode="json"))] == [name]
+
+
+def test_a_tokenizer_that_is_none(tmp_path: Path) -> None:
+    wrong = make_params(text__tokenizer=f"{EXAMPLES}/fusion.py:Largest")
+    with pytest.raises(ParamsError, match=r"fusion.py:Largest, which is a type; it must be a Tokenizer"):
+        extract_things(tmp_path, make_things(2, modalities=("text",)), wrong)
+    with pytest.raises(ParamsError, match=r"annotate is .*; it must be empty, as tokenizer is plugins/examples/tok"):
+        make_params(text__tokenizer=f"{EXAMPLES}/tokenizer.py:CHARACTERS", text__annotate=["pos"], text__model="m")
 
 
 def test_a_cleaning_rule() -> None:

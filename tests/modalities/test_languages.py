@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.text.params import TextFeatures
-from pipeline.modalities.text.parse import parse_text, reads_language
-from pipeline.modalities.text.words import choose_language, split_words
+from pipeline.modalities.text.parse import parse_text, reads_language, split_text
+from pipeline.modalities.text.words import choose_language
 from tests.support.factory_extract import Thing, extract_things, make_params, read_all, run_extract, write_corpus
 
 AUTO = TextFeatures(language="auto", length=100)
@@ -37,14 +37,14 @@ def test_words_are_those_of_the_language(language: str) -> None:
 @given(st.text(max_size=30), st.sampled_from(["zh", "en", "ar", None]))
 def test_no_character_is_lost(text: str, language: str | None) -> None:
     params = AUTO.model_copy(update={"lowercase": False})
-    words = split_words(text, params, language)
+    words = split_text(text, params, language)
     assert "".join("".join(words).split()) == "".join(text.split())
     assert all(words)
 
 
 @given(st.text(st.characters(min_codepoint=0x4E00, max_codepoint=0x9FFF), max_size=20))
 def test_a_chinese_character_is_a_word(text: str) -> None:
-    assert split_words(text, AUTO, "zh") == split_words(text, TextFeatures(language="zh")) == list(text)
+    assert split_text(text, AUTO, "zh") == split_text(text, TextFeatures(language="zh")) == list(text)
 
 
 @pytest.mark.parametrize("code", ["en", "EN-us", "pt_BR", "sr@latin", "zz", "../en", "", None])
@@ -57,9 +57,9 @@ def test_a_language_is_one_of_spacys_or_none(code: str | None) -> None:
 def test_what_a_language_lacks_is_named_and_has_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "sudachipy", None)
     with pytest.raises(InputError, match=r"language is 'ja'.* needs sudachipy and sudachidict_core.*fallback.*bpe"):
-        split_words("黒い猫がいる", AUTO, "ja")
+        split_text("黒い猫がいる", AUTO, "ja")
     by_character = AUTO.model_copy(update={"fallback": "zh"})
-    assert split_words("黒い猫がiPhoneにいる", by_character, "ja") == [*"黒い猫が", "iphone", *"にいる"]
+    assert split_text("黒い猫がiPhoneにいる", by_character, "ja") == [*"黒い猫が", "iphone", *"にいる"]
 
 
 def test_only_words_of_auto_depend_on_the_language() -> None:

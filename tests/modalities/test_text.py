@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from pipeline.errors import InputError
 from pipeline.modalities.modality import Checked, MediaItem
 from pipeline.modalities.text.check import check_text, normalize_text
-from pipeline.modalities.text.modality import extract_text
+from pipeline.modalities.text.decode import decode_tokens
+from pipeline.modalities.text.modality import count_parsed, extract_text, learn_tokens
 from pipeline.modalities.text.params import TextFeatures
-from pipeline.modalities.text.parse import parse_text, prepare_text
+from pipeline.modalities.text.parse import parse_text, prepare_text, split_text
 from pipeline.modalities.text.placeholders import EMAIL, split_placeholders
 from pipeline.modalities.text.rules import TextCheck
-from pipeline.modalities.text.vocabulary import count_words, learn_vocabulary
-from pipeline.modalities.text.words import load_tokenizer, split_words
+from pipeline.modalities.text.vocabulary import count_words, encode_words, learn_vocabulary
+from pipeline.modalities.text.words import load_tokenizer
 from pipeline.tables.drops import Reason, Rejection
 
 pytestmark = pytest.mark.slow
@@ -131,11 +132,11 @@ def item(text: str) -> MediaItem:
 
 
 def test_words_are_spacys_and_placeholders_one_each() -> None:
-    assert split_words("Don't mail [EMAIL], call:[PHONE]!", plan()) == [
+    assert split_text("Don't mail [EMAIL], call:[PHONE]!", plan()) == [
         "do", "n't", "mail", "[EMAIL]", ",", "call", ":", "[PHONE]", "!",
     ]  # fmt: skip
-    assert split_words("A Cat", plan(lowercase=False)) == ["A", "Cat"]
-    assert split_words("", plan()) == []
+    assert split_text("A Cat", plan(lowercase=False)) == ["A", "Cat"]
+    assert split_text("", plan()) == []
 
 
 def test_vocabulary_is_by_frequency_then_code_point() -> None:
@@ -178,7 +179,7 @@ def test_the_string_store_does_not_grow_without_end(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("pipeline.modalities.text.words.MAX_STRINGS", limit)
     sizes = []
     for number in range(100):
-        assert split_words(f"Neverseen{number}!", plan("xx")) == [f"neverseen{number}", "!"]
+        assert split_text(f"Neverseen{number}!", plan("xx")) == [f"neverseen{number}", "!"]
         sizes.append(len(load_tokenizer("xx", None).vocab.strings))
     assert max(sizes) <= limit
     assert load_tokenizer("xx", None) is not first
@@ -194,7 +195,7 @@ def test_words_that_were_seen_before_are_split_as_if_they_were_not(pieces: list[
             tokens = [token.text for token in nlp.tokenizer(part) if not token.is_space]
             fresh += [part] if part == EMAIL else tokens
     for _ in range(2):
-        assert split_words(text, plan(lowercase=False)) == fresh
+        assert split_text(text, plan(lowercase=False)) == fresh
 
 
 @pytest.mark.parametrize("language", ["en", "xx", "de", "es", "ar", "zh"])
@@ -220,7 +221,7 @@ def test_a_language_whose_package_is_missing_is_named_with_the_settings() -> Non
     ):
         prepare_text(plan(language))
     prepare_text(plan(language, "xx"))
-    assert split_words("a b", plan(language, "xx")) == ["a", "b"]
+    assert split_text("a b", plan(language, "xx")) == ["a", "b"]
 
 
 def test_an_unknown_language_is_an_error_even_with_a_fallback() -> None:
@@ -257,3 +258,19 @@ import torch
 assert torch.ones(1).item() == 1
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(("tokenizer", "text"), [("words", "the cat sat"), ("bpe", "The  cat, [EMAIL] \U0001f600\n")])
+def test_ids_are_turned_back_into_texts(tokenizer: str, text: str) -> None:
+    params = TextFeatures(tokenizer=tokenizer, lowercase=False, min_count=1, length=60)
+    learned = learn_tokens(count_parsed(parse_text(item(text), params), params), params)
+    fields = extract_text(item(text), params, learned)
+    ids = fields["tokens"][: int(fields["tokens_length"])].tolist()
+    assert decode_tokens(ids, params, learned) == text
+    assert decode_tokens([*ids, 0], params, learned).startswith(text)
+
+
+def test_a_token_that_is_spelled_as_padding_is_unknown() -> None:
+    assert encode_words(["<pad>", "<unk>", "a"], FEATURES, {"words": ["<pad>", "<unk>", "a"]}).arrays["tokens"][
+        :3
+    ].tolist() == [1, 1, 2]

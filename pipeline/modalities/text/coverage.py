@@ -30,8 +30,9 @@ def _describe_lack(training: TokenTally, params: TextFeatures) -> str:
     )
     if params.frozen is not None:
         return f"{found}: name a vocabulary of such texts in extract.text.frozen, or lower min_known"
+    language = f"set extract.text.language to that of the texts (it is {params.language}), "
     return (
-        f"{found}: set extract.text.language to that of the texts (it is {params.language}), lower "
+        f"{found}: {language if params.tokenizer == 'words' else ''}lower "
         f"extract.text.min_count ({params.min_count}), raise extract.text.vocabulary ({params.vocabulary}), set "
         "extract.text.tokenizer to bpe, which knows any text, or lower min_known"
     )

@@ -7,16 +7,17 @@ from typing import Any, TypeVar
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import parse_text
+from pipeline.modalities.text.tokenizer_table import TOKENIZERS
 
 Word = TypeVar("Word")
 
 
 def join_parsed(parsed: Sequence[Any], joiner: str, params: TextFeatures) -> Any:
-    """Return what `parse_text` gives for the texts with `joiner` between them, each split into words by itself.
+    """Return what `parse_text` gives for the texts with `joiner` between them, each split into tokens by itself.
 
-    Words are cut after `params.length` and one more, as those of one text.
+    Tokens are cut after `params.length` and one more, as those of one text.
     """
-    if params.tokenizer == "bpe":
+    if TOKENIZERS[params.tokenizer].split is None:
         return _parse(joiner, params).join(parsed)
     between = _parse(joiner, params) if joiner.strip() else None  # spaCy need not be loaded for white space
     if not params.annotate:

@@ -1,8 +1,8 @@
-"""Bundle the modality text, and choose between words and byte pairs.
+"""Bundle the modality text, and choose between a vocabulary of tokens and byte pairs.
 
 Token ids are int32 or uint16; 0 is padding, 1 a word that the vocabulary lacks, the others are indices into what was
-learned. `check` checks and `parse` splits texts; `vocabulary` handles words, `byte_pairs` and `tokenizer_file` parts of
-words.
+learned. `check` checks texts, `parse` splits them by a tokenizer of `tokenizer_table`; `vocabulary` handles its tokens,
+`byte_pairs` and `tokenizer_file` parts of words.
 """
 
 from collections import Counter
@@ -21,6 +21,7 @@ from pipeline.modalities.text.parse import describe_text, parse_text, prepare_te
 from pipeline.modalities.text.rules import TextCheck
 from pipeline.modalities.text.token_fields import plan_text_fields
 from pipeline.modalities.text.tokenizer_file import count_pieces, encode_text, read_tokenizer
+from pipeline.modalities.text.tokenizer_table import TOKENIZERS
 from pipeline.modalities.text.vocabulary import (
     count_annotated,
     count_words,
@@ -36,26 +37,31 @@ def extract_text(item: MediaItem, params: TextFeatures, learned: Any) -> Mapping
     return encode_parsed(parse_text(item, params), params, learned).arrays
 
 
+def is_by_bytes(params: TextFeatures) -> bool:
+    """Return whether tokens are byte pairs, not those that a tokenizer splits texts into."""
+    return TOKENIZERS[params.tokenizer].split is None
+
+
 def name_learned(params: TextFeatures) -> str:
     """Return the name of the file with what is learned."""
-    return "tokenizer.json" if params.tokenizer == "bpe" else "vocabulary.json"
+    return "tokenizer.json" if is_by_bytes(params) else "vocabulary.json"
 
 
 def count_parsed(parsed: Any, params: TextFeatures) -> Counter[str]:
-    """Count a text's words, or the pieces that byte pairs are learned from."""
-    if params.tokenizer == "bpe":
+    """Count a text's tokens, or the pieces that byte pairs are learned from."""
+    if is_by_bytes(params):
         return count_pieces(parsed, params)
     return count_annotated(parsed, params) if params.annotate else count_words(parsed, params)
 
 
 def learn_tokens(counts: Mapping[str, int], params: TextFeatures) -> Any:
     """Return the vocabulary, or the byte pairs, of the training split."""
-    return learn_byte_pairs(counts, params) if params.tokenizer == "bpe" else learn_vocabulary(counts, params)
+    return learn_byte_pairs(counts, params) if is_by_bytes(params) else learn_vocabulary(counts, params)
 
 
 def encode_parsed(parsed: Any, params: TextFeatures, learned: Any) -> Encoded:
     """Return the fields of a parsed text, and what they lack of it."""
-    if params.tokenizer == "bpe":
+    if is_by_bytes(params):
         return encode_text(parsed, params, learned)
     return encode_annotated(parsed, params, learned) if params.annotate else encode_words(parsed, params, learned)
 
@@ -67,7 +73,7 @@ def read_frozen(params: TextFeatures) -> Any | None:
         InputError: the file is missing, has another sha256, or is not what the tokenizer needs; the message names the
             setting.
     """
-    return read_tokenizer(params) if params.tokenizer == "bpe" else read_vocabulary(params)
+    return read_tokenizer(params) if is_by_bytes(params) else read_vocabulary(params)
 
 
 LEARNING = Learning(

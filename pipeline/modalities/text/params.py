@@ -5,7 +5,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field as Limits
 from pydantic import model_validator
 
-from pipeline.config.params import Params, Share
+from pipeline.config.params import OneOf, Params, Share
+from pipeline.modalities.text.tokenizer_table import TOKENIZERS
 
 LanguageCode = Annotated[str, Limits(pattern=r"^[a-z]{2,3}$")]
 AUTO = "auto"
@@ -36,9 +37,9 @@ class TextFeatures(Params):
 
     late_keys = ("min_known",)
 
-    tokenizer: Literal["words", "bpe"] = "words"
+    tokenizer: Annotated[str, OneOf(TOKENIZERS, plugins=True)] = "words"
     """`words`: tokens are words of spaCy's; `bpe`: runs of bytes, by GPT-2's byte pair encoding, which encodes any
-    text."""
+    text; `plugins/<file>.py:<Name>`: those of a `Tokenizer` of your own."""
     language: Literal["auto"] | LanguageCode = "en"
     """spaCy's code of the language whose tokenizer is used; `xx` is the language-independent one. `auto`: that of each
     text, and `xx` where it is unknown or spaCy does not have it. Chinese characters are a word each."""
@@ -67,8 +68,8 @@ class TextFeatures(Params):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        if self.tokenizer == "bpe" and self.annotate:
-            clause = "it must be empty, as tokenizer is bpe: annotations of words do not fit parts of words"
+        if self.tokenizer != "words" and self.annotate:
+            clause = f"it must be empty, as tokenizer is {self.tokenizer}: annotations are of words"
             raise self.refuse("annotate", clause)
         if self.tokenizer == "bpe" and self.vocabulary < BYTES:
             raise self.refuse("vocabulary", f"it must be at least {BYTES}, as tokenizer is bpe: a token a byte")

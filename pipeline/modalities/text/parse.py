@@ -1,4 +1,4 @@
-"""Parse texts into words, or keep them whole for byte pairs, independently of all other texts.
+"""Parse texts into tokens, or keep them whole for byte pairs, independently of all other texts.
 
 Learning and encoding are in other modules, so that an edit in them parses nothing again.
 """
@@ -7,43 +7,58 @@ from typing import Any
 
 from pipeline.modalities.modality import MediaItem
 from pipeline.modalities.text.annotations import describe_model, load_model, parse_annotated
-from pipeline.modalities.text.params import AUTO, TextFeatures
-from pipeline.modalities.text.placeholders import lower_text
-from pipeline.modalities.text.words import choose_language, load_tokenizer, parse_words
+from pipeline.modalities.text.params import TextFeatures
+from pipeline.modalities.text.placeholders import PLACEHOLDERS, lower_text, split_placeholders
+from pipeline.modalities.text.tokenizer_table import TOKENIZERS
 from pipeline.runtime.stopwatch import clock
 
 
 def parse_text(item: MediaItem, params: TextFeatures) -> Any:
-    """Return JSON: the words, a list of str; with annotations, `AnnotatedWords`; for byte pairs the text itself, a str,
-    since a frozen tokenizer splits texts in its own way.
+    """Return JSON: the tokens that the shards hold, a list of str, and one more, which says that they are cut; with
+    annotations, `AnnotatedWords`; for byte pairs the text itself, a str, since a frozen tokenizer splits texts in its
+    own way.
     """
     with clock("tokenize"):
         return _parse(item.data.decode("utf-8"), item.language, params)
 
 
 def _parse(text: str, language: str | None, params: TextFeatures) -> Any:
-    if params.tokenizer == "bpe":
+    if TOKENIZERS[params.tokenizer].split is None:
         return lower_text(text) if params.lowercase else text
-    return parse_annotated(text, params) if params.annotate else parse_words(text, language, params)
+    return parse_annotated(text, params) if params.annotate else split_text(text, params, language)[: params.length + 1]
+
+
+def split_text(text: str, params: TextFeatures, language: str | None = None) -> list[str]:
+    """Return the tokens of a text in this language by the tokenizer of the params. A placeholder is one token."""
+    split = TOKENIZERS[params.tokenizer].split
+    assert split is not None, params.tokenizer
+    tokens: list[str] = []
+    for part in split_placeholders(text):
+        if part in PLACEHOLDERS:
+            tokens.append(part)
+        else:
+            found = split(part, language, params)
+            tokens += [token.lower() for token in found] if params.lowercase else found
+    return tokens
 
 
 def prepare_text(params: TextFeatures) -> None:
     """Load whatever splits and annotates texts.
 
     Raises:
-        InputError: spaCy does not know the language, or its tokenizer needs a package that is not installed and there
-            is no fallback; or the model is missing, cannot be loaded or does not set the annotations. The message names
-            the settings.
+        InputError: the tokenizer lacks a package, or does not know the language; or the model is missing, cannot be
+            loaded or does not set the annotations. The message names the settings.
+        ParamsError: the tokenizer is a plugin that cannot be imported; the message has its file.
     """
     if params.model is not None:
         load_model(params.model, params.annotate)
-    elif params.tokenizer == "words":
-        load_tokenizer(choose_language(None, params), params.fallback)
+    else:
+        TOKENIZERS[params.tokenizer].prepare(params)
 
 
 def reads_language(params: TextFeatures) -> bool:
-    """Return whether the words of a text depend on its language."""
-    return params.language == AUTO and params.tokenizer == "words" and params.model is None
+    """Return whether the tokens of a text depend on its language."""
+    return params.model is None and TOKENIZERS[params.tokenizer].reads_language(params)
 
 
 def describe_text(params: TextFeatures) -> dict[str, str]:

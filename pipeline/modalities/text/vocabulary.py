@@ -82,7 +82,7 @@ def _is_vocabulary(words: list[object]) -> bool:
 
 def _look_up(words: Sequence[str], learned: Vocabulary) -> list[int]:
     ids = _index_words(learned["words"])
-    unknown = ids[UNKNOWN]
+    unknown = SPECIAL_WORDS.index(UNKNOWN)
     return [ids.get(word, unknown) for word in words]
 
 
@@ -90,8 +90,9 @@ _indexed: tuple[list[str], dict[str, int]] = ([], {})
 
 
 def _index_words(words: list[str]) -> dict[str, int]:
-    """Return the id of each word. The last index is cached with its list, which `is` compares."""
+    """Return the id of each word but the special ones, which a text may spell, too. The last index is cached with its
+    list, which `is` compares."""
     global _indexed
     if _indexed[0] is not words:
-        _indexed = (words, {word: number for number, word in enumerate(words)})
+        _indexed = (words, {word: number for number, word in enumerate(words) if number >= len(SPECIAL_WORDS)})
     return _indexed[1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from pipeline.errors import InputError
 from pipeline.modalities.text.params import AUTO, TextFeatures
-from pipeline.modalities.text.placeholders import PLACEHOLDERS, split_placeholders
+from pipeline.modalities.text.tokenizer_table import Tokenizer
 from pipeline.runtime.stopwatch import clock
 
 if TYPE_CHECKING:
@@ -36,12 +36,6 @@ caption instead of 26.
 """
 
 
-def parse_words(text: str, language: str | None, params: TextFeatures) -> list[str]:
-    """Return the words of a text that the shards hold, the first `params.length` of `split_words`, and one more, which
-    says that they are cut."""
-    return split_words(text, params, language)[: params.length + 1]
-
-
 def choose_language(language: str | None, params: TextFeatures) -> str:
     """Return the code of the language whose tokenizer splits a text in this language: that of the params, or the text's
     own, such as `pt` for `pt-BR`, or `xx` where spaCy does not have it."""
@@ -56,28 +50,38 @@ def _is_known(code: str) -> bool:
     return code.isalpha() and importlib.util.find_spec(f"spacy.lang.{code}") is not None
 
 
-def split_words(text: str, params: TextFeatures, language: str | None = None) -> list[str]:
-    """Return the words and marks of a text in this language by spaCy's tokenizer, without white space. A placeholder is
-    one word.
+def split_words(text: str, language: str | None, params: TextFeatures) -> list[str]:
+    """Return the words and marks of a text in this language by spaCy's tokenizer, without white space.
 
     Raises:
         InputError: the language's tokenizer needs a package that is not installed; the message names the settings.
     """
     nlp = load_tokenizer(choose_language(language, params), params.fallback)
-    ideographic = nlp.lang == CHINESE
-    if ideographic:
+    pieces = [text]
+    if nlp.lang == CHINESE:
         nlp = load_tokenizer(ANY_LANGUAGE, None)
-    words: list[str] = []
-    for part in split_placeholders(text):
-        if part in PLACEHOLDERS:
-            words.append(part)
-        else:
-            pieces = filter(None, _IDEOGRAPH.split(part)) if ideographic else [part]
-            found = [token.text for piece in pieces for token in nlp.tokenizer(piece) if not token.is_space]
-            words += [word.lower() for word in found] if params.lowercase else found
+        pieces = [piece for piece in _IDEOGRAPH.split(text) if piece]
+    words = [token.text for piece in pieces for token in nlp.tokenizer(piece) if not token.is_space]
     if len(nlp.vocab.strings) > MAX_STRINGS:
         load_tokenizer.cache_clear()
     return words
+
+
+def prepare_words(params: TextFeatures) -> None:
+    """Load spaCy's tokenizer.
+
+    Raises:
+        InputError: see `load_tokenizer`.
+    """
+    load_tokenizer(choose_language(None, params), params.fallback)
+
+
+def depend_on_language(params: TextFeatures) -> bool:
+    """Return whether the words of a text depend on its language."""
+    return params.language == AUTO
+
+
+WORDS = Tokenizer(split=split_words, prepare=prepare_words, reads_language=depend_on_language)
 
 
 @cache
