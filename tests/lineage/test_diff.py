@@ -66,7 +66,8 @@ def test_a_limit_of_clean_removes_the_samples_below_it(run: Run, tmp_path: Path)
     assert list_keys(found)["removed"] == small
     assert found.removed.causes == [CauseCount(len(small), cause)]
     assert not found.added.count
-    assert {cause.text for cause in found.changed.causes} == {"tokens: vocabulary changed"}
+    causes = {cause.text for cause in found.changed.causes if not cause.text.startswith("meta: another split in ")}
+    assert causes == {"tokens: vocabulary changed"}  # and of few groups, others are in a split
     back = compare(new, run.data)
     assert list_keys(back)["added"] == small
     assert back.added.causes == [CauseCount(len(small), cause)]
@@ -131,6 +132,7 @@ def run_inbox(folder: Path) -> Path:
         align__label="path",
         align__modalities=rules,
         align__max_group=1.0,
+        align__shares={"train": 1.0, "val": 0.0, "test": 0.0},  # of few groups each that comes or goes moves others
         extract__image__height=16,
         extract__image__width=16,
         extract__text__min_count=100,

@@ -1,5 +1,6 @@
 """Audio features in NumPy: equal to those of librosa, of one length, and never beyond their dtype."""
 
+import fcntl
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.errors import ParamsError
 from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
 from pipeline.modalities.audio.features import compute_features, extract_audio, plan_features
+from pipeline.modalities.audio.librosa_features import lock_compiled_functions
 from pipeline.modalities.audio.mel import Framing
 from pipeline.modalities.audio.numpy_features import DELTA_WIDTH, compute_delta, compute_logmel, compute_loudness
 from pipeline.modalities.audio.params import AudioFeatures
@@ -177,3 +179,11 @@ def test_features_in_shards(tmp_path: Path) -> None:
     assert (int(sample["audio_present"]), int(sample["logmel_length"])) == (0, 0)
     assert (sample["logmel"] == -100).all()
     assert not sample["mfcc_delta"].any()
+
+
+def test_one_process_at_a_time_compiles_into_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
+    with lock_compiled_functions(), (tmp_path / "numba/.lock").open() as file, pytest.raises(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (tmp_path / "numba/.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,6 +16,7 @@ from pipeline.modalities.audio.block import UndecodableError
 from pipeline.modalities.audio.clip import Clip
 from pipeline.modalities.audio.decode import MAX_PEAK, REJECTED_PEAK, load_decoder, make_clip, read_clip
 from pipeline.modalities.audio.feature_table import AUDIO_FEATURES
+from pipeline.modalities.audio.librosa_features import lock_compiled_functions
 from pipeline.modalities.audio.mel import Samples
 from pipeline.modalities.audio.params import AudioFeatures
 from pipeline.modalities.modality import MediaItem
@@ -52,7 +53,8 @@ def prepare_audio(params: AudioFeatures) -> None:
 def warm_up_features(params: AudioFeatures) -> None:
     """Compute the features of a short clip, so that libraries are imported, and functions of librosa compiled, once in
     the process that workers are forked from."""
-    compute_features(np.zeros(params.fft, np.float32), params)
+    with lock_compiled_functions():
+        compute_features(np.zeros(params.fft, np.float32), params)
 
 
 def plan_features(params: AudioFeatures, prefix: str = "") -> dict[str, Field]:

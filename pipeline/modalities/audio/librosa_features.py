@@ -5,11 +5,14 @@ imported when one of them is first computed, which takes 2 s: `pipeline.modaliti
 done once, in the process that workers are forked from.
 """
 
+import fcntl
 import math
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,6 +62,22 @@ def load_librosa() -> Any:
         import librosa
 
     return librosa
+
+
+@contextmanager
+def lock_compiled_functions() -> Iterator[None]:
+    """Wait until no other process compiles functions of librosa into the same folder.
+
+    numba has no lock there: of six processes that met an empty `NUMBA_CACHE_DIR` together, one read another's half and
+    ended with SIGSEGV.
+    """
+    if folder := os.environ.get("NUMBA_CACHE_DIR"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with (Path(folder) / ".lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    else:
+        yield
 
 
 @contextmanager
