@@ -33,8 +33,8 @@ from pipeline.runtime.run_stage import use_own_maps_for_arrays
 from pipeline.tables.contracts import MODALITIES
 from pipeline.tasks.classification import LABEL
 from pipeline.tasks.options import ClassificationOptions
+from pipeline.train.lesson import list_inputs, plan_lesson
 from pipeline.train.params import TrainParams
-from pipeline.train.step import list_inputs, plan_lesson
 from shardwright import ShardDataset
 from tests.support.factory_shards import Toy, make_shards
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 HISTORY_NAME = "history.tsv"
 SCORE_PREFIX = "val_"
+LOSS = "loss"
+"""The name of the validation loss among the scores."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,23 @@ class Epoch:
     val_scores: Mapping[str, float | None]
     learning_rate: float
 
-    def beats(self, other: "Epoch | None") -> bool:
-        """Return whether the selecting score is higher, or the same at a lower loss; without scores, always."""
+    def beats(self, other: "Epoch | None", monitor: str | None = None) -> bool:
+        """Return whether the selecting score is higher, or the same at a lower loss; without scores, always.
+
+        `monitor` names the score; `LOSS` selects by the lower loss alone.
+        """
         if other is None:
             return True
-        mine, theirs = (list(epoch.val_scores.values())[-1] for epoch in (self, other))
+        mine, theirs = (epoch.find_score(monitor) for epoch in (self, other))
         if mine is None or theirs is None:
             return True
         return (mine, -(self.val_loss or 0)) > (theirs, -(other.val_loss or 0))
+
+    def find_score(self, monitor: str | None) -> float | None:
+        """Return the score that selects the best epoch, the higher the better."""
+        if monitor == LOSS:
+            return None if self.val_loss is None else -self.val_loss
+        return self.val_scores[monitor or list(self.val_scores)[-1]]
 
     def to_row(self) -> dict[str, int | float | None]:
         """Return the columns of the file: `epoch`, the losses, `val_` and each score's name, `learning_rate`."""
@@ -48,9 +59,14 @@ class Epoch:
 
 
 def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
-    """Write a header and a row for each epoch, tab-separated, six digits a number."""
-    lines = ["\t".join(epochs[0].to_row())]
-    lines += ["\t".join("" if v is None else f"{v:.6g}" for v in epoch.to_row().values()) for epoch in epochs]
+    """Write a row for each epoch."""
+    write_rows(path, [epoch.to_row() for epoch in epochs])
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, int | float | None]]) -> None:
+    """Write a header and rows, tab-separated, six digits a number."""
+    lines = ["\t".join(rows[0])]
+    lines += ["\t".join("" if value is None else f"{value:.6g}" for value in row.values()) for row in rows]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -1,20 +1,24 @@
 """Declare the block `train:` of `params.yaml`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from pipeline.config.params import OneOf, Params, add_keys
+from pipeline.config.params import OneOf, Params, Share, add_keys
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.readers import READERS
 from pipeline.tasks.options import AutoOptions, TaskChoice
 
+Value = TypeVar("Value")
 
-def _check_distinct(names: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(names)) < len(names):
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+def _check_distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
+    if len(set(values)) < len(values):
         raise ValueError("a list without repeats")
-    return names
+    return values
 
 
 @add_keys(
@@ -65,15 +69,49 @@ class TrainParams(Params):
     """Passes over the training split at most."""
     patience: Annotated[int, Field(ge=1)] = 8
     """Epochs without a better validation score after which training stops."""
+    monitor: str | None = None
+    """By which the best epoch is found: `loss`, or a score of the task. Null: the task's main score."""
+    select_epoch: Literal["best", "last"] = "best"
+    """Whose weights are evaluated. On few validation samples the best epoch is chosen by chance, and the last one, at
+    the end of the cosine or averaged, varies less."""
+    average_epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Epochs over whose ends the weights are averaged; the average is validated and published."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an exponential moving average of the weights over the steps, such as 0.999, which is validated and
+    published; 0 keeps none."""
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Samples a step."""
+    """Samples that go through the model together."""
+    accumulate: Annotated[int, Field(ge=1)] = 1
+    """Batches a step: their gradients are summed, as those of one batch that would not fit in memory."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with Nesterov's momentum."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Of SGD."""
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 0.002
-    """The highest one: it rises over the first tenth of the steps and falls to 0 along a cosine."""
+    """The highest one: it rises in `warm_up` and falls to 0 along a cosine."""
+    warm_up: Share = 0.1
+    """Share of the steps in which the learning rate rises: AdamW's first estimates of the variance are poor, and large
+    steps on them do harm."""
+    max_gradient: Annotated[float, Field(gt=0)] | None = 1.0
+    """Norm to which gradients are clipped: one odd batch must not undo an epoch. Null: they are not."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
-    """Of AdamW, on weight matrices only."""
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """On weight matrices only."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of training: with bfloat16 PyTorch's autocast chooses it where it does no harm. Validation is in float32."""
+    compile: bool = False
+    """Compile the model for training with `torch.compile`: a minute at the start, and other last digits."""
+    seed: Seed = 0
     """Of the initial weights, the order of samples, dropout and augmentation."""
+    seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1), AfterValidator(_check_distinct)] | None = None
+    """Train once with each, in place of `seed`, and report how the scores spread. The first one's model is published,
+    the others' beside it."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads. Another number may change bits of the weights."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU if there is one."""
+
+    @model_validator(mode="after")
+    def _check_one_average(self) -> Self:
+        if self.ema and self.average_epochs > 1:
+            raise self.refuse("average_epochs", "it must be 1 where train.ema is set: one of them averages the weights")
+        return self

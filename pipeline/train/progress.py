@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.models.history import Epoch
+from pipeline.train.params import TrainParams
 
 
 @dataclass
@@ -13,7 +14,7 @@ class Progress:
     Attributes:
         step: number of steps taken.
         epoch: the one to go on with, counted from 1.
-        batches: number of steps taken in it; 0 at its start.
+        batches: number of batches of it that are done; 0 at its start.
         loss_sum: of the samples since the start of the latest epoch.
         samples: number of them.
         rate: learning rate of the last step.
@@ -35,20 +36,22 @@ class Progress:
         """The best epoch so far."""
         return self.history[self.best - 1] if self.best else None
 
-    def add_batch(self, loss: float, samples: int) -> None:
-        """Count a step on a batch of this mean loss."""
+    def add_step(self, loss_sum: float, samples: int, batches: int) -> None:
+        """Count a step on some batches."""
         if self.batches == 0:
             self.loss_sum, self.samples = 0.0, 0
         self.step += 1
-        self.batches += 1
-        self.loss_sum += loss * samples
+        self.batches += batches
+        self.loss_sum += loss_sum
         self.samples += samples
 
-    def end_epoch(self, val_loss: float | None, val_scores: Mapping[str, float | None]) -> bool:
-        """Add the epoch to the history; return whether it is the best so far."""
+    def end_epoch(
+        self, val_loss: float | None, val_scores: Mapping[str, float | None], monitor: str | None = None
+    ) -> bool:
+        """Add the epoch to the history; return whether it is the best so far, by the score that `monitor` names."""
         loss = self.loss_sum / max(1, self.samples)
         row = Epoch(self.epoch, loss, val_loss, val_scores, self.rate)
-        is_best = row.beats(self.best_epoch)
+        is_best = row.beats(self.best_epoch, monitor)
         self.history = (*self.history, row)
         if is_best:
             self.best = self.epoch
@@ -58,3 +61,10 @@ class Progress:
     def is_stale(self, patience: int) -> bool:
         """Return whether none of the last `patience` epochs was the best."""
         return self.best > 0 and len(self.history) - self.best >= patience
+
+
+def find_epoch(progress: Progress, params: TrainParams) -> Epoch:
+    """Return the epoch whose weights are evaluated."""
+    best = progress.best_epoch
+    assert best is not None, "there is at least one epoch"
+    return progress.history[-1] if params.select_epoch == "last" else best

@@ -55,10 +55,10 @@ class State:
 
 @dataclass
 class SavedStates:
-    """The states of one training, in a folder whose last part is the hash of all that decides its bits.
+    """The states of one training.
 
     Attributes:
-        folder: of the states; the folders beside it are of trainings that are not wanted any more.
+        folder: of the states.
         say: prints a line for the user.
         share: of the time, what saving may take.
         clock: seconds.
@@ -76,15 +76,12 @@ class SavedStates:
         self._started = self.clock()
 
     def read_latest(self) -> State | None:
-        """Return the latest state that is whole, or None; say so where one is damaged. Removes other trainings' states.
+        """Return the latest state that is whole, or None; say so where one is damaged.
 
         Raises:
             OSError: the disk fails.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        for path in self.folder.parent.iterdir():
-            if path != self.folder:
-                shutil.rmtree(path)
         for path in self.folder.glob(".*.partial"):
             path.unlink()
         for path in reversed(self._list_documents()):
@@ -164,3 +161,11 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     content = encode_weights(tensors)
     write_file(path, [content])
     return hashlib.sha256(content).hexdigest()
+
+
+def remove_others(folder: Path) -> None:
+    """Remove the folders beside `folder`: states of trainings with other params, data or code."""
+    if folder.parent.is_dir():
+        for path in folder.parent.iterdir():
+            if path != folder:
+                shutil.rmtree(path)

@@ -2,28 +2,27 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from statistics import mean, stdev
+from typing import TYPE_CHECKING, Any
 
+from pipeline.config.params import RunParams
 from pipeline.errors import InputError
+from pipeline.models.history import LOSS, Epoch
 from pipeline.runtime.progress import say_line
 from pipeline.runtime.run_stage import Workspace
-from pipeline.tables.contracts import MODALITIES, MODEL_FOLDER, SHARDS_FOLDER
+from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
 from pipeline.tasks.choose_task import choose_task
 from pipeline.tasks.options import AUTO
 from pipeline.tasks.table import TASKS
+from pipeline.train.lesson import Lesson, list_inputs, plan_lesson
 from pipeline.train.params import TrainParams
-from shardwright.format.canonical_json import decode_json
+from pipeline.train.progress import Progress, find_epoch
 
 if TYPE_CHECKING:
-    from pipeline.models.inputs import PartInput
-    from pipeline.models.model import Architecture, Model
-    from pipeline.tasks.options import TaskOptions
-    from pipeline.tasks.task import Plan
-    from pipeline.train.progress import Progress
-    from pipeline.train.saved_states import SavedStates
+    from pipeline.tasks.task import Task
     from pipeline.train.training_loop import Trainer
     from shardwright import ShardDataset
 
@@ -33,18 +32,21 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
 
     The folder holds `best.safetensors`, `last.safetensors`, `model.json` (see `ModelRecord`) and `history.tsv` (a row
     an epoch). All are bit-identical on the same machine. Where `val` has no samples, training runs for all epochs and
-    the last one counts as the best.
+    the last one counts as the best. With several seeds there are also the same files in `seed-<seed>/` for each but the
+    first, and `seeds.tsv`, the row of each one's history whose weights are evaluated.
+
+    A run that was stopped goes on from its saved state.
 
     Raises:
         InputError: the dataset is missing, damaged, without training samples, without what the task learns, or lacks a
-            modality.
+            modality; or the task has no score of the name `train.monitor`.
         PipelineError: the loss is not a number; the message has the keys of the batch.
     """
     from pipeline.models.batches import check_splits, open_split
-    from pipeline.models.determinism import choose_device, deterministic_mode
+    from pipeline.models.determinism import choose_device
     from pipeline.train.resume_key import compute_key
-    from pipeline.train.saved_states import SavedStates
-    from pipeline.train.training_loop import Trainer, count_steps, fit
+    from pipeline.train.saved_states import remove_others
+    from pipeline.train.write_model import name_folder, write_model, write_seeds
 
     root = workspace.data / SHARDS_FOLDER
     data, val = open_split(root, "train"), open_split(root, "val")
@@ -56,34 +58,76 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     if options is None:
         raise InputError(f"{root} has no labels to learn: set align.label to where they come from")
     lesson = plan_lesson(params, options, data, inputs)
-    with deterministic_mode(params.seed, params.threads):
-        device = choose_device(params.device)
-        states = SavedStates(find_states(workspace) / compute_key(params, data.hash, device), say_line)
-        trainer = Trainer(lesson.build_model().to(device), params, count_steps(data, params))
-        done = resume(trainer, states)
-        fit(trainer, (data, val), states, workspace.run)
+    task = TASKS[options.name]
+    check_monitor(params, task)
+    saved = find_states(workspace) / compute_key(params, data.hash, choose_device(params.device))
+    remove_others(saved)
     folder = workspace.work / MODEL_FOLDER
     folder.mkdir(parents=True)
-    write_model(folder, lesson, data, trainer)
-    seen = len(data) + (0 if val is None else len(val))
-    task = trainer.model.task
-    notes = [describe_fit(trainer.progress, task.scores), *task.describe_plan(lesson.plan)]
+    seen, worked, runs = len(data) + (0 if val is None else len(val)), 0, []
+    for number, seed in enumerate(seeds := params.seeds or (params.seed,)):
+        run = Run(params.model_copy(update={"seed": seed}), saved / f"seed-{seed}", keep=len(seeds) > 1)
+        trainer, steps = train_once(run, lesson, (data, val), workspace.run)
+        worked += seen * steps * trainer.params.epochs // trainer.steps
+        write_model(folder / name_folder(number, seed), lesson, data, trainer)
+        runs.append(trainer.progress)
+    notes = [describe_fit(runs[0], params, task.scores), *task.describe_plan(lesson.plan)]
     if params.task.name == AUTO and not data.classes:
         notes.insert(0, f"no labels, so train.task: auto is {options.name}: {task.describe_model(lesson.plan)}")
-    worked = seen * (trainer.progress.step - done) // trainer.epoch_steps
+    if len(runs) > 1:
+        chosen = [find_epoch(progress, params) for progress in runs]
+        write_seeds(folder, seeds, chosen)
+        notes.insert(1, describe_seeds(chosen, task.scores))
     return Outcome("sample", seen, seen, notes=notes, worked=worked)
 
 
-def resume(trainer: "Trainer", states: "SavedStates") -> int:
-    """Give the trainer the latest of the saved states, if there is one, and say so; return the steps it has taken."""
-    from pipeline.train.training_state import unpack_state
+@dataclass(frozen=True)
+class Run:
+    """One of the runs, each with a seed: its params, the folder of its states, and whether the last is kept there, to
+    go on with the next run."""
 
-    state = states.read_latest()
-    if state is None:
-        return 0
-    unpack_state(state, trainer)
-    say_line(f"train: resuming at step {state.step} of {trainer.steps}")
-    return state.step
+    params: TrainParams
+    states: Path
+    keep: bool
+
+
+def train_once(
+    run: Run, lesson: Lesson, splits: tuple["ShardDataset", "ShardDataset | None"], settings: RunParams
+) -> tuple["Trainer", int]:
+    """Train a model, going on from the latest of its saved states; return the trainer, and the steps taken now."""
+    from pipeline.models.determinism import choose_device, deterministic_mode
+    from pipeline.train.saved_states import SavedStates
+    from pipeline.train.training_loop import Trainer, fit, is_finished
+    from pipeline.train.training_state import pack_state, unpack_state
+
+    params = run.params
+    with deterministic_mode(params.seed, params.threads):
+        states = SavedStates(run.states, say_line)
+        trainer = Trainer(lesson.build_model().to(choose_device(params.device)), params, len(splits[0]))
+        state = states.read_latest()
+        if state is not None:
+            unpack_state(state, trainer)
+        done = trainer.progress.step
+        if is_finished(trainer):
+            return trainer, 0
+        if state is not None:
+            of = f" with seed {params.seed}" if params.seeds else ""
+            say_line(f"train: resuming at step {done} of {trainer.steps}{of}")
+        fit(trainer, splits, states, settings)
+        if run.keep:
+            states.save(pack_state(trainer))
+    return trainer, trainer.progress.step - done
+
+
+def check_monitor(params: TrainParams, task: "Task[Any]") -> None:
+    """Check that the task has the score that selects the best epoch.
+
+    Raises:
+        InputError: it has not; the message lists those that it has.
+    """
+    known = [LOSS, *task.scores]
+    if params.monitor is not None and params.monitor not in known:
+        raise InputError(f"train.monitor is {params.monitor}; it must be one of {', '.join(known)}, or null")
 
 
 def find_states(workspace: Workspace) -> Path:
@@ -96,109 +140,21 @@ def remove_states(workspace: Workspace) -> None:
     shutil.rmtree(find_states(workspace), ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """A task by name, its plan for a dataset, and the architecture of the model that learns it."""
-
-    task: str
-    plan: "Plan"
-    architecture: "Architecture"
-
-    def build_model(self) -> "Model":
-        """Return the model, with random weights."""
-        from pipeline.models.model import Model
-
-        return Model(self.architecture, TASKS[self.task], self.plan)
-
-
-def list_inputs(params: TrainParams, data: "ShardDataset") -> tuple["PartInput", ...]:
-    """Return the inputs of all parts that the params let a model see.
-
-    Raises:
-        InputError: the dataset lacks a modality that `train.modalities` names.
-    """
-    from pipeline.models.inputs import list_parts, read_inputs
-
-    present = set(list_parts(data.manifest).values())
-    modalities = params.modalities or tuple(name for name in MODALITIES if name in present)
-    return read_inputs(data.root, data.manifest, modalities)
-
-
-def plan_lesson(
-    params: TrainParams, options: "TaskOptions", data: "ShardDataset", inputs: Sequence["PartInput"]
-) -> Lesson:
-    """Plan what is learned from the dataset, and the model: it sees the parts that the task leaves it.
-
-    Raises:
-        InputError: the dataset lacks what the task learns.
-    """
-    from pipeline.models.model import Architecture
-
-    task = TASKS[options.name]
-    plan = task.make_plan(options, data, inputs)
-    seen = tuple(source for source in inputs if source.part in plan.parts)
-    architecture = Architecture(
-        inputs=seen,
-        encoders={source.modality: getattr(params.encoders, source.modality) for source in seen},
-        width=params.width,
-        fusion=params.fusion if task.fuses else None,
-        dropout=params.dropout,
-    )
-    return Lesson(options.name, plan, architecture)
-
-
-def write_model(folder: Path, lesson: Lesson, data: "ShardDataset", trainer: "Trainer") -> None:
-    """Write the model's four files into `folder`, and the tokenizer where token ids are parts of words."""
-    import torch
-
-    from pipeline.models.checkpoint import BEST, LAST, ModelRecord, write_record, write_weights
-    from pipeline.models.history import HISTORY_NAME, write_history
-    from pipeline.models.inputs import read_vocabulary
-
-    params, best = trainer.params, trainer.progress.best_epoch
-    assert best is not None, "there is at least one epoch"
-    record = ModelRecord(
-        task=lesson.task,
-        plan=asdict(lesson.plan),
-        architecture=lesson.architecture,
-        classes=tuple(data.classes or ()),
-        dataset=data.hash,
-        fields={name: field.to_json() for name, field in data.fields.items()},
-        extract=dict(data.manifest.extract or {}),
-        vocabulary=tuple(read_vocabulary(data.root, data.manifest)),
-        params=params.model_dump(mode="json"),
-        best=best.to_row(),
-        made_with={"torch": torch.__version__, "device": trainer.device.type},
-        weights={
-            BEST: write_weights(folder / BEST, trainer.best_state),
-            LAST: write_weights(folder / LAST, trainer.model.state_dict()),
-            **copy_tokenizer(data, folder),
-        },
-    )
-    write_record(folder, record)
-    write_history(folder / HISTORY_NAME, trainer.progress.history)
-
-
-def copy_tokenizer(data: "ShardDataset", folder: Path) -> dict[str, str]:
-    """Copy the dataset's `tokenizer.json` to the model, and return its sha256 by name.
-
-    A vocabulary of words is not copied, as the model's record has the words.
-    """
-    from pipeline.models.inputs import has_words, read_vocabulary_file
-
-    record = data.manifest.vocabulary
-    content = b"" if record is None else read_vocabulary_file(data.root, record)
-    if record is None or has_words(decode_json(content)):
-        return {}
-    (folder / record.name).write_bytes(content)
-    return {record.name: record.sha256}
-
-
-def describe_fit(progress: "Progress", titles: Mapping[str, str]) -> str:
-    """Return the best epoch and its scores, called by their `titles`, for the summary."""
-    best, epochs = progress.best_epoch, len(progress.history)
-    assert best is not None, "there is at least one epoch"
-    scores = [f"{titles[name]} {value:.3f}" for name, value in best.val_scores.items() if value is not None]
+def describe_fit(progress: Progress, params: TrainParams, titles: Mapping[str, str]) -> str:
+    """Return the chosen epoch and its scores, called by their `titles`, for the summary."""
+    epoch, epochs = find_epoch(progress, params), len(progress.history)
+    scores = [f"{titles[name]} {value:.3f}" for name, value in epoch.val_scores.items() if value is not None]
     if not scores:
         return f"no validation samples: the last of {epochs} epochs is taken"
-    return f"best epoch {best.number} of {epochs}: validation {', '.join(reversed(scores))}"
+    return f"{params.select_epoch} epoch {epoch.number} of {epochs}: validation {', '.join(reversed(scores))}"
+
+
+def describe_seeds(epochs: Sequence[Epoch], titles: Mapping[str, str]) -> str:
+    """Return the mean, the standard deviation and the extremes of each validation score over the seeds."""
+    texts = []
+    for name, title in titles.items():
+        values = [score for epoch in epochs if (score := epoch.val_scores[name]) is not None]
+        if len(values) > 1:
+            spread = f"{mean(values):.3f} ± {stdev(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+            texts.append(f"{title} {spread}")
+    return f"{len(epochs)} seeds: validation {', '.join(reversed(texts)) or 'without scores'}"

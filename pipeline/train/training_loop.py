@@ -1,11 +1,11 @@
 """Train for epochs of steps, validate after each, and keep the best weights."""
 
-import copy
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
@@ -15,80 +15,81 @@ from pipeline.runtime.progress import show_progress
 from pipeline.tasks.task import ForwardPass
 from pipeline.train.augment import augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
+from pipeline.train.optimizer import build_optimizer, clip_gradients, scale_rate
 from pipeline.train.params import TrainParams
 from pipeline.train.progress import Progress
 from pipeline.train.saved_states import SavedStates
 from pipeline.train.training_state import pack_state
+from pipeline.train.weight_average import WeightAverage, Weights, use_weights
 from shardwright import ShardDataset
-
-WARM_UP = 0.1
-"""Share of the steps: AdamW's first estimates of the variance are poor, and large steps on them do harm."""
-
-
-def scale_rate(step: int, steps: int) -> float:
-    """Return the share of the highest learning rate at `step` of `steps`: a linear rise, then half a cosine to 0."""
-    warm = max(1, round(steps * WARM_UP))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-MAX_GRADIENT = 1.0
-"""Norm to which gradients are clipped (Pascanu, Mikolov and Bengio 2013): one odd batch must not undo an epoch."""
 
 
 class Trainer:
     """A model in training: with its optimizer and its progress all that the next step depends on.
 
     Attributes:
-        epoch_steps: number of steps of an epoch.
+        epoch_batches: number of batches of an epoch.
         steps: that training takes at most, on which the learning rate depends.
         progress: what was done.
+        average: of the weights, which is what is validated and published.
         best_state: the weights of the best epoch so far; none before the first epoch has ended.
     """
 
-    def __init__(self, model: Model, params: TrainParams, epoch_steps: int) -> None:
+    def __init__(self, model: Model, params: TrainParams, samples: int) -> None:
         self.model = model
+        self.forward = torch.compile(model) if params.compile else model
         self.params = params
-        self.epoch_steps = epoch_steps
-        self.steps = epoch_steps * params.epochs
+        self.epoch_batches = math.ceil(samples / params.batch_size)
+        self.steps = math.ceil(self.epoch_batches / params.accumulate) * params.epochs
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.AdamW(group_parameters(model, params.weight_decay), lr=params.learning_rate)
+        self.optimizer = build_optimizer(model, params)
         self.progress = Progress()
-        self.best_state: dict[str, Tensor] = {}
+        self.average = WeightAverage(model, params.ema, params.average_epochs)
+        self.best_state: Weights = {}
 
-    def train_epoch(self, batches: Iterable[Batch], states: SavedStates) -> None:
-        """Take a step on each of the batches that are left of the epoch; save the state when it is time to."""
+    def train_epoch(self, batches: Iterator[Batch], states: SavedStates) -> None:
+        """Take a step on all that is left of the epoch; save the state when it is time to."""
         self.model.train()
-        for batch in batches:
-            self.progress.add_batch(self.take_step(batch), len(batch["key"]))
+        while group := list(itertools.islice(batches, self.params.accumulate)):
+            self.take_step(group)
             if states.is_due():
                 states.save(pack_state(self))
 
     def finish_epoch(self, val: ShardDataset | None) -> None:
         """Validate, and keep the weights if they are the best so far."""
-        val_loss, val_scores = (None, dict.fromkeys(self.model.task.scores)) if val is None else self.validate(val)
-        if self.progress.end_epoch(val_loss, val_scores):
-            self.best_state = copy.deepcopy(self.model.state_dict())
+        self.average.add_epoch(self.model, self.progress.epoch)
+        weights = self.average.compute(self.model)
+        val_loss: float | None = None
+        scores: dict[str, float | None] = dict.fromkeys(self.model.task.scores)
+        if val is not None:
+            with use_weights(self.model, weights):
+                val_loss, scores = self.validate(val)
+        if self.progress.end_epoch(val_loss, scores, self.params.monitor):
+            self.best_state = weights
 
-    def take_step(self, batch: Batch) -> float:
-        """Take one step on one batch and return its mean loss.
+    def take_step(self, batches: Sequence[Batch]) -> None:
+        """Take one step on the mean loss over the samples of some batches, and count it.
 
         Raises:
             PipelineError: the loss is not a number; the message has the step and the keys of the batch.
         """
-        progress = self.progress
-        loss = self.compute_loss(batch, KeyedRandom(self.params.seed, progress.epoch, batch["key"]))
-        value = loss.item()
-        check_loss(value, f"in epoch {progress.epoch}, at step {progress.step + 1}", batch)
-        progress.rate = self.params.learning_rate * scale_rate(progress.step, self.steps)
+        progress, loss_sum = self.progress, 0.0
+        samples = sum(len(batch["key"]) for batch in batches)
+        self.optimizer.zero_grad()
+        for batch in batches:
+            count = len(batch["key"])
+            loss = self.compute_loss(batch, KeyedRandom(self.params.seed, progress.epoch, batch["key"]))
+            value = loss.item()
+            check_loss(value, f"in epoch {progress.epoch}, at step {progress.step + 1}", batch)
+            torch.autograd.backward(loss if count == samples else loss * (count / samples))
+            loss_sum += value * count
+        progress.rate = self.params.learning_rate * scale_rate(progress.step, self.steps, self.params.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = progress.rate
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), MAX_GRADIENT)
+        clip_gradients(self.model, self.params.max_gradient)
         self.optimizer.step()
-        return value
+        progress.add_step(loss_sum, samples, len(batches))
+        self.average.add_step(self.model, progress.step)
 
     def compute_loss(self, batch: Batch, rng: KeyedRandom) -> Tensor:
         """Return the mean loss over the batch, augmented and with parts hidden as the params say."""
@@ -96,12 +97,15 @@ class Trainer:
         if self.params.augment:
             batch = batch | {source.name: augment_part(batch, source, rng) for source in self.model.inputs}
         batch, present = move_batch(batch, self.device), present.to(self.device)
-        forward = ForwardPass(self.model, self.model(batch, present), batch, present)
-        return self.model.task.compute_loss(forward, True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"):
+            forward = ForwardPass(self.model, self.forward(batch, present), batch, present)
+            return self.model.task.compute_loss(forward, True)
 
     @torch.inference_mode()
     def validate(self, val: ShardDataset) -> tuple[float, dict[str, float | None]]:
         """Return the mean loss and the task's scores over the samples of `val`, which are not augmented.
+
+        A score that is not defined is None.
 
         Raises:
             PipelineError: the loss is not a number.
@@ -116,7 +120,8 @@ class Trainer:
             losses.append(task.compute_loss(forward, False).item())
             check_loss(losses[-1], "in validation", batch)
             meter.add(forward)
-        return math.fsum(losses) / len(val), {**meter.compute()}
+        scores = {name: None if math.isnan(value) else value for name, value in meter.compute().items()}
+        return math.fsum(losses) / len(val), scores
 
 
 def fit(
@@ -124,24 +129,27 @@ def fit(
 ) -> None:
     """Train on the first of `splits`; the second decides which epoch is the best and when to stop.
 
-    Where `states` has a state, training goes on from it.
+    A trainer that was stopped goes on where it was.
 
     Raises:
         PipelineError: the loss is not a number, in training or validation; the message has the keys of the batch.
     """
     data, val = splits
-    params, progress = trainer.params, trainer.progress
-    while progress.epoch <= params.epochs and not progress.is_stale(params.patience):
+    params = trainer.params
+    while not is_finished(trainer):
+        progress = trainer.progress
         order = ReadOrder(params.batch_size, True, params.seed, progress.epoch, progress.batches)
         unit = f"batches of epoch {progress.epoch}/{params.epochs}"
         batches = read_batches(params.reader, data, order)
-        trainer.train_epoch(show_progress(batches, trainer.epoch_steps - progress.batches, unit, run), states)
+        left = trainer.epoch_batches - progress.batches
+        trainer.train_epoch(show_progress(batches, left, unit, run), states)
         trainer.finish_epoch(val)
 
 
-def count_steps(data: ShardDataset, params: TrainParams) -> int:
-    """Return the number of steps of an epoch."""
-    return math.ceil(len(data) / params.batch_size)
+def is_finished(trainer: Trainer) -> bool:
+    """Return whether all epochs are done, or none of the last ones was the best."""
+    progress, params = trainer.progress, trainer.params
+    return progress.epoch > params.epochs or progress.is_stale(params.patience)
 
 
 def check_loss(value: float, where: str, batch: Batch) -> None:
@@ -155,15 +163,3 @@ def check_loss(value: float, where: str, batch: Batch) -> None:
             f"the loss is {value} {where}, on the samples {', '.join(batch['key'])}: "
             "lower train.learning_rate, or look at them with `shardwright show`"
         )
-
-
-def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Return the parameters in two groups: weight decay is for matrices.
-
-    Biases and the gains of norms have no reason to be small.
-    """
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]

@@ -1,9 +1,9 @@
 """Turn a trainer into a state that can be saved, and back: the same trainer, to the bit.
 
 A state has the weights, what the optimizer keeps of each parameter, the states of PyTorch's random generators, the
-progress with the history, and the weights of the best epoch. The learning rate, the order of the samples and their
-augmentation follow from the numbers of the step and the epoch. States are taken between steps, so there are no
-gradients.
+progress with the history, the averages of the weights, and the weights of the best epoch. The learning rate, the order
+of the samples and their augmentation follow from the numbers of the step and the epoch. States are taken between steps,
+so there are no gradients.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,9 @@ from shardwright.format.dataclass_json import load_value
 if TYPE_CHECKING:
     from pipeline.train.training_loop import Trainer
 
-MODEL, OPTIMIZER, RANDOM = "model", "optimizer", "random"
+MODEL, OPTIMIZER, RANDOM, AVERAGE = "model", "optimizer", "random", "average"
+BEST, END = "best", "end"
+"""Of the names of groups that are shared between states, before the number of an epoch."""
 
 
 def pack_state(trainer: "Trainer") -> State:
@@ -30,11 +32,14 @@ def pack_state(trainer: "Trainer") -> State:
         MODEL: trainer.model.state_dict(),
         OPTIMIZER: {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()},
         RANDOM: read_generators(trainer.device),
+        AVERAGE: trainer.average.moving,
     }
     tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
     progress = trainer.progress
-    best = {f"best-{progress.best:08d}": trainer.best_state} if progress.best else {}
-    return State(progress.step, asdict(progress), tensors, best)
+    shared = {f"{END}-{epoch:08d}": weights for epoch, weights in trainer.average.ends.items()}
+    if progress.best:
+        shared[f"{BEST}-{progress.best:08d}"] = trainer.best_state
+    return State(progress.step, asdict(progress), tensors, shared)
 
 
 def unpack_state(state: State, trainer: "Trainer") -> None:
@@ -49,8 +54,14 @@ def unpack_state(state: State, trainer: "Trainer") -> None:
     trainer.optimizer.load_state_dict({"state": kept, "param_groups": groups})
     set_generators(_select(state.tensors, RANDOM), trainer.device)
     trainer.progress = progress
-    for tensors in state.shared.values():
-        trainer.best_state = {name: value.to(trainer.device) for name, value in tensors.items()}
+    trainer.average.moving = _move(_select(state.tensors, AVERAGE), trainer.device)
+    for name, tensors in state.shared.items():
+        group, _, epoch = name.rpartition("-")
+        weights = _move(tensors, trainer.device)
+        if group == BEST:
+            trainer.best_state = weights
+        else:
+            trainer.average.ends[int(epoch)] = weights
 
 
 def read_generators(device: torch.device) -> dict[str, Tensor]:
@@ -66,6 +77,10 @@ def set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
     torch.random.set_rng_state(states["cpu"])
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def _move(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    return {name: value.to(device) for name, value in tensors.items()}
 
 
 def _select(tensors: Mapping[str, Tensor], group: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.incremental.module_sources import find_path
 from pipeline.models import batches
 from pipeline.runtime.run_stage import Workspace, explain_disk_errors
-from pipeline.tables.contracts import SHARDS_FOLDER
+from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.train import resume_key, saved_states
 from pipeline.train.resume_key import compute_key, list_hashed_files
 from pipeline.train.saved_states import SavedStates, State
@@ -35,6 +35,9 @@ STEPS = 24
 """Of the runs here: four epochs of six batches, the last of which is smaller."""
 
 SETTINGS: dict[str, Any] = {"epochs": 4, "batch_size": 8, "patience": 100, "width": 4}
+
+WEIGHTS = ("best.safetensors", "last.safetensors", "history.tsv")
+"""Files that do not hold the params."""
 
 Bytes = dict[str, bytes]
 
@@ -296,3 +299,33 @@ def test_saving_takes_a_hundredth_of_the_time(tmp_path: Path, monkeypatch: pytes
             saved.append(now[0])
     assert saved[0] < 6
     assert len(saved) == pytest.approx(0.01 * now[0] / 0.4, abs=1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ema": 0.9, "accumulate": 4, "optimizer": "sgd"}, {"average_epochs": 3, "precision": "bfloat16"}],
+    ids=["moving", "epochs"],
+)
+def test_every_setting_of_the_loop_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    whole = run(data, tmp_path / "whole", **changes)
+    assert whole["best.safetensors"] != run(data, tmp_path / "plain")["best.safetensors"]
+    for steps in (3, 4, 1):
+        run_steps(steps, data, tmp_path, monkeypatch, **changes)
+    assert run(data, tmp_path, **changes) == whole
+
+
+def test_several_seeds_go_on_with_the_one_that_was_stopped(
+    data: Path, expected: Bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_steps(STEPS + 6, data, tmp_path, monkeypatch, seeds=[0, 5])
+    first = run(data, tmp_path, seeds=[0, 5])
+    assert capfd.readouterr().err == "train: resuming at step 5 of 24 with seed 5\n"
+    assert {name: first[name] for name in WEIGHTS} == {name: expected[name] for name in WEIGHTS}
+    other = run(data, tmp_path / "other", seed=5)
+    folder = tmp_path / "work" / MODEL_FOLDER
+    assert {name: (folder / "seed-5" / name).read_bytes() for name in WEIGHTS} == {
+        name: other[name] for name in WEIGHTS
+    }
+    assert [line.split("\t")[0] for line in (folder / "seeds.tsv").read_text().splitlines()] == ["seed", "0", "5"]

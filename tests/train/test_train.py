@@ -30,10 +30,10 @@ from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
 from pipeline.train.augment import AUGMENTATIONS, augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
+from pipeline.train.optimizer import scale_rate
 from pipeline.train.params import TrainParams
 from pipeline.train.progress import Progress
 from pipeline.train.step import train
-from pipeline.train.training_loop import scale_rate
 from shardwright import read_manifest, write_manifest
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
 
@@ -57,7 +57,7 @@ def run_train(folder: Path, name: str = "run", **changes: Any) -> Outcome:
 
 
 def read_bytes(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted((folder / MODEL_FOLDER).iterdir())}
+    return {path.name: path.read_bytes() for path in sorted((folder / MODEL_FOLDER).iterdir()) if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -256,7 +256,7 @@ def test_a_better_epoch_has_a_higher_score_or_the_same_at_a_lower_loss() -> None
 @given(st.integers(1, 500))
 @settings(max_examples=30)
 def test_the_learning_rate_rises_once_and_falls_once(steps: int) -> None:
-    rates = [scale_rate(step, steps) for step in range(steps)]
+    rates = [scale_rate(step, steps, 0.1) for step in range(steps)]
     top = rates.index(max(rates))
     assert all(0 < rate <= 1 for rate in rates)
     assert max(rates) == 1

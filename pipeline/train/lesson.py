@@ -1,0 +1,67 @@
+"""Plan what is learned from a dataset: the parts that the model sees, the task's plan, and the architecture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pipeline.tables.contracts import MODALITIES
+from pipeline.tasks.table import TASKS
+from pipeline.train.params import TrainParams
+
+if TYPE_CHECKING:
+    from pipeline.models.inputs import PartInput
+    from pipeline.models.model import Architecture, Model
+    from pipeline.tasks.options import TaskOptions
+    from pipeline.tasks.task import Plan
+    from shardwright import ShardDataset
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A task by name, its plan for a dataset, and the architecture of the model that learns it."""
+
+    task: str
+    plan: "Plan"
+    architecture: "Architecture"
+
+    def build_model(self) -> "Model":
+        """Return the model, with random weights."""
+        from pipeline.models.model import Model
+
+        return Model(self.architecture, TASKS[self.task], self.plan)
+
+
+def list_inputs(params: TrainParams, data: "ShardDataset") -> tuple["PartInput", ...]:
+    """Return the inputs of all parts that the params let a model see.
+
+    Raises:
+        InputError: the dataset lacks a modality that `train.modalities` names.
+    """
+    from pipeline.models.inputs import list_parts, read_inputs
+
+    present = set(list_parts(data.manifest).values())
+    modalities = params.modalities or tuple(name for name in MODALITIES if name in present)
+    return read_inputs(data.root, data.manifest, modalities)
+
+
+def plan_lesson(
+    params: TrainParams, options: "TaskOptions", data: "ShardDataset", inputs: Sequence["PartInput"]
+) -> Lesson:
+    """Plan what is learned from the dataset, and the model: it sees the parts that the task leaves it.
+
+    Raises:
+        InputError: the dataset lacks what the task learns.
+    """
+    from pipeline.models.model import Architecture
+
+    task = TASKS[options.name]
+    plan = task.make_plan(options, data, inputs)
+    seen = tuple(source for source in inputs if source.part in plan.parts)
+    architecture = Architecture(
+        inputs=seen,
+        encoders={source.modality: getattr(params.encoders, source.modality) for source in seen},
+        width=params.width,
+        fusion=params.fusion if task.fuses else None,
+        dropout=params.dropout,
+    )
+    return Lesson(options.name, plan, architecture)

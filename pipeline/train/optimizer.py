@@ -1,0 +1,47 @@
+"""Build the optimizer and schedule its learning rate."""
+
+import math
+
+import torch
+from torch import nn
+
+from pipeline.train.params import TrainParams
+
+
+def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
+    """Return AdamW (Loshchilov and Hutter 2019) or SGD with Nesterov's momentum, over all parameters of the model.
+
+    On CUDA AdamW updates all of them in one kernel.
+    """
+    groups = group_parameters(model, params.weight_decay)
+    if params.optimizer == "sgd":
+        return torch.optim.SGD(groups, params.learning_rate, params.momentum, nesterov=params.momentum > 0)
+    fused = all(parameter.device.type == "cuda" for parameter in model.parameters())
+    return torch.optim.AdamW(groups, params.learning_rate, fused=fused)
+
+
+def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Return the parameters in two groups: weight decay is for matrices.
+
+    Biases and the gains of norms have no reason to be small.
+    """
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def scale_rate(step: int, steps: int, warm_up: float) -> float:
+    """Return the share of the highest learning rate at `step` of `steps`: a linear rise over a share `warm_up` of the
+    steps, then half a cosine to 0."""
+    warm = max(1, round(steps * warm_up))
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+def clip_gradients(model: nn.Module, most: float | None) -> None:
+    """Scale the gradients down to a norm of `most` (Pascanu, Mikolov and Bengio 2013); None leaves them."""
+    if most is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), most)
