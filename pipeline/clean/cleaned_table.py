@@ -89,7 +89,7 @@ def _place_bytes(
     import pyarrow.compute as pc
 
     rewritten = np.ascontiguousarray(verdicts["rewritten"])
-    at = np.searchsorted(plan.items, items[rewritten])
+    at = plan.places[np.searchsorted(plan.items, items[rewritten])]
     tars, numbers = np.unique(plan.tars[at], return_inverse=True)
     names = pa.array([f"{CLEANED_FOLDER}/{name_file(tar)}" for tar in tars.tolist()], pa.string())
     offsets = ingested.column("offset").to_numpy().copy()

@@ -1,6 +1,7 @@
 """Write the bytes that changed into tars, each for the items whose ids begin with the same bits.
 
-The tar that an item is in depends on its id alone, so that a new item touches one tar.
+Items of the same bytes, such as the segments of one recording, share those that are stored for the first of them. The
+tar that an item is in depends on its id alone, so that a new item touches one tar.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.clean.check_entry import VERDICT
+from pipeline.clean.equal_rows import find_equal_rows
 from pipeline.clean.findings import Findings
 from pipeline.incremental.entry_reader import EntryReader
 from pipeline.incremental.key_words import KEY, join_words
@@ -41,12 +43,16 @@ class TarPlan:
 
     Attributes:
         items: the items that changed, in order; int64 (n,).
-        tars: for each of them the number of its tar; int64 (n,).
-        offsets: of their contents there; int64 (n,).
-        starts: for each tar the first of its items, as an index into `items`, and the end.
+        places: for each of them the index in `members` of the one that its bytes are stored for; int64 (n,).
+        members: the first item of each different content, in order; int64 (m,).
+        tars: for each of these the number of its tar; int64 (m,).
+        offsets: of their contents there; int64 (m,).
+        starts: for each tar the first of its items, as an index into `members`, and the end.
     """
 
     items: NDArray[np.int64]
+    places: NDArray[np.int64]
+    members: NDArray[np.int64]
     tars: NDArray[np.int64]
     offsets: NDArray[np.int64]
     starts: NDArray[np.int64]
@@ -72,16 +78,19 @@ def plan_tars(findings: Findings, prefixes: NDArray[np.uint64]) -> TarPlan:
         prefixes: the first 8 bytes of their ids, as big-endian numbers; they rise.
     """
     items = np.flatnonzero(findings.kept & findings.verdicts["rewritten"])
-    sizes = findings.verdicts["size"][items]
+    first = find_equal_rows(findings.verdicts["sha256"][items])
+    members = items[first == np.arange(len(items))]
+    sizes = findings.verdicts["size"][members]
     count = 1
-    while count * MAX_ITEMS < len(items) or count * MAX_BYTES < sizes.sum():
+    while count * MAX_ITEMS < len(members) or count * MAX_BYTES < sizes.sum():
         count *= 2
-    tars = (prefixes[items] >> np.uint64(65 - count.bit_length())).astype(np.int64) if count > 1 else 0 * items
-    starts = np.append(np.flatnonzero(np.diff(tars, prepend=-1)), len(items))
+    tars = (prefixes[members] >> np.uint64(65 - count.bit_length())).astype(np.int64) if count > 1 else 0 * members
+    starts = np.append(np.flatnonzero(np.diff(tars, prepend=-1)), len(members))
     taken = BLOCK + sizes + -sizes % BLOCK
     ends = np.cumsum(taken)
-    first = np.repeat((ends - taken)[starts[:-1]], np.diff(starts))
-    return TarPlan(items, tars, ends - taken - first + BLOCK, starts)
+    before = np.repeat((ends - taken)[starts[:-1]], np.diff(starts))
+    places = np.searchsorted(members, items[first])
+    return TarPlan(items, places, members, tars, ends - taken - before + BLOCK, starts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +136,15 @@ def plan_tar_tasks(
         """
     )
 
+    import pyarrow as pa
+
     def build(number: int) -> TarTask:
-        items = plan.items[plan.starts[number] : plan.starts[number + 1]]
-        members = database.take(
+        items = plan.members[plan.starts[number] : plan.starts[number + 1]]
+        changed = database.take(
             "SELECT * FROM members WHERE item >= $first AND item <= $last ORDER BY item",
             {"first": int(items[0]), "last": int(items[-1])},
         )
+        members = changed.filter(pa.array(np.isin(changed["item"].to_numpy(), items)))
         path = folders.work / CLEANED_FOLDER / plan.name_file(number)
         return TarTask(path, folders, join_words(members), findings.verdicts[items], lookup.names)
 
@@ -147,7 +159,6 @@ def write_cleaned_tar(task: TarTask) -> TarResult:
     if reuse_tar(objects, name, task.path) is not None:
         return TarResult(name)
     index, chunks, damaged, position = PackIndexBuilder(), list[bytes](), set[str](), 0
-    placed: set[bytes] = set()
     with EntryReader(objects) as reader:
         for at, row in enumerate(task.members.to_pylist()):
             source = task.names[row["object"]]
@@ -159,11 +170,9 @@ def write_cleaned_tar(task: TarTask) -> TarResult:
                 continue
             digest = task.verdicts["sha256"][at].tobytes().hex()
             chunks.append(encode_member(f"{at:06d}-{digest}", content))
-            if entry.key not in placed:  # else another item has the same bytes
-                placed.add(entry.key)
-                record = task.verdicts[at].tobytes() + entry.record[VERDICT.itemsize :]
-                piece = (position + BLOCK, len(content), compute_crc32(content))
-                index.place(Entry(entry.key, entry.pieces, record=record), [piece])
+            record = task.verdicts[at].tobytes() + entry.record[VERDICT.itemsize :]
+            piece = (position + BLOCK, len(content), compute_crc32(content))
+            index.place(Entry(entry.key, entry.pieces, record=record), [piece])
             position += len(chunks[-1])
     if damaged:
         return TarResult(None, frozenset(damaged))
