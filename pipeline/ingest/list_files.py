@@ -75,7 +75,7 @@ def list_files(
                 dropped.add_parts([found])
             elif isinstance(found, Drop):
                 dropped.add([found])
-                seen += 1
+                seen += found.count
             else:
                 database.append("listed", found.append_column("origin", _repeat(origin, found.num_rows)))
                 seen += found.num_rows

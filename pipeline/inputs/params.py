@@ -86,7 +86,8 @@ class InputParams(Params):
     """Names of files and folders that are not data, as shell patterns (`*.tmp`): not read, and counted by pattern."""
     links: Links = "refuse"
     """Links to folders, and links that lead out of the folder: `refuse` drops them, `follow` reads what they lead to,
-    but no folder within itself. Links to files of the folder are always read."""
+    but no folder within itself. Links to files of the folder are always read, and those of a snapshot in the cache of
+    Hugging Face to its blobs."""
 
     def list_sources(self) -> tuple[SourceParams, ...]:
         """Return `sources`, or `root` as one of them."""

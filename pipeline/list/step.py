@@ -141,16 +141,16 @@ def _hash_new(database: Database, inputs: Mapping[int, InputFolder], workspace: 
 
 def _describe(database: Database, read: int) -> Outcome:
     """Return the counts, with `1 of 60,000 files read`, and what is refused and ignored."""
-    counts = dict(database.fetch("SELECT coalesce(reason, ''), count(*) FROM listed GROUP BY reason"))
+    counts = dict(database.fetch("SELECT coalesce(reason, ''), sum(count)::BIGINT FROM listed GROUP BY reason"))
     patterns = counts.pop(Reason.IGNORED, 0)
     seen = sum(counts.values())
     notes = [f"{read:,} new or changed"]
     refused = {reason: count for reason, count in counts.items() if reason}
     if refused:
         notes.append("refused: " + ", ".join(f"{count:,} {reason}" for reason, count in sorted(refused.items())))
-    ((links,),) = database.fetch("SELECT count(*) FROM listed WHERE setting = 'ingest.links'")
+    ((links,),) = database.fetch("SELECT sum(count)::BIGINT FROM listed WHERE setting = 'ingest.links'")
     if links:
-        notes.append(f"{links:,} of these are links, which ingest.links: follow would read")
+        notes.append(f"{links:,} of these are behind links, which ingest.links: follow would read")
     if patterns:
         rows = database.fetch(
             "SELECT file, count FROM listed WHERE reason = $reason ORDER BY file", {"reason": str(Reason.IGNORED)}

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 BATCH_FILES = 20_000
 
+MAX_COUNTED = 10_000
+"""Entries of folders behind a link that is not followed, to be counted: it may lead to the root of the file system."""
+
+OUTSIDE = "a link to something outside the folder"
+
 STATE: Columns = {"size": "int64?", "mtime_ns": "int64?", "ctime_ns": "int64?", "inode": "int64?"}
 """What the system says of a file: while all of it is the same, so is the content."""
 
@@ -46,13 +51,16 @@ ACCEPTED = (None, "", "", "", "", 1)
 class FolderWalk:
     """A walk through all folders below `root`; `root` is without links.
 
-    A link to a file below the root counts as a file. Links to folders and out of the root are followed only where the
-    params say so, and a folder never within itself.
+    A link to a file below the root counts as a file, and so does one into the blobs of the Hugging Face cache that the
+    root is in. Links to folders and out of the root are followed only where the params say so, and a folder never
+    within itself.
     """
 
     def __init__(self, root: Path, params: InputParams) -> None:
         self._root = root
+        self._inside = (root, *_find_blobs(root))
         self._follow = params.links == "follow"
+        self._ignored = params.ignore
         self._ignore = IgnoredNames(params.ignore)
         self._rows: list[tuple[Any, ...]] = []
 
@@ -113,11 +121,12 @@ class FolderWalk:
     def _add_link(self, file: str, entry: os.DirEntry[str]) -> None:
         target = self._resolve(Path(entry.path))
         if isinstance(target, Rejection):
-            self._refuse(file, target)
+            outside = target.detail == OUTSIDE and _is_folder(entry)
+            self._refuse(file, target, _count_files(entry.path, self._ignored) if outside else 1)
         elif self._follow:
             self._add(file, entry, None)
         else:
-            self._add(file, entry, escape_name(os.fsencode(target.relative_to(self._root))))
+            self._add(file, entry, escape_name(os.fsencode(os.path.relpath(target, self._root))))
 
     def _resolve(self, path: Path) -> Path | Rejection:
         """Return the regular file that a link leads to, or why there is none. Opens nothing: a FIFO waits for a
@@ -127,20 +136,30 @@ class FolderWalk:
             mode = target.lstat().st_mode
         except (OSError, RuntimeError):  # RuntimeError: a loop of links
             return Rejection(Reason.NOT_A_FILE, "a link to nothing")
-        if not self._follow and not target.is_relative_to(self._root):
-            return Rejection(Reason.NOT_A_FILE, "a link to something outside the folder", setting="links")
+        if not self._follow and not any(map(target.is_relative_to, self._inside)):
+            return Rejection(Reason.NOT_A_FILE, OUTSIDE, setting="links")
         if stat.S_ISREG(mode):
             return target
         if stat.S_ISDIR(mode):
             return Rejection(Reason.NOT_A_FILE, "a link to a folder", setting="links")
         return Rejection(Reason.NOT_A_FILE, _name_type(mode))
 
-    def _refuse(self, file: str, verdict: Rejection) -> None:
-        self._rows.append(describe_refusal(file, verdict))
+    def _refuse(self, file: str, verdict: Rejection, count: int = 1) -> None:
+        self._rows.append((*describe_refusal(file, verdict)[:-1], count))
 
     def _take_rows(self) -> "pa.Table":
         rows, self._rows = self._rows, []
         return build_found(rows)
+
+
+def _find_blobs(root: Path) -> Iterator[Path]:
+    """Yield where the files of a Hugging Face cache are that its `snapshots/<revision>`, which has the root, links to.
+
+    They are all of one repository, as its snapshots are, so links there lead to nothing else of the user's.
+    """
+    for folder in (root, *root.parents):
+        if folder.name == "snapshots" and (folder.parent / "blobs").is_dir():
+            yield folder.parent / "blobs"
 
 
 class _FolderWithinItself(Exception):  # noqa: N818
@@ -150,6 +169,24 @@ class _FolderWithinItself(Exception):  # noqa: N818
 def _name_type(mode: int) -> str:
     kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
     return kinds.get(stat.S_IFMT(mode), "a device")
+
+
+def _count_files(folder: str, ignored: Sequence[str]) -> int:
+    """Return how many files are below a folder that is not read, at least 1; their names are not kept."""
+    ignore, folders = IgnoredNames(ignored), [folder]
+    files = seen = 0
+    while folders and seen < MAX_COUNTED:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in islice(entries, MAX_COUNTED - seen):
+                    seen += 1
+                    if entry.is_dir(follow_symlinks=False):
+                        folders += [] if ignore.match(entry.name) else [entry.path]
+                    else:
+                        files += not ignore.match(entry.name)
+        except OSError:  # not to be listed
+            continue
+    return max(files, 1)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

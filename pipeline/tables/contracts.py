@@ -34,7 +34,7 @@ LISTED: Columns = {
     "value": "string",
     "limit": "string",
     "setting": "string",
-    "count": "int64",  # 1; of a pattern, how many files and folders it ignored
+    "count": "int64",  # 1; of a link to a folder, the files there; of a pattern, how many files and folders it ignored
 }
 """`0_listed/files`: a row per file or what is in the place of one, ordered by number, file and reason."""
 

@@ -59,7 +59,7 @@ class DroppedRows:
         self._database.execute(f"INSERT INTO dropped BY NAME {sql}", parameters)
 
     def write(self, folder: Path) -> DropCounts:
-        """Write the table `dropped` in the stage's folder, and count its rows.
+        """Write the table `dropped` in the stage's folder, and count the units that it has.
 
         Raises:
             CountMismatch: a unit was dropped twice; the message names it.
@@ -78,7 +78,8 @@ class DroppedRows:
         order = 'unit, key, reason, detail, value, "limit", count, setting, kept_key'
         self._database.write(f"SELECT * FROM dropped ORDER BY {order}", folder / "dropped", DROPPED)
         reasons = self._database.fetch(
-            "SELECT reason, count(*) FROM dropped WHERE unit <> $part GROUP BY reason ORDER BY reason", {"part": PART}
+            "SELECT reason, sum(count)::BIGINT FROM dropped WHERE unit <> $part GROUP BY reason ORDER BY reason",
+            {"part": PART},
         )
         parts = self._database.fetch("SELECT count(*) FROM dropped WHERE unit = $part", {"part": PART})
         return DropCounts({Reason(reason): count for reason, count in reasons}, parts[0][0])

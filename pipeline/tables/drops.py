@@ -116,7 +116,7 @@ class Drop:
     """A row of a stage's table `dropped`.
 
     Attributes:
-        count: 1, or the number of parts that the row stands for.
+        count: 1, or the number of units or parts that the row stands for.
         setting: the full key in `params.yaml` that decided, several joined by ", "; empty where no setting did.
         kept_key: the key of what was kept in its place, empty where nothing was.
     """

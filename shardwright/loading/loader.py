@@ -51,8 +51,8 @@ class Loader:
     processes, caches and devices change when batches are read, never their contents. The memory of a batch is never
     written to while the batch, a view of it or anything that shares its memory is held.
 
-    Iterating to the end advances the epoch; an iteration that is abandoned restarts the same epoch. The loader is a
-    context manager, which ends its worker processes on exit.
+    Each iteration is a new epoch, also after one that was left before its end (`break`, `limit_train_batches`); one
+    that delivered nothing does not count. The loader is a context manager, which ends its worker processes on exit.
 
     Args:
         data: a `ShardDataset`, a view of one, or a mix.
@@ -137,7 +137,7 @@ class Loader:
 
     @property
     def epoch(self) -> int:
-        """The epoch of the next batch: after the last batch of an epoch, the one after it."""
+        """The epoch of the next batch where the iteration goes on: after the last of an epoch, the one after it."""
         return self._epoch + self._is_finished
 
     @property
@@ -209,9 +209,9 @@ class Loader:
         self._current = object()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield the batches of the epoch, from the start or from a loaded position."""
-        if self._is_finished or not self._resumed:
-            self._epoch, self._position = self.epoch, 0
+        """Yield the batches of the next epoch from its start, or of this one from a loaded position."""
+        if self._position and (self._is_finished or not self._resumed):
+            self._epoch, self._position = self._epoch + 1, 0
         self._resumed = self._epoch_was_set = False
         self._current = iteration = object()
         return self._deliver(iteration, self._epoch, self._position)

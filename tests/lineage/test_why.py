@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from demo.flaws import EXPECTED, Flaw
 from demo.plan import HOST
+from pipeline.inputs.params import InputParams
 from pipeline.lineage.facts import DropFacts, FileFacts, ItemFacts, SampleLocation, WhyAnswer
 from pipeline.lineage.stage_tables import STAGE_FOLDERS, StageTables
-from pipeline.lineage.why.command import _find_root
+from pipeline.lineage.why.command import _find_sources
 from pipeline.lineage.why.command import run as why
 from pipeline.lineage.why.explain import MAX_SHOWN, explain_answer
 from pipeline.lineage.why.match import NearNames
@@ -41,7 +42,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def ask(data: Path, word: str, root: Path | None = None, most: int = 10) -> WhyAnswer:
-    return open_tracer(StageTables(data), most).answer(read_query(word, root))
+    sources = InputParams(root=str(root)).list_sources() if root else ()
+    return open_tracer(StageTables(data), most).answer(read_query(word, sources))
 
 
 def find_drop(file: FileFacts) -> DropFacts | None:
@@ -332,7 +334,7 @@ def test_errors_are_one_line_and_exit_2(
     assert why(["somewhere/cat.png", "--data", str(run.data)]) == 1
     for content in ("ingest:\n", "run: {}\n"):
         (tmp_path / "params.yaml").write_text(content)
-        assert _find_root() == Path("inbox")
+        assert [source.path for source in _find_sources(None)] == ["inbox"]
 
 
 def test_the_commands_are_found_from_anywhere(

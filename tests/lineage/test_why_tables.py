@@ -33,7 +33,7 @@ def write_tables(data: Path) -> list[Row]:
 
 
 def ask(data: Path, word: str, most: int = 10) -> WhyAnswer:
-    return open_tracer(StageTables(data), most).answer(read_query(word, None))
+    return open_tracer(StageTables(data), most).answer(read_query(word, ()))
 
 
 @pytest.fixture(scope="module")

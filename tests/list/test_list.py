@@ -18,6 +18,7 @@ from pipeline.errors import InputError
 from pipeline.inputs.read_file import hash_file
 from pipeline.list import known_hashes, step
 from pipeline.list.step import list_inputs
+from pipeline.list.walk_folder import MAX_COUNTED
 from pipeline.tables.columns import Row
 from pipeline.tables.contracts import LISTED, LISTED_FILES
 from pipeline.tables.item_names import escape_name
@@ -159,7 +160,41 @@ def test_links_are_followed_where_the_params_say_so(tmp_path: Path) -> None:
     assert refused.read_settings() == {f"folder:{name}": "ingest.links" for name in names}
     shutil.rmtree(refused.data / "0_listed")
     outcome = list_inputs(make_params(root=str(root)), make_workspace(refused.data))
-    assert "3 of these are links, which ingest.links: follow would read" in outcome.notes
+    assert "4 of these are behind links, which ingest.links: follow would read" in outcome.notes
+
+
+def test_files_behind_links_that_are_not_followed_are_counted(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "inbox", {"cat/a.txt": "a"})
+    write_files(tmp_path / "all", {f"dog/{name}": name for name in ("a.txt", "b.txt", "more/c.txt", ".gitignore")})
+    (root / "dog").symlink_to("../all/dog")
+    (tmp_path / "empty").mkdir()
+    (root / "empty").symlink_to("../empty")
+    (root / "root").symlink_to("/")
+    (root / "kitten").symlink_to("cat")  # its files are read as those of cat
+    rows = {row["file"]: row for row in run_list(tmp_path)}
+    assert {name: rows[name]["count"] for name in ("dog", "empty", "kitten")} == {"dog": 3, "empty": 1, "kitten": 1}
+    assert rows["root"]["count"] <= MAX_COUNTED
+    (root / "root").unlink()
+    result = run_ingest(tmp_path, make_params())
+    assert (result.outcome.seen, result.outcome.kept) == (6, 1)
+    assert result.read_settings() == dict.fromkeys(("folder:dog", "folder:empty", "folder:kitten"), "ingest.links")
+    assert "dog/a" not in str(result.drops)
+
+
+def test_the_cache_of_hugging_face_is_read_without_following_other_links(tmp_path: Path) -> None:
+    hub = write_files(tmp_path / "datasets--x--y", {"blobs/0": "zero", "blobs/1": "one", "refs/main": "abc"})
+    snapshot = hub / "snapshots/abc"
+    (snapshot / "data").mkdir(parents=True)
+    (snapshot / "a.txt").symlink_to("../../blobs/0")
+    (snapshot / "data/b.txt").symlink_to("../../../blobs/1")
+    (snapshot / "data/c.txt").symlink_to("../../../refs/main")
+    (hub / "blobs/2").symlink_to("/etc/hostname")
+    (snapshot / "d.txt").symlink_to("../../blobs/2")
+    for root, names in ((snapshot, ["a.txt", "data/b.txt"]), (snapshot / "data", ["b.txt"])):
+        result = run_ingest(tmp_path, make_params(root=str(root)))
+        assert [row["file"] for row in result.rows] == names
+        dropped = {f"folder:{name}" for name in ("data/c.txt", "d.txt")} if root == snapshot else {"folder:c.txt"}
+        assert set(result.read_settings()) == dropped
 
 
 def test_names_that_are_not_data_are_counted_by_pattern(tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_a_transform_that_fails(data: ShardDataset, what: str, kind: type[Except
         if what in ("interrupt", "odd"):
             assert any("'00009'" in note for note in caught.value.__notes__)
         assert loader.state_dict()["position"] == 2
-        assert list_numbers(islice(loader, 2)) == list(range(8))  # it restarts, with new workers if they died
+        assert list_numbers(islice(loader, 2)) == list(range(8))  # a new epoch, with new workers if they died
 
 
 def test_damage_is_located_across_processes(tmp_path: Path) -> None:

@@ -128,10 +128,9 @@ class Sequences(RuleBasedStateMachine):
 
     def start(self) -> None:
         self.iterations = [iter(loader) for loader in self.loaders]
-        if self.position == STEPS and not self.epoch_was_set:
+        finished = self.position == STEPS and not self.epoch_was_set
+        if self.position and (finished or not self.resumed):
             self.epoch, self.position = self.epoch + 1, 0
-        elif not self.resumed:
-            self.position = 0
         self.resumed = self.epoch_was_set = False
         self.skipped: list[list[int]] = [[] for _ in self.loaders]
 

@@ -4,7 +4,10 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config.check_params import load_block_type, read_params
+from pydantic import ValidationError
+
+from pipeline.config.check_params import read_params
+from pipeline.inputs.params import InputParams, SourceParams
 from pipeline.lineage.stage_tables import StageTables
 from pipeline.lineage.verb import run_verb, write_json, write_lines
 from pipeline.lineage.why.explain import explain_answer
@@ -26,7 +29,7 @@ def run(words: Sequence[str]) -> int:
 
 def _answer(options: argparse.Namespace) -> int:
     tracer = open_tracer(StageTables(options.data), options.most)
-    answer = tracer.answer(read_query(options.name, options.root or _find_root()))
+    answer = tracer.answer(read_query(options.name, _find_sources(options.root)))
     if options.json:
         write_json(answer)
     else:
@@ -34,14 +37,16 @@ def _answer(options: argparse.Namespace) -> int:
     return OK if answer.found else PROBLEMS
 
 
-def _find_root() -> Path | None:
-    """Return `ingest.root`, if there is a params file; other keys of it may be wrong."""
-    if not PARAMS.is_file():
-        return None
-    block = read_params(PARAMS).get("ingest")
+def _find_sources(root: Path | None) -> tuple[SourceParams, ...]:
+    """Return `root`, or else the sources of the params file, if there is one; other keys of it may be wrong."""
+    if root is not None:
+        return InputParams(root=str(root)).list_sources()
+    block = read_params(PARAMS).get("ingest") if PARAMS.is_file() else None
     given = block if isinstance(block, dict) else {}
-    root = given.get("root", load_block_type("ingest").model_fields["root"].default)
-    return Path(root) if isinstance(root, str) else None
+    try:
+        return InputParams(**{key: given[key] for key in ("root", "sources") if key in given}).list_sources()
+    except ValidationError:
+        return ()
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -49,10 +54,14 @@ def _build_parser() -> argparse.ArgumentParser:
         "shardwright why", description="Explains what became of a file, URL, item or sample in every stage."
     )
     parser.add_argument(
-        "name", metavar="KEY|URL|FILE", help="a sample's key, a URL, a file's path or name, or an item's id"
+        "name",
+        metavar="KEY|URL|FILE",
+        help="a sample's key, a URL, a file's path (images.zip/cat.png in an archive) or name, an item's id",
     )
     parser.add_argument("--data", metavar="FOLDER", type=Path, default=Path("data"), help="data folder; default: data")
-    parser.add_argument("--root", metavar="FOLDER", type=Path, help="default: ingest.root of params.yaml")
+    parser.add_argument(
+        "--root", metavar="FOLDER", type=Path, help="default: ingest.root or ingest.sources of params.yaml"
+    )
     parser.add_argument("--most", metavar="N", type=int, default=10, help="longest list to print; default: 10")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

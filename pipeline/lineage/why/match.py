@@ -1,9 +1,10 @@
 """Find what a query matches: files, URLs that gave none, samples, rows of URL lists; or else similar names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -148,11 +149,21 @@ def _find_dropped(tables: StageTables, query: Query) -> Iterator[QueryMatch]:
         ending = dropped.search("key", lambda keys: pc.ends_with(keys, pattern=f":{query.text}"))
         for row in select_hits(dropped, ending):
             yield _match_file(tables, row["key"])
+        if query.members:
+            within = dropped.search("key", lambda keys: _begin_with(keys, query.members))
+            yield from (_match_file(tables, row["key"]) for row in select_hits(dropped, within))
     for row in tables.find_dropped("crawl", [query.text]):
         if not len(tables.find("crawl", "url", [row["key"]])):
             yield QueryMatch(key=row["key"])
     for row in tables.find_dropped("extract", [query.text]):
         yield QueryMatch(key=row["key"])
+
+
+def _begin_with(keys: "pa.Array", members: Sequence[str]) -> "pa.Array":
+    """Return which keys are of these members, behind whose names their places in the archive stand."""
+    import pyarrow.compute as pc
+
+    return reduce(pc.or_, [pc.starts_with(keys, pattern=f"{member}#") for member in members])
 
 
 def _match_file(tables: StageTables, key: str) -> QueryMatch:

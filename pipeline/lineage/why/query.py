@@ -2,16 +2,14 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from urllib.parse import urldefrag, urlsplit, urlunsplit
 
-from pipeline.tables.item_names import escape_name, name_file, name_url
-
-LOCAL = "folder"
-"""The source of files below `ingest.root`."""
+from pipeline.inputs.params import SourceParams
+from pipeline.lineage.why.local_paths import name_local
+from pipeline.tables.item_names import name_file, name_url
 
 MAX_SEPARATORS = 16
 """Colons and hash signs of a name that may end a source or begin a part; a host has no more."""
@@ -26,12 +24,14 @@ class Query:
         urls: the URLs that it may be.
         files: the paths inside a source that it may be, or that a response to one of the URLs has.
         names: the names of files and items that it may be.
+        members: what the names begin with of the members of archives that it may be, where they are dropped.
     """
 
     text: str
     urls: tuple[str, ...]
     files: tuple[str, ...]
     names: tuple[str, ...]
+    members: tuple[str, ...] = ()
 
     def matches(self, source: str, file: str, part: str | None = None) -> bool:
         """Return whether it may mean this file, or this part of it."""
@@ -41,23 +41,15 @@ class Query:
         return name in self.names or file == self.text
 
 
-def read_query(word: str, root: Path | None) -> Query:
-    """Return the query for a word; `root` is `ingest.root`, below which it may name a file on disk."""
+def read_query(word: str, sources: Sequence[SourceParams]) -> Query:
+    """Return the query for a word; with the sources of local files, below which it may name a file on disk."""
     text = os.fsencode(word).decode("utf-8", "backslashreplace")
-    names = [text]
-    if root is not None and (local := _name_local(word, root)):
-        names.append(name_file(LOCAL, local))
+    local = list(name_local(word, sources))
+    names = [text, *(found.name for found in local)]
     urls = tuple(_list_urls(text))
     files = [*_list_files(names), *(name_url(url)[1] for url in urls[1:])]
-    return Query(text, urls, tuple(dict.fromkeys(files)), tuple(names))
-
-
-def _name_local(word: str, root: Path) -> str | None:
-    """Return the name of a path on disk below `root`, None for any other. The file may have been deleted."""
-    if "\0" in word:
-        return None
-    path, base = (Path(os.path.abspath(each)) for each in (word, root))  # noqa: PTH100 (links are not followed)
-    return escape_name(os.fsencode(path.relative_to(base))) if path != base and path.is_relative_to(base) else None
+    members = (found.dropped for found in local if found.dropped)
+    return Query(text, urls, tuple(dict.fromkeys(files)), tuple(dict.fromkeys(names)), tuple(members))
 
 
 def _list_urls(text: str) -> Iterable[str]:
