@@ -65,9 +65,13 @@ def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, int | float | None]]) -> None:
     """Write a header and rows, tab-separated, six digits a number."""
-    lines = ["\t".join(rows[0])]
-    lines += ["\t".join("" if value is None else f"{value:.6g}" for value in row.values()) for row in rows]
+    lines = ["\t".join(rows[0]), *map(format_row, rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def format_row(row: Mapping[str, int | float | None]) -> str:
+    """Return the values of a row, tab-separated; nothing for None."""
+    return "\t".join("" if value is None else f"{value:.6g}" for value in row.values())
 
 
 def read_history(path: Path) -> dict[str, list[float]]:

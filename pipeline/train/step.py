@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
-from pipeline.config.params import RunParams
 from pipeline.errors import InputError
 from pipeline.models.history import LOSS, Epoch
 from pipeline.runtime.progress import say_line
@@ -23,8 +22,12 @@ from pipeline.train.progress import Progress, find_epoch
 
 if TYPE_CHECKING:
     from pipeline.tasks.task import Task
+    from pipeline.train.training_log import TrainingLog
     from pipeline.train.training_loop import Trainer
     from shardwright import ShardDataset
+
+LIVE_NAME = "live_history.tsv"
+"""In `data`, of a training that runs: what will be the model's `history.tsv`."""
 
 
 def train(params: TrainParams, workspace: Workspace) -> Outcome:
@@ -46,6 +49,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     from pipeline.models.determinism import choose_device
     from pipeline.train.resume_key import compute_key
     from pipeline.train.saved_states import remove_others
+    from pipeline.train.training_log import TrainingLog
     from pipeline.train.write_model import name_folder, write_model, write_seeds
 
     root = workspace.data / SHARDS_FOLDER
@@ -65,9 +69,10 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     folder = workspace.work / MODEL_FOLDER
     folder.mkdir(parents=True)
     seen, worked, runs = len(data) + (0 if val is None else len(val)), 0, []
+    log = TrainingLog(workspace.data / LIVE_NAME, workspace.run)
     for number, seed in enumerate(seeds := params.seeds or (params.seed,)):
         run = Run(params.model_copy(update={"seed": seed}), saved / f"seed-{seed}", keep=len(seeds) > 1)
-        trainer, steps = train_once(run, lesson, (data, val), workspace.run)
+        trainer, steps = train_once(run, lesson, (data, val), log)
         worked += seen * steps * trainer.params.epochs // trainer.steps
         write_model(folder / name_folder(number, seed), lesson, data, trainer)
         runs.append(trainer.progress)
@@ -78,6 +83,8 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
         chosen = [find_epoch(progress, params) for progress in runs]
         write_seeds(folder, seeds, chosen)
         notes.insert(1, describe_seeds(chosen, task.scores))
+    if log.samples:
+        notes.append(log.describe(trainer.device))
     return Outcome("sample", seen, seen, notes=notes, worked=worked)
 
 
@@ -92,7 +99,7 @@ class Run:
 
 
 def train_once(
-    run: Run, lesson: Lesson, splits: tuple["ShardDataset", "ShardDataset | None"], settings: RunParams
+    run: Run, lesson: Lesson, splits: tuple["ShardDataset", "ShardDataset | None"], log: "TrainingLog"
 ) -> tuple["Trainer", int]:
     """Train a model, going on from the latest of its saved states; return the trainer, and the steps taken now."""
     from pipeline.models.determinism import choose_device, deterministic_mode
@@ -113,7 +120,7 @@ def train_once(
         if state is not None:
             of = f" with seed {params.seed}" if params.seeds else ""
             say_line(f"train: resuming at step {done} of {trainer.steps}{of}")
-        fit(trainer, splits, states, settings)
+        fit(trainer, splits, states, log)
         if run.keep:
             states.save(pack_state(trainer))
     return trainer, trainer.progress.step - done
@@ -136,7 +143,8 @@ def find_states(workspace: Workspace) -> Path:
 
 
 def remove_states(workspace: Workspace) -> None:
-    """Remove the saved states: the model is published."""
+    """Remove the saved states and the live history: the model is published."""
+    (workspace.data / LIVE_NAME).unlink(missing_ok=True)
     shutil.rmtree(find_states(workspace), ignore_errors=True)
 
 

@@ -7,11 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
 from pipeline.models.model import Model
-from pipeline.runtime.progress import show_progress
 from pipeline.tasks.task import ForwardPass
 from pipeline.train.augment import augment_part, hide_parts
 from pipeline.train.keyed_random import KeyedRandom
@@ -19,6 +17,7 @@ from pipeline.train.optimizer import build_optimizer, clip_gradients, scale_rate
 from pipeline.train.params import TrainParams
 from pipeline.train.progress import Progress
 from pipeline.train.saved_states import SavedStates
+from pipeline.train.training_log import SAVING, VALIDATING, TrainingLog
 from pipeline.train.training_state import pack_state
 from pipeline.train.weight_average import WeightAverage, Weights, use_weights
 from shardwright import ShardDataset
@@ -47,13 +46,14 @@ class Trainer:
         self.average = WeightAverage(model, params.ema, params.average_epochs)
         self.best_state: Weights = {}
 
-    def train_epoch(self, batches: Iterator[Batch], states: SavedStates) -> None:
+    def train_epoch(self, batches: Iterator[Batch], states: SavedStates, log: TrainingLog) -> None:
         """Take a step on all that is left of the epoch; save the state when it is time to."""
         self.model.train()
         while group := list(itertools.islice(batches, self.params.accumulate)):
             self.take_step(group)
             if states.is_due():
-                states.save(pack_state(self))
+                with log.measure(SAVING):
+                    states.save(pack_state(self))
 
     def finish_epoch(self, val: ShardDataset | None) -> None:
         """Validate, and keep the weights if they are the best so far."""
@@ -125,7 +125,7 @@ class Trainer:
 
 
 def fit(
-    trainer: Trainer, splits: tuple[ShardDataset, ShardDataset | None], states: SavedStates, run: RunParams
+    trainer: Trainer, splits: tuple[ShardDataset, ShardDataset | None], states: SavedStates, log: TrainingLog
 ) -> None:
     """Train on the first of `splits`; the second decides which epoch is the best and when to stop.
 
@@ -136,14 +136,17 @@ def fit(
     """
     data, val = splits
     params = trainer.params
+    log.start(trainer.progress)
     while not is_finished(trainer):
         progress = trainer.progress
         order = ReadOrder(params.batch_size, True, params.seed, progress.epoch, progress.batches)
         unit = f"batches of epoch {progress.epoch}/{params.epochs}"
         batches = read_batches(params.reader, data, order)
         left = trainer.epoch_batches - progress.batches
-        trainer.train_epoch(show_progress(batches, left, unit, run), states)
-        trainer.finish_epoch(val)
+        trainer.train_epoch(log.show_batches(batches, left, unit, progress), states, log)
+        with log.measure(VALIDATING):
+            trainer.finish_epoch(val)
+        log.add_epoch(progress.history[-1], params.epochs)
 
 
 def is_finished(trainer: Trainer) -> bool:
