@@ -70,28 +70,21 @@ class FolderWalk:
         while folders:
             folder, prefix, above = folders.pop()
             try:
-                if self._follow:
-                    above = self._enter(folder, prefix, above)
+                inside = (*above, _identify(folder)) if self._follow else above
+                if len(set(inside)) < len(inside):
+                    verdict = Rejection(Reason.NOT_A_FILE, "a link to a folder that it is in")
+                    self._refuse(prefix.rstrip("/"), verdict)
+                    continue
                 with os.scandir(folder) as entries:
                     while chunk := list(islice(entries, BATCH_FILES)):
-                        folders += [(path, start, above) for path, start in self._sort_out(chunk, prefix)]
+                        folders += [(path, start, inside) for path, start in self._sort_out(chunk, prefix)]
                         if len(self._rows) >= BATCH_FILES:
                             yield self._take_rows()
-            except _FolderWithinItself:
-                self._refuse(prefix.rstrip("/"), Rejection(Reason.NOT_A_FILE, "a link to a folder that it is in"))
             except OSError:
                 self._refuse(prefix or "./", Rejection(Reason.UNREADABLE, "the folder cannot be listed"))
         self._rows += map(describe_ignored, self._ignore.list_counts())
         if self._rows:
             yield self._take_rows()
-
-    def _enter(self, folder: str, prefix: str, above: tuple[int, ...]) -> tuple[int, ...]:
-        """Return what identifies the folder and those that it is in."""
-        state = Path(folder).stat()
-        identity = hash((state.st_dev, state.st_ino))
-        if identity in above:
-            raise _FolderWithinItself
-        return (*above, identity)
 
     def _sort_out(self, entries: Sequence[os.DirEntry[str]], prefix: str) -> list[tuple[str, str]]:
         """Add the files among the entries of a folder; return the folders, each with the start of its files' names."""
@@ -162,8 +155,10 @@ def _find_blobs(root: Path) -> Iterator[Path]:
             yield folder.parent / "blobs"
 
 
-class _FolderWithinItself(Exception):  # noqa: N818
-    """A link leads to a folder that the link is in."""
+def _identify(folder: str) -> int:
+    """Return what tells a folder from others, whatever path leads to it."""
+    state = Path(folder).stat()
+    return hash((state.st_dev, state.st_ino))
 
 
 def _name_type(mode: int) -> str:

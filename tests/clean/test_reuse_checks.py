@@ -150,7 +150,7 @@ def test_a_damaged_tar_of_the_cache_is_not_used(tmp_path: Path) -> None:
     rows = reuse_tar(objects, name, beside)
     assert rows is not None
     assert beside.stat().st_ino == path.stat().st_ino
-    assert len(rows.entries) == 2, "two items have the same bytes"
+    assert len(rows.entries) == 2
     assert rows.records.shape == (2, VERDICT.itemsize)
     assert reuse_tar(objects, "0" * 32 + ".tar", beside) is None
     damaged = bytearray(path.read_bytes())
@@ -160,4 +160,4 @@ def test_a_damaged_tar_of_the_cache_is_not_used(tmp_path: Path) -> None:
     assert reuse_tar(objects, name, tmp_path / "damaged.tar") is None
     assert not (tmp_path / "damaged.tar").exists()
     with tarfile.open(path) as tar:
-        assert len(set(tar.getnames())) == 3
+        assert len(set(tar.getnames())) == 2, "two items share their bytes"

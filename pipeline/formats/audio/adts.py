@@ -3,9 +3,9 @@
 ADTS: each frame has a header of seven bytes with its length, or nine with a checksum. ISO/IEC 14496-3, section 1.A.2.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.formats.audio.audio_header import AudioHeader
 from pipeline.formats.audio.tags import find_audio
 from pipeline.formats.format_errors import FormatFault, Truncated
 
@@ -14,18 +14,6 @@ _HEAD = 7
 _FRAME_SAMPLES = 1024
 _SAME = b"\xff\xf6\xfd\xc0"
 """The bits of a header that are the same in all frames: sync, layer, profile, rate, channels."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdtsHeader:
-    """Sample rate in Hz, channels (0 where only the decoder knows), and samples per channel by all frames.
-
-    A decoder may give twice the rate and the samples: HE-AAC does not say so here.
-    """
-
-    rate: int
-    channels: int
-    frames: int
 
 
 class _AdtsWalk(NamedTuple):
@@ -37,7 +25,7 @@ class _AdtsWalk(NamedTuple):
     cut: bool
 
 
-def read_header(data: bytes) -> AdtsHeader:
+def read_header(data: bytes) -> AudioHeader:
     """Return the header of the first frame, and the number of samples by all.
 
     Raises:
@@ -47,7 +35,7 @@ def read_header(data: bytes) -> AdtsHeader:
     walk = _walk_frames(data)
     head = data[walk.start : walk.start + _HEAD]
     channels = (head[2] & 1) << 2 | head[3] >> 6
-    return AdtsHeader(_RATES[head[2] >> 2 & 15], 8 if channels == 7 else channels, walk.blocks * _FRAME_SAMPLES)
+    return AudioHeader(_RATES[head[2] >> 2 & 15], 8 if channels == 7 else channels, walk.blocks * _FRAME_SAMPLES)
 
 
 def check_whole(data: bytes) -> None:

@@ -5,9 +5,9 @@ Chunks as in RIFF, with numbers the other way round. Apple, Audio Interchange Fi
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.formats.audio.audio_header import AudioHeader
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
 
 _KEPT = (b"FVER", b"COMM", b"SSND")
@@ -30,16 +30,6 @@ _COMMON = 18
 _OFFSET = 8  # bytes before the samples in their chunk
 
 
-@dataclass(frozen=True, slots=True)
-class AiffHeader:
-    """Sample rate in Hz, channels, bits per sample, and samples per channel as declared."""
-
-    rate: int
-    channels: int
-    bits: int
-    frames: int
-
-
 class _AiffChunk(NamedTuple):
     """`size` bytes of content from `body` on, as declared; the file may have fewer."""
 
@@ -48,7 +38,7 @@ class _AiffChunk(NamedTuple):
     size: int
 
 
-def read_header(data: bytes) -> AiffHeader:
+def read_header(data: bytes) -> AudioHeader:
     """Return the fields of the common chunk.
 
     Raises:
@@ -97,7 +87,7 @@ def _encode_chunk(data: bytes, chunk: _AiffChunk) -> bytes:
     return chunk.name + struct.pack(">I", len(content)) + content + bytes(len(content) % 2)
 
 
-def _decode_common(data: bytes) -> tuple[AiffHeader, int]:
+def _decode_common(data: bytes) -> tuple[AudioHeader, int]:
     """Return the header, and how many bytes its samples take."""
     common = next((chunk for chunk in _walk_chunks(data) if chunk.name == b"COMM"), None)
     if common is None or common.body + common.size > len(data):
@@ -112,13 +102,13 @@ def _decode_common(data: bytes) -> tuple[AiffHeader, int]:
     rate = round(mantissa / 2.0 ** (0x3FFF + 63 - exponent))
     if coding in _PACKED:
         size, samples = _PACKED[coding]
-        return AiffHeader(rate, channels, bits, count * samples), count * size * channels
+        return AudioHeader(rate, channels, count * samples), count * size * channels
     if coding not in _PLAIN:
         raise Unsupported(f"samples in the coding {coding.decode('latin-1')!r}: save it as FLAC")
     width = -(-(_PLAIN[coding] or bits) // 8)
     if not width or width > 8:
         raise FormatFault("samples of impossible bits")
-    return AiffHeader(rate, channels, bits, count), count * width * channels
+    return AudioHeader(rate, channels, count), count * width * channels
 
 
 def _walk_chunks(data: bytes) -> Iterator[_AiffChunk]:

@@ -5,9 +5,9 @@ the end of the file. RFC 9639, sections 8 and 9.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.formats.audio.audio_header import AudioHeader
 from pipeline.formats.audio.tags import find_audio, skip_id3
 from pipeline.formats.format_errors import FormatFault, Truncated
 
@@ -15,16 +15,6 @@ _MARKER = b"fLaC"
 _STREAMINFO, _SEEKTABLE, _INVALID = 0, 3, 127
 _STREAMINFO_SIZE = 34
 _LAST = 0x80
-
-
-@dataclass(frozen=True, slots=True)
-class FlacHeader:
-    """Sample rate in Hz, channels, bits per sample, and samples per channel as declared, 0 where they are not."""
-
-    rate: int
-    channels: int
-    bits: int
-    frames: int
 
 
 class _FlacBlock(NamedTuple):
@@ -35,7 +25,7 @@ class _FlacBlock(NamedTuple):
     end: int
 
 
-def read_header(data: bytes) -> FlacHeader:
+def read_header(data: bytes) -> AudioHeader:
     """Return the stream info block, which comes first.
 
     Raises:
@@ -43,8 +33,10 @@ def read_header(data: bytes) -> FlacHeader:
         Truncated: the file ends inside it.
     """
     block = _read_blocks(data)[0]
-    packed = int.from_bytes(data[block.start + 10 : block.start + 18], "big")  # 20 + 3 + 5 + 36 bits
-    return FlacHeader(packed >> 44, (packed >> 41 & 0b111) + 1, (packed >> 36 & 0b11111) + 1, packed & (1 << 36) - 1)
+    packed = int.from_bytes(
+        data[block.start + 10 : block.start + 18], "big"
+    )  # rate 20, channels 3, depth 5, samples 36 bits
+    return AudioHeader(packed >> 44, (packed >> 41 & 0b111) + 1, packed & (1 << 36) - 1)
 
 
 def check_whole(data: bytes) -> None:

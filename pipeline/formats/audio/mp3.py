@@ -7,9 +7,9 @@ LAME's (lame.sourceforge.io, "Mp3 Info Tag"), or Fraunhofer's VBRI.
 
 import re
 import struct
-from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.formats.audio.audio_header import AudioHeader
 from pipeline.formats.audio.tags import find_audio, skip_id3
 from pipeline.formats.format_errors import FormatFault, Truncated
 
@@ -32,16 +32,6 @@ _SIDE_BYTES = {(True, True): 17, (True, False): 32, (False, True): 9, (False, Fa
 _VBRI_AT = 36
 
 
-@dataclass(frozen=True, slots=True)
-class Mp3Header:
-    """Sample rate in Hz, channels, and samples per channel: those of all frames, without what the encoder added before
-    and after where it says how much that is."""
-
-    rate: int
-    channels: int
-    frames: int
-
-
 class _Mp3Frame(NamedTuple):
     """`data[start:end]`."""
 
@@ -56,8 +46,9 @@ class _Mp3Walk(NamedTuple):
     cut: bool
 
 
-def read_header(data: bytes) -> Mp3Header:
-    """Return the header of the first frame, and the number of samples by all.
+def read_header(data: bytes) -> AudioHeader:
+    """Return the header of the first frame, and the number of samples by all, without what the encoder added before and
+    after where it says how much that is.
 
     Raises:
         FormatFault: no frames follow each other.
@@ -67,7 +58,7 @@ def read_header(data: bytes) -> Mp3Header:
     word, (start, end) = _read_word(data, walk.frames[0].start), walk.frames[0]
     counted, delay = _read_count(data[start:end], word)
     frames = (len(walk.frames) - (counted is not None)) * _count_samples(word)
-    return Mp3Header(_find_rate(word), 1 if _is_mono(word) else 2, max(0, frames - delay))
+    return AudioHeader(_find_rate(word), 1 if _is_mono(word) else 2, max(0, frames - delay))
 
 
 def check_whole(data: bytes) -> None:

@@ -1,26 +1,13 @@
 """Read the header of MP4 files with audio alone (M4A): the first audio track; the rest is as in `mp4`."""
 
-from dataclasses import dataclass
-
+from pipeline.formats.audio.audio_header import AudioHeader
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.video.mp4 import check_whole, read_track, strip_metadata
 
-__all__ = ["Mp4AudioHeader", "check_whole", "read_header", "strip_metadata"]
+__all__ = ["AudioHeader", "check_whole", "read_header", "strip_metadata"]
 
 
-@dataclass(frozen=True, slots=True)
-class Mp4AudioHeader:
-    """Sample rate in Hz, channels, and samples per channel by the length of the track.
-
-    A decoder may give twice the rate and the samples, and other channels: HE-AAC does not say so here.
-    """
-
-    rate: int
-    channels: int
-    frames: int
-
-
-def read_header(data: bytes) -> Mp4AudioHeader:
+def read_header(data: bytes) -> AudioHeader:
     """Return the header of the first audio track.
 
     Raises:
@@ -35,4 +22,4 @@ def read_header(data: bytes) -> Mp4AudioHeader:
     if not track.samples or not track.scale:
         raise FormatFault("the audio track lists no samples")
     rate = rate or track.scale  # rates beyond 65,535 do not fit
-    return Mp4AudioHeader(rate, channels, round(track.duration * rate / track.scale))
+    return AudioHeader(rate, channels, round(track.duration * rate / track.scale))

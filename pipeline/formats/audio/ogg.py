@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from pipeline.formats.audio.audio_header import AudioHeader
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
 from shardwright.format.checksum import compute_crc32
 
@@ -25,15 +26,6 @@ _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 _MAX_SEGMENTS = 255
 
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-
-@dataclass(frozen=True, slots=True)
-class OggHeader:
-    """Sample rate in Hz, channels, and samples per channel, by the granule positions of last pages."""
-
-    rate: int
-    channels: int
-    frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +76,7 @@ def compute_crc(data: bytes) -> int:
     return int.from_bytes(reflected.to_bytes(4, "little").translate(_REVERSED), "big")
 
 
-def read_header(data: bytes) -> OggHeader:
+def read_header(data: bytes) -> AudioHeader:
     """Return the fields of the identification packet, and the sum over all files of a chain.
 
     Raises:
@@ -97,7 +89,7 @@ def read_header(data: bytes) -> OggHeader:
     first = headers[0]
     if any((each.rate, each.channels) != (first.rate, first.channels) for each in headers):
         raise Unsupported("a chain whose rates or channels differ: save it as FLAC")
-    return OggHeader(first.rate, first.channels, sum(each.frames for each in headers))
+    return AudioHeader(first.rate, first.channels, sum(each.frames for each in headers))
 
 
 def check_whole(data: bytes) -> None:
@@ -173,19 +165,19 @@ def _find_codec(data: bytes, first: _Page) -> _OggCodec:
     return codec
 
 
-def _read_link(data: bytes, pages: list[_Page]) -> OggHeader:
+def _read_link(data: bytes, pages: list[_Page]) -> AudioHeader:
     packet = data[pages[0].body : pages[0].end]
     frames = max(0, *(page.granule for page in pages))
     if _find_codec(data, pages[0]) is _VORBIS:
         if len(packet) != 30:
             raise FormatFault("the identification packet is not as Vorbis says")
         _, channels, rate = struct.unpack_from("<IBI", packet, 7)
-        return OggHeader(rate, channels, frames)
+        return AudioHeader(rate, channels, frames)
     if len(packet) < 19 or packet[8] >> 4 or not packet[9]:
         raise FormatFault("the identification packet is not as Opus says")
     channels, skipped, given = struct.unpack_from("<BHI", packet, 9)
     rate = given if given in _OPUS_RATES else _OPUS_RATE
-    return OggHeader(rate, channels, max(0, frames - skipped) * rate // _OPUS_RATE)
+    return AudioHeader(rate, channels, max(0, frames - skipped) * rate // _OPUS_RATE)
 
 
 def _strip_link(data: bytes, pages: list[_Page]) -> list[bytes]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
 from pipeline.formats.image.exif_orientation import UPRIGHT
+from pipeline.formats.image.image_header import ImageHeader
 
 _FILE_HEADER, _CORE, _INFO, _V4, _V5 = 14, 12, 40, 108, 124
 _SIZES = (_CORE, _INFO, 52, 56, _V4, _V5)
@@ -19,27 +20,18 @@ _ALPHA_MASK_AT = 52
 
 
 @dataclass(frozen=True, slots=True)
-class BmpHeader:
-    """Size in pixels, bits of a pixel, and channels: 1 for two colours of a palette, 3, or 4 with a mask for alpha."""
-
-    width: int
-    height: int
-    bits: int
-    channels: int
-
-
-@dataclass(frozen=True, slots=True)
 class _BmpLayout:
-    """The bytes of the headers, masks and palette, and where the pixels begin and end."""
+    """The header, bits of a pixel, the bytes of the headers, masks and palette, and where the pixels begin and end."""
 
-    header: BmpHeader
+    header: ImageHeader
+    bits: int
     head: int
     pixels: int
     end: int
 
 
-def read_header(data: bytes) -> BmpHeader:
-    """Return the fields of the information header.
+def read_header(data: bytes) -> ImageHeader:
+    """Return the header, with 4 channels where a mask says where alpha is.
 
     Raises:
         FormatFault: it is not a BMP file, or its header is not as BMP has it.
@@ -79,7 +71,7 @@ def strip_metadata(data: bytes) -> bytes:
     struct.pack_into("<IHHI", head, 2, layout.head + len(pixels), 0, 0, layout.head)
     if struct.unpack_from("<I", head, _FILE_HEADER)[0] == _V5:
         struct.pack_into("<II", head, _FILE_HEADER + 112, 0, 0)  # offset and size of the profile
-    if layout.header.bits > 8 and layout.head >= _FILE_HEADER + _INFO:
+    if layout.bits > 8 and layout.head >= _FILE_HEADER + _INFO:
         struct.pack_into("<I", head, _FILE_HEADER + 32, 0)  # colours of a palette that only poor screens needed
     stripped = bytes(head) + pixels
     return data if stripped == data else stripped
@@ -112,7 +104,7 @@ def _read_layout(data: bytes) -> _BmpLayout:
     if coding in (_RLE8, _RLE4) and not length:
         raise FormatFault("run-length coded pixels of no length")
     alpha = coding in (_MASKS, _ALPHA_MASKS) and any(data[_FILE_HEADER + _ALPHA_MASK_AT : head][:4]) and size != 52
-    return _BmpLayout(BmpHeader(width, abs(height), bits, 4 if alpha else 3), head, pixels, end)
+    return _BmpLayout(ImageHeader(width, abs(height), 4 if alpha else 3), bits, head, pixels, end)
 
 
 def _read_fields(data: bytes, size: int) -> tuple[int, int, int, int, int, int]:

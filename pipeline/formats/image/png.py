@@ -6,12 +6,12 @@ Edition), sections 5 and 11; eXIf is 11.3.4.5 there.
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated
 from pipeline.formats.image.exif_orientation import UPRIGHT
 from pipeline.formats.image.exif_orientation import read_orientation as read_exif_orientation
+from pipeline.formats.image.image_header import ImageHeader
 from shardwright.format.checksum import compute_crc32
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -25,17 +25,6 @@ _BEFORE_PALETTE = frozenset({b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP
 _AFTER_PALETTE = frozenset({b"tRNS", b"bKGD"})
 
 
-@dataclass(frozen=True, slots=True)
-class PngHeader:
-    """Size in pixels, bits per channel, the file's colour type, and its channels, alpha included."""
-
-    width: int
-    height: int
-    bit_depth: int
-    colour_type: int
-    channels: int
-
-
 class _PngChunk(NamedTuple):
     """`data[start:end]` is length, type, content and CRC."""
 
@@ -44,7 +33,7 @@ class _PngChunk(NamedTuple):
     end: int
 
 
-def read_header(data: bytes) -> PngHeader:
+def read_header(data: bytes) -> ImageHeader:
     """Return the header: from the first 33 bytes alone, but for the transparency chunk, whose damage does not matter.
 
     Raises:
@@ -63,7 +52,7 @@ def read_header(data: bytes) -> PngHeader:
     if depth not in _DEPTHS.get(colour, ()) or methods[:2] != [0, 0] or methods[2] > 1:
         raise FormatFault("a colour type, bit depth or method that PNG does not have")
     see_through = colour in (2, 3) and any(chunk.name == b"tRNS" for chunk in _select_chunks(data))
-    return PngHeader(width, height, depth, colour, _CHANNELS[colour] + see_through)
+    return ImageHeader(width, height, _CHANNELS[colour] + see_through)
 
 
 def read_orientation(data: bytes) -> int:
