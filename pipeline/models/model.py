@@ -74,8 +74,13 @@ class Model(nn.Module):
             for source in self.inputs
         )
         if architecture.fusion is not None:
-            self.fusion = FUSIONS[architecture.fusion](len(self.inputs), self.width)
+            self.fusion = build_fusion(architecture.fusion, self)
         self.head = task.build_head(plan, self)
+
+    @property
+    def channels(self) -> list[int]:
+        """How many channels the tokens of each part have; those of an encoder without tokens are its embedding."""
+        return [getattr(encoder, "channels", self.width) for encoder in self.encoders]
 
     def encode(self, batch: Mapping[str, Tensor]) -> list[EncodedPart]:
         """Return what the encoder of each part gives, in the order of the inputs; arbitrary where a sample lacks it."""
@@ -97,8 +102,11 @@ class Model(nn.Module):
 
     def fuse(self, encoded: Sequence[EncodedPart], present: Tensor) -> Features:
         """Fuse the embeddings of the parts that are `present` (batch, parts)."""
-        fused = self.fusion(stack_pooled(encoded, present), present) if hasattr(self, "fusion") else None
-        return Features(encoded, present, fused)
+        if not hasattr(self, "fusion"):
+            return Features(encoded, present, None)
+        pooled = stack_pooled(encoded, present)
+        tokens = (encoded,) if reads_tokens(self.fusion) else ()
+        return Features(encoded, present, self.fusion(pooled, present, *tokens))
 
     def predict(self, encoded: Sequence[EncodedPart], present: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """Return the outputs of the head, float32, samples first, from encoded parts: cheap beside the encoders."""
@@ -108,6 +116,18 @@ class Model(nn.Module):
     def forward(self, batch: Mapping[str, Tensor], present: Tensor | None = None) -> Tensor:
         """Return the outputs of the head. `present` hides parts of the batch; None shows all."""
         return self.predict(self.encode(batch), self.find_present(batch) if present is None else present, batch)
+
+
+def build_fusion(name: str, model: Model) -> nn.Module:
+    """Return the fusion of this name for the encoders of a model."""
+    build = FUSIONS[name]
+    channels = (model.channels,) if reads_tokens(build) else ()
+    return build(len(model.inputs), model.width, *channels)
+
+
+def reads_tokens(fusion: object) -> bool:
+    """Return whether a fusion, or its class, reads the tokens of the parts beside their embeddings."""
+    return getattr(fusion, "reads_tokens", False) is True
 
 
 def stack_pooled(encoded: Sequence[EncodedPart], present: Tensor) -> Tensor:
