@@ -190,9 +190,19 @@ def decode_text(content: bytes, content_type: str | None = None, language: str =
     declared = read_charset(content_type)
     if declared and (decoded := _try(content, declared)):
         return decoded
-    guessed = _guess(content[:GUESS_BYTES], _LANGUAGES.get(language.lower().split("-")[0], "cp1252"))
+    guessed = guess_codec(content, language)
     decoded = _try(content, guessed) if guessed else None
     return decoded._replace(guessed=guessed) if decoded else None
+
+
+def find_mark(head: bytes) -> str | None:
+    """Return the codec whose byte order mark a text begins with."""
+    return next((codec for mark, codec in _BOMS if head.startswith(mark)), None)
+
+
+def guess_codec(content: bytes, language: str) -> str | None:
+    """Return the codec of bytes that are not UTF-8, by a guess; see `decode_text`."""
+    return _guess(content[:GUESS_BYTES], _LANGUAGES.get(language.lower().split("-")[0], "cp1252"))
 
 
 def _try(content: bytes, codec: str) -> Decoded | None:

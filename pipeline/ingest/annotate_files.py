@@ -144,7 +144,7 @@ class _Gatherer:
         while batch := list(islice(rows, BATCH_ROWS)):
             drops = [row for row in batch if isinstance(row, Drop)]
             self._dropped.add_parts(drops)
-            bad += drops[: SHOWN - len(bad)]
+            bad += [drop for drop in drops if drop.reason != Reason.GUESSED_ENCODING][: SHOWN - len(bad)]
             self.add(build_batch([row for row in batch if not isinstance(row, Drop)], TABLE_ROWS))
 
     def check(self, inputs: SourceInputs) -> None:

@@ -7,15 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
+from pipeline.formats.encodings import find_codec
+from pipeline.formats.tabular.read_rows import PARQUET
 from pipeline.formats.tabular.rows import BadRow, TextRow
 from pipeline.formats.tabular.span import parse_span
+from pipeline.formats.tabular.table_encoding import find_encoding
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.tables.annotation_table import AnnotationTable
 from pipeline.ingest.tables.table import COMPANIONS, TABLE_KINDS
+from pipeline.inputs.kinds import FOLDER
 from pipeline.inputs.read_file import locate_file
 from pipeline.tables.columns import Columns, Row
 from pipeline.tables.contracts import ANNOTATIONS
 from pipeline.tables.drops import Drop, Reason
+from pipeline.tables.item_names import name_file
 
 TABLE_ROWS: Columns = {
     "entry": "int64?",  # the place of the table among those of the params; null: a source says it
@@ -34,15 +39,18 @@ _TEXTS = tuple(name for name in ANNOTATIONS if name not in ("start", "end"))
 
 @dataclass(frozen=True, eq=False)
 class TableFile:
-    """A table: its place among those of the params, the setting that names it, and its path below `ingest.root`."""
+    """A table: its place among those of the params, the setting that names it, its path below `ingest.root`, and the
+    language that its encoding is guessed by."""
 
     entry: int
     setting: str
     table: AnnotationTable
     path: str
+    language: str
 
     def read(self, root: Path, place: str) -> Iterator[Row | Drop]:
-        """Yield the rows with the columns `TABLE_ROWS`, and a drop with the key `path:line` for each that is bad.
+        """Yield the rows with the columns `TABLE_ROWS`, a drop with the key `path:line` for each that is bad, and one
+        for the table if its encoding was guessed.
 
         Args:
             root: the folder that `path` is below.
@@ -53,7 +61,15 @@ class TableFile:
         """
         locate = _Locator(self.table, self.path, place)
         path = Path(locate_file(root, self.path))
-        for row in TABLE_KINDS[self.table.find_kind() or ""](path, self.table):
+        table = self.table
+        if table.find_kind() != PARQUET:
+            given = None if table.encoding is None else find_codec(table.encoding)
+            found = find_encoding(path, given, self.language)
+            table = table.model_copy(update={"encoding": found.codec})
+            if found.guessed:
+                key = name_file(FOLDER, self.path)
+                yield Drop(key, Reason.GUESSED_ENCODING, "the encoding was guessed", found.codec, setting=self.setting)
+        for row in TABLE_KINDS[table.find_kind() or ""](path, table):
             line = f"{self.path}:{row.line}"
             if isinstance(row, BadRow):
                 yield Drop(line, row.reason, row.detail, setting=self.setting)
@@ -115,7 +131,8 @@ def find_tables(params: IngestParams, match: Callable[[str], list[str]]) -> list
         paths = match(_translate(table.path)) if table.is_pattern else [table.path]
         if not paths:
             raise InputError(f"ingest.tables: no file below {params.name_table_folder()} matches {table.path!r}")
-        tables += [TableFile(entry, params.name_table(entry), table, path) for path in paths]
+        setting, language = params.name_table(entry), params.default_language
+        tables += [TableFile(entry, setting, table, path, language) for path in paths]
     return tables
 
 

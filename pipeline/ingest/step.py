@@ -73,8 +73,8 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
             for _ in workers.run_tasks(copy_tar, join.list_copies(ranges, folder)):
                 pass
         join.write_items(folder / "items")
-        notes = [*_describe(folder, database), *_describe_reuse(results)]
-        outcome = Outcome("file", seen, kept, dropped.write(folder), notes)
+        counts = dropped.write(folder)
+        outcome = Outcome("file", seen, kept, counts, [*_describe(folder, database), *_describe_reuse(results)])
     used = {result.cached for result in results if result.cached} | inputs.copies.keys()
     evict(cache.objects, ObjectUse(used), workspace.run.cache_bytes)
     check_machine_drops(outcome, workspace.run.allow_machine_drops)

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from pipeline.formats.tabular.table_encoding import find_encoding
 from pipeline.init.file_kinds import find_ending
 
 MAX_ROWS = 2_000
@@ -58,8 +59,9 @@ def read_table_sample(path: Path) -> TableSample | None:
 
 
 def _read_delimited(path: Path, usual: str) -> TableSample | None:
+    codec = find_encoding(path, None, "en").codec
     with path.open("rb") as file:
-        head = file.read(MAX_HEAD_BYTES).decode("utf-8-sig", "replace")
+        head = file.read(MAX_HEAD_BYTES).decode(codec, "replace")
     first = head.split("\n", 1)[0]
     counts = {each: first.count(each) for each in DELIMITERS}
     delimiter = usual if counts[usual] else max(counts, key=lambda each: counts[each])

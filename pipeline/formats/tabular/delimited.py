@@ -1,13 +1,13 @@
 """Read tables of delimited text: csv, tsv, and whatever else has a row a line."""
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.formats.tabular.rows import BadRow, RequestedColumns, TextRow, build_rows, check_columns
+from pipeline.formats.tabular.table_encoding import open_table
 from pipeline.tables.drops import Reason
 
 MAX_RECORD_LINES = 100
@@ -31,10 +31,12 @@ class Dialect:
     header: tuple[str, ...] | None = None
 
 
-def read_delimited(path: Path, columns: RequestedColumns, dialect: Dialect) -> Iterator[TextRow | BadRow]:
+def read_delimited(
+    path: Path, columns: RequestedColumns, encoding: str, dialect: Dialect
+) -> Iterator[TextRow | BadRow]:
     """Yield the rows of a table; see `pipeline.formats.tabular.read_rows`."""
-    # Undecodable bytes become lone surrogates, so that they cost their own row only.
-    lines = io.StringIO(path.read_bytes().decode("utf-8-sig", "surrogateescape"), newline="").readlines()
+    with open_table(path, encoding) as file:
+        lines = file.readlines()
     names, next_line = dialect.header, 0
     if names is None:
         first = _parse_record(lines, 0, dialect)

@@ -7,29 +7,31 @@ from typing import Any
 
 from pipeline.errors import InputError
 from pipeline.formats.tabular.rows import BadRow, RequestedColumns, TextRow, build_rows
+from pipeline.formats.tabular.table_encoding import open_table
 from pipeline.tables.drops import Reason
 
 
-def read_json_lines(path: Path, columns: RequestedColumns) -> Iterator[TextRow | BadRow]:
+def read_json_lines(path: Path, columns: RequestedColumns, encoding: str) -> Iterator[TextRow | BadRow]:
     """Yield the rows of a file with a JSON object a line."""
-    with path.open("rb") as file:
+    with open_table(path, encoding, newline="\n") as file:
         for line, content in enumerate(file, start=1):
             if content.strip():
                 yield from _parse_line(line, content, columns)
 
 
-def _parse_line(line: int, content: bytes, columns: RequestedColumns) -> Iterator[TextRow | BadRow]:
+def _parse_line(line: int, content: str, columns: RequestedColumns) -> Iterator[TextRow | BadRow]:
     try:
+        content.encode()  # bytes that the encoding does not have are lone surrogates
         record = _parse(content)
-    except UnicodeDecodeError:
-        yield BadRow(line, Reason.NOT_UTF8, "the line is not valid UTF-8")
+    except UnicodeEncodeError:
+        yield BadRow(line, Reason.NOT_UTF8, "the line has bytes that are not text in the table's encoding")
     except (ValueError, RecursionError):  # RecursionError: thousands of nested brackets
         yield BadRow(line, Reason.UNREADABLE, "the line is not valid JSON")
     else:
         yield from _build_object(line, record, columns)
 
 
-def read_json(path: Path, columns: RequestedColumns) -> Iterator[TextRow | BadRow]:
+def read_json(path: Path, columns: RequestedColumns, encoding: str) -> Iterator[TextRow | BadRow]:
     """Yield the rows of a JSON file: an array of objects; or an object with `images` and `annotations`, as COCO's
     captions are, whose rows have the columns of both. A row's line is its place in the array, from 1.
 
@@ -37,9 +39,12 @@ def read_json(path: Path, columns: RequestedColumns) -> Iterator[TextRow | BadRo
         InputError: the file is not valid JSON, or neither of these.
     """
     try:
-        content = _parse(path.read_bytes())
+        with open_table(path, encoding) as file:
+            text = file.read()
+        text.encode()
+        content = _parse(text)
     except (ValueError, RecursionError):
-        raise InputError(f"{path} is not valid JSON in UTF-8") from None
+        raise InputError(f"{path} is not valid JSON in {encoding.removesuffix('-sig').upper()}") from None
     if isinstance(content, dict) and isinstance(content.get("images"), list):
         content = _join_images(path, content)
     if not isinstance(content, list):
@@ -60,8 +65,8 @@ def _join_images(path: Path, content: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def _parse(content: bytes) -> Any:
-    return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_build_pairs, parse_constant=_refuse_constant)
+def _parse(content: str) -> Any:
+    return json.loads(content.removeprefix("\ufeff"), object_pairs_hook=_build_pairs, parse_constant=_refuse_constant)
 
 
 def _build_object(line: int, record: Any, columns: RequestedColumns) -> Iterator[TextRow | BadRow]:

@@ -5,6 +5,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from pipeline.config.params import OneOf, Params
+from pipeline.formats.encodings import find_codec
 from pipeline.ingest.tables.table import TABLE_KINDS
 from pipeline.tables.contracts import ANNOTATIONS
 
@@ -21,6 +22,8 @@ KINDS_BY_ENDING = {
 }
 
 TRANSCRIPTS = ("audacity", "ctm", "kaldi", "subtitles", "textgrid")
+
+_KNOWN_ENCODINGS = "it must be an encoding that browsers know, such as windows-1252, shift_jis, gb18030 or utf-16"
 
 NAMED_COLUMNS = ("file", *ANNOTATIONS)
 
@@ -46,6 +49,10 @@ class AnnotationTable(Params):
     header: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     """Names of the columns, if the first line of a csv or tsv table does not name them. Without quotes the last column
     has the rest of the line, whatever is in it."""
+    encoding: str | None = None
+    """Of a text without a byte order mark: a name that browsers know (`windows-1252`, `shift_jis`, `gb18030`,
+    `utf-16`); null: UTF-8 if most lines are, else a guess, for which `default_language` counts, and a dropped row of
+    the unit `part` says so."""
     tier: str | None = None
     """Tier of a TextGrid that has several."""
     folder: str = ""
@@ -74,6 +81,9 @@ class AnnotationTable(Params):
             raise self.refuse("columns", f"all its values must be text, as {self.path} is {kind}")
         if self.tier is not None and kind != "textgrid":
             raise self.refuse("tier", f"it must be left out: {self.path} is {kind}, not textgrid")
+        if self.encoding is not None and (kind == "parquet" or find_codec(self.encoding) is None):
+            clause = "it must be left out: a Parquet table has none" if kind == "parquet" else _KNOWN_ENCODINGS
+            raise self.refuse("encoding", clause)
         delimited = [name for name in ("delimiter", "quotes", "header") if getattr(self, name) is not None]
         if delimited and kind not in ("csv", "tsv"):
             raise self.refuse(delimited[0], f"it must be left out: {self.path} is {kind}, not csv or tsv")

@@ -11,7 +11,7 @@ from pipeline.tables.drops import Reason
 
 def read_labels(path: Path, table: AnnotationTable) -> Iterator[TextRow | BadRow]:
     r"""Yield a row for each label. A line that begins with `\` has the frequencies of the label before it."""
-    text = read_text(path)
+    text = read_text(path, table)
     if isinstance(text, BadRow):
         yield text
         return

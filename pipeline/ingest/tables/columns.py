@@ -6,6 +6,7 @@ from pathlib import Path
 from pipeline.formats.tabular.delimited import Dialect
 from pipeline.formats.tabular.read_rows import DIALECTS, read_rows
 from pipeline.formats.tabular.rows import BadRow, RequestedColumns, TextRow
+from pipeline.formats.tabular.table_encoding import UTF8
 from pipeline.ingest.tables.annotation_table import NAMED_COLUMNS, AnnotationTable
 
 
@@ -23,7 +24,7 @@ def read_columns(path: Path, table: AnnotationTable) -> Iterator[TextRow | BadRo
         tuple(names[name] for name in optional),
         names["caption"],
     )
-    for row in read_rows(path, columns, table.find_kind(), _build_dialect(table)):
+    for row in read_rows(path, columns, table.find_kind(), _build_dialect(table), table.encoding or UTF8):
         if isinstance(row, BadRow):
             yield row
         else:

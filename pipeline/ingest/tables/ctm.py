@@ -11,7 +11,7 @@ from pipeline.tables.drops import Reason
 
 def read_ctm(path: Path, table: AnnotationTable) -> Iterator[TextRow | BadRow]:
     """Yield a row for each word. Lines that begin with `;;` are comments."""
-    text = read_text(path)
+    text = read_text(path, table)
     if isinstance(text, BadRow):
         yield text
         return

@@ -18,8 +18,8 @@ def read_kaldi(path: Path, table: AnnotationTable) -> Iterator[TextRow | BadRow]
     Its recording is the one of its segment, or has its name where there is no file `segments`; the recording's file is
     named by `wav.scp`, or called as the recording where there is none. What `wav.scp` has commands for cannot be used.
     """
-    companions = {name: _read_pairs(path.parent / name) for name in ("wav.scp", "segments", "utt2spk")}
-    text = read_text(path)
+    companions = {name: _read_pairs(path.parent / name, table) for name in ("wav.scp", "segments", "utt2spk")}
+    text = read_text(path, table)
     if isinstance(text, BadRow):
         yield text
         return
@@ -50,11 +50,11 @@ def _read_utterance(
     return build_row(line, words, table, file=file, start=start, end=end, sample=name, group=speaker)
 
 
-def _read_pairs(path: Path) -> dict[str, str] | None:
+def _read_pairs(path: Path, table: AnnotationTable) -> dict[str, str] | None:
     """Return the rest of each line by its first word; None where there is no such file."""
     if not path.is_file():
         return None
-    text = read_text(path)
+    text = read_text(path, table)
     if isinstance(text, BadRow):
         return {}
     pairs = (line.strip().partition(" ") for line in text.replace("\t", " ").split("\n"))

@@ -21,7 +21,7 @@ _BLOCKS = ("WEBVTT", "NOTE", "STYLE", "REGION")
 
 def read_subtitles(path: Path, table: AnnotationTable) -> Iterator[TextRow | BadRow]:
     """Yield a row for each cue, with its text on one line and without markup; `line` is that of its times."""
-    text = read_text(path)
+    text = read_text(path, table)
     if isinstance(text, BadRow):
         yield text
         return

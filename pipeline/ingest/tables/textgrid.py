@@ -16,7 +16,7 @@ def read_textgrid(path: Path, table: AnnotationTable) -> Iterator[TextRow | BadR
     Raises:
         InputError: the file has several tiers and `tier` names none of them.
     """
-    text = read_text(path)
+    text = read_text(path, table)
     if isinstance(text, BadRow):
         yield text
         return

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from pipeline.errors import InputError
 from pipeline.formats.tabular.rows import BadRow, TextRow
+from pipeline.formats.tabular.table_encoding import find_encoding
 from pipeline.ingest.tables.annotation_table import AnnotationTable
 from pipeline.tables.drops import Reason
 
 
-def read_text(path: Path) -> str | BadRow:
-    """Return the text of a file in UTF-8, or in UTF-16 with a byte order mark, which is removed.
+def read_text(path: Path, table: AnnotationTable) -> str | BadRow:
+    """Return the text of a file in the encoding of the table, without a byte order mark.
 
     Raises:
         InputError: the file is missing.
@@ -18,11 +19,10 @@ def read_text(path: Path) -> str | BadRow:
         content = path.read_bytes()
     except OSError:
         raise InputError(f"{path} is missing, or cannot be read") from None
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = content.decode(encoding)
+        text = content.decode(table.encoding or find_encoding(path, None, "en").codec)
     except UnicodeDecodeError:
-        return BadRow(1, Reason.NOT_UTF8, "the transcript is not valid UTF-8")
+        return BadRow(1, Reason.NOT_UTF8, "the transcript has bytes that are not text in its encoding")
     return BadRow(1, Reason.UNREADABLE, "the transcript holds a NUL") if "\0" in text else text
 
 
