@@ -11,12 +11,15 @@ from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
 from pipeline.tables.columns import Columns, ColumnType
 from pipeline.tables.contracts import SPLITS, TABLES
+from pipeline.tasks.metrics.ranks import name_scores
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
+from pipeline.tasks.retrieval_report import CHANCE, CLASS_RECALL
 from pipeline.tasks.table import TASKS
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Score = Annotated[float, Field(ge=0, le=1)] | None
 Count = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 Schema = dict[str, Any]
 
 
@@ -72,6 +75,7 @@ def build_document_schemas() -> dict[str, Schema]:
         "dataset": build_manifest_schema(),
         "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
         "metrics": build_metrics_schema(),
+        "metrics_retrieval": build_retrieval_schema(),
         "model": build_model_schema(),
         "tokenizer": TokenizerFile.model_json_schema(),
         "vocabulary": VocabularyFile.model_json_schema(),
@@ -118,6 +122,31 @@ def build_metrics_schema() -> Schema:
         own=(dict[str, Score], {}),
     )
     metrics.__doc__ = "`7_report/metrics.json`, see `pipeline.tasks.class_report.measure_classes`."
+    return metrics.model_json_schema()
+
+
+def build_retrieval_schema() -> Schema:
+    """Return the schema of `7_report/metrics.json` of a retrieval."""
+    scores: dict[str, Any] = {
+        prefix + name: (NonNegative | None, None if name == CLASS_RECALL else ...)
+        for name in (*name_scores(), CLASS_RECALL)
+        for prefix in ("", CHANCE)
+    }
+    facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...)}
+    direction: Any = create_model("Direction", __base__=Document, samples=(Count, ...), **scores)
+    direction.__doc__ = "A search with one part for another, each score beside its value of chance."
+    ends: dict[str, Any] = dict.fromkeys(("recall_at_1_low", "recall_at_1_high"), (Score, ...))
+    metrics = create_model(
+        "RetrievalMetrics",
+        __base__=Document,
+        **facts,
+        **scores,
+        **ends,
+        directions=(dict[str, direction], ...),
+        undefined=(dict[str, str], ...),
+        own=(dict[str, Score], {}),
+    )
+    metrics.__doc__ = "`7_report/metrics.json` of a retrieval, see `pipeline.tasks.retrieval_report.measure`."
     return metrics.model_json_schema()
 
 

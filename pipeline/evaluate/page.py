@@ -73,7 +73,7 @@ def build_page(page: Page) -> str:
         f"<h1>Evaluation</h1>\n<p class='quiet'>{escape_text(page.model)}</p>",
         build_tiles(page.report.tiles),
         *(build_section(section, page) for section in page.report.sections),
-        "<h2>Worst mistakes</h2>\n<p>With the probabilities of the prediction and of the truth, the worst first.</p>",
+        f"<h2>Worst mistakes</h2>\n<p>{escape_text(page.report.mistakes_text)}</p>",
         build_cards(page.cards),
         "<h2>Training</h2>\n<p>The weights of the marked epoch, the best in validation, were evaluated.</p>",
         build_figure(page.figures, "history", "Loss and validation scores by epoch"),
@@ -143,13 +143,17 @@ def build_card(card: Card) -> str:
     if card.image is not None:
         image = f"<img src='{encode_source(card.image)}' alt=''>"
     caption = f"<div dir='auto'>{escape_text(card.caption)}</div>" if card.caption else ""
-    return (
-        f"<div class='card'>{image}"
-        f"<div>predicted <span class='wrong'><bdi>{escape_text(mistake.prediction)}</bdi></span> "
-        f"{mistake.probability:.0%}, actual <span class='right'><bdi>{escape_text(mistake.truth)}</bdi></span> "
-        f"{mistake.truth_probability:.0%}</div>"
-        f"{caption}<code>{escape_text(card.key)}</code></div>"
+    wrong, right = (
+        f"{word} <span class='{kind}'><bdi>{escape_text(text)}</bdi></span>{'' if share is None else f' {share:.0%}'}"
+        for kind, word, text, share in zip(
+            ("wrong", "right"),
+            mistake.labels,
+            (mistake.prediction, mistake.truth),
+            (mistake.probability, mistake.truth_probability),
+            strict=True,
+        )
     )
+    return f"<div class='card'>{image}<div>{wrong}, {right}</div>{caption}<code>{escape_text(card.key)}</code></div>"
 
 
 def escape_text(text: str) -> str:

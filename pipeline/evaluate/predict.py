@@ -54,11 +54,12 @@ def predict(model: Model, batches: Iterable[Batch], keys: NDArray[np.bytes_], fo
             samples += len(expected)
             moved = move_batch(batch, device)
             encoded, present = model.encode(moved), model.find_present(moved)
-            for subset, meter in meters.items():
+            for subset in dict.fromkeys([*meters, tuple(parts)]):
                 shown = present & torch.tensor([part in subset for part in parts], device=device)
                 forward = ForwardPass(model, model.predict(encoded, shown, moved), moved, shown)
                 check_outputs(forward.outputs, batch["key"])
-                meter.add(forward)
+                if subset in meters:
+                    meters[subset].add(forward)
             columns.append(task.compute_columns(forward))
         assert samples == len(keys), "batches have every sample"
         scores = {subset: meter.compute() for subset, meter in meters.items()}

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipeline.evaluate.cards import collect_cards
 from pipeline.evaluate.figures import draw_figure, draw_history
 from pipeline.evaluate.page import Page, build_page
@@ -59,10 +61,12 @@ def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
 
 
 def write_tables(folder: Path, report: TaskReport) -> None:
-    """Write the tables of a task as CSV, and `predictions`; no table is whole in memory."""
+    """Write the tables of a task as CSV, `predictions`, and its arrays; no table is whole in memory."""
     for name, table in report.tables.items():
         write_csv(folder / f"{name}.csv", list(table.columns), table.rows)
     write_batches(folder / "predictions", report.predictions, report.columns)
+    for name, array in report.arrays.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
 
 
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -86,6 +90,7 @@ def describe_model(evaluated: Evaluated) -> str:
     record = evaluated.record
     names = record.architecture.encoders
     encoders = [f"{source.part} ({names[source.modality]})" for source in record.architecture.inputs]
-    fusion = f", fused by {record.architecture.fusion}" if len(encoders) > 1 else ""
+    fuses = len(encoders) > 1 and record.architecture.fusion is not None
+    fusion = f", fused by {record.architecture.fusion}" if fuses else ""
     description = evaluated.description[:1].upper() + evaluated.description[1:]
     return f"{description} from {', '.join(encoders)}{fusion}; weights of epoch {record.best['epoch']}."

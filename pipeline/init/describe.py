@@ -88,7 +88,10 @@ def describe_outlook(inspection: Inspection, output: Path) -> Iterator[str]:
     if "align.label" in inspection.keys:
         yield f"`{chosen}` reads, checks and aligns the files, writes shards, trains and reports (data/7_report)"
     else:
-        yield f"`{chosen}` ends at `train`, which needs a label; the shards in data/5_shards are whole then"
+        yield (
+            f"`{chosen}` reads, checks and aligns the files, writes shards and reports (data/7_report); without a "
+            "label it trains the parts of a sample to find each other, where samples have several"
+        )
 
 
 def _count(number: int, noun: str) -> str:

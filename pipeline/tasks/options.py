@@ -6,9 +6,9 @@ The types stand apart from the tasks, since params are checked long before PyTor
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from pipeline.config.params import OneOf, Params, Share
+from pipeline.config.params import OneOf, Params, Share, Strings
 from pipeline.tasks.table import TASKS
 
 AUTO: Literal["auto"] = "auto"
@@ -38,6 +38,25 @@ class ClassificationOptions(TaskOptions):
     """Share of the target that is spread over all classes: keeps a model of few samples from being overconfident."""
 
 
+class RetrievalOptions(TaskOptions):
+    """Find the other parts of a sample with one of them; needs no labels."""
+
+    name: Literal["retrieval"] = "retrieval"
+    """Of the task."""
+    parts: Strings | None = None
+    """The parts to compare, two or more; null: all that the model sees."""
+    loss: Literal["infonce", "siglip"] = "infonce"
+    """`infonce`: the right one among the samples of the batch; `siglip`: each pair is right or wrong by itself."""
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.07
+    """What similarities are divided by at the start of `infonce`; it is learned, and at least 0.01 (Radford et al.
+    2021)."""
+    bias: Annotated[float, Field(ge=-20, le=0)] = -3.5
+    """What is added to similarities at the start of `siglip`; it is learned. The logarithm of the share of right pairs:
+    -3.5 for batches of 32, as -10 is for the 32,768 of Zhai et al. (2023)."""
+    width: Annotated[int, Field(ge=2, le=4096)] = 64
+    """Numbers in the vector of a part."""
+
+
 class OtherOptions(TaskOptions):
     """A task of the user's own, whose options are checked when it is loaded."""
 
@@ -47,7 +66,11 @@ class OtherOptions(TaskOptions):
     """Of the task."""
 
 
-OPTIONS: Mapping[str, type[TaskOptions]] = {AUTO: AutoOptions, "classification": ClassificationOptions}
+OPTIONS: Mapping[str, type[TaskOptions]] = {
+    AUTO: AutoOptions,
+    "classification": ClassificationOptions,
+    "retrieval": RetrievalOptions,
+}
 """The tasks whose options are checked with all other params, before the first stage works."""
 
 
@@ -63,6 +86,7 @@ def _find_tag(value: Any) -> str:
 TaskChoice = Annotated[
     Annotated[AutoOptions, Tag("<auto>")]
     | Annotated[ClassificationOptions, Tag("<classification>")]
+    | Annotated[RetrievalOptions, Tag("<retrieval>")]
     | Annotated[OtherOptions, Tag("<other>")],
     Discriminator(_find_tag),
     BeforeValidator(_name_task),

@@ -1,8 +1,8 @@
 """Hold what a task reports, as values: the stage evaluate writes the tables, draws the figures and builds the page."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,13 +77,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A sample that the model got wrong: its row, what was predicted and what is true, each with its probability."""
+    """A sample that the model got wrong: its row, what was predicted and what is true, each with its probability where
+    it has one, and the words before them."""
 
     row: int
     prediction: str
     truth: str
-    probability: float
-    truth_probability: float
+    probability: float | None = None
+    truth_probability: float | None = None
+    labels: tuple[str, str] = ("predicted", "actual")
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class TaskReport:
         columns: of `predictions`, the first of them `key`.
         predictions: its rows, one a sample in stored order, in batches.
         mistakes: the worst first.
+        mistakes_text: what the page says of them.
+        arrays: further arrays, a row a sample in stored order, which may be on disk; written as `<name>.npy`.
     """
 
     tiles: Sequence[Tile]
@@ -107,6 +111,8 @@ class TaskReport:
     columns: Columns
     predictions: Iterable[ColumnBatch]
     mistakes: Sequence[Mistake]
+    mistakes_text: str = "With the probabilities of the prediction and of the truth, the worst first."
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def format_score(score: float | None) -> str:

@@ -42,11 +42,6 @@ def list_subsets(parts: Sequence[str]) -> list[Subset]:
     return [subset for size in sizes for subset in combinations(parts, size)]
 
 
-def list_whole(parts: Sequence[str]) -> list[Subset]:
-    """Return the set of all parts as the only subset: for tasks that compare the parts with each other."""
-    return [tuple(parts)]
-
-
 def name_subset(subset: Subset) -> str:
     """Return the name of a subset in reports: `image + text`."""
     return " + ".join(subset)
@@ -82,6 +77,11 @@ class ForwardPass:
     present: "Tensor"
 
     @property
+    def head(self) -> Any:
+        """The head of the model."""
+        return self.model.head
+
+    @property
     def plan(self) -> Any:
         """The plan of the model's task."""
         return self.model.plan
@@ -103,7 +103,7 @@ class Predictions:
 
     Attributes:
         keys: of the samples, S64 (n,), ASCII; may be on disk.
-        scores: with each subset of the parts, by name; the last subset is all of them.
+        scores: by name with each subset of the parts that the task lists; the last subset is all of them.
         columns: those of `Task.list_columns`, (n, …), with all parts; may be on disk.
     """
 
@@ -133,7 +133,8 @@ class Task(Generic[P]):
         fuses: whether the head reads `Features.fused`; if not, the model has no fusion.
         compute_loss: a scalar: in training the mean over the batch, else the sum, without what only regularizes.
         make_meter: a meter without samples.
-        list_subsets: the subsets of the parts with which the model is evaluated; the last one is all.
+        list_subsets: the subsets of the parts whose scores are reported; the last one is all. None where the parts are
+            compared with each other.
         list_columns: the columns that metrics and report need of each sample: each with its dtype, which has a shape
             where a sample has more than one number: `np.dtype((np.float16, (100,)))`.
         compute_columns: their values (batch, …) by name.

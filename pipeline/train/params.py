@@ -62,7 +62,8 @@ class TrainParams(Params):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of the fused embedding that is zeroed in training."""
     modality_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.15
-    """Chance that a part of a sample is hidden in training, never all of them: the model learns to do without."""
+    """Chance that a part of a sample is hidden in training, never all of them: the model learns to do without. Not
+    used by retrieval, which fuses nothing."""
     augment: bool = True
     """Augment the training samples: flip and shift images, roll and mask audio, replace words by the unknown word."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] = 30

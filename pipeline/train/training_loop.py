@@ -93,7 +93,8 @@ class Trainer:
 
     def compute_loss(self, batch: Batch, rng: KeyedRandom) -> Tensor:
         """Return the mean loss over the batch, augmented and with parts hidden as the params say."""
-        present = hide_parts(self.model.find_present(batch), self.params.modality_dropout, rng)
+        chance = self.params.modality_dropout if self.model.task.fuses else 0.0
+        present = hide_parts(self.model.find_present(batch), chance, rng)
         if self.params.augment:
             batch = batch | {source.name: augment_part(batch, source, rng) for source in self.model.inputs}
         batch, present = move_batch(batch, self.device), present.to(self.device)

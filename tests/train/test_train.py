@@ -161,7 +161,7 @@ def test_a_class_without_training_samples_is_named(tmp_path: Path) -> None:
 def test_an_unfit_dataset_is_refused(toy: Toy, message: str, tmp_path: Path) -> None:
     make_shards(tmp_path / SHARDS_FOLDER, toy)
     with pytest.raises(InputError, match=message):
-        run_train(tmp_path)
+        run_train(tmp_path, task="classification")
     assert not (tmp_path / "run" / MODEL_FOLDER).exists()
 
 

@@ -42,8 +42,8 @@ def propose_label(roles: PathRoles) -> tuple[dict[str, Guess], list[str]]:
 
 
 NO_LABEL = (
-    "the label: neither a folder, nor a part of the names, nor a column looks like one. Shards need none: "
-    "`dvc repro extract` makes them; `train` needs align.label"
+    "the label: neither a folder, nor a part of the names, nor a column looks like one. Shards need none, "
+    "nor does training the parts of a sample to find each other; a classifier needs align.label"
 )
 
 
