@@ -60,7 +60,11 @@ class DatasetBuild:
         self._lost = compute_missing(executor, compute_features, self._chunks, self._lookup, self._run)
 
     def write_learned(self, root: Path, executor: Executor) -> Recipe:
-        """Learn from the training split, write the vocabulary to `root`, and return the recipe of the shards."""
+        """Learn from the training split, write the vocabulary to `root`, and return the recipe of the shards.
+
+        Raises:
+            InputError: what was learned does not fit the training split.
+        """
         corpus, learned = self._corpus, None
         if corpus.learner is not None:
             content = encode_canonical(self._find_learned(corpus.learner, executor), indent=1) + b"\n"

@@ -50,10 +50,11 @@ class CountTask:
 
 @dataclass(frozen=True)
 class CountResult:
-    """Counts of the items of a task; how many had to be computed, since their entries were damaged, and the pack that
-    has these, if any; and the damaged objects of the cache."""
+    """Counts of the items of a task, and how many these are; how many had to be computed, since their entries were
+    damaged, and the pack that has these, if any; and the damaged objects of the cache."""
 
     counts: Counter[str]
+    items: int
     computed: int
     pack: str | None
     damaged: frozenset[str]
@@ -119,17 +120,24 @@ def select_names(parts: "pa.Table", names: Sequence[str]) -> dict[int, str]:
 
 
 def learn(extractor: Extractor, tasks: Sequence[CountTask], executor: Executor) -> tuple[Any, list[CountResult]]:
-    """Return what the modality learns from the training samples, as JSON, and the results of the tasks."""
+    """Return what the modality learns from the training samples, as JSON, and the results of the tasks.
+
+    Raises:
+        InputError: it does not fit the training samples; the message says what to set.
+    """
     results = [result for _, result in executor.run_tasks(count_items, tasks)]
     total: Counter[str] = Counter()
     for result in results:
         total.update(result.counts)  # sums do not depend on the order in which tasks finish
-    return find_learning(extractor.modality).learn(total, extractor.params), results
+    learning = find_learning(extractor.modality)
+    learned = learning.learn(total, extractor.params)
+    learning.check_learned(total, sum(result.items for result in results), learned, extractor.params)
+    return learned, results
 
 
 def count_items(task: CountTask) -> CountResult:
     """Count over the items of a task."""
-    extractor, total = task.extractor, Counter[str]()
+    extractor, total, counted = task.extractor, Counter[str](), 0
     learning = find_learning(extractor.modality)
     identity = b"".join(task.parts["key"].to_pylist())
     with FeatureReader(task.folders, task.names, identity) as reader:
@@ -139,7 +147,8 @@ def count_items(task: CountTask) -> CountResult:
             if parsed:
                 joined = join_parsed(extractor, parsed, task.plan.joiners.get(items[0].name, ""))
                 total.update(learning.count(joined, extractor.params))
-        return CountResult(total, reader.computed, reader.pack.finish(), frozenset(reader.damaged))
+                counted += 1
+        return CountResult(total, counted, reader.computed, reader.pack.finish(), frozenset(reader.damaged))
 
 
 def _walk_features(task: CountTask) -> Iterator[Sequence[SamplePart]]:

@@ -105,6 +105,8 @@ class Learning(Generic[FeatureParams]):
     `parse(item, params)`: what the item's features are computed from (the words of a text): JSON.
     `count(parsed, params)`: what one item adds to the counts over the training split.
     `learn(counts, params)`: what is learned from their sum: JSON, saved beside the shards.
+    `check_learned(counts, items, learned, params)`: raises `InputError` where what was learned does not fit the
+    training split, as `review` does, as far as the counts of so many items tell: before anything is encoded.
     `encode(parsed, params, learned)`: arrays for exactly the planned fields, and the tally.
     `review(training, total, params)`: a note for the summary on the tallies of the training split and of all splits.
     Raises `InputError` where what was learned does not fit the training split.
@@ -122,6 +124,7 @@ class Learning(Generic[FeatureParams]):
     parse: "Callable[[MediaItem, FeatureParams], Any | Rejection]"
     count: "Callable[[Any, FeatureParams], Counter[str]]"
     learn: "Callable[[Mapping[str, int], FeatureParams], Any]"
+    check_learned: "Callable[[Mapping[str, int], int, Any, FeatureParams], None]"
     encode: "Callable[[Any, FeatureParams, Any], Encoded | Rejection]"
     review: "Callable[[TokenTally, TokenTally, FeatureParams], str]"
     read_frozen: "Callable[[FeatureParams], Any | None]"

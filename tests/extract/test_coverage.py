@@ -1,20 +1,25 @@
 """The summary says what the shards lack of the items, the same however they are built."""
 
 import shutil
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import InputError
-from pipeline.modalities.modality import MediaItem, TokenTally
+from pipeline.extract.build_dataset import DatasetBuild
+from pipeline.modalities.modality import Encoded, MediaItem, TokenTally
 from pipeline.modalities.table import MODALITIES
 from pipeline.modalities.text.coverage import review_coverage
 from pipeline.modalities.text.join import join_parsed
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.parse import parse_text
+from pipeline.modalities.text.vocabulary import tally_counts
 from tests.support.factory_extract import Thing, make_params, make_things, run_extract, write_corpus
 
 LEARNING = MODALITIES["text"].learning
@@ -81,5 +86,21 @@ def test_captions_that_are_one_unknown_token_each_stop_the_run(language: str, tm
     things = [Thing(caption, contents={"text": caption.encode()}, modalities=("text",)) for caption in captions]
     write_corpus(tmp_path / "data", things)
     params = make_params(text__language=language, text__min_count=2, text__min_known=0.5)
-    with pytest.raises(InputError, match=rf"knows 0\.0% of the 12 tokens .*language .*\(it is {language}\)"):
+    message = rf"knows 0\.0% of the 12 tokens of 12 texts .*language .*\(it is {language}\)"
+    with patch.object(DatasetBuild, "make_shards") as make_shards, pytest.raises(InputError, match=message):
         run_extract(tmp_path, params)
+    make_shards.assert_not_called()
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "b", "c", "d", "<unk>"]), max_size=6), max_size=8), st.integers(1, 3))
+def test_counts_tell_what_encoding_will_find(texts: list[list[str]], min_count: int) -> None:
+    assert LEARNING is not None
+    params = TextFeatures(length=4, min_count=min_count)
+    counts = sum((LEARNING.count(words, params) for words in texts), Counter[str]())
+    learned = LEARNING.learn(counts, params)
+    found = TokenTally()
+    for words in texts:
+        encoded = LEARNING.encode(words, params, learned)
+        assert isinstance(encoded, Encoded)
+        found += encoded.tally
+    assert tally_counts(counts, len(texts), learned) == replace(found, cut=0)

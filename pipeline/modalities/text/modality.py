@@ -29,6 +29,7 @@ from pipeline.modalities.text.vocabulary import (
     encode_words,
     learn_vocabulary,
     read_vocabulary,
+    tally_counts,
 )
 
 
@@ -59,6 +60,18 @@ def learn_tokens(counts: Mapping[str, int], params: TextFeatures) -> Any:
     return learn_byte_pairs(counts, params) if is_by_bytes(params) else learn_vocabulary(counts, params)
 
 
+def check_learned(counts: Mapping[str, int], items: int, learned: Any, params: TextFeatures) -> None:
+    """Check that the vocabulary knows enough of the training split. Byte pairs know any text; of annotated texts the
+    counts do not tell, as they have lemmas too.
+
+    Raises:
+        InputError: see `review_coverage`.
+    """
+    if not is_by_bytes(params) and not params.annotate:
+        tally = tally_counts(counts, items, learned)
+        review_coverage(tally, tally, params)
+
+
 def encode_parsed(parsed: Any, params: TextFeatures, learned: Any) -> Encoded:
     """Return the fields of a parsed text, and what they lack of it."""
     if is_by_bytes(params):
@@ -81,6 +94,7 @@ LEARNING = Learning(
     parse_text,
     count_parsed,
     learn_tokens,
+    check_learned,
     encode_parsed,
     review_coverage,
     read_frozen,

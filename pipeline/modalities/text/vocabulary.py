@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 from pipeline.errors import InputError
-from pipeline.modalities.modality import Encoded
+from pipeline.modalities.modality import Encoded, TokenTally
 from pipeline.modalities.text.annotations import AnnotatedWords
 from pipeline.modalities.text.frozen_file import check_room, read_frozen_file
 from pipeline.modalities.text.params import TextFeatures
@@ -38,6 +38,13 @@ def learn_vocabulary(counts: Mapping[str, int], params: TextFeatures) -> Vocabul
     known = [word for word, count in counts.items() if count >= params.min_count and word not in SPECIAL_WORDS]
     known.sort(key=lambda word: (-counts[word], word))
     return {"words": [*SPECIAL_WORDS, *known[: params.vocabulary]]}
+
+
+def tally_counts(counts: Mapping[str, int], items: int, learned: Vocabulary) -> TokenTally:
+    """Return what encoding the words of so many items would find, but for how many are cut."""
+    tokens = sum(counts.values())
+    known = sum(counts.get(word, 0) for word in learned["words"][len(SPECIAL_WORDS) :])
+    return TokenTally(items, 0, tokens, tokens - known)
 
 
 def encode_words(words: Sequence[str], params: TextFeatures, learned: Vocabulary) -> Encoded:
