@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.formats.audio.audio_header import AudioHeader
+from pipeline.formats.audio.flac_frames import count_samples
 from pipeline.formats.audio.tags import find_audio, skip_id3
 from pipeline.formats.format_errors import FormatFault, Truncated
 
@@ -40,22 +41,25 @@ def read_header(data: bytes) -> AudioHeader:
 
 
 def check_whole(data: bytes) -> None:
-    """Check that the metadata blocks are complete and a frame follows. Only decoding finds how many frames there are.
+    """Check that the metadata blocks are complete and a frame follows, and where the header does not say how many
+    samples there are, that the file ends with a whole frame. Only decoding finds what is missing before.
 
     Raises:
         Truncated: they are not, or none does.
         FormatFault: as `read_header`.
     """
-    end = _read_blocks(data)[-1].end
+    blocks = _read_blocks(data)
+    end = blocks[-1].end
     if end + 2 > len(data):
         raise Truncated("no frame")
     if data[end] != 0xFF or data[end + 1] & 0xFC != 0xF8:
         raise FormatFault("no frame where the first should begin")
+    _declare_samples(data, blocks)
 
 
 def strip_metadata(data: bytes) -> bytes:
-    """Return the file with its stream info, seek table and frames only, and without tags of players before and after;
-    the same object where nothing is removed.
+    """Return the file with its stream info, seek table and frames only, without tags of players before and after, and
+    with the number of samples where the header lacks it; the same object where nothing changes.
 
     Raises:
         FormatFault: as `check_whole`.
@@ -65,9 +69,24 @@ def strip_metadata(data: bytes) -> bytes:
     parts = [_MARKER]
     for block in kept:
         parts.append(bytes([block.kind | (_LAST if block is kept[-1] else 0)]))
-        parts.append((block.end - block.start).to_bytes(3, "big") + data[block.start : block.end])
+        content = _declare_samples(data, blocks) if block is kept[0] else data[block.start : block.end]
+        parts.append(len(content).to_bytes(3, "big") + content)
     stripped = b"".join(parts) + data[blocks[-1].end : find_audio(data)[1]]
     return data if stripped == data else stripped
+
+
+def _declare_samples(data: bytes, blocks: list[_FlacBlock]) -> bytes:
+    """Return the content of the stream info, with the number of samples: libsndfile cannot read the end without it.
+
+    Raises:
+        Truncated: it is not declared, and the file does not end with a whole frame.
+    """
+    info = data[blocks[0].start : blocks[0].end]
+    if read_header(data).frames:
+        return info
+    count = count_samples(data, blocks[-1].end, find_audio(data)[1], int.from_bytes(info[2:4], "big"))
+    packed = int.from_bytes(info[10:18], "big") + min(count, (1 << 36) - 1)
+    return info[:10] + packed.to_bytes(8, "big") + info[18:]
 
 
 def _read_blocks(data: bytes) -> list[_FlacBlock]:
