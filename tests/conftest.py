@@ -1,10 +1,13 @@
 """Settings for all tests: no time limits on examples, which a busy machine may miss, and the same ones on every run."""
 
+import fcntl
+import itertools
+import os
 import re
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +22,28 @@ settings.load_profile("steady")
 
 # Started as a background job, as CI may do, this process ignores Ctrl-C and would hand that on to its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def claim_numba_folder() -> IO[str]:
+    """Give this process a folder of its own for what numba compiles, and return the lock that is held on it.
+
+    Tests compute features outside of stages, whose lock they do not have (`lock_compiled_functions`).
+    """
+    for number in itertools.count():
+        folder = Path(__file__).parents[1] / ".cache/numba-of-tests" / str(number)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".session").open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            continue
+        os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
+        return file
+    raise AssertionError
+
+
+NUMBA_LOCK = claim_numba_folder()
 
 SLOW_MODULE = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow", re.MULTILINE)
 PROCESS_EVENTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")

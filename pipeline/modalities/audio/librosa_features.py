@@ -68,8 +68,8 @@ def load_librosa() -> Any:
 def lock_compiled_functions() -> Iterator[None]:
     """Wait until no other process compiles functions of librosa into the same folder.
 
-    numba has no lock there: of six processes that met an empty `NUMBA_CACHE_DIR` together, one read another's half and
-    ended with SIGSEGV.
+    numba has no lock there. Of six processes that met an empty `NUMBA_CACHE_DIR` together, one wrote an index to code
+    of another: it ended with SIGSEGV, and so did every process that read the folder later.
     """
     if folder := os.environ.get("NUMBA_CACHE_DIR"):
         Path(folder).mkdir(parents=True, exist_ok=True)
