@@ -73,10 +73,7 @@ def build_page(page: Page) -> str:
         f"<h1>Evaluation</h1>\n<p class='quiet'>{escape_text(page.model)}</p>",
         build_tiles(page.report.tiles),
         *(build_section(section, page) for section in page.report.sections),
-        f"<h2>Worst mistakes</h2>\n<p>{escape_text(page.report.mistakes_text)}</p>",
-        build_cards(page.cards),
-        "<h2>Training</h2>\n<p>The weights of the marked epoch, the best in validation, were evaluated.</p>",
-        build_figure(page.figures, "history", "Loss and validation scores by epoch"),
+        *build_training(page),
         f"<footer>Evaluated on the split “{escape_text(page.split)}” of the dataset "
         f"<code>{escape_text(page.dataset)}</code>.</footer>",
     ]
@@ -87,6 +84,18 @@ def build_page(page: Page) -> str:
         "<meta name='viewport' content='width=device-width, initial-scale=1'>\n"
         f"<title>Report</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
+
+
+def build_training(page: Page) -> list[str]:
+    """Return the sections on the model that was trained; none where there is no history."""
+    if "history" not in page.figures:
+        return []
+    return [
+        f"<h2>Worst mistakes</h2>\n<p>{escape_text(page.report.mistakes_text)}</p>",
+        build_cards(page.cards),
+        "<h2>Training</h2>\n<p>The weights of the marked epoch, the best in validation, were evaluated.</p>",
+        build_figure(page.figures, "history", "Loss and validation scores by epoch"),
+    ]
 
 
 def build_tiles(tiles: Iterable[Tile]) -> str:

@@ -47,10 +47,9 @@ class Evaluated:
 def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
     """Write all files into `folder`. `model` is the model's folder, which has the history of training."""
     report, record = evaluated.report, evaluated.record
-    for name, content in (("metrics", evaluated.metrics), ("summary", evaluated.summary)):
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    write_numbers(folder, evaluated.metrics, evaluated.summary)
     write_tables(folder, report)
+    write_batches(folder / "predictions", report.predictions, report.columns)
     figures = {"history": draw_history(read_history(model / HISTORY_NAME), record.best["epoch"], evaluated.titles)}
     figures |= {name: draw_figure(figure) for name, figure in report.figures.items()}
     for name, png in figures.items():
@@ -60,11 +59,24 @@ def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
     (folder / "index.html").write_text(build_page(page), encoding="utf-8")
 
 
+def write_dataset_report(folder: Path, page: Page, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Write the files of a dataset without a model into `folder`."""
+    write_numbers(folder, metrics, summary)
+    write_tables(folder, page.report)
+    (folder / "index.html").write_text(build_page(page), encoding="utf-8")
+
+
+def write_numbers(folder: Path, metrics: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Write `metrics.json` and `summary.json`."""
+    for name, content in (("metrics", metrics), ("summary", summary)):
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
 def write_tables(folder: Path, report: TaskReport) -> None:
-    """Write the tables of a task as CSV, `predictions`, and its arrays; no table is whole in memory."""
+    """Write the tables of a task as CSV, and its arrays; no table is whole in memory."""
     for name, table in report.tables.items():
         write_csv(folder / f"{name}.csv", list(table.columns), table.rows)
-    write_batches(folder / "predictions", report.predictions, report.columns)
     for name, array in report.arrays.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
 

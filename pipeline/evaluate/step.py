@@ -8,6 +8,7 @@ from pipeline.errors import InputError
 from pipeline.evaluate.own_metrics import describe_own, measure_own
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.summary import summarize_run
+from pipeline.models.untrained import Untrained, read_untrained
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
@@ -26,16 +27,15 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     """
     from pipeline.evaluate.predict import predict, read_keys, read_split
     from pipeline.evaluate.report import Evaluated, write_report
-    from pipeline.models.batches import check_splits, open_split, read_dataset_hash
+    from pipeline.models.batches import check_splits, open_split
     from pipeline.models.checkpoint import load_model
     from pipeline.models.determinism import choose_device, deterministic_mode
 
-    source = workspace.data / MODEL_FOLDER
+    source, root = workspace.data / MODEL_FOLDER, workspace.data / SHARDS_FOLDER
+    if (untrained := read_untrained(source)) is not None:
+        return report_dataset(params, workspace, untrained)
     model, record = load_model(source)
-    root = workspace.data / SHARDS_FOLDER
-    dataset = read_dataset_hash(root)
-    if dataset != record.dataset:
-        raise InputError(f"{source} was trained on the dataset {record.dataset}, {root} is {dataset}: train it again")
+    check_dataset(root, record.dataset, source)
     check_splits(root)
     task = model.task
     data = open_split(root, params.split)
@@ -59,4 +59,43 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     samples = len(keys)
     if samples:
         notes.append(f"read and predicted in {seconds:.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s")
+    return Outcome("sample", samples, samples, notes=notes)
+
+
+def check_dataset(root: Path, trained: str, model: Path) -> None:
+    """Check that the dataset in `root` is the one with the hash `trained`, with which the folder `model` was made.
+
+    Raises:
+        InputError: it is another one; the message has both hashes.
+    """
+    from pipeline.models.batches import read_dataset_hash
+
+    dataset = read_dataset_hash(root)
+    if dataset != trained:
+        raise InputError(f"{model} was trained on the dataset {trained}, {root} is {dataset}: train it again")
+
+
+def report_dataset(params: EvaluateParams, workspace: Workspace, untrained: Untrained) -> Outcome:
+    """Report on a dataset from which nothing can be learned: `7_report/` has the same files but for those on a model.
+
+    Raises:
+        InputError: the dataset is another one than `train` saw.
+    """
+    from pipeline.evaluate.dataset_report import describe_dataset, measure_dataset
+    from pipeline.evaluate.page import Page
+    from pipeline.evaluate.report import write_dataset_report
+    from shardwright import read_manifest
+
+    root = workspace.data / SHARDS_FOLDER
+    check_dataset(root, untrained.dataset, workspace.data / MODEL_FOLDER)
+    manifest = read_manifest(root)
+    metrics = measure_dataset(manifest, params.split, untrained)
+    summary = summarize_run(workspace.data, metrics)
+    report = describe_dataset(manifest, summary, untrained)
+    folder = workspace.work / REPORT_FOLDER
+    folder.mkdir(parents=True)
+    page = Page(params.split, untrained.dataset, "A dataset without a model.", report, {}, [])
+    write_dataset_report(folder, page, metrics, summary)
+    samples = metrics["samples"]
+    notes = ["there is no model to measure: the report is on the dataset alone"]
     return Outcome("sample", samples, samples, notes=notes)

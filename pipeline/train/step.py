@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
 from pipeline.models.history import LOSS, Epoch
+from pipeline.models.untrained import Untrained, write_untrained
 from pipeline.runtime.progress import say_line
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
@@ -21,6 +22,7 @@ from pipeline.train.params import TrainParams
 from pipeline.train.progress import Progress, find_epoch
 
 if TYPE_CHECKING:
+    from pipeline.models.inputs import PartInput
     from pipeline.tasks.task import Task
     from pipeline.train.training_log import TrainingLog
     from pipeline.train.training_loop import Trainer
@@ -60,7 +62,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     inputs = list_inputs(params, data)
     options = choose_task(params.task, data, inputs)
     if options is None:
-        raise InputError(f"{root} has no labels to learn: set align.label to where they come from")
+        return skip_training(inputs, data, workspace)
     lesson = plan_lesson(params, options, data, inputs)
     task = TASKS[options.name]
     check_monitor(params, task)
@@ -86,6 +88,19 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     if log.samples:
         notes.append(log.describe(trainer.device))
     return Outcome("sample", seen, seen, notes=notes, worked=worked)
+
+
+def skip_training(inputs: Sequence["PartInput"], data: "ShardDataset", workspace: Workspace) -> Outcome:
+    """Write a model folder that says why there is no model."""
+    parts = ", ".join(source.part for source in inputs)
+    reason = (
+        f"nothing to learn: the dataset has no labels, and its samples have one part ({parts}); set align.label to "
+        "where labels come from, or add a part in align.modalities or align.parts"
+    )
+    folder = workspace.work / MODEL_FOLDER
+    folder.mkdir(parents=True)
+    write_untrained(folder, Untrained(data.hash, reason))
+    return Outcome("sample", len(data), len(data), notes=[reason], worked=0)
 
 
 @dataclass(frozen=True)
