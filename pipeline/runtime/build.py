@@ -3,10 +3,11 @@
 A folder need not be a git repository. Stages run in processes of their own.
 """
 
+import gc
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def build(stages: Sequence[str] = (), *, force: bool = False, dry: bool = False,
         return done
 
     try:
-        with _quiet_dvc(), _own_python_first(), _open_repository(Path.cwd()) as repository:
+        with _quiet_dvc(), _own_python_first(), _pause_collection(), _open_repository(Path.cwd()) as repository:
             done = repository.reproduce(list(stages), force=force, dry=dry, repro_fn=reproduce)
     except DvcException as error:
         if isinstance(error, PrettyDvcException):
@@ -103,7 +104,22 @@ def _open_repository(folder: Path) -> Iterator[Any]:
     except SCMError:
         source_control = SCM(str(folder), no_scm=True)
     with Repo(str(folder), scm=source_control) as repository:
+        repository.stage.collect = _find_loaded(repository)
         yield repository
+
+
+def _find_loaded(repository: Any) -> Callable[..., list[Any]]:
+    """Return what finds stages among those that DVC has loaded: by itself it parses `dvc.yaml` and `dvc.lock` once more
+    for the names that it is given, 0.3 s of CPU."""
+    from dvc.dvcfile import PROJECT_FILE
+
+    collect = repository.stage.collect
+
+    def find(target: str | None = None, **options: Any) -> list[Any]:
+        loaded = [stage for stage in repository.index.stages if target in (stage.addressing, PROJECT_FILE)]
+        return loaded or list(collect(target, **options))
+
+    return find
 
 
 @contextmanager
@@ -127,3 +143,16 @@ def _own_python_first() -> Iterator[None]:
         yield
     finally:
         os.environ["PATH"] = before
+
+
+@contextmanager
+def _pause_collection() -> Iterator[None]:
+    """Have Python not look for cycles: of the objects that DVC makes of `dvc.yaml` and `dvc.lock` few go before
+    the end, and looking at all of them again and again is a sixth of its time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
