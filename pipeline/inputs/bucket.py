@@ -139,7 +139,9 @@ class Bucket:
         return Rejection(Reason.CHANGED_WHILE_READ, "the object changed since it was listed") if changed else None
 
     def _is_version(self, path: Path, name: str, version: str) -> bool:
-        """Return whether a file that was fetched is this version of an object."""
+        """Return whether a file that was fetched is this version of an object, as far as the server tells versions."""
+        if not version:
+            return True
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False))
         if version in (digest.hexdigest(), base64.b64encode(digest.digest()).decode()):

@@ -244,7 +244,7 @@ def test_a_page_of_links_is_a_folder(local: Ingest, tmp_path: Path) -> None:
 
 def test_a_connection_that_breaks_stops_the_stage_and_a_refused_object_does_not(tmp_path: Path) -> None:
     routes: dict[str, Any] = {"/files/": page('<a href="a.txt"><a href="b.txt">'), "/files/a.txt": Reply(b"a")}
-    refused = lambda before: Reply(b"b", 200 if before < 2 else 403)  # noqa: E731 - listed, then refused
+    refused = lambda before: Reply(b"b", 200 if before < 1 else 403)  # noqa: E731 - listed, then refused
     with serve({**routes, "/files/b.txt": refused}) as site:
         found = run_ingest(tmp_path, make_params(root=f"http://{site.address}/files/"))
         assert found.reasons == {"folder:b.txt": "unreadable"}
