@@ -7,7 +7,7 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,26 +24,25 @@ settings.load_profile("steady")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def claim_numba_folder() -> IO[str]:
-    """Give this process a folder of its own for what numba compiles, and return the lock that is held on it.
+def claim_numba_folder() -> None:
+    """Give this process a folder of its own for what numba compiles, by a lock that it holds until it ends.
 
     Tests compute features outside of stages, whose lock they do not have (`lock_compiled_functions`).
     """
     for number in itertools.count():
         folder = Path(__file__).parents[1] / ".cache/numba-of-tests" / str(number)
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".session").open("a")
+        lock = os.open(folder / ".session", os.O_CREAT | os.O_RDWR)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            file.close()
+            os.close(lock)
             continue
         os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
-        return file
-    raise AssertionError
+        return
 
 
-NUMBA_LOCK = claim_numba_folder()
+claim_numba_folder()
 
 SLOW_MODULE = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.slow", re.MULTILINE)
 PROCESS_EVENTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system")
