@@ -5,6 +5,7 @@ import sys
 from pipeline.runtime.run_stage import Stage, run_stage
 from pipeline.tables.contracts import MODEL_FOLDER
 from pipeline.tables.drops import Outcome
+from pipeline.train.launch import start_or_follow
 from pipeline.train.params import TrainParams
 from pipeline.train.step import remove_states, train
 
@@ -15,4 +16,5 @@ def step(stage: Stage) -> Outcome:
 
 
 if __name__ == "__main__":
+    start_or_follow("stages.train")
     sys.exit(run_stage("train", [MODEL_FOLDER], step, remove_states))

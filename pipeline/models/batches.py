@@ -38,13 +38,16 @@ CHUNK = 1 << 16
 @dataclass(frozen=True)
 class ReadOrder:
     """How to pass over a split: `batch_size` samples at a time, in stored order or shuffled by (seed, epoch), without
-    the first `start` batches."""
+    the first `start` batches; and, of every batch, the share of process `rank` of `processes`, which our loader alone
+    can give."""
 
     batch_size: int
     shuffle: bool = False
     seed: int = 0
     epoch: int = 0
     start: int = 0
+    rank: int = 0
+    processes: int = 1
 
 
 def open_split(root: Path, split: str) -> ShardDataset | None:
@@ -166,9 +169,20 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
     return {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
 
+def drop_padding(batch: Batch) -> Batch:
+    """Return a batch without the samples that are not `valid`: they are repeated so that all processes have as many
+    batches."""
+    valid = batch["valid"]
+    if bool(valid.all()):
+        return batch
+    keys = [key for key, there in zip(batch["key"], valid.tolist(), strict=True) if there]
+    return {name: keys if name == "key" else values[valid] for name, values in batch.items()}
+
+
 def read_with_shardwright(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:
     """Read with `shardwright.Loader`, which shuffles the whole split."""
-    loader = Loader(data, order.batch_size, shuffle=order.shuffle, seed=order.seed)
+    share = order.batch_size // order.processes
+    loader = Loader(data, share, shuffle=order.shuffle, seed=order.seed, rank=order.rank, world_size=order.processes)
     loader.load_state_dict({**loader.state_dict(), "epoch": order.epoch, "position": order.start})
     loader.set_epoch(order.epoch)  # so that a position at its end gives no batches, not those of the next epoch
     yield from loader

@@ -108,6 +108,9 @@ class TrainParams(Params):
     the others' beside it."""
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads. Another number may change bits of the weights."""
+    processes: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Processes that train together on this machine, started by torchrun; on GPUs one each. `batch_size` is that of all
+    of them. Another number may change the last bits of the weights."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU if there is one."""
 
@@ -115,4 +118,12 @@ class TrainParams(Params):
     def _check_one_average(self) -> Self:
         if self.ema and self.average_epochs > 1:
             raise self.refuse("average_epochs", "it must be 1 where train.ema is set: one of them averages the weights")
+        return self
+
+    @model_validator(mode="after")
+    def _check_processes(self) -> Self:
+        if self.batch_size % self.processes:
+            raise self.refuse("batch_size", f"it must be a multiple of train.processes ({self.processes})")
+        if self.processes > 1 and self.reader != "shardwright":
+            raise self.refuse("reader", "it must be shardwright where train.processes is over 1")
         return self

@@ -2,11 +2,12 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import TYPE_CHECKING, Any
 
+from pipeline.config.params import RunParams
 from pipeline.errors import InputError
 from pipeline.models.history import LOSS, Epoch
 from pipeline.models.untrained import Untrained, write_untrained
@@ -24,6 +25,7 @@ from pipeline.train.progress import Progress, find_epoch
 if TYPE_CHECKING:
     from pipeline.models.inputs import PartInput
     from pipeline.tasks.task import Task
+    from pipeline.train.team import Team
     from pipeline.train.training_log import TrainingLog
     from pipeline.train.training_loop import Trainer
     from shardwright import ShardDataset
@@ -47,97 +49,164 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
             modality; or the task has no score of the name `train.monitor`.
         PipelineError: the loss is not a number; the message has the keys of the batch.
     """
-    from pipeline.models.batches import check_splits, open_split
     from pipeline.models.determinism import choose_device
     from pipeline.train.resume_key import compute_key
     from pipeline.train.saved_states import remove_others
+    from pipeline.train.team import join_team
     from pipeline.train.training_log import TrainingLog
     from pipeline.train.write_model import name_folder, write_model, write_seeds
 
-    root = workspace.data / SHARDS_FOLDER
-    data, val = open_split(root, "train"), open_split(root, "val")
-    if data is None:
-        raise InputError(f"{root} has no samples in the split `train`: look at align.split and align.shares")
-    check_splits(root)
-    inputs = list_inputs(params, data)
-    options = choose_task(params.task, data, inputs)
-    if options is None:
-        return skip_training(inputs, data, workspace)
-    lesson = plan_lesson(params, options, data, inputs)
-    task = TASKS[options.name]
-    check_monitor(params, task)
-    saved = find_states(workspace) / compute_key(params, data.hash, choose_device(params.device))
-    remove_others(saved)
+    data, val = open_splits(workspace.data)
+    course = plan_course(params, data, val)
+    if isinstance(course, Untrained):
+        return skip_training(course, len(data), workspace)
+    lesson, task = course.lesson, TASKS[course.lesson.task]
     folder = workspace.work / MODEL_FOLDER
     folder.mkdir(parents=True)
-    seen, worked, runs = len(data) + (0 if val is None else len(val)), 0, []
-    log = TrainingLog(workspace.data / LIVE_NAME, workspace.run)
-    for number, seed in enumerate(seeds := params.seeds or (params.seed,)):
-        run = Run(params.model_copy(update={"seed": seed}), saved / f"seed-{seed}", keep=len(seeds) > 1)
-        trainer, steps = train_once(run, lesson, (data, val), log)
-        worked += seen * steps * trainer.params.epochs // trainer.steps
-        write_model(folder / name_folder(number, seed), lesson, data, trainer)
-        runs.append(trainer.progress)
+    worked, runs = 0, []
+    log = TrainingLog(workspace.data / LIVE_NAME, workspace.run, params.processes)
+    with join_team(params.processes, params.device) as team:
+        saved = find_states(workspace) / compute_key(params, data.hash, choose_device(params.device))
+        remove_others(saved)
+        for number, seed in enumerate(seeds := list_seeds(params)):
+            trainer, steps = train_once(course.choose_seed(seed), team, saved / f"seed-{seed}", log)
+            worked += course.samples * steps * params.epochs // trainer.steps
+            write_model(folder / name_folder(number, seed), lesson, data, trainer)
+            runs.append(trainer.progress)
     notes = [describe_fit(runs[0], params, task.scores), *task.describe_plan(lesson.plan)]
     if params.task.name == AUTO and not data.classes:
-        notes.insert(0, f"no labels, so train.task: auto is {options.name}: {task.describe_model(lesson.plan)}")
+        notes.insert(0, f"no labels, so train.task: auto is {lesson.task}: {task.describe_model(lesson.plan)}")
     if len(runs) > 1:
         chosen = [find_epoch(progress, params) for progress in runs]
         write_seeds(folder, seeds, chosen)
         notes.insert(1, describe_seeds(chosen, task.scores))
     if log.samples:
         notes.append(log.describe(trainer.device))
-    return Outcome("sample", seen, seen, notes=notes, worked=worked)
+    return Outcome("sample", course.samples, course.samples, notes=notes, worked=worked)
 
 
-def skip_training(inputs: Sequence["PartInput"], data: "ShardDataset", workspace: Workspace) -> Outcome:
-    """Write a model folder that says why there is no model."""
+def follow(params: TrainParams, folder: Path) -> None:
+    """Train together with the process that `train` runs in, on the same data, and write nothing."""
+    from pipeline.train.team import join_team
+    from pipeline.train.training_log import TrainingLog
+
+    course = plan_course(params, *open_splits(folder))
+    if isinstance(course, Untrained):
+        return
+    with join_team(params.processes, params.device) as team:
+        for seed in list_seeds(params):
+            train_once(course.choose_seed(seed), team, Path(), TrainingLog(None, RunParams()))
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is learned, from which samples, and how.
+
+    Attributes:
+        params: with the seed of one run.
+        data: the split `train`.
+        val: the split `val`, if it has samples.
+        lesson: what is learned.
+    """
+
+    params: TrainParams
+    data: "ShardDataset"
+    val: "ShardDataset | None"
+    lesson: Lesson
+
+    @property
+    def samples(self) -> int:
+        """The samples of both splits."""
+        return len(self.data) + (0 if self.val is None else len(self.val))
+
+    def choose_seed(self, seed: int) -> "Course":
+        """Return the same with another seed."""
+        return replace(self, params=self.params.model_copy(update={"seed": seed}))
+
+
+def open_splits(folder: Path) -> tuple["ShardDataset", "ShardDataset | None"]:
+    """Open the splits `train` and `val` of the dataset in the folder of the outputs; None for one without samples.
+
+    Raises:
+        InputError: as `train` says of the dataset.
+    """
+    from pipeline.models.batches import check_splits, open_split
+
+    root = folder / SHARDS_FOLDER
+    data, val = open_split(root, "train"), open_split(root, "val")
+    if data is None:
+        raise InputError(f"{root} has no samples in the split `train`: look at align.split and align.shares")
+    check_splits(root)
+    return data, val
+
+
+def plan_course(params: TrainParams, data: "ShardDataset", val: "ShardDataset | None") -> Course | Untrained:
+    """Plan what is learned from the splits, if there is anything.
+
+    Raises:
+        InputError: as `train` says of the params.
+    """
+    inputs = list_inputs(params, data)
+    options = choose_task(params.task, data, inputs)
+    if options is None:
+        return explain_nothing(inputs, data)
+    lesson = plan_lesson(params, options, data, inputs)
+    check_monitor(params, TASKS[options.name])
+    return Course(params, data, val, lesson)
+
+
+def explain_nothing(inputs: Sequence["PartInput"], data: "ShardDataset") -> Untrained:
+    """Return why there is no model."""
     parts = ", ".join(source.part for source in inputs)
     reason = (
         f"nothing to learn: the dataset has no labels, and its samples have one part ({parts}); set align.label to "
         "where labels come from, or add a part in align.modalities or align.parts"
     )
+    return Untrained(data.hash, reason)
+
+
+def skip_training(untrained: Untrained, samples: int, workspace: Workspace) -> Outcome:
+    """Write a model folder that says why there is no model."""
     folder = workspace.work / MODEL_FOLDER
     folder.mkdir(parents=True)
-    write_untrained(folder, Untrained(data.hash, reason))
-    return Outcome("sample", len(data), len(data), notes=[reason], worked=0)
+    write_untrained(folder, untrained)
+    return Outcome("sample", samples, samples, notes=[untrained.reason], worked=0)
 
 
-@dataclass(frozen=True)
-class Run:
-    """One of the runs, each with a seed: its params, the folder of its states, and whether the last is kept there, to
-    go on with the next run."""
-
-    params: TrainParams
-    states: Path
-    keep: bool
+def list_seeds(params: TrainParams) -> tuple[int, ...]:
+    """Return the seeds of the runs."""
+    return params.seeds or (params.seed,)
 
 
-def train_once(
-    run: Run, lesson: Lesson, splits: tuple["ShardDataset", "ShardDataset | None"], log: "TrainingLog"
-) -> tuple["Trainer", int]:
-    """Train a model, going on from the latest of its saved states; return the trainer, and the steps taken now."""
+def train_once(course: Course, team: "Team", saved: Path, log: "TrainingLog") -> tuple["Trainer", int]:
+    """Train a model, going on from the latest of the states in the folder `saved`; return the trainer, and the steps
+    taken now.
+
+    Where there are further runs, the last state is kept there, to go on with the next one.
+    """
     from pipeline.models.determinism import choose_device, deterministic_mode
     from pipeline.train.saved_states import SavedStates
     from pipeline.train.training_loop import Trainer, fit, is_finished
-    from pipeline.train.training_state import pack_state, unpack_state
+    from pipeline.train.training_state import unpack_state
 
-    params = run.params
+    params = course.params
     with deterministic_mode(params.seed, params.threads):
-        states = SavedStates(run.states, say_line)
-        trainer = Trainer(lesson.build_model().to(choose_device(params.device)), params, len(splits[0]))
-        state = states.read_latest()
+        states = SavedStates(saved, say_line)
+        model = course.lesson.build_model().to(choose_device(params.device))
+        trainer = Trainer(model, params, len(course.data), team)
+        team.separate_generators(params.seed)
+        state = team.share(states.read_latest() if team.leads else None)
         if state is not None:
             unpack_state(state, trainer)
         done = trainer.progress.step
         if is_finished(trainer):
             return trainer, 0
-        if state is not None:
+        if state is not None and team.leads:
             of = f" with seed {params.seed}" if params.seeds else ""
             say_line(f"train: resuming at step {done} of {trainer.steps}{of}")
-        fit(trainer, splits, states, log)
-        if run.keep:
-            states.save(pack_state(trainer))
+        fit(trainer, (course.data, course.val), states, log)
+        if params.seeds:
+            trainer.save(states)
     return trainer, trainer.progress.step - done
 
 

@@ -34,14 +34,18 @@ class TrainingLog:
     """What is shown of a training, and the seconds of its parts.
 
     Args:
-        path: of the TSV file.
+        path: of the TSV file; None shows nothing, in a process that follows another.
         run: whether to draw a bar.
+        processes: that train together.
         clock: seconds.
     """
 
-    def __init__(self, path: Path, run: RunParams, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(
+        self, path: Path | None, run: RunParams, processes: int = 1, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.path = path
-        self.draws = run.progress and sys.stderr.isatty()
+        self.draws = path is not None and run.progress and sys.stderr.isatty()
+        self.processes = processes
         self.clock = clock
         self.samples = 0
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -58,6 +62,8 @@ class TrainingLog:
 
     def start(self, progress: Progress) -> None:
         """Write the rows of the epochs that have ended, those of a training that goes on."""
+        if self.path is None:
+            return
         self.path.unlink(missing_ok=True)
         if progress.history:
             write_history(self.path, progress.history)
@@ -73,7 +79,7 @@ class TrainingLog:
                 if batch is None:
                     break
                 yield batch
-                self.samples += len(batch["key"])
+                self.samples += len(batch["key"]) * self.processes
                 if bar is not None:
                     loss = progress.loss_sum / max(1, progress.samples)
                     rate = (self.samples - before) / max(self.clock() - start, 1e-9)
@@ -91,6 +97,8 @@ class TrainingLog:
 
     def add_epoch(self, epoch: Epoch, epochs: int) -> None:
         """Write the row of an epoch that has ended, and say it where nothing was said for a while."""
+        if self.path is None:
+            return
         row = epoch.to_row()
         if not self.path.exists():
             self.path.parent.mkdir(parents=True, exist_ok=True)

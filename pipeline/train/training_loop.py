@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pipeline.errors import PipelineError
-from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
+from pipeline.models.batches import Batch, ReadOrder, drop_padding, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.tasks.task import ForwardPass
 from pipeline.train.augment import augment_part, hide_parts
@@ -17,6 +17,7 @@ from pipeline.train.optimizer import build_optimizer, clip_gradients, scale_rate
 from pipeline.train.params import TrainParams
 from pipeline.train.progress import Progress
 from pipeline.train.saved_states import SavedStates
+from pipeline.train.team import ALONE, Team
 from pipeline.train.training_log import SAVING, VALIDATING, TrainingLog
 from pipeline.train.training_state import pack_state
 from pipeline.train.weight_average import WeightAverage, Weights, use_weights
@@ -28,14 +29,18 @@ class Trainer:
 
     Attributes:
         epoch_batches: number of batches of an epoch.
+        samples: number of samples of an epoch.
+        team: the processes that train together.
         steps: that training takes at most, on which the learning rate depends.
         progress: what was done.
         average: of the weights, which is what is validated and published.
         best_state: the weights of the best epoch so far; none before the first epoch has ended.
     """
 
-    def __init__(self, model: Model, params: TrainParams, samples: int) -> None:
+    def __init__(self, model: Model, params: TrainParams, samples: int, team: Team = ALONE) -> None:
         self.model = model
+        self.samples = samples
+        self.team = team
         self.forward = torch.compile(model) if params.compile else model
         self.params = params
         self.epoch_batches = math.ceil(samples / params.batch_size)
@@ -51,9 +56,15 @@ class Trainer:
         self.model.train()
         while group := list(itertools.islice(batches, self.params.accumulate)):
             self.take_step(group)
-            if states.is_due():
+            if any(self.team.add(self.team.leads and states.is_due())):
                 with log.measure(SAVING):
-                    states.save(pack_state(self))
+                    self.save(states)
+
+    def save(self, states: SavedStates) -> None:
+        """Save the state of all processes."""
+        state = pack_state(self)
+        if self.team.leads:
+            states.save(state)
 
     def finish_epoch(self, val: ShardDataset | None) -> None:
         """Validate, and keep the weights if they are the best so far."""
@@ -73,23 +84,41 @@ class Trainer:
         Raises:
             PipelineError: the loss is not a number; the message has the step and the keys of the batch.
         """
-        progress, loss_sum = self.progress, 0.0
-        samples = sum(len(batch["key"]) for batch in batches)
-        self.optimizer.zero_grad()
-        for batch in batches:
-            count = len(batch["key"])
-            loss = self.compute_loss(batch, KeyedRandom(self.params.seed, progress.epoch, batch["key"]))
-            value = loss.item()
-            check_loss(value, f"in epoch {progress.epoch}, at step {progress.step + 1}", batch)
-            torch.autograd.backward(loss if count == samples else loss * (count / samples))
-            loss_sum += value * count
-        progress.rate = self.params.learning_rate * scale_rate(progress.step, self.steps, self.params.warm_up)
+        progress, params = self.progress, self.params
+        left = self.samples - progress.batches * params.batch_size
+        samples = min(left, len(batches) * params.batch_size)
+        loss_sum = self.add_gradients(batches, samples)
+        progress.rate = params.learning_rate * scale_rate(progress.step, self.steps, params.warm_up)
         for group in self.optimizer.param_groups:
             group["lr"] = progress.rate
-        clip_gradients(self.model, self.params.max_gradient)
+        clip_gradients(self.model, params.max_gradient)
         self.optimizer.step()
         progress.add_step(loss_sum, samples, len(batches))
         self.average.add_step(self.model, progress.step)
+
+    def add_gradients(self, batches: Sequence[Batch], samples: int) -> float:
+        """Compute the gradients of the mean loss over `samples`, those of some batches in all processes; return the sum
+        of their losses.
+
+        Raises:
+            PipelineError: it is not a number.
+        """
+        self.optimizer.zero_grad()
+        progress, loss_sum, lost = self.progress, 0.0, []
+        for batch in filter(lambda batch: batch["key"], map(drop_padding, batches)):
+            count = len(batch["key"])
+            loss = self.compute_loss(batch, KeyedRandom(self.params.seed, progress.epoch, batch["key"]))
+            value = loss.item()
+            if not math.isfinite(value):
+                lost += batch["key"]
+            torch.autograd.backward(loss if count == samples else loss * (count / samples))
+            loss_sum += value * count
+        (loss_sum,) = self.team.add(loss_sum)
+        if not math.isfinite(loss_sum):
+            keys = [key for one in self.team.gather(lost) for key in one]
+            raise explain_loss(loss_sum, f"in epoch {progress.epoch}, at step {progress.step + 1}", keys)
+        self.team.add_gradients(self.model)
+        return loss_sum
 
     def compute_loss(self, batch: Batch, rng: KeyedRandom) -> Tensor:
         """Return the mean loss over the batch, augmented and with parts hidden as the params say."""
@@ -119,7 +148,8 @@ class Trainer:
             present = self.model.find_present(moved)
             forward = ForwardPass(self.model, self.model(moved, present), moved, present)
             losses.append(task.compute_loss(forward, False).item())
-            check_loss(losses[-1], "in validation", batch)
+            if not math.isfinite(losses[-1]):
+                raise explain_loss(losses[-1], "in validation", batch["key"])
             meter.add(forward)
         scores = {name: None if math.isnan(value) else value for name, value in meter.compute().items()}
         return math.fsum(losses) / len(val), scores
@@ -140,7 +170,8 @@ def fit(
     log.start(trainer.progress)
     while not is_finished(trainer):
         progress = trainer.progress
-        order = ReadOrder(params.batch_size, True, params.seed, progress.epoch, progress.batches)
+        start, team = progress.batches, trainer.team
+        order = ReadOrder(params.batch_size, True, params.seed, progress.epoch, start, team.rank, team.size)
         unit = f"batches of epoch {progress.epoch}/{params.epochs}"
         batches = read_batches(params.reader, data, order)
         left = trainer.epoch_batches - progress.batches
@@ -156,14 +187,9 @@ def is_finished(trainer: Trainer) -> bool:
     return progress.epoch > params.epochs or progress.is_stale(params.patience)
 
 
-def check_loss(value: float, where: str, batch: Batch) -> None:
-    """Check that a loss is a number.
-
-    Raises:
-        PipelineError: it is not; the message says `where`, and has the keys of the batch.
-    """
-    if not math.isfinite(value):
-        raise PipelineError(
-            f"the loss is {value} {where}, on the samples {', '.join(batch['key'])}: "
-            "lower train.learning_rate, or look at them with `shardwright show`"
-        )
+def explain_loss(value: float, where: str, keys: Sequence[str]) -> PipelineError:
+    """Return the error for a loss that is not a number."""
+    return PipelineError(
+        f"the loss is {value} {where}, on the samples {', '.join(keys)}: "
+        "lower train.learning_rate, or look at them with `shardwright show`"
+    )

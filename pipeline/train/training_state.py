@@ -1,9 +1,9 @@
 """Turn a trainer into a state that can be saved, and back: the same trainer, to the bit.
 
-A state has the weights, what the optimizer keeps of each parameter, the states of PyTorch's random generators, the
-progress with the history, the averages of the weights, and the weights of the best epoch. The learning rate, the order
-of the samples and their augmentation follow from the numbers of the step and the epoch. States are taken between steps,
-so there are no gradients.
+A state has the weights, what the optimizer keeps of each parameter, the states of PyTorch's random generators in each
+process, the progress with the history, the averages of the weights, and the weights of the best epoch. The learning
+rate, the order of the samples and their augmentation follow from the numbers of the step and the epoch. States are
+taken between steps, so there are no gradients.
 """
 
 from collections.abc import Mapping
@@ -26,12 +26,13 @@ BEST, END = "best", "end"
 
 
 def pack_state(trainer: "Trainer") -> State:
-    """Return the state of a trainer between two steps."""
+    """Return the state of a trainer between two steps; all processes of a team call this."""
+    generators = trainer.team.gather(read_generators(trainer.device))
     kept = trainer.optimizer.state_dict()["state"]
     groups = {
         MODEL: trainer.model.state_dict(),
         OPTIMIZER: {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()},
-        RANDOM: read_generators(trainer.device),
+        RANDOM: {f"{rank}.{name}": value for rank, one in enumerate(generators) for name, value in one.items()},
         AVERAGE: trainer.average.moving,
     }
     tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
@@ -52,7 +53,7 @@ def unpack_state(state: State, trainer: "Trainer") -> None:
         kept.setdefault(int(number), {})[key] = value
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": kept, "param_groups": groups})
-    set_generators(_select(state.tensors, RANDOM), trainer.device)
+    set_generators(_select(state.tensors, f"{RANDOM}.{trainer.team.rank}"), trainer.device)
     trainer.progress = progress
     trainer.average.moving = _move(_select(state.tensors, AVERAGE), trainer.device)
     for name, tensors in state.shared.items():

@@ -59,7 +59,7 @@ def train_slowly(log: TrainingLog, clock: Clock, reading: float, validating: flo
 )
 def test_the_bottleneck_is_named(tmp_path: Path, reading: float, validating: float, shares: str, limit: str) -> None:
     clock = Clock()
-    log = TrainingLog(tmp_path / "live.tsv", RUN, clock)
+    log = TrainingLog(tmp_path / "live.tsv", RUN, clock=clock)
     train_slowly(log, clock, reading, validating)
     described = log.describe(CPU)
     assert described.startswith(f"training {40 / (5 + 5 * reading):,.0f} samples/s; {shares}; peak memory ")
@@ -68,7 +68,7 @@ def test_the_bottleneck_is_named(tmp_path: Path, reading: float, validating: flo
 
 def test_the_rate_is_that_of_all_epochs(tmp_path: Path) -> None:
     clock = Clock()
-    log = TrainingLog(tmp_path / "live.tsv", RUN, clock)
+    log = TrainingLog(tmp_path / "live.tsv", RUN, clock=clock)
     for _ in range(10):
         train_slowly(log, clock, 0.0, validating=2.0)
     assert log.find_rate() == pytest.approx(8)
@@ -89,7 +89,7 @@ def test_rows_are_there_at_once(tmp_path: Path) -> None:
 
 def test_a_log_has_a_line_every_ten_seconds_at_most(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    log = TrainingLog(tmp_path / "live.tsv", RUN, clock)
+    log = TrainingLog(tmp_path / "live.tsv", RUN, clock=clock)
     for number in range(1, 31):
         clock.now += 1
         log.add_epoch(make_epoch(number), 30)
