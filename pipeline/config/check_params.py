@@ -229,18 +229,13 @@ def _show(value: object) -> str:
 
 
 def _find_keys(block_type: type[BaseModel], path: Sequence[str]) -> Mapping[str, object]:
-    """The keys that the model at `path` below `block_type` has."""
+    """The keys that the model at `path` below `block_type` has; of a union those of all its members."""
+    models = [block_type]
     for part in path:
-        field = block_type.model_fields.get(part)
-        if field is None:
-            continue  # the name of a union's member or the key of a mapping
-        models = _find_models(field.annotation)
-        if len(models) > 1 and part == path[-1]:  # one of them by its tag
-            return {key: value for model in models for key, value in model.model_fields.items()}
-        if len(models) != 1:
-            return {}
-        block_type = models[0]
-    return block_type.model_fields
+        hints = [model.model_fields[part].annotation for model in models if part in model.model_fields]
+        if hints:  # else the name of a union's member or the key of a mapping
+            models = [model for hint in hints for model in _find_models(hint)]
+    return {key: value for model in models for key, value in model.model_fields.items()}
 
 
 def _find_models(annotation: Any) -> list[type[BaseModel]]:

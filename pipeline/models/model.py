@@ -1,15 +1,15 @@
 """Build the multimodal model: a trunk of an encoder a part and a fusion, and the head of a task."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.models.encoders.build import build_encoder
 from pipeline.models.encoders.encoded_part import EncodedPart, mean_items
 from pipeline.models.encoders.layers import find_valid
-from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.inputs import PartInput, read_values
 
@@ -27,6 +27,7 @@ class Architecture:
         width: of each part's embedding.
         fusion: its name; None for a task that keeps the parts apart.
         dropout: between fusion and head.
+        sizes: of each modality's encoder, see `pipeline.models.encoders.options.list_sizes`.
     """
 
     inputs: tuple[PartInput, ...]
@@ -34,6 +35,7 @@ class Architecture:
     width: int
     fusion: str | None
     dropout: float
+    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,9 @@ class Model(nn.Module):
         self.task, self.plan = task, plan
         self.width, self.dropout = architecture.width, architecture.dropout
         self.encoders = nn.ModuleList(  # not by name: a dict of modules refuses the names of its own methods
-            ENCODERS[source.modality][architecture.encoders[source.modality]](source, self.width)
+            build_encoder(
+                source, self.width, architecture.encoders[source.modality], architecture.sizes.get(source.modality, {})
+            )
             for source in self.inputs
         )
         if architecture.fusion is not None:
@@ -140,14 +144,35 @@ def encode_part(encoder: nn.Module, source: PartInput, batch: Mapping[str, Tenso
     """Return what the encoder gives of a part; of several items the mean of those that a sample has, and all their
     tokens.
 
-    The encoder sees these items alone: no other entry can change a bit of the embeddings or of the gradients.
+    The encoder sees these items alone: no other entry can change a bit of the embeddings or of the gradients. Where a
+    part has one item, an encoder sees blank ones too, unless samples influence each other.
     """
     values, length = read_values(batch, source), None if source.length is None else batch[source.length]
-    if source.count is None:
+    if source.count is not None:
+        there = find_valid(values, batch[source.count])
+    elif source.present is not None and encoder.training and mixes_samples(encoder):
+        there = (batch[source.present] != 0).unsqueeze(1)
+        values, length = values.unsqueeze(1), None if length is None else length.unsqueeze(1)
+    else:
         return EncodedPart.read(encoder(values, length))
-    there = find_valid(values, batch[source.count])
     if not there.any():
-        # Not every encoder takes an empty batch; in this way all parameters have gradients, of zero.
-        blank = encoder(torch.zeros_like(values[:1, 0]), None if length is None else length.new_zeros(1))
-        return EncodedPart.read(blank).blank(len(values))
+        return encode_nothing(encoder, values[:, 0], None if length is None else length[:, 0])
     return mean_items(EncodedPart.read(encoder(values[there], None if length is None else length[there])), there)
+
+
+def encode_nothing(encoder: nn.Module, values: Tensor, length: Tensor | None) -> EncodedPart:
+    """Return zeros for samples that all lack the part, such that all parameters have gradients, of zero.
+
+    Not every encoder takes an empty batch, so it sees one blank item; not in training where it would learn from that.
+    """
+    training = encoder.training
+    if mixes_samples(encoder):
+        encoder.eval()
+    blank = encoder(torch.zeros_like(values[:1]), None if length is None else length.new_zeros(1))
+    encoder.train(training)
+    return EncodedPart.read(blank).blank(len(values))
+
+
+def mixes_samples(encoder: nn.Module) -> bool:
+    """Return whether samples influence each other in training, as by a batch norm."""
+    return getattr(encoder, "mixes_samples", False) is True

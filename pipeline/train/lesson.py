@@ -52,16 +52,19 @@ def plan_lesson(
     Raises:
         InputError: the dataset lacks what the task learns.
     """
+    from pipeline.models.encoders.options import list_sizes
     from pipeline.models.model import Architecture
 
     task = TASKS[options.name]
     plan = task.make_plan(options, data, inputs)
     seen = tuple(source for source in inputs if source.part in plan.parts)
+    encoders = {source.modality: getattr(params.encoders, source.modality) for source in seen}
     architecture = Architecture(
         inputs=seen,
-        encoders={source.modality: getattr(params.encoders, source.modality) for source in seen},
+        encoders={modality: options.name for modality, options in encoders.items()},
         width=params.width,
         fusion=params.fusion if task.fuses else None,
         dropout=params.dropout,
+        sizes={modality: list_sizes(options) for modality, options in encoders.items()},
     )
     return Lesson(options.name, plan, architecture)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.params import OneOf, Params, Share, add_keys
+from pipeline.models.encoders.options import OPTIONS
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.readers import READERS
@@ -24,15 +25,18 @@ def _check_distinct(values: tuple[Value, ...]) -> tuple[Value, ...]:
 @add_keys(
     {
         modality: (
-            Annotated[str, OneOf(names, plugins=True)],
-            Field(default=next(iter(names)), description=f"Encoder of the modality {modality}."),
+            Annotated[options.union, options],
+            Field(
+                default=next(iter(options.types.values()))(),
+                description=f"Encoder of the modality {modality}: its name, or a mapping with `name` and its options.",
+            ),
         )
-        for modality, names in ENCODERS.items()
+        for modality, options in OPTIONS.items()
     }
 )
 class EncoderParams(Params):
-    """The encoder of each modality by name; only those of the modalities in use count. Each part of a modality has an
-    encoder of its own."""
+    """The encoder of each modality; only those of the modalities in use count. Each part of a modality has an encoder
+    of its own."""
 
 
 class TrainParams(Params):

@@ -200,7 +200,10 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"train": {"modalities": []}}, "train.modalities is []; it must have at least 1 item"),
     ({"train": {"modalities": ["image", "image"]}}, "it must be a list without repeats"),
     ({"train": {"fusion": "atention"}}, "; did you mean attention?"),
-    ({"train": {"encoders": {"text": "lstm"}}}, 'train.encoders.text is "lstm"; it must be gru or transformer'),
+    (
+        {"train": {"encoders": {"video": "cmn"}}},
+        'train.encoders.video is "cmn"; it must be cnn or flat; did you mean cnn?',
+    ),
     ({"crawl": {"start": "http://a.test/"}}, 'crawl.start is "http://a.test/"; it must be a list'),
     ({"crawl": {"lists": [{"url": "u"}]}}, "crawl.lists.0.file is missing, and has no default"),
     ({"run": {"cache": ""}}, 'run.cache is ""; it must not be empty'),

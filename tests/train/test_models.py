@@ -17,8 +17,8 @@ from pipeline.errors import InputError
 from pipeline.models.batches import ReadOrder, open_split, read_batches
 from pipeline.models.checkpoint import BEST, RECORD_NAME, ModelRecord, load_model, write_record, write_weights
 from pipeline.models.determinism import deterministic_mode
+from pipeline.models.encoders.build import build_encoder
 from pipeline.models.encoders.encoded_part import EncodedPart
-from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.inputs import PartInput, read_inputs
 from pipeline.models.model import Architecture, Model, encode_part
@@ -27,17 +27,7 @@ from pipeline.tasks.classification import CLASSIFICATION, ClassPlan
 from shardwright import ShardDataset, read_manifest
 from shardwright.format.canonical_json import encode_canonical, hash_canonical
 from tests.support.factory_shards import WORDS, Toy, make_shards
-
-MODALITIES = tuple(ENCODERS)
-CHOICES = [(modality, name) for modality, table in ENCODERS.items() for name in table]
-FIRST = {modality: next(iter(table)) for modality, table in ENCODERS.items()}
-
-INPUTS = {
-    "image": PartInput("image", "image", "image", (16, 16, 3), None, "image_present", (60.0,) * 3, (30.0,) * 3),
-    "audio": PartInput("audio", "audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
-    "text": PartInput("text", "text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
-    "video": PartInput("video", "video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
-}
+from tests.support.model_inputs import CHOICES, FIRST, INPUTS, MODALITIES, SMALL, make_batch
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -49,30 +39,14 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def make_batch(size: int, seed: int = 0) -> dict[str, Tensor]:
-    """Samples of different lengths; some lack a modality."""
-    rng = torch.Generator().manual_seed(seed)
-    present = torch.ones(size, len(MODALITIES), dtype=torch.uint8)
-    present[torch.arange(size), torch.arange(size) % 4 % len(MODALITIES)] = (torch.arange(size) % 4 == 3).to(
-        torch.uint8
-    )
-    return {
-        "image": torch.randint(0, 256, (size, 16, 16, 3), dtype=torch.uint8, generator=rng),
-        "mfcc": torch.randn(size, 20, 8, generator=rng),
-        "mfcc_length": torch.randint(1, 21, (size,), dtype=torch.int32, generator=rng),
-        "tokens": torch.randint(0, len(WORDS), (size, 6), dtype=torch.int32, generator=rng),
-        "tokens_length": torch.randint(1, 7, (size,), dtype=torch.int32, generator=rng),
-        "video": torch.randint(0, 256, (size, 3, 16, 16, 3), dtype=torch.uint8, generator=rng),
-        **{f"{name}_present": present[:, number] for number, name in enumerate(MODALITIES)},
-    }
-
-
 PLAN = ClassPlan(MODALITIES, ("a", "b", "c", "d", "e"), (1, 1, 1, 1, 1))
 
 
 def make_architecture(fusion: str = "concat", encoders: dict[str, str] | None = None) -> Architecture:
     inputs = tuple(INPUTS[modality] for modality in MODALITIES)
-    return Architecture(inputs, {**FIRST, **(encoders or {})}, 12, fusion, 0.0)
+    names = {**FIRST, **(encoders or {})}
+    sizes = {modality: SMALL.get(name, {}) for modality, name in names.items()}
+    return Architecture(inputs, names, 12, fusion, 0.0, sizes)
 
 
 def make_model(fusion: str = "concat", encoders: dict[str, str] | None = None, seed: int = 0) -> Model:
@@ -144,7 +118,7 @@ def test_the_mean_does_not_depend_on_the_order_of_modalities() -> None:
 def test_several_items_are_encoded_to_their_mean(modality: str, name: str) -> None:
     source, counts = INPUTS[modality], torch.tensor([0, 1, 3, 2], dtype=torch.int32)
     torch.manual_seed(0)
-    encoder = ENCODERS[modality][name](source, 12).eval()
+    encoder = build_encoder(source, 12, name, SMALL.get(name, {})).eval()
     items = {key: values.reshape(4, 3, *values.shape[1:]) for key, values in make_batch(12).items()}
     several = replace(source, part="view", count="view_count")
     embeddings, tokens, valid = encode_part(encoder, several, {**items, "view_count": counts})
@@ -183,7 +157,7 @@ def test_entries_after_the_last_item_change_no_bit(modality: str, name: str, cou
 def train_step(modality: str, name: str, source: PartInput, batch: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
     """Return the embeddings of a part, and the gradient of each parameter of its encoder."""
     torch.manual_seed(0)
-    encoder = ENCODERS[modality][name](source, 12).train()
+    encoder = build_encoder(source, 12, name, SMALL.get(name, {})).train()
     embeddings = encode_part(encoder, source, batch).pooled
     (embeddings * torch.arange(12)).sum().backward()  # type: ignore[no-untyped-call]
     gradients = [parameter.grad for parameter in encoder.parameters()]
@@ -215,7 +189,7 @@ def test_padding_does_not_influence_the_embedding(modality: str, name: str) -> N
     spoiled[padding] = torch.tensor(7, dtype=spoiled.dtype)
     expected = model.embed(batch)[modality]
     assert torch.equal(expected, model.embed(batch | {source.field: spoiled})[modality])
-    if name != "transformer":  # it has a position for each token of the field and no more
+    if name not in ("transformer", "flat"):  # which have weights for each step of the field and no more
         longer = torch.cat([batch[source.field], spoiled], dim=1)
         torch.testing.assert_close(expected, model.embed(batch | {source.field: longer})[modality])
 

@@ -27,7 +27,8 @@ from pipeline.tasks.retrieval_report import measure
 from pipeline.tasks.task import ForwardPass, Predictions
 from tests.evaluate.test_evaluate import run_evaluate
 from tests.support.factory_shards import Toy, make_shards
-from tests.train.test_models import MODALITIES, make_architecture, make_batch
+from tests.support.model_inputs import MODALITIES, make_batch
+from tests.train.test_models import make_architecture
 from tests.train.test_train import ROOT, run_train
 
 pytestmark = pytest.mark.slow

@@ -4,63 +4,118 @@ The ids after the valid tokens do not influence the embedding. Ids are converted
 uint16 but no embedding lookup for it.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pipeline.models.encoders.encoded_part import EncodedPart
-from pipeline.models.encoders.layers import build_projection, find_valid, pool_valid
+from pipeline.models.encoders.layers import (
+    build_projection,
+    build_transformer,
+    find_valid,
+    pool_valid,
+    run_transformer,
+)
+from pipeline.models.encoders.options import TextCnnSizes, TextRecurrentSizes, TextSizes, TextTransformerSizes
+from pipeline.models.encoders.recurrent import add_recurrent, run_recurrent
 from pipeline.models.inputs import PartInput
 
-CHANNELS = 64
-HEADS = 4
-LAYERS = 2
-DROPOUT = 0.1
-"""Within the transformer, as in Attention Is All You Need (Vaswani et al. 2017, section 5.4)."""
+
+def build_words(source: PartInput, options: TextSizes) -> nn.Embedding:
+    """Return the embeddings of tokens, in the range that the options say."""
+    words = nn.Embedding(source.words, options.channels)
+    if options.embedding_range is not None:
+        nn.init.uniform_(words.weight, -options.embedding_range, options.embedding_range)
+    return words
 
 
-class TextGru(nn.Module):
-    """Token embeddings and a gated recurrent unit over them; both are pooled over the valid tokens.
+class TextMean(nn.Module):
+    """The mean of the embeddings of the valid tokens, in whatever order (Iyyer et al. 2015, without hidden layers)."""
 
-    It runs forwards only, so that no state of a valid token depends on the padding after it.
-    """
-
-    def __init__(self, source: PartInput, width: int) -> None:
+    def __init__(self, source: PartInput, width: int, options: TextSizes) -> None:
         super().__init__()
-        self.channels = 2 * CHANNELS
-        self.words = nn.Embedding(source.words, CHANNELS)
-        self.gru = nn.GRU(CHANNELS, CHANNELS, batch_first=True)
-        self.outlet = build_projection(4 * CHANNELS, width)
+        self.channels = options.channels
+        self.words = build_words(source, options)
+        self.outlet = build_projection(self.channels, width)
 
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
         words = self.words(tokens.int().masked_fill(~valid, 0))
-        states, _ = self.gru(words)
-        tokens = torch.cat([words, states], dim=2)
-        return EncodedPart(self.outlet(pool_valid(tokens, valid)), tokens, valid)
+        mean = pool_valid(words, valid)[:, : self.channels]
+        return EncodedPart(self.outlet(mean), words, valid)
 
 
-class TextTransformer(nn.Module):
-    """Token embeddings plus learned positions, two transformer layers, then pooling over the valid tokens."""
+class TextCnn(nn.Module):
+    """Token embeddings and convolutions over them; of each filter the largest value, then dropout.
 
-    def __init__(self, source: PartInput, width: int) -> None:
+    Kim 2014, "Convolutional Neural Networks for Sentence Classification". A window begins at each valid token, and may
+    go beyond the last one, over zeros: a text of one token has windows too.
+    """
+
+    def __init__(self, source: PartInput, width: int, options: TextCnnSizes) -> None:
         super().__init__()
-        self.channels = CHANNELS
-        self.words = nn.Embedding(source.words, CHANNELS)
-        self.positions = nn.Parameter(0.02 * torch.randn(source.shape[0], CHANNELS))
-        self.layers = nn.ModuleList(
-            nn.TransformerEncoderLayer(CHANNELS, HEADS, 2 * CHANNELS, DROPOUT, batch_first=True, norm_first=True)
-            for _ in range(LAYERS)
-        )
-        self.outlet = build_projection(2 * CHANNELS, width)
+        self.words = build_words(source, options)
+        self.convolutions = nn.ModuleList(nn.Conv1d(options.channels, options.filters, k) for k in options.kernels)
+        self.kernels = options.kernels
+        self.channels = options.filters * len(options.kernels)
+        self.dropout = nn.Dropout(options.dropout)
+        self.outlet = build_projection(self.channels, width)
 
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
-        # A text without tokens attends to its first padding: attention over no token is NaN. Pooling gives zeros.
-        padding = ~valid
-        padding[:, 0] = False
+        words = self.words(tokens.int().masked_fill(~valid, 0)).masked_fill(~valid.unsqueeze(2), 0).transpose(1, 2)
+        found = [
+            torch.relu(convolution(functional.pad(words, (0, kernel - 1))))
+            for kernel, convolution in zip(self.kernels, self.convolutions, strict=True)
+        ]
+        windows = torch.cat(found, dim=1).transpose(1, 2)
+        largest = windows.masked_fill(~valid.unsqueeze(2), 0).amax(1)  # after relu no value is below 0
+        return EncodedPart(self.outlet(self.dropout(largest)), windows, valid)
+
+
+class TextGru(nn.Module):
+    """Token embeddings and a gated recurrent unit over them; both are pooled over the valid tokens."""
+
+    cell: ClassVar[str] = "gru"
+
+    def __init__(self, source: PartInput, width: int, options: TextRecurrentSizes) -> None:
+        super().__init__()
+        self.words = build_words(source, options)
+        self.channels = options.channels + add_recurrent(self, self.cell, options.channels, options)
+        self.outlet = build_projection(2 * self.channels, width)
+
+    def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
+        """Encode `tokens` (batch, tokens) with `length` (batch,)."""
+        valid = find_valid(tokens, length)
+        words = self.words(tokens.int().masked_fill(~valid, 0))
+        tokens = torch.cat([words, run_recurrent(self, self.cell, words, valid)], dim=2)
+        return EncodedPart(self.outlet(pool_valid(tokens, valid)), tokens, valid)
+
+
+class TextLstm(TextGru):
+    """As `TextGru`, with long short-term memory."""
+
+    cell = "lstm"
+
+
+class TextTransformer(nn.Module):
+    """Token embeddings plus learned positions, transformer layers, then pooling over the valid tokens."""
+
+    def __init__(self, source: PartInput, width: int, options: TextTransformerSizes) -> None:
+        super().__init__()
+        self.channels = options.channels
+        self.words = build_words(source, options)
+        self.positions = nn.Parameter(0.02 * torch.randn(source.shape[0], self.channels))
+        self.layers = build_transformer(options)
+        self.outlet = build_projection(2 * self.channels, width)
+
+    def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
+        """Encode `tokens` (batch, tokens) with `length` (batch,)."""
+        valid = find_valid(tokens, length)
         values = self.words(tokens.int().masked_fill(~valid, 0)) + self.positions[: tokens.shape[1]]
-        for layer in self.layers:
-            values = layer(values, src_key_padding_mask=padding)
+        values = run_transformer(self.layers, values, valid)
         return EncodedPart(self.outlet(pool_valid(values, valid)), values, valid)
