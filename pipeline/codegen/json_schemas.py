@@ -13,6 +13,8 @@ from pipeline.tables.columns import Columns, ColumnType
 from pipeline.tables.contracts import SPLITS, TABLES
 from pipeline.tasks.metrics.ranks import name_scores
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
+from pipeline.tasks.regression_report import FLOOR
+from pipeline.tasks.regression_report import TITLES as REGRESSION_TITLES
 from pipeline.tasks.retrieval_report import CHANCE, CLASS_RECALL
 from pipeline.tasks.table import TASKS
 
@@ -75,6 +77,7 @@ def build_document_schemas() -> dict[str, Schema]:
         "dataset": build_manifest_schema(),
         "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
         "metrics": build_metrics_schema(),
+        "metrics_regression": build_regression_schema(),
         "metrics_retrieval": build_retrieval_schema(),
         "model": build_model_schema(),
         "tokenizer": TokenizerFile.model_json_schema(),
@@ -122,6 +125,25 @@ def build_metrics_schema() -> Schema:
         own=(dict[str, Score], {}),
     )
     metrics.__doc__ = "`7_report/metrics.json`, see `pipeline.tasks.class_report.measure_classes`."
+    return metrics.model_json_schema()
+
+
+def build_regression_schema() -> Schema:
+    """Return the schema of `7_report/metrics.json` of a regression."""
+    number: Any = (float | None, ...)
+    names = [*REGRESSION_TITLES, *(FLOOR + name for name in REGRESSION_TITLES), "mae_low", "mae_high"]
+    subset: Any = create_model("RegressionSubset", __base__=Document, mae=number, r2=number)
+    subset.__doc__ = "Scores with one subset of the parts."
+    facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...), **dict.fromkeys(names, number)}
+    metrics = create_model(
+        "RegressionMetrics",
+        __base__=Document,
+        **facts,
+        subsets=(dict[str, subset], ...),
+        undefined=(dict[str, str], ...),
+        own=(dict[str, Score], {}),
+    )
+    metrics.__doc__ = "`7_report/metrics.json` of a regression, see `pipeline.tasks.regression_report.measure`."
     return metrics.model_json_schema()
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.models.history import SCORE_PREFIX
-from pipeline.tasks.report import Bars, Matrix
+from pipeline.tasks.report import Bars, Matrix, Scatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +58,10 @@ MAX_NUMBERED = 20
 """Rows up to which a matrix has its counts written in the cells; larger ones have colours only."""
 
 
+MAX_POINTS = 5000
+"""Samples whose points are drawn: more would be one blot."""
+
+
 def render(draw: Callable[["Figure"], None], width: float, height: float) -> bytes:
     """Return the PNG of what `draw` puts on a figure of `width` × `height` inches."""
     import matplotlib
@@ -77,8 +81,10 @@ def render(draw: Callable[["Figure"], None], width: float, height: float) -> byt
     return buffer.getvalue()
 
 
-def draw_figure(figure: Matrix | Bars) -> bytes:
+def draw_figure(figure: Matrix | Bars | Scatter) -> bytes:
     """Return the PNG of a figure of a task."""
+    if isinstance(figure, Scatter):
+        return draw_scatter(figure)
     return draw_matrix(figure) if isinstance(figure, Matrix) else draw_bars(figure)
 
 
@@ -141,6 +147,22 @@ def draw_bars(bars: Bars) -> bytes:
     return render(draw, 7.2, 1.9 + 0.42 * len(names))
 
 
+def draw_scatter(scatter: Scatter) -> bytes:
+    """Draw a point a sample, the first `MAX_POINTS`, and the line of predictions without an error."""
+    truth, predicted = scatter.truth[:MAX_POINTS], scatter.predicted[:MAX_POINTS]
+    ends = [float(min(truth.min(), predicted.min())), float(max(truth.max(), predicted.max()))]
+
+    def draw(figure: "Figure") -> None:
+        axes = figure.add_subplot()
+        axes.plot(ends, ends, color=LINE, linewidth=1.5)
+        axes.plot(truth, predicted, ".", color=BLUE, markersize=4, alpha=0.6)
+        axes.set(title=scatter.title, xlabel="target", ylabel="prediction")
+        axes.grid()
+        axes.tick_params(length=0)
+
+    return render(draw, 6.0, 5.4)
+
+
 def draw_history(history: Mapping[str, Sequence[float]], best: int, titles: Mapping[str, str]) -> bytes:
     """Draw losses and validation scores over the epochs, with a line at the best one (counted from 1).
 
@@ -148,6 +170,9 @@ def draw_history(history: Mapping[str, Sequence[float]], best: int, titles: Mapp
     """
     epochs = history["epoch"]
     scores = list(titles)
+
+    def is_beyond(score: str) -> bool:
+        return any(value < 0 or value > 1 for value in history[f"{SCORE_PREFIX}{score}"])
 
     def draw(figure: "Figure") -> None:
         from matplotlib.ticker import MaxNLocator
@@ -160,7 +185,7 @@ def draw_history(history: Mapping[str, Sequence[float]], best: int, titles: Mapp
         for name, colour in zip(scores, reversed(colours), strict=True):  # the score that selects comes last
             values = history[f"{SCORE_PREFIX}{name}"]
             right.plot(epochs, values, color=colour, linewidth=2, label=titles[name])
-        right.set(title="Validation scores", ylim=(0, 1.02))
+        right.set(title="Validation scores", ylim=None if any(map(is_beyond, titles)) else (0, 1.02))
         for axes in (left, right):
             axes.axvline(best, color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=f"best: epoch {best}")
             axes.set_xlabel("epoch")

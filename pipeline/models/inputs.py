@@ -52,6 +52,12 @@ class PartInput:
     joined: tuple[str, ...] = ()
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """All fields that the model reads of the part."""
+        others = (self.length, self.present, self.count)
+        return (self.field, *self.joined, *(name for name in others if name is not None))
+
+    @property
     def name(self) -> str:
         """Where a batch may have the values of all fields together: `mfcc`, `mfcc+mfcc_delta`."""
         return "+".join([self.field, *self.joined])

@@ -42,11 +42,15 @@ class ClassPlan(Plan):
         classes: the names of the labels, in the order of their numbers.
         counts: of the training samples of each.
         smoothing: share of the target that is spread over all classes in training.
+        weights: how much a sample of each class counts in training; empty where all count alike.
+        focus: exponent of the focal loss.
     """
 
     classes: tuple[str, ...]
     counts: tuple[int, ...]
     smoothing: float = 0.0
+    weights: tuple[float, ...] = ()
+    focus: float = 0.0
 
 
 def has_labels(data: ShardDataset, inputs: "Sequence[PartInput]") -> bool:
@@ -71,7 +75,20 @@ def make_plan(options: ClassificationOptions, data: ShardDataset, inputs: "Seque
         classes=tuple(data.classes),
         counts=tuple(counts.tolist()),
         smoothing=options.label_smoothing,
+        weights=weigh_classes(counts, options.class_weights),
+        focus=options.focus,
     )
+
+
+def weigh_classes(counts: NDArray[np.int64], rule: str) -> tuple[float, ...]:
+    """Return the weight of each class by the number of its samples (classes,), such that samples count 1 in the mean;
+    0 for a class without samples. `balanced` is that of scikit-learn's `compute_class_weight`."""
+    if rule == "none":
+        return ()
+    power = 1.0 if rule == "balanced" else 0.5
+    raw = np.where(counts > 0, np.maximum(counts, 1) ** -power, 0.0)
+    weights = raw * counts.sum() / (raw * counts).sum()
+    return tuple(weights.tolist())
 
 
 def describe_plan(plan: ClassPlan) -> list[str]:
@@ -96,7 +113,12 @@ def compute_loss(forward: ForwardPass, training: bool) -> Tensor:
     if not training:
         return functional.cross_entropy(logits, labels, reduction="sum")
     plan: ClassPlan = forward.plan
-    return functional.cross_entropy(logits, labels, label_smoothing=plan.smoothing)
+    if not plan.weights and plan.focus == 0:
+        return functional.cross_entropy(logits, labels, label_smoothing=plan.smoothing)
+    weights = logits.new_tensor(plan.weights or (1.0,) * logits.shape[1])
+    losses = functional.cross_entropy(logits, labels, weight=weights, label_smoothing=plan.smoothing, reduction="none")
+    probabilities = logits.softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
+    return (losses * (1 - probabilities) ** plan.focus).sum() / weights[labels].sum()
 
 
 class ClassMeter:

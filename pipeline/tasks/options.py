@@ -36,6 +36,23 @@ class ClassificationOptions(TaskOptions):
     """Of the task."""
     label_smoothing: Share = 0.05
     """Share of the target that is spread over all classes: keeps a model of few samples from being overconfident."""
+    class_weights: Literal["none", "balanced", "root"] = "none"
+    """How much a sample counts in training by its class: all alike, `balanced` by 1 / the number of the class's
+    samples, `root` by the square root of that."""
+    focus: Annotated[float, Field(ge=0, le=10)] = 0.0
+    """Exponent of the focal loss: a sample counts by (1 - its probability) to this power, so easy ones count little; 2
+    in Lin et al. (2017), 0 for plain cross-entropy."""
+
+
+class RegressionOptions(TaskOptions):
+    """Predict a number: labels that are numbers, or a field that holds one a sample."""
+
+    name: Literal["regression"] = "regression"
+    """Of the task."""
+    field: str | None = None
+    """The field with the number; null: the label, read as a number."""
+    loss: Literal["squared", "absolute", "huber"] = "squared"
+    """Of the error in standard deviations: `absolute` and `huber` are less bent by outliers."""
 
 
 class RetrievalOptions(TaskOptions):
@@ -69,6 +86,7 @@ class OtherOptions(TaskOptions):
 OPTIONS: Mapping[str, type[TaskOptions]] = {
     AUTO: AutoOptions,
     "classification": ClassificationOptions,
+    "regression": RegressionOptions,
     "retrieval": RetrievalOptions,
 }
 """The tasks whose options are checked with all other params, before the first stage works."""
@@ -86,6 +104,7 @@ def _find_tag(value: Any) -> str:
 TaskChoice = Annotated[
     Annotated[AutoOptions, Tag("<auto>")]
     | Annotated[ClassificationOptions, Tag("<classification>")]
+    | Annotated[RegressionOptions, Tag("<regression>")]
     | Annotated[RetrievalOptions, Tag("<retrieval>")]
     | Annotated[OtherOptions, Tag("<other>")],
     Discriminator(_find_tag),

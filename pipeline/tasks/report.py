@@ -65,6 +65,15 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class Scatter:
+    """A figure of predictions over targets, both (samples,)."""
+
+    title: str
+    truth: NDArray[np.float64]
+    predicted: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of the page: a heading, a text, and the names of a figure (with its description) and a table."""
 
@@ -106,7 +115,7 @@ class TaskReport:
 
     tiles: Sequence[Tile]
     sections: Sequence[Section]
-    figures: Mapping[str, Matrix | Bars]
+    figures: Mapping[str, Matrix | Bars | Scatter]
     tables: Mapping[str, ReportTable]
     columns: Columns
     predictions: Iterable[ColumnBatch]

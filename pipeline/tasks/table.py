@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 TASKS: "LazyTable[Task[Any]]" = LazyTable(
     {
         "classification": LazyObject("pipeline.tasks.classification:CLASSIFICATION"),
+        "regression": LazyObject("pipeline.tasks.regression:REGRESSION"),
         "retrieval": LazyObject("pipeline.tasks.retrieval:RETRIEVAL"),
     },
     LazyObject("pipeline.tasks.task:Task"),

@@ -1,0 +1,171 @@
+"""Measure a regression and report on it: errors, correlation, and beside them those of a constant."""
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.tables.columns import ColumnBatch, Columns
+from pipeline.tables.table_files import GROUP_ROWS
+from pipeline.tasks.metrics.tally import RESAMPLES, SEED, find_interval
+from pipeline.tasks.report import Lazy, Mistake, ReportTable, Scatter, Section, TaskReport, Tile, format_score
+from pipeline.tasks.task import Predictions, name_subset
+from shardwright.format.index import decode_key
+
+if TYPE_CHECKING:
+    from pipeline.tasks.regression import NumberPlan
+
+Floats = NDArray[np.float64]
+
+FLOOR = "floor_"
+TITLES = {"mae": "mean absolute error", "rmse": "root mean squared error", "r2": "R²", "spearman": "Spearman's rho"}
+COLUMNS: Columns = {"key": "string", "truth": "float64", "prediction": "float64"}
+"""`predictions`."""
+
+
+def compute_mae(truth: Floats, predicted: Floats) -> float:
+    """Return the mean absolute error of (samples,); NaN without samples."""
+    return float(np.abs(truth - predicted).mean()) if len(truth) else math.nan
+
+
+def compute_rmse(truth: Floats, predicted: Floats) -> float:
+    """Return the root of the mean squared error of (samples,); NaN without samples."""
+    return float(np.sqrt(((truth - predicted) ** 2).mean())) if len(truth) else math.nan
+
+
+def compute_r2(truth: Floats, predicted: Floats) -> float:
+    """Return the share of the variance that is explained; negative where the split's mean predicts better, NaN where
+    there is no variance."""
+    if not len(truth) or not np.ptp(truth) > 0:
+        return math.nan
+    return float(1 - ((truth - predicted) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
+
+
+def compute_spearman(truth: Floats, predicted: Floats) -> float:
+    """Return the correlation of the ranks, equal values at their mean rank; NaN where one side is constant."""
+    if len(truth) < 2 or not np.ptp(truth) > 0 or not np.ptp(predicted) > 0:
+        return math.nan
+    return float(np.corrcoef(rank_values(truth), rank_values(predicted))[0, 1])
+
+
+def rank_values(values: Floats) -> Floats:
+    """Return the rank of each value from 1, equal ones at their mean rank, (samples,)."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: Floats = (last - (counts - 1) / 2)[inverse]
+    return ranks
+
+
+METRICS = {"mae": compute_mae, "rmse": compute_rmse, "r2": compute_r2, "spearman": compute_spearman}
+
+
+def measure(predictions: Predictions, plan: "NumberPlan", split: str) -> dict[str, Any]:
+    """Return the content of `metrics.json`: JSON without NaN.
+
+    Beside each score stands its floor: that of the median of the training targets for the mean absolute error, of their
+    mean for the others; a constant has no correlation, 0. The interval (`_low`, `_high`) is the 95 % percentile
+    bootstrap over samples.
+    """
+    truth, predicted = (np.asarray(predictions.columns[name]) for name in ("truth", "prediction"))
+    scores = {name: _to_json(compute(truth, predicted)) for name, compute in METRICS.items()}
+    constants = {name: np.full_like(truth, plan.median if name == "mae" else plan.mean) for name in METRICS}
+    floors = {name: _to_json(compute(truth, constants[name])) for name, compute in METRICS.items()}
+    floors["spearman"] = 0.0
+    undefined = dict.fromkeys(
+        (name for name, value in scores.items() if value is None),
+        "the targets of the split, or the predictions, are all the same" if len(truth) else "the split has no samples",
+    )
+    return {
+        "split": split,
+        "samples": len(truth),
+        **scores,
+        **{FLOOR + name: value for name, value in floors.items()},
+        **_measure_interval(np.abs(truth - predicted)),
+        "subsets": {
+            name_subset(subset): {name: _to_json(value) for name, value in values.items()}
+            for subset, values in predictions.scores.items()
+        },
+        "undefined": undefined,
+    }
+
+
+def _measure_interval(errors: Floats) -> dict[str, float | None]:
+    """Return the ends of the interval of the mean absolute error."""
+    if not len(errors):
+        return {"mae_low": None, "mae_high": None}
+    rng = np.random.default_rng(SEED)
+    drawn = [errors[rng.integers(0, len(errors), len(errors))].mean() for _ in range(RESAMPLES)]
+    low, high = find_interval(np.array(drawn))
+    return {"mae_low": low, "mae_high": high}
+
+
+def _to_json(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else float(value)
+
+
+def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
+    """Return the line for the summary: each score beside its floor."""
+    if metrics["samples"] == 0:
+        return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
+    shown = [
+        f"{title} {format_score(metrics[name])} (constant {format_score(metrics[FLOOR + name])})"
+        for name, title in TITLES.items()
+    ]
+    return [f"{metrics['split']}: {', '.join(shown)}"]
+
+
+TEXT = (
+    "Beside each score stands that of a constant: the median of the training targets for the mean absolute error, "
+    "their mean for the others."
+)
+
+
+def build_report(predictions: Predictions, plan: "NumberPlan", metrics: Mapping[str, Any], worst: int) -> TaskReport:
+    """Return the tables, the figure and the sections of the page; without samples there is no figure."""
+    truth, predicted = predictions.columns["truth"], predictions.columns["prediction"]
+    errors = np.abs(truth - predicted)
+    rows = heapq.nsmallest(worst, range(len(errors)), key=lambda row: (-errors[row], predictions.keys[row]))
+    subsets = [[name, values["mae"], values["r2"]] for name, values in metrics["subsets"].items()]
+    scores = [[title, metrics[name], metrics[FLOOR + name]] for name, title in TITLES.items()]
+    return TaskReport(
+        tiles=[
+            *(
+                Tile(format_score(metrics[name]), f"{title}, constant {format_score(metrics[FLOOR + name])}")
+                for name, title in TITLES.items()
+            ),
+            Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),
+        ],
+        sections=[
+            Section("Scores", TEXT, table="scores"),
+            Section("Predictions", figure="predictions", alt="The prediction of each sample over its target"),
+            Section("Parts", "The same model, shown only some of the parts of each sample.", table="subsets"),
+        ],
+        figures={"predictions": Scatter("Prediction over target", truth, predicted)} if len(truth) else {},
+        tables={
+            "scores": ReportTable({"score": "score", "value": "model", "floor": "constant"}, scores),
+            "subsets": ReportTable({"subset": "parts", "mae": TITLES["mae"], "r2": TITLES["r2"]}, subsets),
+        },
+        columns=COLUMNS,
+        predictions=Lazy(lambda: _list_rows(predictions)),
+        mistakes=[
+            Mistake(row=row, prediction=f"{predicted[row]:.4g}", truth=f"{truth[row]:.4g}")
+            for row in rows
+            if errors[row] > 0
+        ],
+        mistakes_text="The largest errors first.",
+    )
+
+
+def _list_rows(predictions: Predictions) -> Iterator[ColumnBatch]:
+    """Yield the columns of `COLUMNS`, `GROUP_ROWS` samples at a time."""
+    for start in range(0, len(predictions.keys), GROUP_ROWS):
+        rows = slice(start, start + GROUP_ROWS)
+        yield {
+            "key": [decode_key(key) for key in predictions.keys[rows].tolist()],
+            "truth": predictions.columns["truth"][rows],
+            "prediction": predictions.columns["prediction"][rows],
+        }
