@@ -5,6 +5,7 @@ returns values of the same shape. All are gathers and fills, the same on every d
 """
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,10 @@ from torch import Tensor
 from pipeline.models.batches import Batch
 from pipeline.models.inputs import PartInput, read_values
 from pipeline.train.keyed_random import KeyedRandom
+from pipeline.train.params import TrainParams
+
+if TYPE_CHECKING:
+    from pipeline.models.model import Model
 
 MAX_SHIFT = 1 / 16  # of an image's side, 4 of 64 pixels, as in the CIFAR recipe (He et al. 2015: 4 of 32)
 MAX_ROLL = 1 / 8  # of the valid frames of audio
@@ -99,3 +104,13 @@ def hide_parts(present: Tensor, chance: float, rng: KeyedRandom) -> Tensor:
     """Hide each part of `present` (batch, parts) bool at `chance`; a sample that would lose all keeps all."""
     shown = present & (rng.uniform("modalities", present.shape[1]) >= chance)
     return torch.where(shown.any(1, keepdim=True), shown, present)
+
+
+def prepare_batch(batch: Batch, model: "Model", params: TrainParams, epoch: int) -> tuple[Batch, Tensor]:
+    """Return a batch as the model learns from it in an epoch: augmented, with the parts that it is shown of each
+    sample, (batch, parts) bool."""
+    rng = KeyedRandom(params.seed, epoch, batch["key"])
+    present = hide_parts(model.find_present(batch), params.modality_dropout, rng)
+    if params.augment:
+        batch = batch | {source.name: augment_part(batch, source, rng) for source in model.inputs}
+    return batch, present

@@ -11,8 +11,7 @@ from pipeline.errors import PipelineError
 from pipeline.models.batches import Batch, ReadOrder, drop_padding, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.tasks.task import ForwardPass
-from pipeline.train.augment import augment_part, hide_parts
-from pipeline.train.keyed_random import KeyedRandom
+from pipeline.train.augment import prepare_batch
 from pipeline.train.optimizer import build_optimizer, clip_gradients, scale_rate
 from pipeline.train.params import TrainParams
 from pipeline.train.progress import Progress
@@ -44,7 +43,7 @@ class Trainer:
         self.forward = torch.compile(model) if params.compile else model
         self.params = params
         self.epoch_batches = math.ceil(samples / params.batch_size)
-        self.steps = math.ceil(self.epoch_batches / params.accumulate) * params.epochs
+        self.steps = count_steps(samples, params) * params.epochs
         self.device = next(model.parameters()).device
         self.optimizer = build_optimizer(model, params)
         self.progress = Progress()
@@ -107,7 +106,7 @@ class Trainer:
         progress, loss_sum, lost = self.progress, 0.0, []
         for batch in filter(lambda batch: batch["key"], map(drop_padding, batches)):
             count = len(batch["key"])
-            loss = self.compute_loss(batch, KeyedRandom(self.params.seed, progress.epoch, batch["key"]))
+            loss = self.compute_loss(batch)
             value = loss.item()
             if not math.isfinite(value):
                 lost += batch["key"]
@@ -120,12 +119,9 @@ class Trainer:
         self.team.add_gradients(self.model)
         return loss_sum
 
-    def compute_loss(self, batch: Batch, rng: KeyedRandom) -> Tensor:
+    def compute_loss(self, batch: Batch) -> Tensor:
         """Return the mean loss over the batch, augmented and with parts hidden as the params say."""
-        chance = self.params.modality_dropout if self.model.task.fuses else 0.0
-        present = hide_parts(self.model.find_present(batch), chance, rng)
-        if self.params.augment:
-            batch = batch | {source.name: augment_part(batch, source, rng) for source in self.model.inputs}
+        batch, present = prepare_batch(batch, self.model, self.params, self.progress.epoch)
         batch, present = move_batch(batch, self.device), present.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"):
             forward = ForwardPass(self.model, self.forward(batch, present), batch, present)
@@ -179,6 +175,11 @@ def fit(
         with log.measure(VALIDATING):
             trainer.finish_epoch(val)
         log.add_epoch(progress.history[-1], params.epochs)
+
+
+def count_steps(samples: int, params: TrainParams) -> int:
+    """Return the number of steps of an epoch of some samples."""
+    return math.ceil(math.ceil(samples / params.batch_size) / params.accumulate)
 
 
 def is_finished(trainer: Trainer) -> bool:
