@@ -65,11 +65,16 @@ NODES = (
     Node("evaluate", ("evaluate",), (SHARDS_FOLDER, MODEL_FOLDER, *DROPPED_TABLES.values()), (REPORT_FOLDER,)),
 )
 
+WEIGHTS = "weights"
+"""The folder of files that encoders start from."""
+
 EXTRA_INPUTS = {
     "crawl": ["${crawl.lists_folder}"],
-    **{stage: [PLUGINS] for stage in ("ingest", "clean", "extract", "train", "evaluate")},
+    **{stage: [PLUGINS] for stage in ("ingest", "clean", "extract", "evaluate")},
+    "train": [PLUGINS, WEIGHTS],
 }
-"""Further inputs: folders whose path is a setting, and the code of plugins, of which params name files."""
+"""Further inputs: folders whose path is a setting, and those of the user's own code and weights, of which params name
+files."""
 
 
 def find_missing_keys(blocks: Mapping[str, Any]) -> list[tuple[str, ...]]:
@@ -81,7 +86,7 @@ def find_missing_keys(blocks: Mapping[str, Any]) -> list[tuple[str, ...]]:
     missing: dict[str, tuple[str, ...]] = {}
     for node in NODES:
         for path in EXTRA_INPUTS.get(node.name, []):
-            if path == PLUGINS:
+            if path in (PLUGINS, WEIGHTS):
                 continue
             block, _, key = path.removeprefix("${").removesuffix("}").partition(".")
             keys = blocks.get(block) or {}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class ModelRecord:
         best: the epoch with the best weights, counted from 1, and its row of the history.
         made_with: the release of PyTorch and the type of device, on which the bits of the weights depend.
         weights: sha256 of each file, also of a `tokenizer.json`.
+        initial_weights: sha256 of each file that an encoder started from, by its name in the params.
     """
 
     task: str
@@ -56,6 +57,7 @@ class ModelRecord:
     best: Mapping[str, Any]
     made_with: Mapping[str, str]
     weights: Mapping[str, str]
+    initial_weights: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> str:

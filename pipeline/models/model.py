@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +80,14 @@ class Model(nn.Module):
         if architecture.fusion is not None:
             self.fusion = build_fusion(architecture.fusion, self)
         self.head = task.build_head(plan, self)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set training or evaluation; encoders that are frozen stay in evaluation."""
+        super().train(mode)
+        for module in self.modules():
+            if getattr(module, "frozen", False):
+                module.eval()
+        return self
 
     @property
     def channels(self) -> list[int]:
@@ -165,11 +173,12 @@ def encode_nothing(encoder: nn.Module, values: Tensor, length: Tensor | None) ->
 
     Not every encoder takes an empty batch, so it sees one blank item; not in training where it would learn from that.
     """
-    training = encoder.training
+    training = [module for module in encoder.modules() if module.training]
     if mixes_samples(encoder):
         encoder.eval()
     blank = encoder(torch.zeros_like(values[:1]), None if length is None else length.new_zeros(1))
-    encoder.train(training)
+    for module in training:
+        module.training = True
     return EncodedPart.read(blank).blank(len(values))
 
 

@@ -1,11 +1,12 @@
 """Plan what is learned from a dataset: the parts that the model sees, the task's plan, and the architecture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.tables.contracts import MODALITIES
 from pipeline.tasks.table import TASKS
+from pipeline.train.initial_encoders import hash_initial_weights, read_options
 from pipeline.train.params import TrainParams
 
 if TYPE_CHECKING:
@@ -18,11 +19,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A task by name, its plan for a dataset, and the architecture of the model that learns it."""
+    """A task by name, its plan for a dataset, the architecture of the model that learns it, and the sha256 of the files
+    that its encoders start from."""
 
     task: str
     plan: "Plan"
     architecture: "Architecture"
+    initial_weights: Mapping[str, str]
 
     def build_model(self) -> "Model":
         """Return the model, with random weights."""
@@ -58,7 +61,7 @@ def plan_lesson(
     task = TASKS[options.name]
     plan = task.make_plan(options, data, inputs)
     seen = tuple(source for source in inputs if source.part in plan.parts)
-    encoders = {source.modality: getattr(params.encoders, source.modality) for source in seen}
+    encoders = {source.modality: read_options(params, source.modality) for source in seen}
     architecture = Architecture(
         inputs=seen,
         encoders={modality: options.name for modality, options in encoders.items()},
@@ -67,4 +70,4 @@ def plan_lesson(
         dropout=params.dropout,
         sizes={modality: list_sizes(options) for modality, options in encoders.items()},
     )
-    return Lesson(options.name, plan, architecture)
+    return Lesson(options.name, plan, architecture, hash_initial_weights(params, encoders))

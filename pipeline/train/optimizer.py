@@ -5,31 +5,43 @@ import math
 import torch
 from torch import nn
 
+from pipeline.models.model import Model
+from pipeline.train.initial_encoders import read_options
 from pipeline.train.params import TrainParams
 
 
-def build_optimizer(model: nn.Module, params: TrainParams) -> torch.optim.Optimizer:
+def build_optimizer(model: Model, params: TrainParams) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov and Hutter 2019) or SGD with Nesterov's momentum, over all parameters of the model.
 
     On CUDA AdamW updates all of them in one kernel.
     """
-    groups = group_parameters(model, params.weight_decay)
+    groups = group_parameters(model, params)
     if params.optimizer == "sgd":
         return torch.optim.SGD(groups, params.learning_rate, params.momentum, nesterov=params.momentum > 0)
     fused = all(parameter.device.type == "cuda" for parameter in model.parameters())
     return torch.optim.AdamW(groups, params.learning_rate, fused=fused)
 
 
-def group_parameters(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Return the parameters in two groups: weight decay is for matrices.
+def group_parameters(model: Model, params: TrainParams) -> list[dict[str, object]]:
+    """Return the parameters that learn in groups: weight decay is for matrices, and each encoder may have a learning
+    rate of its own, `lr_mult` times that of the others.
 
     Biases and the gains of norms have no reason to be small.
     """
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    mults = {
+        parameter: read_options(params, source.modality).lr_mult
+        for source, encoder in zip(model.inputs, model.encoders, strict=True)
+        for parameter in encoder.parameters()
+    }
+    groups: list[dict[str, object]] = []
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for mult in sorted({1.0, *mults.values()}):
+        chosen = [parameter for parameter in learning if mults.get(parameter, 1.0) == mult]
+        groups += [
+            {"params": [p for p in chosen if p.ndim >= 2], "weight_decay": params.weight_decay, "lr_mult": mult},
+            {"params": [p for p in chosen if p.ndim < 2], "weight_decay": 0.0, "lr_mult": mult},
+        ]
+    return groups
 
 
 def scale_rate(step: int, steps: int, warm_up: float) -> float:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config.plugins import find_module, find_plugins
 from pipeline.incremental.library_versions import describe_environment
 from pipeline.incremental.module_sources import find_source_files, hash_source
+from pipeline.models.encoders.table import ENCODERS
+from pipeline.train.initial_encoders import hash_initial_weights
 from pipeline.train.params import TrainParams
 from shardwright.format.canonical_json import hash_canonical
 
@@ -29,6 +31,7 @@ def compute_key(params: TrainParams, dataset: str, device: "torch.device") -> st
         {
             "params": params.model_dump(mode="json"),
             "dataset": dataset,
+            "initial_weights": hash_initial_weights(params, params.modalities or ENCODERS),
             "source": {module: hash_source(module) for module in modules},
             "environment": describe_environment(modules),
             "device": describe_device(device),

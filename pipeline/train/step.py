@@ -18,6 +18,7 @@ from pipeline.tables.drops import Outcome
 from pipeline.tasks.choose_task import choose_task
 from pipeline.tasks.options import AUTO
 from pipeline.tasks.table import TASKS
+from pipeline.train.initial_encoders import prepare_encoders
 from pipeline.train.lesson import Lesson, list_inputs, plan_lesson
 from pipeline.train.params import TrainParams
 from pipeline.train.progress import Progress, find_epoch
@@ -192,8 +193,9 @@ def train_once(course: Course, team: "Team", saved: Path, log: "TrainingLog") ->
     params = course.params
     with deterministic_mode(params.seed, params.threads):
         states = SavedStates(saved, say_line)
-        model = course.lesson.build_model().to(choose_device(params.device))
-        trainer = Trainer(model, params, len(course.data), team)
+        model = course.lesson.build_model()
+        notes = prepare_encoders(model, params)
+        trainer = Trainer(model.to(choose_device(params.device)), params, len(course.data), team)
         team.separate_generators(params.seed)
         state = team.share(states.read_latest() if team.leads else None)
         if state is not None:
@@ -204,6 +206,9 @@ def train_once(course: Course, team: "Team", saved: Path, log: "TrainingLog") ->
         if state is not None and team.leads:
             of = f" with seed {params.seed}" if params.seeds else ""
             say_line(f"train: resuming at step {done} of {trainer.steps}{of}")
+        elif team.leads:
+            for note in notes:
+                say_line(f"train: {note}")
         fit(trainer, (course.data, course.val), states, log)
         if params.seeds:
             trainer.save(states)

@@ -60,6 +60,12 @@ class Team:
         for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.view_as(parameter)
 
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all processes the leader's buffers: the running statistics of batch norms, each of its own samples."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                distributed.broadcast(buffer, 0)
+
     def share(self, value: Value) -> Value:
         """Return the leader's value."""
         if self.size == 1:

@@ -67,6 +67,7 @@ class Trainer:
 
     def finish_epoch(self, val: ShardDataset | None) -> None:
         """Validate, and keep the weights if they are the best so far."""
+        self.team.share_buffers(self.model)
         self.average.add_epoch(self.model, self.progress.epoch)
         weights = self.average.compute(self.model)
         val_loss: float | None = None
@@ -89,7 +90,7 @@ class Trainer:
         loss_sum = self.add_gradients(batches, samples)
         progress.rate = params.learning_rate * scale_rate(progress.step, self.steps, params.warm_up)
         for group in self.optimizer.param_groups:
-            group["lr"] = progress.rate
+            group["lr"] = progress.rate * group["lr_mult"]
         clip_gradients(self.model, params.max_gradient)
         self.optimizer.step()
         progress.add_step(loss_sum, samples, len(batches))

@@ -48,6 +48,7 @@ def write_model(folder: Path, lesson: Lesson, data: ShardDataset, trainer: Train
             LAST: write_weights(folder / LAST, last),
             **copy_tokenizer(data, folder),
         },
+        initial_weights=lesson.initial_weights,
     )
     write_record(folder, record)
     write_history(folder / HISTORY_NAME, progress.history)

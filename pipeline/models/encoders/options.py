@@ -190,6 +190,8 @@ SIZES: dict[str, dict[str, type[Sizes]]] = {
 class TrainingOptions(Params):
     """Options of an encoder that say how it learns."""
 
+    name: str = ""
+    """Of the encoder."""
     freeze: bool = False
     """Keep all its weights but those of the last projection, to `width`."""
     lr_mult: Annotated[float, Field(gt=0, le=100)] = 1.0
