@@ -1,7 +1,7 @@
 """Start the encoders of a model as `train.encoders` says: from weights in files, frozen or not."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,8 @@ from pipeline.models.encoders.options import TrainingOptions
 from pipeline.train.params import TrainParams
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pipeline.models.model import Model
 
 
@@ -27,27 +29,38 @@ def hash_initial_weights(params: TrainParams, modalities: Iterable[str]) -> dict
     """
     hashes = {}
     for modality in modalities:
-        path = read_options(params, modality).init_from
-        if path is None:
-            continue
-        try:
-            with Path(path).open("rb") as file:
-                hashes[path] = hashlib.file_digest(file, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(
-                f"train.encoders.{modality}.init_from is {path}, which cannot be read ({error.strerror}): "
-                "name a file of weights"
-            ) from None
+        options = read_options(params, modality)
+        for key in ("init_from", "vectors"):
+            path = getattr(options, key, None)
+            if path is not None:
+                hashes[path] = hash_file(Path(path), f"train.encoders.{modality}.{key}")
     return hashes
 
 
-def prepare_encoders(model: "Model", params: TrainParams) -> list[str]:
-    """Give a new model's encoders the weights to start from, freeze those that are to be, and return a line for each.
+def hash_file(path: Path, setting: str) -> str:
+    """Return the sha256 of a file that a setting names.
 
     Raises:
-        InputError: a file has not the weights of its encoder.
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{setting} is {path}, which cannot be read ({error.strerror}): name a file of weights"
+        ) from None
+
+
+def prepare_encoders(model: "Model", params: TrainParams, vocabulary: Sequence[str]) -> list[str]:
+    """Give a new model's encoders the weights to start from, freeze those that are to be, and return a line for each
+    file.
+
+    Raises:
+        InputError: a file has not the weights of its encoder, or no vectors for the tokens of the vocabulary.
     """
     from pipeline.models.initial_weights import freeze_encoder, load_initial_weights
+    from pipeline.models.word_vectors import load_word_vectors
 
     notes = []
     for source, encoder in zip(model.inputs, model.encoders, strict=True):
@@ -55,6 +68,24 @@ def prepare_encoders(model: "Model", params: TrainParams) -> list[str]:
         if options.init_from is not None:
             taken = load_initial_weights(encoder, source, Path(options.init_from))
             notes.append(f"{source.part} starts from {options.init_from}: {taken}")
+        vectors = getattr(options, "vectors", None)
+        if vectors is not None:
+            taken = load_word_vectors(find_embedding(encoder, options.name), vocabulary, Path(vectors))
+            notes.append(f"{source.part} starts from {vectors}: {taken}")
         if options.freeze:
             freeze_encoder(encoder)
     return notes
+
+
+def find_embedding(encoder: "nn.Module", name: str) -> "nn.Embedding":
+    """Return the embeddings of tokens of an encoder.
+
+    Raises:
+        InputError: it has none of the name `words`.
+    """
+    from torch import nn
+
+    words = getattr(encoder, "words", None)
+    if not isinstance(words, nn.Embedding):
+        raise InputError(f"train.encoders.text.vectors is set, but {name} has no embedding `words`: take it out")
+    return words

@@ -186,6 +186,7 @@ def train_once(course: Course, team: "Team", saved: Path, log: "TrainingLog") ->
     Where there are further runs, the last state is kept there, to go on with the next one.
     """
     from pipeline.models.determinism import choose_device, deterministic_mode
+    from pipeline.models.inputs import read_vocabulary
     from pipeline.train.saved_states import SavedStates
     from pipeline.train.training_loop import Trainer, fit, is_finished
     from pipeline.train.training_state import unpack_state
@@ -194,7 +195,7 @@ def train_once(course: Course, team: "Team", saved: Path, log: "TrainingLog") ->
     with deterministic_mode(params.seed, params.threads):
         states = SavedStates(saved, say_line)
         model = course.lesson.build_model()
-        notes = prepare_encoders(model, params)
+        notes = prepare_encoders(model, params, read_vocabulary(course.data.root, course.data.manifest))
         trainer = Trainer(model.to(choose_device(params.device)), params, len(course.data), team)
         team.separate_generators(params.seed)
         state = team.share(states.read_latest() if team.leads else None)

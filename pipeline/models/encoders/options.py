@@ -200,6 +200,14 @@ class TrainingOptions(Params):
     """File of weights to start from, safetensors or what `torch.save` wrote, in `weights/` so that DVC watches it."""
 
 
+class TextTrainingOptions(TrainingOptions):
+    """Of text also the vectors that words start from."""
+
+    vectors: str | None = None
+    """File of word vectors to start from, text or npz, in `weights/` so that DVC watches it; `channels` must be their
+    length."""
+
+
 def list_options(modality: str, *bases: type[Params]) -> NamedOptions:
     """Return the annotation of a key that names an encoder of a modality: its sizes and the keys of `bases`."""
     types = {
@@ -247,10 +255,13 @@ class VideoSizes(Sizes):
 
 SIZES["video"] = {"cnn": VideoSizes}
 
-OPTIONS: Mapping[str, NamedOptions] = {modality: list_options(modality, TrainingOptions) for modality in ENCODERS}
+OPTIONS: Mapping[str, NamedOptions] = {
+    modality: list_options(modality, TextTrainingOptions if modality == "text" else TrainingOptions)
+    for modality in ENCODERS
+}
 """Of `train.encoders.<modality>`."""
 
 
 def list_sizes(options: Params) -> dict[str, Any]:
     """Return the options that belong to the model, as JSON, without the name."""
-    return options.model_dump(mode="json", exclude={"name", *TrainingOptions.model_fields})
+    return options.model_dump(mode="json", exclude={"name", *TextTrainingOptions.model_fields})
