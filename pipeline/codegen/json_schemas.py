@@ -17,6 +17,8 @@ from pipeline.tasks.regression_report import FLOOR
 from pipeline.tasks.regression_report import TITLES as REGRESSION_TITLES
 from pipeline.tasks.retrieval_report import CHANCE, CLASS_RECALL
 from pipeline.tasks.table import TASKS
+from pipeline.tasks.tag_report import SCORE_TITLES, THRESHOLD_METRICS
+from pipeline.tasks.tag_report import TITLES as TAG_TITLES
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Score = Annotated[float, Field(ge=0, le=1)] | None
@@ -79,6 +81,7 @@ def build_document_schemas() -> dict[str, Schema]:
         "metrics": build_metrics_schema(),
         "metrics_regression": build_regression_schema(),
         "metrics_retrieval": build_retrieval_schema(),
+        "metrics_tags": build_tags_schema(),
         "model": build_model_schema(),
         "tokenizer": TokenizerFile.model_json_schema(),
         "vocabulary": VocabularyFile.model_json_schema(),
@@ -144,6 +147,31 @@ def build_regression_schema() -> Schema:
         own=(dict[str, Score], {}),
     )
     metrics.__doc__ = "`7_report/metrics.json` of a regression, see `pipeline.tasks.regression_report.measure`."
+    return metrics.model_json_schema()
+
+
+def build_tags_schema() -> Schema:
+    """Return the schema of `7_report/metrics.json` of the tasks `binary` and `multi_label`."""
+    of_tag: dict[str, Any] = dict.fromkeys((*CLASS_METRICS, *THRESHOLD_METRICS), (Score, ...))
+    counts: dict[str, Any] = dict.fromkeys(("support", "predicted"), (Count, ...))
+    tag: Any = create_model("TagScores", __base__=Document, **of_tag, **counts)
+    tag.__doc__ = "Scores of one tag; null where a score is not defined."
+    of_subset: dict[str, Any] = dict.fromkeys(SCORE_TITLES, (Score, ...))
+    subset: Any = create_model("TagSubset", __base__=Document, **of_subset)
+    subset.__doc__ = "Scores with one subset of the parts."
+    facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...)}
+    scores: dict[str, Any] = dict.fromkeys((*TAG_TITLES, *(FLOOR + name for name in TAG_TITLES)), (Score, ...))
+    metrics = create_model(
+        "TagMetrics",
+        __base__=Document,
+        **facts,
+        **scores,
+        subsets=(dict[str, subset], ...),
+        per_class=(dict[str, tag], ...),
+        undefined=(dict[str, str], ...),
+        own=(dict[str, Score], {}),
+    )
+    metrics.__doc__ = "`7_report/metrics.json` of `binary` and `multi_label`, see `pipeline.tasks.tag_report.measure`."
     return metrics.model_json_schema()
 
 

@@ -44,6 +44,28 @@ class ClassificationOptions(TaskOptions):
     in Lin et al. (2017), 0 for plain cross-entropy."""
 
 
+class BinaryOptions(TaskOptions):
+    """Tell the positive of two classes from the other, by one output."""
+
+    name: Literal["binary"] = "binary"
+    """Of the task."""
+    positive: str | None = None
+    """The positive class; null: the second."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced`: the samples of both classes count as much in training."""
+
+
+class MultiLabelOptions(TaskOptions):
+    """Give a sample any number of tags: the parts of its label."""
+
+    name: Literal["multi_label"] = "multi_label"
+    """Of the task."""
+    separator: Annotated[str, Field(min_length=1, max_length=10)] = "|"
+    """What stands between the tags in a label: `guitar|drums`."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced`: of each tag, samples with it count as much in training as those without."""
+
+
 class RegressionOptions(TaskOptions):
     """Predict a number: labels that are numbers, or a field that holds one a sample."""
 
@@ -86,6 +108,8 @@ class OtherOptions(TaskOptions):
 OPTIONS: Mapping[str, type[TaskOptions]] = {
     AUTO: AutoOptions,
     "classification": ClassificationOptions,
+    "binary": BinaryOptions,
+    "multi_label": MultiLabelOptions,
     "regression": RegressionOptions,
     "retrieval": RetrievalOptions,
 }
@@ -104,6 +128,8 @@ def _find_tag(value: Any) -> str:
 TaskChoice = Annotated[
     Annotated[AutoOptions, Tag("<auto>")]
     | Annotated[ClassificationOptions, Tag("<classification>")]
+    | Annotated[BinaryOptions, Tag("<binary>")]
+    | Annotated[MultiLabelOptions, Tag("<multi_label>")]
     | Annotated[RegressionOptions, Tag("<regression>")]
     | Annotated[RetrievalOptions, Tag("<retrieval>")]
     | Annotated[OtherOptions, Tag("<other>")],

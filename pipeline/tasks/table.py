@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 TASKS: "LazyTable[Task[Any]]" = LazyTable(
     {
         "classification": LazyObject("pipeline.tasks.classification:CLASSIFICATION"),
+        "binary": LazyObject("pipeline.tasks.tagging:BINARY"),
+        "multi_label": LazyObject("pipeline.tasks.tagging:MULTI_LABEL"),
         "regression": LazyObject("pipeline.tasks.regression:REGRESSION"),
         "retrieval": LazyObject("pipeline.tasks.retrieval:RETRIEVAL"),
     },
