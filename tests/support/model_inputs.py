@@ -14,6 +14,7 @@ CHOICES = [(modality, name) for modality, table in ENCODERS.items() for name in 
 SMALL: dict[str, dict[str, Any]] = {
     **{name: {"channels": [8] * 4} for name in ("resnet18", "resnet34", "resnet50")},
     **{name: {"channels": [8] * 5} for name in ("vgg11", "vgg16")},
+    **{name: {"layers": 1} for name in ("vit", "transformer")},
 }
 """Sizes of encoders that would take long."""
 FIRST = {modality: next(iter(table)) for modality, table in ENCODERS.items()}

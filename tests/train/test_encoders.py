@@ -14,9 +14,12 @@ from pipeline.models.encoders.build import build_encoder
 from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.layers import BatchNorm
 from pipeline.models.encoders.options import list_sizes
+from pipeline.models.encoders.table import ENCODERS
+from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.model import encode_part
 from pipeline.train.params import TrainParams
 from tests.support.model_inputs import CHOICES, INPUTS, SMALL, make_batch
+from tests.support.running import ROOT
 
 DEEP = ("resnet34", "resnet50", "vgg16")
 """The same code as `resnet18` and `vgg11`, which takes longer to trace."""
@@ -272,3 +275,13 @@ def test_a_name_alone_and_a_mapping_mean_the_same() -> None:
     assert one == other == TrainParams.model_validate(one.model_dump(mode="json"))
     sizes = list_sizes(dict(one.encoders)["text"])
     assert sizes == {"channels": 64, "embedding_range": None, "kernels": [3, 4, 5], "filters": 64, "dropout": 0.5}
+
+
+def test_the_documentation_lists_every_encoder_and_fusion() -> None:
+    page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    fusions = {name for row in rows for name in FUSIONS if row.startswith(f"| `{name}` |")}
+    assert fusions == set(FUSIONS)
+    for modality, table in ENCODERS.items():
+        listed = " ".join(row for row in rows if row.startswith((f"| {modality} |", "| all |")))
+        assert [name for name in table if f"`{name}`" not in listed] == []
