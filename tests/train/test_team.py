@@ -159,3 +159,12 @@ def test_what_cannot_be_shared_is_refused(changes: dict[str, Any], message: str)
 def test_processes_are_started_by_the_stage(data: Path) -> None:
     with pytest.raises(InputError, match=r"train\.processes is 2, but torchrun started 1"):
         run_train(data, "alone", **SETTINGS, processes=2)
+
+
+@pytest.mark.sweep
+def test_processes_with_a_batch_norm_agree_when_to_stop(data: Path, tmp_path: Path) -> None:
+    """Each normalizes its own samples; they validate with the leader's statistics, else one would wait for ever."""
+    image = {"name": "resnet18", "channels": [8, 8, 8, 8], "lr_mult": 0.5}
+    done = run_stage(data, tmp_path, processes=2, encoders={"image": image}, patience=1, epochs=12)
+    assert done.returncode == 0, done.stderr
+    assert load_model(tmp_path / "data" / MODEL_FOLDER)[0].get_buffer("encoders.0.bn1.num_batches_tracked") > 0
