@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,35 @@ def find_content(manifest: Manifest, part: str) -> str:
     """Return the field of a part that models see and pages show."""
     name: str = (manifest.extract or {})["modalities"][part][0]
     return name
+
+
+def join_fields(source: PartInput, names: Sequence[str], manifest: Manifest) -> PartInput:
+    """Return the input with the values of several fields side by side on the last axis.
+
+    Raises:
+        InputError: a field is not one of the part's, or does not fit the first; the message names the setting.
+    """
+    first = manifest.fields.get(names[0])
+    allowed = [name for name in (manifest.extract or {})["modalities"][source.part] if "_length" not in name]
+    for name in names:
+        field, fits = manifest.fields.get(name), name in allowed
+        if field is None or first is None or not fits or len(field.shape) < 2 or field.shape[:-1] != first.shape[:-1]:
+            raise InputError(
+                f"train.fields.{source.part} has `{name}`; it must name fields of one number of steps among "
+                f"{', '.join(allowed)}"
+            )
+    statistics = [each for name in names if (each := (manifest.statistics or {}).get(name)) is not None]
+    if len(statistics) < len(names):
+        statistics = []
+    width = sum(manifest.fields[name].shape[-1] for name in names)
+    return replace(
+        source,
+        field=names[0],
+        joined=tuple(names[1:]),
+        shape=(*source.shape[:-1], width),
+        mean=tuple(value for each in statistics for value in each.mean),
+        std=tuple(max(value, MIN_STD) for each in statistics for value in each.std),
+    )
 
 
 def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[PartInput, ...]:

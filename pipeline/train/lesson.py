@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.errors import InputError
 from pipeline.tables.contracts import MODALITIES
 from pipeline.tasks.table import TASKS
 from pipeline.train.initial_encoders import hash_initial_weights, read_options
@@ -38,13 +39,21 @@ def list_inputs(params: TrainParams, data: "ShardDataset") -> tuple["PartInput",
     """Return the inputs of all parts that the params let a model see.
 
     Raises:
-        InputError: the dataset lacks a modality that `train.modalities` names.
+        InputError: the dataset lacks a modality that `train.modalities` names, or a part or a field that `train.fields`
+            does.
     """
-    from pipeline.models.inputs import list_parts, read_inputs
+    from pipeline.models.inputs import join_fields, list_parts, read_inputs
 
     present = set(list_parts(data.manifest).values())
     modalities = params.modalities or tuple(name for name in MODALITIES if name in present)
-    return read_inputs(data.root, data.manifest, modalities)
+    inputs = read_inputs(data.root, data.manifest, modalities)
+    known = [source.part for source in inputs]
+    if absent := [part for part in params.fields if part not in known]:
+        raise InputError(f"train.fields has the part `{absent[0]}`; it must name some of {', '.join(known)}")
+    return tuple(
+        join_fields(source, params.fields[source.part], data.manifest) if source.part in params.fields else source
+        for source in inputs
+    )
 
 
 def plan_lesson(
