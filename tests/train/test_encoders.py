@@ -277,6 +277,14 @@ def test_a_name_alone_and_a_mapping_mean_the_same() -> None:
     assert sizes == {"channels": 64, "embedding_range": None, "kernels": [3, 4, 5], "filters": 64, "dropout": 0.5}
 
 
+def test_a_plugin_gets_its_options_as_keyword_arguments() -> None:
+    name = "plugins/examples/encoder.py:Colours"
+    params = TrainParams.model_validate({"encoders": {"image": {"name": name, "grid": 2, "freeze": True}}})
+    sizes = list_sizes(dict(params.encoders)["image"])
+    assert sizes == {"grid": 2}
+    assert build_encoder(INPUTS["image"], 8, name, sizes).get_parameter("outlet.weight").shape == (8, 2 * 2 * 3)
+
+
 def test_the_documentation_lists_every_encoder_and_fusion() -> None:
     page = (ROOT / "docs/models.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| ")]
