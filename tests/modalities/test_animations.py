@@ -187,7 +187,9 @@ def test_the_setting_says_what_an_animation_is(media_type: str) -> None:
         (data, "image", "image"), (data, "video", "video"), (still.getvalue(), "video", "image"),
     ):  # fmt: skip
         (item,) = read_contents(
-            content, ListedFile("folder", "a", 1, *[None] * 11), make_params(animations=animations)
+            content,
+            ListedFile("folder", "a", 1, *[None] * (len(ListedFile._fields) - 3)),
+            make_params(animations=animations),
         ).items
         assert (item.modality, item.media_type, item.whole) == (modality, media_type, True)
     assert not is_animated(data[: len(data) // 2], media_type)
