@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ class ModelRecord:
     best: Mapping[str, Any]
     made_with: Mapping[str, str]
     weights: Mapping[str, str]
-    initial_weights: Mapping[str, str] = field(default_factory=dict)
+    initial_weights: Mapping[str, str]
 
 
 def write_weights(path: Path, state: Mapping[str, Tensor]) -> str:

@@ -68,7 +68,7 @@ def test_bfloat16_is_close_to_float32(modality: str, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("modality", "name"),
-    [pytest.param(*choice, marks=[pytest.mark.slow] * (choice[1] in DEEP), id="-".join(choice)) for choice in CHOICES],
+    [pytest.param(*choice, marks=[pytest.mark.sweep] * (choice[1] in DEEP), id="-".join(choice)) for choice in CHOICES],
 )
 @pytest.mark.filterwarnings("ignore:The tensor attributes self.*_flat_weights")  # of torch.export, whose graph is right
 def test_an_encoder_is_one_graph_to_compile_and_to_export(modality: str, name: str) -> None:

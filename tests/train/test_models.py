@@ -232,6 +232,7 @@ def make_record(architecture: Architecture, weights: dict[str, str]) -> ModelRec
         best={"epoch": 1},
         made_with={},
         weights=weights,
+        initial_weights={},
     )
 
 
