@@ -1,6 +1,5 @@
 """What encoders keep beside the contract in `test_models`: graphs, precision, names of weights, and their options."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -26,12 +25,7 @@ DEEP = ("resnet34", "resnet50", "vgg16")
 RECURRENT = [(modality, name) for modality, name in CHOICES if name in ("gru", "lstm", "crnn")]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build(modality: str, name: str, **sizes: Any) -> nn.Module:

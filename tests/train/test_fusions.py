@@ -1,6 +1,6 @@
 """One contract for all fusions: gradients, missing parts, saving, precision, compiling and exporting."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 import safetensors.torch
@@ -20,12 +20,7 @@ CHANNELS, STEPS = (4, 6, 8), (5, 3, 1)
 Inputs = tuple[Tensor, ...] | tuple[Tensor, Tensor, list[EncodedPart]]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def build_fusion(name: str, parts: int = PARTS, seed: int = 0) -> nn.Module:

@@ -30,10 +30,7 @@ SIZES = {"channels": [8, 8, 8, 8]}
 IMAGE = INPUTS["image"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Any:
-    with deterministic_mode(seed=0, threads=1):
-        yield
+pytestmark = pytest.mark.usefixtures("deterministic")
 
 
 def build(seed: int = 0, name: str = "resnet18", source: PartInput = IMAGE, **sizes: Any) -> nn.Module:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,7 @@ from shardwright.format.canonical_json import encode_canonical, hash_canonical
 from tests.support.factory_shards import WORDS, Toy, make_shards
 from tests.support.model_inputs import CHOICES, FIRST, INPUTS, MODALITIES, SMALL, make_batch
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads that busy-wait for a core take it from the others: tests of small models get 10 times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 PLAN = ClassPlan(MODALITIES, ("a", "b", "c", "d", "e"), (1, 1, 1, 1, 1))

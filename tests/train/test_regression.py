@@ -1,7 +1,6 @@
 """Regression has the scores of scikit-learn and SciPy beside floors; class weights and focal loss their formulas."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from pipeline.errors import InputError
-from pipeline.models.determinism import deterministic_mode
 from pipeline.tables.contracts import REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tasks.classification import CLASSIFICATION, LABEL, ClassPlan, weigh_classes
 from pipeline.tasks.regression_report import METRICS
@@ -25,14 +23,7 @@ from tests.support.factory_forward import make_forward
 from tests.support.factory_shards import Toy, make_shards
 from tests.train.test_train import ROOT, run_train
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads that busy-wait for a core take it from the others: small models get 10 times slower."""
-    with deterministic_mode(seed=0, threads=1):
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("deterministic")]
 
 
 NUMBERS = hnp.arrays(np.float64, 12, elements=st.integers(-20, 20).map(float))

@@ -2,7 +2,6 @@
 
 import json
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from pipeline.models.checkpoint import load_model
-from pipeline.models.determinism import deterministic_mode
 from pipeline.models.model import Model
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.table_files import read_table
@@ -31,14 +29,7 @@ from tests.support.model_inputs import MODALITIES, make_batch
 from tests.train.test_models import make_architecture
 from tests.train.test_train import ROOT, run_train
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads that busy-wait for a core take it from the others: small models get 10 times slower."""
-    with deterministic_mode(seed=0, threads=1):
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("deterministic")]
 
 
 def make_vectors(count: int, width: int, seed: int) -> NDArray[np.float32]:

@@ -1,7 +1,6 @@
 """Tags are the parts of labels; scores are those of scikit-learn, with tags that no sample has, beside floors."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from pipeline.errors import InputError
-from pipeline.models.determinism import deterministic_mode
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tasks.classification import LABEL
 from pipeline.tasks.metrics.thresholds import compute_average_precision, compute_roc_auc
@@ -28,14 +26,7 @@ from tests.support.factory_forward import make_forward
 from tests.support.factory_shards import Toy, make_shards
 from tests.train.test_train import ROOT, run_train
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Threads that busy-wait for a core take it from the others: small models get 10 times slower."""
-    with deterministic_mode(seed=0, threads=1):
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("deterministic")]
 
 
 PLAN = TagPlan(("image",), ("a", "b", "c"), ((), (0,), (1, 2), (0, 2)), (2, 1, 2))
