@@ -58,7 +58,8 @@ def check_selectors(params: IngestParams) -> None:
     """
     if params.page_text == WHOLE_PAGE and not has_extractor():
         raise ParamsError(
-            f'params.yaml: ingest.page_text is "{WHOLE_PAGE}", which needs a library: pip install trafilatura'
+            f'params.yaml: ingest.page_text is "{WHOLE_PAGE}", which needs two libraries: '
+            "pip install trafilatura lxml_html_clean"
         )
     for key, selector in (("page_text", params.page_text), ("page_label", params.page_label)):
         if selector is not None and not check_selector(selector):
