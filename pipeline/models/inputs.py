@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ class PartInput:
         modality: of its items.
         field: the field that holds it.
         shape: of one item of that field: image (height, width, channels), audio (frames, coefficients), text (tokens,),
-            video (frames, height, width, channels).
+            video (frames, height, width, channels); of several fields of ids (tokens, fields).
         length: the field with the number of valid frames or tokens, or None.
         present: the field that is 0 where a sample lacks the part, or None where every sample has it.
         mean: over the training split, one a channel or coefficient, in the field's unit; empty for token ids.
@@ -37,6 +37,7 @@ class PartInput:
             then have an axis for the items before their own. None where it has one.
         joined: further fields, whose values stand beside those of `field` on the last axis; `shape`, `mean` and `std`
             are those of all together.
+        joined_words: where these hold ids, how many different ones each has.
     """
 
     part: str
@@ -50,12 +51,13 @@ class PartInput:
     words: int = 0
     count: str | None = None
     joined: tuple[str, ...] = ()
+    joined_words: tuple[int, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
         """All fields that the model reads of the part."""
         others = (self.length, self.present, self.count)
-        return (self.field, *self.joined, *(name for name in others if name is not None))
+        return tuple(dict.fromkeys([self.field, *self.joined, *(name for name in others if name is not None)]))
 
     @property
     def name(self) -> str:
@@ -65,12 +67,13 @@ class PartInput:
 
 def read_values(batch: Mapping[str, "Tensor"], source: PartInput) -> "Tensor":
     """Return the values of a part, (batch, *shape): those under its name, as augmentation leaves them, or its fields
-    side by side."""
+    side by side; several ids a token are int32."""
     if source.name in batch:
         return batch[source.name]
     import torch
 
-    return torch.cat([batch[name] for name in (source.field, *source.joined)], dim=-1)
+    values = [batch[name] for name in (source.field, *source.joined)]
+    return torch.stack([ids.int() for ids in values], dim=-1) if source.words else torch.cat(values, dim=-1)
 
 
 def list_parts(manifest: Manifest) -> dict[str, str]:
@@ -85,35 +88,6 @@ def find_content(manifest: Manifest, part: str) -> str:
     """Return the field of a part that models see and pages show."""
     name: str = (manifest.extract or {})["modalities"][part][0]
     return name
-
-
-def join_fields(source: PartInput, names: Sequence[str], manifest: Manifest) -> PartInput:
-    """Return the input with the values of several fields side by side on the last axis.
-
-    Raises:
-        InputError: a field is not one of the part's, or does not fit the first; the message names the setting.
-    """
-    first = manifest.fields.get(names[0])
-    allowed = [name for name in (manifest.extract or {})["modalities"][source.part] if "_length" not in name]
-    for name in names:
-        field, fits = manifest.fields.get(name), name in allowed
-        if field is None or first is None or not fits or len(field.shape) < 2 or field.shape[:-1] != first.shape[:-1]:
-            raise InputError(
-                f"train.fields.{source.part} has `{name}`; it must name fields of one number of steps among "
-                f"{', '.join(allowed)}"
-            )
-    statistics = [each for name in names if (each := (manifest.statistics or {}).get(name)) is not None]
-    if len(statistics) < len(names):
-        statistics = []
-    width = sum(manifest.fields[name].shape[-1] for name in names)
-    return replace(
-        source,
-        field=names[0],
-        joined=tuple(names[1:]),
-        shape=(*source.shape[:-1], width),
-        mean=tuple(value for each in statistics for value in each.mean),
-        std=tuple(max(value, MIN_STD) for each in statistics for value in each.std),
-    )
 
 
 def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tuple[PartInput, ...]:
@@ -142,7 +116,7 @@ def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tu
         if modality == chosen
     )
     for source in inputs:
-        if _holds_token_ids(manifest.fields[source.field]) and words == 0:
+        if holds_ids(manifest.fields[source.field]) and words == 0:
             raise InputError(
                 f"{root}: the field `{source.field}` holds token ids, but the dataset has no vocabulary: "
                 "run `dvc repro` again"
@@ -166,12 +140,12 @@ def _read_input(manifest: Manifest, part: str, modality: str, words: int) -> Par
         present=present,
         mean=() if statistics is None else tuple(statistics.mean),
         std=() if statistics is None else tuple(max(std, MIN_STD) for std in statistics.std),
-        words=words if _holds_token_ids(field) else 0,
+        words=words if holds_ids(field) else 0,
         count=count,
     )
 
 
-def _holds_token_ids(field: Field) -> bool:
+def holds_ids(field: Field) -> bool:
     """Return whether an item of the field is a sequence of whole numbers."""
     return field.axes in ("T", "NT") and "int" in field.dtype
 

@@ -109,7 +109,8 @@ class Model(nn.Module):
         for source in self.inputs:
             samples = batch[source.field]
             everywhere = torch.ones(len(samples), dtype=torch.bool, device=samples.device)
-            columns.append(everywhere if source.present is None else batch[source.present] != 0)
+            there = everywhere if source.present is None else batch[source.present] != 0
+            columns.append(there.reshape(len(samples), -1).any(1))
         return torch.stack(columns, dim=1)
 
     def fuse(self, encoded: Sequence[EncodedPart], present: Tensor) -> Features:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.models.batches import Batch
+from pipeline.models.choose_fields import OWN_IDS
 from pipeline.models.inputs import PartInput, read_values
 from pipeline.train.keyed_random import KeyedRandom
 from pipeline.train.params import TrainParams
@@ -62,12 +63,16 @@ def _choose_span(name: str, indices: Tensor, size: Tensor, rng: KeyedRandom) -> 
 
 
 def augment_text(tokens: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
-    """Replace some words of (batch, tokens) by the unknown word; padding stays.
+    """Replace some words of (batch, tokens) by the unknown word, of (batch, tokens, kinds) all ids that are of the
+    vocabulary; padding stays.
 
     uint16 becomes int32: PyTorch cannot fill uint16.
     """
-    replaced = (rng.uniform("words", tokens.shape[1]) < UNKNOWN_SHARE) & (tokens != 0)
-    return tokens.int().masked_fill(replaced, UNKNOWN)
+    replaced = rng.uniform("words", tokens.shape[1]) < UNKNOWN_SHARE
+    if tokens.ndim == 3:
+        kinds = torch.tensor([words != OWN_IDS for words in (source.words, *source.joined_words)])
+        replaced = replaced.unsqueeze(2) & kinds
+    return tokens.int().masked_fill(replaced & (tokens != 0), UNKNOWN)
 
 
 def augment_video(pixels: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:

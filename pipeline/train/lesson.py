@@ -42,7 +42,8 @@ def list_inputs(params: TrainParams, data: "ShardDataset") -> tuple["PartInput",
         InputError: the dataset lacks a modality that `train.modalities` names, or a part or a field that `train.fields`
             does.
     """
-    from pipeline.models.inputs import join_fields, list_parts, read_inputs
+    from pipeline.models.choose_fields import choose_fields
+    from pipeline.models.inputs import list_parts, read_inputs
 
     present = set(list_parts(data.manifest).values())
     modalities = params.modalities or tuple(name for name in MODALITIES if name in present)
@@ -51,8 +52,9 @@ def list_inputs(params: TrainParams, data: "ShardDataset") -> tuple["PartInput",
     if absent := [part for part in params.fields if part not in known]:
         raise InputError(f"train.fields has the part `{absent[0]}`; it must name some of {', '.join(known)}")
     return tuple(
-        join_fields(source, params.fields[source.part], data.manifest) if source.part in params.fields else source
+        chosen
         for source in inputs
+        for chosen in choose_fields(source, params.fields.get(source.part, (source.field,)), data.manifest)
     )
 
 

@@ -56,8 +56,8 @@ class TrainParams(Params):
     """The modalities that the model sees, with all their parts; each must be in the dataset. Null: all that the dataset
     has."""
     fields: dict[str, Annotated[tuple[str, ...], Field(strict=False, min_length=1)]] = Field(default={})
-    """By part the fields that the model sees of it, side by side on their last axis: `audio: [mfcc, mfcc_delta]`. Of
-    parts that are not named, the first field."""
+    """By part the fields that the model sees of it, side by side: `audio: [mfcc, mfcc_delta]`, `text: [tokens, pos]`,
+    `video: [video, video_mfcc]`, whose audio is a part of its own. Of parts that are not named, the first field."""
     reader: Annotated[str, OneOf(READERS, plugins=True)] = "shardwright"
     """What reads the shards. `shardwright` shuffles the whole split, `webdataset` the shards and within a buffer."""
     encoders: EncoderParams = EncoderParams()

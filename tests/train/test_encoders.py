@@ -103,7 +103,7 @@ def test_backwards_is_the_sequence_turned_around(name: str) -> None:
     weights |= {f"{key}_reverse": value for key, value in encoder.get_submodule(f"{name}_back").state_dict().items()}
     oracle.load_state_dict(weights)
     tokens, length = read_inputs("text")
-    words = encoder.get_submodule("words")(tokens.int())
+    words = encoder.get_submodule("words")(tokens, torch.ones(tokens.shape, dtype=torch.bool))
     packed = nn.utils.rnn.pack_padded_sequence(words, length.long(), batch_first=True, enforce_sorted=False)
     states, _ = nn.utils.rnn.pad_packed_sequence(oracle(packed)[0], batch_first=True, total_length=tokens.shape[1])
     encoded: EncodedPart = encoder(tokens, length)

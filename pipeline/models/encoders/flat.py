@@ -6,6 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from pipeline.models.encoders.layers import Scale, find_valid
+from pipeline.models.encoders.words import Words
 from pipeline.models.inputs import PartInput
 
 CHANNELS = 16
@@ -18,15 +19,16 @@ class Flat(nn.Module):
     def __init__(self, source: PartInput, width: int) -> None:
         super().__init__()
         if source.words:
-            self.words = nn.Embedding(source.words, CHANNELS)
+            self.words = Words(source, CHANNELS)
         else:
             self.scale = Scale(source)
-        self.outlet = nn.Linear(prod(source.shape) * (CHANNELS if source.words else 1), width)
+        values = source.shape[0] * CHANNELS if source.words else prod(source.shape)
+        self.outlet = nn.Linear(values, width)
 
     def forward(self, values: Tensor, length: Tensor | None = None) -> Tensor:
         """Encode `values` (batch, *shape), the first `length` (batch,) of whose steps are valid, as (batch, width)."""
-        padding = ~find_valid(values, length)
-        scaled = self.words(values.int().masked_fill(padding, 0)) if hasattr(self, "words") else self.scale(values)
-        steps = scaled.flatten(2).masked_fill(padding.unsqueeze(2), 0)
+        valid = find_valid(values, length)
+        scaled = self.words(values, valid) if hasattr(self, "words") else self.scale(values)
+        steps = scaled.flatten(2).masked_fill(~valid.unsqueeze(2), 0)
         embedding: Tensor = self.outlet(steps.flatten(1))
         return embedding

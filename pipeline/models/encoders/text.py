@@ -1,7 +1,7 @@
 """Encode texts: token ids (batch, tokens) int32 or uint16 and valid tokens (batch,) to `EncodedPart`.
 
-The ids after the valid tokens do not influence the embedding. Ids are converted with `int()`, as PyTorch has the dtype
-uint16 but no embedding lookup for it.
+Where a token has several ids, they are int32 (batch, tokens, kinds). The ids after the valid tokens do not influence
+the embedding.
 """
 
 from typing import ClassVar
@@ -20,15 +20,8 @@ from pipeline.models.encoders.layers import (
 )
 from pipeline.models.encoders.options import TextCnnSizes, TextRecurrentSizes, TextSizes, TextTransformerSizes
 from pipeline.models.encoders.recurrent import add_recurrent, run_recurrent
+from pipeline.models.encoders.words import Words
 from pipeline.models.inputs import PartInput
-
-
-def build_words(source: PartInput, options: TextSizes) -> nn.Embedding:
-    """Return the embeddings of tokens, in the range that the options say."""
-    words = nn.Embedding(source.words, options.channels)
-    if options.embedding_range is not None:
-        nn.init.uniform_(words.weight, -options.embedding_range, options.embedding_range)
-    return words
 
 
 class TextMean(nn.Module):
@@ -37,13 +30,13 @@ class TextMean(nn.Module):
     def __init__(self, source: PartInput, width: int, options: TextSizes) -> None:
         super().__init__()
         self.channels = options.channels
-        self.words = build_words(source, options)
+        self.words = Words(source, options.channels, options.embedding_range)
         self.outlet = build_projection(self.channels, width)
 
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
-        words = self.words(tokens.int().masked_fill(~valid, 0))
+        words = self.words(tokens, valid)
         mean = pool_valid(words, valid)[:, : self.channels]
         return EncodedPart(self.outlet(mean), words, valid)
 
@@ -57,7 +50,7 @@ class TextCnn(nn.Module):
 
     def __init__(self, source: PartInput, width: int, options: TextCnnSizes) -> None:
         super().__init__()
-        self.words = build_words(source, options)
+        self.words = Words(source, options.channels, options.embedding_range)
         self.convolutions = nn.ModuleList(nn.Conv1d(options.channels, options.filters, k) for k in options.kernels)
         self.kernels = options.kernels
         self.channels = options.filters * len(options.kernels)
@@ -67,7 +60,7 @@ class TextCnn(nn.Module):
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
-        words = self.words(tokens.int().masked_fill(~valid, 0)).masked_fill(~valid.unsqueeze(2), 0).transpose(1, 2)
+        words = self.words(tokens, valid).masked_fill(~valid.unsqueeze(2), 0).transpose(1, 2)
         found = [
             torch.relu(convolution(functional.pad(words, (0, kernel - 1))))
             for kernel, convolution in zip(self.kernels, self.convolutions, strict=True)
@@ -84,14 +77,14 @@ class TextGru(nn.Module):
 
     def __init__(self, source: PartInput, width: int, options: TextRecurrentSizes) -> None:
         super().__init__()
-        self.words = build_words(source, options)
+        self.words = Words(source, options.channels, options.embedding_range)
         self.channels = options.channels + add_recurrent(self, self.cell, options.channels, options)
         self.outlet = build_projection(2 * self.channels, width)
 
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
-        words = self.words(tokens.int().masked_fill(~valid, 0))
+        words = self.words(tokens, valid)
         tokens = torch.cat([words, run_recurrent(self, self.cell, words, valid)], dim=2)
         return EncodedPart(self.outlet(pool_valid(tokens, valid)), tokens, valid)
 
@@ -108,7 +101,7 @@ class TextTransformer(nn.Module):
     def __init__(self, source: PartInput, width: int, options: TextTransformerSizes) -> None:
         super().__init__()
         self.channels = options.channels
-        self.words = build_words(source, options)
+        self.words = Words(source, options.channels, options.embedding_range)
         self.positions = nn.Parameter(0.02 * torch.randn(source.shape[0], self.channels))
         self.layers = build_transformer(options)
         self.outlet = build_projection(2 * self.channels, width)
@@ -116,6 +109,6 @@ class TextTransformer(nn.Module):
     def forward(self, tokens: Tensor, length: Tensor | None = None) -> EncodedPart:
         """Encode `tokens` (batch, tokens) with `length` (batch,)."""
         valid = find_valid(tokens, length)
-        values = self.words(tokens.int().masked_fill(~valid, 0)) + self.positions[: tokens.shape[1]]
+        values = self.words(tokens, valid) + self.positions[: tokens.shape[1]]
         values = run_transformer(self.layers, values, valid)
         return EncodedPart(self.outlet(pool_valid(values, valid)), values, valid)
