@@ -1,7 +1,7 @@
 """Gather the items that belong together into samples, and drop surplus items and samples that lack a part."""
 
 from pipeline.align.alignment import Alignment
-from pipeline.align.params import PartRule
+from pipeline.align.part_rules import PartRule
 from pipeline.align.parts import Part
 
 GATHERED = """

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.align.params import AlignParams, PartRule, Rule
+from pipeline.align.params import AlignParams
+from pipeline.align.part_rules import PartRule, Rule
 from pipeline.tables.contracts import MODALITIES
 
 

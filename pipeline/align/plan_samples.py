@@ -7,12 +7,13 @@ each other. What the first two need of the data can be a part of it, see `pipeli
 from collections.abc import Sequence
 
 from pipeline.align.alignment import REJECTED, Alignment, map_values
-from pipeline.align.assign_splits import check_spellings, place_samples, read_splits
+from pipeline.align.assign_splits import place_samples
 from pipeline.align.divide_samples import divide_samples
 from pipeline.align.drop_contradictions import drop_contradictions
 from pipeline.align.drop_duplicates import drop_duplicates
 from pipeline.align.find_groups import find_groups
 from pipeline.align.gather_samples import gather_samples
+from pipeline.align.given_splits import check_spellings, read_splits
 from pipeline.align.label_samples import drop_rare, label_samples
 from pipeline.align.name_samples import add_key_functions, name_samples, number_samples
 from pipeline.align.params import AlignParams

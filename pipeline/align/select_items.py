@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from functools import partial
 
 from pipeline.align.alignment import Alignment, map_values
-from pipeline.align.params import GROUPS
+from pipeline.align.part_rules import GROUPS
 from pipeline.align.parts import Part
 from pipeline.tables.database import Database
 from pipeline.tables.drops import Reason
@@ -157,6 +158,7 @@ def select_items(alignment: Alignment) -> None:
     """Create the table `judged`, and drop the items that no part selects."""
     database, params = alignment.database, alignment.params
     database.execute(JUDGED)
+    _add_renaming(database, params.labels)
     database.execute(FAULTS)
     for number, part in enumerate(alignment.parts):
         _judge_items(alignment, number, part)
@@ -179,6 +181,15 @@ def select_items(alignment: Alignment) -> None:
     database.execute("DROP VIEW described")
 
 
+def _add_renaming(database: Database, labels: Mapping[str, str]) -> None:
+    """Make the function `rename_label`; labels that are not named stay."""
+    import pyarrow as pa
+
+    names = {normalize(old): new for old, new in labels.items()}
+    rename = map_values(lambda label: names.get(label, label), pa.string())
+    database.add_function("rename_label", rename, ["VARCHAR"], "VARCHAR")
+
+
 def _list_rivals(alignment: Alignment, part: Part) -> list[Part]:
     """Return the parts of the same modality, itself among them."""
     return [other for other in alignment.parts if other.modality == part.modality]
@@ -189,11 +200,14 @@ def _judge_items(alignment: Alignment, number: int, part: Part) -> None:
     if rule.pattern is not None:
         _add_match(alignment.database, number, rule.pattern)
     first = _list_rivals(alignment, part)[0] is part
+    label = FIGURE_LABEL if (params.by, params.label) == ("figure", "page") else LABEL[params.label]
+    if params.labels:
+        label = f"rename_label({label})"
     sql = JUDGE.format(
         matched=NO_PATTERN if rule.pattern is None else f"match_{number}(file)",
         free="TRUE" if first else f"item NOT IN ({SELECTED})",
         together=TOGETHER[params.by],
-        label=FIGURE_LABEL if (params.by, params.label) == ("figure", "page") else LABEL[params.label],
+        label=label,
         split=SPLIT[params.split],
     )
     within = None if params.within is None else list(params.within)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pipeline.align.alignment import Alignment
 from pipeline.align.assign_splits import check_splits
+from pipeline.align.deal_folds import WRITE_FOLDS, describe_fold
 from pipeline.align.divide_samples import has_each
 from pipeline.align.params import AlignParams
 from pipeline.align.parts import Part, list_parts
@@ -16,10 +17,12 @@ from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.columns import Row
 from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
+    ALIGNED_FOLDS,
     ALIGNED_PART_KINDS,
     ALIGNED_PARTS,
     ALIGNED_SAMPLES,
     CLEANED_ITEMS,
+    FOLDS,
     INGESTED_ITEMS,
     PART_KINDS,
     PARTS,
@@ -98,6 +101,8 @@ def _write_samples(alignment: Alignment, workspace: Workspace) -> None:
     database = alignment.database
     samples = workspace.work / ALIGNED_SAMPLES
     database.write(WRITE_SAMPLES, samples, SAMPLES)
+    if alignment.params.folds is not None:
+        database.write(WRITE_FOLDS, workspace.work / ALIGNED_FOLDS, FOLDS)
     kinds = workspace.work / ALIGNED_PART_KINDS
     write_table(kinds, map(_describe_part, alignment.parts), PART_KINDS)
     refers = {
@@ -118,7 +123,7 @@ def _count(alignment: Alignment, seen: int, folder: Path) -> Outcome:
     database = alignment.database
     counted = "DISTINCT item" if has_each(alignment) else "*"  # to find distinct items takes memory
     ((kept,),) = database.fetch(f"SELECT count({counted}) FROM members SEMI JOIN planned USING (sample)")
-    return Outcome("item", seen, kept, alignment.dropped.write(folder), _describe(database))
+    return Outcome("item", seen, kept, alignment.dropped.write(folder), _describe(alignment))
 
 
 def _check(alignment: Alignment, outcome: Outcome) -> None:
@@ -136,10 +141,13 @@ def _check(alignment: Alignment, outcome: Outcome) -> None:
     check_splits(alignment, counts)
 
 
-def _describe(database: Database) -> list[str]:
-    """Count samples by split, by label and by group."""
+def _describe(alignment: Alignment) -> list[str]:
+    """Count samples by split, by label and by group, and name the fold."""
+    database = alignment.database
     splits: dict[str, int] = dict(database.fetch(COUNT_SPLITS))
     notes = [f"{sum(splits.values())} samples: {', '.join(f'{split} {splits.get(split, 0)}' for split in SPLITS)}"]
+    if alignment.params.folds is not None:
+        notes.append(describe_fold(alignment, splits.get("test", 0)))
     ((labels, least, most),) = database.fetch(SIZES.format(column="label"))
     if labels:
         notes.append(f"{labels} labels, of {least} to {most} samples{_name_untrained(database)}")

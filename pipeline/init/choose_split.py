@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from pipeline.align.assign_splits import SPELLINGS
+from pipeline.align.given_splits import SPELLINGS
 from pipeline.align.params import AlignParams
 from pipeline.init.proposal import Guess
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.align.assign_splits import SPELLINGS
+from pipeline.align.given_splits import SPELLINGS
 from pipeline.init.path_roles import is_repeated
 from pipeline.init.read_table_sample import TableSample
 

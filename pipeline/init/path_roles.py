@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from pipeline.align.assign_splits import SPELLINGS
+from pipeline.align.given_splits import SPELLINGS
 from pipeline.init.file_kinds import MODALITY_ENDINGS, name_kind, split_stem
 
 ENOUGH = 0.5

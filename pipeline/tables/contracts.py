@@ -153,6 +153,14 @@ PART_KINDS: Columns = {
 }
 """`4_aligned/part_kinds`: a row per part of `align.parts` or `align.modalities`, in their order."""
 
+FOLDS: Columns = {
+    "fold": "int64",
+    "name": "string?",  # the group's, or `fold 3` of folds that the data gives; null for a number of folds
+    "samples": "int64",
+    "groups": "int64",
+}
+"""`4_aligned/folds`: a row per fold, in their order; only with `align.folds`."""
+
 DROPPED: Columns = {
     "stage": "string",
     "unit": "string",
@@ -184,6 +192,7 @@ CLEANED_ITEMS = f"{CLEANED_FOLDER}/items"
 ALIGNED_SAMPLES = f"{ALIGNED_FOLDER}/samples"
 ALIGNED_PARTS = f"{ALIGNED_FOLDER}/parts"
 ALIGNED_PART_KINDS = f"{ALIGNED_FOLDER}/part_kinds"
+ALIGNED_FOLDS = f"{ALIGNED_FOLDER}/folds"
 
 TABLES: dict[str, Columns] = {
     "list": LISTED,
@@ -194,5 +203,6 @@ TABLES: dict[str, Columns] = {
     "align": SAMPLES,
     "parts": PARTS,
     "part_kinds": PART_KINDS,
+    "folds": FOLDS,
     "dropped": DROPPED,
 }

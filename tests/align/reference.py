@@ -8,9 +8,10 @@ from itertools import combinations
 
 import numpy as np
 
-from pipeline.align.assign_splits import SPELLINGS, make_choice
+from pipeline.align.given_splits import SPELLINGS
 from pipeline.align.params import AlignParams, Duplicates
 from pipeline.align.parts import Part, list_parts
+from pipeline.align.split_quotas import make_choice
 from pipeline.errors import InputError
 from pipeline.tables.columns import Row
 from pipeline.tables.connected_components import find_components
@@ -262,7 +263,7 @@ def place_samples(
             fixed[group] = max(fixed.get(group, sample.split), sample.split, key=SPLITS.index)
     placed: list[PlacedSample] = []
     drops: list[Drop] = []
-    choose = make_choice(Counter(groups), params)
+    choose = make_choice(Counter(groups), [(split, share) for split, share in params.shares if share], params.salt)
     for sample, group in zip(samples, groups, strict=True):
         split = fixed.get(group) or choose(group)
         if sample.split in (None, split):

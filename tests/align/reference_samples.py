@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.align.name_samples import find_path, make_key
-from pipeline.align.params import AlignParams, PartRule, Rule
+from pipeline.align.params import AlignParams
+from pipeline.align.part_rules import PartRule, Rule
 from pipeline.align.parts import Part
 from pipeline.align.select_items import TOLERANCE, normalize
 from pipeline.errors import InputError

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.align.assign_splits import choose_split, sum_shares
 from pipeline.align.name_samples import make_key
 from pipeline.align.params import AlignParams, Shares
-from pipeline.align.split_quotas import FEWEST
+from pipeline.align.split_quotas import FEWEST, choose_split, sum_shares
 from pipeline.align.step import align
 from pipeline.errors import InputError, PipelineError, TooManyDrops
 from pipeline.tables.columns import Row
@@ -128,13 +127,15 @@ def test_new_samples_move_no_sample_that_they_are_not_tied_to(rng: random.Random
 def test_shares_are_met_and_another_salt_assigns_anew() -> None:
     shares = Shares(train=0.7, val=0.1, test=0.2)
     groups = [f"group-{n}" for n in range(20_000)]
-    assigned = [choose_split(group, sum_shares(shares), "0") for group in groups]
+    assigned = [choose_split(group, sum_shares(list(shares)), "0") for group in groups]
     counts = Counter(assigned)
     assert all(abs(counts[split] / len(groups) - share) < 0.01 for split, share in shares)
-    again = [choose_split(group, sum_shares(shares), "1") for group in groups]
+    again = [choose_split(group, sum_shares(list(shares)), "1") for group in groups]
     assert sum(a != b for a, b in zip(assigned, again, strict=True)) > 0.4 * len(groups)
-    assert {choose_split(group, sum_shares(Shares(train=1.0, val=0.0, test=0.0)), "0") for group in groups} == {"train"}
-    assert {choose_split(group, sum_shares(Shares(train=0.5, val=0.5, test=0.0)), "0") for group in groups} == {
+    assert {choose_split(group, sum_shares(list(Shares(train=1.0, val=0.0, test=0.0))), "0") for group in groups} == {
+        "train"
+    }
+    assert {choose_split(group, sum_shares(list(Shares(train=0.5, val=0.5, test=0.0))), "0") for group in groups} == {
         "train",
         "val",
     }
