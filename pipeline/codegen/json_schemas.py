@@ -58,19 +58,26 @@ class BytePairs(BaseModel):
     merges: list[tuple[str, str] | str]
 
 
+class OtherModel(BaseModel):
+    """Another model of the package `tokenizers`."""
+
+    type: Literal["WordPiece", "WordLevel", "Unigram"]
+    vocab: dict[str, Count] | list[tuple[str, float]]
+
+
 class TokenizerFile(Document):
-    """`5_shards/tokenizer.json`, in place of `vocabulary.json` where tokens are byte pairs: what
-    `tokenizers.Tokenizer.from_file` reads, see `pipeline.modalities.text.byte_pairs`."""
+    """`5_shards/tokenizer.json`, in place of `vocabulary.json` where tokens are byte pairs, or those of somebody else's
+    file: what `tokenizers.Tokenizer.from_file` reads, see `pipeline.modalities.text.tokenizer_file`."""
 
     version: str
     truncation: Any
     padding: Any
     added_tokens: list[dict[str, Any]]
     normalizer: Any
-    pre_tokenizer: dict[str, Any]
+    pre_tokenizer: dict[str, Any] | None
     post_processor: Any
-    decoder: dict[str, Any]
-    model: BytePairs
+    decoder: dict[str, Any] | None
+    model: BytePairs | OtherModel
 
 
 def build_document_schemas() -> dict[str, Schema]:

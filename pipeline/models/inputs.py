@@ -7,12 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
+from pipeline.modalities.text.tokenizer_document import find_unknown, list_marks
+from pipeline.modalities.text.tokenizer_document import list_tokens as list_pieces
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.field import Field
 from shardwright.format.manifest import FileRecord, Manifest
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+UNKNOWN = 1
+"""The id of the unknown word; in somebody else's tokenizer without one it is some token."""
 
 MIN_STD = 1e-3
 """The least standard deviation of a channel: dividing by less would blow up the noise of a nearly constant one."""
@@ -38,6 +43,8 @@ class PartInput:
         joined: further fields, whose values stand beside those of `field` on the last axis; `shape`, `mean` and `std`
             are those of all together.
         joined_words: where these hold ids, how many different ones each has.
+        unknown: the id of the unknown word.
+        marks: further ids that are no words, such as those of the start and the end of a text.
     """
 
     part: str
@@ -52,6 +59,8 @@ class PartInput:
     count: str | None = None
     joined: tuple[str, ...] = ()
     joined_words: tuple[int, ...] = ()
+    unknown: int = UNKNOWN
+    marks: tuple[int, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -108,15 +117,15 @@ def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tu
                 f"train.modalities has `{modality}`, but the dataset in {root} has {present}: take it out, or add it "
                 "to align.modalities or align.parts"
             )
-    words = len(read_vocabulary(root, manifest))
+    document = read_token_document(root, manifest)
     inputs = tuple(
-        _read_input(manifest, part, modality, words)
+        _read_input(manifest, part, modality, document)
         for chosen in modalities
         for part, modality in known.items()
         if modality == chosen
     )
     for source in inputs:
-        if holds_ids(manifest.fields[source.field]) and words == 0:
+        if holds_ids(manifest.fields[source.field]) and document is None:
             raise InputError(
                 f"{root}: the field `{source.field}` holds token ids, but the dataset has no vocabulary: "
                 "run `dvc repro` again"
@@ -124,13 +133,15 @@ def read_inputs(root: Path, manifest: Manifest, modalities: Sequence[str]) -> tu
     return inputs
 
 
-def _read_input(manifest: Manifest, part: str, modality: str, words: int) -> PartInput:
+def _read_input(manifest: Manifest, part: str, modality: str, document: Mapping[str, Any] | None) -> PartInput:
     name = find_content(manifest, part)
     length, present, count = (
         other if other in manifest.fields else None for other in (f"{name}_length", f"{part}_present", f"{part}_count")
     )
     statistics = (manifest.statistics or {}).get(name)
     field = manifest.fields[name]
+    is_words = document is None or has_words(document)
+    unknown = None if document is None or is_words else find_unknown(document)
     return PartInput(
         part=part,
         modality=modality,
@@ -140,8 +151,10 @@ def _read_input(manifest: Manifest, part: str, modality: str, words: int) -> Par
         present=present,
         mean=() if statistics is None else tuple(statistics.mean),
         std=() if statistics is None else tuple(max(std, MIN_STD) for std in statistics.std),
-        words=words if holds_ids(field) else 0,
+        words=len(list_tokens(document)) if document is not None and holds_ids(field) else 0,
         count=count,
+        unknown=UNKNOWN if unknown is None else unknown,
+        marks=() if document is None or is_words else list_marks(document),
     )
 
 
@@ -159,9 +172,20 @@ def read_vocabulary(root: Path, manifest: Manifest) -> list[str]:
     Raises:
         InputError: the vocabulary's file is missing, or is not the one that the dataset was made with.
     """
+    document = read_token_document(root, manifest)
+    return [] if document is None else list_tokens(document)
+
+
+def read_token_document(root: Path, manifest: Manifest) -> Mapping[str, Any] | None:
+    """Return the content of `vocabulary.json` or `tokenizer.json`; None where no field holds token ids.
+
+    Raises:
+        InputError: as `read_vocabulary`.
+    """
     if manifest.vocabulary is None:
-        return []
-    return list_tokens(decode_json(read_vocabulary_file(root, manifest.vocabulary)))
+        return None
+    document: Mapping[str, Any] = decode_json(read_vocabulary_file(root, manifest.vocabulary))
+    return document
 
 
 def has_words(document: Mapping[str, Any]) -> bool:
@@ -174,10 +198,7 @@ def list_tokens(document: Mapping[str, Any]) -> list[str]:
     if has_words(document):
         words: list[str] = document["words"]
         return words
-    ids: dict[str, int] = document["model"]["vocab"]
-    by_id = {number: token for token, number in ids.items()}
-    by_id |= {token["id"]: token["content"] for token in document.get("added_tokens") or []}
-    return [by_id.get(number, "") for number in range(max(by_id) + 1)]
+    return list_pieces(document)
 
 
 def read_vocabulary_file(root: Path, record: FileRecord) -> bytes:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 MAX_SHIFT = 1 / 16  # of an image's side, 4 of 64 pixels, as in the CIFAR recipe (He et al. 2015: 4 of 32)
 MAX_ROLL = 1 / 8  # of the valid frames of audio
 MAX_SPAN = 1 / 8  # of the valid frames of audio, masked; and of its coefficients (SpecAugment, Park et al. 2019)
+PADDING = 0  # the id after the end of a text
 UNKNOWN_SHARE = 0.1  # of words that become the unknown word, so that its embedding is trained
-UNKNOWN = 1  # the id of the unknown word; in somebody else's frozen tokenizer it is some token
 
 Augment = Callable[[Tensor, Tensor | None, PartInput, KeyedRandom], Tensor]
 
@@ -64,7 +64,7 @@ def _choose_span(name: str, indices: Tensor, size: Tensor, rng: KeyedRandom) -> 
 
 def augment_text(tokens: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
     """Replace some words of (batch, tokens) by the unknown word, of (batch, tokens, kinds) all ids that are of the
-    vocabulary; padding stays.
+    vocabulary; padding and marks stay.
 
     uint16 becomes int32: PyTorch cannot fill uint16.
     """
@@ -72,7 +72,9 @@ def augment_text(tokens: Tensor, length: Tensor | None, source: PartInput, rng: 
     if tokens.ndim == 3:
         kinds = torch.tensor([words != OWN_IDS for words in (source.words, *source.joined_words)])
         replaced = replaced.unsqueeze(2) & kinds
-    return tokens.int().masked_fill(replaced & (tokens != 0), UNKNOWN)
+    ids = tokens.int()
+    kept = torch.isin(ids, torch.tensor([PADDING, *source.marks], dtype=torch.int32))
+    return ids.masked_fill(replaced & ~kept, source.unknown)
 
 
 def augment_video(pixels: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:

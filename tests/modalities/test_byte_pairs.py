@@ -299,6 +299,15 @@ def test_an_old_file_that_does_not_name_its_type_is_read(tmp_path: Path) -> None
     assert read_frozen(freeze(tmp_path / "foreign.json"))["model"] == model
 
 
+WORD_PIECES = {
+    "type": "WordPiece",
+    "unk_token": "a",
+    "continuing_subword_prefix": "##",
+    "max_input_chars_per_word": 9,
+    "vocab": {"a": 0},
+}
+
+
 def without_a_byte(model: dict[str, Any]) -> dict[str, Any]:
     vocab = {token: number for token, number in model["vocab"].items() if token != "Ā"}
     return model | {"vocab": vocab, "merges": []}
@@ -307,7 +316,7 @@ def without_a_byte(model: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: {"model": {"type": "WordPiece", "vocab": {"a": 0}}}, "its model is of the type 'WordPiece'"),
+        (lambda d: {"model": WORD_PIECES}, "its model is of the type 'WordPiece'"),
         (lambda d: {"model": {"type": "Unigram", "vocab": [["a", 0.5]]}}, "its model is of the type 'Unigram'"),
         (lambda d: {"model": None}, "it is no tokenizer.json"),
         (lambda d: {"pre_tokenizer": {"type": "Whitespace"}}, "not both ByteLevel"),

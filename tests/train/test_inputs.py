@@ -15,11 +15,11 @@ from pipeline.models.encoders.build import build_encoder
 from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.encoders.words import Words
-from pipeline.models.inputs import PartInput, read_inputs, read_values
+from pipeline.models.inputs import UNKNOWN, PartInput, read_inputs, read_values
 from pipeline.models.model import Architecture, Model
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tasks.classification import CLASSIFICATION, ClassPlan
-from pipeline.train.augment import UNKNOWN, augment_text
+from pipeline.train.augment import augment_text
 from pipeline.train.keyed_random import KeyedRandom
 from shardwright import Field, ShardDataset, ShardWriter, Statistics, read_manifest, write_manifest
 from tests.evaluate.test_evaluate import run_evaluate

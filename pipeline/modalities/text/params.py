@@ -23,8 +23,8 @@ MAX_UINT16 = 65_536
 
 
 class FrozenVocabulary(Params):
-    """A copy of a `5_shards/vocabulary.json` or `tokenizer.json` that this stage wrote; or, for `bpe`, any byte-level
-    BPE `tokenizer.json` of Hugging Face."""
+    """A copy of a `5_shards/vocabulary.json` or `tokenizer.json` that this stage wrote; for `bpe` also any byte-level
+    BPE `tokenizer.json` of Hugging Face, for `file` any at all."""
 
     path: Annotated[str, Limits(min_length=1)]
     """Path of the file."""
@@ -39,14 +39,15 @@ class TextFeatures(Params):
 
     tokenizer: Annotated[str, OneOf(TOKENIZERS, plugins=True)] = "words"
     """`words`: tokens are words of spaCy's; `bpe`: runs of bytes, by GPT-2's byte pair encoding, which encodes any
-    text; `plugins/<file>.py:<Name>`: those of a `Tokenizer` of your own."""
+    text; `file`: those of the `tokenizer.json` that `frozen` names, with its marks of start and end, as the model that
+    it belongs to expects; `plugins/<file>.py:<Name>`: those of a `Tokenizer` of your own."""
     language: Literal["auto"] | LanguageCode = "en"
     """spaCy's code of the language whose tokenizer is used; `xx` is the language-independent one. `auto`: that of each
     text, and `xx` where it is unknown or spaCy does not have it. Chinese characters are a word each."""
     fallback: LanguageCode | None = None
     """Language to use if a package that a language's tokenizer needs is not installed; null: that is an error."""
     lowercase: bool = True
-    """Words are counted and looked up in lower case."""
+    """Words are counted and looked up in lower case. With `file` its own rules hold."""
     length: Annotated[int, Limits(ge=1, le=65536)] = 32
     """Tokens; longer texts are cut, shorter ones padded."""
     dtype: Literal["int32", "uint16"] = "int32"
@@ -71,6 +72,8 @@ class TextFeatures(Params):
         if self.tokenizer != "words" and self.annotate:
             clause = f"it must be empty, as tokenizer is {self.tokenizer}: annotations are of words"
             raise self.refuse("annotate", clause)
+        if self.tokenizer == "file" and self.frozen is None:
+            raise self.refuse("frozen", "it must name a tokenizer.json, as tokenizer is file")
         if self.tokenizer == "bpe" and self.vocabulary < BYTES:
             raise self.refuse("vocabulary", f"it must be at least {BYTES}, as tokenizer is bpe: a token a byte")
         if len(set(self.annotate)) < len(self.annotate):

@@ -23,8 +23,9 @@ def parse_text(item: MediaItem, params: TextFeatures) -> Any:
 
 
 def _parse(text: str, language: str | None, params: TextFeatures) -> Any:
-    if TOKENIZERS[params.tokenizer].split is None:
-        return lower_text(text) if params.lowercase else text
+    tokenizer = TOKENIZERS[params.tokenizer]
+    if tokenizer.split is None:
+        return lower_text(text) if params.lowercase and not tokenizer.as_is else text
     return parse_annotated(text, params) if params.annotate else split_text(text, params, language)[: params.length + 1]
 
 

@@ -4,6 +4,7 @@ Texts are encoded one by one, which starts no thread.
 """
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from pipeline.modalities.text.frozen_file import check_room, read_frozen_file
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.placeholders import PLACEHOLDERS, split_placeholders
 from pipeline.modalities.text.token_fields import fill_tokens
+from pipeline.modalities.text.tokenizer_document import find_unknown, number_tokens
+from pipeline.modalities.text.tokenizer_table import TOKENIZERS
 from shardwright.format.canonical_json import decode_json, encode_canonical
 
 if TYPE_CHECKING:
@@ -44,8 +47,16 @@ def _make_splitter() -> "ByteLevel":
 
 
 def encode_text(text: str, params: TextFeatures, learned: dict[str, Any]) -> Encoded:
-    """Return `tokens` and `tokens_length`: the ids of the file's tokenizer, without marks of start and end."""
-    return fill_tokens(_open_tokenizer(learned).encode(text, add_special_tokens=False).ids, params)
+    """Return `tokens` and `tokens_length`: the ids of the file's tokenizer, without marks of start and end, unless
+    texts are left to it: then a text that is cut has them too."""
+    tokenizer = _open_tokenizer(learned)
+    if not TOKENIZERS[params.tokenizer].as_is:
+        return fill_tokens(tokenizer.encode(text, add_special_tokens=False).ids, params)
+    tokenizer.enable_truncation(params.length)
+    encoding = tokenizer.encode(text)
+    tokenizer.no_truncation()
+    encoded = fill_tokens(encoding.ids, params, find_unknown(learned))
+    return replace(encoded, tally=replace(encoded.tally, cut=bool(encoding.overflowing)))
 
 
 _opened: "tuple[dict[str, Any], Tokenizer] | None" = None
@@ -79,37 +90,47 @@ def read_tokenizer(params: TextFeatures) -> dict[str, Any] | None:
     Its ids stay: 0 after the end of a text is padding, though it may be a token elsewhere.
 
     Raises:
-        InputError: the file is missing, has another sha256, holds no byte-level BPE, or has ids too large for `dtype`;
-            the message names the setting and what is wrong.
+        InputError: the file is missing, has another sha256, holds no tokenizer, or no byte-level BPE where texts are
+            not left to it, has more marks than `length` tokens, or ids too large for `dtype`; the message names the
+            setting and what is wrong.
     """
     if params.frozen is None:
         return None
-    document = read_frozen_file(params.frozen)
-    if fault := find_fault(document):
+    document, as_is = read_frozen_file(params.frozen), TOKENIZERS[params.tokenizer].as_is
+    fault = find_fault(document) or (None if as_is else find_unlike_bytes(document))
+    if fault:
+        kind = "" if as_is else " with a byte-level BPE"
+        raise InputError(f"extract.text.frozen.path is {params.frozen.path}, which is no tokenizer.json{kind}: {fault}")
+    tokenizer = load_tokenizer_file(document)
+    if as_is and (marks := tokenizer.num_special_tokens_to_add(is_pair=False)) >= params.length:
         raise InputError(
-            f"extract.text.frozen.path is {params.frozen.path}, which is no tokenizer.json with a byte-level BPE: "
-            f"{fault}"
+            f"extract.text.length is {params.length}; it must be over {marks}, the marks of {params.frozen.path}"
         )
-    found: dict[str, Any] = decode_json(load_tokenizer_file(document).to_str().encode())
+    found: dict[str, Any] = decode_json(tokenizer.to_str().encode())
     check_room(max(list_ids(found)), params)
     return found
 
 
 def find_fault(document: Any) -> str | None:
-    """Return why a JSON value is not a byte-level BPE tokenizer that gives the same ids each time and encodes any text;
-    None if it is one."""
+    """Return why a JSON value is not a tokenizer that gives the same ids each time; None if it is one."""
     if not isinstance(document, dict) or not isinstance(model := document.get("model"), dict):
         return "it is no tokenizer.json"
-    if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict) or "merges" not in model:
-        return f"its model is of the type {model.get('type')!r:.40}"
+    if model.get("dropout"):
+        return f"it has a dropout of {model['dropout']!r:.40}, so that a text has other ids each time"
     try:
         load_tokenizer_file(document)
     except Exception as error:  # it has no other class
         return f"tokenizers says: {error}"
+    return None
+
+
+def find_unlike_bytes(document: dict[str, Any]) -> str | None:
+    """Return why a tokenizer is not a byte-level BPE, which encodes any text; None if it is one."""
+    model = document["model"]
+    if model.get("type", "BPE") != "BPE" or not isinstance(model.get("vocab"), dict) or "merges" not in model:
+        return f"its model is of the type {model.get('type')!r:.40}"
     if not {"ByteLevel"} <= _list_types(document.get("pre_tokenizer")) & _list_types(document.get("decoder")):
         return "its pre_tokenizer and its decoder are not both ByteLevel"
-    if model.get("dropout"):
-        return f"it has a dropout of {model['dropout']!r:.40}, so that a text has other ids each time"
     if absent := [byte for byte, char in enumerate(map_bytes()) if char not in model["vocab"]]:
         return f"it has no token for the byte {absent[0]:#04x}"
     return None
@@ -125,4 +146,4 @@ def _list_types(part: Any) -> set[str]:
 
 def list_ids(document: dict[str, Any]) -> set[int]:
     """Return the ids of all tokens."""
-    return {*document["model"]["vocab"].values(), *(token["id"] for token in document["added_tokens"])}
+    return {*number_tokens(document).values(), *(token["id"] for token in document["added_tokens"])}

@@ -29,18 +29,22 @@ class Tokenizer:
         join: returns a text that has these tokens.
         prepare: loads what `split` needs; raises `InputError` where that is not installed, naming the settings.
         reads_language: whether `split` reads the language of a text, so that its tokens depend on it.
+        as_is: whether texts are left to the file that `frozen` names, with its own rules for cases, its marks of start
+            and end, and its unknown token.
     """
 
     split: "Callable[[str, str | None, TextFeatures], Sequence[str]] | None"
     join: Callable[[Sequence[str]], str] = " ".join
     prepare: "Callable[[TextFeatures], None]" = _prepare_nothing
     reads_language: "Callable[[TextFeatures], bool]" = lambda params: False
+    as_is: bool = False
 
 
 TOKENIZERS: LazyTable[Tokenizer] = LazyTable(
     {
         "words": LazyObject("pipeline.modalities.text.words:WORDS"),
         "bpe": Tokenizer(split=None),
+        "file": Tokenizer(split=None, as_is=True),
     },
     LazyObject("pipeline.modalities.text.tokenizer_table:Tokenizer"),
 )
