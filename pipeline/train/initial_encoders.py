@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError
-from pipeline.models.encoders.options import TrainingOptions
+from pipeline.models.encoders.options import FolderOptions, TrainingOptions, list_sizes
 from pipeline.train.params import TrainParams
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def hash_initial_weights(params: TrainParams, modalities: Iterable[str]) -> dict
     Raises:
         InputError: a file cannot be read.
     """
+    from pipeline.models.pretrained_folder import list_folder_files
+
     hashes = {}
     for modality in modalities:
         options = read_options(params, modality)
@@ -34,7 +36,24 @@ def hash_initial_weights(params: TrainParams, modalities: Iterable[str]) -> dict
             path = getattr(options, key, None)
             if path is not None:
                 hashes[path] = hash_file(Path(path), f"train.encoders.{modality}.{key}")
+        if isinstance(options, FolderOptions):
+            files = list_folder_files(Path(options.folder))
+            hashes |= {str(path): hash_file(path, f"train.encoders.{modality}.folder") for path in files}
     return hashes
+
+
+def read_sizes(options: TrainingOptions) -> dict[str, Any]:
+    """Return the options that belong to the model, as JSON, with what the folder of a network says of it.
+
+    Raises:
+        InputError: the folder lacks a file.
+    """
+    from pipeline.models.pretrained_folder import read_config
+
+    sizes = list_sizes(options)
+    if isinstance(options, FolderOptions):
+        sizes["config"] = read_config(Path(options.folder)) | sizes["config"]
+    return sizes
 
 
 def hash_file(path: Path, setting: str) -> str:
@@ -60,11 +79,15 @@ def prepare_encoders(model: "Model", params: TrainParams, vocabulary: Sequence[s
         InputError: a file has not the weights of its encoder, or no vectors for the tokens of the vocabulary.
     """
     from pipeline.models.initial_weights import freeze_encoder, load_initial_weights
+    from pipeline.models.pretrained_folder import load_folder
     from pipeline.models.word_vectors import load_word_vectors
 
     notes = []
     for source, encoder in zip(model.inputs, model.encoders, strict=True):
         options = read_options(params, source.modality)
+        if isinstance(options, FolderOptions):
+            taken = load_folder(encoder, Path(options.folder), vocabulary)
+            notes.append(f"{source.part} starts from {options.folder}: {taken}")
         if options.init_from is not None:
             taken = load_initial_weights(encoder, source, Path(options.init_from))
             notes.append(f"{source.part} starts from {options.init_from}: {taken}")

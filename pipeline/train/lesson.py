@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import InputError
 from pipeline.tables.contracts import MODALITIES
 from pipeline.tasks.table import TASKS
-from pipeline.train.initial_encoders import hash_initial_weights, read_options
+from pipeline.train.initial_encoders import hash_initial_weights, read_options, read_sizes
 from pipeline.train.params import TrainParams
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def plan_lesson(
     Raises:
         InputError: the dataset lacks what the task learns.
     """
-    from pipeline.models.encoders.options import list_sizes
     from pipeline.models.model import Architecture
 
     task = TASKS[options.name]
@@ -79,6 +78,6 @@ def plan_lesson(
         width=params.width,
         fusion=params.fusion if task.fuses else None,
         dropout=params.dropout,
-        sizes={modality: list_sizes(options) for modality, options in encoders.items()},
+        sizes={modality: read_sizes(options) for modality, options in encoders.items()},
     )
     return Lesson(options.name, plan, architecture, hash_initial_weights(params, encoders))

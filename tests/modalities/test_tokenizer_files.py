@@ -3,6 +3,7 @@ cut."""
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from pipeline.errors import InputError, ParamsError
-from pipeline.modalities.modality import MediaItem
+from pipeline.modalities.modality import Encoded, MediaItem, TokenTally
 from pipeline.modalities.text.modality import TEXT, extract_text
 from pipeline.modalities.text.params import TextFeatures
 from pipeline.modalities.text.tokenizer_document import find_unknown, list_marks, list_tokens
@@ -23,12 +24,12 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "cat", "##s", "sat", "the"]
 def make_tokenizer(kind: str = "WordPiece") -> Tokenizer:
     """A small tokenizer as BERT's, or one of another kind."""
     ids = {word: number for number, word in enumerate(WORDS)}
-    model = {
+    build: Mapping[str, Callable[[], Any]] = {
         "WordPiece": lambda: models.WordPiece(ids, unk_token="[UNK]"),
         "WordLevel": lambda: models.WordLevel(ids, unk_token="[UNK]"),
         "Unigram": lambda: models.Unigram([(word, -float(number)) for word, number in ids.items()], unk_id=1),
-    }[kind]()
-    tokenizer = Tokenizer(model)
+    }
+    tokenizer = Tokenizer(build[kind]())
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
@@ -68,11 +69,10 @@ def test_what_is_cut_and_unknown_is_counted(tmp_path: Path) -> None:
     params = save(tmp_path, make_tokenizer())
     document, learning = read_frozen(params), TEXT.learning
     assert learning is not None
-    cut = learning.encode("the cat sat the cat", params, document)
-    unknown = learning.encode("the dog", params, document)
-    assert [(each.tally.cut, each.tally.tokens, each.tally.unknown) for each in (cut, unknown)] == [
-        (1, 6, 0), (0, 4, 1),
-    ]  # fmt: skip
+    cut, unknown = (learning.encode(text, params, document) for text in ("the cat sat the cat", "the dog"))
+    assert isinstance(cut, Encoded)
+    assert isinstance(unknown, Encoded)
+    assert (cut.tally, unknown.tally) == (TokenTally(1, True, 6, 0), TokenTally(1, False, 4, 1))
 
 
 @pytest.mark.parametrize(

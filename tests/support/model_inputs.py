@@ -15,6 +15,17 @@ SMALL: dict[str, dict[str, Any]] = {
     **{name: {"channels": [8] * 4} for name in ("resnet18", "resnet34", "resnet50")},
     **{name: {"channels": [8] * 5} for name in ("vgg11", "vgg16")},
     **{name: {"layers": 1} for name in ("vit", "transformer")},
+    "transformers": {
+        "config": {
+            "model_type": "bert",
+            "vocab_size": len(WORDS),
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "max_position_embeddings": 16,
+        },
+    },
 }
 """Sizes of encoders that would take long."""
 FIRST = {modality: next(iter(table)) for modality, table in ENCODERS.items()}

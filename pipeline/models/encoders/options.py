@@ -164,6 +164,15 @@ class TextCnnSizes(TextSizes):
     """Of what the filters found."""
 
 
+class TransformersSizes(Sizes):
+    """A network of the package `transformers`, from a folder."""
+
+    pooling: Literal["mean", "first"] = "mean"
+    """Of its last states: the mean over the tokens, or that of the first token, as the network was trained."""
+    config: dict[str, Any] = Field(default={})
+    """Keys of the folder's `config.json` to replace, such as `hidden_dropout_prob: 0`."""
+
+
 SIZES: dict[str, dict[str, type[Sizes]]] = {
     "image": {
         "cnn": ImageCnnSizes,
@@ -182,6 +191,7 @@ SIZES: dict[str, dict[str, type[Sizes]]] = {
         "cnn": TextCnnSizes,
         **dict.fromkeys(("gru", "lstm"), TextRecurrentSizes),
         "transformer": TextTransformerSizes,
+        "transformers": TransformersSizes,
     },
 }
 """The types of the options of encoders that have any, by modality and name."""
@@ -208,10 +218,30 @@ class TextTrainingOptions(TrainingOptions):
     length."""
 
 
+class FolderOptions(TrainingOptions):
+    """Of a network that starts from a folder."""
+
+    folder: Annotated[str, Field(min_length=1)]
+    """With `config.json`, weights as safetensors and `tokenizer.json`, as `transformers` writes them; in `weights/`, so
+    that DVC watches it. The dataset's tokens must be those of its tokenizer."""
+    freeze: bool = True
+    """Keep all its weights but those of the last projection, to `width`."""
+
+
+OTHER_TRAINING: Mapping[str, type[TrainingOptions]] = {"transformers": FolderOptions}
+"""The types of how encoders learn that have others than the rest of their modality, by name."""
+
+
 def list_options(modality: str, *bases: type[Params]) -> NamedOptions:
-    """Return the annotation of a key that names an encoder of a modality: its sizes and the keys of `bases`."""
+    """Return the annotation of a key that names an encoder of a modality: its sizes and the keys of `bases`, or of the
+    type in their place."""
     types = {
-        name: _make_type(f"{modality}_{name}", (*bases, SIZES[modality].get(name, Sizes)), Literal[name], name)
+        name: _make_type(
+            f"{modality}_{name}",
+            (*([OTHER_TRAINING[name]] if name in OTHER_TRAINING else bases), SIZES[modality].get(name, Sizes)),
+            Literal[name],
+            name,
+        )
         for name in ENCODERS[modality]
     }
     own = _make_type(f"{modality}_other", (*bases, OtherSizes), Annotated[str, OneOf(types, plugins=True)], ...)
@@ -264,4 +294,5 @@ OPTIONS: Mapping[str, NamedOptions] = {
 
 def list_sizes(options: Params) -> dict[str, Any]:
     """Return the options that belong to the model, as JSON, without the name."""
-    return options.model_dump(mode="json", exclude={"name", *TextTrainingOptions.model_fields})
+    learning = {*TextTrainingOptions.model_fields, *FolderOptions.model_fields}
+    return options.model_dump(mode="json", exclude={"name", *learning})

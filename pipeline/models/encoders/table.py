@@ -52,6 +52,7 @@ ENCODERS: Mapping[str, LazyTable[BuildEncoder]] = {
             "mean": LazyObject("pipeline.models.encoders.text:TextMean"),
             "flat": LazyObject("pipeline.models.encoders.flat:Flat"),
             "transformer": LazyObject("pipeline.models.encoders.text:TextTransformer"),
+            "transformers": LazyObject("pipeline.models.encoders.hugging_face:TransformersText"),
         }
     ),
     "video": LazyTable(
