@@ -11,6 +11,9 @@ from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
 from pipeline.tables.columns import Columns, ColumnType
 from pipeline.tables.contracts import SPLITS, TABLES
+from pipeline.tasks.generation.report import FLOOR_TITLES
+from pipeline.tasks.generation.report import SCORE_TITLES as TOKEN_TITLES
+from pipeline.tasks.generation.report import TITLES as TEXT_TITLES
 from pipeline.tasks.metrics.ranks import name_scores
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
 from pipeline.tasks.regression_report import FLOOR
@@ -86,6 +89,7 @@ def build_document_schemas() -> dict[str, Schema]:
         "dataset": build_manifest_schema(),
         "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
         "metrics": build_metrics_schema(),
+        "metrics_generation": build_generation_schema(),
         "metrics_regression": build_regression_schema(),
         "metrics_retrieval": build_retrieval_schema(),
         "metrics_tags": build_tags_schema(),
@@ -204,6 +208,33 @@ def build_retrieval_schema() -> Schema:
         own=(dict[str, Score], {}),
     )
     metrics.__doc__ = "`7_report/metrics.json` of a retrieval, see `pipeline.tasks.retrieval_report.measure`."
+    return metrics.model_json_schema()
+
+
+def build_generation_schema() -> Schema:
+    """Return the schema of `7_report/metrics.json` of a generation."""
+    names = [*TEXT_TITLES, *(f"{kind}_{name}" for name in TEXT_TITLES for kind in FLOOR_TITLES if kind != "class")]
+    numbers: dict[str, Any] = {
+        **dict.fromkeys((*names, "bleu_low", "bleu_high", "perplexity"), (NonNegative | None, ...)),
+        **dict.fromkeys((f"class_{name}" for name in TEXT_TITLES), (NonNegative | None, None)),
+    }
+    of_subset: dict[str, Any] = dict.fromkeys(TOKEN_TITLES, (Score, ...))
+    subset: Any = create_model("GenerationSubset", __base__=Document, **of_subset)
+    subset.__doc__ = "Scores of the true tokens with one subset of the parts."
+    facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...), "measured": (Count, ...)}
+    metrics = create_model(
+        "GenerationMetrics",
+        __base__=Document,
+        **facts,
+        **numbers,
+        token_probability=(Score, ...),
+        constant_text=(str | None, ...),
+        settings=(str, ...),
+        subsets=(dict[str, subset], ...),
+        undefined=(dict[str, str], ...),
+        own=(dict[str, Score], {}),
+    )
+    metrics.__doc__ = "`7_report/metrics.json` of a generation, see `pipeline.tasks.generation.report.measure`."
     return metrics.model_json_schema()
 
 

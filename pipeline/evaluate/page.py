@@ -57,6 +57,7 @@ class Page:
         report: what the task reports.
         figures: PNGs by name.
         cards: the samples that the model got most wrong.
+        examples: the further samples that the report shows.
     """
 
     split: str
@@ -65,6 +66,7 @@ class Page:
     report: TaskReport
     figures: Mapping[str, bytes]
     cards: Sequence[Card]
+    examples: Sequence[Card] = ()
 
 
 def build_page(page: Page) -> str:
@@ -93,9 +95,17 @@ def build_training(page: Page) -> list[str]:
     return [
         f"<h2>Worst mistakes</h2>\n<p>{escape_text(page.report.mistakes_text)}</p>",
         build_cards(page.cards),
+        *build_examples(page),
         "<h2>Training</h2>\n<p>The weights of the marked epoch, the best in validation, were evaluated.</p>",
         build_figure(page.figures, "history", "Loss and validation scores by epoch"),
     ]
+
+
+def build_examples(page: Page) -> list[str]:
+    """Return the section of the further samples; nothing where there are none."""
+    if not page.examples:
+        return []
+    return [f"<h2>Examples</h2>\n<p>{escape_text(page.report.examples_text)}</p>", build_cards(page.examples)]
 
 
 def build_tiles(tiles: Iterable[Tile]) -> str:

@@ -54,8 +54,11 @@ def write_report(folder: Path, evaluated: Evaluated, model: Path) -> None:
     figures |= {name: draw_figure(figure) for name, figure in report.figures.items()}
     for name, png in figures.items():
         (folder / f"{name}.png").write_bytes(png)
-    cards = [] if evaluated.data is None else collect_cards(evaluated.data, report.mistakes)
-    page = Page(evaluated.metrics["split"], record.dataset, describe_model(evaluated), report, figures, cards)
+    cards, examples = (
+        [] if evaluated.data is None else collect_cards(evaluated.data, chosen)
+        for chosen in (report.mistakes, report.examples)
+    )
+    page = Page(evaluated.metrics["split"], record.dataset, describe_model(evaluated), report, figures, cards, examples)
     (folder / "index.html").write_text(build_page(page), encoding="utf-8")
 
 

@@ -1,6 +1,7 @@
 """Run the stage evaluate: read the shards and the model, write a report."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -30,6 +31,8 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     from pipeline.models.batches import check_splits, open_split
     from pipeline.models.checkpoint import load_model
     from pipeline.models.determinism import choose_device, deterministic_mode
+    from pipeline.models.text_decoder import read_decoder
+    from shardwright import read_manifest
 
     source, root = workspace.data / MODEL_FOLDER, workspace.data / SHARDS_FOLDER
     if (untrained := read_untrained(source)) is not None:
@@ -49,6 +52,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
             batches = read_split(data, params, workspace.run)
             predictions = predict(model.to(device), batches, keys, Path(columns))
             seconds = time.perf_counter() - start
+        predictions = replace(predictions, decode=read_decoder(root, read_manifest(root)))
         metrics = task.measure(predictions, model.plan, params.split)
         metrics |= measure_own(params.metrics, predictions, record.classes)
         report = task.build_report(predictions, model.plan, metrics, params.worst)

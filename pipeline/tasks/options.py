@@ -4,9 +4,9 @@ The types stand apart from the tasks, since params are checked long before PyTor
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from pipeline.config.params import OneOf, Params, Share, Strings
 from pipeline.tasks.table import TASKS
@@ -96,6 +96,36 @@ class RetrievalOptions(TaskOptions):
     """Numbers in the vector of a part."""
 
 
+class GenerationOptions(TaskOptions):
+    """Generate a text part of a sample from its others: captions, answers, translations."""
+
+    name: Literal["generation"] = "generation"
+    """Of the task."""
+    target: str | None = None
+    """The text part to generate, which the model does not see; null: the only text part."""
+    layers: Annotated[int, Field(ge=1, le=48)] = 2
+    """Of the decoder."""
+    heads: Annotated[int, Field(ge=1, le=64)] = 4
+    """Of attention in the decoder; they must divide `width`."""
+    width: Annotated[int, Field(ge=4, le=4096)] = 64
+    """Numbers in the embedding of a token in the decoder."""
+    label_smoothing: Share = 0.1
+    """Share of the target that is spread over all tokens, as in Vaswani et al. (2017)."""
+    beam: Annotated[int, Field(ge=1, le=64)] = 4
+    """Beginnings of a text that the search keeps; 1 takes the most probable token each time. 4, and the next option,
+    are those of Vaswani et al. (2017)."""
+    length_penalty: Annotated[float, Field(ge=0, le=5)] = 0.6
+    """Exponent by which the search favours long texts (Wu et al. 2016); 0 does not."""
+    longest: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of a generated text at most; null: those of a stored one, `extract.text.length`."""
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> Self:
+        if self.width % self.heads:
+            raise self.refuse("heads", f"it must divide width ({self.width})")
+        return self
+
+
 class OtherOptions(TaskOptions):
     """A task of the user's own, whose options are checked when it is loaded."""
 
@@ -112,6 +142,7 @@ OPTIONS: Mapping[str, type[TaskOptions]] = {
     "multi_label": MultiLabelOptions,
     "regression": RegressionOptions,
     "retrieval": RetrievalOptions,
+    "generation": GenerationOptions,
 }
 """The tasks whose options are checked with all other params, before the first stage works."""
 
@@ -132,6 +163,7 @@ TaskChoice = Annotated[
     | Annotated[MultiLabelOptions, Tag("<multi_label>")]
     | Annotated[RegressionOptions, Tag("<regression>")]
     | Annotated[RetrievalOptions, Tag("<retrieval>")]
+    | Annotated[GenerationOptions, Tag("<generation>")]
     | Annotated[OtherOptions, Tag("<other>")],
     Discriminator(_find_tag),
     BeforeValidator(_name_task),

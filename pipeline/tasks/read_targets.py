@@ -1,5 +1,7 @@
 """Read one field of all samples of a split: what a task learns must be known before it plans."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,18 +14,18 @@ CHUNK = 1 << 14
 """Samples read at once."""
 
 
-def read_targets(data: ShardDataset, field: str) -> NDArray[np.generic]:
-    """Return a field of every sample, (samples, *shape).
+def read_targets(data: ShardDataset, field: str, rows: NDArray[np.int64] | None = None) -> NDArray[Any]:
+    """Return a field of every sample, or of those in `rows`, (samples, *shape).
 
     Raises:
         InputError: a shard is damaged; the message names it.
     """
     context = ReadContext(fields=(field,))
     chunks = [np.empty((0, *data.fields[field].shape), data.fields[field].dtype)]
+    chosen = np.arange(len(data)) if rows is None else rows
     try:
-        for start in range(0, len(data), CHUNK):
-            rows = np.arange(start, min(start + CHUNK, len(data)))
-            chunks.append(data.gather(rows, context)[field])
+        for start in range(0, len(chosen), CHUNK):
+            chunks.append(data.gather(chosen[start : start + CHUNK], context)[field])
     except ShardwrightError as error:
         raise InputError(f"{error}: remove it and run `dvc repro` again") from error
     return np.concatenate(chunks)

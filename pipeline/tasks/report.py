@@ -110,6 +110,8 @@ class TaskReport:
         predictions: its rows, one a sample in stored order, in batches.
         mistakes: the worst first.
         mistakes_text: what the page says of them.
+        examples: further samples to show, right or wrong.
+        examples_text: what the page says of them.
         arrays: further arrays, a row a sample in stored order, which may be on disk; written as `<name>.npy`.
     """
 
@@ -121,6 +123,8 @@ class TaskReport:
     predictions: Iterable[ColumnBatch]
     mistakes: Sequence[Mistake]
     mistakes_text: str = "With the probabilities of the prediction and of the truth, the worst first."
+    examples: Sequence[Mistake] = ()
+    examples_text: str = ""
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 

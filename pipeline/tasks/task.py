@@ -105,11 +105,13 @@ class Predictions:
         keys: of the samples, S64 (n,), ASCII; may be on disk.
         scores: by name with each subset of the parts that the task lists; the last subset is all of them.
         columns: those of `Task.list_columns`, (n, …), with all parts; may be on disk.
+        decode: the text of token ids; None where the dataset has no vocabulary.
     """
 
     keys: NDArray[np.bytes_]
     scores: Mapping[Subset, Mapping[str, float]]
     columns: Mapping[str, NDArray[Any]]
+    decode: Callable[[Sequence[int]], str] | None = None
 
 
 P = TypeVar("P", bound=Plan)

@@ -7,12 +7,13 @@ taken between steps, so there are no gradients.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from pipeline.models.history import Epoch
 from pipeline.train.progress import Progress
 from pipeline.train.saved_states import State
 from shardwright.format.dataclass_json import load_value
@@ -54,7 +55,7 @@ def unpack_state(state: State, trainer: "Trainer") -> None:
     groups = trainer.optimizer.state_dict()["param_groups"]
     trainer.optimizer.load_state_dict({"state": kept, "param_groups": groups})
     set_generators(_select(state.tensors, f"{RANDOM}.{trainer.team.rank}"), trainer.device)
-    trainer.progress = progress
+    trainer.progress = replace(progress, history=tuple(order_scores(each, trainer) for each in progress.history))
     trainer.average.moving = _move(_select(state.tensors, AVERAGE), trainer.device)
     for name, tensors in state.shared.items():
         group, _, epoch = name.rpartition("-")
@@ -63,6 +64,12 @@ def unpack_state(state: State, trainer: "Trainer") -> None:
             trainer.best_state = weights
         else:
             trainer.average.ends[int(epoch)] = weights
+
+
+def order_scores(epoch: Epoch, trainer: "Trainer") -> Epoch:
+    """Return the epoch with its scores in the order of the task's, of which the last one selects: JSON is in the order
+    of names."""
+    return replace(epoch, val_scores={name: epoch.val_scores[name] for name in trainer.model.task.scores})
 
 
 def read_generators(device: torch.device) -> dict[str, Tensor]:

@@ -1,0 +1,1 @@
+"""Generate a text part of a sample from its others."""
