@@ -15,7 +15,7 @@ from pipeline.errors import ParamsError
 def main() -> None:
     """Read the arguments, print the address, serve."""
     parser = argparse.ArgumentParser(prog="python -m demo", description="Browse the demo corpus.")
-    parser.add_argument("--things", type=int, default=600)
+    parser.add_argument("--things", type=int, default=1200)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     arguments = parser.parse_args()

@@ -130,7 +130,7 @@ PLANTINGS: dict[Flaw, int] = {
     Flaw.EMAIL_IN_CAPTION: 40,
     Flaw.PHONE_IN_CAPTION: 40,
 }
-"""One thing in this many has the flaw, but at least one. Flaws that cost a part affect some 10 % of 600 things."""
+"""One thing in this many has the flaw, but at least one. Flaws that cost a part affect some 10 % of the things."""
 
 
 def count_planted(flaw: Flaw, things: int) -> int:

@@ -10,7 +10,7 @@ from pipeline.config.params import Params
 class DemoOptions(Params):
     """What the generated site holds."""
 
-    things: Annotated[int, Field(ge=60, le=9999)] = 600
+    things: Annotated[int, Field(ge=60, le=9999)] = 1200
     """Number of things, flawed ones and duplicates included; with 60 every flaw occurs at least once."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 7
     """Another seed is another cabinet: other images, recordings and captions, and other flawed things."""

@@ -1,18 +1,20 @@
 """Write the HTML of the site: a front page, a list of each kind in pages, and a page for each thing.
 
-A thing's page connects its files: `main figure` has `img`, `audio` and `figcaption`; the kind is in `<meta
-name="kind">`, the author in `<meta name="author">` and `p.attribution`, the licence in `rel="license"`.
+A thing's page connects its files: `main img`, whose `alt` says what is drawn, and `main figure` with `audio` and the
+collector's words as its `figcaption`. The kind is in `<meta name="kind">`, the author in `<meta name="author">` and
+`p.attribution`, the licence in `rel="license"`.
 """
 
 from html import escape
 from textwrap import shorten
 
+from demo.composition import write_alt
 from demo.kinds import KINDS, Kind
 from demo.plan import Site, Thing
 from demo.signs import draw_sign
 
-PAGE_LENGTH = 20
-"""Things on one page of a kind's list."""
+PAGE_LENGTH = 60
+"""Things on one page of a kind's list. A crawl goes level by level, so few long pages keep all its connections busy."""
 
 TITLE = "A cabinet of sounding things"
 
@@ -35,7 +37,7 @@ h1 { font-weight: 400; font-size: 2rem; line-height: 1.2; margin: .5rem 0 1rem }
 a { color: var(--mark); text-decoration-thickness: 1px; text-underline-offset: 3px }
 figure, ul.kinds a { background: var(--card); border: 1px solid var(--line); border-radius: 12px }
 figure { margin: 1.5rem 0; padding: 1.25rem }
-figure img { display: block; max-width: 100%; margin: 0 auto 1.25rem; border-radius: 8px }
+main img { display: block; max-width: 100%; margin: 0 auto; border-radius: 8px }
 figure audio { display: block; width: 100%; margin-bottom: 1rem }
 figcaption { font-style: italic; font-size: 1.1rem }
 ul.kinds { display: grid; gap: .75rem; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)) }
@@ -130,20 +132,22 @@ def write_list(kind: Kind, number: int, things: list[Thing], pages: int) -> str:
 
 
 def write_thing(thing: Thing) -> str:
-    """Write the page of one thing: its picture, sound and caption in one figure, its kind, author and licence."""
+    """Write the page of one thing: its picture, its sound with the caption, its kind, author and licence."""
     parts = []
     if thing.picture:
-        parts.append(f'<img src="{thing.picture.path}" alt="No. {thing.number}">')
+        shown = thing.picture
+        alt = write_alt(shown.composition, thing.kind.place, shown.fog, shown.framed)
+        parts.append(f'<img src="{shown.path}" alt="{escape(alt)}">')
+    parts.append("<figure>")
     if thing.sound:
         parts.append(f'<audio controls preload="none" src="{thing.sound.path}"></audio>')
-    parts.append(f"<figcaption>{escape(thing.caption)}</figcaption>")
-    figure = "\n".join(parts)
+    parts += [f"<figcaption>{escape(thing.caption)}</figcaption>", "</figure>"]
+    main = "\n".join([f"<h1>No. {thing.number}</h1>", *parts])
     licence = LICENCE_URLS[thing.licence]
     return write_page(
         f"No. {thing.number} · {TITLE}",
         f'<a href="/">Cabinet</a> / <a href="{find_list_path(thing.kind, 1)}">{thing.kind.name}</a> / {thing.number}',
-        f"<h1>No. {thing.number}</h1>\n<figure>\n{figure}\n</figure>\n"
-        f'<p class="attribution">Drawn and recorded by {thing.author}. '
+        f'{main}\n<p class="attribution">Drawn and recorded by {thing.author}. '
         f'Licence: <a rel="license" href="{licence}">{thing.licence}</a></p>',
         f'<meta name="kind" content="{thing.kind.name}">\n<meta name="author" content="{thing.author}">\n'
         f'<link rel="license" href="{licence}">\n',

@@ -1,8 +1,4 @@
-"""Plan the cabinet from its seed: every thing, its kind, its files and its flaws. Pure.
-
-A thing with a flaw that costs a part, and a duplicate, has no other flaw; harmless flaws of picture, sound and caption
-are combined freely.
-"""
+"""Plan the cabinet from its seed: every thing, its kind, its files and its flaws. Pure."""
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
@@ -12,9 +8,11 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from demo import words
-from demo.flaws import EXPECTED, ORIENTATIONS, Flaw, count_planted
+from demo.composition import Composition, plan_composition
+from demo.flaws import EXPECTED, ORIENTATIONS, Flaw
 from demo.kinds import KINDS, Kind, Manner, Place
 from demo.options import DemoOptions
+from demo.planting import choose_originals, plant_flaws
 
 HOST = "demo.test"
 """The site's host name, reserved for tests by RFC 2606, so that no real host is ever requested."""
@@ -52,12 +50,6 @@ SOUND_FORMATS: dict[Flaw, SoundFormat] = {
     Flaw.OGG_COMMENT: "ogg",
 }
 COMMENTED = {Flaw.JPEG_COMMENT, Flaw.PNG_TEXT, Flaw.OGG_COMMENT}
-HARMLESS = (
-    tuple(flaw for flaw in Flaw if EXPECTED[flaw].part == "picture" and not EXPECTED[flaw].loses_thing),
-    (Flaw.OGG_COMMENT,),
-    (Flaw.EMAIL_IN_CAPTION, Flaw.PHONE_IN_CAPTION),
-)
-"""The flaws with which a thing stays a sample, a group a part: a thing has at most one of each group."""
 
 
 class Draw(IntEnum):
@@ -67,6 +59,7 @@ class Draw(IntEnum):
     PICTURE = 1
     SOUND = 2
     CAPTION = 3
+    COMPOSITION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +74,7 @@ class Picture:
     """The place that is shown in fog or in the dark, with the thing hardly visible; None: the thing is clear."""
     framed: bool
     """In an oval, transparent around it: the PNG has an alpha channel."""
+    composition: Composition
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,36 +174,12 @@ def find_moved_path(picture: Picture) -> str:
     return picture.path.replace("/pictures/", "/pictures/archive/")
 
 
-def plant_flaws(things: int, rng: np.random.Generator) -> list[tuple[Flaw, ...]]:
-    """Return the flaws of each thing, in the order of their numbers."""
-    flaws: list[list[Flaw]] = [[] for _ in range(things)]
-    harmless = {flaw for group in HARMLESS for flaw in group}
-    order = [int(number) for number in rng.permutation(things)]
-    for flaw in Flaw:
-        if flaw not in harmless:
-            for _ in range(count_planted(flaw, things)):
-                flaws[order.pop()].append(flaw)
-    for group in HARMLESS:
-        left = [int(number) for number in rng.permutation(order)]
-        for flaw in group:
-            for _ in range(count_planted(flaw, things)):
-                flaws[left.pop()].append(flaw)
-    return [tuple(planted) for planted in flaws]
-
-
-def choose_originals(flaws: list[tuple[Flaw, ...]], rng: np.random.Generator) -> dict[int, int]:
-    """Choose a flawless original for each duplicate: {number of the duplicate: number of the original}."""
-    duplicates = [n for n, of in enumerate(flaws) if {Flaw.EXACT_DUPLICATE, Flaw.NEAR_DUPLICATE} & set(of)]
-    flawless = [n for n, of in enumerate(flaws) if not of]
-    chosen = rng.choice(flawless, size=len(duplicates), replace=False)
-    return dict(zip(duplicates, map(int, chosen), strict=True))
-
-
 def plan_thing(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) -> Thing:
     """Plan one thing with its files and its caption."""
     rng = make_rng(seed, number, Draw.PLAN)
     stem = f"{kind.name}-{number:04d}"
-    picture = plan_picture(stem, kind, flaws, rng)
+    composition = plan_composition(make_rng(seed, number, Draw.COMPOSITION))
+    picture = plan_picture(stem, kind, flaws, composition, rng)
     sound = plan_sound(stem, kind, flaws, rng)
     caption, secrets = plan_caption(seed, number, kind, flaws)
     comment, address = words.write_email(rng) if COMMENTED & set(flaws) else ("", "")
@@ -230,7 +200,9 @@ def plan_thing(seed: int, number: int, kind: Kind, flaws: tuple[Flaw, ...]) -> T
     )
 
 
-def plan_picture(stem: str, kind: Kind, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> Picture:
+def plan_picture(
+    stem: str, kind: Kind, flaws: tuple[Flaw, ...], composition: Composition, rng: np.random.Generator
+) -> Picture:
     """Plan format and size of a thing's picture, and whether there is fog."""
     required = [FORMATS[flaw] for flaw in flaws if flaw in FORMATS]
     drawn: PictureFormat = "jpeg" if rng.random() < 0.6 else "png"
@@ -240,7 +212,7 @@ def plan_picture(stem: str, kind: Kind, flaws: tuple[Flaw, ...], rng: np.random.
     framed = bool(rng.random() < 0.35) and encoding == "png" and not flaws
     suffix = "jpg" if encoding == "jpeg" or Flaw.PNG_NAMED_JPEG in flaws else "png"
     fog = choose_unclear(kind.place, list(Place), FOGGY_SHARE, rng)
-    return Picture(f"/pictures/{stem}.{suffix}", encoding, width, height, fog, framed)
+    return Picture(f"/pictures/{stem}.{suffix}", encoding, width, height, fog, framed, composition)
 
 
 def plan_sound(stem: str, kind: Kind, flaws: tuple[Flaw, ...], rng: np.random.Generator) -> Sound:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from demo.canvas import INK, WHITE, Colour, Pen, darken, lighten, mix, ring, smooth, vary
+from demo.composition import Hour
 from demo.kinds import Place
 
 
@@ -26,14 +27,13 @@ class Light:
     lamps: bool
 
 
-LIGHTS = (
-    Light((88, 156, 214), (206, 231, 240), (255, 244, 200), 0.0, False),
-    Light((126, 188, 222), (246, 236, 206), (255, 250, 225), 0.0, False),
-    Light((112, 128, 184), (250, 200, 168), (255, 220, 170), 0.12, False),
-    Light((74, 72, 128), (242, 148, 112), (255, 190, 120), 0.28, True),
-    Light((22, 28, 62), (62, 84, 128), (240, 240, 225), 0.45, True),
-)
-"""Noon, a hazy morning, dawn, dusk and night."""
+LIGHTS = {
+    Hour.NOON: Light((88, 156, 214), (206, 231, 240), (255, 244, 200), 0.0, False),
+    Hour.MORNING: Light((126, 188, 222), (246, 236, 206), (255, 250, 225), 0.0, False),
+    Hour.DAWN: Light((112, 128, 184), (250, 200, 168), (255, 220, 170), 0.12, False),
+    Hour.DUSK: Light((74, 72, 128), (242, 148, 112), (255, 190, 120), 0.28, True),
+    Hour.NIGHT: Light((22, 28, 62), (62, 84, 128), (240, 240, 225), 0.45, True),
+}
 
 
 def draw_scenery(place: Place, pen: Pen, light: Light, rng: np.random.Generator) -> None:

@@ -10,6 +10,7 @@ from socket import SHUT_RDWR, socket
 from typing import TYPE_CHECKING, Any, cast
 
 from demo.options import DemoOptions
+from demo.renderers import Renderers
 from pipeline.config.check_params import check_block
 
 if TYPE_CHECKING:
@@ -24,12 +25,9 @@ class DemoServer(ThreadingHTTPServer):
     # Closing waits for the threads, and `stop` shuts open connections down first: no thread remains.
     daemon_threads = False
 
-    def __init__(self, site: "Site", port: int = 0) -> None:
+    def __init__(self, site: "Site", port: int = 0, processes: int | None = None) -> None:
         super().__init__(("127.0.0.1", port), DemoHandler)
-        from demo.site import render  # loads OpenCV, which a crawl with all its answers in the cache does without
-
-        self.render = render
-        self.site = site
+        self.renderers = Renderers(site, processes)
         self.requests: Counter[str] = Counter()
         self.stopping = threading.Event()
         self._lock = threading.Lock()
@@ -69,7 +67,7 @@ class DemoServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
     def stop(self) -> None:
-        """Stop the loop, every connection and every thread."""
+        """Stop the loop, every connection, every thread and every process."""
         self.stopping.set()
         self.shutdown()
         with self._lock:
@@ -79,6 +77,7 @@ class DemoServer(ThreadingHTTPServer):
                 except OSError:  # the client was faster
                     continue
         self.server_close()
+        self.renderers.close()
 
 
 class DemoHandler(BaseHTTPRequestHandler):
@@ -94,7 +93,7 @@ class DemoHandler(BaseHTTPRequestHandler):
         """Send the site's response to the path."""
         server = cast(DemoServer, self.server)
         path = self.path.partition("?")[0]
-        response = server.render(server.site, path, server.count_request(path))
+        response = server.renderers.render(path, server.count_request(path))
         if response.delay and server.stopping.wait(response.delay):
             self.close_connection = True
             return
@@ -123,9 +122,9 @@ class DemoHandler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serve_site(site: "Site", port: int = 0) -> Iterator[DemoServer]:
-    """Serve the site on 127.0.0.1 while the block runs, on a free port unless one is given."""
-    server = DemoServer(site, port)
+def serve_site(site: "Site", port: int = 0, processes: int | None = None) -> Iterator[DemoServer]:
+    """Serve the site on 127.0.0.1 while the block runs, on a free port unless one is given, with `Renderers`."""
+    server = DemoServer(site, port, processes)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:

@@ -14,6 +14,9 @@ from demo.kinds import Manner
 
 Samples = npt.NDArray[np.float64]
 
+FFT_BLOCK = 4096
+"""Noise is made in multiples of it: a length with a large prime factor takes an FFT three times as long."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -56,10 +59,11 @@ def add_place(mono: Samples, span: Span, channels: int) -> Samples:
 
 def shape_noise(span: Span, low: float, high: float, slope: float = 0.0) -> Samples:
     """Return noise between two frequencies in Hz, standard deviation 1, of amplitude ~ frequency ** -`slope`."""
-    spectrum = np.fft.rfft(span.rng.standard_normal(span.frames))
-    hertz = np.fft.rfftfreq(span.frames, 1 / span.rate)
+    frames = -(-span.frames // FFT_BLOCK) * FFT_BLOCK
+    spectrum = np.fft.rfft(span.rng.standard_normal(frames))
+    hertz = np.fft.rfftfreq(frames, 1 / span.rate)
     edges = 1 / (1 + (low / np.maximum(hertz, 1)) ** 4) / (1 + (hertz / high) ** 4)
-    noise: Samples = np.fft.irfft(spectrum * edges * np.maximum(hertz, 20) ** -slope, span.frames)
+    noise: Samples = np.fft.irfft(spectrum * edges * np.maximum(hertz, 20) ** -slope, frames)[: span.frames]
     noise /= noise.std()
     return noise
 

@@ -7,12 +7,14 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from demo.flaws import Flaw
 from demo.options import DemoOptions
 from demo.plan import Site, plan_site
+from demo.renderers import THINGS_A_PROCESS, Renderers
 from demo.server import serve_site
 from demo.site import render
 from tests.support.waiting import PATIENCE, wait_for
@@ -40,9 +42,11 @@ def fetch(port: int, path: str, method: str = "GET") -> tuple[int, bytes]:
     return status, body
 
 
-def test_the_server_sends_the_rendered_responses(site: Site) -> None:
+@pytest.mark.parametrize("processes", [0, 2])
+def test_the_server_sends_the_rendered_responses(site: Site, processes: int) -> None:
     paths = [thing.page for thing in site.things] + [find_picture(site, Flaw.ORIENTATION_6), "/nowhere"]
-    with serve_site(site) as server, ThreadPoolExecutor(8) as pool:
+    paths += [thing.sound.path for thing in site.things[:12] if thing.sound]
+    with serve_site(site, processes=processes) as server, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda path: fetch(server.port, path), paths))
         for path, (status, body) in zip(paths, answers, strict=True):
             expected = render(site, path)
@@ -77,6 +81,15 @@ def test_stopping_leaves_no_thread_and_waits_for_no_client(site: Site) -> None:
     assert not set(threading.enumerate()) - before
     idle.close()
     slow.close()
+
+
+def test_processes_start_for_large_sites_alone_and_end_with_the_server(site: Site) -> None:
+    assert not Renderers(site).processes
+    large = replace(site, things=site.things * (THINGS_A_PROCESS // len(site.things)))
+    with serve_site(large) as server:
+        (process,) = server.renderers.processes
+        assert fetch(server.port, find_picture(site, Flaw.ORIENTATION_1))[0] == 200
+    assert process.exitcode == 0
 
 
 def test_the_command_serves_until_interrupted() -> None:
