@@ -4,11 +4,13 @@ The types stand apart from the tasks, since params are checked long before PyTor
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 
+from pipeline.config.named_options import NamedOptions
 from pipeline.config.params import OneOf, Params, Share, Strings
+from pipeline.config.plugins import PATTERN
 from pipeline.tasks.table import TASKS
 
 AUTO: Literal["auto"] = "auto"
@@ -131,7 +133,7 @@ class OtherOptions(TaskOptions):
 
     model_config = ConfigDict(extra="allow")
 
-    name: Annotated[str, OneOf((AUTO, *TASKS), plugins=True)]
+    name: Annotated[str, OneOf((AUTO, *TASKS), plugins=True), WithJsonSchema({"type": "string", "pattern": PATTERN})]
     """Of the task."""
 
 
@@ -147,25 +149,5 @@ OPTIONS: Mapping[str, type[TaskOptions]] = {
 """The tasks whose options are checked with all other params, before the first stage works."""
 
 
-def _name_task(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _find_tag(value: Any) -> str:
-    name = value.get("name", AUTO) if isinstance(value, Mapping) else getattr(value, "name", AUTO)
-    return f"<{name}>" if isinstance(name, str) and name in OPTIONS else "<other>"
-
-
-TaskChoice = Annotated[
-    Annotated[AutoOptions, Tag("<auto>")]
-    | Annotated[ClassificationOptions, Tag("<classification>")]
-    | Annotated[BinaryOptions, Tag("<binary>")]
-    | Annotated[MultiLabelOptions, Tag("<multi_label>")]
-    | Annotated[RegressionOptions, Tag("<regression>")]
-    | Annotated[RetrievalOptions, Tag("<retrieval>")]
-    | Annotated[GenerationOptions, Tag("<generation>")]
-    | Annotated[OtherOptions, Tag("<other>")],
-    Discriminator(_find_tag),
-    BeforeValidator(_name_task),
-]
+TaskChoice = Annotated[TaskOptions, NamedOptions(OPTIONS, OtherOptions)]
 """Of `train.task`: a name, or a mapping with `name` and the task's options."""

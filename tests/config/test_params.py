@@ -100,9 +100,7 @@ def test_the_schema_has_the_default_of_every_key() -> None:
     required = {f"{model}.{key}" for model, value in schema["$defs"].items() for key in value.get("required", [])}
     assert lacking == required
     frozen = {"FrozenVocabulary.path", "FrozenVocabulary.sha256"}
-    assert required == {"UrlList.file", "SourceParams.path", "ServedHost.serve", "AnnotationTable.path"} | frozen | {
-        "OtherOptions.name"
-    }
+    assert required == {"UrlList.file", "SourceParams.path", "ServedHost.serve", "AnnotationTable.path"} | frozen
     jsonschema.validate({}, schema)
     jsonschema.validate(dict.fromkeys(BLOCKS), schema)
 
