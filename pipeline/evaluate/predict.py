@@ -1,7 +1,7 @@
 """Predict a whole split with every subset of the parts, in one pass over the data."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.evaluate.params import EvaluateParams
 from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.runtime.progress import show_progress
-from pipeline.tasks.task import ForwardPass, Predictions
+from pipeline.tasks.task import ForwardPass, Meter, Predictions, Subset
 from shardwright import ShardDataset
 from shardwright.format.index import decode_key
 
@@ -35,17 +35,24 @@ def read_keys(data: ShardDataset | None) -> NDArray[np.bytes_]:
 
 
 @torch.inference_mode()
-def predict(model: Model, batches: Iterable[Batch], keys: NDArray[np.bytes_], folder: Path) -> Predictions:
+def predict(
+    model: Model,
+    batches: Iterable[Batch],
+    keys: NDArray[np.bytes_],
+    folder: Path,
+    meters: Mapping[Subset, Meter] | None = None,
+) -> Predictions:
     """Predict every sample of a split, whose keys are `keys`, and keep what the task needs, its columns in `folder`.
 
     The encoders run once a sample; only fusion and head run once a subset of the parts. A sample that has none of a
-    subset's parts gets the outputs of the model without any part.
+    subset's parts gets the outputs of the model without any part. With `meters`, from `make_meters`, which have seen
+    the samples of other models, the scores are over all of them.
 
     Raises:
         PipelineError: an output is not a finite number; the message has the keys of the samples.
     """
     task, parts = model.task, [source.part for source in model.inputs]
-    meters = {subset: task.make_meter(model.plan) for subset in task.list_subsets(parts)}
+    meters = make_meters(model) if meters is None else meters
     device, samples = next(model.parameters()).device, 0
     with open_columns(folder, task.list_columns(model.plan)) as columns:
         for batch in batches:
@@ -64,6 +71,12 @@ def predict(model: Model, batches: Iterable[Batch], keys: NDArray[np.bytes_], fo
         assert samples == len(keys), "batches have every sample"
         scores = {subset: meter.compute() for subset, meter in meters.items()}
         return Predictions(keys, scores, columns.map())
+
+
+def make_meters(model: Model) -> dict[Subset, Meter]:
+    """Return an empty meter for each subset of the parts that the task lists."""
+    parts = [source.part for source in model.inputs]
+    return {subset: model.task.make_meter(model.plan) for subset in model.task.list_subsets(parts)}
 
 
 def check_outputs(outputs: Tensor, keys: Sequence[str]) -> None:

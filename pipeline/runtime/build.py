@@ -65,7 +65,7 @@ def build(stages: Sequence[str] = (), *, force: bool = False, dry: bool = False,
         return done
 
     try:
-        with _quiet_dvc(), _own_python_first(), _pause_collection(), _open_repository(Path.cwd()) as repository:
+        with _quiet_dvc(), _own_python_first(), _pause_collection(), open_repository(Path.cwd()) as repository:
             done = repository.reproduce(list(stages), force=force, dry=dry, repro_fn=reproduce)
     except DvcException as error:
         if isinstance(error, PrettyDvcException):
@@ -94,7 +94,7 @@ def _describe_error(error: BaseException, stage: str) -> str:
 
 
 @contextmanager
-def _open_repository(folder: Path) -> Iterator[Any]:
+def open_repository(folder: Path) -> Iterator[Any]:
     """Yield DVC's view of a folder, which may be no git repository."""
     from dvc.repo import Repo
     from dvc.scm import SCM, SCMError

@@ -210,4 +210,5 @@ RETRIEVAL = Task(
     build_report=build_report,
     list_subsets=list_no_subsets,
     fuses=False,
+    pools=False,
 )

@@ -135,6 +135,7 @@ class Task(Generic[P]):
         fuses: whether the head reads `Features.fused`; if not, the model has no fusion.
         compute_loss: a scalar: in training the mean over the batch, else the sum, without what only regularizes.
         make_meter: a meter without samples.
+        pools: whether predictions of several models can be measured together; vectors of different models cannot.
         list_subsets: the subsets of the parts whose scores are reported; the last one is all. None where the parts are
             compared with each other.
         list_columns: the columns that metrics and report need of each sample: each with its dtype, which has a shape
@@ -163,3 +164,4 @@ class Task(Generic[P]):
     build_report: Callable[[Predictions, P, Mapping[str, Any], int], TaskReport]
     list_subsets: Callable[[Sequence[str]], list[Subset]] = list_subsets
     fuses: bool = True
+    pools: bool = True
