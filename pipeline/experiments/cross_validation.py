@@ -5,6 +5,7 @@ it had come to, and its training with the step that it had saved.
 """
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -84,4 +85,4 @@ def report_folds(copies: Sequence[ProjectCopy], scores: Sequence[FoldScores], fo
             shutil.rmtree(folder)
         folder.parent.mkdir(exist_ok=True)
         shutil.move(made, folder)
-    return [*lines, f"wrote {folder}: index.html, folds.tsv, folds.json"]
+    return [*lines, f"wrote {os.path.relpath(folder)}: index.html, folds.tsv, folds.json"]

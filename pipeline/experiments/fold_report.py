@@ -66,10 +66,13 @@ def select_numbers(metrics: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def tabulate_folds(folds: Sequence[FoldScores], pooled: Mapping[str, Any] | None) -> FoldTable:
-    """Return the table. A mean or deviation is null where a fold lacks the score, as one without a class may."""
+    """Return the table.
+
+    Numbers of samples have no mean; a mean or deviation is null where a fold lacks the score, as without a class.
+    """
     means: dict[str, float | None] = {}
     deviations: dict[str, float | None] = {}
-    for name in folds[0].scores:
+    for name in filter(lambda name: name != SAMPLES, folds[0].scores):
         values = [value for fold in folds if (value := fold.scores.get(name)) is not None]
         whole = len(values) == len(folds)
         means[name] = mean(values) if whole else None

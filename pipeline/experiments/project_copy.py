@@ -83,7 +83,7 @@ def open_copy(project: Path, folder: Path, changes: Mapping[str, Any]) -> Projec
     if (project / ".dvc/config").is_file():
         shutil.copyfile(project / ".dvc/config", folder / ".dvc/config")
     with open_repository(project) as repository:
-        config = CONFIG.format(cache=repository.cache.local.path)
+        config = CONFIG.format(cache=repository.cache.local_cache_dir)
     (folder / ".dvc/config.local").write_text(config, encoding="utf-8")
     write_file(folder / PARAMS, [params.encode()])
     return ProjectCopy(folder.absolute())

@@ -95,12 +95,14 @@ def _describe_error(error: BaseException, stage: str) -> str:
 
 @contextmanager
 def open_repository(folder: Path) -> Iterator[Any]:
-    """Yield DVC's view of a folder, which may be no git repository."""
+    """Yield DVC's view of a folder, which may be no git repository, or say by `core.no_scm` that it uses none."""
+    from dvc.config import Config
     from dvc.repo import Repo
     from dvc.scm import SCM, SCMError
 
+    alone = Config(dvc_dir=str(folder / Repo.DVC_DIR))["core"].get("no_scm", False)
     try:
-        source_control = SCM(str(folder))
+        source_control = SCM(str(folder), no_scm=alone)
     except SCMError:
         source_control = SCM(str(folder), no_scm=True)
     with Repo(str(folder), scm=source_control) as repository:
