@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.tables.contracts import INGESTED_FOLDER, PARTS, SAMPLES
 from pipeline.tables.table_files import read_table
+from pipeline.tasks.generation.report import COLUMNS
 from tests.support.factory_media import draw_scene, encode_audio, encode_jpeg, make_tone
 from tests.support.running import edit_params, run_stages
 from tests.support.webdataset_tars import make_tar
@@ -61,6 +62,18 @@ def write_flickr30k(root: Path) -> None:
         write(root, f"flickr30k_images/{number}.jpg", draw_jpeg(number))
         lines += [f"{number}.jpg| {turn}| A scene {number} , told {turn} ." for turn in range(5)]
     write(root, "results.csv", "\n".join(lines) + "\n")
+
+
+def write_flickr8k(root: Path) -> None:
+    colours, hours = ("red", "green", "blue"), ("dawn", "noon", "dusk", "night")
+    rows = []
+    for number in range(12):
+        write(root, f"Images/{number}_a1.jpg", draw_jpeg(number))
+        colour, hour = colours[number % 3], hours[number // 3]
+        rows += [
+            (f"{number}_a1.jpg", f"A {colour} hill at {hour} , number {number} told {turn} .") for turn in range(5)
+        ]
+    write(root, "captions.txt", write_rows(("image", "caption"), rows))
 
 
 def write_librispeech(root: Path) -> None:
@@ -141,6 +154,7 @@ class Layout:
 LAYOUTS = {
     "coco": Layout(write_coco, 6, {"image": 6, "caption": 30}, (4, 2, 0)),
     "flickr30k": Layout(write_flickr30k, 20, {"image": 20, "caption": 20}),
+    "flickr8k": Layout(write_flickr8k, 12, {"image": 12, "caption": 60}),
     "librispeech": Layout(write_librispeech, 8, {"audio": 8, "text": 8}, (4, 2, 2)),
     "common_voice": Layout(write_common_voice, 12, {"audio": 12, "text": 12}),
     "esc50": Layout(write_esc50, 12, {"audio": 12}, labels=("dog", "rain")),
@@ -181,3 +195,22 @@ def test_captions_of_coco_are_one_field(tmp_path: Path) -> None:
     assert data[0]["caption"].shape[0] == 5
     assert int(data[0]["caption_count"]) == 5
     assert data[0]["image"].shape == (224, 224, 3)
+
+
+def test_images_of_flickr8k_get_captions(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    root.mkdir()
+    write_flickr8k(root)
+    blocks = edit_params(
+        "examples/flickr8k.yaml", ingest__root=str(root), extract__image__height=32, extract__image__width=32,
+        extract__text__min_count=1, train__epochs=2, train__width=16, train__task__width=16, train__task__longest=12,
+    )  # fmt: skip
+    for source in blocks["ingest"]["sources"]:
+        source["path"] = source["path"].replace("inbox", str(root))
+    outcomes = run_stages(blocks, tmp_path)
+    assert "generates caption from image" in outcomes["train"].notes[1]
+    metrics = json.loads((tmp_path / "data/7_report/metrics.json").read_text())
+    assert metrics["constant_text"].startswith("a ")
+    assert metrics["constant_text"].endswith(" .")
+    predictions = read_table(tmp_path / "data/7_report/predictions", COLUMNS)
+    assert {row["reference"].count("\n") for row in predictions} == {4}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from pipeline.errors import InputError
 from pipeline.tasks.generation.floors import choose_text
-from pipeline.tasks.generation.texts import NO_TOKEN, ScoredTexts
+from pipeline.tasks.generation.texts import NO_TOKEN, UNKNOWN, ScoredTexts, TextDecoder
 from pipeline.tasks.metrics import texts as metrics
 from pipeline.tasks.metrics.texts import (
     check_installed,
@@ -44,8 +44,9 @@ def test_tokens_are_counted_as_sacrebleu_counts_words(text: list[int], truth: li
 
 def test_the_constant_text_has_the_highest_bleu_of_all() -> None:
     texts = [(1, 2, 3, 4), (1, 2, 3, 5), (1, 2, 3, 4, 6), (7, 8)]
-    chosen = choose_text(texts)
+    chosen = choose_text(texts, ())
     assert chosen in texts
+    assert choose_text([(1, 2, 9, 3), (1, 2, 9, 3)], (9,)) == (1, 2, 3)
 
     def score(text: tuple[int, ...]) -> float:
         return compute_bleu(np.sum([count_token_matches(text, other) for other in texts], axis=0))
@@ -56,10 +57,10 @@ def test_the_constant_text_has_the_highest_bleu_of_all() -> None:
 def test_shares_of_right_texts_and_tokens() -> None:
     truth = np.array([[[5, 6, -1], [5, 7, 8]], [[5, 9, -1], [-1, -1, -1]], [[1, 6, -1], [-1, -1, -1]]], np.int32)
     tokens = np.array([[5, 7, 8], [5, 9, 9], [1, 6, -1]], np.int32)
-    scored = ScoredTexts(tokens, truth, lambda ids: " ".join(map(str, ids)), silent=(1,))
+    scored = ScoredTexts(tokens, truth, TextDecoder(lambda ids: " ".join(map(str, ids)), (1,)))
     scores = scored.compute_scores()
     assert NO_TOKEN == -1
-    assert scored.truths[1] == ["5 9"]
+    assert scored.truths[1:] == [["5 9"], [f"{UNKNOWN} 6"]]
     # The second of the first sample's texts; of the third one a token is unknown, and never right.
     assert scores["exact_match"] == pytest.approx(1 / 3)
     # 5 of (5 6 end), all of (5 7 8), 5 and 9 of (5 9 end), 6 and the end of (1 6 end).

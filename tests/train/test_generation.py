@@ -186,7 +186,7 @@ def test_it_is_saved_compiled_and_rounded() -> None:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generation")
-    make_captioned(folder / SHARDS_FOLDER, Toy(train=64, val=16, test=19, missing=("audio", "text")))
+    make_captioned(folder / SHARDS_FOLDER, Toy(train=48, val=8, test=19, missing=("audio", "text")))
     outcome = run_train(folder, "", epochs=30, learning_rate=0.02, width=16, task=TASK, augment=False)
     assert "token accuracy" in outcome.notes[0]
     assert outcome.notes[1] == "generates text from image, audio, 2.9 tokens a sample"

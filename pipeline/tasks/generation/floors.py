@@ -41,19 +41,21 @@ def measure_texts(data: ShardDataset, target: PartInput) -> float:
     return float(np.minimum(lengths + 1, target.shape[0])[lengths > 0].sum() / len(data))
 
 
-def choose_texts(data: ShardDataset, target: PartInput) -> tuple[Text, tuple[Text, ...]]:
-    """Return the first text of a sample that is most like those of all others; and the same of the samples of each
-    class, where the dataset has labels. A class without texts has that of all."""
+def choose_texts(data: ShardDataset, target: PartInput, silent: Sequence[int]) -> tuple[Text, tuple[Text, ...]]:
+    """Return the first text of a sample, without its `silent` tokens, that is most like those of all others; and the
+    same of the samples of each class, where the dataset has labels. A class without texts has that of all."""
+
+    def choose(rows: NDArray[np.int64]) -> Text:
+        return choose_text(read_first(data, target, lengths, rows), silent)
+
     lengths = count_tokens(data, target)[:, 0]
     there = np.flatnonzero(lengths)
-    constant = choose_text(read_first(data, target, lengths, there))
+    constant = choose(there)
     if not data.classes or LABEL not in data.fields:
         return constant, ()
     labels = read_targets(data, LABEL)
     members = (there[labels[there] == number] for number in range(len(data.classes)))
-    return constant, tuple(
-        choose_text(read_first(data, target, lengths, rows)) if len(rows) else constant for rows in members
-    )
+    return constant, tuple(choose(rows) if len(rows) else constant for rows in members)
 
 
 def read_first(
@@ -68,10 +70,11 @@ def read_first(
     return [tuple(token for token in text if token not in target.marks) for text in texts]
 
 
-def choose_text(texts: Sequence[Text]) -> Text:
-    """Return the text with the highest BLEU, in its tokens, where it stands for each of the texts; the first of equal
-    ones."""
-    return max(dict.fromkeys(texts), key=lambda text: _compare_text(text, texts))
+def choose_text(texts: Sequence[Text], silent: Sequence[int]) -> Text:
+    """Return the text with the highest BLEU, in its tokens without the `silent` ones, where it stands for each of the
+    texts; the first of equal ones."""
+    spoken = (tuple(token for token in text if token not in silent) for text in texts)
+    return max(dict.fromkeys(spoken), key=lambda text: _compare_text(text, texts))
 
 
 def _compare_text(text: Text, others: Sequence[Text]) -> float:

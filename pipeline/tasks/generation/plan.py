@@ -32,7 +32,7 @@ class GenerationPlan(Plan):
         silent: the tokens of the dataset that stand for no text, such as padding and unknown words; none is generated,
             and none is learned.
         mean_tokens: of a training sample, with the end tokens: what losses are divided by.
-        constant: tokens of the training text that is most like the others.
+        constant: tokens of the training text that is most like the others, without those that are silent.
         class_texts: the same of the training texts of each class; empty without labels.
         classes: the names of the labels; empty without labels.
         texts: that a sample has at most.
@@ -104,7 +104,8 @@ def make_plan(options: GenerationOptions, data: ShardDataset, inputs: "Sequence[
     mean_tokens = measure_texts(data, target)
     if mean_tokens == 0:
         raise InputError(f"{data.root}: no sample of the split `train` has the part `{target.part}`: look at align")
-    constant, class_texts = choose_texts(data, target)
+    silent = list_silent(read_token_document(data.root, data.manifest) or {"words": []}, target)
+    constant, class_texts = choose_texts(data, target, silent)
     return GenerationPlan(
         parts=parts,
         target=target,
@@ -115,7 +116,7 @@ def make_plan(options: GenerationOptions, data: ShardDataset, inputs: "Sequence[
         beam=options.beam,
         longest=longest,
         length_penalty=options.length_penalty,
-        silent=list_silent(read_token_document(data.root, data.manifest) or {"words": []}, target),
+        silent=silent,
         mean_tokens=mean_tokens,
         constant=constant,
         class_texts=class_texts,

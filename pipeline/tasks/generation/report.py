@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.tables.columns import ColumnBatch, Columns
 from pipeline.tables.table_files import GROUP_ROWS
-from pipeline.tasks.generation.texts import NO_TOKEN, ScoredTexts, decode_text, decode_truth
+from pipeline.tasks.generation.texts import NO_TOKEN, ScoredTexts, TextDecoder
 from pipeline.tasks.metrics.tally import RESAMPLES, SEED, find_interval
 from pipeline.tasks.metrics.texts import Counts, compute_bleu, compute_sentence_chrf, name_settings
 from pipeline.tasks.report import Bars, Lazy, Mistake, ReportTable, Section, TaskReport, Tile, format_score
@@ -41,7 +41,6 @@ def select_rows(predictions: Predictions) -> NDArray[np.int64]:
 def score_texts(predictions: Predictions, plan: "GenerationPlan") -> dict[str, ScoredTexts]:
     """Return the texts to score, of the samples that have a true one: `model`, and by their names the floors, those of
     `FLOOR_TITLES`."""
-    assert predictions.decode is not None, "a dataset with texts has a vocabulary"
     rows = select_rows(predictions)
     truth = np.asarray(predictions.columns["truth"][rows])
     order = np.random.default_rng(SEED).permutation(len(rows))
@@ -49,15 +48,27 @@ def score_texts(predictions: Predictions, plan: "GenerationPlan") -> dict[str, S
     others[order] = np.roll(order, 1)  # no sample gets its own
     first = truth[np.arange(len(rows)), (truth[:, :, 0] != NO_TOKEN).argmax(1)]
     constant = np.tile(pad_text(plan.constant, plan.steps), (len(rows), 1))
-    texts = {"constant": constant, "shuffled": first[others]}
+    another = np.stack([pad_text(drop_silent(text, plan), plan.steps) for text in first[others]])
+    texts = {"constant": constant, "shuffled": another}
     if plan.classes:
         of_class = np.stack([pad_text(text, plan.steps) for text in plan.class_texts])
         texts["class"] = of_class[predictions.columns["label"][rows].astype(np.int64)]
     texts["model"] = np.asarray(predictions.columns["generated"][rows])
-    return {name: ScoredTexts(tokens, truth, predictions.decode, plan.silent) for name, tokens in texts.items()}
+    return {name: ScoredTexts(tokens, truth, make_decoder(predictions, plan)) for name, tokens in texts.items()}
 
 
-def pad_text(tokens: Sequence[int], steps: int) -> NDArray[np.int32]:
+def make_decoder(predictions: Predictions, plan: "GenerationPlan") -> TextDecoder:
+    """Return what makes texts of tokens."""
+    assert predictions.decode is not None, "a dataset with texts has a vocabulary"
+    return TextDecoder(predictions.decode, plan.silent)
+
+
+def drop_silent(tokens: NDArray[np.int32], plan: "GenerationPlan") -> NDArray[np.int32]:
+    """Return the tokens of a text that a model may generate."""
+    return tokens[~np.isin(tokens, [*plan.silent, NO_TOKEN])]
+
+
+def pad_text(tokens: Sequence[int] | NDArray[np.int32], steps: int) -> NDArray[np.int32]:
     """Return the tokens of a text, (steps,), `NO_TOKEN` after its end."""
     padded = np.full(steps, NO_TOKEN, np.int32)
     padded[: len(tokens)] = tokens
@@ -179,7 +190,7 @@ def build_report(
             "subsets": ReportTable({"subset": "parts", **SCORE_TITLES}, subsets),
         },
         columns=COLUMNS,
-        predictions=Lazy(lambda: list_rows(predictions)),
+        predictions=Lazy(lambda: list_rows(predictions, plan)),
         mistakes=mistakes,
         mistakes_text="The samples with the lowest chrF.",
         examples=examples,
@@ -191,7 +202,7 @@ def draw_scores(metrics: Mapping[str, Any], kinds: Mapping[str, str]) -> Bars:
     """Return the figure of BLEU and chrF, from 0 to 1."""
     rows = {title: (metrics[f"{kind}_bleu"] / 100, metrics[f"{kind}_chrf"] / 100) for kind, title in kinds.items()}
     rows["the model"] = (metrics["bleu"] / 100, metrics["chrf"] / 100)
-    return Bars("BLEU and chrF", "of 1", ("BLEU", "chrF"), rows)
+    return Bars("BLEU and chrF", "divided by 100", ("BLEU", "chrF"), rows)
 
 
 def choose_examples(
@@ -199,31 +210,31 @@ def choose_examples(
 ) -> tuple[list[Mistake], list[Mistake]]:
     """Return the samples with the lowest chrF, the lowest first, then by key; and as many of all at random."""
     rows = select_rows(predictions)
-    lowest = sorted(rows, key=lambda row: (read_row(predictions, row)[2], predictions.keys[row]))[:count]
+    lowest = sorted(rows, key=lambda row: (read_row(predictions, plan, row)[2], predictions.keys[row]))[:count]
     drawn = np.random.default_rng(SEED).permutation(rows)[:count]
-    mistakes, examples = ([describe_row(predictions, int(row)) for row in chosen] for chosen in (lowest, drawn))
+    mistakes, examples = ([describe_row(predictions, plan, int(row)) for row in chosen] for chosen in (lowest, drawn))
     return mistakes, examples
 
 
-def describe_row(predictions: Predictions, row: int) -> Mistake:
+def describe_row(predictions: Predictions, plan: "GenerationPlan", row: int) -> Mistake:
     """Return a sample as the page shows it."""
-    generated, truths, _ = read_row(predictions, row)
+    generated, truths, _ = read_row(predictions, plan, row)
     return Mistake(row=row, prediction=generated, truth=" / ".join(truths), labels=("generated", "true"))
 
 
-def read_row(predictions: Predictions, row: int) -> tuple[str, list[str], float | None]:
+def read_row(predictions: Predictions, plan: "GenerationPlan", row: int) -> tuple[str, list[str], float | None]:
     """Return the generated text of a sample, its true ones, and its chrF; None where it has none."""
-    assert predictions.decode is not None, "a dataset with texts has a vocabulary"
-    generated = decode_text(predictions.columns["generated"][row], predictions.decode)
-    truths = decode_truth(predictions.columns["truth"][row], predictions.decode)
+    decoder = make_decoder(predictions, plan)
+    generated = decoder.decode_text(predictions.columns["generated"][row])
+    truths = decoder.decode_truth(predictions.columns["truth"][row])
     return generated, truths, compute_sentence_chrf(generated, truths) if truths else None
 
 
-def list_rows(predictions: Predictions) -> Iterator[ColumnBatch]:
+def list_rows(predictions: Predictions, plan: "GenerationPlan") -> Iterator[ColumnBatch]:
     """Yield the columns of `COLUMNS`, `GROUP_ROWS` samples at a time; of several true texts one a line."""
     for start in range(0, len(predictions.keys), GROUP_ROWS):
         keys = predictions.keys[start : start + GROUP_ROWS].tolist()
-        rows = [read_row(predictions, start + number) for number in range(len(keys))]
+        rows = [read_row(predictions, plan, start + number) for number in range(len(keys))]
         yield {
             "key": [decode_key(key) for key in keys],
             "generated": [generated for generated, _, _ in rows],

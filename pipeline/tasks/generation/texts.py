@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,35 @@ from pipeline.tasks.metrics.texts import Counts, compute_bleu, compute_chrf, cou
 NO_TOKEN = -1
 """After the end of a text."""
 
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
+"""In the place of a word that the vocabulary lacks: one word to BLEU, where `<unk>` would be three."""
+
 Tokens = NDArray[np.int32]
 """Of texts, (samples, steps), `NO_TOKEN` after their ends; of the true ones (samples, texts, steps)."""
 
 Decode = Callable[[Sequence[int]], str]
 
 
-def decode_text(tokens: NDArray[np.int32], decode: Decode) -> str:
-    """Return the text of tokens (steps,)."""
-    return decode(tokens[tokens != NO_TOKEN].tolist())
+@dataclass(frozen=True)
+class TextDecoder:
+    """Makes texts of tokens.
 
+    Attributes:
+        decode: does so with tokens that have a text.
+        silent: tokens that have none: each becomes `UNKNOWN`.
+    """
 
-def decode_truth(tokens: NDArray[np.int32], decode: Decode) -> list[str]:
-    """Return the true texts of a sample, (texts, steps), those that are there."""
-    return [decode_text(text, decode) for text in tokens if text[0] != NO_TOKEN]
+    decode: Decode
+    silent: tuple[int, ...]
+
+    def decode_text(self, tokens: NDArray[np.int32]) -> str:
+        """Return the text of tokens (steps,)."""
+        runs = groupby(tokens[tokens != NO_TOKEN].tolist(), self.silent.__contains__)
+        return " ".join(" ".join(UNKNOWN for _ in run) if unknown else self.decode(list(run)) for unknown, run in runs)
+
+    def decode_truth(self, tokens: NDArray[np.int32]) -> list[str]:
+        """Return the true texts of a sample, (texts, steps), those that are there."""
+        return [self.decode_text(text) for text in tokens if text[0] != NO_TOKEN]
 
 
 @dataclass(frozen=True)
@@ -35,24 +51,22 @@ class ScoredTexts:
     Attributes:
         tokens: of the texts.
         truth: tokens of the true ones.
-        decode: makes texts of tokens.
-        silent: tokens that stand for no text, which are never right.
+        decoder: makes texts of both; its silent tokens are never right.
     """
 
     tokens: Tokens
     truth: Tokens
-    decode: Decode
-    silent: tuple[int, ...]
+    decoder: TextDecoder
 
     @cached_property
     def texts(self) -> list[str]:
         """The texts."""
-        return [decode_text(tokens, self.decode) for tokens in self.tokens]
+        return [self.decoder.decode_text(tokens) for tokens in self.tokens]
 
     @cached_property
     def truths(self) -> list[list[str]]:
         """The true texts of each sample."""
-        return [decode_truth(tokens, self.decode) for tokens in self.truth]
+        return [self.decoder.decode_truth(tokens) for tokens in self.truth]
 
     @cached_property
     def counts(self) -> Counts:
@@ -73,7 +87,7 @@ class ScoredTexts:
     def _equal(self) -> NDArray[np.bool_]:
         """Which tokens are those of a true text, (samples, texts, steps); the last ones of both are equal."""
         equal: NDArray[np.bool_] = self.tokens[:, None] == self.truth
-        return equal & ~np.isin(self.truth, self.silent)
+        return equal & ~np.isin(self.truth, self.decoder.silent)
 
     @property
     def _there(self) -> NDArray[np.bool_]:
