@@ -1,11 +1,11 @@
 """Augment training batches, one function a modality; the shards stay as they are.
 
 Each function takes a batch's values, the valid lengths (batch,) or None, the modality's input and random numbers, and
-returns values of the same shape. All are gathers and fills, the same on every device.
+returns values of the same shape. All are gathers and fills, on the device of the values, and the same on every one.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,17 +25,21 @@ MAX_SPAN = 1 / 8  # of the valid frames of audio, masked; and of its coefficient
 PADDING = 0  # the id after the end of a text
 UNKNOWN_SHARE = 0.1  # of words that become the unknown word, so that its embedding is trained
 
+PreparedBatch: TypeAlias = tuple[Batch, Tensor]
+"""A batch as the model learns from it, and the parts that it is shown of each sample, (batch, parts) bool."""
+
 Augment = Callable[[Tensor, Tensor | None, PartInput, KeyedRandom], Tensor]
 
 
 def augment_image(pixels: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
     """Flip half of (batch, height, width, channels) left to right, and shift all; the border is repeated."""
     batch, height, width, _ = pixels.shape
-    rows = torch.arange(height) + rng.integers("shift_y", int(height * MAX_SHIFT))[:, None]
-    columns = torch.arange(width) + rng.integers("shift_x", int(width * MAX_SHIFT))[:, None]
+    device = pixels.device
+    rows = torch.arange(height, device=device) + rng.integers("shift_y", int(height * MAX_SHIFT))[:, None]
+    columns = torch.arange(width, device=device) + rng.integers("shift_x", int(width * MAX_SHIFT))[:, None]
     columns = torch.where(rng.uniform("flip") < 0.5, width - 1 - columns, columns)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    return pixels[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return pixels[torch.arange(batch, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
 def augment_audio(frames: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
@@ -43,15 +47,15 @@ def augment_audio(frames: Tensor, length: Tensor | None, source: PartInput, rng:
 
     Masked values are the training split's mean, which the model scales to zero.
     """
-    batch, steps, coefficients = frames.shape
-    valid = torch.full((batch, 1), steps) if length is None else length.reshape(batch, 1).long()
-    times = torch.arange(steps).expand(batch, steps)
+    (batch, steps, coefficients), device = frames.shape, frames.device
+    valid = (torch.full((batch,), steps, device=device) if length is None else length).reshape(batch, 1).long()
+    times = torch.arange(steps, device=device).expand(batch, steps)
     rolled = (times + ((rng.uniform("roll") * 2 - 1) * MAX_ROLL * valid).long()) % valid.clamp(min=1)
-    frames = frames[torch.arange(batch)[:, None], torch.where(times < valid, rolled, times)]
+    frames = frames[torch.arange(batch, device=device)[:, None], torch.where(times < valid, rolled, times)]
     masked = _choose_span("time", times, valid, rng)[:, :, None]
-    bands = torch.arange(coefficients).expand(batch, coefficients)
-    masked = masked | _choose_span("band", bands, torch.full((batch, 1), coefficients), rng)[:, None, :]
-    return torch.where(masked, torch.tensor(source.mean or (0.0,), dtype=frames.dtype), frames)
+    bands = torch.arange(coefficients, device=device).expand(batch, coefficients)
+    masked = masked | _choose_span("band", bands, torch.full_like(valid, coefficients), rng)[:, None, :]
+    return torch.where(masked, torch.tensor(source.mean or (0.0,), dtype=frames.dtype, device=device), frames)
 
 
 def _choose_span(name: str, indices: Tensor, size: Tensor, rng: KeyedRandom) -> Tensor:
@@ -70,7 +74,8 @@ def augment_text(tokens: Tensor, length: Tensor | None, source: PartInput, rng: 
     """
     replaced = rng.uniform("words", tokens.shape[1]) < UNKNOWN_SHARE
     if tokens.ndim == 3:
-        kinds = torch.tensor([words != OWN_IDS for words in (source.words, *source.joined_words)])
+        known = [words != OWN_IDS for words in (source.words, *source.joined_words)]
+        kinds = torch.tensor(known, device=tokens.device)
         replaced = replaced.unsqueeze(2) & kinds
     ids = tokens.int()
     kept = torch.isin(ids, torch.tensor([PADDING, *source.marks], dtype=torch.int32))
@@ -113,11 +118,11 @@ def hide_parts(present: Tensor, chance: float, rng: KeyedRandom) -> Tensor:
     return torch.where(shown.any(1, keepdim=True), shown, present)
 
 
-def prepare_batch(batch: Batch, model: "Model", params: TrainParams, epoch: int) -> tuple[Batch, Tensor]:
-    """Return a batch as the model learns from it in an epoch: augmented, with the parts that it is shown of each
-    sample, (batch, parts) bool."""
-    rng = KeyedRandom(params.seed, epoch, batch["key"])
-    present = hide_parts(model.find_present(batch), params.modality_dropout, rng)
+def prepare_batch(batch: Batch, model: "Model", params: TrainParams, epoch: int) -> PreparedBatch:
+    """Return a batch, on any device, as the model there learns from it in an epoch: augmented, with parts hidden."""
+    present = model.find_present(batch)
+    rng = KeyedRandom.for_samples(params.seed, epoch, batch["key"], present.device)
+    present = hide_parts(present, params.modality_dropout, rng)
     if params.augment:
         batch = batch | {source.name: augment_part(batch, source, rng) for source in model.inputs}
     return batch, present

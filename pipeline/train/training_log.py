@@ -27,7 +27,17 @@ LINE_SECONDS = 10.0
 STALL = 0.05
 """Share of the time spent waiting for data from which on reading is what limits a training."""
 
-TRAINING, READING, SAVING, VALIDATING = "training", "waiting for data", "saving states", "validating"
+TRAINING, READING, AUGMENTING, SAVING, VALIDATING = (
+    "training",
+    "waiting for data",
+    "augmenting",
+    "saving states",
+    "validating",
+)
+
+
+SHOWN = (READING, AUGMENTING, SAVING, VALIDATING)
+"""Parts of the time whose shares are in the summary."""
 
 
 class TrainingLog:
@@ -118,7 +128,7 @@ class TrainingLog:
     def describe(self, device: torch.device) -> str:
         """Return one line: the rate, the shares of the time, the peak of the memory, and what limits the training."""
         total = self.seconds[TRAINING] + self.seconds[VALIDATING]
-        shares = {part: self.seconds[part] / max(total, 1e-9) for part in (READING, SAVING, VALIDATING)}
+        shares = {part: self.seconds[part] / max(total, 1e-9) for part in SHOWN}
         described = ", ".join(f"{share * 100:.1f} % {part}" for part, share in shares.items())
         limit = f"computing on {device.type}"
         if shares[READING] >= STALL:

@@ -11,13 +11,13 @@ from pipeline.errors import PipelineError
 from pipeline.models.batches import Batch, ReadOrder, drop_padding, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.tasks.task import ForwardPass
-from pipeline.train.augment import prepare_batch
+from pipeline.train.augment import PreparedBatch, prepare_batch
 from pipeline.train.optimizer import build_optimizer, clip_gradients, scale_rate
 from pipeline.train.params import TrainParams
 from pipeline.train.progress import Progress
 from pipeline.train.saved_states import SavedStates
 from pipeline.train.team import ALONE, Team
-from pipeline.train.training_log import SAVING, VALIDATING, TrainingLog
+from pipeline.train.training_log import AUGMENTING, SAVING, VALIDATING, TrainingLog
 from pipeline.train.training_state import pack_state
 from pipeline.train.weight_average import WeightAverage, Weights, use_weights
 from shardwright import ShardDataset
@@ -54,7 +54,9 @@ class Trainer:
         """Take a step on all that is left of the epoch; save the state when it is time to."""
         self.model.train()
         while group := list(itertools.islice(batches, self.params.accumulate)):
-            self.take_step(group)
+            with log.measure(AUGMENTING):
+                prepared = [self.prepare(batch) for batch in group]
+            self.take_step(prepared)
             if any(self.team.add(self.team.leads and states.is_due())):
                 with log.measure(SAVING):
                     self.save(states)
@@ -78,7 +80,12 @@ class Trainer:
         if self.progress.end_epoch(val_loss, scores, self.params.monitor):
             self.best_state = weights
 
-    def take_step(self, batches: Sequence[Batch]) -> None:
+    def prepare(self, batch: Batch) -> PreparedBatch:
+        """Return a batch on the model's device, without padding, augmented and with parts hidden as the params say."""
+        moved = move_batch(drop_padding(batch), self.device)
+        return prepare_batch(moved, self.model, self.params, self.progress.epoch)
+
+    def take_step(self, batches: Sequence[PreparedBatch]) -> None:
         """Take one step on the mean loss over the samples of some batches, and count it.
 
         Raises:
@@ -96,7 +103,7 @@ class Trainer:
         progress.add_step(loss_sum, samples, len(batches))
         self.average.add_step(self.model, progress.step)
 
-    def add_gradients(self, batches: Sequence[Batch], samples: int) -> float:
+    def add_gradients(self, batches: Sequence[PreparedBatch], samples: int) -> float:
         """Compute the gradients of the mean loss over `samples`, those of some batches in all processes; return the sum
         of their losses.
 
@@ -105,25 +112,25 @@ class Trainer:
         """
         self.optimizer.zero_grad()
         progress, loss_sum, lost = self.progress, 0.0, []
-        for batch in filter(lambda batch: batch["key"], map(drop_padding, batches)):
-            count = len(batch["key"])
-            loss = self.compute_loss(batch)
+        for batch, present in batches:
+            keys = batch["key"]
+            if not keys:
+                continue
+            count, loss = len(keys), self.compute_loss(batch, present)
             value = loss.item()
             if not math.isfinite(value):
-                lost += batch["key"]
+                lost += keys
             torch.autograd.backward(loss if count == samples else loss * (count / samples))
             loss_sum += value * count
         (loss_sum,) = self.team.add(loss_sum)
         if not math.isfinite(loss_sum):
-            keys = [key for one in self.team.gather(lost) for key in one]
-            raise explain_loss(loss_sum, f"in epoch {progress.epoch}, at step {progress.step + 1}", keys)
+            all_lost = [key for one in self.team.gather(lost) for key in one]
+            raise explain_loss(loss_sum, f"in epoch {progress.epoch}, at step {progress.step + 1}", all_lost)
         self.team.add_gradients(self.model)
         return loss_sum
 
-    def compute_loss(self, batch: Batch) -> Tensor:
-        """Return the mean loss over the batch, augmented and with parts hidden as the params say."""
-        batch, present = prepare_batch(batch, self.model, self.params, self.progress.epoch)
-        batch, present = move_batch(batch, self.device), present.to(self.device)
+    def compute_loss(self, batch: Batch, present: Tensor) -> Tensor:
+        """Return the mean loss over a prepared batch."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"):
             forward = ForwardPass(self.model, self.forward(batch, present), batch, present)
             return self.model.task.compute_loss(forward, True)

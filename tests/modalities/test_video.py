@@ -264,7 +264,9 @@ def test_no_file_is_opened_for_a_video(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_frames_of_a_video_are_augmented_alike(seed: int) -> None:
     frames = torch.from_numpy(np.random.default_rng(seed).integers(0, 256, (2, 1, 16, 16, 3), np.uint8))
     source = PartInput("video", "video", "video", (5, 16, 16, 3))
-    augmented = augment_video(frames.expand(2, 5, 16, 16, 3), None, source, KeyedRandom(seed, 0, ["a", "b"]))
+    augmented = augment_video(
+        frames.expand(2, 5, 16, 16, 3), None, source, KeyedRandom.for_samples(seed, 0, ["a", "b"])
+    )
     assert augmented.shape == (2, 5, 16, 16, 3)
     assert (augmented == augmented[:, :1]).all()
 

@@ -134,7 +134,7 @@ def test_unknown_words_keep_their_part_of_speech(folder: Path) -> None:
     (joined,) = choose(folder, "text", "tokens", "lemmas", "pos")
     ids = torch.full((50, 6, 3), 5)
     ids[:, 4:] = 0
-    augmented = augment_text(ids, None, joined, KeyedRandom(0, 1, [f"key-{row}" for row in range(50)]))
+    augmented = augment_text(ids, None, joined, KeyedRandom.for_samples(0, 1, [f"key-{row}" for row in range(50)]))
     replaced = augmented[..., 0] == UNKNOWN
     assert 0 < replaced.sum() < 100
     assert torch.equal(replaced, augmented[..., 1] == UNKNOWN)

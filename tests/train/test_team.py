@@ -70,7 +70,7 @@ def find_gradients(data: Path, team: Team, batch: Batch) -> tuple[float, list[Te
     torch.manual_seed(0)
     trainer = Trainer(course.lesson.build_model(), course.params, len(course.data), team)
     samples = min(8, len(course.data))
-    loss = trainer.add_gradients([batch], samples)
+    loss = trainer.add_gradients([trainer.prepare(batch)], samples)
     return loss, [parameter.grad for parameter in trainer.model.parameters() if parameter.grad is not None]
 
 

@@ -296,11 +296,11 @@ def test_every_modality_with_an_encoder_has_an_augmentation() -> None:
 def test_a_sample_is_augmented_alike_in_any_batch(modality: str, keys: list[str], seed: int, epoch: int) -> None:
     values, length = make_values(modality, len(keys))
     augment, source = AUGMENTATIONS[modality], SOURCES[modality]
-    augmented = augment(values, length, source, KeyedRandom(seed, epoch, keys))
+    augmented = augment(values, length, source, KeyedRandom.for_samples(seed, epoch, keys))
     assert (augmented.shape, augmented.dtype) == (values.shape, values.dtype)
     for row, key in enumerate(keys):
         one = None if length is None else length[row : row + 1]
-        alone = augment(values[row : row + 1], one, source, KeyedRandom(seed, epoch, [key]))
+        alone = augment(values[row : row + 1], one, source, KeyedRandom.for_samples(seed, epoch, [key]))
         assert torch.equal(alone[0], augmented[row])
 
 
@@ -313,18 +313,20 @@ def test_several_items_are_augmented_each_in_its_own_way(modality: str) -> None:
     batch = {"values": values.reshape(2, 6, *values.shape[1:])}
     if length is not None:
         batch["length"] = length[longest].expand(2, 6)
-    augmented = augment_part(batch, source, KeyedRandom(0, 0, ["a", "b"]))
+    augmented = augment_part(batch, source, KeyedRandom.for_samples(0, 0, ["a", "b"]))
     assert augmented.shape == batch["values"].shape
     assert len(torch.unique(augmented.flatten(0, 1).float(), dim=0)) > 3
     alone = {name: value[1:] for name, value in batch.items()}
-    assert torch.equal(augment_part(alone, source, KeyedRandom(0, 0, ["b"]))[0], augmented[1])
+    assert torch.equal(augment_part(alone, source, KeyedRandom.for_samples(0, 0, ["b"]))[0], augmented[1])
 
 
 def test_augmentation_differs_by_epoch_and_leaves_padding() -> None:
     keys = [f"key{number}" for number in range(64)]
     for modality, augment in AUGMENTATIONS.items():
         values, length = make_values(modality, 64)
-        augmented = [augment(values, length, SOURCES[modality], KeyedRandom(0, epoch, keys)) for epoch in (0, 1)]
+        augmented = [
+            augment(values, length, SOURCES[modality], KeyedRandom.for_samples(0, epoch, keys)) for epoch in (0, 1)
+        ]
         assert not torch.equal(augmented[0], values)
         assert not torch.equal(*augmented)
     tokens, _ = make_values("text", 64)
@@ -339,18 +341,22 @@ def test_augmentation_differs_by_epoch_and_leaves_padding() -> None:
 
 
 def augment_as(modality: str, values: Tensor, keys: list[str]) -> Tensor:
-    return AUGMENTATIONS[modality](values, None, SOURCES[modality], KeyedRandom(0, 0, keys))
+    return AUGMENTATIONS[modality](values, None, SOURCES[modality], KeyedRandom.for_samples(0, 0, keys))
 
 
 def test_random_numbers_are_uniform_and_independent() -> None:
     keys = [f"key{number}" for number in range(2000)]
-    rng = KeyedRandom(0, 0, keys)
+    rng = KeyedRandom.for_samples(0, 0, keys)
     numbers = rng.uniform("a", 3)
     assert numbers.min() >= 0
     assert numbers.max() < 1
     torch.testing.assert_close(numbers.mean(0), torch.full((3,), 0.5), atol=0.03, rtol=0)
     torch.testing.assert_close(numbers.T.corrcoef(), torch.eye(3), atol=0.06, rtol=0)
-    others = [KeyedRandom(1, 0, keys).uniform("a", 3), KeyedRandom(0, 1, keys).uniform("a", 3), rng.uniform("b", 3)]
+    others = [
+        KeyedRandom.for_samples(1, 0, keys).uniform("a", 3),
+        KeyedRandom.for_samples(0, 1, keys).uniform("a", 3),
+        rng.uniform("b", 3),
+    ]
     assert all((other != numbers).all(1).float().mean() > 0.99 for other in others)
     assert set(rng.integers("w", 2).tolist()) == {-2, -1, 0, 1, 2}
 
@@ -359,7 +365,7 @@ def test_random_numbers_are_uniform_and_independent() -> None:
 @settings(max_examples=40)
 def test_hiding_never_shows_a_modality_and_never_hides_all(keys: list[str], chance: float, data: st.DataObject) -> None:
     present = torch.tensor([data.draw(st.lists(st.booleans(), min_size=3, max_size=3)) for _ in keys])
-    shown = hide_parts(present, chance, KeyedRandom(0, 0, keys))
+    shown = hide_parts(present, chance, KeyedRandom.for_samples(0, 0, keys))
     assert not (shown & ~present).any()
     assert torch.equal(shown.any(1), present.any(1))
     if chance == 0:

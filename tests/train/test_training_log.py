@@ -52,9 +52,14 @@ def train_slowly(log: TrainingLog, clock: Clock, reading: float, validating: flo
 @pytest.mark.parametrize(
     ("reading", "validating", "shares", "limit"),
     [
-        (0.01, 1.0, "0.8 % waiting for data, 0.0 % saving states, 16.5 % validating", "computing on cpu"),
-        (0.25, 0.0, "20.0 % waiting for data, 0.0 % saving states, 0.0 % validating", "reading: "),
-        (0.0, 15.0, "0.0 % waiting for data, 0.0 % saving states, 75.0 % validating", "validation: "),
+        (
+            0.01,
+            1.0,
+            "0.8 % waiting for data, 0.0 % augmenting, 0.0 % saving states, 16.5 % validating",
+            "computing on cpu",
+        ),
+        (0.25, 0.0, "20.0 % waiting for data, 0.0 % augmenting, 0.0 % saving states, 0.0 % validating", "reading: "),
+        (0.0, 15.0, "0.0 % waiting for data, 0.0 % augmenting, 0.0 % saving states, 75.0 % validating", "validation: "),
     ],
 )
 def test_the_bottleneck_is_named(tmp_path: Path, reading: float, validating: float, shares: str, limit: str) -> None:
