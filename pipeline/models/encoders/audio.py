@@ -26,6 +26,7 @@ from pipeline.models.encoders.options import (
     CrnnSizes,
 )
 from pipeline.models.encoders.recurrent import add_recurrent, run_recurrent
+from pipeline.models.encoders.strided import Conv1d
 from pipeline.models.inputs import PartInput
 
 
@@ -55,7 +56,7 @@ class FrameConvolutions(nn.Module):
         self.norms = nn.ModuleList()
         channels, kernel = source.shape[1], 2 * options.reach + 1
         for wider in options.channels:
-            self.convolutions.append(nn.Conv1d(channels, wider, kernel, 2, options.reach, bias=False))
+            self.convolutions.append(Conv1d(channels, wider, kernel, 2, options.reach, bias=False))
             self.norms.append(FrameNorm(wider))
             channels = wider
         self.channels = channels

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.layers import Scale, build_projection, encode_positions
 from pipeline.models.encoders.options import ImageCnnSizes
+from pipeline.models.encoders.strided import Conv2d
 from pipeline.models.inputs import PartInput
 
 GROUPS = 8
@@ -20,7 +21,7 @@ class ImageCnn(nn.Module):
         layers: list[nn.Module] = []
         channels = source.shape[2]
         for wider in options.channels:
-            convolution = nn.Conv2d(channels, wider, 3, stride=2, padding=1, bias=False)
+            convolution = Conv2d(channels, wider, 3, stride=2, padding=1, bias=False)
             layers += [convolution, nn.GroupNorm(GROUPS, wider), nn.ReLU()]
             channels = wider
         self.layers = nn.Sequential(*layers)

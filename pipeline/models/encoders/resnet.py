@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.layers import BatchNorm, build_projection, count_colours, encode_positions, scale_colours
 from pipeline.models.encoders.options import ResnetSizes
+from pipeline.models.encoders.strided import Conv2d
 from pipeline.models.inputs import PartInput
 
 
-def join(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Conv2d:
+def join(inputs: int, outputs: int, side: int, stride: int = 1) -> Conv2d:
     """Return a convolution of `side` × `side` pixels that keeps the size of the image but for the stride."""
-    return nn.Conv2d(inputs, outputs, side, stride, side // 2, bias=False)
+    return Conv2d(inputs, outputs, side, stride, side // 2, bias=False)
 
 
 class BasicBlock(nn.Module):
@@ -79,7 +80,7 @@ class ResNet18(nn.Module):
     def __init__(self, source: PartInput, width: int, options: ResnetSizes) -> None:
         super().__init__()
         self.scale = scale_colours(source, options.scale)
-        self.conv1 = nn.Conv2d(count_colours(source, self.scale), options.channels[0], 7, 2, 3, bias=False)
+        self.conv1 = join(count_colours(source, self.scale), options.channels[0], 7, 2)
         self.bn1 = BatchNorm(options.channels[0])
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = options.channels[0]
