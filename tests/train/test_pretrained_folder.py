@@ -5,7 +5,6 @@ import json
 import shutil
 import sys
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.train.params import TrainParams
 from tests.support.factory_shards import WORDS, Toy, make_shards
 from tests.support.model_inputs import INPUTS, SMALL
+from tests.support.pretrained import make_network, write_tokenizer
 from tests.train.test_train import run_train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -33,21 +33,9 @@ WHEEL = "all_minilm_l6_v2"
 T5 = {"model_type": "t5", "d_model": 8, "d_kv": 8, "d_ff": 8, "num_layers": 1, "num_heads": 1, "vocab_size": 12}
 
 
-def write_tokenizer(folder: Path, words: Sequence[str]) -> None:
-    model = {"type": "WordLevel", "unk_token": "?", "vocab": {word: number for number, word in enumerate(words)}}
-    (folder / "tokenizer.json").write_text(json.dumps({"model": model, "added_tokens": []}))
-
-
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a random BERT of 2 layers and width 16, with a head that the encoder has not."""
-    from transformers import BertConfig, BertForMaskedLM
-
-    folder = tmp_path_factory.mktemp("network")
-    torch.manual_seed(0)
-    BertForMaskedLM(BertConfig(**SMALL["transformers"]["config"])).save_pretrained(folder)
-    write_tokenizer(folder, WORDS)
-    return folder
+    return make_network(tmp_path_factory.mktemp("network"))
 
 
 def copy(network: Path, folder: Path) -> Path:

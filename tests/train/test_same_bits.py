@@ -11,6 +11,7 @@ from pipeline.tables.contracts import SHARDS_FOLDER
 from pipeline.train.saved_states import SavedStates
 from tests.support.factory_shards import Toy, make_shards
 from tests.support.model_inputs import SMALL
+from tests.support.pretrained import make_network
 from tests.train.test_resume import run, run_steps
 
 pytestmark = pytest.mark.slow
@@ -44,6 +45,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_network(tmp_path_factory.mktemp("network"))
+
+
+def name_folder(options: dict[str, Any], network: Path) -> dict[str, Any]:
+    """Return the options of an encoder with the folder that some start from."""
+    return options | ({"folder": str(network)} if options["name"] == "transformers" else {})
+
+
 @pytest.fixture(autouse=True)
 def _save_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SavedStates, "is_due", lambda states: True)
@@ -65,9 +76,11 @@ def test_the_same_bits_twice_and_after_a_stop(
     precision: str,
     encoders: dict[str, Any],
     data: Path,
+    network: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    encoders = {modality: name_folder(options, network) for modality, options in encoders.items()}
     changes = {"fusion": fusion, "precision": precision, "encoders": encoders, "epochs": 1, "width": 8}
     expected = run(data, tmp_path / "whole", **changes)
     run_steps(2, data, tmp_path / "stopped", monkeypatch, **changes)

@@ -305,6 +305,17 @@ def test_a_sample_is_augmented_alike_in_any_batch(modality: str, keys: list[str]
 
 
 @pytest.mark.parametrize("modality", AUGMENTATIONS)
+def test_augmentation_stays_on_the_device(modality: str) -> None:
+    meta = torch.device("meta")  # which refuses tensors of another device
+    values, length = make_values(modality, 3)
+    rng = KeyedRandom.for_samples(0, 0, ["a", "b", "c"], meta)
+    augmented = AUGMENTATIONS[modality](
+        values.to(meta), None if length is None else length.to(meta), SOURCES[modality], rng
+    )
+    assert (augmented.device, augmented.shape) == (meta, values.shape)
+
+
+@pytest.mark.parametrize("modality", AUGMENTATIONS)
 def test_several_items_are_augmented_each_in_its_own_way(modality: str) -> None:
     values, length = make_values(modality, 12)
     longest = 0 if length is None else int(length.argmax())
