@@ -8,6 +8,7 @@ ENDINGS: Mapping[str, tuple[str, ...]] = {
     FOLDER: (),
     "zip": (".zip",),
     "parquet": (".parquet", ".arrow", ".feather"),
+    "rows": (),
     "webdataset": (),
     "warc": (".warc", ".warc.gz"),
     "tar": (".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst", ".tar.bz2", ".tbz2", ".tar.xz", ".txz"),

@@ -33,8 +33,8 @@ class SourceParams(Params):
     """`folder`: all files below `path`; archives among them are opened. `zip`, `tar` (also compressed by gzip, zstd,
     bzip2 or xz): the files in the archives at `path`. `webdataset`: tars in which the part of a name before its first
     dot is the sample; `.cls` is its label, `.json` has what `columns` names. `parquet` (also Arrow): the files in
-    columns of bytes. `warc`: the responses in WARC files, as those of a crawl. `plugins/<file>.py:<Name>`: what a
-    `Source` of your own finds in the files at `path`."""
+    columns of bytes. `rows`: the texts in the rows of csv, tsv, jsonl or json tables. `warc`: the responses in WARC
+    files, as those of a crawl. `plugins/<file>.py:<Name>`: what a `Source` of your own finds in the files at `path`."""
     path: Annotated[str, Field(min_length=1)]
     """A folder; of another kind a file, or a pattern of files: `shards/train-*.tar`. Either may be a URL of any kind
     that fsspec knows: `s3://bucket/photos`, `gs://bucket/shards/*.tar`, `https://host/files/` (a page that lists them).
@@ -43,7 +43,7 @@ class SourceParams(Params):
     """The first part of the identity of its items. With the default a folder, and an archive of the same files, give
     the same items, keys and shards. Of files with one name in one source, one is used."""
     columns: dict[Annotated[str, OneOf(("file", *ANNOTATIONS))], str] = Field(default={})
-    """Of parquet, webdataset and your own: the table's own names for `file` (the file's name), and for `caption`,
+    """Of parquet, rows, webdataset and your own: the table's own names for `file` (the file's name), and for `caption`,
     `label`, `group`, `split`, `licence`, `attribution`, `language`, `sample`, `start` and `end` (seconds), where they
     differ."""
 
@@ -69,7 +69,7 @@ class SourceParams(Params):
 
     @model_validator(mode="after")
     def _check_columns(self) -> Self:
-        if self.columns and self.kind not in ("parquet", "webdataset") and not is_plugin(self.kind):
+        if self.columns and self.kind not in ("parquet", "rows", "webdataset") and not is_plugin(self.kind):
             raise self.refuse("columns", f"it must be left out: {self.kind} has no columns")
         return self
 

@@ -118,6 +118,12 @@ def write_fsdd(root: Path) -> None:
             write(root, name, record(10 * speaker + digit, "WAV", 8_000))
 
 
+def write_trec(root: Path) -> None:
+    for split, count in (("train", 30), ("test", 6)):
+        rows = [(f"What is the {split} question, number {number}?", number % 6, "fine") for number in range(count)]
+        write(root, f"{split}.csv", write_rows(("text", "coarse_label", "fine_label"), rows))
+
+
 def write_imagenet(root: Path) -> None:
     for number in range(6):
         for split in ("train", "val"):
@@ -158,7 +164,9 @@ LAYOUTS = {
     "librispeech": Layout(write_librispeech, 8, {"audio": 8, "text": 8}, (4, 2, 2)),
     "common_voice": Layout(write_common_voice, 12, {"audio": 12, "text": 12}),
     "esc50": Layout(write_esc50, 12, {"audio": 12}, labels=("dog", "rain")),
-    "fsdd": Layout(write_fsdd, 18, {"audio": 18}, labels=("0", "1", "2")),
+    "fsdd": Layout(write_fsdd, 18, {"audio": 18}, (12, 3, 3), ("0", "1", "2")),
+    "esc10": Layout(write_esc50, 12, {"audio": 12}, labels=("dog", "rain")),
+    "trec": Layout(write_trec, 36, {"text": 36}, (27, 3, 6), ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")),
     "imagenet": Layout(write_imagenet, 12, {"image": 12}, (6, 6, 0), ("n01440", "n01441", "n01442")),
     "laion": Layout(write_laion, 6, {"image": 6, "text": 6}),
 }

@@ -15,6 +15,7 @@ SOURCES: LazyTable[Source] = LazyTable(
         "tar": LazyObject("pipeline.ingest.sources.tar:TAR"),
         "webdataset": LazyObject("pipeline.ingest.sources.webdataset:WEBDATASET"),
         "warc": LazyObject("pipeline.ingest.sources.warc:WARC"),
+        "rows": LazyObject("pipeline.ingest.sources.rows:ROWS"),
         "parquet": LazyObject("pipeline.ingest.sources.parquet:PARQUET"),
     },
     LazyObject("pipeline.ingest.sources.source:Source"),
