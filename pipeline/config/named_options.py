@@ -42,7 +42,7 @@ class NamedOptions:
         assert schema["type"] == "tagged-union"
         mappings = [handler(choice) for tag, choice in schema["choices"].items() if tag != NAME]
         names = [{"type": "string", "enum": list(self.types)}, {"type": "string", "pattern": PATTERN}]
-        return {"oneOf": [*names, *mappings]}
+        return {"anyOf": [*names, *mappings]}  # a name of the table fits the mapping for plugins, too
 
     @property
     def union(self) -> Any:

@@ -111,7 +111,9 @@ def test_a_source_keeps_the_contract(tmp_path: Path, name: str) -> None:
     assert any(block in explain(inputs) for block in ("crawl.", "ingest."))
     write_files(tmp_path / "inbox", {"a.png": make_image(), "b.txt": "b", **ARCHIVES})
     write_files(tmp_path / "shards", {"0.tar": archives.make_tar(MEMBERS)})
+    write_files(tmp_path / "rows", {"0.csv": "caption,label\nWhat?,a\n"})
     sources = [{"path": str(tmp_path / "inbox")}, {"kind": "webdataset", "path": str(tmp_path / "shards/*.tar")}]
+    sources.append({"kind": "rows", "path": str(tmp_path / "rows/*.csv")})
     inputs = SourceInputs(make_params(sources=sources), inputs.workspace)
     (tmp_path / "inbox/c").symlink_to("nowhere")
     write_crawl(
