@@ -1,6 +1,7 @@
 """Write JSON Schemas of `params.yaml` and of all that crosses a stage boundary, from the types: `make generated`."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +19,7 @@ from pipeline.tasks.metrics.ranks import name_scores
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
 from pipeline.tasks.regression_report import FLOOR
 from pipeline.tasks.regression_report import TITLES as REGRESSION_TITLES
-from pipeline.tasks.retrieval_report import CHANCE, CLASS_RECALL
+from pipeline.tasks.retrieval_report import CHANCE, CLASS_RECALL, INTERVALS
 from pipeline.tasks.table import TASKS
 from pipeline.tasks.tag_report import SCORE_TITLES, THRESHOLD_METRICS
 from pipeline.tasks.tag_report import TITLES as TAG_TITLES
@@ -118,7 +119,6 @@ def build_metrics_schema() -> Schema:
     headlines = TASKS["classification"].scores
     facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...)}
     scores: dict[str, Any] = dict.fromkeys(SCORES, (Score, ...))
-    ends: dict[str, Any] = {f"{name}_{end}": (Score, ...) for name in headlines for end in ("low", "high")}
     of_class: dict[str, Any] = dict.fromkeys(CLASS_METRICS, (Score, ...))
     counts: dict[str, Any] = dict.fromkeys(("support", "predicted"), (Count, ...))
     class_scores: Any = create_model("ClassScores", __base__=Document, **of_class, **counts)
@@ -131,7 +131,7 @@ def build_metrics_schema() -> Schema:
         __base__=Document,
         **facts,
         **scores,
-        **ends,
+        **describe_intervals(headlines),
         subsets=(dict[str, subset_scores], ...),
         per_class=(dict[str, class_scores], ...),
         absent=(list[str], ...),
@@ -142,10 +142,16 @@ def build_metrics_schema() -> Schema:
     return metrics.model_json_schema()
 
 
+def describe_intervals(names: Iterable[str], end: Any = Score) -> dict[str, Any]:
+    """Return the fields of the ends of the intervals of scores, and of the number of groups that were resampled."""
+    ends = {f"{name}_{side}": (end, ...) for name in names for side in ("low", "high")}
+    return {**ends, "groups": (Count, ...)}
+
+
 def build_regression_schema() -> Schema:
     """Return the schema of `7_report/metrics.json` of a regression."""
     number: Any = (float | None, ...)
-    names = [*REGRESSION_TITLES, *(FLOOR + name for name in REGRESSION_TITLES), "mae_low", "mae_high"]
+    names = [*REGRESSION_TITLES, *(FLOOR + name for name in REGRESSION_TITLES)]
     subset: Any = create_model("RegressionSubset", __base__=Document, mae=number, r2=number)
     subset.__doc__ = "Scores with one subset of the parts."
     facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...), **dict.fromkeys(names, number)}
@@ -153,6 +159,7 @@ def build_regression_schema() -> Schema:
         "RegressionMetrics",
         __base__=Document,
         **facts,
+        **describe_intervals(("mae", "rmse", "r2"), float | None),
         subsets=(dict[str, subset], ...),
         undefined=(dict[str, str], ...),
         own=(dict[str, Score], {}),
@@ -177,6 +184,7 @@ def build_tags_schema() -> Schema:
         __base__=Document,
         **facts,
         **scores,
+        **describe_intervals(SCORE_TITLES),
         subsets=(dict[str, subset], ...),
         per_class=(dict[str, tag], ...),
         undefined=(dict[str, str], ...),
@@ -196,13 +204,12 @@ def build_retrieval_schema() -> Schema:
     facts: dict[str, Any] = {"split": (Literal[SPLITS], ...), "samples": (Count, ...)}
     direction: Any = create_model("Direction", __base__=Document, samples=(Count, ...), **scores)
     direction.__doc__ = "A search with one part for another, each score beside its value of chance."
-    ends: dict[str, Any] = dict.fromkeys(("recall_at_1_low", "recall_at_1_high"), (Score, ...))
     metrics = create_model(
         "RetrievalMetrics",
         __base__=Document,
         **facts,
         **scores,
-        **ends,
+        **describe_intervals(INTERVALS),
         directions=(dict[str, direction], ...),
         undefined=(dict[str, str], ...),
         own=(dict[str, Score], {}),
@@ -215,7 +222,7 @@ def build_generation_schema() -> Schema:
     """Return the schema of `7_report/metrics.json` of a generation."""
     names = [*TEXT_TITLES, *(f"{kind}_{name}" for name in TEXT_TITLES for kind in FLOOR_TITLES if kind != "class")]
     numbers: dict[str, Any] = {
-        **dict.fromkeys((*names, "bleu_low", "bleu_high", "perplexity"), (NonNegative | None, ...)),
+        **dict.fromkeys((*names, "perplexity"), (NonNegative | None, ...)),
         **dict.fromkeys((f"class_{name}" for name in TEXT_TITLES), (NonNegative | None, None)),
     }
     of_subset: dict[str, Any] = dict.fromkeys(TOKEN_TITLES, (Score, ...))
@@ -227,6 +234,7 @@ def build_generation_schema() -> Schema:
         __base__=Document,
         **facts,
         **numbers,
+        **describe_intervals(["bleu"], NonNegative | None),
         token_probability=(Score, ...),
         constant_text=(str | None, ...),
         settings=(str, ...),

@@ -1,4 +1,4 @@
-"""Draw the report's figures as PNG: a matrix of counts, bars of scores, the history of training.
+"""Draw figures of the report as PNG: a matrix of counts, bars of scores, the history of training.
 
 Drawn without a window system and without the user's matplotlib settings, and saved without a date or a version: the
 same numbers give the same bytes.
@@ -79,13 +79,6 @@ def render(draw: Callable[["Figure"], None], width: float, height: float) -> byt
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def draw_figure(figure: Matrix | Bars | Scatter) -> bytes:
-    """Return the PNG of a figure of a task."""
-    if isinstance(figure, Scatter):
-        return draw_scatter(figure)
-    return draw_matrix(figure) if isinstance(figure, Matrix) else draw_bars(figure)
 
 
 def draw_matrix(matrix: Matrix) -> bytes:

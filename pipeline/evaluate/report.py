@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.evaluate.cards import collect_cards
-from pipeline.evaluate.figures import draw_figure, draw_history
+from pipeline.evaluate.draw_figure import draw_figure
+from pipeline.evaluate.figures import draw_history
 from pipeline.evaluate.page import Page, build_page
 from pipeline.models.checkpoint import ModelRecord
 from pipeline.models.history import HISTORY_NAME, read_history

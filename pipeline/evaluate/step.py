@@ -4,15 +4,22 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.evaluate.own_metrics import describe_own, measure_own
+from pipeline.evaluate.metadata import GROUP, read_categories
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.summary import summarize_run
 from pipeline.models.untrained import Untrained, read_untrained
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
+
+if TYPE_CHECKING:
+    from pipeline.models.checkpoint import ModelRecord
+    from pipeline.models.model import Model
+    from pipeline.tasks.task import Predictions
+    from shardwright import ShardDataset
 
 
 def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
@@ -26,13 +33,10 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
         InputError: dataset or model are missing or damaged, or the model was trained on another dataset; the message
             has both hashes.
     """
-    from pipeline.evaluate.predict import predict, read_keys, read_split
+    from pipeline.evaluate.measure import measure_predictions
     from pipeline.evaluate.report import Evaluated, write_report
     from pipeline.models.batches import check_splits, open_split
     from pipeline.models.checkpoint import load_model
-    from pipeline.models.determinism import choose_device, deterministic_mode
-    from pipeline.models.text_decoder import read_decoder
-    from shardwright import read_manifest
 
     source, root = workspace.data / MODEL_FOLDER, workspace.data / SHARDS_FOLDER
     if (untrained := read_untrained(source)) is not None:
@@ -40,30 +44,46 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     model, record = load_model(source)
     check_dataset(root, record.dataset, source)
     check_splits(root)
-    task = model.task
     data = open_split(root, params.split)
-    keys = read_keys(data)
+    columns = read_categories(data, [])
     folder = workspace.work / REPORT_FOLDER
     folder.mkdir(parents=True)
-    with TemporaryDirectory(dir=workspace.work) as columns:
-        with deterministic_mode(seed=0, threads=record.params["threads"]):
-            device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
-            start = time.perf_counter()
-            batches = read_split(data, params, workspace.run)
-            predictions = predict(model.to(device), batches, keys, Path(columns))
-            seconds = time.perf_counter() - start
-        predictions = replace(predictions, decode=read_decoder(root, read_manifest(root)))
-        metrics = task.measure(predictions, model.plan, params.split)
-        metrics |= measure_own(params.metrics, predictions, record.classes)
-        report = task.build_report(predictions, model.plan, metrics, params.worst)
+    with TemporaryDirectory(dir=workspace.work) as files:
+        start = time.perf_counter()
+        predictions = predict_split(model, record, (params, workspace), data, Path(files))
+        seconds = time.perf_counter() - start
+        predictions = replace(predictions, group_numbers=columns[GROUP].numbers)
+        measured = measure_predictions(predictions, model, record.classes, params, columns)
+        metrics, report = measured.metrics, measured.report
         summary = summarize_run(workspace.data, metrics)
-        described = task.describe_model(model.plan)
-        write_report(folder, Evaluated(metrics, summary, report, record, described, task.scores, data), source)
-    notes = [*task.describe_metrics(metrics), *describe_own(metrics)]
-    samples = len(keys)
+        described = model.task.describe_model(model.plan)
+        write_report(folder, Evaluated(metrics, summary, report, record, described, model.task.scores, data), source)
+    samples, notes = len(predictions.keys), list(measured.notes)
     if samples:
         notes.append(f"read and predicted in {seconds:.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s")
     return Outcome("sample", samples, samples, notes=notes)
+
+
+def predict_split(
+    model: "Model",
+    record: "ModelRecord",
+    how: tuple[EvaluateParams, Workspace],
+    data: "ShardDataset | None",
+    folder: Path,
+) -> "Predictions":
+    """Predict the samples of a split with the threads that the model was trained with, columns in `folder`."""
+    from pipeline.evaluate.predict import predict, read_keys, read_split
+    from pipeline.models.determinism import choose_device, deterministic_mode
+    from pipeline.models.text_decoder import read_decoder
+    from shardwright import read_manifest
+
+    params, workspace = how
+    root = workspace.data / SHARDS_FOLDER
+    with deterministic_mode(seed=0, threads=record.params["threads"]):
+        device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
+        batches = read_split(data, params, workspace.run)
+        predictions = predict(model.to(device), batches, read_keys(data), folder)
+    return replace(predictions, decode=read_decoder(root, read_manifest(root)))
 
 
 def check_dataset(root: Path, trained: str, model: Path) -> None:

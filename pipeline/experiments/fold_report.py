@@ -136,7 +136,7 @@ def format_cell(cell: Cell) -> str:
 
 def build_fold_page(table: FoldTable, pooled: "Pooled", shown: Mapping[str, str]) -> str:
     """Return the page: the table of the folds, then what the task reports on all predictions together."""
-    from pipeline.evaluate.figures import draw_figure
+    from pipeline.evaluate.draw_figure import draw_figure
 
     means = [
         (title, table.mean[name], table.deviation[name]) for name, title in pooled.titles.items() if name in table.mean

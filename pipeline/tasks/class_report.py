@@ -11,14 +11,7 @@ from numpy.typing import NDArray
 from pipeline.tables.columns import ColumnBatch, Columns
 from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.metrics.table import CLASS_METRICS, METRICS, SCORES
-from pipeline.tasks.metrics.tally import (
-    Counts,
-    Floats,
-    Tally,
-    count_confusion,
-    find_interval,
-    resample_tallies,
-)
+from pipeline.tasks.metrics.tally import Counts, Floats, Tally, count_confusion
 from pipeline.tasks.report import (
     Bars,
     Cell,
@@ -29,6 +22,7 @@ from pipeline.tasks.report import (
     Section,
     TaskReport,
     Tile,
+    format_interval,
     format_score,
 )
 from pipeline.tasks.task import Predictions, name_subset
@@ -58,14 +52,12 @@ def score_tally(tally: Tally) -> dict[str, float]:
 def measure_classes(predictions: Predictions, classes: Sequence[str], split: str) -> dict[str, Any]:
     """Return the content of `metrics.json`: JSON without NaN, exact from the confusion matrix.
 
-    Macro scores are means over the classes that have samples in the split; the others are listed under `absent`. The
-    interval (`_low`, `_high`) is the 95 % percentile bootstrap over samples. What is not defined is null, and
-    `undefined` says why.
+    Macro scores are means over the classes that have samples in the split; the others are listed under `absent`. What
+    is not defined is null, and `undefined` says why.
     """
     confusion = count_confusion(predictions.columns["truth"], predictions.columns["prediction"], len(classes))
     tally = Tally.from_confusion(confusion)
     scores = {name: _to_json(float(score.compute(tally))) for name, score in SCORES.items()}
-    scores |= _measure_intervals(confusion)
     per_class = _measure_each(tally, classes)
     undefined = dict.fromkeys((name for name, value in scores.items() if value is None), NO_SAMPLES)
     undefined |= {
@@ -86,16 +78,6 @@ def measure_classes(predictions: Predictions, classes: Sequence[str], split: str
         "absent": [name for name in classes if per_class[name]["support"] == 0],
         "undefined": undefined,
     }
-
-
-def _measure_intervals(confusion: Counts) -> dict[str, float | None]:
-    """Return the ends of the intervals of `HEADLINES`; None without samples."""
-    names = [f"{name}_{end}" for name in HEADLINES for end in ("low", "high")]
-    if confusion.sum() == 0:
-        return dict.fromkeys(names)
-    resampled = [[SCORES[name].compute(tally) for name in HEADLINES] for tally in resample_tallies(confusion)]
-    ends = [end for scores in np.concatenate(resampled, axis=1) for end in find_interval(scores)]
-    return dict(zip(names, ends, strict=True))
 
 
 def _measure_each(tally: Tally, classes: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -120,8 +102,8 @@ def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """Return lines for the summary: the scores, and the classes that the split has no sample of."""
     if metrics["samples"] == 0:
         return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
-    interval = f"({metrics['macro_f1_low']:.3f} to {metrics['macro_f1_high']:.3f})"
-    lines = [f"{metrics['split']}: macro F1 {metrics['macro_f1']:.3f} {interval}, accuracy {metrics['accuracy']:.3f}"]
+    macro_f1 = f"{metrics['macro_f1']:.3f}{format_interval(metrics, 'macro_f1')}"
+    lines = [f"{metrics['split']}: macro F1 {macro_f1}, accuracy {metrics['accuracy']:.3f}"]
     if metrics["absent"]:
         lines.append(f"no samples in the split, so not in macro F1: {', '.join(metrics['absent'])}")
     return lines
@@ -231,7 +213,7 @@ def _build_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
     present = sum(values["support"] > 0 for values in metrics["per_class"].values())
     return [
         *(
-            Tile(format_score(metrics[name]), f"{SCORES[name].title} {_format_interval(metrics, name)}")
+            Tile(format_score(metrics[name]), f"{SCORES[name].title}{format_interval(metrics, name)}")
             for name in reversed(HEADLINES)
         ),
         Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),
@@ -239,17 +221,9 @@ def _build_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
     ]
 
 
-def _format_interval(metrics: Mapping[str, Any], name: str) -> str:
-    """Return `(0.812 to 0.901)`, or nothing."""
-    low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
-    return "" if low is None else f"({low:.3f} to {high:.3f})"
-
-
 SCORES_TEXT = (
     "Macro F1 is the mean of the F1 of all classes that have samples: a rare class counts as much as a frequent one. "
-    "Accuracy is the share of samples predicted correctly. In parentheses: 95 % intervals, percentile bootstrap over "
-    "the samples. They show how much a score depends on which samples are in the split, not how much it depends on the "
-    "seed of training."
+    "Accuracy is the share of samples predicted correctly."
 )
 
 

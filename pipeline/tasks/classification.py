@@ -19,8 +19,9 @@ from pipeline.tasks.class_report import (
     score_tally,
 )
 from pipeline.tasks.linear_head import LinearHead
+from pipeline.tasks.metrics.sums import GroupSums, count_by_row, count_shares, deal_groups, join_tallies
 from pipeline.tasks.metrics.table import SCORES
-from pipeline.tasks.metrics.tally import Tally, count_classes
+from pipeline.tasks.metrics.tally import Floats, Tally, count_classes
 from pipeline.tasks.options import ClassificationOptions
 from pipeline.tasks.read_targets import read_targets
 from pipeline.tasks.report import TaskReport
@@ -168,6 +169,18 @@ def report(predictions: Predictions, plan: ClassPlan, metrics: Mapping[str, Any]
     return build_report(predictions, plan.classes, metrics, worst)
 
 
+def tabulate(predictions: Predictions, plan: ClassPlan) -> GroupSums:
+    """Return accuracy and macro F1 as functions of counts by group."""
+    truth, predicted = predictions.columns["truth"], predictions.columns["prediction"]
+    rows = deal_groups(predictions.groups, 3 * len(plan.classes))
+    counts = count_by_row(rows, truth, predicted, len(plan.classes))
+
+    def compute(tallies: Sequence[Tally]) -> dict[str, Floats]:
+        return {name: SCORES[name].compute(tally) for name, tally in zip(HEADLINES, tallies, strict=True)}
+
+    return join_tallies([count_shares(rows, truth == predicted), counts], compute)
+
+
 CLASSIFICATION = Task(
     options=ClassificationOptions,
     plan_type=ClassPlan,
@@ -184,4 +197,5 @@ CLASSIFICATION = Task(
     measure=measure,
     describe_metrics=describe_metrics,
     build_report=report,
+    tabulate=tabulate,
 )

@@ -21,6 +21,7 @@ from pipeline.tasks.regression_report import (
     compute_r2,
     describe_metrics,
     measure,
+    tabulate,
 )
 from pipeline.tasks.task import ForwardPass, Plan, Task
 from shardwright import ShardDataset
@@ -180,4 +181,5 @@ REGRESSION = Task(
     measure=measure,
     describe_metrics=describe_metrics,
     build_report=build_report,
+    tabulate=tabulate,
 )

@@ -10,8 +10,19 @@ from numpy.typing import NDArray
 
 from pipeline.tables.columns import ColumnBatch, Columns
 from pipeline.tables.table_files import GROUP_ROWS
-from pipeline.tasks.metrics.tally import RESAMPLES, SEED, find_interval
-from pipeline.tasks.report import Lazy, Mistake, ReportTable, Scatter, Section, TaskReport, Tile, format_score
+from pipeline.tasks.metrics.sums import GroupSums, deal_groups, sum_by_row
+from pipeline.tasks.metrics.tally import divide
+from pipeline.tasks.report import (
+    Lazy,
+    Mistake,
+    ReportTable,
+    Scatter,
+    Section,
+    TaskReport,
+    Tile,
+    format_interval,
+    format_score,
+)
 from pipeline.tasks.task import Predictions, name_subset
 from shardwright.format.index import decode_key
 
@@ -66,8 +77,7 @@ def measure(predictions: Predictions, plan: "NumberPlan", split: str) -> dict[st
     """Return the content of `metrics.json`: JSON without NaN.
 
     Beside each score stands its floor: that of the median of the training targets for the mean absolute error, of their
-    mean for the others; a constant has no correlation, 0. The interval (`_low`, `_high`) is the 95 % percentile
-    bootstrap over samples.
+    mean for the others; a constant has no correlation, 0.
     """
     truth, predicted = (np.asarray(predictions.columns[name]) for name in ("truth", "prediction"))
     scores = {name: _to_json(compute(truth, predicted)) for name, compute in METRICS.items()}
@@ -83,7 +93,6 @@ def measure(predictions: Predictions, plan: "NumberPlan", split: str) -> dict[st
         "samples": len(truth),
         **scores,
         **{FLOOR + name: value for name, value in floors.items()},
-        **_measure_interval(np.abs(truth - predicted)),
         "subsets": {
             name_subset(subset): {name: _to_json(value) for name, value in values.items()}
             for subset, values in predictions.scores.items()
@@ -92,14 +101,26 @@ def measure(predictions: Predictions, plan: "NumberPlan", split: str) -> dict[st
     }
 
 
-def _measure_interval(errors: Floats) -> dict[str, float | None]:
-    """Return the ends of the interval of the mean absolute error."""
-    if not len(errors):
-        return {"mae_low": None, "mae_high": None}
-    rng = np.random.default_rng(SEED)
-    drawn = [errors[rng.integers(0, len(errors), len(errors))].mean() for _ in range(RESAMPLES)]
-    low, high = find_interval(np.array(drawn))
-    return {"mae_low": low, "mae_high": high}
+def tabulate(predictions: Predictions, plan: "NumberPlan") -> GroupSums:
+    """Return the mean absolute error, the root mean squared error and R² as functions of sums by group."""
+    truth, predicted = (np.asarray(predictions.columns[name]) for name in ("truth", "prediction"))
+    error = truth - predicted
+    centred = truth - truth.mean() if len(truth) else truth  # else the variance is lost in the sum of squares
+    columns = [np.ones(len(truth)), np.abs(error), error**2, centred, centred**2]
+    table = sum_by_row(deal_groups(predictions.groups, len(columns)), columns)
+    bounds = {"mae": (0.0, math.inf), "rmse": (0.0, math.inf), "r2": (-math.inf, 1.0)}
+    return GroupSums(table, _score_sums, np.empty((0, len(columns))), np.empty(0), bounds)
+
+
+def _score_sums(sums: Floats) -> dict[str, Floats]:
+    """Return the scores of sums (…, 5) of samples, absolute errors, squared errors, targets and squared targets."""
+    count, absolute, squared, target, target_squared = np.moveaxis(sums, -1, 0)
+    variance = target_squared - divide(target**2, count)
+    return {
+        "mae": divide(absolute, count),
+        "rmse": np.sqrt(divide(squared, count)),
+        "r2": 1 - divide(squared, np.where(variance > 1e-12 * target_squared, variance, 0)),
+    }
 
 
 def _to_json(value: float) -> float | None:
@@ -112,7 +133,8 @@ def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     if metrics["samples"] == 0:
         return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
     shown = [
-        f"{title} {format_score(metrics[name])} (constant {format_score(metrics[FLOOR + name])})"
+        f"{title} {format_score(metrics[name])}{format_interval(metrics, name)}"
+        f" (constant {format_score(metrics[FLOOR + name])})"
         for name, title in TITLES.items()
     ]
     return [f"{metrics['split']}: {', '.join(shown)}"]
@@ -134,7 +156,10 @@ def build_report(predictions: Predictions, plan: "NumberPlan", metrics: Mapping[
     return TaskReport(
         tiles=[
             *(
-                Tile(format_score(metrics[name]), f"{title}, constant {format_score(metrics[FLOOR + name])}")
+                Tile(
+                    format_score(metrics[name]),
+                    f"{title}{format_interval(metrics, name)}, constant {format_score(metrics[FLOOR + name])}",
+                )
                 for name, title in TITLES.items()
             ),
             Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),

@@ -74,6 +74,21 @@ class Scatter:
 
 
 @dataclass(frozen=True)
+class Whiskers:
+    """A figure of scores with intervals: for each name a point and a line; the interval may be None.
+
+    `axis` names the scores.
+    """
+
+    title: str
+    axis: str
+    rows: Mapping[str, tuple[float | None, float | None, float | None]]
+
+
+Figure = Matrix | Bars | Scatter | Whiskers
+
+
+@dataclass(frozen=True)
 class Section:
     """A section of the page: a heading, a text, and the names of a figure (with its description) and a table."""
 
@@ -117,7 +132,7 @@ class TaskReport:
 
     tiles: Sequence[Tile]
     sections: Sequence[Section]
-    figures: Mapping[str, Matrix | Bars | Scatter]
+    figures: Mapping[str, Figure]
     tables: Mapping[str, ReportTable]
     columns: Columns
     predictions: Iterable[ColumnBatch]
@@ -126,6 +141,12 @@ class TaskReport:
     examples: Sequence[Mistake] = ()
     examples_text: str = ""
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+def format_interval(metrics: Mapping[str, Any], name: str) -> str:
+    """Return ` (0.812 to 0.901)`, or nothing where the score has no interval."""
+    low, high = metrics.get(f"{name}_low"), metrics.get(f"{name}_high")
+    return "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
 
 
 def format_score(score: float | None) -> str:

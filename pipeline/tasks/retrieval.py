@@ -19,7 +19,7 @@ from pipeline.errors import InputError
 from pipeline.models.model import Features
 from pipeline.tasks.metrics.ranks import rank_candidates, score_ranks, title_score
 from pipeline.tasks.options import RetrievalOptions
-from pipeline.tasks.retrieval_report import build_report, describe_metrics, measure, select_pair
+from pipeline.tasks.retrieval_report import build_report, describe_metrics, measure, select_pair, tabulate
 from pipeline.tasks.task import ForwardPass, Plan, Subset, Task
 from shardwright import ShardDataset
 
@@ -208,6 +208,7 @@ RETRIEVAL = Task(
     measure=measure,
     describe_metrics=describe_metrics,
     build_report=build_report,
+    tabulate=tabulate,
     list_subsets=list_no_subsets,
     fuses=False,
     pools=False,

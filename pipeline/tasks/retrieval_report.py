@@ -21,8 +21,20 @@ from pipeline.tasks.metrics.ranks import (
     score_ranks,
     title_score,
 )
-from pipeline.tasks.metrics.tally import RESAMPLES, SEED, find_interval
-from pipeline.tasks.report import Bars, Lazy, Mistake, ReportTable, Section, TaskReport, Tile, format_score
+from pipeline.tasks.metrics.sums import GroupSums, count_shares, deal_groups, join_tallies
+from pipeline.tasks.metrics.table import SCORES
+from pipeline.tasks.metrics.tally import Floats, Tally
+from pipeline.tasks.report import (
+    Bars,
+    Lazy,
+    Mistake,
+    ReportTable,
+    Section,
+    TaskReport,
+    Tile,
+    format_interval,
+    format_score,
+)
 from pipeline.tasks.task import Predictions
 from shardwright.format.index import decode_key
 
@@ -32,6 +44,8 @@ if TYPE_CHECKING:
 NO_SAMPLES = "no sample of the split has two of the parts"
 CHANCE = "chance_"
 CLASS_RECALL = "class_recall_at_1"
+INTERVALS = ("recall_at_1", "mrr")
+"""The scores that have intervals."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +69,20 @@ def select_pair(vectors: NDArray[np.float32], one: int, other: int) -> NDArray[n
     return np.flatnonzero(vectors[:, one].any(1) & vectors[:, other].any(1))
 
 
-def list_directions(predictions: Predictions, plan: "RetrievalPlan") -> Iterator[Direction]:
+def list_directions(predictions: Predictions, plan: "RetrievalPlan") -> list[Direction]:
     """Search in both directions of every pair of parts."""
     vectors = predictions.columns["vectors"]
-    for one, other in itertools.permutations(range(len(plan.parts)), 2):
-        rows = select_pair(vectors, one, other)
-        ranking = rank_candidates(vectors[rows, one], vectors[rows, other])
-        yield Direction(plan.parts[one], plan.parts[other], rows, ranking)
+
+    def search() -> list[Direction]:
+        directions = []
+        for one, other in itertools.permutations(range(len(plan.parts)), 2):
+            rows = select_pair(vectors, one, other)
+            ranking = rank_candidates(vectors[rows, one], vectors[rows, other])
+            directions.append(Direction(plan.parts[one], plan.parts[other], rows, ranking))
+        return directions
+
+    found: list[Direction] = predictions.derive("directions", search)
+    return found
 
 
 def measure(predictions: Predictions, plan: "RetrievalPlan", split: str) -> dict[str, Any]:
@@ -69,8 +90,7 @@ def measure(predictions: Predictions, plan: "RetrievalPlan", split: str) -> dict
 
     Each score stands beside the same with `chance_` before its name: its mean where candidates come in random order.
     Those of the split are the means over all directions. `class_recall_at_1` is the share of queries that find a sample
-    of their class first; its chance is that of two random samples. The interval (`_low`, `_high`) of recall@1 is the
-    95 % percentile bootstrap over queries.
+    of their class first; its chance is that of two random samples.
     """
     labels = predictions.columns.get("label")
     directions = {
@@ -88,7 +108,6 @@ def measure(predictions: Predictions, plan: "RetrievalPlan", split: str) -> dict
         "split": split,
         "samples": len(predictions.keys),
         **means,
-        **_measure_interval(found),
         "directions": directions,
         "undefined": dict.fromkeys((name for name, value in means.items() if value is None), NO_SAMPLES),
     }
@@ -107,14 +126,24 @@ def _measure_direction(direction: Direction, labels: NDArray[np.int64] | None) -
     return {"samples": count, **values}
 
 
-def _measure_interval(found: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """Return the ends of the interval of recall@1, the queries of each direction resampled."""
-    if not found:
-        return {"recall_at_1_low": None, "recall_at_1_high": None}
-    rng = np.random.default_rng(SEED)
-    drawn = [rng.binomial(each["samples"], each["recall_at_1"], RESAMPLES) / each["samples"] for each in found]
-    low, high = find_interval(np.mean(drawn, axis=0))
-    return {"recall_at_1_low": low, "recall_at_1_high": high}
+def tabulate(predictions: Predictions, plan: "RetrievalPlan") -> GroupSums:
+    """Return `INTERVALS` as functions of sums by group: means over the directions of means over their queries."""
+    searched = list_directions(predictions, plan)
+    directions = [each for each in searched if len(each.rows)] or searched
+    rows = deal_groups(predictions.groups, 6 * len(directions))
+    tallies = []
+    for direction in directions:
+        ranks = direction.ranking.ranks
+        for right in (ranks == 1, 1 / ranks):
+            columns = np.zeros((2, len(rows)))
+            columns[:, direction.rows] = right, np.ones(len(ranks))
+            tallies.append(count_shares(rows, *columns))
+
+    def compute(each: Sequence[Tally]) -> dict[str, Floats]:
+        means = [SCORES["accuracy"].compute(tally) for tally in each]
+        return {name: np.mean(means[number :: len(INTERVALS)], axis=0) for number, name in enumerate(INTERVALS)}
+
+    return join_tallies(tallies, compute)
 
 
 def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
@@ -166,7 +195,8 @@ def _build_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
     tiles = [
         Tile(
             _format(name, metrics[name]),
-            f"{title_score(name).replace('_', ' ')}, chance {_format(name, metrics[CHANCE + name])}",
+            f"{title_score(name).replace('_', ' ')}{format_interval(metrics, name)}"
+            f", chance {_format(name, metrics[CHANCE + name])}",
         )
         for name in names
         if name in metrics

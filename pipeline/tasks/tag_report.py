@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +10,21 @@ from numpy.typing import NDArray
 
 from pipeline.tables.columns import ColumnBatch, Columns
 from pipeline.tables.table_files import GROUP_ROWS
+from pipeline.tasks.metrics.sums import GroupSums, count_shares, deal_groups, join_tallies
 from pipeline.tasks.metrics.table import CLASS_METRICS, METRICS, SCORES
-from pipeline.tasks.metrics.tally import Tally
+from pipeline.tasks.metrics.tally import Floats, Tally
 from pipeline.tasks.metrics.thresholds import compute_average_precision, compute_roc_auc
-from pipeline.tasks.report import Bars, Lazy, Mistake, ReportTable, Section, TaskReport, Tile, format_score
+from pipeline.tasks.report import (
+    Bars,
+    Lazy,
+    Mistake,
+    ReportTable,
+    Section,
+    TaskReport,
+    Tile,
+    format_interval,
+    format_score,
+)
 from pipeline.tasks.task import Predictions, name_subset
 from shardwright.format.index import decode_key
 
@@ -90,6 +101,23 @@ def _measure_tags(
     }
 
 
+def tabulate(predictions: Predictions, plan: "TagPlan") -> GroupSums:
+    """Return `SCORE_TITLES` as functions of counts by group."""
+    truth, given = predictions.columns["truth"] > 0, predictions.columns["probability"] >= 0.5
+    rows = deal_groups(predictions.groups, 3 * len(plan.tags))
+    counts = np.zeros((int(rows.max(initial=-1)) + 1, 3, len(plan.tags)))
+    for number, of_samples in enumerate((truth & given, truth, given)):
+        np.add.at(counts[:, number], rows, of_samples)
+    exact = count_shares(rows, (truth == given).all(1))
+
+    def compute(tallies: Sequence[Tally]) -> dict[str, Floats]:
+        scores = ("accuracy", "micro_f1", "macro_f1")
+        values = [SCORES[name].compute(tally) for name, tally in zip(scores, tallies, strict=True)]
+        return dict(zip(SCORE_TITLES, values, strict=True))
+
+    return join_tallies([exact, counts.sum(2, keepdims=True), counts], compute)
+
+
 def _average(values: list[float]) -> float:
     """Return the mean of those that are defined."""
     defined = [value for value in values if not math.isnan(value)]
@@ -106,7 +134,8 @@ def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     if metrics["samples"] == 0:
         return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
     shown = [
-        f"{TITLES[name]} {format_score(metrics[name])} (floor {format_score(metrics[FLOOR + name])})"
+        f"{TITLES[name]} {format_score(metrics[name])}{format_interval(metrics, name)}"
+        f" (floor {format_score(metrics[FLOOR + name])})"
         for name in ("macro_f1", "average_precision", "exact_match")
     ]
     return [f"{metrics['split']}: {', '.join(shown)}"]
@@ -133,7 +162,10 @@ def build_report(predictions: Predictions, plan: "TagPlan", metrics: Mapping[str
     return TaskReport(
         tiles=[
             *(
-                Tile(format_score(metrics[name]), f"{title}, floor {format_score(metrics[FLOOR + name])}")
+                Tile(
+                    format_score(metrics[name]),
+                    f"{title}{format_interval(metrics, name)}, floor {format_score(metrics[FLOOR + name])}",
+                )
                 for name, title in TITLES.items()
             ),
             Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),

@@ -19,7 +19,7 @@ from pipeline.tasks.linear_head import LinearHead
 from pipeline.tasks.metrics.tally import Tally
 from pipeline.tasks.options import BinaryOptions, MultiLabelOptions
 from pipeline.tasks.read_targets import read_targets
-from pipeline.tasks.tag_report import SCORE_TITLES, build_report, describe_metrics, measure, score_tags
+from pipeline.tasks.tag_report import SCORE_TITLES, build_report, describe_metrics, measure, score_tags, tabulate
 from pipeline.tasks.task import ForwardPass, Plan, Task
 from shardwright import ShardDataset
 
@@ -192,6 +192,7 @@ MULTI_LABEL = Task(
     measure=measure,
     describe_metrics=describe_metrics,
     build_report=build_report,
+    tabulate=tabulate,
 )
 
 BINARY = replace(MULTI_LABEL, options=BinaryOptions, make_plan=plan_positive)

@@ -8,13 +8,14 @@ with all parts a task keeps some columns, a row a sample, which go to files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.tasks.metrics.sums import GroupSums
 from pipeline.tasks.options import TaskOptions
 from pipeline.tasks.report import TaskReport
 
@@ -106,12 +107,32 @@ class Predictions:
         scores: by name with each subset of the parts that the task lists; the last subset is all of them.
         columns: those of `Task.list_columns`, (n, …), with all parts; may be on disk.
         decode: the text of token ids; None where the dataset has no vocabulary.
+        group_numbers: of the group of each sample, int64 (n,), counted from 0; None where each is a group of its own.
+        derived: what a task computed of these and needs again, see `derive`.
     """
 
     keys: NDArray[np.bytes_]
     scores: Mapping[Subset, Mapping[str, float]]
     columns: Mapping[str, NDArray[Any]]
     decode: Callable[[Sequence[int]], str] | None = None
+    group_numbers: NDArray[np.int64] | None = None
+    derived: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def groups(self) -> NDArray[np.int64]:
+        """The number of the group of each sample, (n,): samples of one are not independent of each other."""
+        return np.arange(len(self.keys)) if self.group_numbers is None else self.group_numbers
+
+    def derive(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return what `compute` gives, computed once a `name`."""
+        if name not in self.derived:
+            self.derived[name] = compute()
+        return self.derived[name]
+
+    def select(self, rows: NDArray[np.int64]) -> "Predictions":
+        """Return those of some samples, without the scores of subsets."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        return Predictions(self.keys[rows], {}, columns, self.decode, self.groups[rows])
 
 
 P = TypeVar("P", bound=Plan)
@@ -136,13 +157,15 @@ class Task(Generic[P]):
         compute_loss: a scalar: in training the mean over the batch, else the sum, without what only regularizes.
         make_meter: a meter without samples.
         pools: whether predictions of several models can be measured together; vectors of different models cannot.
+        tabulate: the scores that get intervals, as functions of sums over samples by `Predictions.groups`; their names
+            are keys of what `measure` returns. None for a task that has no such scores.
         list_subsets: the subsets of the parts whose scores are reported; the last one is all. None where the parts are
             compared with each other.
         list_columns: the columns that metrics and report need of each sample: each with its dtype, which has a shape
             where a sample has more than one number: `np.dtype((np.float16, (100,)))`.
         compute_columns: their values (batch, …) by name.
         measure: the content of `metrics.json`, from predictions, plan and the name of the split. Its keys `split` and
-            `samples` are those of every task.
+            `samples` are those of every task; the stage adds what it measures of every task, such as intervals.
         describe_metrics: lines for the summary, from that content.
         build_report: what to write and show, from predictions, plan, that content, and the most mistakes to show.
     """
@@ -162,6 +185,7 @@ class Task(Generic[P]):
     measure: Callable[[Predictions, P, str], dict[str, Any]]
     describe_metrics: Callable[[Mapping[str, Any]], list[str]]
     build_report: Callable[[Predictions, P, Mapping[str, Any], int], TaskReport]
+    tabulate: Callable[[Predictions, P], GroupSums] | None = None
     list_subsets: Callable[[Sequence[str]], list[Subset]] = list_subsets
     fuses: bool = True
     pools: bool = True

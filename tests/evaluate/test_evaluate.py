@@ -96,9 +96,9 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def test_the_folder_is_complete_and_the_same_with_every_reader(trained: Path, report: Path) -> None:
     first = read_files(report)
-    tables = ["confusion.csv", "metrics.json", "per_class.csv", "subsets.csv", "summary.json"]
+    tables = ["confusion.csv", "intervals.csv", "metrics.json", "per_class.csv", "subsets.csv", "summary.json"]
     predictions = ["predictions/_table.json", "predictions/part-000000.parquet"]
-    figures = ["confusion.png", "history.png", "subsets.png"]
+    figures = ["confusion.png", "history.png", "intervals.png", "subsets.png"]
     assert sorted(first) == sorted([*tables, *predictions, *figures, "index.html"])
     for reader in READERS:
         run_evaluate(trained, reader, reader=reader)

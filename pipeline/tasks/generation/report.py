@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from pipeline.tables.columns import ColumnBatch, Columns
 from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.generation.texts import NO_TOKEN, ScoredTexts, TextDecoder
-from pipeline.tasks.metrics.tally import RESAMPLES, SEED, find_interval
-from pipeline.tasks.metrics.texts import Counts, compute_bleu, compute_sentence_chrf, name_settings
+from pipeline.tasks.metrics.bootstrap import SEED
+from pipeline.tasks.metrics.sums import GroupSums, deal_groups, sum_by_row
+from pipeline.tasks.metrics.texts import COUNTS, compute_sentence_chrf, name_settings, score_counts
 from pipeline.tasks.report import Bars, Lazy, Mistake, ReportTable, Section, TaskReport, Tile, format_score
 from pipeline.tasks.task import Predictions, name_subset
 from shardwright.format.index import decode_key
@@ -81,13 +82,12 @@ def measure(predictions: Predictions, plan: "GenerationPlan", split: str) -> dic
     BLEU, chrF, exact match and token accuracy are over the samples that have a true text, `measured` of them. Beside
     each stand its floors: the same of one text for all (`constant_`), of another sample's text (`shuffled_`) and, with
     labels, of one text for each class (`class_`); the first and the last are training texts. Token accuracy of the
-    model is given the true tokens before each, that of floors compares tokens by their place. The interval of BLEU
-    (`_low`, `_high`) is the 95 % percentile bootstrap over samples.
+    model is given the true tokens before each, that of floors compares tokens by their place.
     """
     kinds = [name for name in FLOOR_TITLES if name != "class" or plan.classes]
     facts = {"split": split, "samples": len(predictions.keys), "settings": name_settings()}
     if not len(select_rows(predictions)):
-        names = [*TITLES, *(f"{kind}_{name}" for name in TITLES for kind in kinds), "bleu_low", "bleu_high"]
+        names = [*TITLES, *(f"{kind}_{name}" for name in TITLES for kind in kinds)]
         empty = dict.fromkeys([*names, "token_probability", "perplexity"])
         undefined = dict.fromkeys(names, NO_TEXTS)
         return {**facts, "measured": 0, **empty, "constant_text": None, "subsets": {}, "undefined": undefined}
@@ -95,15 +95,12 @@ def measure(predictions: Predictions, plan: "GenerationPlan", split: str) -> dic
     model = texts["model"]
     *_, of_all = predictions.scores.values()
     scores = {**model.compute_scores(), **of_all}
-    low, high = resample_bleu(model.counts)
     floors = {kind: texts[kind].compute_scores() for kind in kinds}
     return {
         **facts,
         "measured": len(model.texts),
         **scores,
         "perplexity": 1 / of_all["token_probability"],
-        "bleu_low": low,
-        "bleu_high": high,
         **{f"{kind}_{name}": floors[kind][name] for name in TITLES for kind in kinds},
         "constant_text": texts["constant"].texts[0],
         "subsets": {name_subset(subset): dict(values) for subset, values in predictions.scores.items()},
@@ -111,12 +108,13 @@ def measure(predictions: Predictions, plan: "GenerationPlan", split: str) -> dic
     }
 
 
-def resample_bleu(counts: Counts) -> tuple[float, float]:
-    """Return the ends of the interval of BLEU, from the counts of each sample, (samples, 10)."""
-    rng, samples = np.random.default_rng(SEED), len(counts)
-    return find_interval(
-        np.array([compute_bleu(counts[rng.integers(0, samples, samples)].sum(0)) for _ in range(RESAMPLES)])
-    )
+def tabulate(predictions: Predictions, plan: "GenerationPlan") -> GroupSums:
+    """Return BLEU as a function of the counts by group, of the samples that have a true text."""
+    rows = select_rows(predictions)
+    counts = score_texts(predictions, plan)["model"].counts if len(rows) else np.empty((0, COUNTS))
+    table = sum_by_row(deal_groups(predictions.groups[rows], COUNTS), list(counts.T))
+    bounds = {"bleu": (0.0, 100.0)}
+    return GroupSums(table, lambda sums: {"bleu": score_counts(sums)}, np.empty((0, COUNTS)), np.empty(0), bounds)
 
 
 def list_floors(metrics: Mapping[str, Any], name: str) -> dict[str, float | None]:
@@ -133,14 +131,15 @@ def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """Return the lines for the summary: BLEU beside all its floors, the others beside the highest of theirs."""
     if not metrics["measured"]:
         return [f"the split {metrics['split']} has nothing to generate: {NO_TEXTS}"]
-    ends = f"{metrics['bleu_low']:.1f} to {metrics['bleu_high']:.1f}"
+    low, high = metrics.get("bleu_low"), metrics.get("bleu_high")
+    interval = "" if low is None or high is None else f" ({low:.1f} to {high:.1f})"
     floors = ", ".join(f"{title} {value:.1f}" for title, value in list_floors(metrics, "bleu").items())
     others = ", ".join(
         f"{title} {format_value(name, metrics[name])} (floor {format_value(name, _find_floor(metrics, name))})"
         for name, title in TITLES.items()
         if name != "bleu"
     )
-    return [f"{metrics['split']}: BLEU {metrics['bleu']:.1f} ({ends}); {floors}", others]
+    return [f"{metrics['split']}: BLEU {metrics['bleu']:.1f}{interval}; {floors}", others]
 
 
 def _find_floor(metrics: Mapping[str, Any], name: str) -> float | None:

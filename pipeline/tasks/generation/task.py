@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pipeline.tasks.generation.decoder import TextHead
 from pipeline.tasks.generation.plan import GenerationPlan, make_plan, suits_nothing
-from pipeline.tasks.generation.report import SCORE_TITLES, build_report, describe_metrics, measure
+from pipeline.tasks.generation.report import SCORE_TITLES, build_report, describe_metrics, measure, tabulate
 from pipeline.tasks.generation.targets import read_texts
 from pipeline.tasks.generation.texts import NO_TOKEN
 from pipeline.tasks.options import GenerationOptions
@@ -122,6 +122,7 @@ GENERATION = Task(
     list_columns=list_columns,
     compute_columns=compute_columns,
     measure=measure,
+    tabulate=tabulate,
     describe_metrics=describe_metrics,
     build_report=build_report,
 )

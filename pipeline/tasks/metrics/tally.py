@@ -1,9 +1,9 @@
-"""Count predictions by class, average scores over classes, and resample counts for confidence intervals.
+"""Count predictions by class, and average scores over classes.
 
 The arrays of a `Tally` may have axes in front of the classes: a tally each.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,20 +16,15 @@ Floats = NDArray[np.float64]
 CHUNK = 1 << 16
 """Samples that are counted at once, of columns that may be on disk."""
 
-RESAMPLES = 1000
-SEED = 0
-LEVEL = 0.95
-RESAMPLED_CELLS = 1 << 20
-"""Numbers that are drawn at once, at most, if one resample has no more."""
-
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts by class, int64 (…, classes): correct predictions of the class, its samples, and its predictions."""
+    """Counts by class, (…, classes): correct predictions of the class, its samples, and its predictions. They are
+    int64, or float64 where samples have weights."""
 
-    hits: Counts
-    actual: Counts
-    predicted: Counts
+    hits: NDArray[Any]
+    actual: NDArray[Any]
+    predicted: NDArray[Any]
 
     @classmethod
     def from_confusion(cls, confusion: Counts) -> "Tally":
@@ -95,41 +90,3 @@ def average_micro(compute: Callable[[Tally], Floats], tally: Tally) -> Floats:
     Where each sample has one class and one prediction, precision, recall and F1 are then the accuracy.
     """
     return compute(tally.pool())[..., 0]
-
-
-def resample_tallies(confusion: Counts, most_cells: int = RESAMPLED_CELLS) -> Iterator[Tally]:
-    """Draw `RESAMPLES` times as many samples as `confusion` (classes, classes) has, with replacement.
-
-    Yields tallies whose counts are int64 (resamples, classes), `RESAMPLES` in all; `most_cells` decides how many at
-    once, and changes no number. To draw samples with replacement and count them is to draw the cells of the matrix from
-    a multinomial, at a cost that does not grow with the number of samples.
-    """
-    actual, predicted = np.nonzero(confusion)
-    cells = confusion[actual, predicted]
-    shares = cells / cells.sum()
-    correct = actual == predicted
-    classes = len(confusion)
-    rng = np.random.default_rng(SEED)
-    step = max(1, most_cells // len(cells))
-    for start in range(0, RESAMPLES, step):
-        counts = rng.multinomial(cells.sum(), shares, size=min(step, RESAMPLES - start))
-        yield Tally(
-            hits=_sum_by_class(counts[:, correct], actual[correct], classes),
-            actual=_sum_by_class(counts, actual, classes),
-            predicted=_sum_by_class(counts, predicted, classes),
-        )
-
-
-def _sum_by_class(counts: Counts, class_of_cell: Counts, classes: int) -> Counts:
-    """Sum `counts` (resamples, cells) to (resamples, classes)."""
-    order = np.argsort(class_of_cell, kind="stable")
-    present, starts = np.unique(class_of_cell[order], return_index=True)
-    sums = np.zeros((len(counts), classes), np.int64)
-    sums[:, present] = np.add.reduceat(counts[:, order], starts, axis=1)
-    return sums
-
-
-def find_interval(scores: Floats) -> tuple[float, float]:
-    """Return the percentile interval at `LEVEL` of resampled scores (Efron and Tibshirani 1993, chapter 13)."""
-    low, high = np.quantile(scores, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
