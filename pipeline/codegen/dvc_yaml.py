@@ -70,8 +70,8 @@ WEIGHTS = "weights"
 
 EXTRA_INPUTS = {
     "crawl": ["${crawl.lists_folder}"],
-    **{stage: [PLUGINS] for stage in ("ingest", "clean", "extract", "evaluate")},
-    "train": [PLUGINS, WEIGHTS],
+    **{stage: [PLUGINS] for stage in ("ingest", "clean", "evaluate")},
+    **{stage: [PLUGINS, WEIGHTS] for stage in ("extract", "train")},
 }
 """Further inputs: folders whose path is a setting, and those of the user's own code and weights, of which params name
 files."""

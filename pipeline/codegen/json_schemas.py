@@ -248,7 +248,7 @@ def build_generation_schema() -> Schema:
 
 def build_model_schema() -> Schema:
     """Return the schema of `6_model/model.json`: the record, with the keys that `write_record` adds."""
-    from pipeline.models.checkpoint import FORMAT, VERSION, ModelRecord
+    from pipeline.models.record import FORMAT, VERSION, ModelRecord
 
     schema = build_record_schema(ModelRecord)
     require(schema, format={"const": FORMAT}, version={"const": VERSION}, hash=describe_sha256())

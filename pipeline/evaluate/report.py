@@ -13,8 +13,8 @@ from pipeline.evaluate.cards import collect_cards
 from pipeline.evaluate.draw_figure import draw_figure
 from pipeline.evaluate.figures import draw_history
 from pipeline.evaluate.page import Page, build_page
-from pipeline.models.checkpoint import ModelRecord
 from pipeline.models.history import HISTORY_NAME, read_history
+from pipeline.models.record import ModelRecord
 from pipeline.tables.table_files import write_batches
 from pipeline.tasks.report import TaskReport
 from shardwright import ShardDataset

@@ -16,8 +16,8 @@ from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.drops import Outcome
 
 if TYPE_CHECKING:
-    from pipeline.models.checkpoint import ModelRecord
     from pipeline.models.model import Model
+    from pipeline.models.record import ModelRecord
     from pipeline.tasks.task import Predictions
     from shardwright import ShardDataset
 

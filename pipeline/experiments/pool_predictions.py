@@ -13,8 +13,8 @@ from pipeline.evaluate.params import EvaluateParams
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 
 if TYPE_CHECKING:
-    from pipeline.models.checkpoint import ModelRecord
     from pipeline.models.model import Model
+    from pipeline.models.record import ModelRecord
     from pipeline.tasks.report import TaskReport
     from pipeline.tasks.task import Predictions
 

@@ -51,7 +51,7 @@ class ShardAssembly:
         self._samples = samples
         self._lost = lost
         self._reader = reader
-        self._extractors: Mapping[str, Extractor] = make_extractors(plan.params, plan.params)
+        self._extractors: Mapping[str, Extractor] = make_extractors(plan)
         self._learned = LearnedFeatures(recipe, self._extractors, reader)
         self._metas: dict[int, bytes] = {}
         self._padding = {name: encode_absent(plan.select_fields(name)) for name in {*plan.optional, *plan.most}}

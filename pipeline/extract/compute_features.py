@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.params import Params
 from pipeline.errors import PipelineError
 from pipeline.extract.extractor import ExtractFolders, Extractor
-from pipeline.extract.params import ExtractParams
 from pipeline.extract.plan_shards import PlannedShard
 from pipeline.incremental.compute_chunk import ITEM_BYTES, Chunk, ChunkResult, compute_chunk, cut_chunks
 from pipeline.incremental.key_words import KEY, join_words
@@ -40,13 +40,16 @@ class FeatureTask(Chunk):
         return ITEM_BYTES + self.count_items() * self.extractor.count_bytes()
 
 
-def load_libraries(params: ExtractParams) -> None:
-    """Load what the tasks of all modalities need. Nothing here may start a thread, as pyarrow does: a process with
-    threads cannot be forked from."""
-
+def load_libraries(features: Mapping[str, Params], encode: bool) -> None:
+    """Load what the tasks of all modalities need with these params, and PyTorch where they `encode` items. Nothing here
+    may start a thread, as pyarrow does: a process with threads cannot be forked from."""
     for name, modality in MODALITIES.items():
         with suppress(PipelineError):  # a task of this modality raises the same
-            modality.prepare(params.features[name])
+            modality.prepare(features[name])
+    if encode:
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def compute_features(task: FeatureTask) -> ChunkResult:

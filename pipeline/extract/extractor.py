@@ -1,7 +1,6 @@
 """The folders and the recipe of a run, and how one item's features are computed: what every task needs."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from pipeline.config.params import Params
 from pipeline.errors import InputError
 from pipeline.extract.feature_entry import Fields, compute_entry
+from pipeline.extract.frozen_encoder import FrozenEncoder, compute_encoded_entry
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.incremental.pack_index import Entry
 from pipeline.incremental.stage_folders import StageFolders
@@ -34,11 +34,12 @@ class ExtractFolders(StageFolders):
 
 @dataclass(frozen=True)
 class Extractor:
-    """One modality with its params and its own fields in order."""
+    """One modality with its params and its own fields in order; the last one is that of its encoder, if it has one."""
 
     modality: str
     params: Params
     fields: Fields
+    encoder: FrozenEncoder | None = None
 
     def count_bytes(self) -> int:
         """Return the bytes of one feature's arrays with their headers."""
@@ -59,13 +60,15 @@ class Extractor:
             InputError: the item's bytes are damaged.
         """
         item = read_item(row, reader)
+        if self.encoder is not None:
+            return compute_encoded_entry(item, self.encoder, self.fields, cache_key)
         return compute_entry(MODALITIES[self.modality], item, self.params, self.fields, cache_key)
 
 
-def make_extractors(params: Mapping[str, Params], modalities: Iterable[str]) -> dict[str, Extractor]:
-    """Return the extractor of each of these modalities."""
+def make_extractors(plan: FieldPlan) -> dict[str, Extractor]:
+    """Return the extractor of each modality in use."""
     return {
-        name: Extractor(name, params[name], dict(MODALITIES[name].plan_fields(params[name]))) for name in modalities
+        name: Extractor(name, params, plan.own[name], plan.encoders.get(name)) for name, params in plan.params.items()
     }
 
 

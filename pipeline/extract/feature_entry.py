@@ -40,7 +40,7 @@ def compute_entry(modality: Modality[Any, Any], item: MediaItem, params: Params,
     checked = check_arrays(modality.extract(item, params, None), fields)
     if isinstance(checked, Rejection):
         return encode_rejection(key, checked)
-    return Entry(key, encode_arrays(checked, fields), record=_measure(checked, fields))
+    return Entry(key, encode_arrays(checked, fields), record=measure_arrays(checked, fields))
 
 
 def shorten_text(text: bytes) -> bytes:
@@ -54,7 +54,7 @@ def encode_arrays(arrays: Mapping[str, Value], fields: Fields) -> list[bytes]:
     return [field.encode(arrays[name]) for name, field in fields.items()]
 
 
-def _measure(arrays: Mapping[str, Value], fields: Fields) -> bytes:
+def measure_arrays(arrays: Mapping[str, Value], fields: Fields) -> bytes:
     """Return the moments of the fields that have statistics; of ragged ones without the padding."""
     record = []
     for name, field in fields.items():

@@ -93,7 +93,7 @@ def plan_counting(
     """Plan the tasks that count over the training samples: they follow one another in the table."""
     learner = find_learner(plan)
     assert learner is not None
-    extractor = make_extractors(plan.params, [learner])[learner]
+    extractor = make_extractors(plan)[learner]
     found = database.fetch("SELECT min(sample), max(sample) + 1 FROM usable WHERE split = $train", {"train": TRAIN})
     first, end = found[0] if found[0][0] is not None else (0, 0)
 

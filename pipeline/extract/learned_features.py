@@ -31,23 +31,25 @@ class LearnedFeatures:
         """Encode the items of one feature, and return its text for the meta; or the first rejection of an item."""
         plan, part = self._recipe.plan, items[0].name
         extractor, joiner = self._extractors[plan.modalities[part]], plan.joiners.get(part, "")
-        parsed, texts = [], []
+        parsed, texts, vectors = [], [], list[bytes]()
         for item in items:
             entry = self._reader.read(extractor, item)
             if isinstance(entry, Rejection):
                 return entry
             parsed.append(decode_parsed(entry.pieces))
             texts.append(entry.pieces[1].decode())
+            vectors += map(bytes, entry.pieces[2:])
         learned = self._recipe.learned
         assert learned is not None
         joined = join_parsed(extractor, parsed, joiner)
         encoded = find_learning(extractor.modality).encode(joined, extractor.params, read_learned(learned))
         if isinstance(encoded, Rejection):
             return encoded
-        checked = check_arrays(encoded.arrays, extractor.fields)
+        own = dict(list(extractor.fields.items())[: len(extractor.fields) - len(vectors)])  # the last is the vector
+        checked = check_arrays(encoded.arrays, own)
         if isinstance(checked, Rejection):
             return checked
-        self._encoded[_identify(items)] = encode_arrays(checked, extractor.fields)
+        self._encoded[_identify(items)] = encode_arrays(checked, own) + vectors
         self._tallies[_identify(items)] = encoded.tally
         return shorten_text(joiner.join(texts).encode()).decode()
 

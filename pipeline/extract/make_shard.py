@@ -114,7 +114,7 @@ def make_shard(task: ShardTask) -> ShardResult:
     if (whole := reuse_tar(objects, name, task.path)) is not None:
         return ShardResult(load_shard(whole, task.name, plan), name, reused=True)
     samples = build_samples(task.samples, task.parts, items)
-    extractors = make_extractors(plan.params, plan.params)
+    extractors = make_extractors(plan)
     inline = task.list_inline()
     parts = {part.key: part for sample in samples for each in sample.parts.values() for part in each}
     lost = {**task.lost, **{inline[number]: rejection for number, rejection in task.lost_items.items()}}

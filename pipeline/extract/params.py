@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from pipeline.config.params import Params, Share, Strings, add_keys, describe_part
+from pipeline.extract.vector_params import VectorParams
 from pipeline.modalities.table import MODALITIES
 
 MAX_SHARDS = 2**19
@@ -16,6 +17,8 @@ MAX_SHARDS = 2**19
 class ExtractParams(Params):
     """How shards are cut, and the features of each modality; those that no sample has are not computed."""
 
+    vectors: VectorParams = VectorParams()
+    """Frozen encoders, by modality: the shards then hold the vector of each item too, such as `image_vector`."""
     shard_bytes: Annotated[int, Field(ge=4096, le=2**33)] = 16_777_216
     """Upper bound of the mean size of a split's shards; their number is the smallest power of two that keeps to it."""
     shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] | None = None

@@ -1,6 +1,6 @@
 """Plan the whole stage from the tables, before any item is read: in SQL, so that no sample takes memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from pipeline.errors import InputError
 from pipeline.extract.class_order import sort_classes
 from pipeline.extract.extractor import ExtractFolders, Extractor, make_extractors
 from pipeline.extract.feature_entry import compute_entry
+from pipeline.extract.frozen_encoder import plan_encoder
 from pipeline.extract.item_keys import ItemKeys
 from pipeline.extract.item_rows import write_item_rows
 from pipeline.extract.learn_vocabulary import find_learner, find_learning
@@ -58,7 +59,7 @@ class Corpus:
     @property
     def extractors(self) -> dict[str, Extractor]:
         """The extractor of each modality in use."""
-        return make_extractors(self.plan.params, self.plan.params)
+        return make_extractors(self.plan)
 
     @property
     def learner(self) -> str | None:
@@ -208,11 +209,18 @@ def hash_features(modality: str, plan: FieldPlan) -> bytes:
     """Return a hash of how the features of a modality are computed: code, params, libraries."""
     known, params = MODALITIES[modality], plan.params[modality]
     learning = known.learning
-    fields = {} if learning else known.plan_fields(params)  # a parsed item is no array yet
+    fields = {} if learning else plan.own[modality]  # a parsed item is no array yet
+    encoder = plan.encoders.get(modality)
     settings = {
         "params": params.model_dump(mode="json", exclude=set(learning.late) if learning else None),
         "fields": [[name, field.dtype, list(field.shape)] for name, field in fields.items()],
         "versions": dict(known.describe(params)),
     }
-    compute = learning.parse if learning else known.extract
-    return hash_method(f"features of {modality}", (compute, compute_entry), settings, known.libraries)
+    functions: list[Callable[..., Any]] = [learning.parse if learning else known.extract, compute_entry]
+    if encoder is not None:
+        settings["vector"] = encoder.describe()
+        functions.append(plan_encoder)
+        if learning:  # whose tokens the encoder reads
+            settings["params"] = params.model_dump(mode="json")
+            functions.append(learning.encode)
+    return hash_method(f"features of {modality}", functions, settings, known.libraries)

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pipeline.config.params import Params
 from pipeline.errors import ParamsError
+from pipeline.extract.frozen_encoder import FrozenEncoder, plan_encoder
 from pipeline.extract.params import ExtractParams
 from pipeline.modalities.table import MODALITIES
 from shardwright.errors import FormatError
@@ -48,6 +49,8 @@ class FieldPlan:
         most: the parts with several items, and how many at most: their fields have an axis of as many items before
             their own, with padding or zeros after the last, and a `<part>_count` follows them.
         joiners: the parts whose items are joined to one, and what stands between them.
+        own: the fields of each modality by their own names.
+        encoders: of the modalities whose items have a vector.
     """
 
     fields: Mapping[str, Field]
@@ -58,6 +61,8 @@ class FieldPlan:
     classes: tuple[str, ...] | None
     most: Mapping[str, int] = field(default_factory=dict)
     joiners: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, Mapping[str, Field]] = field(default_factory=dict)
+    encoders: Mapping[str, FrozenEncoder] = field(default_factory=dict)
 
     def select_fields(self, part: str) -> dict[str, Field]:
         """Return the fields of one part, without its count."""
@@ -93,12 +98,16 @@ def plan_fields(
     joiners = {part: kind.joiner for part, kind in parts.items() if kind.joiner is not None}
     most = {part: kind.most for part, kind in parts.items() if kind.most is not None and part not in joiners}
     blocks = {modality: params.features[modality] for modality in modalities.values()}
+    encoders = plan_encoders(blocks, joiners, modalities, params)
+    own = {
+        modality: {**MODALITIES[modality].plan_fields(block), **plan_vector(encoders.get(modality))}
+        for modality, block in blocks.items()
+    }
     optional = tuple(part for part in parts if part in set(lacking))
     planned: dict[str, dict[str, Field]] = {}
     names = {}
     for part, modality in modalities.items():
-        own = MODALITIES[modality].plan_fields(blocks[modality])
-        renamed = {name_field(part, modality, name): spec for name, spec in own.items()}
+        renamed = {name_field(part, modality, name): spec for name, spec in own[modality].items()}
         names[part] = tuple(renamed)
         if part in most:
             stacked = {name: stack_field(part, modality, spec, most[part]) for name, spec in renamed.items()}
@@ -109,7 +118,35 @@ def plan_fields(
     fields |= {f"{part}_present": PRESENT for part in optional}
     if classes is not None:
         fields["label"] = LABEL
-    return FieldPlan(fields, blocks, modalities, names, optional, classes, most, joiners)
+    return FieldPlan(fields, blocks, modalities, names, optional, classes, most, joiners, own, encoders)
+
+
+def plan_encoders(
+    blocks: Mapping[str, Params], joiners: Mapping[str, str], modalities: Mapping[str, str], params: ExtractParams
+) -> dict[str, FrozenEncoder]:
+    """Return the encoders of the modalities in use that have one.
+
+    Raises:
+        InputError: a file of an encoder is missing.
+        ParamsError: an encoder cannot read the items, or those of a part are joined.
+    """
+    encoders = {}
+    for modality, block in blocks.items():
+        options = params.vectors.find(modality)
+        if options is None:
+            continue
+        if joined := [part for part in joiners if modalities[part] == modality]:
+            raise ParamsError(
+                f"extract.vectors.{modality} is set, so align.parts.{joined[0]}.many must be all: "
+                "a vector is of one item"
+            )
+        encoders[modality] = plan_encoder(modality, options, block)
+    return encoders
+
+
+def plan_vector(encoder: FrozenEncoder | None) -> dict[str, Field]:
+    """Return the field of an encoder's vectors, if there is one."""
+    return {} if encoder is None else {encoder.name: encoder.plan_field()}
 
 
 def name_field(part: str, modality: str, name: str) -> str:

@@ -19,6 +19,7 @@ from pipeline.extract.plan_corpus import plan_corpus
 from pipeline.extract.plan_fields import FieldPlan
 from pipeline.extract.plan_shards import PlannedShard
 from pipeline.extract.provenance import describe_build, describe_features, list_sources
+from pipeline.extract.vector_params import VectorParams
 from pipeline.incremental.evict import ObjectUse, describe_eviction, evict
 from pipeline.runtime.executor import open_executor
 from pipeline.runtime.run_stage import Workspace
@@ -55,10 +56,12 @@ def write_dataset(root: Path, recipe: Recipe, made: ShardResults, sources: tuple
 
 def describe_parts(plan: FieldPlan) -> dict[str, Any]:
     """Return `modalities`, the fields of each part, the one that models see first; `parts`, the modality of each part
-    that is called otherwise; `joiners`, what stands between items that are joined; and `class_order`, numeric if the
-    classes are whole numbers in their order. An empty one is left out."""
+    that is called otherwise; `joiners`, what stands between items that are joined; `class_order`, numeric if the
+    classes are whole numbers in their order; and `vectors`, the frozen encoder of each modality. An empty one is left
+    out."""
     named = {part: modality for part, modality in plan.modalities.items() if part != modality}
     described = {"parts": named, "joiners": dict(plan.joiners), "class_order": "numeric" * is_numeric(plan.classes)}
+    described["vectors"] = {name: encoder.describe() for name, encoder in plan.encoders.items()}
     return {"modalities": {part: plan.list_names(part) for part in plan.names}} | {
         name: values for name, values in described.items() if values
     }
@@ -95,7 +98,7 @@ def extract(params: ExtractParams, workspace: Workspace) -> Outcome:
         MachineDrops: samples were dropped for time or memory, and `run.allow_machine_drops` is false.
         PipelineError: a task failed; the message names its shard, and the sample where it is known.
     """
-    warm_up_pool(workspace.run, partial(load_libraries, params))
+    warm_up_pool(workspace.run, partial(load_libraries, params.features, params.vectors != VectorParams()))
     work = workspace.work.resolve()
     folders, use = ExtractFolders(workspace.data.resolve(), workspace.cache.resolve(), work), ObjectUse()
     with open_database(work, workspace.run) as database, folders.objects.hold():

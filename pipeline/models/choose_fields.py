@@ -11,7 +11,10 @@ from shardwright.format.manifest import Manifest
 FRAMES_AXES = ("TC", "NTC")
 """Of the features of audio, which encoders of audio read also where they are those of a video."""
 
-SOUND = "sound"
+VECTOR_AXES = ("C", "NC")
+"""Of what frozen encoders have made of items."""
+
+SOUND, VECTOR = "sound", "vector"
 
 OWN_IDS = 256
 """Different ids of a field of uint8, such as parts of speech. Wider ids are those of the vocabulary."""
@@ -21,7 +24,8 @@ def choose_fields(source: PartInput, names: Sequence[str], manifest: Manifest) -
     """Return the inputs that see the fields `names` of a part.
 
     Fields are one input, side by side on the last axis; ids of tokens are summed as embeddings. The features of a
-    video's audio are a part of its own, `<part>_sound`, which a video without audio lacks.
+    video's audio are a part of its own, `<part>_sound`, which a video without audio lacks; so is the vector of an item,
+    `<part>_vector`.
 
     Raises:
         InputError: a field is not one of the part's, or does not fit the others; the message names the setting.
@@ -31,12 +35,12 @@ def choose_fields(source: PartInput, names: Sequence[str], manifest: Manifest) -
         raise InputError(
             f"train.fields.{source.part} has `{unknown[0]}`; it must name some of its fields {', '.join(fields)}"
         )
-    sounds = [name for name in names if source.modality == "video" and fields[name].axes in FRAMES_AXES]
-    others = [name for name in names if name not in sounds]
-    inputs = [_join_fields(source, others, manifest)] if others else []
-    if sounds:
-        inputs.append(_join_fields(_find_sound(source, sounds[0], manifest), sounds, manifest))
-    return tuple(inputs)
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(_find_kind(source, fields[name]), []).append(name)
+    return tuple(
+        _join_fields(_find_part(source, kind, own[0], manifest), own, manifest) for kind, own in sorted(kinds.items())
+    )
 
 
 def _list_choices(source: PartInput, manifest: Manifest) -> list[str]:
@@ -45,14 +49,25 @@ def _list_choices(source: PartInput, manifest: Manifest) -> list[str]:
     return [name for name in own if len(manifest.fields[name].shape) > (source.count is not None)]
 
 
-def _find_sound(source: PartInput, name: str, manifest: Manifest) -> PartInput:
-    """Return the input of a video's audio; a sample whose audio has no frame lacks it."""
-    part = f"{source.part}_{SOUND}"
+def _find_kind(source: PartInput, field: Field) -> str:
+    """Return the kind of a field that is a part of its own, "" for the others."""
+    if field.axes in VECTOR_AXES and not holds_ids(field):
+        return VECTOR
+    return SOUND if source.modality == "video" and field.axes in FRAMES_AXES else ""
+
+
+def _find_part(source: PartInput, kind: str, name: str, manifest: Manifest) -> PartInput:
+    """Return the part that fields of a kind are; a sample lacks the audio of a video that has no frame of it."""
+    if not kind:
+        return source
+    part = f"{source.part}_{kind}"
     if part in list_parts(manifest):
         raise InputError(
-            f"train.fields.{source.part} has `{name}`, the audio of a video, which is the part `{part}`; but the "
-            "dataset has a part of this name: give that another one in align.parts"
+            f"train.fields.{source.part} has `{name}`, which is the part `{part}`; but the dataset has a part of this "
+            "name: give that another one in align.parts"
         )
+    if kind == VECTOR:
+        return replace(source, part=part, modality=VECTOR, length=None)
     length = f"{name}_length"
     return replace(source, part=part, modality="audio", length=length, present=length)
 

@@ -15,8 +15,8 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from pipeline.errors import InputError
-from pipeline.models.checkpoint import RECORD_NAME, read_record
 from pipeline.models.inputs import PartInput
+from pipeline.models.record import RECORD_NAME, read_record
 
 OUTLET = "outlet."
 OPTIONAL = ("scale.", OUTLET)
@@ -29,8 +29,9 @@ MOST_NAMED = 4
 """Weights in a message."""
 
 
-def load_initial_weights(encoder: nn.Module, source: PartInput, path: Path) -> str:
-    """Give an encoder of the part `source` the weights of a file, and return how many of its own those are.
+def load_initial_weights(encoder: nn.Module, source: PartInput, path: Path, block: str = "train.encoders") -> str:
+    """Give an encoder of the part `source` the weights of a file, and return how many of its own those are. The `block`
+    of the params names the file.
 
     Of videos, a file for images gives the weights of the encoder of each frame.
 
@@ -38,7 +39,8 @@ def load_initial_weights(encoder: nn.Module, source: PartInput, path: Path) -> s
         InputError: the file cannot be read, or has not the weights that the encoder has; the message names the setting,
             the file, and the weights that are missing, unexpected, or of another shape.
     """
-    weights = choose_encoder(read_weights(path, source), source, path)
+    where = f"{block}.{source.modality}.init_from is {path}"
+    weights = choose_encoder(read_weights(path, where), source, path, where)
     target = encoder
     if hasattr(encoder, "frames") and not any(name.startswith("frames.") for name in weights):
         target = encoder.get_submodule("frames")
@@ -59,22 +61,18 @@ def load_initial_weights(encoder: nn.Module, source: PartInput, path: Path) -> s
         ),
     ]
     if any(faults):
-        raise InputError(
-            f"{_name_setting(source)} is {path}; it must have the weights of the encoder: it "
-            + "; it ".join(filter(None, faults))
-        )
+        raise InputError(f"{where}; it must have the weights of the encoder: it " + "; it ".join(filter(None, faults)))
     taken = {name: value for name, value in given.items() if value.shape == own[name].shape}
     target.load_state_dict(taken, strict=False)
     return f"{len(taken)} of {len(own)} tensors"
 
 
-def read_weights(path: Path, source: PartInput) -> dict[str, Tensor]:
-    """Return the tensors of a file by name.
+def read_weights(path: Path, where: str) -> dict[str, Tensor]:
+    """Return the tensors of a file by name; messages begin with `where`, the setting and its value.
 
     Raises:
         InputError: it is missing, or neither safetensors nor tensors by name.
     """
-    where = f"{_name_setting(source)} is {path}"
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load(path.read_bytes())
@@ -92,7 +90,7 @@ def read_weights(path: Path, source: PartInput) -> dict[str, Tensor]:
     return dict(loaded)
 
 
-def choose_encoder(weights: dict[str, Tensor], source: PartInput, path: Path) -> dict[str, Tensor]:
+def choose_encoder(weights: dict[str, Tensor], source: PartInput, path: Path, where: str) -> dict[str, Tensor]:
     """Return the weights of one encoder: of a whole model those of the part with the same name, else those of the only
     part of the same modality.
 
@@ -102,10 +100,7 @@ def choose_encoder(weights: dict[str, Tensor], source: PartInput, path: Path) ->
     if not any(name.startswith("encoders.") for name in weights):
         return weights
     if not (path.parent / RECORD_NAME).is_file():
-        raise InputError(
-            f"{_name_setting(source)} is {path}, which has the weights of a whole model: "
-            f"put its {RECORD_NAME} beside it"
-        )
+        raise InputError(f"{where}, which has the weights of a whole model: put its {RECORD_NAME} beside it")
     inputs = read_record(path.parent).architecture.inputs
     kinds = {source.modality, "image"} if source.modality == "video" else {source.modality}
     same = [one for one in inputs if one.modality in kinds]
@@ -113,7 +108,7 @@ def choose_encoder(weights: dict[str, Tensor], source: PartInput, path: Path) ->
     if len(chosen) != 1:
         parts = ", ".join(f"{one.part} ({one.modality})" for one in inputs)
         raise InputError(
-            f"{_name_setting(source)} is {path}, a model of {parts}; it must have a part {source.part}, or one part of "
+            f"{where}, a model of {parts}; it must have a part {source.part}, or one part of "
             f"the modality {source.modality}"
         )
     prefix = f"encoders.{inputs.index(chosen[0])}."
@@ -127,10 +122,6 @@ def freeze_encoder(encoder: nn.Module) -> None:
     target.frozen = True  # type: ignore[assignment]
     for name, parameter in target.named_parameters():
         parameter.requires_grad_(name.startswith(OUTLET))
-
-
-def _name_setting(source: PartInput) -> str:
-    return f"train.encoders.{source.modality}.init_from"
 
 
 def _may_lack(name: str) -> bool:

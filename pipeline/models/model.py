@@ -1,7 +1,7 @@
 """Build the multimodal model: a trunk of an encoder a part and a fusion, and the head of a task."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -12,30 +12,10 @@ from pipeline.models.encoders.encoded_part import EncodedPart, mean_items
 from pipeline.models.encoders.layers import find_valid
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.inputs import PartInput, read_values
+from pipeline.models.record import Architecture
 
 if TYPE_CHECKING:
     from pipeline.tasks.task import Plan, Task
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """All that it takes to build a trunk, except its weights; the head follows from the task and its plan.
-
-    Attributes:
-        inputs: the parts, in the order of the columns of `present`.
-        encoders: the name of each modality's encoder; each of its parts has one of its own.
-        width: of each part's embedding.
-        fusion: its name; None for a task that keeps the parts apart.
-        dropout: between fusion and head.
-        sizes: of each modality's encoder, see `pipeline.models.encoders.options.list_sizes`.
-    """
-
-    inputs: tuple[PartInput, ...]
-    encoders: Mapping[str, str]
-    width: int
-    fusion: str | None
-    dropout: float
-    sizes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -89,11 +89,17 @@ def augment_video(pixels: Tensor, length: Tensor | None, source: PartInput, rng:
     return stacked.reshape(*stacked.shape[:3], frames, channels).permute(0, 3, 1, 2, 4)
 
 
+def leave_vector(values: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
+    """Return vectors (batch, channels) as they are: what they were made of is augmented no more."""
+    return values
+
+
 AUGMENTATIONS: Mapping[str, Augment] = {
     "image": augment_image,
     "audio": augment_audio,
     "text": augment_text,
     "video": augment_video,
+    "vector": leave_vector,
 }
 """By modality."""
 

@@ -69,7 +69,7 @@ def plan_run(data: Path, params: Path, model: Path | None) -> Course:
     Raises:
         InputError: there is no dataset, nothing to learn, or the model was trained on another dataset.
     """
-    from pipeline.models.checkpoint import read_record
+    from pipeline.models.record import read_record
 
     train, val = open_splits(data)
     if model is None:

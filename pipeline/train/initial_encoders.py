@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.models.encoders.options import FolderOptions, TrainingOptions, list_sizes
+from pipeline.models.encoders.options import FolderOptions, TrainingOptions
 from pipeline.train.params import TrainParams
 
 if TYPE_CHECKING:
@@ -40,20 +40,6 @@ def hash_initial_weights(params: TrainParams, modalities: Iterable[str]) -> dict
             files = list_folder_files(Path(options.folder))
             hashes |= {str(path): hash_file(path, f"train.encoders.{modality}.folder") for path in files}
     return hashes
-
-
-def read_sizes(options: TrainingOptions) -> dict[str, Any]:
-    """Return the options that belong to the model, as JSON, with what the folder of a network says of it.
-
-    Raises:
-        InputError: the folder lacks a file.
-    """
-    from pipeline.models.pretrained_folder import read_config
-
-    sizes = list_sizes(options)
-    if isinstance(options, FolderOptions):
-        sizes["config"] = read_config(Path(options.folder)) | sizes["config"]
-    return sizes
 
 
 def hash_file(path: Path, setting: str) -> str:

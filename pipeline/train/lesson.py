@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 from pipeline.errors import InputError
 from pipeline.tables.contracts import MODALITIES
 from pipeline.tasks.table import TASKS
-from pipeline.train.initial_encoders import hash_initial_weights, read_options, read_sizes
+from pipeline.train.initial_encoders import hash_initial_weights, read_options
 from pipeline.train.params import TrainParams
 
 if TYPE_CHECKING:
     from pipeline.models.inputs import PartInput
-    from pipeline.models.model import Architecture, Model
+    from pipeline.models.model import Model
+    from pipeline.models.record import Architecture
     from pipeline.tasks.options import TaskOptions
     from pipeline.tasks.task import Plan
     from shardwright import ShardDataset
@@ -66,7 +67,8 @@ def plan_lesson(
     Raises:
         InputError: the dataset lacks what the task learns.
     """
-    from pipeline.models.model import Architecture
+    from pipeline.models.pretrained_folder import read_sizes
+    from pipeline.models.record import Architecture
 
     task = TASKS[options.name]
     plan = task.make_plan(options, data, inputs)

@@ -6,9 +6,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from pipeline.config.params import OneOf, Params, Share, add_keys
 from pipeline.models.encoders.options import OPTIONS
-from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.readers import READERS
+from pipeline.tables.contracts import MODALITIES
 from pipeline.tasks.options import AutoOptions, TaskChoice
 
 Value = TypeVar("Value")
@@ -47,7 +47,7 @@ class TrainParams(Params):
     where the dataset has labels, else retrieval where samples have several parts."""
     modalities: (
         Annotated[
-            tuple[Annotated[str, OneOf(ENCODERS)], ...],
+            tuple[Annotated[str, OneOf(MODALITIES)], ...],
             Field(strict=False, min_length=1),
             AfterValidator(_check_distinct),
         ]

@@ -31,7 +31,7 @@ def compute_key(params: TrainParams, dataset: str, device: "torch.device") -> st
         {
             "params": params.model_dump(mode="json"),
             "dataset": dataset,
-            "initial_weights": hash_initial_weights(params, params.modalities or ENCODERS),
+            "initial_weights": hash_initial_weights(params, ENCODERS),
             "source": {module: hash_source(module) for module in modules},
             "environment": describe_environment(modules),
             "device": describe_device(device),

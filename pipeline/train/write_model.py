@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from pipeline.models.checkpoint import BEST, LAST, ModelRecord, write_record, write_weights
+from pipeline.models.checkpoint import BEST, LAST, write_weights
 from pipeline.models.history import HISTORY_NAME, Epoch, write_history, write_rows
 from pipeline.models.inputs import has_words, read_vocabulary, read_vocabulary_file
+from pipeline.models.record import ModelRecord, write_record
 from pipeline.train.lesson import Lesson
 from pipeline.train.progress import find_epoch
 from pipeline.train.training_loop import Trainer

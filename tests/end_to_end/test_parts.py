@@ -11,7 +11,7 @@ import pytest
 from pipeline.lineage.diff.differences import DatasetDiffer
 from pipeline.lineage.diff.open_dataset import open_dataset
 from pipeline.lineage.why.command import run as run_why
-from pipeline.models.checkpoint import read_record
+from pipeline.models.record import read_record
 from shardwright import ShardDataset, read_manifest
 from tests.support import factory_media
 from tests.support.running import edit_params, hash_files, run_stages

@@ -340,7 +340,7 @@ def test_what_is_loaded_ahead_starts_no_thread() -> None:
         "from pathlib import Path; from pipeline.extract.compute_features import load_libraries; "
         "from pipeline.extract.params import ExtractParams; "
         "from pipeline.config.check_params import check_block, read_params; "
-        "load_libraries(check_block(read_params(Path('params.yaml')), 'extract', ExtractParams)); "
+        "load_libraries(check_block(read_params(Path('params.yaml')), 'extract', ExtractParams).features, False); "
         "import sys; print(len(list(Path('/proc/self/task').iterdir())), 'cv2' in sys.modules, 'spacy' in sys.modules)"
     )
     environment = {**os.environ, **ONE_THREAD}

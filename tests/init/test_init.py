@@ -10,7 +10,7 @@ import pytest
 from pipeline.config.check_params import check_all_blocks, read_params
 from pipeline.init import command, survey
 from pipeline.init.command import run as run_init
-from pipeline.models.checkpoint import read_record
+from pipeline.models.record import read_record
 from pipeline.tables.contracts import ALIGNED_SAMPLES, SAMPLES
 from pipeline.tables.table_files import read_table
 from tests.init import docs_page

@@ -35,6 +35,7 @@ INPUTS = {
     "audio": PartInput("audio", "audio", "mfcc", (20, 8), "mfcc_length", "audio_present", (0.5,) * 8, (1.2,) * 8),
     "text": PartInput("text", "text", "tokens", (6,), "tokens_length", "text_present", words=len(WORDS)),
     "video": PartInput("video", "video", "video", (3, 16, 16, 3), None, "video_present", (60.0,) * 3, (30.0,) * 3),
+    "vector": PartInput("vector", "vector", "image_vector", (10,), None, "vector_present"),
 }
 
 
@@ -52,5 +53,6 @@ def make_batch(size: int, seed: int = 0) -> dict[str, Tensor]:
         "tokens": torch.randint(0, len(WORDS), (size, 6), dtype=torch.int32, generator=rng),
         "tokens_length": torch.randint(1, 7, (size,), dtype=torch.int32, generator=rng),
         "video": torch.randint(0, 256, (size, 3, 16, 16, 3), dtype=torch.uint8, generator=rng),
+        "image_vector": torch.randn(size, 10, generator=rng),
         **{f"{name}_present": present[:, number] for number, name in enumerate(MODALITIES)},
     }

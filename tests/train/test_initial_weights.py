@@ -206,4 +206,4 @@ def test_a_frozen_encoder_keeps_the_statistics_of_its_norms(trained: Path) -> No
 
 def test_dvc_watches_the_folder_of_weights() -> None:
     stages = build_stages()["stages"]
-    assert [name for name, stage in stages.items() if "weights" in stage["deps"]] == ["train"]
+    assert [name for name, stage in stages.items() if "weights" in stage["deps"]] == ["extract", "train"]

@@ -16,7 +16,8 @@ from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.encoders.table import ENCODERS
 from pipeline.models.encoders.words import Words
 from pipeline.models.inputs import UNKNOWN, PartInput, read_inputs, read_values
-from pipeline.models.model import Architecture, Model
+from pipeline.models.model import Model
+from pipeline.models.record import Architecture
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.tasks.classification import CLASSIFICATION, ClassPlan
 from pipeline.train.augment import augment_text

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from pipeline.errors import InputError
 from pipeline.models.batches import ReadOrder, open_split, read_batches
-from pipeline.models.checkpoint import BEST, RECORD_NAME, ModelRecord, load_model, write_record, write_weights
+from pipeline.models.checkpoint import BEST, load_model, write_weights
 from pipeline.models.determinism import deterministic_mode
 from pipeline.models.encoders.build import build_encoder
 from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.inputs import PartInput, read_inputs
-from pipeline.models.model import Architecture, Model, encode_part
+from pipeline.models.model import Model, encode_part
 from pipeline.models.readers import READERS
+from pipeline.models.record import RECORD_NAME, Architecture, ModelRecord, write_record
 from pipeline.tasks.classification import CLASSIFICATION, ClassPlan
 from shardwright import ShardDataset, read_manifest
 from shardwright.format.canonical_json import encode_canonical, hash_canonical

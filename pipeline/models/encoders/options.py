@@ -193,6 +193,7 @@ SIZES: dict[str, dict[str, type[Sizes]]] = {
         "transformer": TextTransformerSizes,
         "transformers": TransformersSizes,
     },
+    "vector": {},
 }
 """The types of the options of encoders that have any, by modality and name."""
 
@@ -228,17 +229,14 @@ class FolderOptions(TrainingOptions):
     """Keep all its weights but those of the last projection, to `width`."""
 
 
-OTHER_TRAINING: Mapping[str, type[TrainingOptions]] = {"transformers": FolderOptions}
-"""The types of how encoders learn that have others than the rest of their modality, by name."""
-
-
-def list_options(modality: str, *bases: type[Params]) -> NamedOptions:
-    """Return the annotation of a key that names an encoder of a modality: its sizes and the keys of `bases`, or of the
-    type in their place."""
+def list_options(modality: str, *bases: type[Params], others: Mapping[str, type[Params]] | None = None) -> NamedOptions:
+    """Return the annotation of a key that names an encoder of a modality: its sizes and the keys of `bases`; for the
+    names in `others`, of the type there in their place."""
+    own_bases = others or {}
     types = {
         name: _make_type(
             f"{modality}_{name}",
-            (*([OTHER_TRAINING[name]] if name in OTHER_TRAINING else bases), SIZES[modality].get(name, Sizes)),
+            (*([own_bases[name]] if name in own_bases else bases), SIZES[modality].get(name, Sizes)),
             Literal[name],
             name,
         )
@@ -286,7 +284,11 @@ class VideoSizes(Sizes):
 SIZES["video"] = {"cnn": VideoSizes}
 
 OPTIONS: Mapping[str, NamedOptions] = {
-    modality: list_options(modality, TextTrainingOptions if modality == "text" else TrainingOptions)
+    modality: list_options(
+        modality,
+        TextTrainingOptions if modality == "text" else TrainingOptions,
+        others={"transformers": FolderOptions},
+    )
     for modality in ENCODERS
 }
 """Of `train.encoders.<modality>`."""

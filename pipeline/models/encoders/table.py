@@ -61,4 +61,5 @@ ENCODERS: Mapping[str, LazyTable[BuildEncoder]] = {
             "flat": LazyObject("pipeline.models.encoders.flat:Flat"),
         }
     ),
+    "vector": LazyTable({"linear": LazyObject("pipeline.models.encoders.vector:VectorLinear")}),
 }
