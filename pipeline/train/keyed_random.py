@@ -22,8 +22,7 @@ class KeyedRandom:
     """Random numbers for the samples of a batch in one pass.
 
     Attributes:
-        starts: a hash of seed, epoch and key for each sample, uint64 (samples,). It serves all that is drawn for the
-            sample: hashes in Python for each would take 7 % of a step.
+        starts: a hash of seed, epoch and key for each sample, uint64 (samples,), with which all draws for it begin.
         device: where the numbers go. They are computed on the CPU, so they are the same anywhere.
     """
 
