@@ -17,7 +17,7 @@ THIRD_PART := crawl remote runtime train
 FIRST_PART := $(filter-out $(SECOND_PART) $(THIRD_PART) __pycache__ peers support,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 PARTS := first-part second-part third-part
 
-.PHONY: help repro test $(PARTS:%=test-%) quick $(PARTS:%=quick-%) sweep check format generated demo-site demo-table folds bench-loader test-peers clean
+.PHONY: help repro test $(PARTS:%=test-%) quick $(PARTS:%=quick-%) sweep check format generated demo-site demo-table folds bench-loader bench-gpu test-peers clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -91,6 +91,9 @@ bench-loader: $(PEERS_READY)  ## the loader beside its peers, half an hour; DATA
 
 folds: $(READY)  ## train and test on each fold of align.folds, and sum up: data/8_folds
 	@$(BIN)/shardwright folds
+
+bench-gpu: $(READY)  ## training on a GPU: its rate, what part of the peak that is, and the same bits again
+	@$(BIN)/python -m benchmarks.bench_gpu
 
 clean:  ## remove what the pipeline made; the item cache stays
 	rm -rf data
