@@ -1,9 +1,11 @@
 """Give the embeddings of tokens the vectors that a file has for them.
 
 A file is text as GloVe and fastText write it, a word and its numbers a line, with a first line of counts or without; or
-`.npz` with the arrays `words` (n,), strings, and `vectors` (n, numbers).
+`.npz` with the arrays `words` (n,), strings, and `vectors` (n, numbers). `spacy:` and the name of an installed pipeline
+of spaCy, or its folder, mean the table in its `vocab/`.
 """
 
+import importlib.util
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,8 +21,32 @@ Vector = NDArray[np.float32]
 
 SETTING = "train.encoders.text.vectors"
 
+SPACY = "spacy:"
+TABLE = ("vectors", "key2row", "strings.json")
+"""Files of a table in the `vocab/` of a pipeline of spaCy."""
 
-def load_word_vectors(words: nn.Embedding, vocabulary: Sequence[str], path: Path) -> str:
+
+def list_vector_files(named: str) -> list[Path]:
+    """Return the files that a value of the setting means.
+
+    Raises:
+        InputError: a pipeline of spaCy is not installed, or has no table of vectors.
+    """
+    if not named.startswith(SPACY):
+        return [Path(named)]
+    base = Path(named.removeprefix(SPACY))
+    if not base.is_dir():
+        spec = importlib.util.find_spec(base.name) if str(base).isidentifier() else None
+        if spec is None or spec.origin is None:
+            raise InputError(f"{SETTING} is {named}; it must name an installed package or a folder: pip install {base}")
+        base = Path(spec.origin).parent
+    for folder in (base / "vocab", *sorted(base.glob("*/vocab"))):  # a package has a folder with its release
+        if all((folder / name).is_file() for name in TABLE):
+            return [folder / name for name in TABLE]
+    raise InputError(f"{SETTING} is {named}, which has no table of vectors; en_core_web_md has one")
+
+
+def load_word_vectors(words: nn.Embedding, vocabulary: Sequence[str], path: str) -> str:
     """Give each token its vector, or that of its lower-case form, and return of how many there is one; the others stay
     as they are.
 
@@ -48,14 +74,17 @@ def load_word_vectors(words: nn.Embedding, vocabulary: Sequence[str], path: Path
     return f"vectors of {len(rows)} of {len(vocabulary)} tokens"
 
 
-def read_vectors(path: Path, wanted: set[str]) -> Mapping[str, Vector]:
+def read_vectors(named: str, wanted: set[str]) -> Mapping[str, Vector]:
     """Return the vectors of the `wanted` words that the file has; of a word that is there twice the first.
 
     Raises:
         InputError: the file cannot be read; the message has the line.
     """
     found: dict[str, Vector] = {}
+    path, *table = list_vector_files(named)
     try:
+        if table:
+            return dict(_read_table(path.parent, wanted))
         for word, vector in _read_arrays(path) if path.suffix == ".npz" else _read_lines(path, wanted):
             if word in wanted:
                 found.setdefault(word, vector)
@@ -64,6 +93,15 @@ def read_vectors(path: Path, wanted: set[str]) -> Mapping[str, Vector]:
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{SETTING} is {path}, which has no word vectors: {error}") from None
     return found
+
+
+def _read_table(folder: Path, wanted: set[str]) -> Iterator[tuple[str, Vector]]:
+    from spacy.vocab import Vocab
+
+    vocab = Vocab().from_disk(folder)
+    for word in sorted(wanted):
+        if vocab.has_vector(word):
+            yield word, np.asarray(vocab.get_vector(word), np.float32)
 
 
 def _read_arrays(path: Path) -> Iterator[tuple[str, Vector]]:

@@ -28,17 +28,17 @@ def hash_initial_weights(params: TrainParams, modalities: Iterable[str]) -> dict
         InputError: a file cannot be read.
     """
     from pipeline.models.pretrained_folder import list_folder_files
+    from pipeline.models.word_vectors import list_vector_files
 
-    hashes = {}
+    hashes: dict[str, str] = {}
     for modality in modalities:
         options = read_options(params, modality)
-        for key in ("init_from", "vectors"):
-            path = getattr(options, key, None)
-            if path is not None:
-                hashes[path] = hash_file(Path(path), f"train.encoders.{modality}.{key}")
+        files = {"init_from": [] if options.init_from is None else [Path(options.init_from)]}
+        files["vectors"] = [] if (vectors := getattr(options, "vectors", None)) is None else list_vector_files(vectors)
         if isinstance(options, FolderOptions):
-            files = list_folder_files(Path(options.folder))
-            hashes |= {str(path): hash_file(path, f"train.encoders.{modality}.folder") for path in files}
+            files["folder"] = list_folder_files(Path(options.folder))
+        for key, paths in files.items():
+            hashes |= {str(path): hash_file(path, f"train.encoders.{modality}.{key}") for path in paths}
     return hashes
 
 
@@ -79,7 +79,7 @@ def prepare_encoders(model: "Model", params: TrainParams, vocabulary: Sequence[s
             notes.append(f"{source.part} starts from {options.init_from}: {taken}")
         vectors = getattr(options, "vectors", None)
         if vectors is not None:
-            taken = load_word_vectors(find_embedding(encoder, options.name), vocabulary, Path(vectors))
+            taken = load_word_vectors(find_embedding(encoder, options.name), vocabulary, vectors)
             notes.append(f"{source.part} starts from {vectors}: {taken}")
         if options.freeze:
             freeze_encoder(encoder)

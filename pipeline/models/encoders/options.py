@@ -215,8 +215,8 @@ class TextTrainingOptions(TrainingOptions):
     """Of text also the vectors that words start from."""
 
     vectors: str | None = None
-    """File of word vectors to start from, text or npz, in `weights/` so that DVC watches it; `channels` must be their
-    length."""
+    """File of word vectors to start from, text or npz, in `weights/` so that DVC watches it; or `spacy:` and the name
+    of an installed pipeline of spaCy, or its folder. `channels` must be their length."""
 
 
 class FolderOptions(TrainingOptions):
