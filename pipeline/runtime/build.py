@@ -6,6 +6,7 @@ A folder need not be a git repository. Stages run in processes of their own.
 import gc
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,14 @@ from pipeline.runtime.lock_entry import write_entry
 
 class BuildError(PipelineError):
     """A stage failed, or DVC cannot run the stages."""
+
+
+class BuildInterrupted(BuildError):  # noqa: N818 - the name says what happened
+    """A stage was interrupted by SIGINT or SIGTERM."""
+
+
+INTERRUPTED = re.compile(r"exited with (?:130|143)$")
+"""What DVC says of a stage that ended with the status of `run_stage` after SIGINT or SIGTERM: it keeps no number."""
 
 
 def build(stages: Sequence[str] = (), *, force: bool = False, dry: bool = False, cache: bool = True) -> list[str]:
@@ -70,11 +79,11 @@ def build(stages: Sequence[str] = (), *, force: bool = False, dry: bool = False,
     except DvcException as error:
         if isinstance(error, PrettyDvcException):
             error.__pretty_exc__()
-        raise BuildError(_describe_error(error, current)) from error
+        raise _convert_error(error, current) from error
     return [stage.addressing for stage in done]
 
 
-def _describe_error(error: BaseException, stage: str) -> str:
+def _convert_error(error: BaseException, stage: str) -> BuildError:
     """Return what to tell the user of DVC's error, which was raised in `stage`, or before any if that is empty."""
     from dvc.lock import LockError
     from dvc.stage.exceptions import StageCmdFailedError
@@ -85,12 +94,15 @@ def _describe_error(error: BaseException, stage: str) -> str:
         chain.append(cause)
         cause = cause.__cause__
     if isinstance(chain[-1], BuildError):
-        return str(chain[-1])
-    if any(isinstance(cause, StageCmdFailedError) for cause in chain):
-        return f"the stage {stage} failed, see its message above; what was finished before it is kept"
+        return chain[-1]
+    failed = next((cause for cause in chain if isinstance(cause, StageCmdFailedError)), None)
+    if failed is not None and INTERRUPTED.search(str(failed)):
+        return BuildInterrupted(f"the stage {stage} was interrupted; what was finished before it is kept")
+    if failed is not None:
+        return BuildError(f"the stage {stage} failed, see its message above; what was finished before it is kept")
     if any(isinstance(cause, LockError) for cause in chain):
-        return "another DVC process works in this folder: wait for it to end"
-    return "DVC: " + ": ".join(str(cause) for cause in chain)
+        return BuildError("another DVC process works in this folder: wait for it to end")
+    return BuildError("DVC: " + ": ".join(str(cause) for cause in chain))
 
 
 @contextmanager
