@@ -13,7 +13,7 @@ from pipeline.tables.contracts import MODEL_FOLDER
 from pipeline.train.write_model import SEEDS_NAME
 
 if TYPE_CHECKING:
-    from pipeline.models.checkpoint import ModelRecord
+    from pipeline.models.record import ModelRecord
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def read_value(data: Path) -> tuple[Objective, float]:
     Raises:
         InputError: there is no model, or it has no such score.
     """
-    from pipeline.models.checkpoint import read_record
+    from pipeline.models.record import read_record
 
     folder = data / MODEL_FOLDER
     untrained = read_untrained(folder)
