@@ -78,7 +78,7 @@ def augment_text(tokens: Tensor, length: Tensor | None, source: PartInput, rng: 
         kinds = torch.tensor(known, device=tokens.device)
         replaced = replaced.unsqueeze(2) & kinds
     ids = tokens.int()
-    kept = torch.isin(ids, torch.tensor([PADDING, *source.marks], dtype=torch.int32))
+    kept = torch.isin(ids, torch.tensor([PADDING, *source.marks], dtype=torch.int32, device=ids.device))
     return ids.masked_fill(replaced & ~kept, source.unknown)
 
 

@@ -51,10 +51,11 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
         PipelineError: the loss is not a number; the message has the keys of the batch.
     """
     from pipeline.models.determinism import choose_device
+    from pipeline.train.efficiency import MIN_SECONDS, describe_efficiency
     from pipeline.train.resume_key import compute_key
     from pipeline.train.saved_states import remove_others
     from pipeline.train.team import join_team
-    from pipeline.train.training_log import TrainingLog
+    from pipeline.train.training_log import TRAINING, TrainingLog
     from pipeline.train.write_model import name_folder, write_model, write_seeds
 
     data, val = open_splits(workspace.data)
@@ -83,6 +84,8 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
         notes.insert(1, describe_seeds(chosen, task.scores))
     if log.samples:
         notes.append(log.describe(trainer.device))
+    if log.seconds[TRAINING] >= MIN_SECONDS:
+        notes.append(describe_efficiency(trainer, data, log.find_rate()))
     return Outcome("sample", course.samples, course.samples, notes=notes, worked=worked)
 
 
