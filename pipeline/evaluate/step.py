@@ -74,16 +74,14 @@ def predict_split(
     """Predict the samples of a split with the threads that the model was trained with, columns in `folder`."""
     from pipeline.evaluate.predict import predict, read_keys, read_split
     from pipeline.models.determinism import choose_device, deterministic_mode
-    from pipeline.models.text_decoder import read_decoder
-    from shardwright import read_manifest
+    from pipeline.models.text_decoder import DatasetDecoder
 
     params, workspace = how
-    root = workspace.data / SHARDS_FOLDER
     with deterministic_mode(seed=0, threads=record.params["threads"]):
         device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
         batches = read_split(data, params, workspace.run)
         predictions = predict(model.to(device), batches, read_keys(data), folder)
-    return replace(predictions, decode=read_decoder(root, read_manifest(root)))
+    return replace(predictions, decode=DatasetDecoder(workspace.data / SHARDS_FOLDER))
 
 
 def check_dataset(root: Path, trained: str, model: Path) -> None:

@@ -106,7 +106,7 @@ class Predictions:
         keys: of the samples, S64 (n,), ASCII; may be on disk.
         scores: by name with each subset of the parts that the task lists; the last subset is all of them.
         columns: those of `Task.list_columns`, (n, …), with all parts; may be on disk.
-        decode: the text of token ids; None where the dataset has no vocabulary.
+        decode: returns the text of token ids of the dataset.
         group_numbers: of the group of each sample, int64 (n,), counted from 0; None where each is a group of its own.
         derived: what a task computed of these and needs again, see `derive`.
     """

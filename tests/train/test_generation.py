@@ -19,6 +19,7 @@ from pipeline.models.checkpoint import encode_weights, load_model
 from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.fusions.table import FUSIONS
 from pipeline.models.model import Model
+from pipeline.models.text_decoder import DatasetDecoder
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
 from pipeline.tables.table_files import read_table
 from pipeline.tasks.generation.decoder import TextHead
@@ -29,7 +30,7 @@ from pipeline.tasks.generation.task import GENERATION
 from pipeline.tasks.metrics.texts import compute_bleu, score_counts
 from pipeline.tasks.task import ForwardPass, Predictions
 from pipeline.train.saved_states import SavedStates
-from shardwright import ShardDataset
+from shardwright import ShardDataset, read_manifest, write_manifest
 from tests.evaluate.test_evaluate import run_evaluate
 from tests.support.factory_shards import Toy, make_shards
 from tests.support.model_inputs import INPUTS, make_batch
@@ -190,7 +191,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_captioned(folder / SHARDS_FOLDER, Toy(train=48, val=8, test=19, missing=("audio", "text")))
     outcome = run_train(folder, "", epochs=30, learning_rate=0.02, width=16, task=TASK, augment=False)
     assert "token accuracy" in outcome.notes[0]
-    assert outcome.notes[1] == "generates text from image, audio, 2.9 tokens a sample"
+    assert outcome.notes[1] == "generates text from image, audio, 3.0 tokens a sample"
     notes = run_evaluate(folder).notes
     assert notes[0].startswith("test: BLEU ")
     assert "one text for all" in notes[0]
@@ -303,14 +304,16 @@ def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_is_not_here_is_named(tmp_path: Path) -> None:
-    from pipeline.models.text_decoder import read_decoder
-
     make_shards(tmp_path, Toy(train=4, val=0, test=0))
-    data = ShardDataset(tmp_path, "train")
-    made = {"params": {"text": {"tokenizer": "plugins/gone.py:Gone"}}}
+    manifest = read_manifest(tmp_path)
+    assert DatasetDecoder(tmp_path)([2, 3]) == "word0 word1"
+    made = {**(manifest.extract or {}), "params": {"text": {"tokenizer": "plugins/gone.py:Gone"}}}
+    write_manifest(tmp_path, replace(manifest, extract=made))
     with pytest.raises(InputError, match=r"extract\.text\.tokenizer of .* is plugins/gone\.py:Gone, which cannot turn"):
-        read_decoder(tmp_path, replace(data.manifest, extract=made))
-    assert read_decoder(tmp_path, replace(data.manifest, vocabulary=None)) is None
+        DatasetDecoder(tmp_path).load()
+    write_manifest(tmp_path, replace(manifest, vocabulary=None))
+    with pytest.raises(InputError, match="has no vocabulary to turn token ids into texts"):
+        DatasetDecoder(tmp_path).load()
 
 
 def test_a_loaded_model_generates_the_same_texts(trained: Path) -> None:

@@ -8,7 +8,7 @@ from pipeline.errors import InputError
 from pipeline.modalities.text.token_fields import SPECIAL_WORDS
 from pipeline.modalities.text.tokenizer_document import find_unknown
 from pipeline.models.inputs import PartInput, has_words, list_tokens, read_token_document
-from pipeline.models.text_decoder import read_decoder
+from pipeline.models.text_decoder import DatasetDecoder
 from pipeline.tasks.generation.floors import choose_texts, measure_texts
 from pipeline.tasks.metrics.texts import check_installed
 from pipeline.tasks.options import GenerationOptions
@@ -100,7 +100,7 @@ def make_plan(options: GenerationOptions, data: ShardDataset, inputs: "Sequence[
             f"train.task.longest is {longest}; it must be at most {target.shape[0]}, the tokens of a stored text "
             "(extract.text.length)"
         )
-    read_decoder(data.root, data.manifest)
+    DatasetDecoder(data.root).load()
     mean_tokens = measure_texts(data, target)
     if mean_tokens == 0:
         raise InputError(f"{data.root}: no sample of the split `train` has the part `{target.part}`: look at align")

@@ -41,7 +41,13 @@ def select_rows(predictions: Predictions) -> NDArray[np.int64]:
 
 def score_texts(predictions: Predictions, plan: "GenerationPlan") -> dict[str, ScoredTexts]:
     """Return the texts to score, of the samples that have a true one: `model`, and by their names the floors, those of
-    `FLOOR_TITLES`."""
+    `FLOOR_TITLES`. They are made once."""
+    texts: dict[str, ScoredTexts] = predictions.derive("texts", lambda: make_texts(predictions, plan))
+    return texts
+
+
+def make_texts(predictions: Predictions, plan: "GenerationPlan") -> dict[str, ScoredTexts]:
+    """Return what `score_texts` does."""
     rows = select_rows(predictions)
     truth = np.asarray(predictions.columns["truth"][rows])
     order = np.random.default_rng(SEED).permutation(len(rows))
