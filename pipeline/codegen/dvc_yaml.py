@@ -16,7 +16,10 @@ from pipeline.config.plugins import FOLDER as PLUGINS
 from pipeline.incremental.module_sources import find_source_files
 from pipeline.tables.contracts import (
     ALIGNED_FOLDER,
+    ALIGNED_PARTS,
+    ALIGNED_SAMPLES,
     CLEANED_FOLDER,
+    CLEANED_ITEMS,
     CRAWLED_FOLDER,
     DROPPED_TABLES,
     EXTRACT_FOLDER,
@@ -49,6 +52,16 @@ class Node:
     always: bool = False
 
 
+REPORT_INPUTS = (
+    SHARDS_FOLDER,
+    MODEL_FOLDER,
+    *DROPPED_TABLES.values(),
+    CLEANED_ITEMS,
+    ALIGNED_SAMPLES,
+    ALIGNED_PARTS,
+)
+"""What evaluate reads: beside shards and model what was left out, and what tells whether splits share something."""
+
 NODES = (
     Node("list", (), (), (LISTED_FOLDER,), always=True),
     Node("crawl", ("crawl",), (), (CRAWLED_FOLDER,)),
@@ -62,7 +75,7 @@ NODES = (
         (SHARDS_FOLDER, EXTRACT_FOLDER),
     ),
     Node("train", ("train",), (SHARDS_FOLDER,), (MODEL_FOLDER,)),
-    Node("evaluate", ("evaluate",), (SHARDS_FOLDER, MODEL_FOLDER, *DROPPED_TABLES.values()), (REPORT_FOLDER,)),
+    Node("evaluate", ("evaluate",), REPORT_INPUTS, (REPORT_FOLDER,)),
 )
 
 WEIGHTS = "weights"

@@ -84,6 +84,35 @@ class TokenizerFile(Document):
     model: BytePairs | OtherModel
 
 
+class Leaks(Document):
+    """Samples of the split that share something with another split: their group, or by part items with the same bytes
+    or nearly the same content."""
+
+    groups: Count
+    exact: dict[str, Count]
+    near: dict[str, Count]
+
+
+class SeedScores(Document):
+    """A score over the models of several seeds."""
+
+    mean: float | None
+    std: float | None
+    low: float | None
+    high: float | None
+    values: dict[str, float | None]
+    ensemble: float | None = None
+
+
+SUPPLEMENTS: dict[str, Any] = {
+    "own": (dict[str, Score], {}),
+    "leaks": (Leaks | None, None),
+    "seeds": (dict[str, SeedScores], {}),
+    "slices": (dict[str, dict[str, dict[str, float | None]]], {}),
+}
+"""What `metrics.json` of every task may have."""
+
+
 def build_document_schemas() -> dict[str, Schema]:
     """Return the schema of each file, by the file's name without its ending."""
     return {
@@ -136,7 +165,7 @@ def build_metrics_schema() -> Schema:
         per_class=(dict[str, class_scores], ...),
         absent=(list[str], ...),
         undefined=(dict[str, str], ...),
-        own=(dict[str, Score], {}),
+        **SUPPLEMENTS,
     )
     metrics.__doc__ = "`7_report/metrics.json`, see `pipeline.tasks.class_report.measure_classes`."
     return metrics.model_json_schema()
@@ -162,7 +191,7 @@ def build_regression_schema() -> Schema:
         **describe_intervals(("mae", "rmse", "r2"), float | None),
         subsets=(dict[str, subset], ...),
         undefined=(dict[str, str], ...),
-        own=(dict[str, Score], {}),
+        **SUPPLEMENTS,
     )
     metrics.__doc__ = "`7_report/metrics.json` of a regression, see `pipeline.tasks.regression_report.measure`."
     return metrics.model_json_schema()
@@ -188,7 +217,7 @@ def build_tags_schema() -> Schema:
         subsets=(dict[str, subset], ...),
         per_class=(dict[str, tag], ...),
         undefined=(dict[str, str], ...),
-        own=(dict[str, Score], {}),
+        **SUPPLEMENTS,
     )
     metrics.__doc__ = "`7_report/metrics.json` of `binary` and `multi_label`, see `pipeline.tasks.tag_report.measure`."
     return metrics.model_json_schema()
@@ -212,7 +241,7 @@ def build_retrieval_schema() -> Schema:
         **describe_intervals(INTERVALS),
         directions=(dict[str, direction], ...),
         undefined=(dict[str, str], ...),
-        own=(dict[str, Score], {}),
+        **SUPPLEMENTS,
     )
     metrics.__doc__ = "`7_report/metrics.json` of a retrieval, see `pipeline.tasks.retrieval_report.measure`."
     return metrics.model_json_schema()
@@ -240,7 +269,7 @@ def build_generation_schema() -> Schema:
         settings=(str, ...),
         subsets=(dict[str, subset], ...),
         undefined=(dict[str, str], ...),
-        own=(dict[str, Score], {}),
+        **SUPPLEMENTS,
     )
     metrics.__doc__ = "`7_report/metrics.json` of a generation, see `pipeline.tasks.generation.report.measure`."
     return metrics.model_json_schema()

@@ -21,6 +21,7 @@ h1 { font-size: 28px; line-height: 1.25; margin: 0 0 4px; }
 h2 { font-size: 20px; margin: 48px 0 12px; }
 p { margin: 0 0 12px; max-width: 70ch; }
 .quiet { color: #5b6a78; }
+.warning { color: #fff; background: #b3261e; border-radius: 10px; padding: 10px 16px; margin: 16px 0 0; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); gap: 16px; margin: 28px 0 0; }
 .tile, .card, figure, .table { background: #fff; border: 1px solid #e1e7ec; border-radius: 10px; }
 .tile { padding: 16px 20px; }
@@ -73,6 +74,7 @@ def build_page(page: Page) -> str:
     """Return the page's HTML."""
     sections = [
         f"<h1>Evaluation</h1>\n<p class='quiet'>{escape_text(page.model)}</p>",
+        *(f"<p class='warning'>{escape_text(line)}</p>" for line in page.report.warnings),
         build_tiles(page.report.tiles),
         *(build_section(section, page) for section in page.report.sections),
         *build_training(page),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pipeline.config.params import OneOf, Params, PluginName
+from pipeline.config.params import OneOf, Params, PluginName, Strings
 from pipeline.models.readers import READERS
 from pipeline.tables.contracts import SPLITS
 
@@ -19,6 +19,9 @@ class EvaluateParams(Params):
     metrics: Annotated[tuple[PluginName, ...], Field(strict=False)] = ()
     """Metrics of your own beside those of the task, each `plugins/<file>.py:<Name>`, a function from
     `pipeline.tasks.task.Predictions` and the names of the classes to a number."""
+    slices: Strings = ()
+    """Columns of the samples' metadata by whose values the main scores are given too: `language`, `source`,
+    `audio.licence`, `label`."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Samples in a batch."""
     worst: Annotated[int, Field(ge=0, le=1000)] = 12

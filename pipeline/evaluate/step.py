@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.evaluate.metadata import GROUP, read_categories
+from pipeline.evaluate.own_metrics import describe_own, measure_own
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.summary import summarize_run
+from pipeline.evaluate.supplement import Supplement
 from pipeline.models.untrained import Untrained, read_untrained
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
@@ -33,10 +35,12 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
         InputError: dataset or model are missing or damaged, or the model was trained on another dataset; the message
             has both hashes.
     """
+    from pipeline.evaluate.leaks import find_leaks
     from pipeline.evaluate.measure import measure_predictions
     from pipeline.evaluate.report import Evaluated, write_report
     from pipeline.models.batches import check_splits, open_split
     from pipeline.models.checkpoint import load_model
+    from pipeline.tasks.kept_predictions import KeptPredictions, write_kept
 
     source, root = workspace.data / MODEL_FOLDER, workspace.data / SHARDS_FOLDER
     if (untrained := read_untrained(source)) is not None:
@@ -45,7 +49,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     check_dataset(root, record.dataset, source)
     check_splits(root)
     data = open_split(root, params.split)
-    columns = read_categories(data, [])
+    columns = read_categories(data, params.slices)
     folder = workspace.work / REPORT_FOLDER
     folder.mkdir(parents=True)
     with TemporaryDirectory(dir=workspace.work) as files:
@@ -53,11 +57,18 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
         predictions = predict_split(model, record, (params, workspace), data, Path(files))
         seconds = time.perf_counter() - start
         predictions = replace(predictions, group_numbers=columns[GROUP].numbers)
-        measured = measure_predictions(predictions, model, record.classes, params, columns)
+        own = measure_own(params.metrics, predictions, record.classes)
+        further = [
+            Supplement(own, notes=describe_own(own)),
+            find_leaks(workspace.data, params.split, Path(files), workspace.run),
+        ]
+        further += compare_seeds(predictions, model, (params, workspace), data, Path(files))
+        measured = measure_predictions(predictions, model, params, columns, further)
         metrics, report = measured.metrics, measured.report
-        summary = summarize_run(workspace.data, metrics)
+        summary = {**summarize_run(workspace.data, metrics), **measured.summary}
         described = model.task.describe_model(model.plan)
         write_report(folder, Evaluated(metrics, summary, report, record, described, model.task.scores, data), source)
+        write_kept(folder, KeptPredictions(predictions, record.task, model.plan, record.dataset, params.split))
     samples, notes = len(predictions.keys), list(measured.notes)
     if samples:
         notes.append(f"read and predicted in {seconds:.1f} s, {samples / max(seconds, 1e-9):,.0f} samples/s")
@@ -82,6 +93,38 @@ def predict_split(
         batches = read_split(data, params, workspace.run)
         predictions = predict(model.to(device), batches, read_keys(data), folder)
     return replace(predictions, decode=DatasetDecoder(workspace.data / SHARDS_FOLDER))
+
+
+def compare_seeds(
+    first: "Predictions",
+    model: "Model",
+    how: tuple[EvaluateParams, Workspace],
+    data: "ShardDataset | None",
+    folder: Path,
+) -> "list[Supplement]":
+    """Measure the models of the other seeds too, and the mean of what all predict; nothing where there is one seed."""
+    from pipeline.evaluate.seeds import measure_seeds
+    from pipeline.models.checkpoint import load_model
+    from pipeline.models.seed_folders import list_seed_folders
+
+    task, plan = model.task, model.plan
+    folders = list_seed_folders(how[1].data / MODEL_FOLDER)
+    if not folders or task.tabulate is None:
+        return []
+    predicted = {}
+    for number, (seed, source) in enumerate(folders.items()):
+        if number == 0:
+            predicted[seed] = first
+            continue
+        files = folder / f"seed-{seed}"
+        files.mkdir()
+        predicted[seed] = replace(predict_split(*load_model(source), how, data, files), group_numbers=first.groups)
+    scores = {seed: task.tabulate(each, plan).score() for seed, each in predicted.items()}
+    ensemble = None
+    if task.average is not None:
+        columns = task.average([each.columns for each in predicted.values()], plan)
+        ensemble = task.tabulate(replace(first, columns=columns, derived={}), plan).score()
+    return [measure_seeds(scores, ensemble)]
 
 
 def check_dataset(root: Path, trained: str, model: Path) -> None:

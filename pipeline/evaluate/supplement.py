@@ -17,6 +17,8 @@ class Supplement:
         sections: of the page, after those of the task.
         figures, tables: by name, as in `TaskReport`.
         notes: lines for the summary of the stage.
+        warnings: lines that stand in red above all else of the page.
+        summary: further numbers of `summary.json`.
     """
 
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -25,6 +27,8 @@ class Supplement:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     tables: Mapping[str, ReportTable] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    summary: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def extend_metrics(metrics: Mapping[str, Any], supplement: Supplement) -> dict[str, Any]:
@@ -40,4 +44,5 @@ def extend_report(report: TaskReport, supplements: Sequence[Supplement]) -> Task
         figures |= each.figures
         tables |= each.tables
     sections = [*report.sections, *(section for each in supplements for section in each.sections)]
-    return replace(report, sections=sections, figures=figures, tables=tables)
+    warnings = [*report.warnings, *(line for each in supplements for line in each.warnings)]
+    return replace(report, sections=sections, figures=figures, tables=tables, warnings=warnings)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
 from pipeline.models.history import LOSS, SCORE_PREFIX
+from pipeline.models.seed_folders import SEEDS_NAME
 from pipeline.models.untrained import read_untrained
 from pipeline.tables.contracts import MODEL_FOLDER
-from pipeline.train.write_model import SEEDS_NAME
 
 if TYPE_CHECKING:
     from pipeline.models.record import ModelRecord

@@ -181,6 +181,12 @@ def tabulate(predictions: Predictions, plan: ClassPlan) -> GroupSums:
     return join_tallies([count_shares(rows, truth == predicted), counts], compute)
 
 
+def find_right(predictions: Predictions, plan: ClassPlan) -> NDArray[np.bool_]:
+    """Return which samples are predicted right, (n,)."""
+    right: NDArray[np.bool_] = np.asarray(predictions.columns["truth"]) == predictions.columns["prediction"]
+    return right
+
+
 CLASSIFICATION = Task(
     options=ClassificationOptions,
     plan_type=ClassPlan,
@@ -198,4 +204,5 @@ CLASSIFICATION = Task(
     describe_metrics=describe_metrics,
     build_report=report,
     tabulate=tabulate,
+    find_right=find_right,
 )

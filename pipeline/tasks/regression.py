@@ -158,6 +158,12 @@ def compute_columns(forward: ForwardPass) -> dict[str, NDArray[Any]]:
     return {"truth": read_numbers(forward).cpu().numpy(), "prediction": predict_numbers(forward).cpu().numpy()}
 
 
+def average_columns(models: Sequence[Mapping[str, NDArray[Any]]], plan: NumberPlan) -> dict[str, NDArray[Any]]:
+    """Return the targets and the means of the predictions, (n,)."""
+    predicted = np.mean([columns["prediction"] for columns in models], axis=0)
+    return {"truth": np.asarray(models[0]["truth"]), "prediction": predicted}
+
+
 def build_head(plan: NumberPlan, model: "Model") -> LinearHead:
     """Return a linear head with one output."""
     return LinearHead(model.width, 1, model.dropout)
@@ -182,4 +188,5 @@ REGRESSION = Task(
     describe_metrics=describe_metrics,
     build_report=build_report,
     tabulate=tabulate,
+    average=average_columns,
 )

@@ -109,7 +109,7 @@ def tabulate(predictions: Predictions, plan: "NumberPlan") -> GroupSums:
     columns = [np.ones(len(truth)), np.abs(error), error**2, centred, centred**2]
     table = sum_by_row(deal_groups(predictions.groups, len(columns)), columns)
     bounds = {"mae": (0.0, math.inf), "rmse": (0.0, math.inf), "r2": (-math.inf, 1.0)}
-    return GroupSums(table, _score_sums, np.empty((0, len(columns))), np.empty(0), bounds)
+    return GroupSums(table, _score_sums, np.empty((0, len(columns))), np.empty(0), bounds, frozenset({"mae", "rmse"}))
 
 
 def _score_sums(sums: Floats) -> dict[str, Floats]:

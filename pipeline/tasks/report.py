@@ -127,6 +127,7 @@ class TaskReport:
         mistakes_text: what the page says of them.
         examples: further samples to show, right or wrong.
         examples_text: what the page says of them.
+        warnings: lines that stand in red above all else of the page.
         arrays: further arrays, a row a sample in stored order, which may be on disk; written as `<name>.npy`.
     """
 
@@ -140,6 +141,7 @@ class TaskReport:
     mistakes_text: str = "With the probabilities of the prediction and of the truth, the worst first."
     examples: Sequence[Mistake] = ()
     examples_text: str = ""
+    warnings: Sequence[str] = ()
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 The tags of a sample are the parts of its label's name, `guitar|drums`; of two classes the positive one is the only tag.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from pipeline.tasks.metrics.tally import Tally
 from pipeline.tasks.options import BinaryOptions, MultiLabelOptions
 from pipeline.tasks.read_targets import read_targets
 from pipeline.tasks.tag_report import SCORE_TITLES, build_report, describe_metrics, measure, score_tags, tabulate
-from pipeline.tasks.task import ForwardPass, Plan, Task
+from pipeline.tasks.task import ForwardPass, Plan, Predictions, Task
 from shardwright import ShardDataset
 
 if TYPE_CHECKING:
@@ -176,6 +176,19 @@ def compute_columns(forward: ForwardPass) -> dict[str, NDArray[Any]]:
     }
 
 
+def find_right(predictions: Predictions, plan: TagPlan) -> NDArray[np.bool_]:
+    """Return which samples have all tags right, (n,)."""
+    given = np.asarray(predictions.columns["probability"]) >= THRESHOLD
+    right: NDArray[np.bool_] = (given == (predictions.columns["truth"] > 0)).all(1)
+    return right
+
+
+def average_columns(models: Sequence[Mapping[str, NDArray[Any]]], plan: TagPlan) -> dict[str, NDArray[Any]]:
+    """Return the tags and the means of their probabilities, (n, tags)."""
+    probability = np.mean([columns["probability"] for columns in models], axis=0)
+    return {"truth": np.asarray(models[0]["truth"]), "probability": probability}
+
+
 MULTI_LABEL = Task(
     options=MultiLabelOptions,
     plan_type=TagPlan,
@@ -193,6 +206,8 @@ MULTI_LABEL = Task(
     describe_metrics=describe_metrics,
     build_report=build_report,
     tabulate=tabulate,
+    find_right=find_right,
+    average=average_columns,
 )
 
 BINARY = replace(MULTI_LABEL, options=BinaryOptions, make_plan=plan_positive)

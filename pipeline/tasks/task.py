@@ -159,6 +159,11 @@ class Task(Generic[P]):
         pools: whether predictions of several models can be measured together; vectors of different models cannot.
         tabulate: the scores that get intervals, as functions of sums over samples by `Predictions.groups`; their names
             are keys of what `measure` returns. None for a task that has no such scores.
+        find_right: which samples are predicted right, bool (n,). None for a task whose predictions are neither right
+            nor wrong.
+        average: the columns that models predict together, from those of each: their mean. None for a task that has no
+            such mean.
+        needs_texts: whether scores need `Predictions.decode`.
         list_subsets: the subsets of the parts whose scores are reported; the last one is all. None where the parts are
             compared with each other.
         list_columns: the columns that metrics and report need of each sample: each with its dtype, which has a shape
@@ -186,6 +191,9 @@ class Task(Generic[P]):
     describe_metrics: Callable[[Mapping[str, Any]], list[str]]
     build_report: Callable[[Predictions, P, Mapping[str, Any], int], TaskReport]
     tabulate: Callable[[Predictions, P], GroupSums] | None = None
+    find_right: Callable[[Predictions, P], NDArray[np.bool_]] | None = None
+    average: Callable[[Sequence[Mapping[str, NDArray[Any]]], P], dict[str, NDArray[Any]]] | None = None
+    needs_texts: bool = False
     list_subsets: Callable[[Sequence[str]], list[Subset]] = list_subsets
     fuses: bool = True
     pools: bool = True

@@ -51,12 +51,13 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
         PipelineError: the loss is not a number; the message has the keys of the batch.
     """
     from pipeline.models.determinism import choose_device
+    from pipeline.models.seed_folders import name_folder
     from pipeline.train.efficiency import MIN_SECONDS, describe_efficiency
     from pipeline.train.resume_key import compute_key
     from pipeline.train.saved_states import remove_others
     from pipeline.train.team import join_team
     from pipeline.train.training_log import TRAINING, TrainingLog
-    from pipeline.train.write_model import name_folder, write_model, write_seeds
+    from pipeline.train.write_model import write_model, write_seeds
 
     data, val = open_splits(workspace.data)
     course = plan_course(params, data, val)

@@ -10,18 +10,12 @@ from pipeline.models.checkpoint import BEST, LAST, write_weights
 from pipeline.models.history import HISTORY_NAME, Epoch, write_history, write_rows
 from pipeline.models.inputs import has_words, read_vocabulary, read_vocabulary_file
 from pipeline.models.record import ModelRecord, write_record
+from pipeline.models.seed_folders import SEEDS_NAME
 from pipeline.train.lesson import Lesson
 from pipeline.train.progress import find_epoch
 from pipeline.train.training_loop import Trainer
 from shardwright import ShardDataset
 from shardwright.format.canonical_json import decode_json
-
-SEEDS_NAME = "seeds.tsv"
-
-
-def name_folder(number: int, seed: int) -> str:
-    """Return the folder of a run's model within the published one: of the first run that itself."""
-    return f"seed-{seed}" if number else ""
 
 
 def write_model(folder: Path, lesson: Lesson, data: ShardDataset, trainer: Trainer) -> None:

@@ -99,7 +99,9 @@ def test_the_folder_is_complete_and_the_same_with_every_reader(trained: Path, re
     tables = ["confusion.csv", "intervals.csv", "metrics.json", "per_class.csv", "subsets.csv", "summary.json"]
     predictions = ["predictions/_table.json", "predictions/part-000000.parquet"]
     figures = ["confusion.png", "history.png", "intervals.png", "subsets.png"]
-    assert sorted(first) == sorted([*tables, *predictions, *figures, "index.html"])
+    columns = ["group_numbers", "prediction", "probability", "truth", "truth_probability"]
+    kept = ["kept/kept.json", *(f"kept/{name}.npy" for name in columns)]
+    assert sorted(first) == sorted([*tables, *predictions, *figures, *kept, "index.html"])
     for reader in READERS:
         run_evaluate(trained, reader, reader=reader)
         assert read_files(trained / reader / REPORT_FOLDER) == first

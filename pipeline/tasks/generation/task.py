@@ -123,6 +123,7 @@ GENERATION = Task(
     compute_columns=compute_columns,
     measure=measure,
     tabulate=tabulate,
+    needs_texts=True,
     describe_metrics=describe_metrics,
     build_report=build_report,
 )

@@ -28,7 +28,8 @@ class GroupSums:
         compute: from sums (…, width), float64, the scores by name, each (…); NaN where one is not defined.
         prior: rows of what the sums of a further group may be, (rows, width); each counts with a weight from a gamma
             distribution of the shape in `shapes` (rows,). Without them a class of one sample would not vary.
-        bounds: the least and the highest value of each score.
+        bounds: the least and the highest value of each score, where these are not 0 and 1.
+        errors: the scores of which a lower one is better.
     """
 
     table: Floats
@@ -36,6 +37,7 @@ class GroupSums:
     prior: Floats
     shapes: Floats
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    errors: frozenset[str] = frozenset()
 
     @property
     def totals(self) -> Floats:

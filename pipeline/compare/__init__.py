@@ -1,0 +1,1 @@
+"""Compare two reports on the same samples."""
