@@ -15,6 +15,7 @@ from pipeline.tables.contracts import SPLITS, TABLES
 from pipeline.tasks.generation.report import FLOOR_TITLES
 from pipeline.tasks.generation.report import SCORE_TITLES as TOKEN_TITLES
 from pipeline.tasks.generation.report import TITLES as TEXT_TITLES
+from pipeline.tasks.masked_words_report import SCORE_TITLES as WORD_TITLES
 from pipeline.tasks.metrics.ranks import name_scores
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
 from pipeline.tasks.regression_report import FLOOR
@@ -120,6 +121,7 @@ def build_document_schemas() -> dict[str, Schema]:
         "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
         "metrics": build_metrics_schema(),
         "metrics_generation": build_generation_schema(),
+        "metrics_masked_words": build_masked_words_schema(),
         "metrics_regression": build_regression_schema(),
         "metrics_retrieval": build_retrieval_schema(),
         "metrics_tags": build_tags_schema(),
@@ -194,6 +196,26 @@ def build_regression_schema() -> Schema:
         **SUPPLEMENTS,
     )
     metrics.__doc__ = "`7_report/metrics.json` of a regression, see `pipeline.tasks.regression_report.measure`."
+    return metrics.model_json_schema()
+
+
+def build_masked_words_schema() -> Schema:
+    """Return the schema of `7_report/metrics.json` of masked words."""
+    names = [*WORD_TITLES, *(FLOOR + name for name in WORD_TITLES)]
+    facts: dict[str, Any] = {
+        "split": (Literal[SPLITS], ...),
+        **dict.fromkeys(("samples", "masked"), (Count, ...)),
+        **dict.fromkeys(names, (Score, ...)),
+    }
+    metrics = create_model(
+        "MaskedWordsMetrics",
+        __base__=Document,
+        **facts,
+        **describe_intervals(WORD_TITLES),
+        undefined=(dict[str, str], ...),
+        own=(dict[str, Score], {}),
+    )
+    metrics.__doc__ = "`7_report/metrics.json` of masked words, see `pipeline.tasks.masked_words_report.measure`."
     return metrics.model_json_schema()
 
 

@@ -75,7 +75,10 @@ class Model(nn.Module):
         return [getattr(encoder, "channels", self.width) for encoder in self.encoders]
 
     def encode(self, batch: Mapping[str, Tensor]) -> list[EncodedPart]:
-        """Return what the encoder of each part gives, in the order of the inputs; arbitrary where a sample lacks it."""
+        """Return what the encoder of each part gives, in the order of the inputs; arbitrary where a sample lacks it. A
+        head that has a method `hide` says what of the batch they see."""
+        hide = getattr(self.head, "hide", None)
+        batch = batch if hide is None else hide(batch)
         return [encode_part(encoder, source, batch) for source, encoder in zip(self.inputs, self.encoders, strict=True)]
 
     def embed(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

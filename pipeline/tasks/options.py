@@ -128,6 +128,17 @@ class GenerationOptions(TaskOptions):
         return self
 
 
+class MaskedWordsOptions(TaskOptions):
+    """Predict masked words of a text from the others: learns an encoder of text without labels."""
+
+    name: Literal["masked_words"] = "masked_words"
+    """Of the task."""
+    part: str | None = None
+    """The text part; null: the only one."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Of the words that are masked, as in Devlin et al. (2019)."""
+
+
 class OtherOptions(TaskOptions):
     """A task of the user's own, whose options are checked when it is loaded."""
 
@@ -145,6 +156,7 @@ OPTIONS: Mapping[str, type[TaskOptions]] = {
     "regression": RegressionOptions,
     "retrieval": RetrievalOptions,
     "generation": GenerationOptions,
+    "masked_words": MaskedWordsOptions,
 }
 """The tasks whose options are checked with all other params, before the first stage works."""
 

@@ -14,6 +14,7 @@ TASKS: "LazyTable[Task[Any]]" = LazyTable(
         "multi_label": LazyObject("pipeline.tasks.tagging:MULTI_LABEL"),
         "regression": LazyObject("pipeline.tasks.regression:REGRESSION"),
         "retrieval": LazyObject("pipeline.tasks.retrieval:RETRIEVAL"),
+        "masked_words": LazyObject("pipeline.tasks.masked_words:MASKED_WORDS"),
         "generation": LazyObject("pipeline.tasks.generation.task:GENERATION"),
     },
     LazyObject("pipeline.tasks.task:Task"),
