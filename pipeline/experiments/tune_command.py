@@ -66,8 +66,19 @@ def describe_best(study: "optuna.study.Study", search: Search) -> Iterator[str]:
     yield from (
         line.rstrip("\n") for line in difflib.unified_diff(before.splitlines(True), after.splitlines(True), *names, n=1)
     )
-    changes = [f"{name}={json.dumps(value)}" for name, value in values.items()]
+    blocks = read_params(search.project / PARAMS)
+    changes = [f"{'' if has_key(blocks, name) else '+'}{name}={json.dumps(value)}" for name, value in values.items()]
     yield f"dvc exp run {' '.join(f'-S {quote(change)}' for change in changes)}"
+
+
+def has_key(blocks: Mapping[str, Any], name: str) -> bool:
+    """Return whether a params file spells a key; DVC wants a `+` before one that it adds."""
+    found: Any = blocks
+    for key in name.split("."):
+        if not isinstance(found, Mapping) or key not in found:
+            return False
+        found = found[key]
+    return True
 
 
 def read_values(trial: "optuna.trial.FrozenTrial", search: Search) -> Mapping[str, Any]:

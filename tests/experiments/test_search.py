@@ -86,7 +86,7 @@ def test_the_best_is_a_change_of_params_and_a_command(project: Path) -> None:
     assert "--- a/params.yaml" in lines
     assert f"+  learning_rate: {best.params['train.learning_rate']}  " not in lines
     assert any(line.startswith("+") and str(best.params["train.learning_rate"]) in line for line in lines)
-    assert lines[-1].startswith("dvc exp run -S train.epochs=2 -S train.learning_rate=")
+    assert lines[-1].startswith("dvc exp run -S +train.epochs=2 -S train.learning_rate=")
     after = {name: digest for name, digest in hash_files(project).items() if not name.startswith(".cache/")}
     assert after == {
         name: digest for name, digest in before.items() if not name.startswith((".cache/", ".dvc/tmp"))
