@@ -14,7 +14,6 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 
-from benchmarks.demo_table import Recipe, format_table, measure_all
 from pipeline.config.check_params import check_block
 from pipeline.config.params import RunParams
 from pipeline.errors import InputError, PipelineError
@@ -40,7 +39,7 @@ from pipeline.tasks.task import ForwardPass, Predictions, list_subsets
 from shardwright import ShardDataset
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
 from tests.train.test_models import edit_record
-from tests.train.test_train import RUN, make_params, run_train
+from tests.train.test_train import RUN, run_train
 
 pytestmark = pytest.mark.slow
 
@@ -324,18 +323,6 @@ def test_csv_cells_are_not_run_as_formulas(tmp_path: Path) -> None:
     assert all(
         line.lstrip('"').startswith("'") for line in (tmp_path / "t.csv").read_bytes().decode().split("\n")[1:-1]
     )
-
-
-def test_the_table_of_the_demo_has_a_row_for_each_subset(trained: Path) -> None:
-    modalities = ("image", "text")
-    train = make_params(epochs=1, modalities=modalities)
-    rows = measure_all(
-        trained / SHARDS_FOLDER, Recipe(train, EvaluateParams(split="test", batch_size=5, worst=0), RUN), seeds=2
-    )
-    assert [row.subset for row in rows] == list_subsets(modalities)
-    table = format_table(rows)
-    assert table.count("\n| ") == 2 + len(rows) == 2 + 3
-    assert "points of macro F1 ahead of" in table
 
 
 def test_progress_is_not_drawn_without_a_terminal(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
