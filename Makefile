@@ -80,7 +80,7 @@ generated: $(READY)  ## write dvc.yaml and schemas/ anew from the code
 demo-site: $(READY)  ## serve the demo web site on this machine, to look at it
 	@$(BIN)/python -m demo
 
-demo-table: $(READY)  ## every subset of the modalities, three seeds each, on the shards there are
+demo-table: $(READY)  ## every fusion and every subset of the parts, five seeds each, on the shards there are
 	@$(BIN)/python -m benchmarks.demo_table
 
 test-peers: $(PEERS_READY)  ## our shards in webdataset, HF datasets, Megatron-Energon and Lightning themselves

@@ -15,9 +15,9 @@ HARMLESS = (
 )
 """The flaws with which a thing stays a sample, a group a part: a thing has at most one of each group."""
 
-SLOW_THING = 0
-"""The number of the thing with the slow picture: the first of its list, so that a crawl waits for that picture while it
-fetches the others."""
+SLOW_THING = 1
+"""The number of the thing with the slow picture: the first of the second list, so that a crawl waits for that picture
+while it fetches the others. Pages of the first list have the links to the licences, which are dropped too."""
 
 
 def plant_flaws(things: int, rng: np.random.Generator) -> list[tuple[Flaw, ...]]:

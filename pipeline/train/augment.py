@@ -125,10 +125,12 @@ def hide_parts(present: Tensor, chance: float, rng: KeyedRandom) -> Tensor:
 
 
 def prepare_batch(batch: Batch, model: "Model", params: TrainParams, epoch: int) -> PreparedBatch:
-    """Return a batch, on any device, as the model there learns from it in an epoch: augmented, with parts hidden."""
+    """Return a batch, on any device, as the model there learns from it in an epoch: augmented, and with parts hidden if
+    they are fused: where they are compared with each other, there is nothing to do without."""
     present = model.find_present(batch)
     rng = KeyedRandom.for_samples(params.seed, epoch, batch["key"], present.device)
-    present = hide_parts(present, params.modality_dropout, rng)
+    if model.task.fuses:
+        present = hide_parts(present, params.modality_dropout, rng)
     if params.augment:
         batch = batch | {source.name: augment_part(batch, source, rng) for source in model.inputs}
     return batch, present

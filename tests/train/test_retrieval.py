@@ -23,11 +23,12 @@ from pipeline.tasks.metrics.ranks import TIE, count_same_class, rank_candidates,
 from pipeline.tasks.retrieval import RETRIEVAL, RetrievalPlan, compare_by_sigmoid, compare_by_softmax
 from pipeline.tasks.retrieval_report import measure
 from pipeline.tasks.task import ForwardPass, Predictions
+from pipeline.train.augment import prepare_batch
 from tests.evaluate.test_evaluate import run_evaluate
 from tests.support.factory_shards import Toy, make_shards
 from tests.support.model_inputs import MODALITIES, make_batch
 from tests.train.test_models import make_architecture
-from tests.train.test_train import ROOT, run_train
+from tests.train.test_train import ROOT, make_params, run_train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("deterministic")]
 
@@ -115,6 +116,14 @@ def test_every_parameter_gets_a_gradient_and_absent_parts_get_none(loss: str) ->
     nothing = RETRIEVAL.compute_loss(ForwardPass(model, model(batch, alone), batch, alone), True)
     assert nothing.item() == 0
     assert nothing.requires_grad
+
+
+def test_no_part_is_hidden_in_training() -> None:
+    plan = RetrievalPlan(MODALITIES, "infonce", 0.07, -3.5, 8)
+    model = Model(replace(make_architecture(), fusion=None), RETRIEVAL, plan)
+    batch = make_batch(16) | {"key": [f"sample-{number}" for number in range(16)]}
+    _, present = prepare_batch(batch, model, make_params(modality_dropout=0.9), epoch=1)
+    assert torch.equal(present, model.find_present(batch))
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["unlabelled", "labelled"])
