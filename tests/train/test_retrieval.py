@@ -121,8 +121,9 @@ def test_every_parameter_gets_a_gradient_and_absent_parts_get_none(loss: str) ->
 def test_no_part_is_hidden_in_training() -> None:
     plan = RetrievalPlan(MODALITIES, "infonce", 0.07, -3.5, 8)
     model = Model(replace(make_architecture(), fusion=None), RETRIEVAL, plan)
-    batch = make_batch(16) | {"key": [f"sample-{number}" for number in range(16)]}
-    _, present = prepare_batch(batch, model, make_params(modality_dropout=0.9), epoch=1)
+    batch = make_batch(16)
+    keyed = {**batch, "key": [f"sample-{number}" for number in range(16)]}
+    _, present = prepare_batch(keyed, model, make_params(modality_dropout=0.9), epoch=1)
     assert torch.equal(present, model.find_present(batch))
 
 
