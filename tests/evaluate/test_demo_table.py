@@ -49,7 +49,7 @@ def test_a_score_with_weights_is_that_of_the_repeated_samples() -> None:
     found = score(truth, predicted, weights)
     for row, counts in enumerate(weights.astype(int)):
         tallies = [count_classes(truth.repeat(counts), one.repeat(counts), 4) for one in predicted]
-        assert found[row] == pytest.approx([average_macro(compute_f1, tally) for tally in tallies])
+        assert found[row] == pytest.approx([float(average_macro(compute_f1, tally)) for tally in tallies])
 
 
 def test_differences_are_paired() -> None:
