@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import BaseModel, Field, TypeAdapter, create_model
 
+from pipeline.codegen.supplement_schemas import PROBABILITY_SUPPLEMENTS, SUPPLEMENTS, Count, Document, Score
 from pipeline.config.check_params import BLOCKS, load_block_type
 from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
@@ -26,16 +27,8 @@ from pipeline.tasks.tag_report import SCORE_TITLES, THRESHOLD_METRICS
 from pipeline.tasks.tag_report import TITLES as TAG_TITLES
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Score = Annotated[float, Field(ge=0, le=1)] | None
-Count = Annotated[int, Field(ge=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Schema = dict[str, Any]
-
-
-class Document(BaseModel):
-    """A JSON object with these keys and no others."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class ExtractRecord(Document):
@@ -83,35 +76,6 @@ class TokenizerFile(Document):
     post_processor: Any
     decoder: dict[str, Any] | None
     model: BytePairs | OtherModel
-
-
-class Leaks(Document):
-    """Samples of the split that share something with another split: their group, or by part items with the same bytes
-    or nearly the same content."""
-
-    groups: Count
-    exact: dict[str, Count]
-    near: dict[str, Count]
-
-
-class SeedScores(Document):
-    """A score over the models of several seeds."""
-
-    mean: float | None
-    std: float | None
-    low: float | None
-    high: float | None
-    values: dict[str, float | None]
-    ensemble: float | None = None
-
-
-SUPPLEMENTS: dict[str, Any] = {
-    "own": (dict[str, Score], {}),
-    "leaks": (Leaks | None, None),
-    "seeds": (dict[str, SeedScores], {}),
-    "slices": (dict[str, dict[str, dict[str, float | None]]], {}),
-}
-"""What `metrics.json` of every task may have."""
 
 
 def build_document_schemas() -> dict[str, Schema]:
@@ -167,6 +131,7 @@ def build_metrics_schema() -> Schema:
         per_class=(dict[str, class_scores], ...),
         absent=(list[str], ...),
         undefined=(dict[str, str], ...),
+        **PROBABILITY_SUPPLEMENTS,
         **SUPPLEMENTS,
     )
     metrics.__doc__ = "`7_report/metrics.json`, see `pipeline.tasks.class_report.measure_classes`."
@@ -239,6 +204,7 @@ def build_tags_schema() -> Schema:
         subsets=(dict[str, subset], ...),
         per_class=(dict[str, tag], ...),
         undefined=(dict[str, str], ...),
+        **{name: field for name, field in PROBABILITY_SUPPLEMENTS.items() if name not in scores},
         **SUPPLEMENTS,
     )
     metrics.__doc__ = "`7_report/metrics.json` of `binary` and `multi_label`, see `pipeline.tasks.tag_report.measure`."

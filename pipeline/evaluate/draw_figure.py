@@ -1,15 +1,32 @@
 """Draw any figure of a task, by its type."""
 
 from collections.abc import Callable, Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.evaluate.figures import BLUE, INK, MUTED, draw_bars, draw_matrix, draw_scatter, render, shorten
-from pipeline.tasks.report import Bars, Figure, Matrix, Scatter, Whiskers
+from pipeline.evaluate.figures import (
+    BLUE,
+    INK,
+    LINE,
+    MUTED,
+    ORANGE,
+    PALE_BLUE,
+    draw_bars,
+    draw_matrix,
+    draw_scatter,
+    render,
+    shorten,
+)
+from pipeline.tasks.report import Bars, Curves, Figure, Matrix, Scatter, Whiskers
 
 if TYPE_CHECKING:
     from matplotlib import figure
+
+
+COLOURS = (BLUE, ORANGE, "#4d9a6a", "#8b5fb0", PALE_BLUE, MUTED)
+"""Of lines, told apart by their brightness too."""
 
 
 def draw_figure(plan: Figure) -> bytes:
@@ -42,9 +59,37 @@ def draw_whiskers(whiskers: Whiskers) -> bytes:
     return render(draw, 7.2, 1.4 + 0.46 * max(1, len(rows)))
 
 
+def draw_curves(curves: Curves) -> bytes:
+    """Draw each line, with a legend where there are several."""
+    widest = max(1.0, *(float(x.max(initial=0)) for x, _ in curves.lines.values()))
+    is_share = all(0 <= float(value) <= 1 for _, y in curves.lines.values() for value in (y.min(), y.max()))
+
+    def draw(figure: "figure.Figure") -> None:
+        axes = figure.add_subplot()
+        if curves.guide:
+            axes.plot([0, 1], [0, 1], color=LINE, linewidth=1.5)
+        marker = "o" if len(curves.lines) == 1 else ""
+        for (name, (x, y)), colour in zip(curves.lines.items(), cycle(COLOURS)):
+            axes.plot(x, y, color=colour, linewidth=2, marker=marker, markersize=5, label=shorten(name))
+        axes.set(
+            title=curves.title,
+            xlabel=curves.x,
+            ylabel=curves.y,
+            xlim=(0, 1.01 * widest),
+            ylim=(0, 1.02) if is_share else None,
+        )
+        axes.grid()
+        axes.tick_params(length=0)
+        if len(curves.lines) > 1:
+            axes.legend(loc="lower right" if curves.guide else "lower left")
+
+    return render(draw, 6.0, 5.4)
+
+
 DRAWN: Mapping[type[Figure], Callable[[Any], bytes]] = {
     Matrix: draw_matrix,
     Bars: draw_bars,
     Scatter: draw_scatter,
     Whiskers: draw_whiskers,
+    Curves: draw_curves,
 }

@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.evaluate.calibration import measure_calibration
 from pipeline.evaluate.intervals import measure_intervals
 from pipeline.evaluate.metadata import GROUP, Categories
 from pipeline.evaluate.params import EvaluateParams
 from pipeline.evaluate.slices import measure_slices
 from pipeline.evaluate.supplement import Supplement, extend_metrics, extend_report
+from pipeline.evaluate.threshold_curves import measure_curves
 from pipeline.models.model import Model
 from pipeline.tasks.report import TaskReport
 from pipeline.tasks.task import Predictions
@@ -48,11 +50,15 @@ def measure_predictions(
 def list_supplements(
     predictions: Predictions, model: Model, params: EvaluateParams, columns: Mapping[str, Categories]
 ) -> list[Supplement]:
-    """Return what is measured beside the task's own scores; nothing of a task without scores that are sums."""
-    tabulate, plan = model.task.tabulate, model.plan
-    if tabulate is None:
-        return []
-    found = [measure_intervals(tabulate(predictions, plan), len(columns[GROUP].values), len(predictions.keys))]
+    """Return what is measured beside the task's own scores, as far as the task has what it takes."""
+    task, plan = model.task, model.plan
+    found: list[Supplement] = []
+    if task.list_probabilities is not None:
+        probabilities = task.list_probabilities(predictions, plan)
+        found += [measure_calibration(probabilities), measure_curves(probabilities)]
+    if (tabulate := task.tabulate) is None:
+        return found
+    found.insert(0, measure_intervals(tabulate(predictions, plan), len(columns[GROUP].values), len(predictions.keys)))
     if params.slices:
         chosen = {name: columns[name] for name in params.slices}
         found.append(measure_slices(lambda selected: tabulate(selected, plan), predictions, chosen))

@@ -8,6 +8,8 @@ from pipeline.config.params import OneOf, Params, PluginName, Strings
 from pipeline.models.readers import READERS
 from pipeline.tables.contracts import SPLITS
 
+NoiseLevel = Annotated[float, Field(gt=0, le=100, strict=False)]
+
 
 class EvaluateParams(Params):
     """What is measured and shown."""
@@ -22,6 +24,9 @@ class EvaluateParams(Params):
     slices: Strings = ()
     """Columns of the samples' metadata by whose values the main scores are given too: `language`, `source`,
     `audio.licence`, `label`."""
+    noise: dict[str, Annotated[tuple[NoiseLevel, ...], Field(strict=False, min_length=1)]] = Field(default={})
+    """By part the levels of Gaussian noise to measure with too, in standard deviations of the training split: `image:
+    [0.5, 1, 2]`. Each costs the part's encoder once more."""
     batch_size: Annotated[int, Field(ge=1)] = 64
     """Samples in a batch."""
     worst: Annotated[int, Field(ge=0, le=1000)] = 12

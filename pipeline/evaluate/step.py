@@ -54,12 +54,13 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
     folder.mkdir(parents=True)
     with TemporaryDirectory(dir=workspace.work) as files:
         start = time.perf_counter()
-        predictions = predict_split(model, record, (params, workspace), data, Path(files))
+        predictions, noise = predict_split(model, record, (params, workspace), data, Path(files))
         seconds = time.perf_counter() - start
         predictions = replace(predictions, group_numbers=columns[GROUP].numbers)
         own = measure_own(params.metrics, predictions, record.classes)
         further = [
             Supplement(own, notes=describe_own(own)),
+            *noise,
             find_leaks(workspace.data, params.split, Path(files), workspace.run),
         ]
         further += compare_seeds(predictions, model, (params, workspace), data, Path(files))
@@ -81,8 +82,10 @@ def predict_split(
     how: tuple[EvaluateParams, Workspace],
     data: "ShardDataset | None",
     folder: Path,
-) -> "Predictions":
-    """Predict the samples of a split with the threads that the model was trained with, columns in `folder`."""
+) -> "tuple[Predictions, list[Supplement]]":
+    """Predict the samples of a split with the threads that the model was trained with, columns in `folder`; and with
+    the noise of the params, if any, which is the supplement."""
+    from pipeline.evaluate.noise import NoiseMeters
     from pipeline.evaluate.predict import predict, read_keys, read_split
     from pipeline.models.determinism import choose_device, deterministic_mode
     from pipeline.models.text_decoder import DatasetDecoder
@@ -90,9 +93,11 @@ def predict_split(
     params, workspace = how
     with deterministic_mode(seed=0, threads=record.params["threads"]):
         device = choose_device("cpu" if record.params["device"] == "cpu" else "auto")
+        noise = NoiseMeters(model.to(device), params.noise)
         batches = read_split(data, params, workspace.run)
-        predictions = predict(model.to(device), batches, read_keys(data), folder)
-    return replace(predictions, decode=DatasetDecoder(workspace.data / SHARDS_FOLDER))
+        predictions = predict(model, noise.watch(batches) if params.noise else batches, read_keys(data), folder)
+        found = [noise.report()] if params.noise else []
+    return replace(predictions, decode=DatasetDecoder(workspace.data / SHARDS_FOLDER)), found
 
 
 def compare_seeds(
@@ -118,7 +123,9 @@ def compare_seeds(
             continue
         files = folder / f"seed-{seed}"
         files.mkdir()
-        predicted[seed] = replace(predict_split(*load_model(source), how, data, files), group_numbers=first.groups)
+        plain = (how[0].model_copy(update={"noise": {}}), how[1])
+        predictions, _ = predict_split(*load_model(source), plain, data, files)
+        predicted[seed] = replace(predictions, group_numbers=first.groups)
     scores = {seed: task.tabulate(each, plan).score() for seed, each in predicted.items()}
     ensemble = None
     if task.average is not None:

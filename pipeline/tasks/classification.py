@@ -23,6 +23,7 @@ from pipeline.tasks.metrics.sums import GroupSums, count_by_row, count_shares, d
 from pipeline.tasks.metrics.table import SCORES
 from pipeline.tasks.metrics.tally import Floats, Tally, count_classes
 from pipeline.tasks.options import ClassificationOptions
+from pipeline.tasks.probabilities import Probabilities
 from pipeline.tasks.read_targets import read_targets
 from pipeline.tasks.report import TaskReport
 from pipeline.tasks.task import ForwardPass, Plan, Predictions, Task
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     from pipeline.models.model import Model
 
 LABEL = "label"
+
+SCORES_COLUMN = "probabilities"
+MOST_KEPT = 100
+"""Classes up to which the probabilities of all are kept, for curves and the mean of several models: 400 bytes a
+sample."""
 
 
 @dataclass(frozen=True)
@@ -139,10 +145,13 @@ class ClassMeter:
 
 
 def list_columns(plan: ClassPlan) -> dict[str, np.dtype[Any]]:
-    """Return the numbers of the true and of the predicted class in as few bytes as their count takes, and the
-    probabilities of both in the precision of `PREDICTIONS`: 18 bytes a sample up to 256 classes."""
-    number, probability = np.min_scalar_type(len(plan.classes) - 1), np.dtype(np.float64)
-    return {"truth": number, "prediction": number, "probability": probability, "truth_probability": probability}
+    """Return the numbers of the true and of the predicted class in as few bytes as their count takes, the
+    probabilities of both in the precision of `PREDICTIONS`, 18 bytes a sample up to 256 classes; and up to `MOST_KEPT`
+    classes the probabilities of all, four bytes each."""
+    count = len(plan.classes)
+    number, probability = np.min_scalar_type(count - 1), np.dtype(np.float64)
+    columns = {"truth": number, "prediction": number, "probability": probability, "truth_probability": probability}
+    return columns | ({SCORES_COLUMN: np.dtype((np.float32, (count,)))} if count <= MOST_KEPT else {})
 
 
 def compute_columns(forward: ForwardPass) -> dict[str, NDArray[Any]]:
@@ -151,12 +160,13 @@ def compute_columns(forward: ForwardPass) -> dict[str, NDArray[Any]]:
     truth, prediction = forward.batch[LABEL].cpu().numpy(), outputs.argmax(1).numpy()
     probabilities = compute_probabilities(outputs.numpy())
     rows = np.arange(len(truth))
-    return {
+    columns = {
         "truth": truth,
         "prediction": prediction,
         "probability": probabilities[rows, prediction],
         "truth_probability": probabilities[rows, truth],
     }
+    return columns | ({SCORES_COLUMN: probabilities.astype(np.float32)} if probabilities.shape[1] <= MOST_KEPT else {})
 
 
 def measure(predictions: Predictions, plan: ClassPlan, split: str) -> dict[str, Any]:
@@ -187,6 +197,23 @@ def find_right(predictions: Predictions, plan: ClassPlan) -> NDArray[np.bool_]:
     return right
 
 
+def average_columns(models: Sequence[Mapping[str, NDArray[Any]]], plan: ClassPlan) -> dict[str, NDArray[Any]]:
+    """Return the columns of the mean of the probabilities; of more classes than are kept, those of the first model."""
+    if SCORES_COLUMN not in models[0]:
+        return dict(models[0])
+    mean = np.mean([columns[SCORES_COLUMN] for columns in models], axis=0, dtype=np.float64)
+    return {**models[0], "prediction": mean.argmax(1), SCORES_COLUMN: mean}
+
+
+def list_probabilities(predictions: Predictions, plan: ClassPlan) -> Probabilities:
+    """Return the probability of each prediction, and those of all classes where they are kept."""
+    columns = predictions.columns
+    scores = columns.get(SCORES_COLUMN)
+    return Probabilities(
+        columns["probability"], find_right(predictions, plan), plan.classes, np.asarray(columns["truth"]), scores
+    )
+
+
 CLASSIFICATION = Task(
     options=ClassificationOptions,
     plan_type=ClassPlan,
@@ -205,4 +232,6 @@ CLASSIFICATION = Task(
     build_report=report,
     tabulate=tabulate,
     find_right=find_right,
+    average=average_columns,
+    list_probabilities=list_probabilities,
 )

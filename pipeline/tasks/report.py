@@ -85,7 +85,21 @@ class Whiskers:
     rows: Mapping[str, tuple[float | None, float | None, float | None]]
 
 
-Figure = Matrix | Bars | Scatter | Whiskers
+@dataclass(frozen=True)
+class Curves:
+    """A figure of lines, each the x and the y of its points, 0 to 1, by name; at most some six.
+
+    `guide` draws a thin line from (0, 0) to (1, 1).
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]
+    guide: bool = False
+
+
+Figure = Matrix | Bars | Scatter | Whiskers | Curves
 
 
 @dataclass(frozen=True)

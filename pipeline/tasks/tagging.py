@@ -18,6 +18,7 @@ from pipeline.tasks.classification import LABEL
 from pipeline.tasks.linear_head import LinearHead
 from pipeline.tasks.metrics.tally import Tally
 from pipeline.tasks.options import BinaryOptions, MultiLabelOptions
+from pipeline.tasks.probabilities import Probabilities
 from pipeline.tasks.read_targets import read_targets
 from pipeline.tasks.tag_report import SCORE_TITLES, build_report, describe_metrics, measure, score_tags, tabulate
 from pipeline.tasks.task import ForwardPass, Plan, Predictions, Task
@@ -183,6 +184,12 @@ def find_right(predictions: Predictions, plan: TagPlan) -> NDArray[np.bool_]:
     return right
 
 
+def list_probabilities(predictions: Predictions, plan: TagPlan) -> Probabilities:
+    """Return the probability of each tag of each sample, and whether the sample has it."""
+    probability, truth = (np.asarray(predictions.columns[name]) for name in ("probability", "truth"))
+    return Probabilities(probability.reshape(-1), truth.reshape(-1) > 0, plan.tags, truth, probability)
+
+
 def average_columns(models: Sequence[Mapping[str, NDArray[Any]]], plan: TagPlan) -> dict[str, NDArray[Any]]:
     """Return the tags and the means of their probabilities, (n, tags)."""
     probability = np.mean([columns["probability"] for columns in models], axis=0)
@@ -207,6 +214,7 @@ MULTI_LABEL = Task(
     build_report=build_report,
     tabulate=tabulate,
     find_right=find_right,
+    list_probabilities=list_probabilities,
     average=average_columns,
 )
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.tasks.metrics.sums import GroupSums
 from pipeline.tasks.options import TaskOptions
+from pipeline.tasks.probabilities import Probabilities
 from pipeline.tasks.report import TaskReport
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class Task(Generic[P]):
             nor wrong.
         average: the columns that models predict together, from those of each: their mean. None for a task that has no
             such mean.
+        list_probabilities: what calibration and curves are measured from. None for a task without probabilities.
         needs_texts: whether scores need `Predictions.decode`.
         list_subsets: the subsets of the parts whose scores are reported; the last one is all. None where the parts are
             compared with each other.
@@ -193,6 +195,7 @@ class Task(Generic[P]):
     tabulate: Callable[[Predictions, P], GroupSums] | None = None
     find_right: Callable[[Predictions, P], NDArray[np.bool_]] | None = None
     average: Callable[[Sequence[Mapping[str, NDArray[Any]]], P], dict[str, NDArray[Any]]] | None = None
+    list_probabilities: Callable[[Predictions, P], Probabilities] | None = None
     needs_texts: bool = False
     list_subsets: Callable[[Sequence[str]], list[Subset]] = list_subsets
     fuses: bool = True

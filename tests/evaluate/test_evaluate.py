@@ -95,12 +95,21 @@ def read_files(folder: Path) -> dict[str, bytes]:
 
 def test_the_folder_is_complete_and_the_same_with_every_reader(trained: Path, report: Path) -> None:
     first = read_files(report)
-    tables = ["confusion.csv", "intervals.csv", "metrics.json", "per_class.csv", "subsets.csv", "summary.json"]
+    tables = [
+        "calibration.csv",
+        "confusion.csv",
+        "curves.csv",
+        "intervals.csv",
+        "metrics.json",
+        "per_class.csv",
+        "subsets.csv",
+        "summary.json",
+    ]
     predictions = ["predictions/_table.json", "predictions/part-000000.parquet"]
-    figures = ["confusion.png", "history.png", "intervals.png", "subsets.png"]
-    columns = ["group_numbers", "prediction", "probability", "truth", "truth_probability"]
+    figures = ["calibration", "confusion", "history", "intervals", "precision_recall", "roc", "subsets"]
+    columns = ["group_numbers", "prediction", "probabilities", "probability", "truth", "truth_probability"]
     kept = ["kept/kept.json", *(f"kept/{name}.npy" for name in columns)]
-    assert sorted(first) == sorted([*tables, *predictions, *figures, *kept, "index.html"])
+    assert sorted(first) == sorted([*tables, *predictions, *(f"{name}.png" for name in figures), *kept, "index.html"])
     for reader in READERS:
         run_evaluate(trained, reader, reader=reader)
         assert read_files(trained / reader / REPORT_FOLDER) == first

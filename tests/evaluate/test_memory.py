@@ -27,7 +27,7 @@ def make_predictions(folder: Path, samples: int) -> Predictions:
     with open_columns(folder, dtypes) as columns:
         columns.append(
             {
-                name: rng.integers(0, 10, samples) if dtype.kind == "u" else rng.random(samples)
+                name: rng.integers(0, 10, samples) if dtype.kind == "u" else rng.random((samples, *dtype.shape))
                 for name, dtype in dtypes.items()
             }
         )
