@@ -55,7 +55,7 @@ class TextHead(nn.Module):
     """A decoder of the target's tokens.
 
     The memory is the fused embedding, which is always there, and the tokens of each part that is present, each with an
-    embedding of its part. The fused embedding is added to each token of a text too: among some hundred tokens of the
+    embedding of its part. The fused embedding is added to each token of a text too: among dozens of tokens of the
     memory it is hardly attended to in a short training. Tokens have the same embeddings as inputs and as outputs (Press
     and Wolf 2017).
     """
