@@ -51,6 +51,8 @@ class Renderers:
             there.close()
             self.processes.append(process)
             self._connections.append(here)
+        for here in self._connections:
+            here.recv()  # it is ready: beside its start, the first requests might take longer than a crawl waits
             self._idle.put(here)
 
     def render(self, path: str, attempt: int) -> "Response":
@@ -74,13 +76,14 @@ class Renderers:
 
 
 def render_requests(site: "Site", requests: Connection) -> None:
-    """Send the response to each path and attempt that comes through the pipe, until it is closed."""
+    """Send None once it is ready, then the response to each path and attempt that comes through the pipe, until that is
+    closed."""
     from demo.site import render
 
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to all processes; the one at the pipe's other end decides
+    # Ctrl-C goes to all processes; the one at the pipe's other end decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(EOFError, ConnectionError):
+        requests.send(None)
         while True:
             path, attempt = requests.recv()
             requests.send(render(site, path, attempt))

@@ -7,7 +7,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from pipeline.errors import InputError
-from pipeline.models.history import LOSS, SCORE_PREFIX
+from pipeline.models.history import SCORE_PREFIX
 from pipeline.models.seed_folders import SEEDS_NAME
 from pipeline.models.untrained import read_untrained
 from pipeline.tables.contracts import MODEL_FOLDER
@@ -29,9 +29,9 @@ def read_objective(record: "ModelRecord") -> Objective:
     """Return what selects the best epoch of a model: `train.monitor`, or the main score of its task."""
     from pipeline.tasks.table import TASKS
 
-    titles = TASKS[record.task].scores
-    name = record.params["monitor"] or list(titles)[-1]
-    return Objective(f"{SCORE_PREFIX}{name}", titles.get(name, name), name == LOSS)
+    task = TASKS[record.task]
+    name = record.params["monitor"] or list(task.scores)[-1]
+    return Objective(f"{SCORE_PREFIX}{name}", task.scores.get(name, name), task.minimizes(name))
 
 
 def read_value(data: Path) -> tuple[Objective, float]:

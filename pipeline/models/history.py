@@ -29,22 +29,25 @@ class Epoch:
     val_scores: Mapping[str, float | None]
     learning_rate: float
 
-    def beats(self, other: "Epoch | None", monitor: str | None = None) -> bool:
-        """Return whether the selecting score is higher, or the same at a lower loss; without scores, always.
+    def beats(self, other: "Epoch | None", monitor: str | None = None, minimizes: bool = False) -> bool:
+        """Return whether the selecting score is higher, or lower where that is better, or the same at a lower loss;
+        without scores, always.
 
-        `monitor` names the score; `LOSS` selects by the lower loss alone.
+        `monitor` names the score, `LOSS` the validation loss; None is the last score.
         """
         if other is None:
             return True
         mine, theirs = (epoch.find_score(monitor) for epoch in (self, other))
         if mine is None or theirs is None:
             return True
+        if minimizes:
+            mine, theirs = -mine, -theirs
         return (mine, -(self.val_loss or 0)) > (theirs, -(other.val_loss or 0))
 
     def find_score(self, monitor: str | None) -> float | None:
-        """Return the score that selects the best epoch, the higher the better."""
+        """Return the score that selects the best epoch."""
         if monitor == LOSS:
-            return None if self.val_loss is None else -self.val_loss
+            return self.val_loss
         return self.val_scores[monitor or list(self.val_scores)[-1]]
 
     def to_row(self) -> dict[str, int | float | None]:

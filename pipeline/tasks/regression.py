@@ -175,6 +175,7 @@ REGRESSION = Task(
     options=RegressionOptions,
     plan_type=NumberPlan,
     scores=SCORE_TITLES,
+    errors=frozenset({"mae"}),
     suits=suits_nothing,
     make_plan=make_plan,
     describe_plan=lambda plan: [],

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.models.history import LOSS
 from pipeline.tasks.metrics.sums import GroupSums
 from pipeline.tasks.options import TaskOptions
 from pipeline.tasks.probabilities import Probabilities
@@ -146,8 +147,8 @@ class Task(Generic[P]):
     Attributes:
         options: the type of what `train.task` may say beside the name.
         plan_type: the type of the plan, a dataclass.
-        scores: the titles of the validation scores by name; the epoch with the highest value of the last one is the
-            best.
+        scores: the titles of the validation scores by name; the epoch with the best value of the last one is the best.
+        errors: names of those scores of which lower values are better.
         suits: whether the task is the one to choose for a dataset with these inputs, where `train.task` is `auto`.
         make_plan: from the options, the training split and the inputs of all parts. Raises `InputError` where the
             dataset lacks what the task learns; the message names the setting.
@@ -200,3 +201,9 @@ class Task(Generic[P]):
     list_subsets: Callable[[Sequence[str]], list[Subset]] = list_subsets
     fuses: bool = True
     pools: bool = True
+    errors: frozenset[str] = frozenset()
+
+    def minimizes(self, monitor: str | None) -> bool:
+        """Return whether lower values are better of what `train.monitor` names: the loss, a score, or None, the last
+        score."""
+        return monitor == LOSS or (monitor or list(self.scores)[-1]) in self.errors

@@ -46,12 +46,16 @@ class Progress:
         self.samples += samples
 
     def end_epoch(
-        self, val_loss: float | None, val_scores: Mapping[str, float | None], monitor: str | None = None
+        self,
+        val_loss: float | None,
+        val_scores: Mapping[str, float | None],
+        monitor: str | None = None,
+        minimizes: bool = False,
     ) -> bool:
-        """Add the epoch to the history; return whether it is the best so far, by the score that `monitor` names."""
+        """Add the epoch to the history; return whether it is the best so far, see `Epoch.beats`."""
         loss = self.loss_sum / max(1, self.samples)
         row = Epoch(self.epoch, loss, val_loss, val_scores, self.rate)
-        is_best = row.beats(self.best_epoch, monitor)
+        is_best = row.beats(self.best_epoch, monitor, minimizes)
         self.history = (*self.history, row)
         if is_best:
             self.best = self.epoch

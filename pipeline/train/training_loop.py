@@ -77,7 +77,8 @@ class Trainer:
         if val is not None:
             with use_weights(self.model, weights):
                 val_loss, scores = self.validate(val)
-        if self.progress.end_epoch(val_loss, scores, self.params.monitor):
+        monitor = self.params.monitor
+        if self.progress.end_epoch(val_loss, scores, monitor, self.model.task.minimizes(monitor)):
             self.best_state = weights
 
     def prepare(self, batch: Batch) -> PreparedBatch:
