@@ -31,15 +31,26 @@ PreparedBatch: TypeAlias = tuple[Batch, Tensor]
 Augment = Callable[[Tensor, Tensor | None, PartInput, KeyedRandom], Tensor]
 
 
+def select_rows(values: Tensor, places: Tensor) -> Tensor:
+    """Return of (batch, rows, …) for each sample the rows at `places` (batch, count): (batch, count, …).
+
+    `values[samples, places]` is the same, and takes three to four times as long on a CPU.
+    """
+    batch, rows = values.shape[:2]
+    first = torch.arange(batch, device=values.device)[:, None] * rows
+    selected = values.flatten(0, 1).index_select(0, (first + places).flatten())
+    return selected.view(*places.shape, *values.shape[2:])
+
+
 def augment_image(pixels: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
     """Flip half of (batch, height, width, channels) left to right, and shift all; the border is repeated."""
-    batch, height, width, _ = pixels.shape
-    device = pixels.device
+    (_, height, width, _), device = pixels.shape, pixels.device
     rows = torch.arange(height, device=device) + rng.integers("shift_y", int(height * MAX_SHIFT))[:, None]
     columns = torch.arange(width, device=device) + rng.integers("shift_x", int(width * MAX_SHIFT))[:, None]
     columns = torch.where(rng.uniform("flip") < 0.5, width - 1 - columns, columns)
     rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-    return pixels[torch.arange(batch, device=device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    places = rows[:, :, None] * width + columns[:, None, :]
+    return select_rows(pixels.flatten(1, 2), places.flatten(1)).view(pixels.shape)
 
 
 def augment_audio(frames: Tensor, length: Tensor | None, source: PartInput, rng: KeyedRandom) -> Tensor:
@@ -51,7 +62,7 @@ def augment_audio(frames: Tensor, length: Tensor | None, source: PartInput, rng:
     valid = (torch.full((batch,), steps, device=device) if length is None else length).reshape(batch, 1).long()
     times = torch.arange(steps, device=device).expand(batch, steps)
     rolled = (times + ((rng.uniform("roll") * 2 - 1) * MAX_ROLL * valid).long()) % valid.clamp(min=1)
-    frames = frames[torch.arange(batch, device=device)[:, None], torch.where(times < valid, rolled, times)]
+    frames = select_rows(frames, torch.where(times < valid, rolled, times))
     masked = _choose_span("time", times, valid, rng)[:, :, None]
     bands = torch.arange(coefficients, device=device).expand(batch, coefficients)
     masked = masked | _choose_span("band", bands, torch.full_like(valid, coefficients), rng)[:, None, :]

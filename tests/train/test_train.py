@@ -290,7 +290,7 @@ def test_every_modality_with_an_encoder_has_an_augmentation() -> None:
     assert set(AUGMENTATIONS) == set(ENCODERS)
 
 
-@pytest.mark.parametrize("modality", AUGMENTATIONS)
+@pytest.mark.parametrize("modality", SOURCES)
 @given(keys=KEYS, seed=st.integers(0, 5), epoch=st.integers(0, 5))
 @settings(max_examples=20)
 def test_a_sample_is_augmented_alike_in_any_batch(modality: str, keys: list[str], seed: int, epoch: int) -> None:
@@ -304,7 +304,7 @@ def test_a_sample_is_augmented_alike_in_any_batch(modality: str, keys: list[str]
         assert torch.equal(alone[0], augmented[row])
 
 
-@pytest.mark.parametrize("modality", AUGMENTATIONS)
+@pytest.mark.parametrize("modality", SOURCES)
 def test_augmentation_stays_on_the_device(modality: str) -> None:
     meta = torch.device("meta")  # which refuses tensors of another device
     values, length = make_values(modality, 3)
@@ -315,7 +315,7 @@ def test_augmentation_stays_on_the_device(modality: str) -> None:
     assert (augmented.device, augmented.shape) == (meta, values.shape)
 
 
-@pytest.mark.parametrize("modality", AUGMENTATIONS)
+@pytest.mark.parametrize("modality", SOURCES)
 def test_several_items_are_augmented_each_in_its_own_way(modality: str) -> None:
     values, length = make_values(modality, 12)
     longest = 0 if length is None else int(length.argmax())
@@ -333,11 +333,10 @@ def test_several_items_are_augmented_each_in_its_own_way(modality: str) -> None:
 
 def test_augmentation_differs_by_epoch_and_leaves_padding() -> None:
     keys = [f"key{number}" for number in range(64)]
-    for modality, augment in AUGMENTATIONS.items():
+    for modality, source in SOURCES.items():
         values, length = make_values(modality, 64)
-        augmented = [
-            augment(values, length, SOURCES[modality], KeyedRandom.for_samples(0, epoch, keys)) for epoch in (0, 1)
-        ]
+        passes = [KeyedRandom.for_samples(0, epoch, keys) for epoch in (0, 1)]
+        augmented = [AUGMENTATIONS[modality](values, length, source, rng) for rng in passes]
         assert not torch.equal(augmented[0], values)
         assert not torch.equal(*augmented)
     tokens, _ = make_values("text", 64)
@@ -349,6 +348,12 @@ def test_augmentation_differs_by_epoch_and_leaves_padding() -> None:
         set(new.flatten().tolist()) <= set(old.flatten().tolist())
         for new, old in zip(augment_as("image", pixels, keys), pixels, strict=True)
     )
+
+
+def test_vectors_are_left_as_they_are() -> None:
+    values, source = torch.randn(2, 10), PartInput("vector", "vector", "image_vector", (10,))
+    rng = KeyedRandom.for_samples(0, 0, ["a", "b"])
+    assert torch.equal(AUGMENTATIONS["vector"](values, None, source, rng), values)
 
 
 def augment_as(modality: str, values: Tensor, keys: list[str]) -> Tensor:
