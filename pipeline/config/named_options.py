@@ -23,14 +23,21 @@ class NamedOptions:
     Attributes:
         types: by name, each with a key `name` that is this name by default. The first is that of a mapping without a
             name.
-        other: of names in `plugins/`; its `name` is one of `types` or of a plugin.
+        other: of names in `plugins/` and of `untyped` ones, whose options are checked later.
+        untyped: names of the table that are not in `types`.
     """
 
     types: Mapping[str, type[Params]]
     other: type[Params]
+    untyped: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of the table."""
+        return (*self.types, *self.untyped)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        alone = OneOf(self.types, plugins=True).__get_pydantic_core_schema__(source, handler)
+        alone = OneOf(self.names, plugins=True).__get_pydantic_core_schema__(source, handler)
         build = core_schema.no_info_plain_validator_function(self._build)
         choices: dict[Any, Any] = {f"<{name}>": handler.generate_schema(kind) for name, kind in self.types.items()}
         choices |= {OTHER: handler.generate_schema(self.other), NAME: core_schema.chain_schema([alone, build])}
@@ -41,7 +48,7 @@ class NamedOptions:
     ) -> JsonSchemaValue:
         assert schema["type"] == "tagged-union"
         mappings = [handler(choice) for tag, choice in schema["choices"].items() if tag != NAME]
-        names = [{"type": "string", "enum": list(self.types)}, {"type": "string", "pattern": PATTERN}]
+        names = [{"type": "string", "enum": list(self.names)}, {"type": "string", "pattern": PATTERN}]
         return {"anyOf": [*names, *mappings]}  # a name of the table fits the mapping for plugins, too
 
     @property

@@ -161,5 +161,7 @@ OPTIONS: Mapping[str, type[TaskOptions]] = {
 """The tasks whose options are checked with all other params, before the first stage works."""
 
 
-TaskChoice = Annotated[TaskOptions, NamedOptions(OPTIONS, OtherOptions)]
+UNTYPED = tuple(name for name in TASKS if name not in OPTIONS)
+
+TaskChoice = Annotated[TaskOptions, NamedOptions(OPTIONS, OtherOptions, UNTYPED)]
 """Of `train.task`: a name, or a mapping with `name` and the task's options."""

@@ -42,7 +42,14 @@ pytestmark = pytest.mark.slow
 RUN = RunParams(workers=0, memory="1 GiB", cache=".cache", progress=False)
 ROOT = Path(__file__).parents[2]
 BLOCKS = read_effective_params(ROOT / "params.yaml")
-SMALL: Mapping[str, Any] = {"epochs": 3, "width": 8, "batch_size": 16, "threads": 1, "device": "cpu"}
+SMALL: Mapping[str, Any] = {
+    "epochs": 3,
+    "width": 8,
+    "batch_size": 16,
+    "threads": 1,
+    "device": "cpu",
+    "select_epoch": "best",
+}
 
 
 def make_params(**changes: Any) -> TrainParams:
