@@ -97,6 +97,6 @@ def test_pages_become_texts_or_dropped_rows(tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.ingest.read_page.has_extractor", lambda: False)
-    with pytest.raises(ParamsError, match=re.escape('ingest.page_text is "whole", which needs a library')):
+    with pytest.raises(ParamsError, match=re.escape('ingest.page_text is "whole", which needs two libraries')):
         check_selectors(make_params(page_text="whole"))
     check_selectors(make_params(page_text="main"))
