@@ -103,4 +103,4 @@ def test_intervals_cover_in_every_world(monkeypatch: pytest.MonkeyPatch) -> None
         found = measure_coverage(world, 1000)
         shown = "  ".join(f"{score} {coverage:.3f} (width {width:.3f})" for score, (coverage, width) in found.items())
         print(f"{name:>24}: {shown}")
-        assert all(0.915 <= coverage <= 0.997 for coverage, _ in found.values()), name
+        assert all(0.92 <= coverage <= 0.97 for coverage, _ in found.values()), name
