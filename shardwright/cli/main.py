@@ -159,6 +159,9 @@ def _build_parser(added: Sequence[str]) -> argparse.ArgumentParser:
             options.add_argument("urls", metavar="SHARD", nargs="+", help="a folder, a file, or a pattern in quotes")
             options.add_argument("--beside", action="store_true", help="write the index to the folder of the shards")
             options.add_argument("--cache", metavar="FOLDER", type=Path, help="write the index to this folder")
+            options.add_argument(
+                "--decompress", action="store_true", help="decompress .tar.gz and .tar.zst into the cache"
+            )
             options.add_argument("--reread", action="store_true", help="also read shards that have not changed")
             continue
         options.add_argument("root", metavar="ROOT", type=_parse_root, help=f"the folder with {MANIFEST_NAME}")
@@ -269,7 +272,8 @@ def _list_images(sample: Mapping[str, Any], fields: Mapping[str, Field]) -> Iter
 def _index(options: argparse.Namespace) -> int:
     from shardwright.webdataset.build_index import index_shards
 
-    index = index_shards(options.urls, cache=options.cache, beside=options.beside, reread=options.reread)
+    chosen = {name: getattr(options, name) for name in ("cache", "beside", "reread", "decompress")}
+    index = index_shards(options.urls, **chosen)
     size = _format_size(sum(shard.bytes for shard in index.shards))
     write_line(f"{len(index.table.faults)} samples in {len(index.shards)} shards, {size}")
     write_line(f"members {', '.join(suffix.name for suffix in index.suffixes)}")

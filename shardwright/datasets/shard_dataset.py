@@ -106,6 +106,7 @@ class ShardDataset(SampleSource):
         members: "Members" = None,
         incomplete: Literal["error", "drop"] = "error",
         cache: str | Path | None = None,
+        decompress: bool = False,
         access: Access = "map",
         indexing: "Indexing | None" = None,
     ) -> "ForeignDataset":
@@ -119,11 +120,12 @@ class ShardDataset(SampleSource):
         The crc32 of each member is checked when it is first delivered. No content of a shard is executed or unpickled.
 
         Args:
-            urls: a folder, a file, a pattern such as `shards/train-{000000..000099}.tar` or `shards/*.tar`, or a list.
+            urls: a folder, a file, a pattern such as `shards/train-{000000..000099}.tar` or `shards/*.tar`, or several
+                of these, in a list or as `a.tar::b.tar`.
             decode: "auto" decodes by suffix: jpg, jpeg, png, webp to uint8 RGB; wav, flac, ogg to `Sound`; txt to
-                str; json to its value; npy to an array; cls to int64; all else stays bytes. None gives bytes of all. A
-                dict has your own functions from bytes, by suffix (`{"mask.png": f}`) or by the part after its last dot:
-                their results are a list, and other suffixes are decoded as by "auto".
+                str; json to its value; npy to an array, npz to a dict of them; cls to int64; all else stays bytes. None
+                gives bytes of all. A dict has your own functions from bytes, by suffix (`{"mask.png": f}`) or by the
+                part after its last dot: their results are a list, and other suffixes are decoded as by "auto".
             members: the suffixes that a sample must have and that a batch contains; or a dict from the name in a batch
                 to a suffix, or to several of which a sample has one: `{"image": ("jpg", "png"), "label": "cls"}`. None:
                 all suffixes of the shards.
@@ -131,12 +133,15 @@ class ShardDataset(SampleSource):
                 these samples and lists them in `dropped`.
             cache: the folder for the index. None: `.shardwright-index` beside the shards if `shardwright index` wrote
                 one there, else the user's cache folder.
+            decompress: allow shards that are compressed with gzip or Zstandard (`.tar.gz`, `.tgz`, `.tar.zst`): each is
+                decompressed once, into a folder of the cache, at most to `Limits.decompressed_bytes`.
             access: see `ShardDataset`.
             indexing: threads and limits, see `Indexing`.
 
         Raises:
             FileNotFoundError: no shard matches.
-            FormatError: a shard is not a tar, or contains something that is refused; or samples are incomplete.
+            FormatError: a shard is not a tar, is compressed and may not be decompressed, or contains something that is
+                refused; or samples are incomplete.
             DamageError: a shard is truncated or damaged, or not the one that was indexed; the message names it and says
                 how to index it again.
             KeyError: no member has a suffix of `members`.
@@ -150,6 +155,7 @@ class ShardDataset(SampleSource):
             members=members,
             incomplete=incomplete,
             cache=cache,
+            decompress=decompress,
             access=access,
             indexing=indexing or DEFAULT_INDEXING,
         )

@@ -54,3 +54,16 @@ def claim_folder(folder: Path) -> Path:
     if found.st_mode & 0o022:
         raise PermissionError(errno.EPERM, "others may write to the cache; chmod 700 it", str(folder))
     return folder
+
+
+def make_cache_folder(folder: Path, private: bool) -> None:
+    """Create a folder below a cache.
+
+    Raises:
+        OSError: it cannot be created; or it must be private, and others may write to it.
+    """
+    if private:
+        claim_folder(folder.parent)
+        claim_folder(folder)
+    else:
+        folder.mkdir(parents=True, exist_ok=True)

@@ -10,12 +10,13 @@ from pathlib import Path
 from shardwright.errors import DamageError, FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.loading.prefetch import read_ahead
-from shardwright.remote.cache_folder import claim_folder, find_default_folder
+from shardwright.remote.cache_folder import find_default_folder, make_cache_folder
+from shardwright.webdataset.decompressed_copies import copy_compressed, refuse_compressed
 from shardwright.webdataset.expand_urls import ShardList, Urls, list_shards
 from shardwright.webdataset.index_file import read_index_file, write_index_file
 from shardwright.webdataset.index_table import IndexedShard, MemberIndex, join_indexes
 from shardwright.webdataset.limits import DEFAULT_LIMITS, Limits
-from shardwright.webdataset.scan import scan_shard
+from shardwright.webdataset.scan import ScannedFile, scan_shard
 
 BESIDE = ".shardwright-index"
 """The folder beside the shards that may hold their index."""
@@ -43,12 +44,13 @@ class Indexing:
 DEFAULT_INDEXING = Indexing()
 
 
-def index_shards(
+def index_shards(  # noqa: PLR0913 (all but the first by keyword)
     urls: Urls,
     *,
     cache: str | Path | None = None,
     beside: bool = False,
     reread: bool = False,
+    decompress: bool = False,
     indexing: Indexing = DEFAULT_INDEXING,
 ) -> MemberIndex:
     """Index WebDataset shards as they are now, and store the index where `ShardDataset.from_webdataset` finds it.
@@ -62,18 +64,33 @@ def index_shards(
         beside: write it to `.shardwright-index` in the folder of the shards instead, so that it is moved or copied with
             them.
         reread: read all shards again.
+        decompress: see `ShardDataset.from_webdataset`.
         indexing: see `Indexing`.
 
     Raises:
-        FileNotFoundError, FormatError, DamageError: see `list_shards` and `scan_shard`.
+        FileNotFoundError, FormatError, DamageError: see `locate_shards` and `scan_shard`.
         OSError: the index cannot be written.
     """
-    shards = list_shards(urls)
+    shards = locate_shards(urls, decompress, cache, indexing)
     path = _plan_path(shards, cache, beside)
-    _make_folder(path.parent, cache is None and not beside)
+    make_cache_folder(path.parent, cache is None and not beside)
     index = _build(shards, path, reread, indexing)
     _store(path, index)
     return index
+
+
+def locate_shards(urls: Urls, decompress: bool, cache: str | Path | None, indexing: Indexing) -> ShardList:
+    """Return the shards that a user names, with decompressed copies if they are allowed.
+
+    Raises:
+        FileNotFoundError, FormatError, DamageError, OSError: see `list_shards` and `copy_compressed`; or a shard is
+            compressed, and `decompress` is False.
+    """
+    shards = list_shards(urls, decompress)
+    if decompress:
+        return copy_compressed(shards, cache, indexing.limits, indexing.threads)
+    refuse_compressed(shards)
+    return shards
 
 
 def open_index(shards: ShardList, cache: str | Path | None, indexing: Indexing) -> MemberIndex:
@@ -91,7 +108,7 @@ def open_index(shards: ShardList, cache: str | Path | None, indexing: Indexing) 
         path = _plan_path(shards, cache)
         if index := _try_index(path):
             return index
-        _make_folder(path.parent, cache is None)
+        make_cache_folder(path.parent, cache is None)
     except OSError as error:
         LOGGER.warning("the index cannot be written, so the shards are indexed at each opening: %s", error)
         return _build(shards, None, False, indexing)
@@ -128,16 +145,27 @@ def check_shards(shards: ShardList, index: MemberIndex) -> None:
         message = f"{shards.folder}: the shards differ from those that were indexed: {wrong}; {HINT}"
         raise DamageError(message, shard=next(iter(missing or extra), None))
     for path, shard in zip(shards.paths, index.shards, strict=True):
+        copy = shards.copies.get(path)
         try:
-            size = path.stat().st_size
+            size = path.stat().st_size if copy is None else copy.bytes
         except FileNotFoundError as error:
             raise DamageError(f"{path} is missing; {HINT}", shard=path.name) from error
         if size != shard.bytes:
             message = f"{path} has {size} bytes; it had {shard.bytes} when it was indexed; {HINT}"
             raise DamageError(message, shard=path.name)
+        if copy is not None and copy.sha256 != shard.sha256:
+            message = f"{path} decompresses to other bytes than when it was indexed; {HINT}"
+            raise DamageError(message, shard=path.name)
 
 
 HINT = "if this is intended, index the shards again by index_shards or `shardwright index`"
+
+
+def describe_remedy(path: Path, file: Path) -> str:
+    """Return the end of a message about a shard whose bytes are not those that were indexed, read from `file`."""
+    if file == path:
+        return f"; {HINT}"
+    return f"; it was read from its decompressed copy {file}: remove that, and the next opening makes it again"
 
 
 def is_same_file(path: Path, shard: IndexedShard) -> bool:
@@ -155,19 +183,6 @@ def _plan_path(shards: ShardList, cache: str | Path | None, beside: bool = False
         return shards.folder / BESIDE / f"{hash_canonical(shards.relative_patterns)[:32]}.index"
     folder = Path(cache) if cache else find_default_folder() / "indexes"
     return folder / f"{hash_canonical(shards.patterns)[:32]}.index"
-
-
-def _make_folder(folder: Path, private: bool) -> None:
-    """Create the folder of an index.
-
-    Raises:
-        OSError: it cannot be created; or it must be private, and others may write to it.
-    """
-    if private:
-        claim_folder(folder.parent)
-        claim_folder(folder)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _store(path: Path, index: MemberIndex) -> None:
@@ -193,11 +208,11 @@ def _build(shards: ShardList, path: Path | None, reread: bool, indexing: Indexin
             known = {shard.name: (earlier, number) for number, shard in enumerate(earlier.shards)}
 
     def take_shard(number: int) -> MemberIndex:
-        name, file = shards.names[number], shards.paths[number]
+        name, file = shards.names[number], shards.files[number]
         index, position = known.get(name, (None, 0))
         if index is not None and is_same_file(file, index.shards[position]):
             return index.take_shard(position)
-        return _index_shard(file, name, parts, indexing)
+        return _index_shard(ScannedFile(file, name, str(shards.paths[number])), parts, indexing)
 
     indexes = []
     with closing(read_ahead(take_shard, range(len(shards.paths)), indexing.threads)) as taken:
@@ -208,15 +223,15 @@ def _build(shards: ShardList, path: Path | None, reread: bool, indexing: Indexin
     return join_indexes(indexes, indexing.limits)
 
 
-def _index_shard(file: Path, name: str, parts: Path | None, indexing: Indexing) -> MemberIndex:
+def _index_shard(file: ScannedFile, parts: Path | None, indexing: Indexing) -> MemberIndex:
     """Return the index of one shard, stored in the folder `parts`."""
     if parts is None:
-        return scan_shard(file, name, indexing.limits, indexing.unterminated)
-    found = file.stat()
-    part = parts / f"{hash_canonical([name, found.st_size, found.st_mtime_ns, found.st_ino])[:32]}.index"
+        return scan_shard(file, indexing.limits, indexing.unterminated)
+    found = file.path.stat()
+    part = parts / f"{hash_canonical([file.name, found.st_size, found.st_mtime_ns, found.st_ino])[:32]}.index"
     with suppress(OSError, DamageError, FormatError):
         return read_index_file(part)
-    index = scan_shard(file, name, indexing.limits, indexing.unterminated)
+    index = scan_shard(file, indexing.limits, indexing.unterminated)
     with suppress(OSError):  # not writable, or another process has finished and removed the folder
         write_index_file(part, index)
     return index

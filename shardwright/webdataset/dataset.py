@@ -18,10 +18,17 @@ from shardwright.remote.location import Access
 from shardwright.storage.file_set import FileSet
 from shardwright.storage.mapped_files import MappedFiles
 from shardwright.storage.pread_files import PreadFiles
-from shardwright.webdataset.build_index import DEFAULT_INDEXING, HINT, Indexing, check_shards, open_index
+from shardwright.webdataset.build_index import (
+    DEFAULT_INDEXING,
+    Indexing,
+    check_shards,
+    describe_remedy,
+    locate_shards,
+    open_index,
+)
 from shardwright.webdataset.columns import Decode, Members, find_complete, plan_columns
 from shardwright.webdataset.decode import decode_json_value
-from shardwright.webdataset.expand_urls import Urls, list_shards
+from shardwright.webdataset.expand_urls import Urls
 from shardwright.webdataset.index_table import APART, TWICE, find_spans
 from shardwright.webdataset.members import MemberReader
 from shardwright.webdataset.tar import decode_name
@@ -59,6 +66,7 @@ class ForeignDataset(SampleSource):
         members: Members = None,
         incomplete: Incomplete = "error",
         cache: Any = None,
+        decompress: bool = False,
         access: Access = "map",
         indexing: Indexing = DEFAULT_INDEXING,
     ) -> None:
@@ -69,17 +77,18 @@ class ForeignDataset(SampleSource):
             "members": members,
             "incomplete": incomplete,
             "cache": cache,
+            "decompress": decompress,
             "access": access,
             "indexing": indexing,
         }
-        self._shards = list_shards(urls)
+        self._shards = locate_shards(urls, decompress, cache, indexing)
         self.index = open_index(self._shards, cache, indexing)
         check_shards(self._shards, self.index)
         self._columns = plan_columns(self.index, members, decode, indexing.limits)
         self._rows = self._find_rows(incomplete)
-        paths, sizes = self._shards.paths, [shard.bytes for shard in self.index.shards]
-        self._files: FileSet = PreadFiles(paths, sizes) if access == "pread" else MappedFiles(paths, sizes)
-        self._reader = MemberReader(self.index, paths, self._files)
+        files, sizes = self._shards.files, [shard.bytes for shard in self.index.shards]
+        self._files: FileSet = PreadFiles(files, sizes) if access == "pread" else MappedFiles(files, sizes)
+        self._reader = MemberReader(self.index, self._shards, self._files)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -200,10 +209,10 @@ class ForeignDataset(SampleSource):
     def verify(self) -> list[DamageError]:
         """Read all shards and compare their sha256 with the index; return an error for each that differs."""
         errors = []
-        for path, shard in zip(self._shards.paths, self.index.shards, strict=True):
-            found = hash_file(path)
+        for path, file, shard in zip(self._shards.paths, self._shards.files, self.index.shards, strict=True):
+            found = hash_file(file)
             if found != shard.sha256:
-                message = f"{path}: its sha256 is {found}, the index says {shard.sha256}; {HINT}"
+                message = f"{path}: its sha256 is {found}, the index says {shard.sha256}{describe_remedy(path, file)}"
                 errors.append(DamageError(message, shard=path.name))
         return errors
 

@@ -18,9 +18,10 @@ from shardwright.format.image_header import read_image_size
 from shardwright.format.opencv import decode_rgb, load_opencv
 from shardwright.webdataset.limits import Limits
 from shardwright.webdataset.npy import decode_npy
+from shardwright.webdataset.npz import decode_npz
 
 Decoder = Callable[[bytes], Any]
-Kind = Literal["image", "audio", "text", "json", "npy", "cls"]
+Kind = Literal["image", "audio", "text", "json", "npy", "npz", "cls"]
 
 KINDS: Mapping[str, Kind] = {
     "jpg": "image",
@@ -36,6 +37,7 @@ KINDS: Mapping[str, Kind] = {
     "json": "json",
     "jsn": "json",
     "npy": "npy",
+    "npz": "npz",
     "cls": "cls",
     "cls2": "cls",
     "class": "cls",
@@ -67,7 +69,7 @@ def choose_decoder(suffix: str, user_decoders: Mapping[str, Decoder], limits: Li
     Args:
         suffix: in lower case, such as "jpg" or "mask.png".
         user_decoders: the user's functions, by the whole suffix or by the part after its last dot.
-        limits: see `Limits.pixels` and `Limits.audio_values`.
+        limits: see `Limits.pixels`, `Limits.audio_values` and `Limits.array_bytes`.
     """
     if (found := find_user_decoder(suffix, user_decoders)) is not None:
         return found
@@ -77,6 +79,7 @@ def choose_decoder(suffix: str, user_decoders: Mapping[str, Decoder], limits: Li
         "text": decode_text,
         "json": decode_json_value,
         "npy": decode_npy,
+        "npz": partial(decode_npz, max_bytes=limits.array_bytes),
         "cls": decode_integer,
     }
     kind = find_kind(suffix)

@@ -16,6 +16,8 @@ class Limits:
             many suffixes.
         pixels: of an image, checked before decoding; three bytes each.
         audio_values: frames × channels of an audio file, checked before decoding; four bytes each.
+        array_bytes: of all arrays of an NPZ file together, with their headers, checked before decoding.
+        decompressed_bytes: of a compressed shard, checked while it is decompressed.
     """
 
     members: int = 20_000_000
@@ -25,6 +27,8 @@ class Limits:
     suffixes: int = 64
     pixels: int = 100_000_000
     audio_values: int = 1 << 27
+    array_bytes: int = 1 << 30
+    decompressed_bytes: int = 1 << 35
 
 
 DEFAULT_LIMITS = Limits()

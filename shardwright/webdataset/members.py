@@ -1,8 +1,7 @@
 """Read the members of WebDataset shards, one column of a batch at a time: check and decode them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from shardwright.datasets.base import ReadContext
 from shardwright.errors import DamageError
 from shardwright.format.checksum import compute_crc32
 from shardwright.storage.file_set import ALIGNMENT, FileSet
-from shardwright.webdataset.build_index import HINT, is_same_file
+from shardwright.webdataset.build_index import describe_remedy, is_same_file
 from shardwright.webdataset.columns import Column
+from shardwright.webdataset.expand_urls import ShardList
 from shardwright.webdataset.index_table import Form, MemberIndex, find_array_form
 from shardwright.webdataset.npy import parse_npy_header
 from shardwright.webdataset.tar import decode_name
@@ -43,13 +43,14 @@ class MemberReader:
 
     Args:
         index: of the shards.
-        paths: of the shards, in the order of the index.
+        shards: in the order of the index.
         files: the shards, open.
     """
 
-    def __init__(self, index: MemberIndex, paths: Sequence[Path], files: FileSet) -> None:
+    def __init__(self, index: MemberIndex, shards: ShardList, files: FileSet) -> None:
         self._index = index
-        self._paths = paths
+        self._paths = shards.paths
+        self._copies = shards.files
         self._files = files
         self._firsts = index.firsts
         self._checked = np.zeros((len(index.suffixes), len(index.table)), np.bool_)
@@ -189,8 +190,10 @@ class MemberReader:
         if found == expected:
             return
         number = int(self.find_shards(row))
-        changed = not is_same_file(self._paths[number], self._index.shards[number])
-        hint = f"; the shard was changed after it was indexed; {HINT}" if changed else ""
+        path, file = self._paths[number], self._copies[number]
+        changed = not is_same_file(file, self._index.shards[number])
+        hint = "; the shard was changed after it was indexed" if changed else ""
+        hint += describe_remedy(path, file) if changed or path != file else ""
         raise self.describe_damage(row, index_column, f"its crc32 is {found:08x}, the index says {expected:08x}{hint}")
 
     def describe_damage(self, row: int, index_column: int, what: str) -> DamageError:

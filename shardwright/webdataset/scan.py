@@ -3,6 +3,7 @@
 import os
 import re
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,12 +34,26 @@ NOTE = re.compile(rb"__[^/]*__(/|\Z)")
 MAX_EXAMPLES = 3
 
 
-def scan_shard(path: Path, name: str, limits: Limits, unterminated: bool = False) -> MemberIndex:
+@dataclass(frozen=True)
+class ScannedFile:
+    """A shard to scan.
+
+    Attributes:
+        path: of the tar.
+        name: of the shard in the index.
+        shown: the path that messages have: of the shard itself, where the tar is its decompressed copy.
+    """
+
+    path: Path
+    name: str
+    shown: str
+
+
+def scan_shard(scanned: ScannedFile, limits: Limits, unterminated: bool = False) -> MemberIndex:
     """Return the index of one shard, reading the whole file once, sequentially.
 
     Args:
-        path: of the shard.
-        name: its name in the index.
+        scanned: the shard.
         limits: see `Limits`.
         unterminated: see `TarReader`.
 
@@ -46,19 +61,18 @@ def scan_shard(path: Path, name: str, limits: Limits, unterminated: bool = False
         FileNotFoundError: the shard does not exist.
         DamageError, FormatError: see `TarReader.read_members`; or the file changed while it was read.
     """
-    with open_file(path) as file:
+    with open_file(scanned.path) as file:
         before = os.fstat(file.fileno())
-        reader = TarReader(file, before.st_size, str(path), limits, unterminated)
-        grouping = _Grouping(str(path), limits)
+        reader = TarReader(file, before.st_size, scanned.shown, limits, unterminated)
+        grouping = _Grouping(limits)
         for member in reader.read_members():
             grouping.add(member)
         after = os.fstat(file.fileno())
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise DamageError(
-            f"{path} was written to while it was indexed; index it when its writer is done", shard=path.name
-        )
+        what = f"{scanned.shown} was written to while it was indexed; index it when its writer is done"
+        raise DamageError(what, shard=scanned.path.name)
     shard = IndexedShard(
-        name,
+        scanned.name,
         after.st_size,
         reader.sha256,
         len(grouping.keys),
@@ -85,8 +99,7 @@ def split_name(name: bytes) -> tuple[bytes, str] | None:
 class _Grouping:
     """Group the members of a shard into samples."""
 
-    def __init__(self, shard: str, limits: Limits) -> None:
-        self._shard = shard
+    def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._suffixes: dict[str, _FormFinder] = {}
         self._rows_by_key: dict[bytes, int] = {}

@@ -15,6 +15,8 @@ from typing import BinaryIO, NamedTuple
 from shardwright.errors import DamageError, FormatError
 from shardwright.format.checksum import compute_crc32
 from shardwright.format.tar import BLOCK, count_padding
+from shardwright.webdataset.decompress import LOADERS
+from shardwright.webdataset.expand_urls import ALLOW
 from shardwright.webdataset.limits import DEFAULT_LIMITS, Limits
 
 CHUNK_BYTES = 1 << 20
@@ -42,6 +44,7 @@ COMPRESSED = {
     b"BZh": "bzip2",
     b"\xfd7zXZ\0": "xz",
     b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x50\x2a\x4d\x18": "zstd",  # a skippable frame, which pzstd writes first
     b"\x04\x22\x4d\x18": "lz4",
     b"PK\x03\x04": "zip",
 }
@@ -366,9 +369,14 @@ def find_name_fault(name: bytes, limit: int) -> str | None:
     return None
 
 
+def find_compression(start: bytes) -> str | None:
+    """Return the format of a compressed file by its first bytes; None if it is not one of `COMPRESSED`."""
+    return next((name for magic, name in COMPRESSED.items() if start.startswith(magic)), None)
+
+
 def _name_format(block: bytes) -> str:
     """Describe a file that does not start like a tar."""
-    for magic, name in COMPRESSED.items():
-        if block.startswith(magic):
-            return f"it is compressed with {name}, so samples cannot be read at random; decompress it to a plain .tar"
+    if (name := find_compression(block)) is not None:
+        hint = ALLOW if name in LOADERS else "decompress it to a plain .tar"
+        return f"it is compressed with {name}, so samples cannot be read at random; {hint}"
     return "the file is not a tar, or its first header is damaged"

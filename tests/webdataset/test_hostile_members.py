@@ -49,11 +49,19 @@ def test_nothing_is_unpickled(tmp_path: Path) -> None:
     pickle.loads(trap)
     (tmp_path / "sprung").rmdir()
     objects = make_npy(np.array([Trap(tmp_path / "sprung")], object), allow_pickle=True)
-    members = dict.fromkeys(("pkl", "pickle", "pyd", "pth", "pt", "npz", "ten", "tb", "mp", "msg", "cbor"), trap)
+    members = dict.fromkeys(("pkl", "pickle", "pyd", "pth", "pt", "ten", "tb", "mp", "msg", "cbor"), trap)
     members |= {"py": b"raise SystemExit", "yaml": b"!!python/object/apply:os.system ['true']", "pkl.gz": trap}
     with OPEN(write_shards(tmp_path / "a", [[("a", members)]])) as data:
         assert data[0] == {"key": "a"} | members
-    for name, content in [("npy", objects), ("npy", trap), ("json", trap), ("cls", trap), ("jpg", trap), ("wav", trap)]:
+    for name, content in [
+        ("npy", objects),
+        ("npy", trap),
+        ("npz", trap),
+        ("json", trap),
+        ("cls", trap),
+        ("jpg", trap),
+        ("wav", trap),
+    ]:
         folder = write_shards(tmp_path / f"{name}-{len(content)}", [[("a", {name: content})]])
         with OPEN(folder) as data, pytest.raises(DamageError, match=f"sample 'a', {name} at byte 512: "):
             data[0]
