@@ -13,6 +13,7 @@ from pipeline.config.params import RunParams
 from pipeline.errors import PipelineError
 from pipeline.evaluate.column_files import open_columns
 from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.subsets import fuse_subsets
 from pipeline.models.batches import Batch, ReadOrder, move_batch, read_batches
 from pipeline.models.model import Model
 from pipeline.runtime.progress import show_progress
@@ -44,9 +45,10 @@ def predict(
 ) -> Predictions:
     """Predict every sample of a split, whose keys are `keys`, and keep what the task needs, its columns in `folder`.
 
-    The encoders run once a sample; only fusion and head run once a subset of the parts. A sample that has none of a
-    subset's parts gets the outputs of the model without any part. With `meters`, from `make_meters`, which have seen
-    the samples of other models, the scores are over all of them.
+    The encoders run once a sample, and the fusion for many subsets at a time; with all parts it runs by itself, so that
+    the columns are the same bits whatever is measured beside them. A sample that has none of a subset's parts gets the
+    outputs of the model without any part. With `meters`, from `make_meters`, which have seen the samples of other
+    models, the scores are over all of them.
 
     Raises:
         PipelineError: an output is not a finite number; the message has the keys of the samples.
@@ -54,6 +56,10 @@ def predict(
     task, parts = model.task, [source.part for source in model.inputs]
     meters = make_meters(model) if meters is None else meters
     device, samples = next(model.parameters()).device, 0
+    every = tuple(parts)
+    masks = {
+        subset: torch.tensor([part in subset for part in parts], device=device) for subset in meters if subset != every
+    }
     with open_columns(folder, task.list_columns(model.plan)) as columns:
         for batch in batches:
             expected = keys[samples : samples + len(batch["key"])].tolist()
@@ -61,13 +67,16 @@ def predict(
             samples += len(expected)
             moved = move_batch(batch, device)
             encoded, present = model.encode(moved), model.find_present(moved)
-            for subset in dict.fromkeys([*meters, tuple(parts)]):
-                shown = present & torch.tensor([part in subset for part in parts], device=device)
-                forward = ForwardPass(model, model.predict(encoded, shown, moved), moved, shown)
-                check_outputs(forward.outputs, batch["key"])
-                if subset in meters:
-                    meters[subset].add(forward)
+            forward = ForwardPass(model, model.predict(encoded, present, moved), moved, present)
+            check_outputs(forward.outputs, batch["key"])
             columns.append(task.compute_columns(forward))
+            if every in meters:
+                meters[every].add(forward)
+            shown = [present & mask for mask in masks.values()]
+            for subset, features in zip(masks, fuse_subsets(model, encoded, shown), strict=True):
+                forward = ForwardPass(model, model.head(features, moved), moved, features.present)
+                check_outputs(forward.outputs, batch["key"])
+                meters[subset].add(forward)
         assert samples == len(keys), "batches have every sample"
         scores = {subset: meter.compute() for subset, meter in meters.items()}
         return Predictions(keys, scores, columns.map())
@@ -85,6 +94,8 @@ def check_outputs(outputs: Tensor, keys: Sequence[str]) -> None:
     Raises:
         PipelineError: they are not.
     """
+    if math.isfinite(outputs.sum().item()):  # with one that is not, the sum is not
+        return
     bad = (~outputs.isfinite()).flatten(1).any(1).nonzero()[:, 0].tolist()
     if bad:
         raise PipelineError(
