@@ -5,17 +5,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, SupportsIndex
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.datasets.permutation import permute
-from shardwright.errors import FormatError
+from shardwright.errors import DamageError, FormatError
 from shardwright.format.field import Field
 from shardwright.format.index import decode_key
 from shardwright.storage.file_set import FileSet
 
+if TYPE_CHECKING:
+    from shardwright.ops.operation import Operation
+
+Content = bytes | NDArray[np.uint8]
+"""A whole file, checked against its checksum; only to be read."""
 Indices = Sequence[int] | NDArray[np.int64]
 Batch = dict[str, Any]
 """By name: an array (batch, *shape) for a field, a list for values without a fixed shape, a list of str for `key`."""
@@ -56,11 +61,13 @@ class SampleSource(ABC):
         split: name of the split, for messages and saved states.
         transforms: number of transforms that a sample goes through: 0 where it is as it was written.
         is_mapped: whether stored bytes are read through memory maps, with no work in Python for each sample.
+        is_decoding: whether files are decoded, which takes far longer than to read them.
     """
 
     split: str
     transforms: int = 0
     is_mapped: bool = False
+    is_decoding: bool = False
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -118,6 +125,29 @@ class SampleSource(ABC):
     @abstractmethod
     def close(self) -> None:
         """Close the files. Arrays that were returned stay valid; further reads raise."""
+
+    def check_contents(self, name: str) -> None:
+        """Check that `read_contents` can read this field.
+
+        Raises:
+            KeyError: there is no such field; the message lists the fields.
+            FormatError: this source has no files of its own.
+        """
+        raise FormatError(f"{self!r} has no files to decode; decode each source before it is mixed or transformed")
+
+    def read_contents(self, indices: Indices, name: str, context: ReadContext = DEFAULT_CONTEXT) -> Iterator[Content]:
+        """Yield the file of one field of each sample as it is in its shard, checked, one at a time.
+
+        Raises:
+            IndexError, TypeError, DamageError: see `gather`.
+            KeyError, FormatError: see `check_contents`.
+        """
+        self.check_contents(name)
+        raise NotImplementedError
+
+    def describe_damage(self, row: int, name: str, what: str) -> DamageError:
+        """Return the error that says what is wrong with the file of a field, and where it is."""
+        return DamageError(f"{self!r}: sample {self.find_key(row)!r}, {name}: {what}", field=name)
 
     def __len__(self) -> int:
         """Samples in an epoch."""
@@ -230,6 +260,25 @@ class SampleSource(ABC):
         from shardwright.datasets.views import Subset
 
         return Subset(self, rows)
+
+    def decode(self, **operations: "Operation") -> "SampleSource":
+        """Return a view in which the files of fields are decoded by declared operations, see `shardwright.ops`.
+
+        `data.decode(image=ops.Image(ops.RandomResizedCrop(224), flip=0.5))` gives, under the same name, what the
+        operation makes of each file, and maybe further names that begin with it. What other decoders would make of
+        these files is not computed. Random numbers are a function of the loader's seed, the epoch, the sample's key and
+        the name of the field.
+
+        The hash is that of this source and the operations, so a saved state is not resumed with others.
+
+        Raises:
+            KeyError: there is no such field; the message lists the fields.
+            TypeError: something else than an operation was passed.
+            FormatError: this source has no files, as after a transform; or the field is decoded already.
+        """
+        from shardwright.datasets.decoded import Decoded
+
+        return Decoded(self, operations)
 
     def with_transform(
         self, function: Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import (
+    DEFAULT_CONTEXT,
+    Batch,
+    Content,
+    Indices,
+    ReadContext,
+    SampleSource,
+    resolve_rows,
+)
 from shardwright.errors import DamageError
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.checksum import compute_crc32
@@ -233,6 +241,32 @@ class ShardDataset(SampleSource):
             self._checked[-1, row] = True
         meta: dict[str, Any] = decode_json(content)
         return meta
+
+    def check_contents(self, name: str) -> None:
+        """See `SampleSource.check_contents`."""
+        if name not in self.fields:
+            raise KeyError(f"{self!r}: no field {name!r}, there are {list(self.fields)}")
+
+    def read_contents(self, indices: Indices, name: str, context: ReadContext = DEFAULT_CONTEXT) -> Iterator[Content]:
+        """See `SampleSource.read_contents`."""
+        self.check_contents(name)
+        rows = resolve_rows(indices, len(self), self.split)
+        self._index.load(self._offsets.find_shards(rows))
+        starts, offsets, sizes = self._offsets.locate(rows)
+        member, field, files = list(self.fields).index(name), self.fields[name], context.files or self._files
+        bytes_each = np.asarray(sizes[member]) if field.varies else np.full(len(rows), len(field.header) + field.nbytes)
+        contents = files.read_ranges(starts + offsets[member], bytes_each)
+        for row, content in zip(rows.tolist(), contents, strict=True):
+            if not (files.checked_once and self._checked[member, row]):
+                self._check_member(row, member, compute_crc32(content.data))
+                self._checked[member, row] = files.checked_once
+            yield content
+
+    def describe_damage(self, row: int, name: str, what: str) -> DamageError:
+        """See `SampleSource.describe_damage`."""
+        return self._describe_damage(
+            int(resolve_rows([row], len(self), self.split)[0]), list(self.fields).index(name), what
+        )
 
     @property
     def keys(self) -> NDArray[np.bytes_]:

@@ -7,7 +7,7 @@ follow in the order of the calls.
 
 import operator
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, SupportsIndex
@@ -15,10 +15,19 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, allocate, resolve_rows
+from shardwright.datasets.base import (
+    DEFAULT_CONTEXT,
+    Batch,
+    Content,
+    Indices,
+    ReadContext,
+    SampleSource,
+    allocate,
+    resolve_rows,
+)
 from shardwright.datasets.collate import collate
 from shardwright.datasets.sample_rng import make_generator
-from shardwright.errors import FormatError
+from shardwright.errors import DamageError, FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
 from shardwright.storage.file_set import FileSet
@@ -34,6 +43,7 @@ class View(SampleSource):
         self.split = base.split
         self.transforms = base.transforms
         self.is_mapped = base.is_mapped
+        self.is_decoding = base.is_decoding
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -87,6 +97,19 @@ class View(SampleSource):
     def meta(self, index: SupportsIndex) -> dict[str, Any]:
         """See `SampleSource.meta`."""
         return self._base.meta(index)
+
+    def check_contents(self, name: str) -> None:
+        """See `SampleSource.check_contents`."""
+        self._base.check_contents(name)
+
+    def read_contents(self, indices: Indices, name: str, context: ReadContext = DEFAULT_CONTEXT) -> Iterator[Content]:
+        """See `SampleSource.read_contents`."""
+        self.check_contents(name)
+        return self._base.read_contents(indices, name, context)
+
+    def describe_damage(self, row: int, name: str, what: str) -> DamageError:
+        """See `SampleSource.describe_damage`."""
+        return self._base.describe_damage(row, name, what)
 
     def find_key(self, index: SupportsIndex) -> str:
         """See `SampleSource.find_key`."""
@@ -176,6 +199,14 @@ class Subset(View):
         """See `SampleSource.meta`."""
         return self._base.meta(self._find_rows([operator.index(index)])[0])
 
+    def read_contents(self, indices: Indices, name: str, context: ReadContext = DEFAULT_CONTEXT) -> Iterator[Content]:
+        """See `SampleSource.read_contents`."""
+        return self._base.read_contents(self._find_rows(indices), name, context)
+
+    def describe_damage(self, row: int, name: str, what: str) -> DamageError:
+        """See `SampleSource.describe_damage`."""
+        return self._base.describe_damage(int(self._find_rows([row])[0]), name, what)
+
     def find_key(self, index: SupportsIndex) -> str:
         """See `SampleSource.find_key`."""
         return self._base.find_key(self._find_rows([operator.index(index)])[0])
@@ -254,6 +285,11 @@ class SelectedFields(View):
         samples = self._base.read_samples(indices, replace(context, fields=names))
         return [self._pick(sample, names) for sample in samples]
 
+    def check_contents(self, name: str) -> None:
+        """See `SampleSource.check_contents`."""
+        self._check_names(self._names, [name])
+        self._base.check_contents(name)
+
     def __repr__(self) -> str:
         return f"{list(self._names)} of {self._base!r}"
 
@@ -317,6 +353,14 @@ class Transformed(View):
             return results
         requested = ("key", *context.fields)
         return [{name: value for name, value in result.items() if name in requested} for result in results]
+
+    def check_contents(self, name: str) -> None:
+        """Refuse: a function's results are no files.
+
+        Raises:
+            FormatError: always.
+        """
+        SampleSource.check_contents(self, name)
 
     def __repr__(self) -> str:
         return f"{getattr(self._function, '__name__', type(self._function).__name__)} of {self._base!r}"

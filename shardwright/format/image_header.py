@@ -1,9 +1,12 @@
-"""Read the size of a JPEG, PNG or WebP image from its header, before memory for its pixels is allocated.
+"""Read the size of an image from its header, before memory for its pixels is allocated.
 
 JPEG: ITU-T T.81, annex B. PNG: the W3C recommendation, chunk IHDR. WebP: RFC 9649, sections 2.5 to 2.7.
 """
 
+import struct
 from typing import NamedTuple
+
+from shardwright.format.more_image_headers import read_avif, read_bmp, read_gif, read_tiff
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 MAX_JPEG_SIDE = 65_500
@@ -13,21 +16,32 @@ EXIF = b"Exif\0\0"
 FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables, not frame headers
 BARE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length: TEM, restarts, start of image
 END_OR_SCAN = (0xD9, 0xDA)
+READERS = (
+    ((b"ftypavif", b"ftypavis"), read_avif),
+    ((b"GIF87a", b"GIF89a"), read_gif),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), read_tiff),
+    ((b"BM",), read_bmp),
+)
+"""By the first bytes of a file, or those after the size of its first box."""
 
 
 class ImageSize(NamedTuple):
-    """Height and width in pixels as stored; with `may_turn` the file has, or may have, EXIF data that rotates it."""
+    """Height and width in pixels as stored; with `may_turn` the file has, or may have, EXIF data that rotates it.
+
+    `exif` is where a JPEG file's TIFF structure of EXIF data begins, or 0.
+    """
 
     height: int
     width: int
     may_turn: bool
+    exif: int = 0
 
 
 def read_image_size(data: bytes) -> ImageSize:
     """Return the size in an image's header; the beginning of the file is enough.
 
     Raises:
-        ValueError: `data` has none of the three formats, or ends before the size.
+        ValueError: `data` is neither JPEG, PNG, WebP, AVIF, GIF, BMP nor TIFF, or ends before the size.
     """
     try:
         if data.startswith(JPEG_START):
@@ -36,9 +50,12 @@ def read_image_size(data: bytes) -> ImageSize:
             return _read_png(data)
         if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             return _read_webp(data)
-    except IndexError as error:
+        for signatures, read in READERS:
+            if data.startswith(signatures) or data[4:12] in signatures:
+                return ImageSize(*read(data), may_turn=True)
+    except (IndexError, struct.error) as error:
         raise ValueError("the file ends before the image's size") from error
-    raise ValueError("not a JPEG, PNG or WebP file")
+    raise ValueError("not a JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF file")
 
 
 def check_jpeg(data: bytes, shape: tuple[int, ...]) -> None:
@@ -55,7 +72,7 @@ def check_jpeg(data: bytes, shape: tuple[int, ...]) -> None:
 
 
 def _read_jpeg(data: bytes) -> ImageSize:
-    position, may_turn = 2, False
+    position, exif = 2, 0
     while True:
         # Decoders skip bytes between segments, and any number of bytes 0xFF before a marker.
         position = data.find(b"\xff", position)
@@ -69,9 +86,10 @@ def _read_jpeg(data: bytes) -> ImageSize:
         elif code in END_OR_SCAN:
             raise ValueError("no frame header before the first scan")
         elif code in FRAMES:
-            return ImageSize(_read_big(data, position + 5), _read_big(data, position + 7), may_turn)
+            return ImageSize(_read_big(data, position + 5), _read_big(data, position + 7), exif > 0, exif)
         else:
-            may_turn |= code == 0xE1 and data[position + 4 : position + 10] == EXIF
+            if not exif and code == 0xE1 and data[position + 4 : position + 10] == EXIF:
+                exif = position + 10
             position += 2 + max(2, _read_big(data, position + 2))
 
 

@@ -97,7 +97,8 @@ def choose_threads(data: SampleSource, batch_size: int, cores: int, windowed: bo
     """
     names = data.names
     arrays_only = names is not None and set(names) <= data.fields.keys()
-    decoded = any(field.varies for field in data.fields.values()) or not (arrays_only or data.transforms)
+    varies = any(field.varies for field in data.fields.values())
+    decoded = data.is_decoding or varies or not (arrays_only or data.transforms)
     if arrays_only and data.is_mapped and not decoded and not windowed:
         bytes_of_all = count_bytes(data)
         small = batch_size * bytes_of_all < SMALL_BATCH * data.count_rows()

@@ -1,7 +1,7 @@
 """Read WebDataset shards of any origin at random, through an index that is built once."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, SupportsIndex
@@ -9,7 +9,15 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import (
+    DEFAULT_CONTEXT,
+    Batch,
+    Content,
+    Indices,
+    ReadContext,
+    SampleSource,
+    resolve_rows,
+)
 from shardwright.errors import DamageError, FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
@@ -26,7 +34,7 @@ from shardwright.webdataset.build_index import (
     locate_shards,
     open_index,
 )
-from shardwright.webdataset.columns import Decode, Members, find_complete, plan_columns
+from shardwright.webdataset.columns import Column, Decode, Members, find_complete, plan_columns
 from shardwright.webdataset.decode import decode_json_value
 from shardwright.webdataset.expand_urls import Urls
 from shardwright.webdataset.index_table import APART, TWICE, find_spans
@@ -158,6 +166,19 @@ class ForeignDataset(SampleSource):
             raise self._reader.describe_damage(row, column, str(error)) from error
         return value if isinstance(value, dict) else {"json": value}
 
+    def check_contents(self, name: str) -> None:
+        """See `SampleSource.check_contents`."""
+        self._find_column(name)
+
+    def read_contents(self, indices: Indices, name: str, context: ReadContext = DEFAULT_CONTEXT) -> Iterator[Content]:
+        """See `SampleSource.read_contents`."""
+        return self._reader.read_contents(self._resolve_rows(indices), self._find_column(name), context.files)
+
+    def describe_damage(self, row: int, name: str, what: str) -> DamageError:
+        """See `SampleSource.describe_damage`."""
+        members = self._reader.find_members(self._resolve_rows([row]), self._find_column(name))
+        return self._reader.describe_damage(int(members.rows[0]), int(members.columns[0]), what)
+
     @property
     def keys(self) -> NDArray[np.bytes_]:
         """The keys of the samples in order, (rows,) of bytes as stored, usually UTF-8.
@@ -231,6 +252,12 @@ class ForeignDataset(SampleSource):
         """Return the rows of the index for these samples."""
         numbers = resolve_rows(indices, len(self), self.split)
         return numbers if self._rows is None else self._rows[numbers]
+
+    def _find_column(self, name: str) -> Column:
+        for column in self._columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"{self!r}: no field {name!r}, there are {list(self.names)}")
 
     def _find_spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the addresses at which the first member of each row starts, and the last one ends."""

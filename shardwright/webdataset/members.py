@@ -86,6 +86,17 @@ class MemberReader:
             return self._stack_images(members, column.form, values, context)
         return np.fromiter(values, np.int64, len(rows)) if column.is_integer else list(values)
 
+    def read_contents(self, rows: NDArray[np.int64], column: Column, files: FileSet | None) -> Iterator[bytes]:
+        """Yield the content of the column's member of each of these rows, checked, from a window or the shards.
+
+        Raises:
+            DamageError: see `read_column`.
+        """
+        members = self.find_members(rows, column)
+        numbers = (members.rows, members.columns, members.addresses, members.sizes)
+        for row, index_column, address, size in zip(*(n.tolist() for n in numbers), strict=True):
+            yield self._read(row, index_column, address, size, files or self._files)
+
     def read_member(self, row: int, index_column: int) -> bytes:
         """Return the content of one member, checked.
 

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from pipeline.formats.audio import flac, ogg, wav
 from pipeline.formats.format_errors import FormatFault, Truncated
-from pipeline.formats.image import exif_orientation, jpeg, png
+from pipeline.formats.image import jpeg, png
 from pipeline.formats.type_names import FLAC
 from pipeline.modalities.audio.check import PARSERS as AUDIO_PARSERS
 from pipeline.modalities.audio.decode import read_blocks
 from pipeline.modalities.image.check import PARSERS as IMAGE_PARSERS
 from pipeline.modalities.image.formats import decode_image
+from shardwright.format import exif_orientation
 from tests.support.dirty_files import make_dirty_files
 from tests.support.factory_media import (
     SECRET,

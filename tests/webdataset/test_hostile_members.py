@@ -160,13 +160,13 @@ def test_audio_of_other_formats(format_: str) -> None:
         decode_audio(make_audio(2000, 1, format_), 10**6)
 
 
-@pytest.mark.parametrize("suffix", [".bmp", ".tiff", ".ppm", ".jp2", ".gif"])
+@pytest.mark.parametrize("suffix", [".ppm", ".jp2"])
 def test_images_of_other_formats(suffix: str) -> None:
-    with pytest.raises(ValueError, match="not a JPEG, PNG or WebP file"):
+    with pytest.raises(ValueError, match="not a JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF file"):
         decode_image(make_image(np.random.default_rng(0), (64, 64), suffix), 10**6)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tiff", ".gif", ".avif"])
 def test_images_that_are_cut_or_changed(suffix: str) -> None:
     """The size is the one that OpenCV reads from the header; everything else is a ValueError."""
     whole = make_image(np.random.default_rng(0), (40, 30), suffix)
@@ -187,7 +187,7 @@ def test_images_that_are_cut_or_changed(suffix: str) -> None:
 
 def test_a_rotated_image_has_the_size_that_opencv_gives_it() -> None:
     data = rotate_jpeg(make_image(np.random.default_rng(0), (40, 30), ".jpg"), 6)
-    assert read_image_size(data) == (40, 30, True)
+    assert read_image_size(data)[:3] == (40, 30, True)
     assert decode_image(data, 10**6).shape == (30, 40, 3)
 
 

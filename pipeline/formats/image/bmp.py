@@ -9,8 +9,8 @@ import struct
 from dataclasses import dataclass
 
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
-from pipeline.formats.image.exif_orientation import UPRIGHT
 from pipeline.formats.image.image_header import ImageHeader
+from shardwright.format.exif_orientation import UPRIGHT
 
 _FILE_HEADER, _CORE, _INFO, _V4, _V5 = 14, 12, 40, 108, 124
 _SIZES = (_CORE, _INFO, 52, 56, _V4, _V5)

@@ -6,7 +6,6 @@ Of an animation the first frame is kept; as a video it is parsed by `pipeline.fo
 import struct
 
 from pipeline.formats.format_errors import FormatFault, Truncated
-from pipeline.formats.image.exif_orientation import UPRIGHT
 from pipeline.formats.image.gif_blocks import (
     EXTENSION,
     HEAD_SIZE,
@@ -18,6 +17,7 @@ from pipeline.formats.image.gif_blocks import (
     walk_blocks,
 )
 from pipeline.formats.image.image_header import ImageHeader
+from shardwright.format.exif_orientation import UPRIGHT
 
 
 def read_header(data: bytes) -> ImageHeader:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
-from pipeline.formats.image.exif_orientation import UPRIGHT
 from pipeline.formats.image.heif_items import Item, Property, read_items
 from pipeline.formats.iso_boxes import Box, free_box, walk_boxes
 from pipeline.formats.video.header import overwrite
+from shardwright.format.exif_orientation import UPRIGHT
 
 _CODED = {b"av01": b"av1C", b"hvc1": b"hvcC"}
 """The items that are coded images, with the property that has the settings of their decoder."""

@@ -10,8 +10,8 @@ import struct
 from dataclasses import dataclass
 
 from pipeline.formats.format_errors import FormatFault, Truncated
-from pipeline.formats.image.exif_orientation import UPRIGHT
-from pipeline.formats.image.exif_orientation import read_orientation as read_exif_orientation
+from shardwright.format.exif_orientation import UPRIGHT
+from shardwright.format.exif_orientation import read_orientation as read_exif_orientation
 
 _START, _END, _SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF

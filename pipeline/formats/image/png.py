@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated
-from pipeline.formats.image.exif_orientation import UPRIGHT
-from pipeline.formats.image.exif_orientation import read_orientation as read_exif_orientation
 from pipeline.formats.image.image_header import ImageHeader
 from shardwright.format.checksum import compute_crc32
+from shardwright.format.exif_orientation import UPRIGHT
+from shardwright.format.exif_orientation import read_orientation as read_exif_orientation
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MAX_SIDE = 2**31 - 1

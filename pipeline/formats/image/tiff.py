@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
 from pipeline.formats.image import jpeg
-from pipeline.formats.image.exif_orientation import UPRIGHT
+from shardwright.format.exif_orientation import UPRIGHT
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}

@@ -4,8 +4,6 @@ Of an animation the first frame is read and kept; as a video it is parsed by `pi
 """
 
 from pipeline.formats.format_errors import FormatFault, Truncated
-from pipeline.formats.image.exif_orientation import UPRIGHT
-from pipeline.formats.image.exif_orientation import read_orientation as read_exif_orientation
 from pipeline.formats.image.image_header import ImageHeader
 from pipeline.formats.image.webp_chunks import (
     ALPHA,
@@ -21,6 +19,8 @@ from pipeline.formats.image.webp_chunks import (
     select_chunks,
     walk_chunks,
 )
+from shardwright.format.exif_orientation import UPRIGHT
+from shardwright.format.exif_orientation import read_orientation as read_exif_orientation
 
 
 def read_header(data: bytes) -> ImageHeader:

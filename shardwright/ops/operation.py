@@ -1,0 +1,121 @@
+"""Define the interface of an operation: how the file of a sample becomes values of a batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shardwright.datasets.base import Content
+from shardwright.format.field import Field
+
+Allocate = Callable[[int, int], NDArray[np.uint8] | None]
+
+
+class Contents(Protocol):
+    """The files of a batch, a sample each."""
+
+    def __iter__(self) -> Iterator[Content]: ...
+
+    def warn(self, message: str) -> None:
+        """Record that the decoder doubts the last file."""
+
+
+class Operation(ABC):
+    """How the files of one field become values of a batch. Each is a frozen dataclass, so it is known before any file.
+
+    An operation is used by several threads at once, and is sent to processes; it keeps nothing of the samples.
+
+    Attributes:
+        version: raised where the same arguments give other values than before, so that a saved state is refused.
+        stream: the name of its random numbers, which operations of several fields may share; None is the field's own.
+    """
+
+    version: ClassVar[int] = 1
+    stream: str | None = None
+
+    @property
+    @abstractmethod
+    def fields(self) -> Mapping[str, Field | None]:
+        """What it gives, by the ending of the name in a batch; "" is the name of the field itself.
+
+        A `Field` has the dtype and shape of one sample, and is one array in a batch; None is a list, or an array whose
+        shape differs from batch to batch.
+        """
+
+    @property
+    def draws(self) -> int:
+        """How many random numbers a sample takes; 0 gives the same values in each epoch."""
+        return 0
+
+    @abstractmethod
+    def decode(self, contents: Contents, draws: NDArray[np.float64], allocate: Allocate) -> dict[str, Any]:
+        """Return the values of a batch, by the endings of `fields`.
+
+        Args:
+            contents: a file a sample. Each is to be decoded before the next is asked for: an error is taken for one of
+                the last file.
+            draws: uniform in [0, 1), float64 (batch, draws).
+            allocate: see `shardwright.datasets.base.ReadContext.allocate`.
+
+        Raises:
+            ValueError: a file cannot be decoded; the message says why.
+            ModuleNotFoundError: a decoder is not installed; the message says how to install it.
+        """
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that decides the values, as canonical JSON: a part of what a saved state is checked against."""
+        return {**_describe(self), "version": self.version}
+
+
+class RowOperation(Operation):
+    """An operation that gives one array of the same dtype and shape for each sample, written into the batch's row."""
+
+    @property
+    @abstractmethod
+    def field(self) -> Field:
+        """The dtype and shape of a sample."""
+
+    @property
+    def fields(self) -> Mapping[str, Field]:
+        """The field, under the name of the field that was decoded."""
+        return {"": self.field}
+
+    @abstractmethod
+    def decode_row(self, content: Content, draws: NDArray[np.float64], out: NDArray[Any]) -> str | None:
+        """Decode one file into `out`, an array of the dtype and shape of `field`; return what its decoder warned of.
+
+        Args:
+            content: the file.
+            draws: float64 (draws,).
+            out: C-contiguous; its old values are not cleared.
+
+        Raises:
+            ValueError, ModuleNotFoundError: see `decode`.
+        """
+
+    def decode(self, contents: Contents, draws: NDArray[np.float64], allocate: Allocate) -> dict[str, Any]:
+        """See `Operation.decode`."""
+        rows = allocate_rows(self.field, len(draws), allocate)
+        for row, content, numbers in zip(rows, contents, draws, strict=True):
+            if warning := self.decode_row(content, numbers, row):
+                contents.warn(warning)
+        return {"": rows}
+
+
+def allocate_rows(field: Field, count: int, allocate: Allocate) -> NDArray[Any]:
+    """Return memory for the rows of a field: (count, *shape) of its dtype, with any values."""
+    dtype = np.dtype(field.dtype)
+    memory = allocate(count, field.nbytes)
+    if memory is None:
+        return np.empty((count, *field.shape), dtype)
+    return memory.view(dtype).reshape(count, *field.shape)
+
+
+def _describe(value: Any) -> Any:
+    if is_dataclass(value):
+        parts = {part.name: _describe(getattr(value, part.name)) for part in fields(value)}
+        return {"op": type(value).__name__} | parts
+    return [_describe(part) for part in value] if isinstance(value, tuple | list) else value
