@@ -243,7 +243,7 @@ class SampleSource(ABC):
             DamageError: see `meta`.
             Exception: what the predicate raises, with the sample's key in a note.
         """
-        from shardwright.datasets.views import find_matches
+        from shardwright.datasets.subset import find_matches
 
         return self.take(find_matches(self, predicate))
 
@@ -257,7 +257,7 @@ class SampleSource(ABC):
             IndexError, TypeError: see `gather`.
             ValueError: the rows do not ascend.
         """
-        from shardwright.datasets.views import Subset
+        from shardwright.datasets.subset import Subset
 
         return Subset(self, rows)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from shardwright.datasets.base import Batch, allocate
 from shardwright.errors import FormatError
+from shardwright.format.field import Field
 
 Allocate = Callable[[int, int], NDArray[np.uint8] | None]
 NUMERIC = "biufc"
@@ -72,6 +73,15 @@ def merge(parts: Iterable[tuple[NDArray[np.int64], Batch]], rows: int, allocate:
             _fill(target, at, batch[name])
         del batch
     return merged
+
+
+def allocate_rows(field: Field, count: int, allocate: Allocate) -> NDArray[Any]:
+    """Return memory for the rows of a field: (count, *shape) of its dtype, with any values."""
+    dtype = np.dtype(field.dtype)
+    memory = allocate(count, field.nbytes)
+    if memory is None:
+        return np.empty((count, *field.shape), dtype)
+    return memory.view(dtype).reshape(count, *field.shape)
 
 
 def _check_compatible(merged: Batch, filled: int, batch: Batch) -> None:

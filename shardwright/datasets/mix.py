@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
 from shardwright.datasets.collate import merge
 from shardwright.datasets.permutation import permute
-from shardwright.datasets.views import check_ascending
+from shardwright.datasets.subset import check_ascending
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field

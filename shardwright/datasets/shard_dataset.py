@@ -1,28 +1,19 @@
 """Read a split of a dataset at random: any sample, any batch, in any order."""
 
-import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import (
-    DEFAULT_CONTEXT,
-    Batch,
-    Content,
-    Indices,
-    ReadContext,
-    SampleSource,
-    resolve_rows,
-)
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.collate import allocate_rows
 from shardwright.errors import DamageError
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.checksum import compute_crc32
 from shardwright.format.field import Field
-from shardwright.format.image_header import check_jpeg
 from shardwright.format.index import decode_key
 from shardwright.format.jpeg import decode_jpeg
 from shardwright.format.manifest import Manifest
@@ -206,7 +197,7 @@ class ShardDataset(SampleSource):
         """
         rows = resolve_rows(indices, len(self), self.split)
         self._index.load(self._offsets.find_shards(rows))
-        starts, offsets, sizes = self._offsets.locate(rows)
+        starts, offsets, _ = self._offsets.locate(rows)
         files = context.files or self._files
         checked = bool(self._all_checked[rows].all())
         batch: Batch = {"key": [decode_key(key) for key in self._keys[rows].tolist()]}
@@ -214,8 +205,7 @@ class ShardDataset(SampleSource):
             if context.fields is None or name in context.fields:
                 at = starts + offsets[member]
                 if field.varies:
-                    contents = files.read_ranges(at, np.asarray(sizes[member]))
-                    batch[name] = self._decode_block(rows, member, contents, context)
+                    batch[name] = self._decode_images(rows, name, context)
                     continue
                 block = files.gather(at + len(field.header), field.nbytes, context.allocate(len(rows), field.nbytes))
                 if not (checked and files.checked_once):  # False once a read found that a file was replaced
@@ -342,26 +332,14 @@ class ShardDataset(SampleSource):
     def __repr__(self) -> str:
         return f"ShardDataset({self._location_name!r}, {self.split!r}): {len(self)} samples, {', '.join(self.fields)}"
 
-    def _decode_block(
-        self, rows: NDArray[np.int64], member: int, contents: Sequence[NDArray[np.uint8]], context: ReadContext
-    ) -> NDArray[np.uint8]:
-        """Decode the images of one member: uint8 (batch, *shape), checked where this is their first delivery."""
-        shape, files = self._layout.image_shapes[member], context.files or self._files
-        assert shape is not None
-        size = math.prod(shape)
-        block = context.allocate(len(rows), size)
-        block = np.empty((len(rows), size), np.uint8) if block is None else block
-        images = block.reshape(len(rows), *shape)
-        for at, (row, content) in enumerate(zip(rows.tolist(), contents, strict=True)):
+    def _decode_images(self, rows: NDArray[np.int64], name: str, context: ReadContext) -> NDArray[np.uint8]:
+        """Decode the JPEG files of a field: uint8 (batch, *shape)."""
+        images = allocate_rows(self.fields[name], len(rows), context.allocate)
+        for row, image, content in zip(rows.tolist(), images, self.read_contents(rows, name, context), strict=True):
             try:
-                if not (files.checked_once and self._checked[member, row]):
-                    self._check_member(row, member, compute_crc32(content.data))
-                    check_jpeg(content.tobytes(), shape)
-                images[at] = decode_jpeg(content, shape)
+                decode_jpeg(np.frombuffer(content, np.uint8), image.shape, image)
             except ValueError as error:
-                raise self._describe_damage(row, member, str(error)) from error
-        if files.checked_once:
-            self._checked[member, rows] = True
+                raise self.describe_damage(row, name, str(error)) from error
         return images
 
     def _check_block(

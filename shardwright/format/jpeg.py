@@ -1,9 +1,13 @@
 """Encode and decode the images of fields with the encoding "jpeg"."""
 
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.format.image_header import MAX_JPEG_SIDE
+from shardwright.format.image_header import MAX_JPEG_SIDE, check_jpeg
 from shardwright.format.opencv import decode_rgb, load_opencv
 
 
@@ -31,19 +35,38 @@ def encode_jpeg(pixels: NDArray[np.uint8], quality: int) -> bytes:
     return bytes(data.tobytes())
 
 
-def decode_jpeg(content: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def decode_jpeg(
+    content: NDArray[np.uint8], shape: tuple[int, ...], out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """Decode a JPEG file to uint8 (height, width, 3), RGB, as stored: EXIF orientation is ignored. Releases the GIL.
 
     Args:
         content: uint8 (bytes,), the file; only read.
         shape: of the field, (height, width, 3).
+        out: where to write the pixels, contiguous, or None for fresh memory.
 
     Raises:
-        ValueError: it cannot be decoded, or decodes to another shape.
+        ValueError: it is not a whole file, cannot be decoded, or decodes to another shape.
         ModuleNotFoundError: OpenCV is not installed.
     """
-    cv2 = load_opencv("or read only the other fields: data.select([...])")
-    pixels = decode_rgb(cv2, content, upright=False)
+    out = np.empty(shape, np.uint8) if out is None else out
+    check_jpeg(content.tobytes(), shape)
+    if (simplejpeg := find_simplejpeg()) is not None:
+        with suppress(ValueError):  # it warns of the file, or does not convert its colours
+            simplejpeg.decode_jpeg(content, "RGB", buffer=out)
+            return out
+    pixels = decode_rgb(load_opencv("or read only the other fields: data.select([...])"), content, upright=False)
     if pixels.shape != shape:
         raise ValueError(f"decodes to {pixels.shape}; the field has {shape}")
-    return pixels
+    out[:] = pixels
+    return out
+
+
+@cache
+def find_simplejpeg() -> Any:
+    """Return the module, or None where it is not installed: OpenCV gives the same pixels, in more time."""
+    try:
+        import simplejpeg
+    except ModuleNotFoundError:
+        return None
+    return simplejpeg

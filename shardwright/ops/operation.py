@@ -1,7 +1,7 @@
 """Define the interface of an operation: how the file of a sample becomes values of a batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.datasets.base import Content
+from shardwright.datasets.collate import Allocate, allocate_rows
 from shardwright.format.field import Field
-
-Allocate = Callable[[int, int], NDArray[np.uint8] | None]
 
 
 class Contents(Protocol):
@@ -103,15 +102,6 @@ class RowOperation(Operation):
             if warning := self.decode_row(content, numbers, row):
                 contents.warn(warning)
         return {"": rows}
-
-
-def allocate_rows(field: Field, count: int, allocate: Allocate) -> NDArray[Any]:
-    """Return memory for the rows of a field: (count, *shape) of its dtype, with any values."""
-    dtype = np.dtype(field.dtype)
-    memory = allocate(count, field.nbytes)
-    if memory is None:
-        return np.empty((count, *field.shape), dtype)
-    return memory.view(dtype).reshape(count, *field.shape)
 
 
 def _describe(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """Decode an image file to pixels: JPEG by libjpeg-turbo, at a fraction of its size where that is enough."""
 
 import threading
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from shardwright.datasets.base import Content
 from shardwright.format.exif_orientation import UPRIGHT, read_orientation
 from shardwright.format.image_header import JPEG_START, read_image_size
+from shardwright.format.jpeg import find_simplejpeg
 from shardwright.format.opencv import decode_rgb, load_opencv
 from shardwright.webdataset.npy import decode_npy
 
@@ -36,7 +36,7 @@ class Decodable(NamedTuple):
     orientation: int
 
 
-class Decoded(NamedTuple):
+class DecodedImage(NamedTuple):
     """Pixels, uint8 (height, width, 3), RGB, and what the decoder warned of."""
 
     pixels: NDArray[np.uint8]
@@ -65,7 +65,7 @@ def open_image(content: Content, max_pixels: int) -> Decodable:
     return Decodable(file, size.height, size.width, UPRIGHT)
 
 
-def decode_image(image: Decodable, least: tuple[int, int] | None) -> Decoded:
+def decode_image(image: Decodable, least: tuple[int, int] | None) -> DecodedImage:
     """Decode an image as it is stored.
 
     Args:
@@ -79,22 +79,22 @@ def decode_image(image: Decodable, least: tuple[int, int] | None) -> Decoded:
     """
     start = image.content[: len(NPY)].tobytes()
     if start == NPY:
-        return Decoded(_decode_array(image.content.tobytes()))
-    if start.startswith(JPEG_START) and (simplejpeg := _find_simplejpeg()) is not None:
+        return DecodedImage(_decode_array(image.content.tobytes()))
+    if start.startswith(JPEG_START) and (simplejpeg := find_simplejpeg()) is not None:
         return _decode_jpeg(simplejpeg, image, least)
-    return Decoded(decode_rgb(load_opencv(INSTEAD), image.content, upright=image.orientation == UPRIGHT))
+    return DecodedImage(decode_rgb(load_opencv(INSTEAD), image.content, upright=image.orientation == UPRIGHT))
 
 
-def _decode_jpeg(simplejpeg: Any, image: Decodable, least: tuple[int, int] | None) -> Decoded:
+def _decode_jpeg(simplejpeg: Any, image: Decodable, least: tuple[int, int] | None) -> DecodedImage:
     """Decode a JPEG file into memory that this thread uses again for its next image."""
     height, width = least or (image.height, image.width)
     options = {"min_height": height, "min_width": width, "min_factor": SMALLEST_FACTOR} if least else {}
     memory = _reserve(image.height * image.width * 3)
     try:
-        return Decoded(simplejpeg.decode_jpeg(image.content, "RGB", buffer=memory, **options))
+        return DecodedImage(simplejpeg.decode_jpeg(image.content, "RGB", buffer=memory, **options))
     except ValueError as error:  # a warning of the decoder, or colours that it does not convert
         pixels = decode_rgb(load_opencv(INSTEAD), image.content, upright=False)
-        return Decoded(pixels, str(error))
+        return DecodedImage(pixels, str(error))
 
 
 def _reserve(size: int) -> NDArray[np.uint8]:
@@ -110,13 +110,3 @@ def _decode_array(data: bytes) -> NDArray[np.uint8]:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise ValueError(f"it is an array {pixels.dtype} {pixels.shape}; pixels are uint8 (height, width, 3)")
     return pixels
-
-
-@cache
-def _find_simplejpeg() -> Any:
-    """Return the module, or None where it is not installed: OpenCV gives the same pixels, in more time."""
-    try:
-        import simplejpeg
-    except ModuleNotFoundError:
-        return None
-    return simplejpeg

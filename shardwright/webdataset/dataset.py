@@ -9,15 +9,7 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import (
-    DEFAULT_CONTEXT,
-    Batch,
-    Content,
-    Indices,
-    ReadContext,
-    SampleSource,
-    resolve_rows,
-)
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, SampleSource, resolve_rows
 from shardwright.errors import DamageError, FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
