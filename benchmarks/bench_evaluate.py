@@ -31,7 +31,7 @@ from pipeline.evaluate.report import write_tables
 from pipeline.models.batches import Batch, ReadOrder, SplitKeys, find_shared_keys, hash_keys, read_batches
 from pipeline.runtime.run_stage import use_own_maps_for_arrays
 from pipeline.tables.contracts import MODALITIES
-from pipeline.tasks.classification import LABEL
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.options import ClassificationOptions
 from pipeline.train.lesson import list_inputs, plan_lesson
 from pipeline.train.params import TrainParams

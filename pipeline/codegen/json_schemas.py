@@ -19,8 +19,8 @@ from pipeline.tasks.generation.report import TITLES as TEXT_TITLES
 from pipeline.tasks.masked_words_report import SCORE_TITLES as WORD_TITLES
 from pipeline.tasks.metrics.ranks import name_scores
 from pipeline.tasks.metrics.table import CLASS_METRICS, SCORES
-from pipeline.tasks.regression_report import FLOOR
 from pipeline.tasks.regression_report import TITLES as REGRESSION_TITLES
+from pipeline.tasks.report_blocks import FLOOR
 from pipeline.tasks.retrieval_report import CHANCE, CLASS_RECALL, INTERVALS
 from pipeline.tasks.table import TASKS
 from pipeline.tasks.tag_report import SCORE_TITLES, THRESHOLD_METRICS

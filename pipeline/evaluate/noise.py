@@ -1,6 +1,5 @@
 """Measure scores as a function of noise on a part, in the same pass as all else."""
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from pipeline.models.batches import Batch, move_batch
 from pipeline.models.inputs import PartInput, read_values
 from pipeline.models.model import Model, encode_part
 from pipeline.tasks.report import Cell, Curves, ReportTable, Section
+from pipeline.tasks.report_blocks import to_json
 from pipeline.tasks.task import ForwardPass
 from shardwright.datasets.sample_rng import make_generator
 
@@ -80,8 +80,7 @@ class NoiseMeters:
         for part, meters in self.meters.items():
             scores = {level: meter.compute() for level, meter in meters.items()}
             block[part] = {
-                f"{level:g}": {name: value if math.isfinite(value) else None for name, value in each.items()}
-                for level, each in scores.items()
+                f"{level:g}": {name: to_json(value) for name, value in each.items()} for level, each in scores.items()
             }
             lines[part] = np.array(list(scores)), np.array([each[last] for each in scores.values()])
             rows += [[part, level, *each.values()] for level, each in block[part].items()]

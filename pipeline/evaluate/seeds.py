@@ -10,6 +10,7 @@ from pipeline.evaluate.intervals import plan_whiskers
 from pipeline.evaluate.supplement import Supplement
 from pipeline.tasks.metrics.bootstrap import LEVEL, round_end
 from pipeline.tasks.report import Cell, ReportTable, Section, format_score
+from pipeline.tasks.report_blocks import to_json
 
 TEXT = (
     "The scores of models that differ in the seed of training alone, on the same samples: mean, standard deviation, "
@@ -28,9 +29,9 @@ def measure_seeds(scores: Mapping[int, Mapping[str, float]], ensemble: Mapping[s
     names = list(next(iter(scores.values())))
     block = {name: summarize_seeds([each[name] for each in scores.values()]) for name in names}
     for name, values in block.items():
-        values["values"] = {str(seed): _to_json(each[name]) for seed, each in scores.items()}
+        values["values"] = {str(seed): to_json(each[name]) for seed, each in scores.items()}
         if ensemble is not None:
-            values["ensemble"] = _to_json(ensemble[name])
+            values["ensemble"] = to_json(ensemble[name])
     rows: list[list[Cell]] = [
         [name, *(block[name][column] for column in COLUMNS if column in block[name])] for name in names
     ]
@@ -63,8 +64,3 @@ def summarize_seeds(values: Sequence[float]) -> dict[str, Any]:
     mean, std = float(np.mean(values)), float(np.std(values, ddof=1))
     half = -float(stdtrit(len(values) - 1, (1 - LEVEL) / 2)) * std / math.sqrt(len(values))
     return {"mean": mean, "std": std, "low": round_end(mean - half), "high": round_end(mean + half)}
-
-
-def _to_json(value: float) -> float | None:
-    """JSON has no NaN."""
-    return value if math.isfinite(value) else None

@@ -1,6 +1,5 @@
 """Measure the main scores by the values of columns of the samples' metadata: by language, by source."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from pipeline.evaluate.supplement import Supplement
 from pipeline.tasks.metrics.bootstrap import estimate_intervals, name_ends
 from pipeline.tasks.metrics.sums import GroupSums
 from pipeline.tasks.report import Cell, ReportTable, Section
+from pipeline.tasks.report_blocks import to_json
 from pipeline.tasks.task import Predictions
 
 MOST_VALUES = 100
@@ -66,7 +66,7 @@ def measure_column(
     for number in order:
         rows = np.flatnonzero(categories.numbers == number)
         sums = tabulate(predictions.select(rows))
-        scores = {name: value if math.isfinite(value) else None for name, value in sums.score().items()}
+        scores = {name: to_json(value) for name, value in sums.score().items()}
         groups = len(np.unique(predictions.groups[rows]))
         block[categories.values[number] or NO_VALUE] = {
             "samples": len(rows),

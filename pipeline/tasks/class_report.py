@@ -1,7 +1,6 @@
 """Measure a classifier and report on it: scores, intervals, the confusion matrix, the scores of each class."""
 
 import heapq
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.tables.columns import ColumnBatch, Columns
-from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.metrics.table import CLASS_METRICS, METRICS, SCORES
 from pipeline.tasks.metrics.tally import Counts, Floats, Tally, count_confusion
 from pipeline.tasks.report import (
@@ -23,14 +21,25 @@ from pipeline.tasks.report import (
     TaskReport,
     Tile,
     format_interval,
-    format_score,
 )
-from pipeline.tasks.task import Predictions, name_subset
-from shardwright.format.index import decode_key
+from pipeline.tasks.report_blocks import (
+    PARTS_SECTION,
+    build_tiles,
+    describe_no_samples,
+    divide_rows,
+    list_subset_scores,
+    plan_subsets,
+    tabulate_block,
+    tabulate_subsets,
+    to_json,
+)
+from pipeline.tasks.task import Predictions
 
 HEADLINES = ("accuracy", "macro_f1")
 """The scores in validation, for each subset of the parts, and with intervals. The last one selects the epoch: the
 mean over classes does not let a frequent class hide a rare one."""
+
+SCORE_TITLES = {name: SCORES[name].title for name in HEADLINES}
 
 NO_SAMPLES = "the split has no samples"
 
@@ -57,7 +66,7 @@ def measure_classes(predictions: Predictions, classes: Sequence[str], split: str
     """
     confusion = count_confusion(predictions.columns["truth"], predictions.columns["prediction"], len(classes))
     tally = Tally.from_confusion(confusion)
-    scores = {name: _to_json(float(score.compute(tally))) for name, score in SCORES.items()}
+    scores = {name: to_json(float(score.compute(tally))) for name, score in SCORES.items()}
     per_class = _measure_each(tally, classes)
     undefined = dict.fromkeys((name for name, value in scores.items() if value is None), NO_SAMPLES)
     undefined |= {
@@ -70,10 +79,7 @@ def measure_classes(predictions: Predictions, classes: Sequence[str], split: str
         "split": split,
         "samples": len(predictions.keys),
         **scores,
-        "subsets": {
-            name_subset(subset): {score: _to_json(value) for score, value in scores_of.items()}
-            for subset, scores_of in predictions.scores.items()
-        },
+        "subsets": list_subset_scores(predictions),
         "per_class": per_class,
         "absent": [name for name in classes if per_class[name]["support"] == 0],
         "undefined": undefined,
@@ -85,7 +91,7 @@ def _measure_each(tally: Tally, classes: Sequence[str]) -> dict[str, dict[str, A
     columns = {name: METRICS[name].load()(tally).tolist() for name in CLASS_METRICS}
     return {
         name: {
-            **{metric: _to_json(values[number]) for metric, values in columns.items()},
+            **{metric: to_json(values[number]) for metric, values in columns.items()},
             "support": int(tally.actual[number]),
             "predicted": int(tally.predicted[number]),
         }
@@ -93,15 +99,10 @@ def _measure_each(tally: Tally, classes: Sequence[str]) -> dict[str, dict[str, A
     }
 
 
-def _to_json(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
-
-
 def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """Return lines for the summary: the scores, and the classes that the split has no sample of."""
     if metrics["samples"] == 0:
-        return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
+        return [describe_no_samples(metrics)]
     macro_f1 = f"{metrics['macro_f1']:.3f}{format_interval(metrics, 'macro_f1')}"
     lines = [f"{metrics['split']}: macro F1 {macro_f1}, accuracy {metrics['accuracy']:.3f}"]
     if metrics["absent"]:
@@ -141,10 +142,9 @@ def _name_predictions(predictions: Predictions, classes: Sequence[str]) -> Itera
     """Yield the columns of `PREDICTIONS`, `GROUP_ROWS` samples at a time."""
     names = np.array(classes, object)
     columns = predictions.columns
-    for start in range(0, len(predictions.keys), GROUP_ROWS):
-        rows = slice(start, start + GROUP_ROWS)
+    for rows, keys in divide_rows(predictions):
         yield {
-            "key": [decode_key(key) for key in predictions.keys[rows].tolist()],
+            "key": keys,
             "truth": names[columns["truth"][rows]],
             "prediction": names[columns["prediction"][rows]],
             "probability": columns["probability"][rows],
@@ -178,15 +178,9 @@ def find_worst(predictions: Predictions, count: int) -> list[int]:
 
 
 def _plan_figures(confusion: Counts, metrics: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Matrix | Bars]:
-    accuracy, macro_f1 = HEADLINES
     return {
         "confusion": Matrix("Confusion matrix", confusion, classes),
-        "subsets": Bars(
-            title="Scores by subset of the parts",
-            axis="score with these parts only",
-            titles=(SCORES[macro_f1].title, SCORES[accuracy].title),
-            rows={name: (values[macro_f1], values[accuracy]) for name, values in metrics["subsets"].items()},
-        ),
+        "subsets": plan_subsets(metrics, HEADLINES[::-1], SCORE_TITLES),
     }
 
 
@@ -194,29 +188,20 @@ def _build_tables(
     metrics: Mapping[str, Any], classes: Sequence[str], predictions: Predictions
 ) -> dict[str, ReportTable]:
     """Return `confusion` (a row a sample, which `dvc plots` counts), `per_class` and `subsets`."""
-    per_class = {"class": "class", "support": "samples", "predicted": "predicted"}
-    per_class |= {name: METRICS[name].title for name in CLASS_METRICS}
-    subsets = {"subset": "parts", **{name: SCORES[name].title for name in HEADLINES}}
-
-    def list_rows(block: Mapping[str, Mapping[str, Cell]], columns: Mapping[str, str]) -> list[list[Cell]]:
-        return [[name, *(values[column] for column in list(columns)[1:])] for name, values in block.items()]
-
+    titles = {"support": "samples", "predicted": "predicted"}
+    titles |= {name: METRICS[name].title for name in CLASS_METRICS}
     pairs = Lazy(lambda: _name_pairs(predictions, classes))
     return {
         "confusion": ReportTable({"actual": "actual", "predicted": "predicted"}, pairs),
-        "per_class": ReportTable(per_class, list_rows(metrics["per_class"], per_class)),
-        "subsets": ReportTable(subsets, list_rows(metrics["subsets"], subsets)),
+        "per_class": tabulate_block(metrics["per_class"], ("class", "class"), titles),
+        "subsets": tabulate_subsets(metrics, SCORE_TITLES),
     }
 
 
 def _build_tiles(metrics: Mapping[str, Any]) -> list[Tile]:
     present = sum(values["support"] > 0 for values in metrics["per_class"].values())
     return [
-        *(
-            Tile(format_score(metrics[name]), f"{SCORES[name].title}{format_interval(metrics, name)}")
-            for name in reversed(HEADLINES)
-        ),
-        Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),
+        *build_tiles(metrics, dict(reversed(SCORE_TITLES.items()))),
         Tile(str(present), f"of {len(metrics['per_class'])} classes have samples in it"),
     ]
 
@@ -230,12 +215,7 @@ SCORES_TEXT = (
 def _build_sections(metrics: Mapping[str, Any]) -> list[Section]:
     return [
         Section("Scores", SCORES_TEXT),
-        Section(
-            "Parts",
-            "The same model, shown only some of the parts of each sample.",
-            figure="subsets",
-            alt="Scores with every subset of the parts",
-        ),
+        PARTS_SECTION,
         Section("Classes", _describe_classes(metrics), table="per_class"),
         Section(
             "Confusion",

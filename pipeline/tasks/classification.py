@@ -12,12 +12,14 @@ from torch.nn import functional
 from pipeline.errors import InputError
 from pipeline.tasks.class_report import (
     HEADLINES,
+    SCORE_TITLES,
     build_report,
     compute_probabilities,
     describe_metrics,
     measure_classes,
     score_tally,
 )
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.linear_head import LinearHead
 from pipeline.tasks.metrics.sums import GroupSums, count_by_row, count_shares, deal_groups, join_tallies
 from pipeline.tasks.metrics.table import SCORES
@@ -32,8 +34,6 @@ from shardwright import ShardDataset
 if TYPE_CHECKING:
     from pipeline.models.inputs import PartInput
     from pipeline.models.model import Model
-
-LABEL = "label"
 
 SCORES_COLUMN = "probabilities"
 MOST_KEPT = 100
@@ -217,7 +217,7 @@ def list_probabilities(predictions: Predictions, plan: ClassPlan) -> Probabiliti
 CLASSIFICATION = Task(
     options=ClassificationOptions,
     plan_type=ClassPlan,
-    scores={name: SCORES[name].title for name in HEADLINES},
+    scores=SCORE_TITLES,
     suits=has_labels,
     make_plan=make_plan,
     describe_plan=describe_plan,

@@ -71,11 +71,6 @@ class MaskedWordsPlan(Plan):
     chance: float
 
 
-def suits_nothing(data: "ShardDataset", inputs: Sequence[PartInput]) -> bool:
-    """Return False: a dataset with labels or several parts teaches more."""
-    return False
-
-
 def make_plan(options: MaskedWordsOptions, data: "ShardDataset", inputs: Sequence[PartInput]) -> MaskedWordsPlan:
     """Find the text, and count its words in the training split.
 
@@ -210,7 +205,6 @@ MASKED_WORDS = Task(
     options=MaskedWordsOptions,
     plan_type=MaskedWordsPlan,
     scores=SCORE_TITLES,
-    suits=suits_nothing,
     make_plan=make_plan,
     describe_plan=describe_plan,
     describe_model=lambda plan: f"an encoder of {plan.source.part}, learned from masked words",

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.tables.columns import ColumnBatch, Columns
-from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.metrics.sums import GroupSums, deal_groups, sum_by_row
 from pipeline.tasks.metrics.tally import Floats, divide
-from pipeline.tasks.report import Lazy, Mistake, ReportTable, Section, TaskReport, Tile, format_interval, format_score
+from pipeline.tasks.report import Lazy, Mistake, Section, TaskReport
+from pipeline.tasks.report_blocks import FLOOR, build_tiles, describe_scores, divide_rows, tabulate_scores, to_json
 from pipeline.tasks.task import Predictions
-from shardwright.format.index import decode_key
 
 if TYPE_CHECKING:
     from pipeline.tasks.masked_words import MaskedWordsPlan
 
-FLOOR = "floor_"
 SCORE_TITLES = {"probability": "probability of the masked word", "accuracy": "accuracy on masked words"}
 COLUMNS: Columns = {"key": "string", "masked": "int64", "hits": "int64", "log_probability": "float64"}
 """`predictions`."""
@@ -41,7 +39,7 @@ def compute_scores(sums: Mapping[str, float]) -> dict[str, float]:
 def measure(predictions: Predictions, plan: "MaskedWordsPlan", split: str) -> dict[str, Any]:
     """Return the content of `metrics.json`: JSON without NaN."""
     sums = {name: float(np.sum(column)) for name, column in predictions.columns.items()}
-    scores = {name: None if math.isnan(value) else value for name, value in compute_scores(sums).items()}
+    scores = {name: to_json(value) for name, value in compute_scores(sums).items()}
     reason = "no word of the split is masked" if len(predictions.keys) else "the split has no samples"
     return {
         "split": split,
@@ -69,12 +67,7 @@ def _score_sums(sums: Floats) -> dict[str, Floats]:
 
 def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """Return the line for the summary: each score beside its floor."""
-    shown = [
-        f"{title} {format_score(metrics[name])}{format_interval(metrics, name)}"
-        f" (floor {format_score(metrics[FLOOR + name])})"
-        for name, title in reversed(SCORE_TITLES.items())
-    ]
-    return [f"{metrics['split']}: {', '.join(shown)}"]
+    return [describe_scores(metrics, dict(reversed(SCORE_TITLES.items())))]
 
 
 def build_report(
@@ -84,23 +77,11 @@ def build_report(
     masked, hits, logs = (predictions.columns[name] for name in ("masked", "hits", "log_probability"))
     missed = [row for row in range(len(masked)) if hits[row] < masked[row]]
     rows = heapq.nsmallest(worst, missed, key=lambda row: (logs[row] / masked[row], predictions.keys[row]))
-    floors = {name: format_score(metrics[FLOOR + name]) for name in SCORE_TITLES}
     return TaskReport(
-        tiles=[
-            *(
-                Tile(format_score(metrics[name]), f"{title}{format_interval(metrics, name)}, floor {floors[name]}")
-                for name, title in SCORE_TITLES.items()
-            ),
-            Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),
-        ],
+        tiles=build_tiles(metrics, SCORE_TITLES, "floor"),
         sections=[Section("Scores", TEXT, table="scores")],
         figures={},
-        tables={
-            "scores": ReportTable(
-                {"score": "score", "value": "model", "floor": "floor"},
-                [[title, metrics[name], metrics[FLOOR + name]] for name, title in SCORE_TITLES.items()],
-            ),
-        },
+        tables={"scores": tabulate_scores(metrics, SCORE_TITLES)},
         columns=COLUMNS,
         predictions=Lazy(lambda: _list_rows(predictions)),
         mistakes=[
@@ -112,7 +93,5 @@ def build_report(
 
 def _list_rows(predictions: Predictions) -> Iterator[ColumnBatch]:
     """Yield the columns of `COLUMNS`, `GROUP_ROWS` samples at a time."""
-    for start in range(0, len(predictions.keys), GROUP_ROWS):
-        rows = slice(start, start + GROUP_ROWS)
-        keys = [decode_key(key) for key in predictions.keys[rows].tolist()]
+    for rows, keys in divide_rows(predictions):
         yield {"key": keys, **{name: predictions.columns[name][rows] for name in COLUMNS if name != "key"}}

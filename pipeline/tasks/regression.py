@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import InputError
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.linear_head import LinearHead
 from pipeline.tasks.options import RegressionOptions
 from pipeline.tasks.read_targets import read_targets
@@ -29,8 +30,6 @@ from shardwright import ShardDataset
 if TYPE_CHECKING:
     from pipeline.models.inputs import PartInput
     from pipeline.models.model import Model
-
-LABEL = "label"
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,6 @@ class NumberPlan(Plan):
     mean: float
     std: float
     median: float
-
-
-def suits_nothing(data: ShardDataset, inputs: "Sequence[PartInput]") -> bool:
-    """Return False: that labels are numbers does not say that they are quantities."""
-    return False
 
 
 def make_plan(options: RegressionOptions, data: ShardDataset, inputs: "Sequence[PartInput]") -> NumberPlan:
@@ -176,9 +170,7 @@ REGRESSION = Task(
     plan_type=NumberPlan,
     scores=SCORE_TITLES,
     errors=frozenset({"mae"}),
-    suits=suits_nothing,
     make_plan=make_plan,
-    describe_plan=lambda plan: [],
     describe_model=lambda plan: f"a regression of {plan.field}",
     build_head=build_head,
     compute_loss=compute_loss,

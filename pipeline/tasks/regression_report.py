@@ -9,29 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.tables.columns import ColumnBatch, Columns
-from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.metrics.sums import GroupSums, deal_groups, sum_by_row
 from pipeline.tasks.metrics.tally import divide
 from pipeline.tasks.report import (
     Lazy,
     Mistake,
-    ReportTable,
     Scatter,
     Section,
     TaskReport,
-    Tile,
-    format_interval,
-    format_score,
 )
-from pipeline.tasks.task import Predictions, name_subset
-from shardwright.format.index import decode_key
+from pipeline.tasks.report_blocks import (
+    FLOOR,
+    PARTS_TEXT,
+    build_tiles,
+    describe_no_samples,
+    describe_scores,
+    divide_rows,
+    list_subset_scores,
+    tabulate_scores,
+    tabulate_subsets,
+    to_json,
+)
+from pipeline.tasks.task import Predictions
 
 if TYPE_CHECKING:
     from pipeline.tasks.regression import NumberPlan
 
 Floats = NDArray[np.float64]
 
-FLOOR = "floor_"
 TITLES = {"mae": "mean absolute error", "rmse": "root mean squared error", "r2": "R²", "spearman": "Spearman's rho"}
 COLUMNS: Columns = {"key": "string", "truth": "float64", "prediction": "float64"}
 """`predictions`."""
@@ -80,9 +85,9 @@ def measure(predictions: Predictions, plan: "NumberPlan", split: str) -> dict[st
     mean for the others; a constant has no correlation, 0.
     """
     truth, predicted = (np.asarray(predictions.columns[name]) for name in ("truth", "prediction"))
-    scores = {name: _to_json(compute(truth, predicted)) for name, compute in METRICS.items()}
+    scores = {name: to_json(compute(truth, predicted)) for name, compute in METRICS.items()}
     constants = {name: np.full_like(truth, plan.median if name == "mae" else plan.mean) for name in METRICS}
-    floors = {name: _to_json(compute(truth, constants[name])) for name, compute in METRICS.items()}
+    floors = {name: to_json(compute(truth, constants[name])) for name, compute in METRICS.items()}
     floors["spearman"] = 0.0
     undefined = dict.fromkeys(
         (name for name, value in scores.items() if value is None),
@@ -93,10 +98,7 @@ def measure(predictions: Predictions, plan: "NumberPlan", split: str) -> dict[st
         "samples": len(truth),
         **scores,
         **{FLOOR + name: value for name, value in floors.items()},
-        "subsets": {
-            name_subset(subset): {name: _to_json(value) for name, value in values.items()}
-            for subset, values in predictions.scores.items()
-        },
+        "subsets": list_subset_scores(predictions),
         "undefined": undefined,
     }
 
@@ -123,21 +125,11 @@ def _score_sums(sums: Floats) -> dict[str, Floats]:
     }
 
 
-def _to_json(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else float(value)
-
-
 def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """Return the line for the summary: each score beside its floor."""
     if metrics["samples"] == 0:
-        return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
-    shown = [
-        f"{title} {format_score(metrics[name])}{format_interval(metrics, name)}"
-        f" (constant {format_score(metrics[FLOOR + name])})"
-        for name, title in TITLES.items()
-    ]
-    return [f"{metrics['split']}: {', '.join(shown)}"]
+        return [describe_no_samples(metrics)]
+    return [describe_scores(metrics, TITLES, "constant")]
 
 
 TEXT = (
@@ -151,28 +143,17 @@ def build_report(predictions: Predictions, plan: "NumberPlan", metrics: Mapping[
     truth, predicted = predictions.columns["truth"], predictions.columns["prediction"]
     errors = np.abs(truth - predicted)
     rows = heapq.nsmallest(worst, range(len(errors)), key=lambda row: (-errors[row], predictions.keys[row]))
-    subsets = [[name, values["mae"], values["r2"]] for name, values in metrics["subsets"].items()]
-    scores = [[title, metrics[name], metrics[FLOOR + name]] for name, title in TITLES.items()]
     return TaskReport(
-        tiles=[
-            *(
-                Tile(
-                    format_score(metrics[name]),
-                    f"{title}{format_interval(metrics, name)}, constant {format_score(metrics[FLOOR + name])}",
-                )
-                for name, title in TITLES.items()
-            ),
-            Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),
-        ],
+        tiles=build_tiles(metrics, TITLES, "constant"),
         sections=[
             Section("Scores", TEXT, table="scores"),
             Section("Predictions", figure="predictions", alt="The prediction of each sample over its target"),
-            Section("Parts", "The same model, shown only some of the parts of each sample.", table="subsets"),
+            Section("Parts", PARTS_TEXT, table="subsets"),
         ],
         figures={"predictions": Scatter("Prediction over target", truth, predicted)} if len(truth) else {},
         tables={
-            "scores": ReportTable({"score": "score", "value": "model", "floor": "constant"}, scores),
-            "subsets": ReportTable({"subset": "parts", "mae": TITLES["mae"], "r2": TITLES["r2"]}, subsets),
+            "scores": tabulate_scores(metrics, TITLES, "constant"),
+            "subsets": tabulate_subsets(metrics, {name: TITLES[name] for name in ("mae", "r2")}),
         },
         columns=COLUMNS,
         predictions=Lazy(lambda: _list_rows(predictions)),
@@ -187,10 +168,9 @@ def build_report(predictions: Predictions, plan: "NumberPlan", metrics: Mapping[
 
 def _list_rows(predictions: Predictions) -> Iterator[ColumnBatch]:
     """Yield the columns of `COLUMNS`, `GROUP_ROWS` samples at a time."""
-    for start in range(0, len(predictions.keys), GROUP_ROWS):
-        rows = slice(start, start + GROUP_ROWS)
+    for rows, keys in divide_rows(predictions):
         yield {
-            "key": [decode_key(key) for key in predictions.keys[rows].tolist()],
+            "key": keys,
             "truth": predictions.columns["truth"][rows],
             "prediction": predictions.columns["prediction"][rows],
         }

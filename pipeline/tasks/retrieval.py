@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from pipeline.errors import InputError
 from pipeline.models.model import Features
+from pipeline.tasks.labels import LABEL, compute_label_column, list_label_column
 from pipeline.tasks.metrics.ranks import rank_candidates, score_ranks, title_score
 from pipeline.tasks.options import RetrievalOptions
 from pipeline.tasks.retrieval_report import build_report, describe_metrics, measure, select_pair, tabulate
@@ -26,8 +27,6 @@ from shardwright import ShardDataset
 if TYPE_CHECKING:
     from pipeline.models.inputs import PartInput
     from pipeline.models.model import Model
-
-LABEL = "label"
 
 MAX_SCALE = 100.0
 """Limit on what similarities are multiplied by (Radford et al. 2021: Learning transferable visual models, 2.5)."""
@@ -175,13 +174,13 @@ def _list_pairs(vectors: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float
 def list_columns(plan: RetrievalPlan) -> dict[str, np.dtype[Any]]:
     """Return the vectors, and the labels where there are some."""
     vectors = {"vectors": np.dtype((np.float32, (len(plan.parts), plan.width)))}
-    return vectors | ({"label": np.min_scalar_type(len(plan.classes) - 1)} if plan.classes else {})
+    return vectors | list_label_column(plan.classes)
 
 
 def compute_columns(forward: ForwardPass) -> dict[str, NDArray[Any]]:
     """Return the columns of `list_columns`, (batch, …)."""
     columns = {"vectors": forward.outputs.float().cpu().numpy()}
-    return columns | ({"label": forward.batch[LABEL].cpu().numpy()} if forward.plan.classes else {})
+    return columns | compute_label_column(forward)
 
 
 def list_no_subsets(parts: Sequence[str]) -> list[Subset]:
@@ -198,7 +197,6 @@ RETRIEVAL = Task(
     scores=SCORE_TITLES,
     suits=has_several_parts,
     make_plan=make_plan,
-    describe_plan=lambda plan: [],
     describe_model=describe_model,
     build_head=ContrastHead,
     compute_loss=compute_loss,

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.tables.columns import ColumnBatch, Columns
-from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.metrics.ranks import (
     DEPTHS,
     Ranking,
@@ -35,6 +34,7 @@ from pipeline.tasks.report import (
     format_interval,
     format_score,
 )
+from pipeline.tasks.report_blocks import divide_rows, to_json
 from pipeline.tasks.task import Predictions
 from shardwright.format.index import decode_key
 
@@ -122,7 +122,7 @@ def _measure_direction(direction: Direction, labels: NDArray[np.int64] | None) -
         same = count_same_class(direction.ranking, labels) if count > 1 else count
         scores[CLASS_RECALL] = same / count if count else math.nan
         chance[CHANCE + CLASS_RECALL] = float((shares**2).sum()) if count else math.nan
-    values = {name: None if math.isnan(value) else value for name, value in {**scores, **chance}.items()}
+    values = {name: to_json(value) for name, value in {**scores, **chance}.items()}
     return {"samples": count, **values}
 
 
@@ -224,9 +224,8 @@ def _list_columns(directions: Sequence[Direction]) -> Columns:
 def _list_ranks(predictions: Predictions, directions: Sequence[Direction]) -> Iterator[ColumnBatch]:
     """Yield the rank of each sample in each direction, null where it lacks a part, `GROUP_ROWS` samples at a time."""
     names = list(_list_columns(directions))[1:]
-    for start in range(0, len(predictions.keys), GROUP_ROWS):
-        keys = predictions.keys[start : start + GROUP_ROWS].tolist()
-        batch: dict[str, Any] = {"key": [decode_key(key) for key in keys]}
+    for place, keys in divide_rows(predictions):
+        start, batch = place.start, dict[str, Any](key=keys)
         for name, direction in zip(names, directions, strict=True):
             ranks: list[int | None] = [None] * len(keys)
             first, last = np.searchsorted(direction.rows, (start, start + len(keys)))

@@ -9,29 +9,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.tables.columns import ColumnBatch, Columns
-from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.metrics.sums import GroupSums, count_shares, deal_groups, join_tallies
 from pipeline.tasks.metrics.table import CLASS_METRICS, METRICS, SCORES
 from pipeline.tasks.metrics.tally import Floats, Tally
 from pipeline.tasks.metrics.thresholds import compute_average_precision, compute_roc_auc
 from pipeline.tasks.report import (
-    Bars,
     Lazy,
     Mistake,
-    ReportTable,
     Section,
     TaskReport,
-    Tile,
-    format_interval,
-    format_score,
 )
-from pipeline.tasks.task import Predictions, name_subset
-from shardwright.format.index import decode_key
+from pipeline.tasks.report_blocks import (
+    FLOOR,
+    PARTS_SECTION,
+    build_tiles,
+    describe_no_samples,
+    describe_scores,
+    divide_rows,
+    list_subset_scores,
+    plan_subsets,
+    tabulate_block,
+    tabulate_scores,
+    tabulate_subsets,
+    to_json,
+)
+from pipeline.tasks.task import Predictions
 
 if TYPE_CHECKING:
     from pipeline.tasks.tagging import TagPlan
 
-FLOOR = "floor_"
 SCORE_TITLES = {"exact_match": "all tags right", "micro_f1": "micro F1", "macro_f1": "macro F1"}
 """The last one selects the epoch."""
 
@@ -72,13 +78,10 @@ def measure(predictions: Predictions, plan: "TagPlan", split: str) -> dict[str, 
     return {
         "split": split,
         "samples": samples,
-        **{name: _to_json(value) for name, value in values.items()},
-        "subsets": {
-            name_subset(subset): {name: _to_json(value) for name, value in each.items()}
-            for subset, each in predictions.scores.items()
-        },
+        **{name: to_json(value) for name, value in values.items()},
+        "subsets": list_subset_scores(predictions),
         "per_class": {
-            name: {score: _to_json(value) if isinstance(value, float) else value for score, value in each.items()}
+            name: {score: to_json(value) if isinstance(value, float) else value for score, value in each.items()}
             for name, each in per_class.items()
         },
         "undefined": {name: reason for name, value in values.items() if math.isnan(value)},
@@ -124,21 +127,11 @@ def _average(values: list[float]) -> float:
     return float(np.mean(defined)) if defined else math.nan
 
 
-def _to_json(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else value
-
-
 def describe_metrics(metrics: Mapping[str, Any]) -> list[str]:
     """Return the line for the summary: each score beside its floor."""
     if metrics["samples"] == 0:
-        return [f"the split {metrics['split']} has no samples: there is nothing to measure"]
-    shown = [
-        f"{TITLES[name]} {format_score(metrics[name])}{format_interval(metrics, name)}"
-        f" (floor {format_score(metrics[FLOOR + name])})"
-        for name in ("macro_f1", "average_precision", "exact_match")
-    ]
-    return [f"{metrics['split']}: {', '.join(shown)}"]
+        return [describe_no_samples(metrics)]
+    return [describe_scores(metrics, {name: TITLES[name] for name in ("macro_f1", "average_precision", "exact_match")})]
 
 
 TEXT = (
@@ -149,45 +142,24 @@ TEXT = (
 
 def build_report(predictions: Predictions, plan: "TagPlan", metrics: Mapping[str, Any], worst: int) -> TaskReport:
     """Return the tables, the figure and the sections of the page; without samples there is no figure."""
-    rows = [[title, metrics[name], metrics[FLOOR + name]] for name, title in TITLES.items()]
     tags = {name: METRICS[name].title for name in CLASS_METRICS} | {
         "average_precision": "average precision",
         "roc_auc": "ROC AUC",
     }
-    per_class = {"class": "tag", "support": "samples", "predicted": "given", **tags}
-    bars = {name: (values["macro_f1"], values["micro_f1"]) for name, values in metrics["subsets"].items()}
-    titles = (SCORE_TITLES["macro_f1"], SCORE_TITLES["micro_f1"])
-    figure = Bars("Scores by subset of the parts", "score with these parts only", titles, bars)
-    subsets = [[name, *(values[score] for score in SCORE_TITLES)] for name, values in metrics["subsets"].items()]
+    per_class = {"support": "samples", "predicted": "given", **tags}
+    figure = plan_subsets(metrics, ("macro_f1", "micro_f1"), SCORE_TITLES)
     return TaskReport(
-        tiles=[
-            *(
-                Tile(
-                    format_score(metrics[name]),
-                    f"{title}{format_interval(metrics, name)}, floor {format_score(metrics[FLOOR + name])}",
-                )
-                for name, title in TITLES.items()
-            ),
-            Tile(str(metrics["samples"]), f"samples in the split {metrics['split']}"),
-        ],
+        tiles=build_tiles(metrics, TITLES, "floor"),
         sections=[
             Section("Scores", TEXT, table="scores"),
-            Section(
-                "Parts",
-                "The same model, shown only some of the parts of each sample.",
-                figure="subsets",
-                alt="Scores with every subset of the parts",
-            ),
+            PARTS_SECTION,
             Section("Tags", table="per_class"),
         ],
         figures={"subsets": figure} if metrics["samples"] else {},
         tables={
-            "scores": ReportTable({"score": "score", "value": "model", "floor": "floor"}, rows),
-            "subsets": ReportTable({"subset": "parts", **SCORE_TITLES}, subsets),
-            "per_class": ReportTable(
-                per_class,
-                [[name, *(each[key] for key in list(per_class)[1:])] for name, each in metrics["per_class"].items()],
-            ),
+            "scores": tabulate_scores(metrics, TITLES),
+            "subsets": tabulate_subsets(metrics, SCORE_TITLES),
+            "per_class": tabulate_block(metrics["per_class"], ("class", "tag"), per_class),
         },
         columns=COLUMNS,
         predictions=Lazy(lambda: _list_rows(predictions, plan)),
@@ -198,11 +170,10 @@ def build_report(predictions: Predictions, plan: "TagPlan", metrics: Mapping[str
 
 def _list_rows(predictions: Predictions, plan: "TagPlan") -> Iterator[ColumnBatch]:
     """Yield the columns of `COLUMNS`, `GROUP_ROWS` samples at a time."""
-    for start in range(0, len(predictions.keys), GROUP_ROWS):
-        rows = slice(start, start + GROUP_ROWS)
+    for rows, keys in divide_rows(predictions):
         truth, probability = predictions.columns["truth"][rows] > 0, predictions.columns["probability"][rows]
         yield {
-            "key": [decode_key(key) for key in predictions.keys[rows].tolist()],
+            "key": keys,
             "truth": [_name_tags(row, plan) for row in truth],
             "prediction": [_name_tags(row, plan) for row in probability >= 0.5],
             "truth_probability": _find_least(truth, probability),

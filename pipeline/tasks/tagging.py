@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import InputError
-from pipeline.tasks.classification import LABEL
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.linear_head import LinearHead
 from pipeline.tasks.metrics.tally import Tally
 from pipeline.tasks.options import BinaryOptions, MultiLabelOptions
@@ -47,11 +47,6 @@ class TagPlan(Plan):
     members: tuple[tuple[int, ...], ...]
     counts: tuple[int, ...]
     weights: tuple[float, ...] = ()
-
-
-def suits_nothing(data: ShardDataset, inputs: "Sequence[PartInput]") -> bool:
-    """Return False: that a label's name has a separator does not say that it is several."""
-    return False
 
 
 def plan_tags(options: MultiLabelOptions, data: ShardDataset, inputs: "Sequence[PartInput]") -> TagPlan:
@@ -200,7 +195,6 @@ MULTI_LABEL = Task(
     options=MultiLabelOptions,
     plan_type=TagPlan,
     scores=SCORE_TITLES,
-    suits=suits_nothing,
     make_plan=plan_tags,
     describe_plan=describe_plan,
     describe_model=describe_model,

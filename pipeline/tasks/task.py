@@ -149,10 +149,8 @@ class Task(Generic[P]):
         plan_type: the type of the plan, a dataclass.
         scores: the titles of the validation scores by name; the epoch with the best value of the last one is the best.
         errors: names of those scores of which lower values are better.
-        suits: whether the task is the one to choose for a dataset with these inputs, where `train.task` is `auto`.
         make_plan: from the options, the training split and the inputs of all parts. Raises `InputError` where the
             dataset lacks what the task learns; the message names the setting.
-        describe_plan: lines for the summary of the training about the plan.
         describe_model: what the model is, for the report: `a classifier of 12 classes`.
         build_head: the head, a module that maps `Features` and a batch to outputs.
         fuses: whether the head reads `Features.fused`; if not, the model has no fusion.
@@ -166,6 +164,9 @@ class Task(Generic[P]):
         average: the columns that models predict together, from those of each: their mean. None for a task that has no
             such mean.
         list_probabilities: what calibration and curves are measured from. None for a task without probabilities.
+        suits: whether the task is the one to choose for a dataset with these inputs, where `train.task` is `auto`. None
+            by default: that labels are numbers, or that a sample has a text, does not say that they are to be learned.
+        describe_plan: lines for the summary of the training about the plan.
         needs_texts: whether scores need `Predictions.decode`.
         list_subsets: the subsets of the parts whose scores are reported; the last one is all. None where the parts are
             compared with each other.
@@ -181,9 +182,7 @@ class Task(Generic[P]):
     options: type[TaskOptions]
     plan_type: type[P]
     scores: Mapping[str, str]
-    suits: "Callable[[ShardDataset, Sequence[PartInput]], bool]"
     make_plan: "Callable[[Any, ShardDataset, Sequence[PartInput]], P]"
-    describe_plan: Callable[[P], list[str]]
     describe_model: Callable[[P], str]
     build_head: "Callable[[P, Model], nn.Module]"
     compute_loss: "Callable[[ForwardPass, bool], Tensor]"
@@ -197,6 +196,8 @@ class Task(Generic[P]):
     find_right: Callable[[Predictions, P], NDArray[np.bool_]] | None = None
     average: Callable[[Sequence[Mapping[str, NDArray[Any]]], P], dict[str, NDArray[Any]]] | None = None
     list_probabilities: Callable[[Predictions, P], Probabilities] | None = None
+    suits: "Callable[[ShardDataset, Sequence[PartInput]], bool]" = lambda data, inputs: False
+    describe_plan: Callable[[P], list[str]] = lambda plan: []
     needs_texts: bool = False
     list_subsets: Callable[[Sequence[str]], list[Subset]] = list_subsets
     fuses: bool = True

@@ -5,7 +5,8 @@ from dataclasses import replace
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from pipeline.tasks.classification import CLASSIFICATION, LABEL
+from pipeline.tasks.classification import CLASSIFICATION
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.task import ForwardPass
 
 FOCUS = 2.0

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis.extra import numpy as hnp
 
 from pipeline.tasks.class_report import build_report, compute_probabilities, find_worst
-from pipeline.tasks.classification import CLASSIFICATION, LABEL, ClassMeter, ClassPlan, measure
+from pipeline.tasks.classification import CLASSIFICATION, ClassMeter, ClassPlan, measure
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.metrics.table import AVERAGES, CLASS_METRICS, METRICS, SCORES
 from pipeline.tasks.metrics.tally import (
     Counts,

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from pipeline.errors import InputError
 from pipeline.tables.contracts import REPORT_FOLDER, SHARDS_FOLDER
-from pipeline.tasks.classification import CLASSIFICATION, LABEL, ClassPlan, weigh_classes
+from pipeline.tasks.classification import CLASSIFICATION, ClassPlan, weigh_classes
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.regression_report import METRICS
 from tests.evaluate.test_evaluate import run_evaluate
 from tests.support.factory_forward import make_forward

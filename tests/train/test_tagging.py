@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from pipeline.errors import InputError
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
-from pipeline.tasks.classification import LABEL
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.metrics.thresholds import compute_average_precision, compute_roc_auc
 from pipeline.tasks.tag_report import measure
 from pipeline.tasks.tagging import MULTI_LABEL, TagMeter, TagPlan, build_table

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.models.inputs import PartInput
+from pipeline.tasks.labels import LABEL
 from pipeline.tasks.metrics.texts import compute_bleu, count_token_matches
 from pipeline.tasks.read_targets import read_targets
 from shardwright import ShardDataset
-
-LABEL = "label"
 
 MOST_TEXTS = 64
 """Texts that are compared with each other, evenly spaced: 4,096 pairs at some 20 µs."""

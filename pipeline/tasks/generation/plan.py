@@ -74,11 +74,6 @@ class GenerationPlan(Plan):
         return self.target.shape[0]
 
 
-def suits_nothing(data: ShardDataset, inputs: "Sequence[PartInput]") -> bool:
-    """Return False: that a sample has a text does not say that it is to be generated."""
-    return False
-
-
 def make_plan(options: GenerationOptions, data: ShardDataset, inputs: "Sequence[PartInput]") -> GenerationPlan:
     """Find the target among the parts, and its floors in the training split.
 

@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.tables.columns import ColumnBatch, Columns
-from pipeline.tables.table_files import GROUP_ROWS
 from pipeline.tasks.generation.texts import NO_TOKEN, ScoredTexts, TextDecoder
 from pipeline.tasks.metrics.bootstrap import SEED
 from pipeline.tasks.metrics.sums import GroupSums, deal_groups, sum_by_row
 from pipeline.tasks.metrics.texts import COUNTS, compute_sentence_chrf, name_settings, score_counts
 from pipeline.tasks.report import Bars, Lazy, Mistake, ReportTable, Section, TaskReport, Tile, format_score
-from pipeline.tasks.task import Predictions, name_subset
-from shardwright.format.index import decode_key
+from pipeline.tasks.report_blocks import divide_rows, list_subset_scores, tabulate_subsets
+from pipeline.tasks.task import Predictions
 
 if TYPE_CHECKING:
     from pipeline.tasks.generation.plan import GenerationPlan
@@ -109,7 +108,7 @@ def measure(predictions: Predictions, plan: "GenerationPlan", split: str) -> dic
         "perplexity": 1 / of_all["token_probability"],
         **{f"{kind}_{name}": floors[kind][name] for name in TITLES for kind in kinds},
         "constant_text": texts["constant"].texts[0],
-        "subsets": {name_subset(subset): dict(values) for subset, values in predictions.scores.items()},
+        "subsets": list_subset_scores(predictions),
         "undefined": {},
     }
 
@@ -170,7 +169,6 @@ def build_report(
     """Return the tables, the figure, and the sections of the page with examples."""
     kinds = {kind: title for kind, title in FLOOR_TITLES.items() if f"{kind}_bleu" in metrics}
     scores = [[title, metrics[name], *(metrics[f"{kind}_{name}"] for kind in kinds)] for name, title in TITLES.items()]
-    subsets = [[name, *(values[score] for score in SCORE_TITLES)] for name, values in metrics["subsets"].items()]
     mistakes, examples = choose_examples(predictions, plan, worst) if metrics["measured"] else ([], [])
     return TaskReport(
         tiles=[
@@ -192,7 +190,7 @@ def build_report(
         figures={"scores": draw_scores(metrics, kinds)} if metrics["measured"] else {},
         tables={
             "scores": ReportTable({"score": "score", "model": "model", **kinds}, scores),
-            "subsets": ReportTable({"subset": "parts", **SCORE_TITLES}, subsets),
+            "subsets": tabulate_subsets(metrics, SCORE_TITLES),
         },
         columns=COLUMNS,
         predictions=Lazy(lambda: list_rows(predictions, plan)),
@@ -237,12 +235,11 @@ def read_row(predictions: Predictions, plan: "GenerationPlan", row: int) -> tupl
 
 def list_rows(predictions: Predictions, plan: "GenerationPlan") -> Iterator[ColumnBatch]:
     """Yield the columns of `COLUMNS`, `GROUP_ROWS` samples at a time; of several true texts one a line."""
-    for start in range(0, len(predictions.keys), GROUP_ROWS):
-        keys = predictions.keys[start : start + GROUP_ROWS].tolist()
-        rows = [read_row(predictions, plan, start + number) for number in range(len(keys))]
+    for rows, keys in divide_rows(predictions):
+        read = [read_row(predictions, plan, rows.start + number) for number in range(len(keys))]
         yield {
-            "key": [decode_key(key) for key in keys],
-            "generated": [generated for generated, _, _ in rows],
-            "reference": ["\n".join(truths) for _, truths, _ in rows],
-            "chrf": [score for _, _, score in rows],
+            "key": keys,
+            "generated": [generated for generated, _, _ in read],
+            "reference": ["\n".join(truths) for _, truths, _ in read],
+            "chrf": [score for _, _, score in read],
         }

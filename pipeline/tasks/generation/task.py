@@ -10,14 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from pipeline.tasks.generation.decoder import TextHead
-from pipeline.tasks.generation.plan import GenerationPlan, make_plan, suits_nothing
+from pipeline.tasks.generation.plan import GenerationPlan, make_plan
 from pipeline.tasks.generation.report import SCORE_TITLES, build_report, describe_metrics, measure, tabulate
 from pipeline.tasks.generation.targets import read_texts
 from pipeline.tasks.generation.texts import NO_TOKEN
+from pipeline.tasks.labels import compute_label_column, list_label_column
 from pipeline.tasks.options import GenerationOptions
 from pipeline.tasks.task import ForwardPass, Task
-
-LABEL = "label"
 
 UNLEARNED = -100
 """In the place of a target that is left out of the loss."""
@@ -83,7 +82,7 @@ def list_columns(plan: GenerationPlan) -> dict[str, np.dtype[Any]]:
     there are some."""
     stored = np.dtype((np.int32, (plan.texts, plan.steps)))
     columns = {"generated": np.dtype((np.int32, (plan.steps,))), "truth": stored}
-    return columns | ({"label": np.min_scalar_type(len(plan.classes) - 1)} if plan.classes else {})
+    return columns | list_label_column(plan.classes)
 
 
 def compute_columns(forward: ForwardPass) -> dict[str, NDArray[Any]]:
@@ -100,7 +99,7 @@ def compute_columns(forward: ForwardPass) -> dict[str, NDArray[Any]]:
         name: tokens.masked_fill(tokens == plan.end, NO_TOKEN).int().cpu().numpy()
         for name, tokens in (("generated", generated), ("truth", truth))
     }
-    return columns | ({"label": forward.batch[LABEL].cpu().numpy()} if plan.classes else {})
+    return columns | compute_label_column(forward)
 
 
 def describe_plan(plan: GenerationPlan) -> list[str]:
@@ -112,7 +111,6 @@ GENERATION = Task(
     options=GenerationOptions,
     plan_type=GenerationPlan,
     scores=SCORE_TITLES,
-    suits=suits_nothing,
     make_plan=make_plan,
     describe_plan=describe_plan,
     describe_model=lambda plan: f"a generator of {plan.target.part}",
