@@ -171,12 +171,13 @@ def move_batch(batch: Batch, device: torch.device) -> Batch:
 
 def drop_padding(batch: Batch) -> Batch:
     """Return a batch without the samples that are not `valid`: they are repeated so that all processes have as many
-    batches."""
+    batches. Where none is valid the first one stays, as models take no empty batch."""
     valid = batch["valid"]
     if bool(valid.all()):
         return batch
-    keys = [key for key, there in zip(batch["key"], valid.tolist(), strict=True) if there]
-    return {name: keys if name == "key" else values[valid] for name, values in batch.items()}
+    kept = valid if bool(valid.any()) else torch.arange(len(valid)) == 0
+    keys = [key for key, there in zip(batch["key"], kept.tolist(), strict=True) if there]
+    return {name: keys if name == "key" else values[kept] for name, values in batch.items()}
 
 
 def read_with_shardwright(data: ShardDataset, order: ReadOrder) -> Iterator[Batch]:

@@ -34,6 +34,9 @@ def start_or_follow(module: str) -> None:
         os.environ["OMP_NUM_THREADS"] = str(params.threads)
         options = ["--standalone", f"--nproc-per-node={params.processes}"]
         os.execv(sys.executable, [sys.executable, "-m", LAUNCHER, *options, "-m", module])
+    end_with_parent(
+        signal.SIGTERM
+    )  # which is torchrun: processes that outlived it would save over a new start's states
     if rank != "0":
         sys.exit(_follow(params))
 

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from pipeline.models.model import Model
 from pipeline.train.initial_encoders import read_options
@@ -26,7 +26,8 @@ def group_parameters(model: Model, params: TrainParams) -> list[dict[str, object
     """Return the parameters that learn in groups: weight decay is for matrices, and each encoder may have a learning
     rate of its own, `lr_mult` times that of the others.
 
-    Biases and the gains of norms have no reason to be small.
+    Biases and the gains of norms have no reason to be small. Single numbers are groups by themselves: they stay whole
+    where a model is sharded, and a kernel that updates many parameters takes those of one kind.
     """
     mults = {
         parameter: read_options(params, source.modality).lr_mult
@@ -39,7 +40,8 @@ def group_parameters(model: Model, params: TrainParams) -> list[dict[str, object
         chosen = [parameter for parameter in learning if mults.get(parameter, 1.0) == mult]
         groups += [
             {"params": [p for p in chosen if p.ndim >= 2], "weight_decay": params.weight_decay, "lr_mult": mult},
-            {"params": [p for p in chosen if p.ndim < 2], "weight_decay": 0.0, "lr_mult": mult},
+            {"params": [p for p in chosen if p.ndim == 1], "weight_decay": 0.0, "lr_mult": mult},
+            {"params": [p for p in chosen if p.ndim == 0], "weight_decay": 0.0, "lr_mult": mult},
         ]
     return groups
 
@@ -54,6 +56,17 @@ def scale_rate(step: int, steps: int, warm_up: float) -> float:
 
 
 def clip_gradients(model: nn.Module, most: float | None) -> None:
-    """Scale the gradients down to a norm of `most` (Pascanu, Mikolov and Bengio 2013); None leaves them."""
-    if most is not None:
-        nn.utils.clip_grad_norm_(model.parameters(), most)
+    """Scale the gradients down to a norm of `most` (Pascanu, Mikolov and Bengio 2013); None leaves them.
+
+    Where the model is sharded, the norm is that of all shares; single numbers are whole, and so a kind by themselves.
+    """
+    if most is None:
+        return
+    kinds: dict[type, list[Tensor]] = {}
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            kinds.setdefault(type(parameter.grad), []).append(parameter.grad)
+    norms = [nn.utils.get_total_norm(gradients) for gradients in kinds.values()]
+    norms = [norm.full_tensor() if hasattr(norm, "full_tensor") else norm for norm in norms]
+    total = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    nn.utils.clip_grads_with_norm_(model.parameters(), most, total)

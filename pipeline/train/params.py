@@ -118,6 +118,12 @@ class TrainParams(Params):
     processes: Annotated[int, Field(ge=1, le=1024)] = 1
     """Processes that train together on this machine, started by torchrun; on GPUs one each. `batch_size` is that of all
     of them. Another number may change the last bits of the weights."""
+    sharding: Literal["none", "full"] = "none"
+    """What each of several processes holds. `none`: the whole model. `full`: its share of the parameters, the gradients
+    and what the optimizer keeps (FSDP); a layer is put together while it computes."""
+    tensorboard: bool = False
+    """Write `data/tensorboard/seed-0` while training, for TensorBoard: loss, learning rate and samples a second of each
+    step, and the validation scores of each epoch. It needs the package tensorboard."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto` is the GPU if there is one."""
 
@@ -133,4 +139,12 @@ class TrainParams(Params):
             raise self.refuse("batch_size", f"it must be a multiple of train.processes ({self.processes})")
         if self.processes > 1 and self.reader != "shardwright":
             raise self.refuse("reader", "it must be shardwright where train.processes is over 1")
+        return self
+
+    @model_validator(mode="after")
+    def _check_sharding(self) -> Self:
+        if self.sharding == "full" and self.processes == 1:
+            raise self.refuse("sharding", "it must be none where train.processes is 1: there is nobody to share with")
+        if self.sharding == "full" and self.compile:
+            raise self.refuse("compile", "it must be false where train.sharding is full")
         return self

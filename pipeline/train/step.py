@@ -35,6 +35,10 @@ LIVE_NAME = "live_history.tsv"
 """In `data`, of a training that runs: what will be the model's `history.tsv`."""
 
 
+EVENTS_NAME = "tensorboard"
+"""In `data`, with `train.tensorboard`: a folder of event files a seed. They stay when the model is published."""
+
+
 def train(params: TrainParams, workspace: Workspace) -> Outcome:
     """Train on the split `train`, validate on `val`, and write `6_model/`.
 
@@ -47,7 +51,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
 
     Raises:
         InputError: the dataset is missing, damaged, without training samples, without what the task learns, or lacks a
-            modality; or the task has no score of the name `train.monitor`.
+            modality; the task has no score of the name `train.monitor`; or `train.tensorboard` lacks its package.
         PipelineError: the loss is not a number; the message has the keys of the batch.
     """
     from pipeline.models.determinism import choose_device
@@ -55,6 +59,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     from pipeline.train.efficiency import MIN_SECONDS, describe_efficiency
     from pipeline.train.resume_key import compute_key
     from pipeline.train.saved_states import remove_others
+    from pipeline.train.scalar_events import check_installed
     from pipeline.train.team import join_team
     from pipeline.train.training_log import TRAINING, TrainingLog
     from pipeline.train.write_model import write_model, write_seeds
@@ -67,8 +72,10 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
     folder = workspace.work / MODEL_FOLDER
     folder.mkdir(parents=True)
     worked, runs = 0, []
-    log = TrainingLog(workspace.data / LIVE_NAME, workspace.run, params.processes)
-    with join_team(params.processes, params.device) as team:
+    check_installed(params)
+    events = workspace.data / EVENTS_NAME if params.tensorboard else None
+    log = TrainingLog(workspace.data / LIVE_NAME, workspace.run, params.processes, events)
+    with join_team(params) as team:
         saved = find_states(workspace) / compute_key(params, data.hash, choose_device(params.device))
         remove_others(saved)
         for number, seed in enumerate(seeds := list_seeds(params)):
@@ -85,7 +92,7 @@ def train(params: TrainParams, workspace: Workspace) -> Outcome:
         notes.insert(1, describe_seeds(chosen, task.scores))
     if log.samples:
         notes.append(log.describe(trainer.device))
-    if log.seconds[TRAINING] >= MIN_SECONDS:
+    if log.seconds[TRAINING] >= MIN_SECONDS and params.sharding == "none":  # a copy of the model must fit
         notes.append(describe_efficiency(trainer, data, log.find_rate()))
     return Outcome("sample", course.samples, course.samples, notes=notes, worked=worked)
 
@@ -98,7 +105,7 @@ def follow(params: TrainParams, folder: Path) -> None:
     course = plan_course(params, *open_splits(folder))
     if isinstance(course, Untrained):
         return
-    with join_team(params.processes, params.device) as team:
+    with join_team(params) as team:
         for seed in list_seeds(params):
             train_once(course.choose_seed(seed), team, Path(), TrainingLog(None, RunParams()))
 
@@ -200,23 +207,22 @@ def train_once(course: Course, team: "Team", saved: Path, log: "TrainingLog") ->
         states = SavedStates(saved, say_line)
         model = course.lesson.build_model()
         notes = prepare_encoders(model, params, read_vocabulary(course.data.root, course.data.manifest))
-        trainer = Trainer(model.to(choose_device(params.device)), params, len(course.data), team)
+        trainer = Trainer(team.place(model, choose_device(params.device)), params, len(course.data), team)
         team.separate_generators(params.seed)
         state = team.share(states.read_latest() if team.leads else None)
         if state is not None:
             unpack_state(state, trainer)
         done = trainer.progress.step
-        if is_finished(trainer):
-            return trainer, 0
-        if state is not None and team.leads:
-            of = f" with seed {params.seed}" if params.seeds else ""
-            say_line(f"train: resuming at step {done} of {trainer.steps}{of}")
-        elif team.leads:
-            for note in notes:
+        if not is_finished(trainer):
+            if state is not None:
+                of = f" with seed {params.seed}" if params.seeds else ""
+                notes = [f"resuming at step {done} of {trainer.steps}{of}"]
+            for note in notes if team.leads else []:
                 say_line(f"train: {note}")
-        fit(trainer, (course.data, course.val), states, log)
-        if params.seeds:
-            trainer.save(states)
+            fit(trainer, (course.data, course.val), states, log)
+            if params.seeds:
+                trainer.save(states)
+        trainer.publish()
     return trainer, trainer.progress.step - done
 
 

@@ -17,9 +17,10 @@ import torch
 
 from pipeline.config.params import RunParams
 from pipeline.models.batches import Batch
-from pipeline.models.history import Epoch, format_row, write_history
+from pipeline.models.history import LOSS, format_row, write_history
 from pipeline.runtime.progress import say_line
 from pipeline.train.progress import Progress
+from pipeline.train.scalar_events import ScalarEvents
 
 LINE_SECONDS = 10.0
 """Between two lines in a log."""
@@ -47,19 +48,28 @@ class TrainingLog:
         path: of the TSV file; None shows nothing, in a process that follows another.
         run: whether to draw a bar.
         processes: that train together.
+        scalars: a folder where each seed gets one of event files, for TensorBoard; None writes none.
         clock: seconds.
     """
 
     def __init__(
-        self, path: Path | None, run: RunParams, processes: int = 1, clock: Callable[[], float] = time.perf_counter
+        self,
+        path: Path | None,
+        run: RunParams,
+        processes: int = 1,
+        scalars: Path | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.path = path
+        self.scalars = scalars
         self.draws = path is not None and run.progress and sys.stderr.isatty()
         self.processes = processes
         self.clock = clock
         self.samples = 0
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self._said = clock()
+        self._stepped = clock()
+        self._events: ScalarEvents | None = None
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
@@ -70,8 +80,10 @@ class TrainingLog:
         finally:
             self.seconds[part] += self.clock() - start
 
-    def start(self, progress: Progress) -> None:
+    def start(self, progress: Progress, seed: int = 0) -> None:
         """Write the rows of the epochs that have ended, those of a training that goes on."""
+        if self.scalars is not None:
+            self._events = ScalarEvents(self.scalars / f"seed-{seed}", progress.step)
         if self.path is None:
             return
         self.path.unlink(missing_ok=True)
@@ -82,6 +94,7 @@ class TrainingLog:
         """Yield batches, on which steps are taken meanwhile; draw how much of `total` is done."""
         bar = self._open_bar(total, unit)
         start, before = self.clock(), self.samples
+        self._stepped = start
         with self.measure(TRAINING):
             while True:
                 with self.measure(READING):
@@ -105,8 +118,23 @@ class TrainingLog:
 
         return tqdm(total=total, unit=f" {unit}", leave=False, dynamic_ncols=True)
 
-    def add_epoch(self, epoch: Epoch, epochs: int) -> None:
+    def add_step(self, progress: Progress, loss: float, samples: int) -> None:
+        """Write the mean loss of a step on some samples, its learning rate, and the samples a second since the last
+        one, where there are event files."""
+        if self._events is None:
+            return
+        now = self.clock()
+        rate = samples / max(now - self._stepped, 1e-9)
+        self._stepped = now
+        values = {"loss": loss, "learning_rate": progress.rate, "samples_per_second": rate}
+        self._events.add(progress.step, {f"train/{name}": value for name, value in values.items()})
+
+    def add_epoch(self, progress: Progress, epochs: int) -> None:
         """Write the row of an epoch that has ended, and say it where nothing was said for a while."""
+        epoch = progress.history[-1]
+        if self._events is not None:
+            scores = {LOSS: epoch.val_loss, **epoch.val_scores}
+            self._events.add(progress.step, {f"validation/{name}": value for name, value in scores.items()})
         if self.path is None:
             return
         row = epoch.to_row()

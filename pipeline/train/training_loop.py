@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.errors import PipelineError
 from pipeline.models.batches import Batch, ReadOrder, drop_padding, move_batch, read_batches
+from pipeline.models.checkpoint import BEST, LAST
 from pipeline.models.model import Model
 from pipeline.tasks.task import ForwardPass
 from pipeline.train.augment import PreparedBatch, prepare_batch
@@ -34,6 +35,7 @@ class Trainer:
         progress: what was done.
         average: of the weights, which is what is validated and published.
         best_state: the weights of the best epoch so far; none before the first epoch has ended.
+        published: at the end, in the leader, whole weights by the names of their files.
     """
 
     def __init__(self, model: Model, params: TrainParams, samples: int, team: Team = ALONE) -> None:
@@ -49,6 +51,7 @@ class Trainer:
         self.progress = Progress()
         self.average = WeightAverage(model, params.ema, params.average_epochs)
         self.best_state: Weights = {}
+        self.published: dict[str, Weights] = {}
 
     def train_epoch(self, batches: Iterator[Batch], states: SavedStates, log: TrainingLog) -> None:
         """Take a step on all that is left of the epoch; save the state when it is time to."""
@@ -56,7 +59,7 @@ class Trainer:
         while group := list(itertools.islice(batches, self.params.accumulate)):
             with log.measure(AUGMENTING):
                 prepared = [self.prepare(batch) for batch in group]
-            self.take_step(prepared)
+            log.add_step(self.progress, *self.take_step(prepared))
             if any(self.team.add(self.team.leads and states.is_due())):
                 with log.measure(SAVING):
                     self.save(states)
@@ -67,6 +70,13 @@ class Trainer:
         if self.team.leads:
             states.save(state)
 
+    def publish(self) -> None:
+        """Find the weights of both files of a model. Those that are evaluated are `BEST` also where
+        `train.select_epoch` is `last`; all processes call this."""
+        last = self.average.compute(self.model)
+        best = last if self.params.select_epoch == "last" else self.best_state
+        self.published = {name: self.team.collect(weights) for name, weights in ((BEST, best), (LAST, last))}
+
     def finish_epoch(self, val: ShardDataset | None) -> None:
         """Validate, and keep the weights if they are the best so far."""
         self.team.share_buffers(self.model)
@@ -76,7 +86,7 @@ class Trainer:
         scores: dict[str, float | None] = dict.fromkeys(self.model.task.scores)
         if val is not None:
             with use_weights(self.model, weights):
-                val_loss, scores = self.validate(val)
+                val_loss, scores = self.team.share(self.validate(val))
         monitor = self.params.monitor
         if self.progress.end_epoch(val_loss, scores, monitor, self.model.task.minimizes(monitor)):
             self.best_state = weights
@@ -86,8 +96,8 @@ class Trainer:
         moved = move_batch(drop_padding(batch), self.device)
         return prepare_batch(moved, self.model, self.params, self.progress.epoch)
 
-    def take_step(self, batches: Sequence[PreparedBatch]) -> None:
-        """Take one step on the mean loss over the samples of some batches, and count it.
+    def take_step(self, batches: Sequence[PreparedBatch]) -> tuple[float, int]:
+        """Take one step on the mean loss over the samples of some batches, and count it; return that, and their number.
 
         Raises:
             PipelineError: the loss is not a number; the message has the step and the keys of the batch.
@@ -103,6 +113,7 @@ class Trainer:
         self.optimizer.step()
         progress.add_step(loss_sum, samples, len(batches))
         self.average.add_step(self.model, progress.step)
+        return loss_sum / samples, samples
 
     def add_gradients(self, batches: Sequence[PreparedBatch], samples: int) -> float:
         """Compute the gradients of the mean loss over `samples`, those of some batches in all processes; return the sum
@@ -114,11 +125,9 @@ class Trainer:
         self.optimizer.zero_grad()
         progress, loss_sum, lost = self.progress, 0.0, []
         for batch, present in batches:
-            keys = batch["key"]
-            if not keys:
-                continue
-            count, loss = len(keys), self.compute_loss(batch, present)
-            value = loss.item()
+            keys, count = batch["key"], int(batch["valid"].sum())
+            loss = self.compute_loss(batch, present)
+            value = loss.item() if count else 0.0
             if not math.isfinite(value):
                 lost += keys
             torch.autograd.backward(loss if count == samples else loss * (count / samples))
@@ -136,7 +145,7 @@ class Trainer:
             forward = ForwardPass(self.model, self.forward(batch, present), batch, present)
             return self.model.task.compute_loss(forward, True)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: FSDP trains on with what it gathers here
     def validate(self, val: ShardDataset) -> tuple[float, dict[str, float | None]]:
         """Return the mean loss and the task's scores over the samples of `val`, which are not augmented.
 
@@ -172,7 +181,7 @@ def fit(
     """
     data, val = splits
     params = trainer.params
-    log.start(trainer.progress)
+    log.start(trainer.progress, params.seed)
     while not is_finished(trainer):
         progress = trainer.progress
         start, team = progress.batches, trainer.team
@@ -183,7 +192,7 @@ def fit(
         trainer.train_epoch(log.show_batches(batches, left, unit, progress), states, log)
         with log.measure(VALIDATING):
             trainer.finish_epoch(val)
-        log.add_epoch(progress.history[-1], params.epochs)
+        log.add_epoch(progress, params.epochs)
 
 
 def count_steps(samples: int, params: TrainParams) -> int:

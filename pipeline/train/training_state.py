@@ -1,12 +1,13 @@
 """Turn a trainer into a state that can be saved, and back: the same trainer, to the bit.
 
-A state has the weights, what the optimizer keeps of each parameter, the states of PyTorch's random generators in each
-process, the progress with the history, the averages of the weights, and the weights of the best epoch. The learning
-rate, the order of the samples and their augmentation follow from the numbers of the step and the epoch. States are
-taken between steps, so there are no gradients.
+A state has the weights, what the optimizer keeps of each parameter, the states of PyTorch's random generators and the
+buffers of the model in each process, the progress with the history, the averages of the weights, and the weights of the
+best epoch. The learning rate, the order of the samples and their augmentation follow from the numbers of the step and
+the epoch. States are taken between steps, so there are no gradients. All tensors are whole, also where the processes
+hold shares of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,49 +22,65 @@ from shardwright.format.dataclass_json import load_value
 if TYPE_CHECKING:
     from pipeline.train.training_loop import Trainer
 
-MODEL, OPTIMIZER, RANDOM, AVERAGE = "model", "optimizer", "random", "average"
+MODEL, OPTIMIZER, RANDOM, BUFFERS, AVERAGE = "model", "optimizer", "random", "buffers", "average"
 BEST, END = "best", "end"
 """Of the names of groups that are shared between states, before the number of an epoch."""
 
 
 def pack_state(trainer: "Trainer") -> State:
     """Return the state of a trainer between two steps; all processes of a team call this."""
-    generators = trainer.team.gather(read_generators(trainer.device))
+    team, model = trainer.team, trainer.model.state_dict()
     kept = trainer.optimizer.state_dict()["state"]
+    buffers = {name: value.cpu() for name, value in trainer.model.named_buffers() if name in model}
     groups = {
-        MODEL: trainer.model.state_dict(),
-        OPTIMIZER: {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()},
-        RANDOM: {f"{rank}.{name}": value for rank, one in enumerate(generators) for name, value in one.items()},
-        AVERAGE: trainer.average.moving,
+        MODEL: team.collect(model),
+        OPTIMIZER: team.collect(
+            {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()}
+        ),
+        RANDOM: _number(team.gather(read_generators(trainer.device))),
+        BUFFERS: _number([{}, *team.gather(buffers)[1:]]),  # the leader's are the model's
+        AVERAGE: team.collect(trainer.average.moving),
     }
     tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
     progress = trainer.progress
     shared = {f"{END}-{epoch:08d}": weights for epoch, weights in trainer.average.ends.items()}
     if progress.best:
         shared[f"{BEST}-{progress.best:08d}"] = trainer.best_state
+    shared = {name: team.collect(weights) for name, weights in shared.items()}
     return State(progress.step, asdict(progress), tensors, shared)
 
 
 def unpack_state(state: State, trainer: "Trainer") -> None:
     """Give a new trainer the state of the one that was packed, and the process its random numbers."""
     progress: Progress = load_value(Progress, state.document, "the saved state")
-    trainer.model.load_state_dict(_select(state.tensors, MODEL))
-    kept: dict[int, dict[str, Tensor]] = {}
-    for name, value in _select(state.tensors, OPTIMIZER).items():
-        number, _, key = name.partition(".")
-        kept.setdefault(int(number), {})[key] = value
-    groups = trainer.optimizer.state_dict()["param_groups"]
-    trainer.optimizer.load_state_dict({"state": kept, "param_groups": groups})
-    set_generators(_select(state.tensors, f"{RANDOM}.{trainer.team.rank}"), trainer.device)
+    team, own = trainer.team, trainer.model.state_dict()
+    buffers = _select(state.tensors, f"{BUFFERS}.{team.rank}")
+    trainer.model.load_state_dict(team.divide(_select(state.tensors, MODEL) | buffers, own))
+    unpack_optimizer(_select(state.tensors, OPTIMIZER), trainer)
     trainer.progress = replace(progress, history=tuple(order_scores(each, trainer) for each in progress.history))
-    trainer.average.moving = _move(_select(state.tensors, AVERAGE), trainer.device)
+    trainer.average.moving = team.divide(_select(state.tensors, AVERAGE), own)
     for name, tensors in state.shared.items():
         group, _, epoch = name.rpartition("-")
-        weights = _move(tensors, trainer.device)
+        weights = team.divide(tensors, own)
         if group == BEST:
             trainer.best_state = weights
         else:
             trainer.average.ends[int(epoch)] = weights
+    set_generators(_select(state.tensors, f"{RANDOM}.{team.rank}"), trainer.device)
+
+
+def unpack_optimizer(tensors: Mapping[str, Tensor], trainer: "Trainer") -> None:
+    """Give an optimizer what it kept, by the number of the parameter and a name. What has the parameter's shape is held
+    as the parameter is."""
+    groups = trainer.optimizer.state_dict()["param_groups"]
+    parameters = dict(enumerate(p for group in trainer.optimizer.param_groups for p in group["params"]))
+    like = {name: parameters[int(name.partition(".")[0])] for name in tensors}
+    shaped = {name: value for name, value in tensors.items() if value.shape == like[name].shape}
+    kept: dict[int, dict[str, Tensor]] = {}
+    for name, value in (dict(tensors) | trainer.team.divide(shaped, like)).items():
+        number, _, key = name.partition(".")
+        kept.setdefault(int(number), {})[key] = value
+    trainer.optimizer.load_state_dict({"state": kept, "param_groups": groups})
 
 
 def order_scores(epoch: Epoch, trainer: "Trainer") -> Epoch:
@@ -87,8 +104,9 @@ def set_generators(states: Mapping[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["cuda"], device)
 
 
-def _move(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: value.to(device) for name, value in tensors.items()}
+def _number(processes: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the tensors of each process, with its rank before their names."""
+    return {f"{rank}.{name}": value for rank, one in enumerate(processes) for name, value in one.items()}
 
 
 def _select(tensors: Mapping[str, Tensor], group: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.models.checkpoint import BEST, LAST, write_weights
+from pipeline.models.checkpoint import write_weights
 from pipeline.models.history import HISTORY_NAME, Epoch, write_history, write_rows
 from pipeline.models.inputs import has_words, read_vocabulary, read_vocabulary_file
 from pipeline.models.record import ModelRecord, write_record
@@ -19,13 +19,9 @@ from shardwright.format.canonical_json import decode_json
 
 
 def write_model(folder: Path, lesson: Lesson, data: ShardDataset, trainer: Trainer) -> None:
-    """Write the model's four files into `folder`, and the tokenizer where token ids are parts of words.
-
-    The weights that are evaluated are `BEST` also where `train.select_epoch` is `last`.
-    """
+    """Write the model's four files into `folder`, and the tokenizer where token ids are parts of words."""
     folder.mkdir(exist_ok=True)
     params, progress = trainer.params, trainer.progress
-    last = trainer.average.compute(trainer.model)
     record = ModelRecord(
         task=lesson.task,
         plan=asdict(lesson.plan),
@@ -39,8 +35,7 @@ def write_model(folder: Path, lesson: Lesson, data: ShardDataset, trainer: Train
         best=find_epoch(progress, params).to_row(),
         made_with={"torch": torch.__version__, "device": trainer.device.type},
         weights={
-            BEST: write_weights(folder / BEST, last if params.select_epoch == "last" else trainer.best_state),
-            LAST: write_weights(folder / LAST, last),
+            **{name: write_weights(folder / name, weights) for name, weights in trainer.published.items()},
             **copy_tokenizer(data, folder),
         },
         initial_weights=lesson.initial_weights,

@@ -13,7 +13,7 @@ import yaml
 from torch import Tensor, nn
 
 from pipeline.errors import InputError, ParamsError
-from pipeline.models.batches import Batch, ReadOrder, drop_padding, read_batches
+from pipeline.models.batches import Batch, ReadOrder, read_batches
 from pipeline.models.checkpoint import load_model
 from pipeline.tables.contracts import MODEL_FOLDER, SHARDS_FOLDER
 from pipeline.train.step import Course, open_splits, plan_course
@@ -48,7 +48,7 @@ def test_the_order_is_the_same_in_any_number_of_processes(data: Path, processes:
     (whole,) = read_shares(data, 1)
     shares = read_shares(data, processes)
     for batch, *parts in zip(whole, *shares, strict=True):
-        valid = [drop_padding(part)["key"] for part in parts]
+        valid = [[key for key, there in zip(part["key"], part["valid"], strict=True) if there] for part in parts]
         found = [keys[position] for position in range(8 // processes) for keys in valid if position < len(keys)]
         assert found == batch["key"]
 
@@ -83,13 +83,18 @@ def test_gradients_of_a_step_are_the_same(data: Path) -> None:
         torch.testing.assert_close(parts[0] + parts[1], one, atol=1e-6, rtol=0)
 
 
-def run_stage(data: Path, folder: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
-    """Run the stage as DVC does, in a folder of its own."""
+def write_params(data: Path, folder: Path, **changes: Any) -> None:
+    """Make a folder to run the stage in."""
     (folder / "data").mkdir(exist_ok=True, parents=True)
     if not (folder / "data" / SHARDS_FOLDER).exists():
         (folder / "data" / SHARDS_FOLDER).symlink_to(data / SHARDS_FOLDER)
     params = make_params(**SETTINGS | changes)
     (folder / "params.yaml").write_text(yaml.safe_dump({"train": params.model_dump(mode="json")}))
+
+
+def run_stage(data: Path, folder: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+    """Run the stage as DVC does, in a folder of its own."""
+    write_params(data, folder, **changes)
     environment = {"PYTHONPATH": str(ROOT), **os.environ}
     command = [sys.executable, "-m", "stages.train"]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

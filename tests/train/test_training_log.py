@@ -84,11 +84,11 @@ def test_rows_are_there_at_once(tmp_path: Path) -> None:
     log = TrainingLog(path, RUN)
     log.start(Progress(history=(make_epoch(1), make_epoch(2))))
     for number in (3, 4):
-        log.add_epoch(make_epoch(number), 9)
+        log.add_epoch(Progress(history=(make_epoch(number),)), 9)
         write_history(tmp_path / "whole.tsv", [make_epoch(n) for n in range(1, number + 1)])
         assert path.read_text() == (tmp_path / "whole.tsv").read_text()
     log.start(Progress())
-    log.add_epoch(make_epoch(1), 9)
+    log.add_epoch(Progress(history=(make_epoch(1),)), 9)
     assert path.read_text() == "epoch\ttrain_loss\tval_loss\tval_accuracy\tlearning_rate\n1\t1\t\t\t0.001\n"
 
 
@@ -97,7 +97,7 @@ def test_a_log_has_a_line_every_ten_seconds_at_most(tmp_path: Path, capfd: pytes
     log = TrainingLog(tmp_path / "live.tsv", RUN, clock=clock)
     for number in range(1, 31):
         clock.now += 1
-        log.add_epoch(make_epoch(number), 30)
+        log.add_epoch(Progress(history=(make_epoch(number),)), 30)
     said = capfd.readouterr().err.splitlines()
     assert [line.split(":")[1] for line in said] == [" epoch 10 of 30", " epoch 20 of 30", " epoch 30 of 30"]
     assert said[0].startswith("train: epoch 10 of 30: train_loss 0.1, learning_rate 0.001; 0 samples/s")
