@@ -5,5 +5,6 @@ Decoders, such as OpenCV, are imported when the first file is decoded.
 
 from shardwright.ops.crops import CenterCrop, RandomResizedCrop, Resize
 from shardwright.ops.image import Image
+from shardwright.ops.normalize import Normalize
 
-__all__ = ["CenterCrop", "Image", "RandomResizedCrop", "Resize"]
+__all__ = ["CenterCrop", "Image", "Normalize", "RandomResizedCrop", "Resize"]

@@ -21,7 +21,8 @@ def resize(pixels: Pixels, shape: tuple[int, int], antialias: bool) -> Pixels:
     import torch
     from torch.nn.functional import interpolate
 
-    planes = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None]
+    # The batch axis before the permutation: after it, PyTorch takes one image for planes, and the result is transposed.
+    planes = torch.from_numpy(np.ascontiguousarray(pixels))[None].permute(0, 3, 1, 2)
     resized = interpolate(planes, shape, mode="bilinear", antialias=True)
     found: Pixels = resized[0].permute(1, 2, 0).numpy()
     return found

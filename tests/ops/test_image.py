@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -234,3 +235,18 @@ def test_the_description_tells_operations_apart(tmp_path: Path) -> None:
     assert described["op"] == "Image"
     assert described["crop"] == {"op": "RandomResizedCrop", "size": 224, "scale": [0.08, 1.0], "ratio": [0.75, 4 / 3]}
     assert described["version"] == 1
+
+
+def test_normalised_pixels() -> None:
+    pixels = torch.from_numpy(draw(12, 20)[None])
+    normalised = ops.Normalize()(pixels)
+    expected = (pixels.permute(0, 3, 1, 2) / 255 - torch.tensor(ops.Normalize().mean)[:, None, None]) / torch.tensor(
+        ops.Normalize().deviation
+    )[:, None, None]
+    assert normalised.shape == (1, 3, 12, 20)
+    assert torch.allclose(normalised, expected, atol=1e-5)
+    assert ops.Normalize()(pixels[None]).shape == (1, 1, 3, 12, 20)
+    with pytest.raises(ValueError, match=r"pixels are torch\.float32"):
+        ops.Normalize()(pixels.float())
+    with pytest.raises(ValueError, match="above 0"):
+        ops.Normalize(deviation=(0.0, 1.0, 1.0))
