@@ -38,7 +38,7 @@ from pipeline.tasks.classification import report as build_report
 from pipeline.tasks.task import ForwardPass, Predictions, list_subsets
 from shardwright import ShardDataset
 from tests.support.factory_shards import Toy, make_shards, spoil_sample
-from tests.train.test_models import edit_record
+from tests.support.small_models import edit_record
 from tests.train.test_train import RUN, run_train
 
 pytestmark = pytest.mark.slow

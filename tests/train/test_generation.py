@@ -35,7 +35,7 @@ from tests.evaluate.test_evaluate import run_evaluate
 from tests.support.factory_shards import Toy, make_shards
 from tests.support.model_inputs import INPUTS, make_batch
 from tests.support.small_captions import PHRASES, make_captioned
-from tests.train.test_models import make_architecture
+from tests.support.small_models import make_architecture
 from tests.train.test_resume import run, run_steps
 from tests.train.test_team import SETTINGS, load_weights, run_stage
 from tests.train.test_train import ROOT, run_train

@@ -1,50 +1,22 @@
-"""Every encoder, fusion and reader of the tables keeps its contract; checkpoints are what was saved or are refused."""
+"""Every encoder and fusion of the tables keeps its contract in a model."""
 
-import json
-import shutil
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-import hypothesis.strategies as st
 import pytest
 import torch
-from hypothesis import given, settings
 from torch import Tensor
 
-from pipeline.errors import InputError
-from pipeline.models.batches import ReadOrder, open_split, read_batches
-from pipeline.models.checkpoint import BEST, load_model, write_weights
-from pipeline.models.determinism import deterministic_mode
 from pipeline.models.encoders.build import build_encoder
 from pipeline.models.encoders.encoded_part import EncodedPart
 from pipeline.models.fusions.table import FUSIONS
-from pipeline.models.inputs import PartInput, read_inputs
+from pipeline.models.inputs import PartInput
 from pipeline.models.model import Model, encode_part
-from pipeline.models.readers import READERS
-from pipeline.models.record import RECORD_NAME, Architecture, ModelRecord, write_record
-from pipeline.tasks.classification import CLASSIFICATION, ClassPlan
-from shardwright import ShardDataset, read_manifest
-from shardwright.format.canonical_json import encode_canonical, hash_canonical
-from tests.support.factory_shards import WORDS, Toy, make_shards
+from pipeline.models.record import Architecture
+from pipeline.tasks.classification import CLASSIFICATION
 from tests.support.model_inputs import CHOICES, FIRST, INPUTS, MODALITIES, SMALL, make_batch
+from tests.support.small_models import PLAN, make_model
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-PLAN = ClassPlan(MODALITIES, ("a", "b", "c", "d", "e"), (1, 1, 1, 1, 1))
-
-
-def make_architecture(fusion: str = "concat", encoders: dict[str, str] | None = None) -> Architecture:
-    inputs = tuple(INPUTS[modality] for modality in MODALITIES)
-    names = {**FIRST, **(encoders or {})}
-    sizes = {modality: SMALL.get(name, {}) for modality, name in names.items()}
-    return Architecture(inputs, names, 12, fusion, 0.0, sizes)
-
-
-def make_model(fusion: str = "concat", encoders: dict[str, str] | None = None, seed: int = 0) -> Model:
-    torch.manual_seed(seed)
-    return Model(make_architecture(fusion, encoders), CLASSIFICATION, PLAN).eval()
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -195,209 +167,3 @@ def test_length_zero_is_finite_and_so_are_its_gradients(modality: str, name: str
     assert embedding.isfinite().all()
     embedding.square().sum().backward()  # type: ignore[no-untyped-call]
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
-
-
-@pytest.mark.parametrize(
-    ("fusion", "modality", "name"),
-    [*((fusion, *CHOICES[0]) for fusion in FUSIONS), *(("concat", *choice) for choice in CHOICES[1:])],
-)
-def test_a_saved_model_is_the_same_model(fusion: str, modality: str, name: str, tmp_path: Path) -> None:
-    model, batch = make_model(fusion, {modality: name}), make_batch(4)
-    architecture = make_architecture(fusion, {modality: name})
-    record = make_record(architecture, {BEST: write_weights(tmp_path / BEST, model.state_dict())})
-    write_record(tmp_path, record)
-    loaded, read = load_model(tmp_path)
-    assert read == record
-    assert torch.equal(loaded(batch), model(batch))
-
-
-def make_record(architecture: Architecture, weights: dict[str, str]) -> ModelRecord:
-    return ModelRecord(
-        task="classification",
-        plan=json.loads(json.dumps(asdict(PLAN))),
-        architecture=architecture,
-        classes=("a", "b"),
-        dataset="0" * 64,
-        fields={},
-        extract={},
-        vocabulary=tuple(WORDS),
-        params={},
-        best={"epoch": 1},
-        made_with={},
-        weights=weights,
-        initial_weights={},
-    )
-
-
-def test_damaged_weights_are_refused(tmp_path: Path) -> None:
-    model = make_model()
-    write_record(tmp_path, make_record(make_architecture(), {BEST: write_weights(tmp_path / BEST, model.state_dict())}))
-    content = bytearray((tmp_path / BEST).read_bytes())
-    content[-1] ^= 1
-    (tmp_path / BEST).write_bytes(bytes(content))
-    with pytest.raises(InputError, match=r"best\.safetensors is damaged"):
-        load_model(tmp_path)
-
-
-def edit_record(folder: Path, **changes: Any) -> None:
-    """Change `model.json`, and its hash accordingly."""
-    document = json.loads((folder / RECORD_NAME).read_bytes()) | changes
-    document.pop("hash")
-    (folder / RECORD_NAME).write_bytes(encode_canonical(document | {"hash": hash_canonical(document)}))
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model, for reading only."""
-    folder, model = tmp_path_factory.mktemp("saved"), make_model()
-    write_record(folder, make_record(make_architecture(), {BEST: write_weights(folder / BEST, model.state_dict())}))
-    return folder
-
-
-@given(st.data())
-@settings(max_examples=60)
-def test_one_flipped_bit_in_a_model_is_found(saved: Path, data: st.DataObject) -> None:
-    path = saved / data.draw(st.sampled_from((RECORD_NAME, BEST)))
-    content = path.read_bytes()
-    flipped = bytearray(content)
-    flipped[data.draw(st.integers(0, len(content) - 2))] ^= 1 << data.draw(st.integers(0, 7))
-    try:
-        path.write_bytes(flipped)
-        with pytest.raises(InputError):
-            load_model(saved)
-    finally:
-        path.write_bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"version": 1}, "not a model of version 3"),
-        ({"extra": 1}, "unknown keys"),
-        ({"classes": "ab"}, "the model.classes is 'ab'"),
-        ({"architecture": {"inputs": []}}, "the model.architecture: missing keys"),
-        ({"weights": {}}, "is damaged"),
-    ],
-)
-def test_an_invalid_record_is_refused(saved: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    folder = Path(shutil.copytree(saved, tmp_path / "model"))
-    edit_record(folder, **changes)
-    with pytest.raises(InputError, match=message):
-        load_model(folder)
-
-
-@pytest.mark.parametrize("change", [{"width": 16}, {"fusion": "nothing"}, {"encoders": {}}, {"fusion": None}])
-def test_weights_of_another_model_are_refused(saved: Path, tmp_path: Path, change: dict[str, Any]) -> None:
-    folder = Path(shutil.copytree(saved, tmp_path / "model"))
-    edit_record(folder, architecture=json.loads((folder / RECORD_NAME).read_bytes())["architecture"] | change)
-    with pytest.raises(InputError, match="do not fit"):
-        load_model(folder)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_shards(tmp_path_factory.mktemp("shards"), Toy(train=23, missing=("audio",)))
-
-
-@pytest.fixture
-def data(shards: Path) -> ShardDataset:
-    return ShardDataset(shards, "train")
-
-
-def assert_same_batches(first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
-    assert len(first) == len(second)
-    for one, other in zip(first, second, strict=True):
-        assert list(one) == list(other)
-        assert one["key"] == other["key"]
-        for name in one.keys() - {"key"}:
-            assert one[name].dtype == other[name].dtype, name
-            assert torch.equal(one[name], other[name]), name
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 8, 100])
-def test_readers_give_the_same_batches_in_stored_order(data: ShardDataset, batch_size: int) -> None:
-    ours, theirs = (list(read_batches(name, data, ReadOrder(batch_size))) for name in ("shardwright", "webdataset"))
-    assert_same_batches(ours, theirs)
-    assert [key for batch in ours for key in batch["key"]] == [data[row]["key"] for row in range(len(data))]
-    assert list(ours[0]) == ["key", *data.fields, "valid"]
-
-
-@pytest.mark.parametrize("reader", READERS)
-def test_the_shuffled_order_is_a_function_of_seed_and_epoch(data: ShardDataset, reader: str) -> None:
-    def read(seed: int, epoch: int) -> list[dict[str, Any]]:
-        return list(read_batches(reader, data, ReadOrder(4, shuffle=True, seed=seed, epoch=epoch)))
-
-    first = read(0, 0)
-    assert_same_batches(first, read(0, 0))
-    orders = [[key for batch in read(*at) for key in batch["key"]] for at in ((0, 0), (0, 1), (1, 0))]
-    assert len({tuple(order) for order in orders}) == 3
-    assert all(sorted(order) == sorted(orders[0]) and len(set(order)) == len(data) for order in orders)
-
-
-def test_a_shard_that_was_cut_is_an_error_not_a_shorter_epoch(tmp_path: Path) -> None:
-    root = make_shards(tmp_path, Toy(train=14))
-    data = ShardDataset(root, "train")
-    shard = data.manifest.splits["train"].shards[1]
-    path = root / "train" / shard.name
-    path.rename(tmp_path / "whole.tar")
-    path.write_bytes((tmp_path / "whole.tar").read_bytes()[: -(shard.bytes // shard.samples) - 1024] + bytes(1024))
-    with pytest.raises(
-        InputError, match=rf"{shard.name} is damaged, its sha256 is not the one in the manifest: remove it"
-    ):
-        list(read_batches("webdataset", data, ReadOrder(4)))
-
-
-def test_a_split_without_samples_is_none(shards: Path, tmp_path: Path) -> None:
-    assert open_split(shards, "no_such_split") is None
-    with pytest.raises(InputError, match="has no dataset"):
-        open_split(tmp_path, "train")
-
-
-def test_inputs_are_read_from_the_manifest(shards: Path) -> None:
-    image, audio, text = read_inputs(shards, read_manifest(shards), ("image", "audio", "text"))
-    assert (image.shape, image.mean, image.present) == ((16, 16, 3), (60.0,) * 3, None)
-    assert (audio.field, audio.length, audio.present) == ("mfcc", "mfcc_length", "audio_present")
-    assert (text.words, text.mean) == (len(WORDS), ())
-    bare = replace(read_manifest(shards), vocabulary=None)
-    with pytest.raises(InputError, match="no vocabulary"):
-        read_inputs(shards, bare, ("text",))
-
-
-def test_inputs_of_named_parts_know_their_modality(shards: Path) -> None:
-    manifest = read_manifest(shards)
-    tokens, length = manifest.fields["tokens"], manifest.fields["tokens_length"]
-    several = {
-        "caption": replace(tokens, shape=(3, *tokens.shape), axes="NT"), "caption_length": replace(length, shape=(3,)),
-        "caption_count": length, "answer": tokens, "answer_length": length, "answer_present": length,
-    }  # fmt: skip
-    modalities = {"caption": ["caption", "caption_length", "caption_count"], "answer": ["answer", "answer_length"]}
-    extract = {"modalities": {"image": ["image"], **modalities}, "parts": {"caption": "text", "answer": "text"}}
-    named = replace(manifest, fields={**manifest.fields, **several}, extract=extract, splits={})
-    caption, answer, image = read_inputs(shards, named, ("text", "image"))
-    assert (caption.part, caption.modality, caption.shape, caption.count) == ("caption", "text", (6,), "caption_count")
-    assert (caption.length, caption.words) == ("caption_length", len(WORDS))
-    assert (answer.part, answer.present, answer.count, image.part) == ("answer", "answer_present", None, "image")
-
-
-def test_an_edited_vocabulary_is_refused(shards: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(shards, tmp_path / "shards"))
-    path = root / "vocabulary.json"
-    path.write_bytes(path.read_bytes().replace(b"word3", b"word2"))
-    with pytest.raises(InputError, match=r"vocabulary\.json is damaged"):
-        read_inputs(root, read_manifest(root), ["text"])
-    path.unlink()
-    with pytest.raises(InputError, match=r"vocabulary\.json is missing"):
-        read_inputs(root, read_manifest(root), ["text"])
-
-
-def test_deterministic_mode_restores_the_process() -> None:
-    before = (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads(), torch.random.get_rng_state())
-    numbers = []
-    for _ in range(2):
-        with deterministic_mode(seed=3, threads=1):
-            assert torch.are_deterministic_algorithms_enabled()
-            assert torch.get_num_threads() == 1
-            numbers.append(torch.rand(4))
-    assert torch.equal(*numbers)
-    assert (torch.are_deterministic_algorithms_enabled(), torch.get_num_threads()) == before[:2]
-    assert torch.equal(torch.random.get_rng_state(), before[2])

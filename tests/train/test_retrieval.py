@@ -27,7 +27,7 @@ from pipeline.train.augment import prepare_batch
 from tests.evaluate.test_evaluate import run_evaluate
 from tests.support.factory_shards import Toy, make_shards
 from tests.support.model_inputs import MODALITIES, make_batch
-from tests.train.test_models import make_architecture
+from tests.support.small_models import make_architecture
 from tests.train.test_train import ROOT, make_params, run_train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("deterministic")]
