@@ -3,8 +3,26 @@
 Decoders, such as OpenCV, are imported when the first file is decoded.
 """
 
+from shardwright.ops.audio.audio import Audio
+from shardwright.ops.audio.mel import LogMel, Mfcc
 from shardwright.ops.crops import CenterCrop, RandomResizedCrop, Resize
 from shardwright.ops.image import Image
 from shardwright.ops.normalize import Normalize
+from shardwright.ops.spans import CenterSpan, FirstSpan, RandomSpan, Whole
+from shardwright.ops.video.frames import Frames
 
-__all__ = ["CenterCrop", "Image", "Normalize", "RandomResizedCrop", "Resize"]
+__all__ = [
+    "Audio",
+    "CenterCrop",
+    "CenterSpan",
+    "FirstSpan",
+    "Frames",
+    "Image",
+    "LogMel",
+    "Mfcc",
+    "Normalize",
+    "RandomResizedCrop",
+    "RandomSpan",
+    "Resize",
+    "Whole",
+]

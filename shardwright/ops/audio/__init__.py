@@ -1,0 +1,1 @@
+"""Decode audio: a span of a recording, at one rate, as samples or features."""

@@ -1,0 +1,1 @@
+"""Decode video: some frames of a span, upright and in RGB."""
