@@ -19,6 +19,7 @@ from shardwright.format.jpeg import decode_jpeg
 from shardwright.format.manifest import Manifest
 from shardwright.remote.location import Access, AccessOptions, open_location
 from shardwright.remote.settings import Remote
+from shardwright.storage.checked_gather import CheckedRows, gather_checked
 from shardwright.storage.file_set import FileSet
 from shardwright.storage.mapped_files import MappedFiles
 from shardwright.storage.sample_offsets import plan_offsets
@@ -207,9 +208,11 @@ class ShardDataset(SampleSource):
                 if field.varies:
                     batch[name] = self._decode_images(rows, name, context)
                     continue
-                block = files.gather(at + len(field.header), field.nbytes, context.allocate(len(rows), field.nbytes))
+                out = context.allocate(len(rows), field.nbytes)
+                if checked and files.checked_once:
+                    block = files.gather(at + len(field.header), field.nbytes, out)
                 if not (checked and files.checked_once):  # False once a read found that a file was replaced
-                    self._check_block(rows, member, block, at, files)
+                    block = self._gather_checked(rows, member, at, files, out)
                 batch[name] = block.view(field.storage).reshape(len(rows), *field.shape)
         if context.fields is None and files.checked_once:
             self._all_checked[rows] = True
@@ -342,25 +345,33 @@ class ShardDataset(SampleSource):
                 raise self.describe_damage(row, name, str(error)) from error
         return images
 
-    def _check_block(
-        self, rows: NDArray[np.int64], member: int, block: NDArray[np.uint8], starts: NDArray[np.int64], files: FileSet
-    ) -> None:
-        """Check the rows of one member that were just copied, where this is their first delivery."""
-        pending = np.flatnonzero(~self._checked[member, rows]) if files.checked_once else np.arange(len(rows))
-        if not len(pending):
-            return
-        expected = self._layout.heads[member]
-        heads = files.gather(starts[pending], len(expected))
-        crc_of_head = compute_crc32(expected)
-        for at, head in zip(pending.tolist(), heads, strict=True):
-            if head.tobytes() != expected:
-                self._check_member(int(rows[at]), member, compute_crc32(block[at], compute_crc32(head)))
-                raise self._describe_damage(
-                    int(rows[at]), member, "its NPY header does not match the field in the manifest"
-                )
-            self._check_member(int(rows[at]), member, compute_crc32(block[at], crc_of_head))
+    def _gather_checked(
+        self,
+        rows: NDArray[np.int64],
+        member: int,
+        starts: NDArray[np.int64],
+        files: FileSet,
+        out: NDArray[np.uint8] | None,
+    ) -> NDArray[np.uint8]:
+        """Gather the arrays of one member, uint8 (batch, bytes), and check them where this is their first delivery."""
+        head = self._layout.heads[member]
+        sizes = len(head), self._layout.sizes[member] - len(head)
+        found = gather_checked(files, starts, sizes, ~self._checked[member, rows], out)
+        checked = rows[found.rows]
+        expected = self._index.rows["crc32"][checked, member]
+        if not (np.array_equal(found.crc32, expected) and found.have_head(head)):
+            self._raise_damage(checked, member, found)
         if files.checked_once:  # a window may have read another file of the same name
-            self._checked[member, rows[pending]] = True
+            self._checked[member, checked] = True
+        return found.values
+
+    def _raise_damage(self, rows: NDArray[np.int64], member: int, found: CheckedRows) -> None:
+        """Raise the error of the first of these rows that is damaged."""
+        for row, head, crc32 in zip(rows.tolist(), found.heads, found.crc32.tolist(), strict=True):
+            self._check_member(row, member, crc32)
+            if head.tobytes() != self._layout.heads[member]:
+                what = "its NPY header does not match the field in the manifest"
+                raise self._describe_damage(row, member, what)
 
     def _check_member(self, row: int, member: int, found: int) -> None:
         expected = int(self._index.rows["crc32"][row, member])

@@ -26,12 +26,12 @@ def encode_header(name: str, size: int) -> bytes:
         )
     if not 0 <= size <= MAX_MEMBER_BYTES:
         raise ValueError(f"member {name!r} has {size} bytes; it must have 0 to {MAX_MEMBER_BYTES}")
-    head, tail, total = _encode_rest(size)
+    head, tail, total = encode_rest(size)
     return b"".join((raw.ljust(MAX_NAME_BYTES, b"\0"), head, b"%06o\0 " % (total + sum(raw)), tail))
 
 
 @lru_cache(maxsize=4096)
-def _encode_rest(size: int) -> tuple[bytes, bytes, int]:
+def encode_rest(size: int) -> tuple[bytes, bytes, int]:
     """Return the header's bytes between name and checksum, those after the checksum, and their part of the checksum."""
     head = (
         b"0000644\0"  # mode

@@ -4,14 +4,17 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
+
+import numpy as np
 
 from shardwright.format import tar
 from shardwright.format.checksum import compute_crc32
+from shardwright.format.compare_block import find_suspects
 from shardwright.format.encode import KEY
 from shardwright.format.field import Field
 from shardwright.format.image_header import check_jpeg
@@ -44,7 +47,7 @@ class WalkResult:
 class _HashingFile:
     """A file that is hashed as it is read."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BufferedReader) -> None:
         self._file = file
         self.digest = hashlib.sha256()
 
@@ -52,6 +55,12 @@ class _HashingFile:
         data = self._file.read(size)
         self.digest.update(data)
         return data
+
+    def read_into(self, memory: memoryview) -> int:
+        """Fill memory as far as the file goes; return the number of bytes."""
+        count = self._file.readinto(memory)
+        self.digest.update(memory[:count])
+        return count
 
 
 def open_file(path: Path) -> BufferedReader:
@@ -74,7 +83,7 @@ def hash_file(path: Path) -> str:
 
 
 def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], index: Index) -> WalkResult:
-    """Read a shard once, with one sample in memory, and compare it with its rows of the index.
+    """Read a shard once, with one sample or `READ_BYTES` in memory, and compare it with its rows of the index.
 
     Every byte is compared: tar and NPY headers with those that would be written, contents by their crc32, padding and
     the end with zeros; the headers of JPEG files with their fields.
@@ -94,17 +103,10 @@ def walk_shard(path: Path, record: ShardRecord, fields: Mapping[str, Field], ind
 
 
 def _find_damages(file: _HashingFile, layout: Layout, index: Index) -> Iterator[Damage]:
-    for row in index:
-        key = decode_key(row["key"])
-        fitted = layout.fit(row["size"].tolist()) if layout.varying else layout
-        sample = file.read(fitted.stride)
-        if len(sample) < fitted.stride:
-            yield Damage(key, "the shard ends here: this sample and those after it are missing")
-            return
-        if not KEY.fullmatch(key):
-            yield Damage(key, f"the key must match {KEY.pattern}")
-            continue
-        yield from _compare_sample(sample, key, fitted, row["crc32"].tolist())
+    missing = yield from (_walk_samples if layout.varying else _walk_blocks)(file, layout, index)
+    if missing is not None:
+        yield Damage(missing, "the shard ends here: this sample and those after it are missing")
+        return
     end = file.read(len(tar.END))
     if end != tar.END:
         yield Damage(None, "the shard does not end with two zero blocks after its last sample")
@@ -112,10 +114,39 @@ def _find_damages(file: _HashingFile, layout: Layout, index: Index) -> Iterator[
         yield Damage(None, "bytes follow the end of the shard")
 
 
-def _compare_sample(sample: bytes, key: str, layout: Layout, checksums: list[int]) -> Iterator[Damage]:
-    view = memoryview(
-        sample
-    )  # its slices are not copied, but compare slowly; slices of bytes are copied and compare fast
+def _walk_samples(file: _HashingFile, layout: Layout, index: Index) -> Generator[Damage, None, str | None]:
+    """Yield the damages of samples that vary in size; return the key of the first that is missing."""
+    for row in index:
+        fitted = layout.fit(row["size"].tolist())
+        sample = file.read(fitted.stride)
+        if len(sample) < fitted.stride:
+            return decode_key(row["key"])
+        yield from _compare_sample(sample, row, fitted)
+    return None
+
+
+def _walk_blocks(file: _HashingFile, layout: Layout, index: Index) -> Generator[Damage, None, str | None]:
+    """Yield the damages of samples that all have one size, a block at a time; return the first key that is missing."""
+    stride, count = layout.stride, max(1, READ_BYTES // layout.stride)
+    memory = bytearray(min(count, len(index)) * stride)
+    for first in range(0, len(index), count):
+        rows = index[first : first + count]
+        whole = file.read_into(memoryview(memory)[: len(rows) * stride]) // stride
+        samples = np.frombuffer(memory, np.uint8, whole * stride).reshape(whole, stride)
+        for number in find_suspects(samples, layout, rows[:whole]).tolist():
+            yield from _compare_sample(samples[number].tobytes(), rows[number], layout)
+        if whole < len(rows):
+            return decode_key(rows[whole]["key"])
+    return None
+
+
+def _compare_sample(sample: bytes, row: Any, layout: Layout) -> Iterator[Damage]:
+    """Yield what differs in one sample, given its row of the index."""
+    key, checksums = decode_key(row["key"]), row["crc32"].tolist()
+    if not KEY.fullmatch(key):
+        yield Damage(key, f"the key must match {KEY.pattern}")
+        return
+    view = memoryview(sample)  # its slices are not copied, but compare slowly; those of bytes are, and compare fast
     shapes = layout.image_shapes
     members = zip(layout.suffixes, layout.heads, shapes, layout.sizes, layout.offsets, checksums, strict=True)
     for suffix, head, shape, size, start, expected in members:

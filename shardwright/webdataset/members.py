@@ -1,7 +1,7 @@
 """Read the members of WebDataset shards, one column of a batch at a time: check and decode them."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from shardwright.datasets.base import ReadContext
 from shardwright.errors import DamageError
 from shardwright.format.checksum import compute_crc32
+from shardwright.storage.checked_gather import CheckedRows, gather_checked
 from shardwright.storage.file_set import ALIGNMENT, FileSet
 from shardwright.webdataset.build_index import describe_remedy, is_same_file
 from shardwright.webdataset.columns import Column
@@ -132,7 +133,8 @@ class MemberReader:
         content = files.read(address, size) if size else b""
         if not (files.checked_once and self._checked[index_column, row]):
             self._check(row, index_column, compute_crc32(content))
-            self._checked[index_column, row] = True
+            if files.checked_once:
+                self._checked[index_column, row] = True
         return content
 
     def _stack_images(
@@ -161,31 +163,33 @@ class MemberReader:
             raise self.describe_damage(
                 row, index_column, f"it has {size} bytes; NPY files of this form have {column.member_bytes}"
             )
+        unchecked = ~self._checked[members.columns, members.rows]
         size = column.member_bytes - form.start
         if form.start % ALIGNMENT == 0:
             out = context.allocate(len(members.rows), size)
-            block = files.gather(members.addresses + form.start, size, out)
-            self._check_arrays(members, form, block, files)
+            found = gather_checked(files, members.addresses, (form.start, size), unchecked, out)
+            block, heads = found.values, found.heads
         else:  # old writers pad headers to multiples of 16 bytes: read all, and copy the values
-            whole = files.gather(members.addresses, column.member_bytes)
-            block = np.ascontiguousarray(whole[:, form.start :])
-            self._check_arrays(members, form, block, files)
+            found = gather_checked(files, members.addresses, (0, column.member_bytes), unchecked)
+            block = np.ascontiguousarray(found.values[:, form.start :])
+            heads = found.values[found.rows, : form.start]
+        self._check_arrays(members, form, replace(found, heads=heads))
+        if files.checked_once:  # a window may have read another file of the same name
+            self._checked[members.columns[found.rows], members.rows[found.rows]] = True
         return _shape_arrays(block, form)
 
-    def _check_arrays(self, members: MemberBatch, form: Form, block: NDArray[np.uint8], files: FileSet) -> None:
-        """Check the members that were just copied, where this is their first delivery."""
-        checked = self._checked[members.columns, members.rows]
-        pending = np.flatnonzero(~checked) if files.checked_once else np.arange(len(members.rows))
-        if not len(pending):
+    def _check_arrays(self, members: MemberBatch, form: Form, found: CheckedRows) -> None:
+        """Check the members that were just gathered, where this is their first delivery."""
+        rows, columns = members.rows[found.rows], members.columns[found.rows]
+        first = found.heads[0].tobytes() if len(rows) else b""
+        same = found.have_head(first) and (not len(rows) or self._find_form(first) == form)
+        if same and np.array_equal(found.crc32, self._index.table.crc32[rows, columns]):
             return
-        heads = files.gather(members.addresses[pending], form.start)
-        for at, head in zip(pending.tolist(), heads, strict=True):
-            row, index_column = int(members.rows[at]), int(members.columns[at])
-            text = head.tobytes()
-            self._check(row, index_column, compute_crc32(block[at], compute_crc32(text)))
-            if self._find_form(text) != form:
+        members_found = zip(rows.tolist(), columns.tolist(), found.heads, found.crc32.tolist(), strict=True)
+        for row, index_column, head, crc32 in members_found:
+            self._check(row, index_column, crc32)
+            if self._find_form(head.tobytes()) != form:
                 raise self.describe_damage(row, index_column, "its NPY header differs from the others")
-        self._checked[members.columns[pending], members.rows[pending]] = True
 
     def _find_form(self, head: bytes) -> Form | None:
         """Return the form that an NPY header declares; the few different headers of a set are parsed once."""

@@ -113,6 +113,12 @@ def make_npy(array: NDArray[Any] | np.generic, **options: Any) -> bytes:
     return file.getvalue()
 
 
+def make_npz(save: Callable[..., None] = np.savez, /, **arrays: Any) -> bytes:
+    file = io.BytesIO()
+    save(file, **arrays)
+    return file.getvalue()
+
+
 def rotate_jpeg(data: bytes, orientation: int) -> bytes:
     """Add an EXIF segment with an orientation to a JPEG."""
     body = b"Exif\0\0" + make_exif(orientation)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from shardwright import DamageError, Loader, ShardDataset
+from shardwright.datasets.base import ReadContext
 from shardwright.webdataset.build_index import BESIDE, index_shards
 from tests.support.webdataset_tars import find_index, folder, overwrite, read_all, user_cache
 
@@ -51,6 +52,22 @@ def test_every_bit_of_a_shard_is_checked_or_never_read(folder: Path) -> None:
             assert [error.shard for error in data.verify()] == ["shard-001.tar"]
         flip_bit(path, bit)
     assert found > 10
+
+
+@pytest.mark.parametrize("suffix", ["npy", "txt"])
+def test_what_a_window_read_from_another_file_is_checked_again(folder: Path, suffix: str) -> None:
+    """A window opens files by name, so that it may read an intact copy where the map has the damaged file."""
+    index = index_shards(folder)
+    path = folder / "shard-001.tar"
+    with OPEN(folder) as data:
+        intact = path.read_bytes()
+        path.rename(folder / "mapped")
+        path.write_bytes(intact)
+        overwrite(folder / "mapped", int(index.table.offsets[6, 1 if suffix == "txt" else 0]) + 2, b"?")
+        window = data.open_window(np.array([6]))
+        assert data.gather([6], ReadContext(files=window))["key"] == ["k6"]
+        with pytest.raises(DamageError, match=rf"sample 'k6', {suffix} at byte \d+: its crc32"):
+            data[6]
 
 
 def test_damage_is_skipped_on_request(folder: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shardwright import DamageError, ShardDataset
 from shardwright.webdataset.npz import decode_npz
-from tests.support.webdataset_tars import make_npy, measure_peak, user_cache, write_shards
+from tests.support.webdataset_tars import make_npy, make_npz, measure_peak, user_cache, write_shards
 
 __all__ = ["user_cache"]
 
@@ -28,12 +28,6 @@ ARRAYS: dict[str, Any] = {
     "names": np.array(["a", "é"]),
     "folder/with.dots": np.array([True, False]),
 }
-
-
-def make_npz(save: Callable[..., None] = np.savez, /, **arrays: Any) -> bytes:
-    file = io.BytesIO()
-    save(file, **arrays)
-    return file.getvalue()
 
 
 def make_zip(files: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
