@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from shardwright import DamageError, FormatError, ShardDataset, ShardwrightError
 from shardwright.webdataset.build_index import Indexing
 from shardwright.webdataset.limits import DEFAULT_LIMITS, Limits
-from shardwright.webdataset.tar import Member, TarReader
+from shardwright.webdataset.tar import Member, TarReader, sum_block
 from tests.support.webdataset_tars import (
     FORMATS,
     make_tar,
@@ -79,6 +79,11 @@ def make_record(key: str, value: str) -> bytes:
     while len(str(size)) + len(key) + len(value) + 3 != size:
         size = len(str(size)) + len(key) + len(value) + 3
     return f"{size} {key}={value}\n".encode()
+
+
+@given(st.binary(min_size=512, max_size=512) | st.integers(0, 255).map(lambda byte: bytes([byte]) * 512))
+def test_blocks_are_summed_exactly(block: bytes) -> None:
+    assert sum_block(block) == sum(block)
 
 
 FILE = make_header(size=3) + b"abc" + bytes(509)
