@@ -21,13 +21,14 @@ from shardwright import Field, ShardWriter
 
 RESULT = CHECKOUT / "benchmarks/results/first_pass.md"
 CHILD = CHECKOUT / "benchmarks/support/first_pass.py"
-SAMPLES = {"large": 2000, "small": 20_000, "labels": 100_000}
+SAMPLES = {"large": 1000, "small": 8000, "labels": 20_000}
 TITLES = {
     "large": "168 kB: 224×224×3, 40×100, 64 tokens, a label",
     "small": "13 kB: 32×32×3, 40×64, 32 tokens, a label",
     "labels": "8 bytes: a label alone",
 }
-THREADS = ("0", "default")
+THREADS = {"large": ("default", "0"), "small": ("default",), "labels": ("default",)}
+"""Of the loader; the default is none for small samples."""
 Costs = dict[str, float]
 
 
@@ -83,7 +84,7 @@ def main() -> None:
             folder = Path(scratch) / kind
             write_set(folder, kind)
             for _ in range(options.rounds):
-                for threads in THREADS:
+                for threads in THREADS[kind]:
                     for code, checkout in codes.items():
                         found = measure(checkout, folder, threads)
                         known = costs.setdefault((kind, threads, code), found)
