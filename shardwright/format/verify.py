@@ -63,9 +63,9 @@ class Report:
 def verify(root: str | Path) -> Report:
     """Check every byte of a dataset: manifest, indexes, shards, vocabulary.
 
-    Reads each file once, with one sample or a MiB, one index and 16 bytes a key in memory. Reports the damaged samples of each
-    shard; shards that are missing, cut, swapped, renamed or not listed; and keys that occur more than once in a split.
-    With a damaged manifest nothing else can be checked.
+    Reads each file once, with one sample or a MiB, one index and 16 bytes a key in memory. Reports the damaged samples
+    of each shard; shards that are missing, cut, swapped, renamed or not listed; and keys that occur more than once in a
+    split. With a damaged manifest nothing else can be checked.
 
     Raises:
         NotADirectoryError: `root` is not a folder.
