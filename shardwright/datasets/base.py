@@ -31,6 +31,15 @@ def allocate(rows: int, size: int) -> NDArray[np.uint8] | None:
     return None
 
 
+def refuse_omission(position: int) -> None:
+    """Raise: what reads single samples has nothing to put in the place of one that is left out.
+
+    Raises:
+        FormatError: always.
+    """
+    raise FormatError("the transform returned None; only a Loader can leave samples out, see `with_transform`")
+
+
 @dataclass(frozen=True)
 class ReadContext:
     """How a batch is read.
@@ -40,6 +49,8 @@ class ReadContext:
         seed, epoch: what the random numbers of a transform depend on, beside the sample.
         files: a window that holds the bytes of these samples, or None for the dataset's own files.
         allocate: returns uint8 (rows, size) to write rows of a field into, or None for fresh memory.
+        omit: called with the position, among the requested, of each sample that a transform left out. Another sample's
+            result is in its place then.
     """
 
     fields: tuple[str, ...] | None = None
@@ -47,6 +58,7 @@ class ReadContext:
     epoch: int = 0
     files: FileSet | None = None
     allocate: Callable[[int, int], NDArray[np.uint8] | None] = allocate
+    omit: Callable[[int], None] = refuse_omission
 
 
 DEFAULT_CONTEXT = ReadContext()
@@ -281,7 +293,10 @@ class SampleSource(ABC):
         return Decoded(self, operations)
 
     def with_transform(
-        self, function: Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
+        self,
+        function: Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any] | None],
+        *,
+        skip_none: bool = False,
     ) -> "SampleSource":
         """Return a view whose samples are the results of `function(sample, rng)`.
 
@@ -294,16 +309,46 @@ class SampleSource(ABC):
         size, threads, ranks, and after resuming. Outside a loader, seed and epoch are 0.
 
         The hash is that of this source, since no hash can describe a function: a saved state can be resumed with
-        another transform. For worker processes the function must be picklable: defined at the top of a module.
+        another transform. For worker processes the function must be picklable: defined at the top of a module. A few
+        samples are read at a time, so that a batch of decoded images is not in memory at once.
+
+        Args:
+            function: from a sample and its generator to a sample.
+            skip_none: leave out samples for which the function returns None. In a `Loader` the result for another
+                sample takes the place with `valid` False, so that batches keep their shape and ranks stay in step, and
+                `Loader.stats.omitted` counts it. Elsewhere None stays an error.
 
         Raises (on reading):
             Exception: what the function raises, with the sample's key and shard in a note.
             TypeError: it returned something other than a dict.
             FormatError: it changed the key; or its results do not form a batch.
+            ShardwrightError: with `skip_none`, it returned None for 1,000 samples in a row.
         """
-        from shardwright.datasets.views import Transformed
+        from shardwright.datasets.transforms import Transformed
 
-        return Transformed(self, function)
+        return Transformed(self, function, skip_none)
+
+    def with_batch_transform(
+        self, function: Callable[[Batch, Sequence[np.random.Generator]], Mapping[str, Any]]
+    ) -> "SampleSource":
+        """Return a view whose batches are the results of `function(batch, rngs)`, for example to mix images.
+
+        The batch is a dict that the function may change: an array (batch, *shape) for each field, a list for each
+        value without one shape, and `key`. `rngs` has a generator for each sample, see `with_transform`; use the first
+        for what concerns the batch. The result is a dict with as many samples, in the same order; `key` is added where
+        it is missing.
+
+        Where a sample's result depends on its batch, it is the same again as long as the batch is: after resuming, and
+        for any threads and processes, but not for another batch size or number of ranks. Indexing makes batches of one.
+
+        Raises (on reading):
+            Exception: what the function raises, with the first and last key of the batch in a note.
+            TypeError: it returned something other than a dict.
+            FormatError: it changed the keys, or a value has another number of samples.
+        """
+        from shardwright.datasets.transforms import BatchTransformed
+
+        return BatchTransformed(self, function)
 
     def find_sample(self, key: str) -> int:
         """Return the number of the first sample with this key, by a linear search.

@@ -17,8 +17,10 @@ NUMERIC = "biufc"
 """NumPy's kinds of dtype that become one array."""
 
 
-def collate(samples: Sequence[Mapping[str, Any]], allocate: Allocate = allocate) -> Batch:
+def collate(samples: Iterable[Mapping[str, Any]], allocate: Allocate = allocate, rows: int | None = None) -> Batch:
     """Return one batch of samples that have the same names, in the order of the first sample.
+
+    Each sample is copied into its row before the next is requested: an iterator needs to hold one at a time.
 
     ==================================================  ==============================================================
     in each sample                                      in the batch
@@ -36,17 +38,26 @@ def collate(samples: Sequence[Mapping[str, Any]], allocate: Allocate = allocate)
     Args:
         samples: dicts with `key`, by which errors name them. An empty sequence gives an empty dict.
         allocate: allocates memory for arrays, see `shardwright.datasets.base.ReadContext.allocate`.
+        rows: the number of samples, where an iterator gives them.
 
     Raises:
         FormatError: a sample lacks a name that another one has, or the values of a name differ in kind, dtype or shape:
             the message has the name, two samples' keys and what differs. Or an int is outside of int64.
     """
-    if not samples:
-        return {}
-    for sample in samples:
-        if sample.keys() != samples[0].keys():
-            raise _describe_names(samples[0].get("key", "?"), samples[0], sample.get("key", "?"), sample)
-    return {name: _join(name, samples, allocate) for name in samples[0]}
+    count = len(samples) if isinstance(samples, Sequence) else rows
+    assert count is not None  # the caller of an iterator knows it
+    names: list[str] = []
+    columns: dict[str, _Column] = {}
+    first_key = "?"
+    for row, sample in enumerate(samples):
+        if row == 0:
+            names, first_key = list(sample), sample.get("key", "?")
+            columns = {name: _Column(name, count, first_key, allocate) for name in names}
+        if sample.keys() != columns.keys():
+            raise _describe_names(first_key, names, sample.get("key", "?"), sample)
+        for column in columns.values():
+            column.add(row, sample)
+    return {name: column.finish() for name, column in columns.items()}
 
 
 def merge(parts: Iterable[tuple[NDArray[np.int64], Batch]], rows: int, allocate: Allocate = allocate) -> Batch:
@@ -128,26 +139,56 @@ def _describe_batch(values: Any) -> str:
     return f"{'a tensor' if is_tensor(values) else 'an array'} {values.dtype} {tuple(values.shape[1:])}"
 
 
-def _join(name: str, samples: Sequence[Mapping[str, Any]], allocate: Allocate) -> Any:
-    values = [_unify(name, sample) for sample in samples]
-    first = _describe(values[0])
-    for sample, value in zip(samples, values, strict=True):
-        if _describe(value) != first:
+class _Column:
+    """The values of one name: an array that is filled row by row, tensors to stack, or a list."""
+
+    def __init__(self, name: str, rows: int, first_key: str, allocate: Allocate) -> None:
+        self._name = name
+        self._rows = rows
+        self._first_key = first_key
+        self._allocate = allocate
+        self._kind = ""  # what must be the same in all samples
+        self._array: NDArray[Any] | None = None
+        self._values: list[Any] = []
+
+    def add(self, row: int, sample: Mapping[str, Any]) -> None:
+        """Add the value of a sample.
+
+        Raises:
+            FormatError: see `collate`.
+        """
+        value = _unify(self._name, sample)
+        kind = _describe(value)
+        if row == 0:
+            self._kind = kind
+            if isinstance(value, np.ndarray):
+                self._array = self._make_array(value)
+        elif kind != self._kind:
             raise FormatError(
-                f"{name!r} is {first} in sample {samples[0].get('key')!r} and {_describe(value)} in "
-                f"{sample.get('key')!r}; all must be the same: pad, crop or convert it in the transform, or wrap it in "
-                "a list there, which gives a list in the batch"
+                f"{self._name!r} is {self._kind} in sample {self._first_key!r} and {kind} in {sample.get('key')!r}; "
+                "all must be the same: pad, crop or convert it in the transform, or wrap it in a list there, which "
+                "gives a list in the batch"
             )
-    if is_tensor(values[0]):
+        if self._array is not None:
+            self._array[row] = value
+        else:
+            self._values.append(sample[self._name] if value is None else value)
+
+    def finish(self) -> Any:
+        """Return the values of all samples."""
+        if self._array is not None:
+            return self._array
+        if not is_tensor(self._values[0]) or self._kind == _describe(None):
+            return self._values
         import torch
 
-        return torch.stack(values)
-    if not isinstance(values[0], np.ndarray):
-        return [sample[name] for sample in samples]
-    memory = allocate(len(values), values[0].nbytes) if values[0].nbytes else None
-    if memory is None:
-        return np.stack(values)
-    return np.stack(values, out=memory.view(values[0].dtype).reshape(len(values), *values[0].shape))
+        return torch.stack(self._values)
+
+    def _make_array(self, value: NDArray[Any]) -> NDArray[Any]:
+        memory = self._allocate(self._rows, value.nbytes) if value.nbytes else None
+        if memory is None:
+            return np.empty((self._rows, *value.shape), value.dtype)
+        return memory.view(value.dtype).reshape(self._rows, *value.shape)
 
 
 def _unify(name: str, sample: Mapping[str, Any]) -> Any:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from typing import Any, SupportsIndex
@@ -181,7 +181,8 @@ class Mix(SampleSource):
         rows = resolve_rows(indices, self.count_rows(), self.split)
         samples: list[dict[str, Any]] = [{} for _ in range(len(rows))]
         for number, at, of_source in self._split(rows, self._row_ends):
-            for index, sample in zip(at.tolist(), self.sources[number].read_samples(of_source, context), strict=True):
+            part = replace(context, omit=_map_positions(context, at))
+            for index, sample in zip(at.tolist(), self.sources[number].read_samples(of_source, part), strict=True):
                 samples[index] = sample | {MARK: np.array(number, np.int64)}
         return samples
 
@@ -244,8 +245,8 @@ class Mix(SampleSource):
             memory = context.allocate(rows, size)
             return None if memory is None else memory[:part_rows]
 
-        part = replace(context, allocate=allocate_part)
         for number, at, of_source in split:
+            part = replace(context, allocate=allocate_part, omit=_map_positions(context, at))
             yield at, _remove_marks(self.sources[number].gather(of_source, part))
 
     def _split(self, numbers: NDArray[np.int64], ends: NDArray[np.int64]) -> Split:
@@ -305,6 +306,11 @@ def shuffle_passes(source: SampleSource, reads: NDArray[np.int64], seed: int) ->
         if len(at):
             rows[at] = source.shuffle_rows(positions[at], seed, int(passes[at[0]]))
     return rows
+
+
+def _map_positions(context: ReadContext, at: NDArray[np.int64]) -> Callable[[int], None]:
+    """Return `omit` for a source whose samples are at these positions of the batch."""
+    return lambda position: context.omit(int(at[position]))
 
 
 def _remove_marks(batch: Batch) -> Batch:

@@ -6,31 +6,18 @@ follow in the order of the calls.
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import (
-    DEFAULT_CONTEXT,
-    Batch,
-    Content,
-    Indices,
-    ReadContext,
-    SampleSource,
-    allocate,
-    resolve_rows,
-)
-from shardwright.datasets.collate import collate
-from shardwright.datasets.sample_rng import make_generator
-from shardwright.errors import DamageError, FormatError
+from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, SampleSource
+from shardwright.errors import DamageError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
 from shardwright.storage.file_set import FileSet
-
-Function = Callable[[dict[str, Any], np.random.Generator], Mapping[str, Any]]
 
 
 class View(SampleSource):
@@ -213,78 +200,3 @@ class SelectedFields(View):
 
     def _rebase(self, base: SampleSource) -> SampleSource:
         return SelectedFields(base, self._names)
-
-
-class Transformed(View):
-    """The results of a function for each sample of a source. See `SampleSource.with_transform`."""
-
-    def __init__(self, base: SampleSource, function: Function) -> None:
-        super().__init__(base)
-        if not callable(function):
-            raise TypeError(
-                f"function is {type(function).__name__}; a transform must be a function (sample, rng) -> dict"
-            )
-        self.transforms = base.transforms + 1
-        self.is_mapped = False
-        self._function = function
-
-    @property
-    def fields(self) -> Mapping[str, Field]:
-        """An empty mapping: nothing is known about the results of the function."""
-        return {}
-
-    @property
-    def names(self) -> None:
-        """None: the names are known only after context."""
-        return None
-
-    def gather(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> Batch:
-        """Return the results of the function for these samples, see `shardwright.datasets.collate`.
-
-        Raises:
-            FormatError: the results do not form a batch.
-            Exception: see `SampleSource.with_transform` and `SampleSource.gather`.
-        """
-        return {"key": []} | collate(self.read_samples(indices, context), context.allocate)
-
-    def read_samples(self, indices: Indices, context: ReadContext = DEFAULT_CONTEXT) -> list[dict[str, Any]]:
-        """See `SampleSource.read_samples`; each function of a chain gets the result of the one before."""
-        rows = resolve_rows(indices, self.count_rows(), self.split)
-        # All fields are read, since the function may use any; into fresh memory, since it may keep them.
-        samples = self._base.read_samples(rows, replace(context, fields=None, allocate=allocate))
-        results = [self._apply(sample, row, context) for row, sample in zip(rows.tolist(), samples, strict=True)]
-        if context.fields is None:
-            return results
-        requested = ("key", *context.fields)
-        return [{name: value for name, value in result.items() if name in requested} for result in results]
-
-    def check_contents(self, name: str) -> None:
-        """Refuse: a function's results are no files.
-
-        Raises:
-            FormatError: always.
-        """
-        SampleSource.check_contents(self, name)
-
-    def __repr__(self) -> str:
-        return f"{getattr(self._function, '__name__', type(self._function).__name__)} of {self._base!r}"
-
-    def _apply(self, sample: dict[str, Any], row: int, context: ReadContext) -> dict[str, Any]:
-        """Return the function's result, with the key first."""
-        key = sample["key"]
-        try:
-            result = self._function(sample, make_generator(context.seed, context.epoch, key, self.transforms - 1))
-            if not isinstance(result, Mapping):
-                raise TypeError(f"the transform returned {type(result).__name__}; it must return a dict")
-            if result.get("key", key) != key:
-                raise FormatError(
-                    f"the transform changed the key to {result['key']!r}; it must leave the key unchanged"
-                )
-        except Exception as error:
-            shard = self.find_shard(row)
-            error.add_note(f"in transform {self!r:.200}, on sample {key!r}" + (f" of shard {shard}" if shard else ""))
-            raise
-        return {"key": key, **result}
-
-    def _rebase(self, base: SampleSource) -> SampleSource:
-        return Transformed(base, self._function)

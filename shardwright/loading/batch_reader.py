@@ -1,6 +1,7 @@
 """Read one planned batch, skip damaged samples if requested, and convert arrays to tensors."""
 
 import logging
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -43,10 +44,19 @@ class Skip:
 
 @dataclass(frozen=True)
 class ReadBatch:
-    """A batch as read, and the samples that were skipped for it."""
+    """A batch as read.
+
+    Attributes:
+        batch: with `valid`.
+        skips: the damaged samples that were skipped for it.
+        omitted: samples that transforms left out.
+        seconds: that reading it took.
+    """
 
     batch: Batch
     skips: tuple[Skip, ...] = ()
+    omitted: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -79,17 +89,19 @@ class BatchReader:
             DamageError: a sample is damaged and must not be skipped, or no intact sample was found to replace it.
             ShardwrightError: the source returned fewer or more samples than requested.
         """
+        start = time.perf_counter()
         context, plan = replace(self.context, epoch=task.epoch), task.plan
         if task.windows:
             from shardwright.storage.windows import join_windows
 
             context = replace(context, files=join_windows([window.result() for window in task.windows]))
         try:
-            return ReadBatch(self._gather(plan.rows, context) | {"valid": plan.valid})
+            delivery = self._gather(plan.rows, plan.valid, context)
         except DamageError:
             if self.on_error == "raise":
                 raise
-            return self._read_intact(plan, context)
+            delivery = self._read_intact(plan, context)
+        return replace(delivery, seconds=time.perf_counter() - start)
 
     def _read_intact(self, plan: BatchPlan, context: ReadContext) -> ReadBatch:
         """Return the batch with each damaged sample replaced by an intact one, with `valid` False."""
@@ -101,17 +113,19 @@ class BatchReader:
         rows, valid = np.where(damaged, filler, plan.rows), plan.valid & ~damaged
         inside = replace(context, files=None) if intact is None else context  # a neighbour may be outside the window
         skips = [self._record_skip(context.epoch, row, error) for row, error in errors.items()]
-        return ReadBatch(self._gather(rows, inside) | {"valid": valid}, tuple(skips))
+        return replace(self._gather(rows, valid, inside), skips=tuple(skips))
 
-    def _gather(self, rows: NDArray[np.int64], context: ReadContext) -> Batch:
-        batch = self.data.gather(rows, context)
+    def _gather(self, rows: NDArray[np.int64], valid: NDArray[np.bool_], context: ReadContext) -> ReadBatch:
+        omitted: set[int] = set()
+        batch = self.data.gather(rows, replace(context, omit=omitted.add))
         if len(batch["key"]) != len(rows):
             raise ShardwrightError(f"{self.data!r} returned {len(batch['key'])} samples; {len(rows)} were requested")
-        return batch
+        valid = valid & ~np.isin(np.arange(len(rows)), list(omitted)) if omitted else valid
+        return ReadBatch(batch | {"valid": valid}, omitted=len(omitted))
 
     def _try_sample(self, row: int, context: ReadContext) -> DamageError | None:
         try:
-            self.data.gather([row], context)
+            self.data.gather([row], replace(context, omit=lambda position: None))
         except DamageError as error:
             return error
         return None

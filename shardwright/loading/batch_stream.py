@@ -7,9 +7,11 @@ from shardwright.datasets.base import ReadContext, SampleSource
 from shardwright.loading.batch_reader import BatchReader, ReadBatch, ReadTask, to_tensors
 from shardwright.loading.buffer_pool import BufferPool
 from shardwright.loading.device import DeviceCache, DeviceTransfer, PendingTransfer
+from shardwright.loading.library_threads import apply_limit, limit_opencv
 from shardwright.loading.prefetch import read_ahead
 from shardwright.loading.stream_options import StreamOptions, choose_cache
 from shardwright.loading.worker_pool import WorkerPool
+from shardwright.storage.gather import use_one_thread
 
 
 class BatchStream:
@@ -35,7 +37,7 @@ class BatchStream:
 
     def deliver(self, tasks: Iterable[ReadTask], threads: int) -> Generator[ReadBatch, None, None]:
         """Yield the batch of each task, in order; closing waits for reads in progress and leaves no thread behind."""
-        with closing(self._read_ahead(tasks, threads)) as results:
+        with limit_opencv(), closing(self._read_ahead(tasks, threads)) as results:
             for task, sent in results:
                 yield self._receive(task, sent)
 
@@ -62,7 +64,10 @@ class BatchStream:
     def _read(self, task: ReadTask) -> tuple[ReadTask, PendingTransfer | None]:
         if self._device_cache is not None and self._device_cache.has_batch(task.plan):
             return task, None
-        return task, self._transfer.send(to_tensors(self._reader.read(task)))
+        apply_limit()
+        with use_one_thread():
+            delivery = self._reader.read(task)
+        return task, self._transfer.send(to_tensors(delivery))
 
     def _receive(self, task: ReadTask, sent: PendingTransfer | None) -> ReadBatch:
         if self._device_cache is None:

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class DeviceTransfer:
     def send(self, delivery: ReadBatch) -> PendingTransfer:
         """Start to copy the tensors of a batch; called by the thread that read it."""
         if self._stream is None:
-            return PendingTransfer(ReadBatch(self._copy(delivery.batch), delivery.skips))
+            return PendingTransfer(replace(delivery, batch=self._copy(delivery.batch)))
         import torch
 
         with torch.cuda.stream(self._stream):
@@ -75,7 +75,7 @@ class DeviceTransfer:
             self._sources.append((arrived, delivery.batch))
             while self._sources and self._sources[0][0].query():
                 self._sources.popleft()
-        return PendingTransfer(ReadBatch(batch, delivery.skips), arrived)
+        return PendingTransfer(replace(delivery, batch=batch), arrived)
 
     def receive(self, sent: PendingTransfer) -> ReadBatch:
         """Return the batch; the caller's CUDA stream waits for the copy, this thread does not."""

@@ -1,43 +1,60 @@
 """Read batches in worker processes, for transforms that hold Python's lock."""
 
 import multiprocessing
+import os
 import pickle
 import signal
 import threading
-import time
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
-from multiprocessing.process import BaseProcess
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from multiprocessing.reduction import ForkingPickler
-from os import _exit
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shardwright.errors import ShardwrightError
 from shardwright.loading.batch_reader import BatchReader, ReadBatch, ReadTask
+from shardwright.loading.shared_slots import SLOT_BYTES, SharedSlots, open_memory, unpack_batch
+from shardwright.loading.worker_main import SentBatch, SlotTask, WorkerEnd, run_workers, unpickle_reader
 
-Item = TypeVar("Item")
 START_SECONDS = 120.0
-"""Until the first worker answers: importing PyTorch and what else a script imports takes seconds, or more if busy."""
+"""Until the workers have started: what a script imports takes seconds, or more if the machine is busy."""
 END_SECONDS = 5.0
 """For running tasks when the pool is closed; then the workers are killed."""
+TASKS_AHEAD = 2
+"""For each worker: one is read while the result of another waits."""
+HELD_BATCHES = 8
+"""Batches that a user may hold before further ones come through the pipe; slots take memory only when they are used."""
 HINT = "States that were saved before remain valid"
+SINGLE_THREADED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+"""Variables by which OpenMP, and so PyTorch, BLAS libraries and OpenCV are told their number of threads."""
+_environment = threading.Lock()
+
+
+@dataclass(eq=False)
+class _Ticket:
+    """A task that was sent to a worker; it holds its slot until the batch does."""
+
+    worker: int
+    slot: NDArray[np.uint8] | None
+    answer: SentBatch | Exception | None = None
 
 
 class WorkerPool:
-    """Worker processes that each open the data once and then read batches.
+    """Worker processes that read batches into memory that this process shares with them.
 
-    They are spawned, not forked, so that locks held by threads of this process do no harm there. They end with this
-    object, and with this process however it ends. Each batch is copied back through a pipe, so workers pay off where a
-    transform takes longer than that: some 2 ms for 10 MB.
+    They are forks of one process that is spawned, so that locks held by threads of this process do no harm there, and
+    that imports what is needed and opens the data once. They end with this object, and with this process however it
+    ends. Libraries compute with one thread in them.
 
     Args:
-        reader: reads the batches; it is pickled once for each worker.
+        reader: reads the batches; it is pickled once.
         count: workers.
         timeout: seconds that a batch may take before the workers are killed; None waits forever.
 
@@ -50,190 +67,175 @@ class WorkerPool:
 
     def __init__(self, reader: BatchReader, count: int, timeout: float | None) -> None:
         self.lost = False
-        self._count = count
         self._timeout = timeout
-        self._left: deque[Future[ReadBatch]] = deque()  # submitted by an iteration that was abandoned
-        self._workers: dict[int, BaseProcess] = {}  # the pool starts them one by one, and forgets those that died
+        self._pids: list[int] | None = None  # known once the workers have started
+        self._sent: list[deque[_Ticket]] = [deque() for _ in range(count)]  # for each worker, until it has answered
+        self._tasks = 0
         context = multiprocessing.get_context("spawn")
-        pickled: Any = _PickledReader(reader)  # unpickled as a reader or an exception
-        self._pool = ProcessPoolExecutor(count, context, _start, (pickled,))
-        try:
-            self._ready = self._pool.submit(_answer)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
-            raise TypeError(
-                f"{reader.data!r} cannot be sent to processes: {error}; define its transforms at the top of a module, "
-                "see `with_transform`"
-            ) from error
-        self._manager: Any = self._pool._executor_manager_thread  # the pool forgets it when it ends
-        self.close = weakref.finalize(self, _end, self._pool, self._workers)
+        ours, theirs = zip(*(context.Pipe() for _ in range(count)), strict=True)
+        self._reports, reports = context.Pipe(duplex=False)
+        self._connections: Sequence[Connection] = ours
+        slots = (TASKS_AHEAD + 1) * count + HELD_BATCHES
+        with open_memory(slots * SLOT_BYTES) as descriptor:
+            self._slots = SharedSlots(descriptor, slots, SLOT_BYTES)
+            arguments = (reports, theirs, self._slots, _PickledReader(reader))
+            self._process = context.Process(target=run_workers, args=arguments, daemon=True)
+            try:
+                with _limit_threads():
+                    self._process.start()
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                raise TypeError(
+                    f"{reader.data!r} cannot be sent to processes: {error}; define its transforms at the top of a "
+                    "module, see `with_transform`"
+                ) from error
+            finally:
+                for connection in (reports, *theirs):
+                    connection.close()  # so that the end of a worker is the end of its connection
+        self.close = weakref.finalize(self, _end, self._process, [self._reports, *ours], os.getpid())
 
     def read_ahead(self, tasks: Iterable[ReadTask]) -> Generator[tuple[ReadTask, ReadBatch], None, None]:
-        """Yield each task with its batch, in order, submitting two tasks a worker ahead.
+        """Yield each task with its batch, in order, sending two tasks a worker ahead.
 
         Raises:
             ShardwrightError: a worker was killed from outside, or took longer than `timeout`.
         """
-        pending: deque[tuple[ReadTask, Future[ReadBatch]]] = deque()
+        pending: deque[tuple[ReadTask, _Ticket]] = deque()
         try:
             for task in tasks:
-                pending.append((task, self._submit(task)))
-                if len(pending) > 2 * self._count:
+                pending.append((task, self._send(task)))
+                if len(pending) > TASKS_AHEAD * len(self._connections):
                     yield self._take(*pending.popleft())
             while pending:
                 yield self._take(*pending.popleft())
         except KeyboardInterrupt:
-            self._kill()  # the interpreter would wait at exit for their tasks
+            self._kill()
             raise
-        finally:
-            # Not cancelled: a pool that loses a process fails on a cancelled future, and waits forever (Python 3.11).
-            self._left.extend(future for _, future in pending)
 
-    def _submit(self, task: ReadTask) -> "Future[ReadBatch]":
+    def _send(self, task: ReadTask) -> _Ticket:
+        self._await_start()
+        worker = self._tasks % len(self._connections)
+        self._tasks += 1
+        number, slot = self._slots.acquire() or (None, None)
+        ticket = _Ticket(worker, slot)
+        with suppress(OSError):  # answers to tasks before this one come first, then the end of the connection
+            self._connections[worker].send(SlotTask(task, number))
+        self._sent[worker].append(ticket)
+        return ticket
+
+    def _take(self, task: ReadTask, ticket: _Ticket) -> tuple[ReadTask, ReadBatch]:
+        while ticket.answer is None:  # those of iterations that were abandoned may come before
+            answer = self._receive(ticket.worker)
+            self._sent[ticket.worker].popleft().answer = answer
+        if isinstance(ticket.answer, Exception):
+            raise ticket.answer
         try:
-            future = self._pool.submit(_read, task)
-        except BrokenProcessPool as error:
-            broken: Future[ReadBatch] = Future()  # futures submitted before it come first, and hold the cause
-            broken.set_exception(error)
-            return broken
-        self._workers.update(self._pool._processes or {})
-        return future
+            batch = unpack_batch(ticket.answer.parcel, ticket.slot)
+        except Exception as error:
+            raise ShardwrightError(
+                f"the result of a worker process cannot be unpickled: {type(error).__name__}: {error}. {HINT}"
+            ) from error
+        return task, replace(ticket.answer.delivery, batch=batch)
 
-    def _take(self, task: ReadTask, future: "Future[ReadBatch]") -> tuple[ReadTask, ReadBatch]:
-        if self._timeout is not None:
-            self._watch(self._ready, START_SECONDS)
-            while self._left:
-                self._watch(self._left.popleft(), self._timeout)
-            self._watch(future, self._timeout)  # it is being read: all before it are complete
+    def _receive(self, worker: int) -> SentBatch | Exception:
+        """Return the next answer of a worker."""
+        if self.lost or not self.close.alive:
+            raise ShardwrightError(f"the worker processes of this iteration have ended. {HINT}")
+        connection = self._connections[worker]
+        ready = wait([connection, self._process.sentinel], self._timeout)
+        if not ready:
+            pid = self._pids[worker] if self._pids else None
+            self._kill()
+            raise ShardwrightError(
+                f"worker process {pid} returned no batch within {self._timeout:g} s, and all were killed; raise "
+                f"timeout if a batch may take longer. {HINT}"
+            )
+        if connection not in ready:
+            raise self._explain_loss()
         try:
-            return task, future.result()
-        except BrokenProcessPool as error:
-            raise self._explain_loss(error) from error
+            answer: SentBatch | Exception = connection.recv()
+        except (EOFError, OSError) as error:
+            raise self._explain_loss() from error
+        return answer
 
-    def _watch(self, future: "Future[Any]", seconds: float) -> None:
-        """Wait for a result, or kill the workers."""
-        if wait([future], seconds).done:
+    def _await_start(self) -> None:
+        """Wait until the workers have started."""
+        if self._pids is not None or not self.close.alive:
             return
-        pids = [pid for pid, worker in self._workers.items() if worker.is_alive()]
+        if not wait([self._reports], None if self._timeout is None else START_SECONDS):
+            self._kill()
+            raise ShardwrightError(f"no worker process started within {START_SECONDS:g} s. {HINT}")
+        try:
+            self._pids = self._reports.recv()
+        except EOFError as error:
+            raise self._explain_loss() from error
+
+    def _explain_loss(self) -> ShardwrightError:
+        """Return the error for the first worker that ended, and end the others."""
+        end: WorkerEnd | None = None
+        with suppress(EOFError, OSError):
+            end = self._reports.recv() if self._pids and self._reports.poll(END_SECONDS) else None
         self._kill()
-        raise ShardwrightError(
-            f"worker processes {pids} returned no batch within {seconds:g} s and were killed; raise timeout if a batch "
-            f"may take longer. {HINT}"
-        )
+        if end is None:
+            end = WorkerEnd(self._process.pid or 0, self._process.exitcode or 0)
+        return ShardwrightError(f"one of the worker processes was lost: {_describe_end(end)}. {HINT}")
 
     def _kill(self) -> None:
         self.lost = True
-        for worker in self._workers.values():
-            worker.kill()
-
-    def _explain_loss(self, error: BrokenProcessPool) -> ShardwrightError:
-        self.lost = True
-        if error.__cause__ is not None:  # an exception as text
-            reason = str(error.__cause__).strip("\n'").splitlines()[-1]
-            return ShardwrightError(f"the result of a worker process cannot be unpickled: {reason}. {HINT}")
-        self._manager.join(END_SECONDS)  # it ends the other workers, so that all have an exit code
-        ends = "; ".join(_describe_end(worker) for worker in self._workers.values())
-        return ShardwrightError(f"one of the {self._count} worker processes was lost: {ends}. {HINT}")
+        self._process.terminate()  # which kills the workers
+        self._process.join(END_SECONDS)
+        self._process.kill()
+        self._process.join(END_SECONDS)
+        for connection in self._connections:
+            connection.close()  # ends workers whose parent was killed
 
 
 class _PickledReader:
-    """A reader for a worker: an exception while it is unpickled takes its place, where it would end the process."""
+    """A reader that is unpickled as itself, or as the exception of unpickling it."""
 
     def __init__(self, reader: BatchReader) -> None:
         self._reader = reader
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _unpack, (bytes(ForkingPickler.dumps(self._reader)),)
+        return unpickle_reader, (bytes(ForkingPickler.dumps(self._reader)),)
 
 
-def _unpack(content: bytes) -> BatchReader | Exception:
-    try:
-        reader: BatchReader = pickle.loads(content)
-        return reader
-    except Exception as error:
-        return error
+@contextmanager
+def _limit_threads() -> Iterator[None]:
+    """Let libraries of a process that is started meanwhile compute with one thread."""
+    with _environment:
+        before = {name: os.environ.get(name) for name in SINGLE_THREADED}
+        os.environ.update(dict.fromkeys(SINGLE_THREADED, "1"))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
 
-def _describe_end(worker: BaseProcess) -> str:
+def _describe_end(end: WorkerEnd) -> str:
     """Describe how a process ended."""
-    code = worker.exitcode
-    if code is None or code == -signal.SIGTERM:
-        return f"{worker.pid} was terminated because of that"
-    if code < 0:
-        name = signal.Signals(-code).name
-        return f"{worker.pid} was killed by {name}: from outside, for lack of memory, or by a crash in a transform"
+    if end.code < 0:
+        name = signal.Signals(-end.code).name
+        return f"{end.pid} was killed by {name}: from outside, for lack of memory, or by a crash in a transform"
     return (
-        f"{worker.pid} ended with exit code {code}, the reason is on stderr; if it could not start, the script may "
+        f"{end.pid} ended with exit code {end.code}, the reason is on stderr; if it could not start, the script may "
         'lack `if __name__ == "__main__":`'
     )
 
 
-def _end(pool: ProcessPoolExecutor, workers: Mapping[int, BaseProcess]) -> None:
-    """Let the workers finish their tasks, then kill those that are left."""
-    manager: Any = pool._executor_manager_thread
-    if manager is threading.current_thread():
-        return  # the garbage collector runs in any thread; the pool ends when it is collected
-    pool.shutdown(wait=False, cancel_futures=True)
-    deadline = time.monotonic() + END_SECONDS
-    running: list[Any] = [worker.sentinel for worker in workers.values()]
-    while running and (ended := connection.wait(running, max(0.0, deadline - time.monotonic()))):
-        running = [sentinel for sentinel in running if sentinel not in ended]
-    for worker in workers.values():
-        if worker.sentinel in running:
-            worker.kill()
-    if manager is not None:
-        manager.join()
-
-
-_readers: list[BatchReader | Exception] = []
-"""In a worker process: its one reader, or the exception of unpickling it."""
-
-
-def _start(reader: BatchReader | Exception) -> None:
-    """Initialize a worker process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all; the parent ends its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _readers.append(reader)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-    _exit(1)
-
-
-def _answer() -> None:
-    """Return nothing: that the call returns shows that a worker has started."""
-
-
-def _read(task: ReadTask) -> ReadBatch:
-    reader = _readers[0]
-    try:
-        if isinstance(reader, Exception):
-            raise reader
-        delivery = reader.read(task)
-    except Exception as error:
-        raise _make_portable(error) from error
-    return ReadBatch({name: _to_array(values) for name, values in delivery.batch.items()}, delivery.skips)
-
-
-def _make_portable(error: Exception) -> Exception:
-    """Return the error itself if it can be pickled, else a `ShardwrightError` with its message and notes."""
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        portable = ShardwrightError(f"{type(error).__name__}: {error}")
-        for note in getattr(error, "__notes__", ()):
-            portable.add_note(note)
-        return portable
-    return error
-
-
-def _to_array(values: Item) -> "Item | np.ndarray[tuple[int, ...], np.dtype[np.generic]]":
-    """Return a tensor as an array of the same memory: arrays are pickled, tensors would be shared through handles."""
-    if type(values).__module__ == "torch" and hasattr(values, "numpy"):
-        try:
-            return np.asarray(values.numpy())
-        except (TypeError, RuntimeError):  # a dtype that NumPy lacks; a tensor with a gradient
-            return values
-    return values
+def _end(process: SpawnProcess, connections: Sequence[Connection], owner: int) -> None:
+    """Let the workers finish their batches, then kill those that are left."""
+    if os.getpid() != owner:  # a fork of the process that they belong to
+        return
+    for connection in connections:
+        connection.close()
+    process.join(END_SECONDS)
+    if process.exitcode is None:
+        process.terminate()
+        process.join(END_SECONDS)
+        process.kill()
+    process.join()
+    process.close()

@@ -1,6 +1,7 @@
 """Gather rows from one block of memory: the only copy between a shard and a batch."""
 
 import ctypes
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,7 +17,7 @@ def gather_rows(
 ) -> NDArray[np.uint8]:
     """Return a copy of `size` bytes from each offset in `memory`: uint8 (rows, size), in `out` where that is given.
 
-    Releases the GIL. With `out` it needs PyTorch.
+    Releases the GIL. With `out` this is by PyTorch; where it is not imported, as in worker processes, row by row.
 
     Args:
         memory: uint8 (bytes,), contiguous.
@@ -33,16 +34,20 @@ def gather_rows(
         view = np.ndarray((rows, size), np.uint8, memory, 0, (ALIGNMENT, 1))
         gathered: NDArray[np.uint8] = view[offsets // ALIGNMENT]
         return gathered
+    if "torch" not in sys.modules:
+        for row, offset in zip(out, offsets.tolist(), strict=True):
+            row[:] = memory[offset : offset + size]
+        return out
     import torch
 
     tensor = torch.from_numpy(memory).as_strided((rows, size), (ALIGNMENT, 1))
-    with _use_one_thread():
+    with use_one_thread():
         torch.index_select(tensor, 0, torch.from_numpy(offsets // ALIGNMENT), out=torch.from_numpy(out))
     return out
 
 
 @contextmanager
-def _use_one_thread() -> Iterator[None]:
+def use_one_thread() -> Iterator[None]:
     """Keep PyTorch's operations of this thread in this thread.
 
     PyTorch would divide each row among as many threads as there are cores, which wait for each other by spinning: on a

@@ -1,6 +1,7 @@
 """Worker processes that are killed, hang, fail or lose their parent: one clear error in time, none left behind."""
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -16,9 +17,9 @@ import torch
 
 from shardwright import DamageError, Loader, ShardDataset, ShardwrightError
 from shardwright.loading import worker_pool
-from tests.support.loader.sets import write_numbers
-from tests.support.loader.transforms import Act, make_kinds
-from tests.support.processes import list_children, wait_until_gone
+from tests.support.loader.sets import brighten, write_images, write_numbers
+from tests.support.loader.transforms import Act, describe_process, make_kinds
+from tests.support.processes import list_children, read_proc, wait_until_gone
 
 pytestmark = pytest.mark.slow
 
@@ -166,19 +167,22 @@ def test_a_missing_dataset_is_the_error_of_the_worker(tmp_path: Path) -> None:
 
 PARENT = """
 import sys
+import time
 from shardwright import Loader, ShardDataset
 from tests.support.loader.transforms import Act
 
 if __name__ == "__main__":
     loader = Loader(ShardDataset(sys.argv[1], "train").with_transform(Act("hang", sys.argv[2])), 1, shuffle=False,
                     processes=2)
-    for batch in loader:
+    for step, batch in enumerate(loader):
         print(batch["pid"].item(), flush=True)
+        if step == 19:
+            time.sleep(3600)
 """
 
 
 @LINUX
-@pytest.mark.parametrize("hangs_at", ["00030", "no sample"])
+@pytest.mark.parametrize("hangs_at", ["00022", "no sample"])
 def test_workers_end_with_a_parent_that_is_killed(root: Path, tmp_path: Path, hangs_at: str) -> None:
     """Whether they are reading then, or wait for a parent that takes no more batches."""
     (tmp_path / "parent.py").write_text(PARENT)
@@ -189,9 +193,11 @@ def test_workers_end_with_a_parent_that_is_killed(root: Path, tmp_path: Path, ha
         assert parent.stdout is not None
         pids = {int(line) for line in islice(parent.stdout, 20)}
         children = list_children(parent.pid)
+        maps = [read_proc(pid, "maps") or "" for pid in pids]
         parent.kill()
         assert parent.wait() == -signal.SIGKILL
     assert pids <= set(children)
+    assert all("memfd:" in text and "/dev/shm" not in text for text in maps)  # so that nothing can be left there
     wait_until_gone(children)
 
 
@@ -208,3 +214,42 @@ def test_all_kinds_of_numbers_are_the_same_from_processes_and_threads(data: Shar
             np.testing.assert_array_equal(found["long"], expected["long"])
             for one, other in zip(found["ragged"], expected["ragged"], strict=True):
                 assert torch.equal(one[0], other[0])
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShardDataset]:
+    root = tmp_path_factory.mktemp("images")
+    write_images(root, 61)
+    with ShardDataset(root, "train") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("slot_bytes", [1 << 30, 1 << 20, mmap.ALLOCATIONGRANULARITY])
+def test_batches_that_are_held_are_not_written_to(
+    images: ShardDataset, monkeypatch: pytest.MonkeyPatch, slot_bytes: int
+) -> None:
+    """Also where more are held than there are slots, and where a batch of 0.8 MB, or two of its arrays, need more."""
+    monkeypatch.setattr(worker_pool, "SLOT_BYTES", slot_bytes)
+    source = images.with_transform(brighten)
+    reference = Loader(source, 16, shuffle=True, threads=1)
+    expected = [batch for _ in range(6) for batch in reference]
+    with Loader(source, 16, shuffle=True, processes=2) as loader:
+        held = [batch for _ in range(6) for batch in loader]
+        views = [batch["image"][3:5].numpy() for _ in range(6) for batch in loader]
+        del views
+    assert len(held) == len(expected) == 24
+    for found, batch in zip(held, expected, strict=True):
+        assert found["key"] == batch["key"]
+        assert torch.equal(found["image"], batch["image"])
+        assert torch.equal(found["spectrum"], batch["spectrum"])
+
+
+def test_workers_compute_with_one_thread_and_without_what_they_do_not_need(images: ShardDataset) -> None:
+    with Loader(images.with_transform(describe_process), 16, shuffle=True, processes=2) as loader:
+        batches = list(loader)
+    assert not any(torch_was_loaded for batch in batches for torch_was_loaded in batch["torch_was_loaded"].tolist())
+    assert {n for batch in batches for n in batch["opencv_threads"].tolist()} == {1}
+    assert {tuple(names) for batch in batches for names in batch["threads"]} == {("1", "1", "1")}
+    assert len({pid for batch in batches for pid in batch["pid"].tolist()}) == 2
+    assert len({parent for batch in batches for parent in batch["parent"].tolist()}) == 1
+    assert os.environ.get("OPENCV_FOR_THREADS_NUM") is None

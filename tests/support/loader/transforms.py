@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,20 @@ class Act:
         if self.what == "unreadable":
             result.setdefault("value", [])
         return result
+
+
+def describe_process(sample: Sample, rng: np.random.Generator) -> Sample:
+    """Return what the process has loaded, and the threads of its libraries."""
+    import cv2
+
+    return {
+        "torch_was_loaded": "torch" in sys.modules,
+        "opencv_threads": cv2.getNumThreads(),
+        "threads": [os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "OPENBLAS", "MKL")],
+        "pid": os.getpid(),
+        "parent": os.getppid(),
+        "image": sample["image"],
+    }
 
 
 def make_kinds(sample: Sample, rng: np.random.Generator) -> Sample:
