@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from shardwright.format.writer import ShardWriter, write_split
     from shardwright.loading.batch_reader import Skip
     from shardwright.loading.loader import Loader
+    from shardwright.loading.mesh import ranks_of
+    from shardwright.loading.stats import LoaderStats
     from shardwright.loading.window_reader import Blocks
     from shardwright.webdataset.build_index import Indexing, index_shards
     from shardwright.webdataset.dataset import ForeignDataset
@@ -45,6 +47,8 @@ _HOMES = {
     "webdataset.limits": ("Limits",),
     "format.jpeg": ("encode_jpeg",),
     "loading.loader": ("Loader",),
+    "loading.mesh": ("ranks_of",),
+    "loading.stats": ("LoaderStats",),
     "format.manifest": (
         "FileRecord",
         "Manifest",
@@ -74,6 +78,7 @@ __all__ = [
     "Indexing",
     "Limits",
     "Loader",
+    "LoaderStats",
     "Manifest",
     "Mix",
     "Problem",
@@ -93,6 +98,7 @@ __all__ = [
     "encode_jpeg",
     "encode_shard",
     "index_shards",
+    "ranks_of",
     "read_manifest",
     "verify",
     "write_manifest",

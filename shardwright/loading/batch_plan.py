@@ -34,15 +34,18 @@ class RankShares:
     """Assign the positions of an epoch to ranks, and divide the share of this rank into batches.
 
     Rank r of w takes the positions p with p ≡ r modulo w. Its share is divided into batches of `batch_size`; the last
-    one is smaller where it is not full, and is omitted with `drop_last`.
+    one is smaller where it is not full, and is omitted with `drop_last`. With `steps_multiple` the number of batches is
+    a multiple of it: "pad" adds repeats, and makes the last batch full; "drop" and `drop_last` omit batches.
 
     Args:
         count: samples in an epoch.
         uneven: what to do where world_size does not divide the samples: "pad" repeats the last positions and marks
             them; "drop" omits the last ones; "error" raises.
+        steps_multiple: of which the batches of an epoch must be a multiple.
 
     Raises:
-        ValueError: a number is out of range, or `uneven` is "error" and world_size does not divide the samples.
+        ValueError: a number is out of range, or `uneven` is "error" and world_size does not divide the samples, or
+            steps_multiple the batches.
     """
 
     count: int
@@ -51,6 +54,7 @@ class RankShares:
     world_size: int = 1
     uneven: Uneven = "pad"
     drop_last: bool = False
+    steps_multiple: int = 1
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -64,12 +68,31 @@ class RankShares:
                 f"{self.count} samples cannot be divided evenly among {self.world_size} ranks; "
                 'uneven="pad" repeats some, uneven="drop" omits some'
             )
+        if self.steps_multiple < 1:
+            raise ValueError(f"steps_multiple is {self.steps_multiple}; it must be at least 1")
+        if self.uneven == "error" and not self.drop_last and self._share_steps % self.steps_multiple:
+            raise ValueError(
+                f"{self._share_steps} batches are not a multiple of steps_multiple ({self.steps_multiple}); "
+                'uneven="pad" repeats some samples, uneven="drop" omits some batches'
+            )
 
     @property
     def size(self) -> int:
         """Positions of a rank, the same for every rank."""
+        if self.steps > self._share_steps:
+            return self.steps * self.batch_size
+        return min(self._share, self.steps * self.batch_size) if self.steps_multiple > 1 else self._share
+
+    @property
+    def _share(self) -> int:
+        """Positions of a rank before batches are made a multiple."""
         even, rest = divmod(self.count, self.world_size)
         return even + (rest > 0 and self.uneven == "pad" and not self.drop_last)
+
+    @property
+    def _share_steps(self) -> int:
+        """Batches of that share."""
+        return self._share // self.batch_size if self.drop_last else -(-self._share // self.batch_size)
 
     @property
     def global_batch(self) -> int:
@@ -79,7 +102,9 @@ class RankShares:
     @property
     def steps(self) -> int:
         """Batches in an epoch, the same for every rank."""
-        return self.size // self.batch_size if self.drop_last else -(-self.size // self.batch_size)
+        pads = self.uneven == "pad" and not self.drop_last
+        multiples = -(-self._share_steps // self.steps_multiple) if pads else self._share_steps // self.steps_multiple
+        return multiples * self.steps_multiple
 
     def list_positions(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the positions `start` to `stop` of this rank's share; those beyond the epoch are padding."""

@@ -1,6 +1,8 @@
 """Read planned batches ahead, convert them to tensors, and move them to the requested device, in order."""
 
+from collections import deque
 from collections.abc import Generator, Iterable
+from concurrent.futures import Future
 from contextlib import closing
 
 from shardwright.datasets.base import ReadContext, SampleSource
@@ -34,12 +36,19 @@ class BatchStream:
             context = ReadContext(seed=seed, allocate=pool.allocate)
         self._reader = BatchReader(data.cached() if cache == "memory" else data, context, options.on_error)
         self._workers: WorkerPool | None = None
+        self._pending: deque[Future[tuple[ReadTask, PendingTransfer | None]]] = deque()  # of the latest iteration
 
     def deliver(self, tasks: Iterable[ReadTask], threads: int) -> Generator[ReadBatch, None, None]:
         """Yield the batch of each task, in order; closing waits for reads in progress and leaves no thread behind."""
         with limit_opencv(), closing(self._read_ahead(tasks, threads)) as results:
             for task, sent in results:
                 yield self._receive(task, sent)
+
+    def count_ready(self) -> int:
+        """Return the batches of the latest iteration that are complete and wait to be delivered."""
+        if self._workers is not None:
+            return self._workers.count_ready()
+        return sum(future.done() for future in self._pending)
 
     def close(self) -> None:
         """End the worker processes, if there are any."""
@@ -51,7 +60,8 @@ class BatchStream:
         self, tasks: Iterable[ReadTask], threads: int
     ) -> Generator[tuple[ReadTask, PendingTransfer | None], None, None]:
         if not self._options.processes:
-            yield from read_ahead(self._read, tasks, threads)
+            self._pending = deque()
+            yield from read_ahead(self._read, tasks, threads, self._pending)
             return
         if self._workers is not None and self._workers.lost:
             self.close()

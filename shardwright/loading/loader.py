@@ -1,8 +1,9 @@
 """Iterate over samples in batches of PyTorch tensors, in an order that can be resumed at any batch."""
 
 import operator
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -15,6 +16,7 @@ from shardwright.loading.batch_stream import BatchStream
 from shardwright.loading.block_shuffle import BlockOrder
 from shardwright.loading.device import check_torch
 from shardwright.loading.prefetch import start_threads
+from shardwright.loading.stats import LoaderStats
 from shardwright.loading.stream_options import (
     Cache,
     StreamOptions,
@@ -66,6 +68,8 @@ class Loader:
         uneven: what to do where world_size does not divide the samples: "pad" repeats the last ones, with `valid`
             False; "drop" omits some; "error" raises.
         drop_last: omit the last batch where it is not full on every rank; nothing is repeated then.
+        steps_multiple: make the number of batches a multiple of this, for gradient accumulation: with uneven="pad" by
+            repeats with `valid` False, with "drop" or `drop_last` by leaving batches out; "error" raises.
         threads: threads that read batches ahead; 0 reads each batch when it is requested. None chooses from the
             cores and the size of a batch, see `choose_threads`.
         processes: read and transform in this many worker processes instead: for transforms in pure Python.
@@ -77,6 +81,7 @@ class Loader:
             while the training step runs.
         cache: keep samples once they were read: on the "device"; in "memory", decoded; "auto" where they fit; or None.
         blocks: how `shuffle="block"` divides the samples.
+        on_batch: called with `stats` before each batch is delivered, for a log or a dashboard.
 
     Raises:
         ValueError: an argument is out of range, or two arguments exclude each other.
@@ -94,6 +99,7 @@ class Loader:
         world_size: int = 1,
         uneven: Uneven = "pad",
         drop_last: bool = False,
+        steps_multiple: int = 1,
         threads: int | None = None,
         processes: int = 0,
         timeout: float | None = None,
@@ -102,6 +108,7 @@ class Loader:
         device: "str | torch.device" = "cpu",
         cache: Cache | None = None,
         blocks: Blocks = DEFAULT_BLOCKS,
+        on_batch: Callable[[LoaderStats], None] | None = None,
     ) -> None:
         check_torch()
         if shuffle not in ORDERS:
@@ -113,8 +120,8 @@ class Loader:
         self.skip_budget = skip_budget
         self._order = ORDERS[shuffle]
         self._blocks = blocks
-        batch_size, rank, world_size = map(operator.index, (batch_size, rank, world_size))
-        self._shares = RankShares(len(data), batch_size, rank, world_size, uneven, bool(drop_last))
+        batch_size, rank, world_size, multiple = map(operator.index, (batch_size, rank, world_size, steps_multiple))
+        self._shares = RankShares(len(data), batch_size, rank, world_size, uneven, bool(drop_last), multiple)
         in_process = not processes and cache is None
         if self._order == "block" and not in_process:
             raise ValueError(
@@ -129,6 +136,8 @@ class Loader:
         self._starts = data.cut_blocks(blocks.size) if self._windowed else None
         self._stream = BatchStream(data, StreamOptions(threads, processes, timeout, on_error, device, cache), seed)
         self._skipped: list[Skip] = []
+        self._on_batch = on_batch
+        self._stats = LoaderStats(0 if processes else self.threads, processes)
         self._epoch = 0
         self._position = 0  # batches delivered in this epoch
         self._resumed = False  # whether the next iteration starts at the position, not at 0
@@ -153,6 +162,11 @@ class Loader:
     def skipped(self) -> tuple[Skip, ...]:
         """The damaged samples that the latest iteration skipped."""
         return tuple(self._skipped)
+
+    @property
+    def stats(self) -> LoaderStats:
+        """What the latest iteration delivered so far, and how long the training waited for it."""
+        return self._stats
 
     def __len__(self) -> int:
         """Batches in an epoch, the same on every rank."""
@@ -194,15 +208,16 @@ class Loader:
         """
         if not isinstance(state, Mapping):
             raise StateError(f"the state is {state!r:.200}; it must be a dict that state_dict() returned")
-        for name, expected in {"version": STATE_VERSION, **self._identity()}.items():
-            found = state.get(name)
+        multiple = {"steps_multiple": self._shares.steps_multiple}
+        for name, expected in {"version": STATE_VERSION, **self._identity(), **multiple}.items():
+            found = state.get(name, 1 if name in multiple else None)
             if type(found) is not type(expected) or found != expected:
                 raise StateError(f"the state was taken with {name} {found!r:.200}, the loader has {expected!r}")
         epoch, position = state.get("epoch"), state.get("position")
         if type(epoch) is not int or epoch < 0:
             raise StateError(f"epoch of the state is {epoch!r:.200}; it must be an int of at least 0")
         # With uneven="drop" other numbers of ranks drop other samples: an epoch may have ended one batch later there.
-        most = -(-len(self.data) // self._shares.global_batch)
+        most = max(len(self), -(-len(self.data) // self._shares.global_batch))
         if type(position) is not int or not 0 <= position <= most:
             raise StateError(f"position of the state is {position!r:.200}; it must be an int from 0 to {most} batches")
         self._epoch, self._position, self._resumed, self._epoch_was_set = epoch, position, True, False
@@ -215,6 +230,17 @@ class Loader:
         self._resumed = self._epoch_was_set = False
         self._current = iteration = object()
         return self._deliver(iteration, self._epoch, self._position)
+
+    def forever(self) -> Iterator[dict[str, Any]]:
+        """Yield the batches of one epoch after another without end; states and `set_epoch` are as for single epochs.
+
+        Raises:
+            ValueError: an epoch has no batch.
+        """
+        if not len(self):
+            raise ValueError(f"an epoch of {self.data!r} has no batch, so there is nothing to repeat")
+        while True:
+            yield from self
 
     @property
     def _is_finished(self) -> bool:
@@ -235,14 +261,20 @@ class Loader:
         skipped: list[Skip] = []
         self._skipped = skipped
         threads = self.threads
+        stats = LoaderStats(0 if self._stats.processes else threads, self._stats.processes)
         with ExitStack() as stack:
             tasks = self._list_tasks(epoch, position, threads, stack)
             deliveries = stack.enter_context(closing(self._stream.deliver(tasks, threads)))
             for delivered in range(position + 1, len(self) + 1):
+                start = time.perf_counter()
                 delivery = next(deliveries, None)
                 if delivery is None:
                     raise ShardwrightError(f"epoch {epoch} ended after {delivered - 1} of {len(self)} batches")
                 self._record_skips(skipped, delivery.skips)
+                stats = stats.add(delivery, time.perf_counter() - start, self._stream.count_ready())
+                self._stats = stats
+                if self._on_batch is not None:
+                    self._on_batch(stats)
                 if self._current is iteration:
                     self._position = delivered
                 yield delivery.batch
@@ -281,12 +313,16 @@ class Loader:
         """Return what a state and a loader must have in common, under the names of the loader's arguments."""
         shares = self._shares
         blocks = {"blocks": [int(self._blocks.size), int(self._blocks.per_window)]} if self._order == "block" else {}
-        return {
-            "dataset": self.data.hash,
-            "split": self.data.split,
-            "seed": self.seed,
-            "shuffle": self._order,
-            "uneven": shares.uneven,
-            "drop_last": shares.drop_last,
-            "global_batch": shares.global_batch,
-        } | blocks
+        return (
+            {
+                "dataset": self.data.hash,
+                "split": self.data.split,
+                "seed": self.seed,
+                "shuffle": self._order,
+                "uneven": shares.uneven,
+                "drop_last": shares.drop_last,
+                "global_batch": shares.global_batch,
+            }
+            | blocks
+            | ({"steps_multiple": shares.steps_multiple} if shares.steps_multiple > 1 else {})
+        )

@@ -26,26 +26,31 @@ def start_threads(count: int, purpose: str) -> Iterator[ThreadPoolExecutor]:
         pool.shutdown(wait=not ours, cancel_futures=True)
 
 
-def read_ahead(read: Callable[[Task], Result], tasks: Iterable[Task], threads: int) -> Generator[Result, None, None]:
+def read_ahead(
+    read: Callable[[Task], Result], tasks: Iterable[Task], threads: int, pending: "deque[Future[Result]] | None" = None
+) -> Generator[Result, None, None]:
     """Yield `read(task)` for each task, in order; an exception is raised in the place of its result and ends it.
 
     Two tasks a thread are started ahead: one is being read while another is complete and waits. Closing the generator,
     or leaving it to the garbage collector, waits for running tasks and leaves no thread behind. With `threads` 0 each
-    task is run when its result is requested.
+    task is run when its result is requested. `pending` shows what was started and is not yet delivered.
     """
     if threads == 0:
         for task in tasks:
             yield read(task)
         return
     with start_threads(threads, "read") as pool:
-        yield from submit_ahead(pool, read, tasks, 2 * threads)
+        yield from submit_ahead(pool, read, tasks, 2 * threads, deque() if pending is None else pending)
 
 
 def submit_ahead(
-    pool: Executor, read: Callable[[Task], Result], tasks: Iterable[Task], ahead: int
+    pool: Executor,
+    read: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    ahead: int,
+    pending: "deque[Future[Result]]",
 ) -> Generator[Result, None, None]:
     """Yield `read(task)` for each task, in order, with `ahead` tasks submitted early; closing cancels waiting ones."""
-    pending: deque[Future[Result]] = deque()
     try:
         for task in tasks:
             pending.append(pool.submit(read, task))

@@ -91,7 +91,7 @@ class WindowReader:
         """Return the positions of this rank from `start` to `stop`, and those that it repeats as padding."""
         shares = self._shares
         positions = np.arange(start, stop, dtype=np.int64)
-        last = shares.list_positions(max(0, shares.size - 1), shares.size)
-        repeats = shares.fold(last[last >= shares.count])
+        padding = shares.list_positions(max(0, -(-(shares.count - shares.rank) // shares.world_size)), shares.size)
+        repeats = shares.fold(padding)
         share = positions[positions % shares.world_size == shares.rank]
         return np.union1d(share, repeats[(repeats >= start) & (repeats < stop)])

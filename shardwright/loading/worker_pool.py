@@ -111,6 +111,10 @@ class WorkerPool:
             self._kill()
             raise
 
+    def count_ready(self) -> int:
+        """Return the workers that have a batch complete."""
+        return len(wait(self._connections, 0)) if self.close.alive and not self.lost else 0
+
     def _send(self, task: ReadTask) -> _Ticket:
         self._await_start()
         worker = self._tasks % len(self._connections)
