@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from shardwright import Field, ShardWriter
+from tests.support.webdataset_tars import make_image, write_shards
 
 pytestmark = pytest.mark.slow
 
@@ -45,14 +46,33 @@ def run(*arguments: object) -> str:
     return done.stdout
 
 
-def test_a_plain_loop_that_was_stopped_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
-    options = ["--epochs", "2", "--batch-size", "16"]
-    whole, parts = (["train", str(root), str(tmp_path / f"{name}.pt"), *options] for name in ("whole", "parts"))
-    runs = [str(EXAMPLES / "train_plain.py"), whole, [*parts, "--stop-after", "3"], parts]
-    run("-c", RUN_AGAIN, json.dumps(runs))
-    ended, resumed = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("whole", "parts"))
+def run_in_parts(program: str, source: object, folder: Path, *options: str) -> None:
+    """Run an example whole, and stopped after three batches and again: both end with the same weights and loader."""
+    checkpoints = [f"{folder / name}.pt" for name in ("whole", "parts")]
+    whole, parts = (
+        ["train", str(source), path, "--epochs", "2", "--batch-size", "16", *options] for path in checkpoints
+    )
+    run("-c", RUN_AGAIN, json.dumps([str(EXAMPLES / program), whole, [*parts, "--stop-after", "3"], parts]))
+    ended, resumed = (torch.load(path, weights_only=True) for path in checkpoints)
     assert ended["loader"] == resumed["loader"]
     assert all(torch.equal(ended["model"][name], resumed["model"][name]) for name in ended["model"])
+
+
+def test_a_plain_loop_that_was_stopped_ends_with_the_same_weights(root: Path, tmp_path: Path) -> None:
+    run_in_parts("train_plain.py", root, tmp_path)
+
+
+def test_training_on_tars_of_images_that_was_stopped_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    samples = [
+        (f"{number:03d}", {"jpg": make_image(rng, (40, 50 - number % 20), ".jpg"), "cls": b"%d" % (number % 4)})
+        for number in range(51)
+    ]
+    write_shards(tmp_path / "tars", [samples[:30], samples[30:]])
+    run_in_parts("train_webdataset.py", tmp_path / "tars", tmp_path, "--classes", "4", "--side", "32")
 
 
 def test_two_processes_see_each_sample_once_in_equal_steps(root: Path) -> None:
