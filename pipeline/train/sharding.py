@@ -16,7 +16,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from pipeline.train.team import Module, Team, add_gradients
+from pipeline.train.team import Module, Team, sum_gradients
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class ShardedTeam(Team):
 
     def add_gradients(self, model: nn.Module) -> None:
         """Sum the gradients of what is not sharded; FSDP has summed those of the rest."""
-        add_gradients(
+        sum_gradients(
             [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.ndim == 0]
         )
 
-    def collect(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def unshard(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return whole tensors on the CPU in the leader, and nothing in the other processes: one at a time is whole
         there."""
         collected = {}
@@ -57,9 +57,9 @@ class ShardedTeam(Team):
                 collected[name] = whole.cpu()
         return collected
 
-    def divide(self, tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def shard(self, tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return this process's shares of whole tensors, cut as those of the same names in `like` are."""
-        return {name: cut(value, like[name]) for name, value in tensors.items()}
+        return {name: shard_tensor(value, like[name]) for name, value in tensors.items()}
 
 
 def list_blocks(model: nn.Module) -> list[nn.Module]:
@@ -71,7 +71,7 @@ def list_blocks(model: nn.Module) -> list[nn.Module]:
     return [block for block in blocks if any(parameter.ndim for parameter in block.parameters())]
 
 
-def cut(value: Tensor, like: Tensor) -> Tensor:
+def shard_tensor(value: Tensor, like: Tensor) -> Tensor:
     """Return this process's share of a tensor that all processes have, on the device of `like`; no process is asked."""
     if not isinstance(like, DTensor):
         return value.to(like.device)

@@ -209,7 +209,7 @@ def train_once(course: Course, team: "Team", saved: Path, log: "TrainingLog") ->
         notes = prepare_encoders(model, params, read_vocabulary(course.data.root, course.data.manifest))
         trainer = Trainer(team.place(model, choose_device(params.device)), params, len(course.data), team)
         team.separate_generators(params.seed)
-        state = team.share(states.read_latest() if team.leads else None)
+        state = team.broadcast(states.read_latest() if team.leads else None)
         if state is not None:
             unpack_state(state, trainer)
         done = trainer.progress.step

@@ -56,16 +56,16 @@ class Team:
         return model.to(device)
 
     def add_gradients(self, model: nn.Module) -> None:
-        """Replace the gradients by their sums over the processes, see `add_gradients`."""
+        """Replace the gradients by their sums over the processes, see `sum_gradients`."""
         if self.size > 1:
-            add_gradients([parameter for parameter in model.parameters() if parameter.requires_grad])
+            sum_gradients([parameter for parameter in model.parameters() if parameter.requires_grad])
 
-    def collect(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def unshard(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of a model, or what an optimizer keeps of it, as whole tensors; in the leader alone, if
         that takes copies."""
         return dict(tensors)
 
-    def divide(self, tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def shard(self, tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return of whole tensors what this process holds, as it does of the tensors of the same names in `like`, and
         where these are."""
         return {name: value.to(like[name].device) for name, value in tensors.items()}
@@ -76,7 +76,7 @@ class Team:
             for buffer in model.buffers():
                 distributed.broadcast(buffer, 0)
 
-    def share(self, value: Value) -> Value:
+    def broadcast(self, value: Value) -> Value:
         """Return the leader's value."""
         if self.size == 1:
             return value
@@ -98,7 +98,7 @@ ALONE = Team()
 """A team of one."""
 
 
-def add_gradients(parameters: Sequence[nn.Parameter]) -> None:
+def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Replace the gradients of parameters by their sums over the processes, in one collective operation.
 
     Where only some processes have a gradient, the others count as zeros; one that no process has stays None, as for

@@ -75,7 +75,7 @@ class Trainer:
         `train.select_epoch` is `last`; all processes call this."""
         last = self.average.compute(self.model)
         best = last if self.params.select_epoch == "last" else self.best_state
-        self.published = {name: self.team.collect(weights) for name, weights in ((BEST, best), (LAST, last))}
+        self.published = {name: self.team.unshard(weights) for name, weights in ((BEST, best), (LAST, last))}
 
     def finish_epoch(self, val: ShardDataset | None) -> None:
         """Validate, and keep the weights if they are the best so far."""
@@ -86,7 +86,7 @@ class Trainer:
         scores: dict[str, float | None] = dict.fromkeys(self.model.task.scores)
         if val is not None:
             with use_weights(self.model, weights):
-                val_loss, scores = self.team.share(self.validate(val))
+                val_loss, scores = self.team.broadcast(self.validate(val))
         monitor = self.params.monitor
         if self.progress.end_epoch(val_loss, scores, monitor, self.model.task.minimizes(monitor)):
             self.best_state = weights

@@ -33,20 +33,20 @@ def pack_state(trainer: "Trainer") -> State:
     kept = trainer.optimizer.state_dict()["state"]
     buffers = {name: value.cpu() for name, value in trainer.model.named_buffers() if name in model}
     groups = {
-        MODEL: team.collect(model),
-        OPTIMIZER: team.collect(
+        MODEL: team.unshard(model),
+        OPTIMIZER: team.unshard(
             {f"{number}.{name}": value for number, values in kept.items() for name, value in values.items()}
         ),
         RANDOM: _number(team.gather(read_generators(trainer.device))),
         BUFFERS: _number([{}, *team.gather(buffers)[1:]]),  # the leader's are the model's
-        AVERAGE: team.collect(trainer.average.moving),
+        AVERAGE: team.unshard(trainer.average.moving),
     }
     tensors = {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
     progress = trainer.progress
     shared = {f"{END}-{epoch:08d}": weights for epoch, weights in trainer.average.ends.items()}
     if progress.best:
         shared[f"{BEST}-{progress.best:08d}"] = trainer.best_state
-    shared = {name: team.collect(weights) for name, weights in shared.items()}
+    shared = {name: team.unshard(weights) for name, weights in shared.items()}
     return State(progress.step, asdict(progress), tensors, shared)
 
 
@@ -55,13 +55,13 @@ def unpack_state(state: State, trainer: "Trainer") -> None:
     progress: Progress = load_value(Progress, state.document, "the saved state")
     team, own = trainer.team, trainer.model.state_dict()
     buffers = _select(state.tensors, f"{BUFFERS}.{team.rank}")
-    trainer.model.load_state_dict(team.divide(_select(state.tensors, MODEL) | buffers, own))
+    trainer.model.load_state_dict(team.shard(_select(state.tensors, MODEL) | buffers, own))
     unpack_optimizer(_select(state.tensors, OPTIMIZER), trainer)
     trainer.progress = replace(progress, history=tuple(order_scores(each, trainer) for each in progress.history))
-    trainer.average.moving = team.divide(_select(state.tensors, AVERAGE), own)
+    trainer.average.moving = team.shard(_select(state.tensors, AVERAGE), own)
     for name, tensors in state.shared.items():
         group, _, epoch = name.rpartition("-")
-        weights = team.divide(tensors, own)
+        weights = team.shard(tensors, own)
         if group == BEST:
             trainer.best_state = weights
         else:
@@ -77,7 +77,7 @@ def unpack_optimizer(tensors: Mapping[str, Tensor], trainer: "Trainer") -> None:
     like = {name: parameters[int(name.partition(".")[0])] for name in tensors}
     shaped = {name: value for name, value in tensors.items() if value.shape == like[name].shape}
     kept: dict[int, dict[str, Tensor]] = {}
-    for name, value in (dict(tensors) | trainer.team.divide(shaped, like)).items():
+    for name, value in (dict(tensors) | trainer.team.shard(shaped, like)).items():
         number, _, key = name.partition(".")
         kept.setdefault(int(number), {})[key] = value
     trainer.optimizer.load_state_dict({"state": kept, "param_groups": groups})

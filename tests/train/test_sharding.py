@@ -1,12 +1,12 @@
 """Processes that share a model learn what those learn that each hold it; what they save and publish is whole."""
 
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from pipeline.tasks.table import TASKS
 from pipeline.train.optimizer import clip_gradients
 from pipeline.train.saved_states import SavedStates
 from pipeline.train.sharding import ShardedTeam, list_blocks
-from pipeline.train.team import add_gradients
+from pipeline.train.team import sum_gradients
 from tests.support.factory_shards import Toy
 from tests.support.small_captions import make_captioned
+from tests.support.waiting import wait_for
 from tests.train.test_resume import has_step
 from tests.train.test_team import STOP, load_weights, load_weights_bytes, run_stage, write_params
 from tests.train.test_train import ROOT, make_params, run_train
@@ -99,9 +100,9 @@ def test_weights_are_cut_and_put_together(group: None) -> None:
     with torch.no_grad():
         for value in model.parameters():
             value.mul_(0)
-    model.load_state_dict(team.divide(whole.state_dict(), model.state_dict()))
-    assert_equal(team.collect(model.state_dict()), whole.state_dict())
-    assert not ShardedTeam(rank=1).collect(model.state_dict())
+    model.load_state_dict(team.shard(whole.state_dict(), model.state_dict()))
+    assert_equal(team.unshard(model.state_dict()), whole.state_dict())
+    assert not ShardedTeam(rank=1).unshard(model.state_dict())
 
 
 def test_gradients_are_clipped_to_the_norm_of_all(group: None) -> None:
@@ -112,7 +113,7 @@ def test_gradients_are_clipped_to_the_norm_of_all(group: None) -> None:
         each(torch.arange(6.0).view(2, 3)).backward()
         clip_gradients(each, 0.5)
     expected = {name: value.grad for name, value in whole.named_parameters() if value.grad is not None}
-    found = ShardedTeam().collect(
+    found = ShardedTeam().unshard(
         {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     )
     assert len(found) == len(expected) == 10
@@ -124,7 +125,7 @@ def test_gradients_are_clipped_to_the_norm_of_all(group: None) -> None:
 def test_a_gradient_that_no_process_has_stays_none(group: None) -> None:
     one, other = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(()))
     one.grad = torch.full((2,), 3.0)
-    add_gradients([one, other])
+    sum_gradients([one, other])
     assert torch.equal(one.grad, torch.full((2,), 3.0))
     assert other.grad is None
 
@@ -154,23 +155,27 @@ def test_processes_that_share_a_model_learn_what_one_learns(data: Path, tmp_path
     assert max(float((one[name] - two[name]).abs().max()) for name in one) < 1e-6
 
 
+def have_ended(pids: Sequence[str]) -> bool:
+    return not any(Path("/proc", pid).exists() for pid in pids)
+
+
 @pytest.mark.sweep
 def test_killed_processes_go_on_to_the_same_bits(data: Path, tmp_path: Path) -> None:
+    """First torchrun alone is killed, and the others end with it; then all are."""
     changes = SETTINGS | SHARED | {"ema": 0.9, "dropout": 0.5, "accumulate": 2}  # 12 steps
     assert run_stage(data, tmp_path / "whole", **changes).returncode == 0
     folder = tmp_path / "killed"
     write_params(data, folder, **changes)
     (tmp_path / "sitecustomize.py").write_text(STOP.replace("== 9", "== -1"))
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    for step in (3, 8):
+    for step, killed in ((3, 1), (8, 3)):
         process = subprocess.Popen([sys.executable, "-m", "stages.train"], cwd=folder, env=environment)
-        while not has_step(folder / ".cache", step):
-            with suppress(subprocess.TimeoutExpired):
-                assert process.wait(0.05) is None, "it ended before it was killed"
+        wait_for(functools.partial(has_step, folder / ".cache", step))
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        for pid in (process.pid, *map(int, children)):
+        for pid in (process.pid, *map(int, children))[:killed]:
             os.kill(pid, signal.SIGKILL)
         process.wait()
+        wait_for(functools.partial(have_ended, children))
     done = run_stage(data, folder, **changes)
     assert "train: resuming at step" in done.stderr
     assert load_weights_bytes(folder) == load_weights_bytes(tmp_path / "whole")
