@@ -97,7 +97,7 @@ def join_tallies(tallies: Sequence[Floats], compute: Callable[[Sequence[Tally]],
     A class without samples stays out. The prior of each class of a tally is one group of the size that the groups with
     this class have in the mean, right or wrong by the rate of the whole tally (an empirical Bayes prior); of a tally of
     one class by one half, which is Jeffreys' prior (Brown, Cai and DasGupta 2001: Interval estimation for a binomial
-    proportion).
+    proportion), of the size of `size_prior_group`.
     """
     kept = [tally[:, :, tally[:, 1].sum(0) > 0] for tally in tallies]
     priors = [_build_prior(tally) for tally in kept]
@@ -123,7 +123,9 @@ def _build_prior(tally: Floats) -> tuple[Floats, Floats]:
     classes = len(actual)
     sizes = divide(actual, (tally[:, 1] > 0).sum(0))
     rate = 0.5
-    if classes > 1:
+    if classes == 1:
+        sizes = size_prior_group(tally[:, 0, 0], tally[:, 1, 0])
+    elif classes > 1:
         size = sizes.mean()
         rate = (hits.sum() + size / 2) / ((actual.sum() + predicted.sum()) / 2 + size)
     one_each = np.diag(sizes)
@@ -131,3 +133,20 @@ def _build_prior(tally: Floats) -> tuple[Floats, Floats]:
     right = np.concatenate([one_each, one_each, one_each], axis=1)
     wrong = np.concatenate([nothing, one_each, one_each], axis=1)
     return np.concatenate([right, wrong]), np.repeat([rate, 1 - rate], classes)
+
+
+def size_prior_group(hits: Floats, samples: Floats) -> Floats:
+    """Return how many samples a group has, (1,), that is right or wrong as a whole and varies as much as the groups
+    that there are, of their hits and samples, (groups,).
+
+    A group of n samples, of which the share p is right, has the variance n d p (1 - p), where d is the design effect
+    (Kish 1965: Survey Sampling, 8.2), estimated here: 1 where samples are independent, n where those of a group agree.
+    So does one of sqrt(n d) samples as a whole. Where all samples are right, or none, d is 1.
+    """
+    groups, total, right = np.count_nonzero(samples), samples.sum(), hits.sum()
+    effect, size = 1.0, total / groups
+    if groups > 1 and 0 < right < total:
+        rate = right / total
+        variance = ((hits - rate * samples) ** 2).sum() * groups / (groups - 1)
+        effect = np.clip(variance / (total * rate * (1 - rate)), 1, size)
+    return np.array([np.sqrt(size * effect)])
