@@ -157,6 +157,15 @@ class SampleSource(ABC):
         self.check_contents(name)
         raise NotImplementedError
 
+    def find_sizes(self, name: str) -> NDArray[np.int64]:
+        """Return the bytes of the file of one field of each row, from the index: int64 (rows,).
+
+        Raises:
+            KeyError, FormatError: see `check_contents`.
+        """
+        self.check_contents(name)
+        raise NotImplementedError
+
     def describe_damage(self, row: int, name: str, what: str) -> DamageError:
         """Return the error that says what is wrong with the file of a field, and where it is."""
         return DamageError(f"{self!r}: sample {self.find_key(row)!r}, {name}: {what}", field=name)

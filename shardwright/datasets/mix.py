@@ -201,6 +201,10 @@ class Mix(SampleSource):
         source, row = self._find_row(index)
         return source.find_shard(row)
 
+    def find_sizes(self, name: str) -> NDArray[np.int64]:
+        """See `SampleSource.find_sizes`."""
+        return np.concatenate([source.find_sizes(name) for source in self.sources])
+
     def cut_blocks(self, size: int) -> NDArray[np.int64]:
         """Raise: see the class.
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, SampleSource, resolve_rows
 from shardwright.datasets.collate import allocate_rows
-from shardwright.errors import DamageError
+from shardwright.errors import DamageError, FormatError
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.checksum import compute_crc32
 from shardwright.format.field import Field
@@ -254,6 +254,15 @@ class ShardDataset(SampleSource):
                 self._check_member(row, member, compute_crc32(content.data))
                 self._checked[member, row] = files.checked_once
             yield content
+
+    def find_sizes(self, name: str) -> NDArray[np.int64]:
+        """See `SampleSource.find_sizes`; reads the indexes of all shards."""
+        self.check_contents(name)
+        if not self.fields[name].varies:
+            raise FormatError(f"{self!r}: all files of {name!r} have one size; name the field with its lengths instead")
+        self._index.load_all()
+        _, _, sizes = self._offsets.locate(np.arange(len(self)))
+        return np.asarray(sizes[list(self.fields).index(name)])
 
     def describe_damage(self, row: int, name: str, what: str) -> DamageError:
         """See `SampleSource.describe_damage`."""

@@ -78,6 +78,10 @@ class Subset(View):
         """See `SampleSource.read_contents`."""
         return self._base.read_contents(self._find_rows(indices), name, context)
 
+    def find_sizes(self, name: str) -> NDArray[np.int64]:
+        """See `SampleSource.find_sizes`."""
+        return self._base.find_sizes(name)[self._rows]
+
     def describe_damage(self, row: int, name: str, what: str) -> DamageError:
         """See `SampleSource.describe_damage`."""
         return self._base.describe_damage(int(self._find_rows([row])[0]), name, what)

@@ -92,6 +92,10 @@ class View(SampleSource):
         self.check_contents(name)
         return self._base.read_contents(indices, name, context)
 
+    def find_sizes(self, name: str) -> NDArray[np.int64]:
+        """See `SampleSource.find_sizes`; a file has its size also where it is decoded or transformed."""
+        return self._base.find_sizes(name)
+
     def describe_damage(self, row: int, name: str, what: str) -> DamageError:
         """See `SampleSource.describe_damage`."""
         return self._base.describe_damage(row, name, what)

@@ -19,6 +19,8 @@ SMALL_BYTES = 1 << 20
 class BufferPool:
     """Pool of buffers by size, for use by several threads.
 
+    Sizes are rounded up by at most an eighth, so that batches whose size varies share few of them.
+
     Args:
         limit: buffers pooled of each size; beyond it, fresh memory is returned that the caller alone owns.
         pinned: whether the memory is page-locked, so that a CUDA device copies from it while other work runs.
@@ -27,7 +29,7 @@ class BufferPool:
     def __init__(self, limit: int, pinned: bool = False) -> None:
         self._limit = limit
         self._pinned = pinned
-        self._buffers: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
+        self._buffers: dict[int, list[NDArray[np.uint8]]] = {}
         self._lock = threading.Lock()
 
     def allocate(self, rows: int, size: int) -> NDArray[np.uint8] | None:
@@ -35,23 +37,30 @@ class BufferPool:
         be worth pooling."""
         if rows * size < SMALL_BYTES and not self._pinned:
             return None
+        rounded = _round_up(rows * size)
         with self._lock:
-            pooled = self._buffers.setdefault((rows, size), [])
+            pooled = self._buffers.setdefault(rounded, [])
             for number in range(len(pooled)):
                 if sys.getrefcount(pooled[number]) == UNHELD:
-                    return pooled[number].view()
-            buffer = self._make_buffer(rows, size)
+                    return pooled[number][: rows * size].reshape(rows, size)
+            buffer = self._make_buffer(rounded)
             if len(pooled) < self._limit:
                 pooled.append(buffer)
-        return buffer.view()
+        return buffer[: rows * size].reshape(rows, size)
 
-    def _make_buffer(self, rows: int, size: int) -> NDArray[np.uint8]:
+    def _make_buffer(self, size: int) -> NDArray[np.uint8]:
         if not self._pinned:
-            return np.empty((rows, size), np.uint8)
+            return np.empty(size, np.uint8)
         import torch
 
-        buffer: NDArray[np.uint8] = torch.empty((rows, size), dtype=torch.uint8, pin_memory=True).numpy()
+        buffer: NDArray[np.uint8] = torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy()
         return buffer
+
+
+def _round_up(size: int) -> int:
+    """Return the size, or the next one that has no more than four significant bits."""
+    step = 1 << max(0, size.bit_length() - 4)
+    return -(-size // step) * step
 
 
 def _count_unheld() -> int:

@@ -8,6 +8,9 @@ from contextlib import ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shardwright.datasets.base import SampleSource
 from shardwright.errors import DamageError, ShardwrightError, StateError
 from shardwright.loading.batch_plan import RankShares, Uneven
@@ -15,6 +18,7 @@ from shardwright.loading.batch_reader import OnError, ReadTask, Skip, log_skips
 from shardwright.loading.batch_stream import BatchStream
 from shardwright.loading.block_shuffle import BlockOrder
 from shardwright.loading.device import check_torch
+from shardwright.loading.length_buckets import plan_buckets
 from shardwright.loading.prefetch import start_threads
 from shardwright.loading.stats import LoaderStats
 from shardwright.loading.stream_options import (
@@ -58,7 +62,7 @@ class Loader:
 
     Args:
         data: a `ShardDataset`, a view of one, or a mix.
-        batch_size: samples a batch and rank.
+        batch_size: samples a batch and rank; or `budget` and `by` instead.
         shuffle: True or "global": every permutation of all samples is possible, a new one each epoch. "block":
             blocks of neighbouring samples are shuffled, then the samples within a window of blocks, so that a disk or
             network is read sequentially; samples are checked at each delivery. False or "none": index order.
@@ -66,7 +70,7 @@ class Loader:
         rank: of this process, 0 … world_size-1.
         world_size: processes that share the data.
         uneven: what to do where world_size does not divide the samples: "pad" repeats the last ones, with `valid`
-            False; "drop" omits some; "error" raises.
+            False; "drop" omits some; "error" raises. With a budget it is about batches instead of samples.
         drop_last: omit the last batch where it is not full on every rank; nothing is repeated then.
         steps_multiple: make the number of batches a multiple of this, for gradient accumulation: with uneven="pad" by
             repeats with `valid` False, with "drop" or `drop_last` by leaving batches out; "error" raises.
@@ -82,16 +86,20 @@ class Loader:
         cache: keep samples once they were read: on the "device"; in "memory", decoded; "auto" where they fit; or None.
         blocks: how `shuffle="block"` divides the samples.
         on_batch: called with `stats` before each batch is delivered, for a log or a dashboard.
+        budget: batches of similar lengths, with as many samples as samples × longest stays within it, see
+            `shardwright.loading.length_buckets`. The batches of an epoch are the same on any number of ranks.
+        by: the lengths for it, see `shardwright.datasets.lengths.find_lengths`.
 
     Raises:
         ValueError: an argument is out of range, or two arguments exclude each other.
+        KeyError, FormatError: `by` gives no lengths, or a sample is over the budget.
         ModuleNotFoundError: PyTorch is not installed.
     """
 
     def __init__(  # noqa: PLR0913  # the names are a contract
         self,
         data: SampleSource,
-        batch_size: int,
+        batch_size: int | None = None,
         *,
         shuffle: bool | Order,
         seed: int = 0,
@@ -109,6 +117,8 @@ class Loader:
         cache: Cache | None = None,
         blocks: Blocks = DEFAULT_BLOCKS,
         on_batch: Callable[[LoaderStats], None] | None = None,
+        budget: int | None = None,
+        by: "str | NDArray[np.int64] | None" = None,
     ) -> None:
         check_torch()
         if shuffle not in ORDERS:
@@ -120,15 +130,23 @@ class Loader:
         self.skip_budget = skip_budget
         self._order = ORDERS[shuffle]
         self._blocks = blocks
-        batch_size, rank, world_size, multiple = map(operator.index, (batch_size, rank, world_size, steps_multiple))
-        self._shares = RankShares(len(data), batch_size, rank, world_size, uneven, bool(drop_last), multiple)
+        rank, world_size, multiple = map(operator.index, (rank, world_size, steps_multiple))
+        self._buckets = plan_buckets(data, batch_size, budget, by, self._order, drop_last or uneven == "error")
+        if self._buckets is None:
+            assert batch_size is not None  # checked by plan_buckets
+            batch_size = operator.index(batch_size)
+            self._shares = RankShares(len(data), batch_size, rank, world_size, uneven, bool(drop_last), multiple)
+        else:
+            batch_size = -(-len(data) // max(1, len(self._buckets)))  # in the mean
+            self._shares = RankShares(len(self._buckets), 1, rank, world_size, uneven, steps_multiple=multiple)
         in_process = not processes and cache is None
         if self._order == "block" and not in_process:
             raise ValueError(
                 f'shuffle="block" reads into memory of this process, but processes is {processes} and cache is '
                 f"{cache!r}; use threads, and no cache, with it"
             )
-        self._windowed = self._order == "block" or (self._order == "none" and in_process and data.wants_windows)
+        in_order = self._order == "none" and self._buckets is None
+        self._windowed = self._order == "block" or (in_order and in_process and data.wants_windows)
         self._is_automatic = threads is None
         if threads is None:
             threads = choose_threads(data, batch_size, count_cores() // world_size, self._windowed)
@@ -204,7 +222,7 @@ class Loader:
         Raises:
             StateError: the state is not one of this release, or belongs to another dataset, split, seed, order,
                 drop_last, uneven or global batch (batch_size × world_size: how it is divided over ranks may
-                change); the message shows both values. The loader is left unchanged.
+                change; or budget, lengths and world_size); the message shows both values. The loader is left unchanged.
         """
         if not isinstance(state, Mapping):
             raise StateError(f"the state is {state!r:.200}; it must be a dict that state_dict() returned")
@@ -217,7 +235,7 @@ class Loader:
         if type(epoch) is not int or epoch < 0:
             raise StateError(f"epoch of the state is {epoch!r:.200}; it must be an int of at least 0")
         # With uneven="drop" other numbers of ranks drop other samples: an epoch may have ended one batch later there.
-        most = max(len(self), -(-len(self.data) // self._shares.global_batch))
+        most = max(len(self), -(-self._shares.count // self._shares.global_batch))
         if type(position) is not int or not 0 <= position <= most:
             raise StateError(f"position of the state is {position!r:.200}; it must be an int from 0 to {most} batches")
         self._epoch, self._position, self._resumed, self._epoch_was_set = epoch, position, True, False
@@ -283,6 +301,9 @@ class Loader:
 
     def _list_tasks(self, epoch: int, position: int, threads: int, stack: ExitStack) -> Iterator[ReadTask]:
         """Yield the batches of an epoch from `position` on; their rows depend only on the loader's arguments."""
+        if self._buckets is not None:
+            plans = self._buckets.plan(self._shares, position, self.seed, epoch, self._order == "global")
+            return (ReadTask(epoch, plan) for plan in plans)
         if self._starts is None:
             shuffle = partial(self.data.shuffle_rows, seed=self.seed, epoch=epoch)
             plans = self._shares.plan(shuffle if self._order == "global" else self.data.list_rows, position)
@@ -321,7 +342,9 @@ class Loader:
                 "shuffle": self._order,
                 "uneven": shares.uneven,
                 "drop_last": shares.drop_last,
-                "global_batch": shares.global_batch,
+                "global_batch": shares.global_batch
+                if self._buckets is None
+                else {"batches": shares.global_batch, **self._buckets.identity},
             }
             | blocks
             | ({"steps_multiple": shares.steps_multiple} if shares.steps_multiple > 1 else {})

@@ -166,6 +166,10 @@ class ForeignDataset(SampleSource):
         """See `SampleSource.read_contents`."""
         return self._reader.read_contents(self._resolve_rows(indices), self._find_column(name), context.files)
 
+    def find_sizes(self, name: str) -> NDArray[np.int64]:
+        """See `SampleSource.find_sizes`."""
+        return self._reader.find_members(self._resolve_rows(np.arange(len(self))), self._find_column(name)).sizes
+
     def describe_damage(self, row: int, name: str, what: str) -> DamageError:
         """See `SampleSource.describe_damage`."""
         members = self._reader.find_members(self._resolve_rows([row]), self._find_column(name))
