@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from shardwright.datasets.mix import Mix
+    from shardwright.datasets.ragged import RaggedArray
     from shardwright.datasets.shard_dataset import ShardDataset
     from shardwright.errors import DamageError, ExistsError, FormatError, ShardwrightError, StateError
     from shardwright.format.encode import EncodedShard, Sample, WrittenShard, encode_shard, write_shard
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "loading.batch_reader": ("Skip",),
+    "datasets.ragged": ("RaggedArray",),
     "datasets.shard_dataset": ("ShardDataset",),
     "webdataset.decode": ("Sound",),
     "format.encode": ("EncodedShard", "Sample", "WrittenShard", "encode_shard", "write_shard"),
@@ -82,6 +84,7 @@ __all__ = [
     "Manifest",
     "Mix",
     "Problem",
+    "RaggedArray",
     "Report",
     "Sample",
     "ShardDataset",

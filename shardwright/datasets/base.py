@@ -17,6 +17,7 @@ from shardwright.format.index import decode_key
 from shardwright.storage.file_set import FileSet
 
 if TYPE_CHECKING:
+    from shardwright.ops.layouts import Layout
     from shardwright.ops.operation import Operation
 
 Content = bytes | NDArray[np.uint8]
@@ -74,12 +75,14 @@ class SampleSource(ABC):
         transforms: number of transforms that a sample goes through: 0 where it is as it was written.
         is_mapped: whether stored bytes are read through memory maps, with no work in Python for each sample.
         is_decoding: whether files are decoded, which takes far longer than to read them.
+        is_collated: whether the shape of arrays in a batch depends on the samples in it, see `shardwright.ops.layouts`.
     """
 
     split: str
     transforms: int = 0
     is_mapped: bool = False
     is_decoding: bool = False
+    is_collated: bool = False
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -282,7 +285,7 @@ class SampleSource(ABC):
 
         return Subset(self, rows)
 
-    def decode(self, **operations: "Operation") -> "SampleSource":
+    def decode(self, **operations: "Operation | Layout") -> "SampleSource":
         """Return a view in which the files of fields are decoded by declared operations, see `shardwright.ops`.
 
         `data.decode(image=ops.Image(ops.RandomResizedCrop(224), flip=0.5))` gives, under the same name, what the
@@ -290,16 +293,56 @@ class SampleSource(ABC):
         these files is not computed. Random numbers are a function of the loader's seed, the epoch, the sample's key and
         the name of the field.
 
+        Values of varying length form a batch by `ops.Pad` or `ops.Ragged`: of an operation,
+        `decode(text=ops.Ragged(ops.Tokens("tokenizer.json")))`, or of a field that is there, `decode(words=ops.Pad())`,
+        also after a mix or a transform. Its lengths are `<name>_length`, which a batch has from then on.
+
         The hash is that of this source and the operations, so a saved state is not resumed with others.
 
         Raises:
             KeyError: there is no such field; the message lists the fields.
             TypeError: something else than an operation was passed.
-            FormatError: this source has no files, as after a transform; or the field is decoded already.
+            FormatError: this source has no files, as after a transform; or the field is decoded already; or an array of
+                one length in all samples has no lengths.
         """
-        from shardwright.datasets.decoded import Decoded
+        from shardwright.datasets.collated import decode_fields
 
-        return Decoded(self, operations)
+        return decode_fields(self, operations)
+
+    def pack(
+        self,
+        names: str | Sequence[str],
+        size: int,
+        *,
+        lengths: "str | NDArray[Any] | None" = None,
+        reshuffle: bool = True,
+    ) -> "SampleSource":
+        """Return a source of rows of `size` tokens, each filled with whole documents: this source's samples.
+
+        A batch has, in place of what is here, `<name>` (batch, size, …) of each name; `positions` int32 (batch, size),
+        which count from 0 in each document; and `document` int32 (batch, size), from 1 in each row and 0 where there is
+        none: tokens of one document may attend to each other. The `key` is the number of the row.
+
+        A document longer than a row is cut into pieces, which are documents of their own in a row. Every token is in
+        exactly one row, in each epoch, and each epoch has the same number of rows. Which documents share a row is a
+        function of seed, epoch and lengths, see `shardwright.datasets.packing`.
+
+        Args:
+            names: a field with one value for each token, or several, such as the tokens and the weights of the loss.
+                Rows are padded with the value that the field declares, or 0.
+            size: tokens of a row.
+            lengths: of the documents, a field or an array, see `shardwright.datasets.lengths.find_lengths`; None is
+                `<name>_length`, or where that is missing, what reading all documents once gives.
+            reshuffle: let documents of one length change places in each epoch; False has the same rows in all.
+
+        Raises:
+            KeyError: there is no such field; the message lists the fields.
+            ValueError: an argument is out of range.
+            FormatError: there is no token; the source is a mix with weights; or the values are no arrays.
+        """
+        from shardwright.datasets.packed import pack_documents
+
+        return pack_documents(self, names, size, lengths, reshuffle)
 
     def with_transform(
         self,

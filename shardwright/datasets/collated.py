@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import (
+    DEFAULT_CONTEXT,
+    Batch,
+    Indices,
+    ReadContext,
+    SampleSource,
+    allocate,
+    resolve_rows,
+)
 from shardwright.datasets.collate import collate
 from shardwright.datasets.decoded import Decoded
 from shardwright.datasets.views import View
@@ -134,11 +142,19 @@ class Collated(View):
     def _gather_base(self, indices: Indices, context: ReadContext) -> Batch:
         """Return the batch of the base; what a transform returns forms none where its lengths differ."""
         if self._base.names is not None:
-            return self._base.gather(indices, context)
+            names = self._base.names if context.fields is None else context.fields
+            rest = tuple(name for name in names if name not in self._layouts)
+            batch = self._base.gather(indices, replace(context, fields=rest))
+            arranged = tuple(name for name in names if name in self._layouts)
+            # Into fresh memory: the batch gets a copy.
+            values = (
+                self._base.gather(indices, replace(context, fields=arranged, allocate=allocate)) if arranged else {}
+            )
+            return {name: {**values, **batch}[name] for name in ("key", *names)}
         samples = self._base.read_samples(indices, context)
-        rest = [{name: sample[name] for name in sample if name not in self._layouts} for sample in samples]
+        others = [{name: sample[name] for name in sample if name not in self._layouts} for sample in samples]
         lists = {name: [sample[name] for sample in samples] for name in samples[0]} if samples else {}
-        return lists | {"key": []} | collate(rest, context.allocate)
+        return lists | {"key": []} | collate(others, context.allocate)
 
     def _read(self, batch: Batch, context: ReadContext) -> Batch:
         """Return the batch with the lengths of each name, checked: int64 (batch,)."""

@@ -346,6 +346,11 @@ def _check_sources(sources: Any) -> tuple[SampleSource, ...]:
                 f"source {number}, {source!r}, has a field {MARK!r}, the name under which a mix adds the source's "
                 "number; select the other fields, or rename it in a transform"
             )
+        if source.is_collated:
+            raise FormatError(
+                f"source {number}, {source!r}, has batches padded by ops.Pad, or ragged; mix first, then "
+                "mix.decode(name=ops.Pad())"
+            )
         _check_equal_fields(f"source {number}, {source!r}", source, found[0])
     return found
 

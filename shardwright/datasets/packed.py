@@ -8,7 +8,15 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import (
+    DEFAULT_CONTEXT,
+    Batch,
+    Indices,
+    ReadContext,
+    SampleSource,
+    allocate,
+    resolve_rows,
+)
 from shardwright.datasets.collate import allocate_rows
 from shardwright.datasets.lengths import check_each_row_once, find_lengths
 from shardwright.datasets.packing import Packing
@@ -94,7 +102,7 @@ class Packed(SampleSource):
             batch[name][:] = self._fields[name].padding or 0
         names = tuple(name for name in self._names if name in requested)
         documents, index = np.unique(pieces.documents, return_inverse=True)
-        samples = self._base.read_samples(documents, replace(context, fields=names)) if names else []
+        samples = self._base.read_samples(documents, replace(context, fields=names, allocate=allocate)) if names else []
         previous, number = -1, 0
         for row, offset, document, start, length in zip(
             pieces.rows.tolist(),

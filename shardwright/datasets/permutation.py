@@ -12,6 +12,7 @@ Arbitrary Finite Domains", 2002), less than once a position on average, as 2^bit
 """
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,22 +41,51 @@ def permute(positions: NDArray[np.int64], count: int, seed: int, epoch: int) -> 
     values = positions.astype(np.uint64)
     walking = np.arange(len(values))
     while len(walking):
-        values[walking] = _encrypt(values[walking], keys, low_bits, high_bits)
+        values[walking] = _encrypt(values[walking], keys, np.uint64(low_bits), np.uint64(high_bits))
         walking = walking[values[walking] >= count]
     return values.astype(np.int64)
 
 
-def _encrypt(values: NDArray[np.uint64], keys: NDArray[np.uint64], low_bits: int, high_bits: int) -> NDArray[np.uint64]:
-    """Run the network once: a permutation of 0 … 2^(low_bits + high_bits) - 1."""
-    low_mask, high_mask = np.uint64((1 << low_bits) - 1), np.uint64((1 << high_bits) - 1)
-    low, high = values & low_mask, values >> np.uint64(low_bits)
-    for low_key, high_key in keys.reshape(-1, 2):
+def permute_groups(
+    positions: NDArray[np.int64], counts: NDArray[np.int64], groups: NDArray[np.int64], seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """Return the same for positions of several groups, each of which is permuted by itself.
+
+    Args:
+        positions: int64 (any,), each in its group.
+        counts: samples in the group of each position, 1 to 2^52.
+        groups: a number of the group of each position.
+        seed, epoch: any ints.
+    """
+    bits = np.frexp((counts - 1).astype(np.float64))[1]  # the exponent of an integer is its bit length
+    low_bits = np.maximum(1, bits // 2)
+    sizes = np.array([low_bits, np.maximum(1, bits - low_bits)], np.uint64)
+    scrambled = groups.astype(np.uint64) * MULTIPLIERS[0]
+    scrambled ^= scrambled >> HALF
+    keys = _derive_keys(seed, epoch, 0)[:, None] ^ (scrambled * MULTIPLIERS[1])
+    values = positions.astype(np.uint64)
+    walking = np.arange(len(values))
+    while len(walking):
+        values[walking] = _encrypt(values[walking], keys[:, walking], *sizes[:, walking])
+        walking = walking[values[walking] >= counts[walking].astype(np.uint64)]
+    return values.astype(np.int64)
+
+
+Uint64 = np.uint64 | NDArray[np.uint64]
+
+
+def _encrypt(values: NDArray[np.uint64], keys: NDArray[np.uint64], low_bits: Uint64, high_bits: Uint64) -> Any:
+    """Run the network once: a permutation of 0 … 2^(low_bits + high_bits) - 1; for each value by itself."""
+    one = np.uint64(1)
+    low_mask, high_mask = (one << low_bits) - one, (one << high_bits) - one
+    low, high = values & low_mask, values >> low_bits
+    for low_key, high_key in zip(keys[::2], keys[1::2], strict=True):
         low ^= _mix(high, low_key) & low_mask
         high ^= _mix(low, high_key) & high_mask
-    return (high << np.uint64(low_bits)) | low
+    return (high << low_bits) | low
 
 
-def _mix(half: NDArray[np.uint64], key: np.uint64) -> NDArray[np.uint64]:
+def _mix(half: NDArray[np.uint64], key: Uint64) -> NDArray[np.uint64]:
     """Return 32 bits that each depend on every bit of the half and of the key; arithmetic modulo 2^64."""
     mixed = (half ^ key) * MULTIPLIERS[0]
     mixed ^= mixed >> HALF

@@ -1,6 +1,6 @@
 """Define values of varying length as one array: all of them one after another, and where each begins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ class RaggedArray:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[row] for row in range(len(self)))
 
     def __getitem__(self, row: int) -> Any:
         """Return the values of one sample, a view (length, *shape)."""

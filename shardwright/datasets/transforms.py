@@ -34,7 +34,7 @@ class UserView(View):
         if not callable(function):
             raise TypeError(f"function is {type(function).__name__}; a transform must be a function {signature}")
         self.transforms = base.transforms + 1
-        self.is_mapped = False
+        self.is_mapped, self.is_collated = False, False
         self._function = function
 
     @property

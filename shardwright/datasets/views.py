@@ -29,6 +29,7 @@ class View(SampleSource):
         self.transforms = base.transforms
         self.is_mapped = base.is_mapped
         self.is_decoding = base.is_decoding
+        self.is_collated = base.is_collated
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -118,7 +119,8 @@ class View(SampleSource):
 
     def cached(self) -> SampleSource:
         """See `SampleSource.cached`."""
-        return super().cached() if self.fixed else self._rebase(self._base.cached())
+        whole = self.fixed and not self.is_collated
+        return super().cached() if whole else self._rebase(self._base.cached())
 
     def close(self) -> None:
         """Close the base."""

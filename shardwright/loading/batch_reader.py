@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.datasets.base import Batch, ReadContext, SampleSource
+from shardwright.datasets.ragged import RaggedArray
 from shardwright.errors import DamageError, ShardwrightError
 from shardwright.loading.batch_plan import BatchPlan
 from shardwright.storage.file_set import FileSet
@@ -167,6 +168,8 @@ def to_tensors(delivery: ReadBatch) -> ReadBatch:
 def _to_tensor(values: Any) -> Any:
     import torch
 
+    if isinstance(values, RaggedArray):
+        return values.map(_to_tensor)
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "biufc":
         return values
     try:

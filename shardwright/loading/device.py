@@ -10,6 +10,7 @@ import numpy as np
 
 from shardwright.datasets.base import Batch, SampleSource
 from shardwright.datasets.cached import copy_values
+from shardwright.datasets.ragged import RaggedArray
 from shardwright.loading.batch_plan import BatchPlan
 from shardwright.loading.batch_reader import ReadBatch
 from shardwright.storage.memory_limit import find_memory_limit
@@ -85,17 +86,20 @@ class DeviceTransfer:
             stream = torch.cuda.current_stream(self.device)
             stream.wait_event(sent.arrived)
             for values in sent.delivery.batch.values():
-                if isinstance(values, torch.Tensor):
-                    values.record_stream(stream)
+                for part in (values.values, values.offsets) if isinstance(values, RaggedArray) else (values,):
+                    if isinstance(part, torch.Tensor):
+                        part.record_stream(stream)
         return sent.delivery
 
     def _copy(self, batch: Batch) -> Batch:
         import torch
 
-        return {
-            name: values.to(self.device, non_blocking=True) if isinstance(values, torch.Tensor) else values
-            for name, values in batch.items()
-        }
+        def copy(values: Any) -> Any:
+            if isinstance(values, RaggedArray):
+                return values.map(copy)
+            return values.to(self.device, non_blocking=True) if isinstance(values, torch.Tensor) else values
+
+        return {name: copy(values) for name, values in batch.items()}
 
 
 class DeviceCache:

@@ -66,9 +66,13 @@ def choose_cache(data: SampleSource, cache: Cache | None, device: "torch.device"
             'cache is "device", which would keep the first result of a transform for all epochs; use cache="memory", '
             "which caches the samples before the transform"
         )
+    if cache == "device" and data.is_collated:
+        raise ValueError(
+            'cache is "device", which keeps one shape for all samples; use cache="memory" with ops.Pad and ops.Ragged'
+        )
     if cache != "auto":
         return cache
-    if data.fixed and fits_device(data, device):
+    if data.fixed and not data.is_collated and fits_device(data, device):
         return "device"
     return "memory" if fits_memory(data) else None
 

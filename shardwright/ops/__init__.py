@@ -7,8 +7,10 @@ from shardwright.ops.audio.audio import Audio
 from shardwright.ops.audio.mel import LogMel, Mfcc
 from shardwright.ops.crops import CenterCrop, RandomResizedCrop, Resize
 from shardwright.ops.image import Image
+from shardwright.ops.layouts import Pad, Ragged
 from shardwright.ops.normalize import Normalize
 from shardwright.ops.spans import CenterSpan, FirstSpan, RandomSpan, Whole
+from shardwright.ops.tokens import Tokens
 from shardwright.ops.video.frames import Frames
 
 __all__ = [
@@ -21,8 +23,11 @@ __all__ = [
     "LogMel",
     "Mfcc",
     "Normalize",
+    "Pad",
+    "Ragged",
     "RandomResizedCrop",
     "RandomSpan",
     "Resize",
+    "Tokens",
     "Whole",
 ]

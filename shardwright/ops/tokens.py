@@ -152,7 +152,7 @@ def _open_tokenizer(text: str, longest: int | None) -> "Tokenizer":
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "text is turned into tokens by tokenizers, which is not installed: pip install tokenizers, or pip install "
-            "shardwright[media]",
+            "shardwright[text]",
             name="tokenizers",
         ) from error
     tokenizer = Tokenizer.from_str(text)

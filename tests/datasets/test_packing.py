@@ -198,8 +198,8 @@ def test_lists_of_arrays_are_measured_or_given_lengths(data: ShardDataset) -> No
     weights = lists.pack(["tokens", "weights"], SIZE, lengths=LENGTHS).gather([0])
     assert weights["weights"].dtype == np.float32
     assert np.array_equal(weights["weights"] > 0, weights["document"] > 0)
+    longer = lists.pack("tokens", SIZE, lengths=LENGTHS + 1)
     with pytest.raises(FormatError, match="fewer than its length"):
-        longer = lists.pack("tokens", SIZE, lengths=LENGTHS + 1)
         longer.gather(range(len(longer)))
 
 

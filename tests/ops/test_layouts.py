@@ -1,7 +1,7 @@
 """Values of varying length in batches: padded to the batch's longest, or ragged, from any source."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from shardwright import FormatError, Loader, Mix, RaggedArray, ShardDataset, ops
+from shardwright.datasets.base import SampleSource
 from tests.support.ragged_sets import PADDING, draw_lengths, write_ragged
 
 LENGTHS = np.append(draw_lengths(40, 8, 0.8, 50), [0, 50])
@@ -29,7 +30,7 @@ def cut_tokens(sample: dict[str, Any], rng: np.random.Generator) -> dict[str, An
     return {"tokens": sample["tokens"][: int(sample["tokens_length"])]}
 
 
-SOURCES = {
+SOURCES: dict[str, Callable[[SampleSource], SampleSource]] = {
     "padded": lambda data: data,
     "lists": lambda data: data.with_transform(cut_tokens),
     "mix": lambda data: Mix([data, data]),
@@ -100,7 +101,7 @@ def test_views_of_a_layout(data: ShardDataset) -> None:
         data.with_transform(lambda sample, rng: {"tokens": "text"}).decode(tokens=ops.Pad()).gather([0])
     for wrong in ({"to": 0}, {"to": "longest"}, {"multiple": 0}):
         with pytest.raises(ValueError, match="must be"):
-            ops.Pad(**wrong)  # type: ignore[arg-type]
+            ops.Pad(**wrong)
     with pytest.raises(TypeError, match="must be an operation"):
         ops.Ragged(len)  # type: ignore[arg-type]
 

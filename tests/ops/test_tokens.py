@@ -129,4 +129,4 @@ def test_arguments_are_checked(tmp_path: Path) -> None:
         ops.Tokens(tmp_path / "broken.json")
     for wrong in ({"longest": 0}, {"dtype": "float32"}):
         with pytest.raises(ValueError, match="must be"):
-            ops.Tokens(make_tokenizer(), **wrong)  # type: ignore[arg-type]
+            ops.Tokens(make_tokenizer(), **wrong)
