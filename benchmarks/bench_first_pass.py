@@ -93,7 +93,9 @@ def main() -> None:
         "The CPU time of a sample in a first, checked pass over a set, in later passes, and in `verify`; files in the "
         f"page\ncache, batches of 64, shuffled, the least of {options.rounds} rounds, each a process of its own. "
         "`python -m benchmarks.bench_first_pass`\nmakes this page. The column `rate` is that of the first "
-        "pass by that of later ones.\n\n" + format_table(costs) + "\n"
+        "pass by that of later ones.\n\n"
+        + format_table(costs)
+        + f"\n\nThe machine has {os.cpu_count()} cores; its load was {os.getloadavg()[2]:.0f} meanwhile.\n"
     )
     RESULT.write_text(page, encoding="utf-8")
     sys.stdout.write(page)

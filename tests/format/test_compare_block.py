@@ -4,16 +4,17 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardwright import Field, Sample, write_shard, write_split
+from shardwright import Field, Sample, ShardWriter, verify, write_shard, write_split
 from shardwright.format import tar
 from shardwright.format.compare_block import encode_headers, find_suspects
 from shardwright.format.encode import KEY
 from shardwright.format.index import read_shard_index
 from shardwright.format.layout import plan_layout
-from shardwright.format.walk_shard import _compare_sample
+from shardwright.format.walk_shard import LARGE_SAMPLE, _compare_sample
 
 FIELDS = {"image": Field("uint8", (5, 7, 3)), "n": Field("int64", ()), "exact": Field("uint8", (384,))}
 """The last member has no padding: its NPY header has 128 bytes."""
@@ -53,3 +54,30 @@ def test_suspects_are_the_samples_that_differ(tmp_path: Path) -> None:
     index["crc32"][0, 1] ^= 1
     index["crc32"][3, 3] ^= 1
     assert find_suspects(whole, layout, index).tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("size", [300, LARGE_SAMPLE // 2, LARGE_SAMPLE])
+def test_damage_has_the_same_words_for_samples_of_any_size(tmp_path: Path, size: int) -> None:
+    """Small samples are compared by blocks, of which there are several here or one, and large ones by themselves."""
+    with ShardWriter(tmp_path, "train", {"n": Field("uint8", (size,))}, 50) as writer:
+        for number in range(50):
+            writer.write(f"k{number}", {"n": np.full(size, number, np.uint8)})
+    path = tmp_path / "train" / "train-000000.tar"
+    whole = path.read_bytes()
+    stride = (len(whole) - 1024) // 50
+    assert verify(tmp_path).ok
+    for spoil, found in {
+        stride * 48 + 512 + 128 + 7: "n.npy: its crc32 is",
+        stride * 48 + 512 + 3: "n.npy: its crc32 is",
+        stride * 48 + 5: "n.npy: its tar header differs",
+        stride * 49 - 1: "meta.json: the padding after it is not zero",
+    }.items():
+        path.write_bytes(whole[:spoil] + bytes([whole[spoil] ^ 1]) + whole[spoil + 1 :])
+        (problem,) = verify(tmp_path).problems
+        assert (problem.shard, problem.sample) == ("train/train-000000.tar", f"k{spoil // stride}")
+        assert found in problem.what
+    for kept in (stride * 3 + 700, stride * 3, stride * 49 + 512):
+        path.write_bytes(whole[:kept])
+        (problem,) = verify(tmp_path).problems
+        assert problem.sample == f"k{kept // stride}"
+        assert "the shard ends here" in problem.what
