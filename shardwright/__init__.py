@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from shardwright.datasets.map_style import MapStyle
     from shardwright.datasets.mix import Mix
     from shardwright.datasets.ragged import RaggedArray
     from shardwright.datasets.shard_dataset import ShardDataset
@@ -61,6 +62,7 @@ _HOMES = {
         "read_manifest",
         "write_manifest",
     ),
+    "datasets.map_style": ("MapStyle",),
     "datasets.mix": ("Mix",),
     "loading.window_reader": ("Blocks",),
     "format.verify": ("Problem", "Report", "verify"),
@@ -82,6 +84,7 @@ __all__ = [
     "Loader",
     "LoaderStats",
     "Manifest",
+    "MapStyle",
     "Mix",
     "Problem",
     "RaggedArray",

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from shardwright.datasets.permutation import permute
 from shardwright.errors import DamageError, FormatError
@@ -284,6 +284,25 @@ class SampleSource(ABC):
         from shardwright.datasets.subset import Subset
 
         return Subset(self, rows)
+
+    def weighted(self, weights: ArrayLike, samples: int | None = None) -> "SampleSource":
+        """Return a view whose epochs are drawn with replacement, each sample with a probability in proportion to its
+        weight, for example to balance classes.
+
+        The sample at a position is computed from (seed, epoch, position), so a loader resumes anywhere and any number
+        of ranks agree. The only order is the drawn one: `Loader(data, shuffle=True)` reads it. Where a sample is drawn
+        twice in an epoch, a transform gets the same random numbers for both.
+
+        Args:
+            weights: float (rows,), at least 0, of any sum.
+            samples: in an epoch; by default the number of rows.
+
+        Raises:
+            ValueError: the weights have another shape, or one is negative or not finite, or all are 0.
+        """
+        from shardwright.datasets.weighted import Weighted
+
+        return Weighted(self, weights, samples)
 
     def decode(self, **operations: "Operation | Layout") -> "SampleSource":
         """Return a view in which the files of fields are decoded by declared operations, see `shardwright.ops`.

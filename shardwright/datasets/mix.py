@@ -1,11 +1,9 @@
 """Mix several sources into one, in proportion to their weights."""
 
 import hashlib
-import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from typing import Any, SupportsIndex
 
 import numpy as np
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
 from shardwright.datasets.collate import merge
+from shardwright.datasets.mix_shares import MixShares, Weights, plan_shares
 from shardwright.datasets.permutation import permute
 from shardwright.datasets.subset import check_ascending
 from shardwright.errors import FormatError
@@ -48,7 +47,8 @@ class Mix(SampleSource):
 
     Args:
         sources: one or more, with equal fields. The results of transforms are not known in advance, and must match.
-        weights: a positive number for each source, of any sum, or None.
+        weights: a positive number for each source, of any sum, or None. Or such numbers by epoch, {0: [3, 1], 10: [1,
+            1]}: between these epochs they change on straight lines, before the first and after the last they stay.
         samples: in an epoch, at least 1; by default the sum of the sources' epochs. Only with weights.
 
     Raises:
@@ -60,24 +60,23 @@ class Mix(SampleSource):
     """
 
     def __init__(
-        self, sources: Sequence[SampleSource], weights: Sequence[float] | None = None, samples: int | None = None
+        self, sources: Sequence[SampleSource], weights: Weights | None = None, samples: int | None = None
     ) -> None:
         self.sources = _check_sources(sources)
         self.split = "+".join(dict.fromkeys(source.split for source in self.sources))
         self.transforms = max(source.transforms for source in self.sources)
         self.is_mapped = all(source.is_mapped for source in self.sources)
-        self.weights = None if weights is None else tuple(weights)
+        self.weights = weights if weights is None else _freeze(weights)
         self._samples = samples  # as given: a view with fewer rows computes its own default
         lengths = [len(source) for source in self.sources]
         if self.weights is not None:
-            self._shares = compute_shares(sum(lengths) if samples is None else samples, self.weights, lengths)
+            self._shares = plan_shares(sum(lengths) if samples is None else samples, self.weights, lengths)
         elif samples is None:
-            self._shares = lengths
+            self._shares = MixShares(np.array([lengths], np.int64))
         else:
             raise ValueError(
                 f"samples is {samples} without weights; give weights, or leave samples out to read each sample once"
             )
-        self._share_ends = np.cumsum(self._shares, dtype=np.int64)
         self._row_ends = np.cumsum([source.count_rows() for source in self.sources], dtype=np.int64)
 
     @property
@@ -100,7 +99,9 @@ class Mix(SampleSource):
     def hash(self) -> str:
         """The hash of the sources' hashes, splits and shares of an epoch."""
         parts = [[source.hash, source.split] for source in self.sources]
-        return hash_canonical({"mix": parts, "shares": self._shares, "weighted": self.weights is not None})
+        table = self._shares.table.tolist()
+        shares = table[0] if len(table) == 1 else table
+        return hash_canonical({"mix": parts, "shares": shares, "weighted": self.weights is not None})
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
@@ -108,7 +109,7 @@ class Mix(SampleSource):
         return np.concatenate([source.keys for source in self.sources])
 
     def __len__(self) -> int:
-        return int(self._share_ends[-1])
+        return int(self._shares.table[0].sum())
 
     def count_rows(self) -> int:
         """Return the number of samples of all sources."""
@@ -122,9 +123,9 @@ class Mix(SampleSource):
         """
         permuted = permute(positions, len(self), seed, epoch)
         rows = np.empty_like(permuted)
-        for number, at, reads in self._split(permuted, self._share_ends):
-            reads_before = epoch * self._shares[number] + reads
-            rows[at] = shuffle_passes(self.sources[number], reads_before, _derive_seed(seed, number))
+        before = self._shares.count_before(epoch)
+        for number, at, reads in self._split(permuted, np.cumsum(self._shares.find_shares(epoch))):
+            rows[at] = shuffle_passes(self.sources[number], before[number] + reads, _derive_seed(seed, number))
             rows[at] += self._find_first(number)
         return rows
 
@@ -140,7 +141,7 @@ class Mix(SampleSource):
                 "single rows with mix.gather(rows)"
             )
         rows = np.empty_like(positions)
-        for number, at, of_source in self._split(positions, self._share_ends):
+        for number, at, of_source in self._split(positions, np.cumsum(self._shares.table[0])):
             rows[at] = self.sources[number].list_rows(of_source) + self._find_first(number)
         return rows
 
@@ -226,7 +227,8 @@ class Mix(SampleSource):
             source.close()
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"[{share} of {source!r}]" for share, source in zip(self._shares, self.sources, strict=True))
+        shares = self._shares.table[0].tolist()
+        parts = ", ".join(f"[{share} of {source!r}]" for share, source in zip(shares, self.sources, strict=True))
         return f"Mix of {len(self)} samples an epoch: {parts}"
 
     def _rebase(self, sources: Sequence[SampleSource]) -> SampleSource:
@@ -263,35 +265,6 @@ class Mix(SampleSource):
         return split
 
 
-def compute_shares(samples: int, weights: Sequence[float], lengths: Sequence[int]) -> list[int]:
-    """Return the samples of an epoch from each source: by largest remainder, ties to the earlier source.
-
-    Raises:
-        ValueError: see `Mix`.
-    """
-    if operator.index(samples) < 1:
-        raise ValueError(f"samples is {samples!r}; it must be at least 1")
-    if len(weights) != len(lengths):
-        raise ValueError(f"weights has {len(weights)} numbers for {len(lengths)} sources; it must have one for each")
-    for number, (weight, length) in enumerate(zip(weights, lengths, strict=True)):
-        if isinstance(weight, bool | str) or not math.isfinite(weight) or weight <= 0:
-            raise ValueError(f"weights[{number}] is {weight!r}; it must be a positive finite number")
-        if not length:
-            raise ValueError(f"source {number} has weight {weight!r} and no samples; leave it out of the mix")
-    exact = [Fraction(float(weight)) for weight in weights]
-    ideal = [samples * weight / sum(exact) for weight in exact]
-    shares = [int(share) for share in ideal]
-    by_remainder = sorted(range(len(shares)), key=lambda number: shares[number] - ideal[number])
-    for number in by_remainder[: samples - sum(shares)]:
-        shares[number] += 1
-    if not all(shares):
-        raise ValueError(
-            f"weights[{shares.index(0)}] is {weights[shares.index(0)]!r}, which is less than one of the {samples} "
-            f"samples of an epoch, so source {shares.index(0)} would never be read; raise samples or the weight"
-        )
-    return shares
-
-
 def shuffle_passes(source: SampleSource, reads: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Return the rows of a source read in shuffled passes: read k is at position k % length of pass k // length.
 
@@ -315,6 +288,13 @@ def shuffle_passes(source: SampleSource, reads: NDArray[np.int64], seed: int) ->
 def _map_positions(context: ReadContext, at: NDArray[np.int64]) -> Callable[[int], None]:
     """Return `omit` for a source whose samples are at these positions of the batch."""
     return lambda position: context.omit(int(at[position]))
+
+
+def _freeze(weights: Weights) -> Weights:
+    """Return a copy of the weights that nobody else changes."""
+    if isinstance(weights, Mapping):
+        return {epoch: tuple(at_epoch) for epoch, at_epoch in weights.items()}
+    return tuple(weights)
 
 
 def _remove_marks(batch: Batch) -> Batch:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from shardwright import Field, FormatError, Loader, ShardDataset, ShardWriter
 from shardwright.datasets.base import ReadContext, SampleSource
-from shardwright.datasets.mix import Mix, compute_shares
+from shardwright.datasets.mix import Mix
+from shardwright.datasets.mix_shares import compute_shares
 
 Sized = Callable[[int], SampleSource]
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=4)
@@ -397,3 +398,43 @@ def test_a_cached_mix_runs_transforms_each_epoch(sized: Sized) -> None:
     for epoch in range(3):
         context = ReadContext(epoch=epoch)
         assert cached.gather([5, 1], context)["chance"].tolist() == mix.gather([5, 1], context)["chance"].tolist()
+
+
+@given(lengths=LENGTHS, data=st.data())
+@settings(max_examples=20)
+def test_weights_may_change_from_epoch_to_epoch(sized: Sized, lengths: list[int], data: st.DataObject) -> None:
+    """Shares lie on the lines between the given epochs, and samples are still read equally often over all epochs."""
+    sources = [sized(length) for length in lengths]
+    weights = st.lists(st.floats(1, 3), min_size=len(lengths), max_size=len(lengths))
+    schedule = {1: data.draw(weights), 4: data.draw(weights)}
+    mix = Mix(sources, schedule, 24)
+    counts: Counter[int] = Counter()
+    for epoch in range(7):
+        rows = list_epoch(mix, 3, epoch)
+        counts.update(rows.tolist())
+        at = min(max(epoch - 1, 0), 3) / 3
+        line = [(1 - at) * one + at * other for one, other in zip(schedule[1], schedule[4], strict=True)]
+        batch = mix.gather(rows)
+        found = np.bincount(batch["source"], minlength=len(lengths))
+        assert found.tolist() == compute_shares(24, line, lengths) or np.allclose(
+            found, 24 * np.array(line) / sum(line), atol=1
+        )
+        np.testing.assert_array_equal(mix.shuffle_rows(np.array([20, 3]), 3, epoch), rows[[20, 3]])
+    first = 0
+    for length in lengths:
+        of_source = [counts[row] for row in range(first, first + length)]
+        assert max(of_source) - min(of_source) <= 1
+        first += length
+
+
+def test_weights_by_epoch_are_part_of_the_hash_and_kept_by_views(sized: Sized) -> None:
+    sources = [sized(20), sized(20)]
+    mix = Mix(sources, {0: [3, 1], 2: [1, 1]}, 8)
+    assert mix.hash != Mix(sources, [3, 1], 8).hash
+    assert Mix(sources, {0: [3, 1]}, 8).hash == Mix(sources, [3, 1], 8).hash
+    view = mix.take(range(2, 38))
+    shares = [np.bincount(view.gather(list_epoch(view, 0, epoch))["source"]).tolist() for epoch in range(4)]
+    assert shares == [[6, 2], [5, 3], [4, 4], [4, 4]]
+    for wrong in ({}, {-1: [1, 1]}, {0: [1, 1], 1: [1]}, {0: [1, 1], 1: [1, 0]}):
+        with pytest.raises(ValueError, match="weights"):
+            Mix(sources, wrong, 8)
