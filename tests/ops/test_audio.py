@@ -15,9 +15,10 @@ import soxr
 from numpy.typing import NDArray
 
 from shardwright import DamageError, Loader, ShardDataset, ops
+from shardwright.datasets.base import allocate
 from shardwright.ops.audio.open_audio import open_audio
 from tests.support.factory_audio import PCM_16, build_wav, make_id3
-from tests.support.factory_codecs import CODECS, damage, decode_files, encode_stream
+from tests.support.factory_codecs import CODECS, Files, damage, decode_files, encode_stream
 from tests.support.factory_media import encode_audio, make_tone
 from tests.support.webdataset_tars import user_cache, write_shards
 
@@ -219,16 +220,18 @@ def test_headers_without_a_length_or_with_tags_are_read() -> None:
 
 
 def test_a_cut_file_is_damage_or_a_shorter_clip(coded: tuple[str, bytes], clip: NDArray[np.float32]) -> None:
-    """Ogg and ADTS do not say how long they are; other formats do."""
+    """Ogg does not say how long it is, but each page says whether it is the last."""
     name, data = coded
     operation = ops.Audio(ops.Whole(60.0), RATE, mono=False)
     cut = data[: len(data) * 2 // 3]
-    if name in ("vorbis", "opus", "adts"):
-        try:
-            (found,) = decode_files(operation, [cut])[""]
-        except ValueError:
-            return
+    if name in ("vorbis", "opus"):
+        files = Files([cut])
+        (found,) = operation.decode(files, np.empty((1, 0)), allocate)[""]
         assert len(found) < len(clip)
+        assert "may have been cut" in files.warnings[0]
+        whole = Files([data])
+        operation.decode(whole, np.empty((1, 0)), allocate)
+        assert not whole.warnings
     else:
         with pytest.raises(ValueError, match=r"declares|need|decode"):
             decode_files(operation, [cut])
@@ -250,6 +253,20 @@ def test_damage_names_the_file_and_a_loader_goes_on(tmp_path: Path) -> None:
     assert sum(int(batch["valid"].sum()) for batch in batches) == 10
     assert batches[0]["flac"].shape == (3, 41, 16)
     assert batches[0]["flac_length"].tolist() == [41] * 3
+
+
+def test_whole_clips_are_padded_or_ragged_by_layouts(tmp_path: Path) -> None:
+    clips = [make_tone(16_000, seconds)[:, 0] for seconds in (0.2, 0.5, 0.1)]
+    files = [encode_audio(clip, 16_000, "WAV", subtype="FLOAT") for clip in clips]
+    write_shards(tmp_path / "set", [[(f"k{number}", {"wav": file}) for number, file in enumerate(files)]])
+    data, whole = ShardDataset.from_webdataset(tmp_path / "set"), ops.Audio(ops.Whole(0.4))
+    padded = data.decode(wav=ops.Pad(whole)).gather(range(3))
+    assert padded["wav"].shape == (3, 6_400)
+    assert padded["wav_length"].tolist() == [3_200, 6_400, 1_600]
+    assert np.array_equal(padded["wav"][1], clips[1][:6_400])
+    assert not padded["wav"][0, 3_200:].any()
+    ragged = data.decode(wav=ops.Ragged(whole)).gather(range(3))["wav"]
+    assert np.array_equal(ragged.values, np.concatenate([clip[:6_400] for clip in clips]))
 
 
 def count_refused(name: str, mutants: int, seed: int) -> int:

@@ -89,7 +89,7 @@ class Audio(Operation):
         lengths = allocate_rows(LENGTH, len(draws), allocate)
         rows: Any = [] if field is None else allocate_rows(field, len(draws), allocate)
         for number, (content, numbers) in enumerate(zip(contents, draws, strict=True)):
-            samples = self._read_span(content, numbers)
+            samples = self._read_span(content, numbers, contents)
             if field is None:
                 rows.append(self._compute_clip(samples))
                 lengths[number] = len(rows[-1])
@@ -107,9 +107,11 @@ class Audio(Operation):
             return Field("float32", (samples,), "T", padding=0.0)
         return Field("float32", (self.features.count_frames(samples), self.features.values), "TF", padding=0.0)
 
-    def _read_span(self, content: Content, draws: NDArray[np.float64]) -> Samples:
+    def _read_span(self, content: Content, draws: NDArray[np.float64], contents: Contents) -> Samples:
         """Return the samples of the span, float32 (samples,) or (samples, channels), at least one."""
         with open_audio(content, self.max_values) as file:
+            if file.doubt is not None:
+                contents.warn(file.doubt)
             total = count_resampled(file.frames, file.rate, self.rate)
             if not total:
                 raise ValueError(f"it has {file.frames} frames at {file.rate} Hz, no sample at {self.rate}")

@@ -16,11 +16,13 @@ class AudioFile(Protocol):
         rate: Hz.
         channels: at least 1.
         frames: samples of a channel.
+        doubt: why the file may have been cut, or None.
     """
 
     rate: int
     channels: int
     frames: int
+    doubt: str | None
 
     def read(self, start: int, stop: int) -> Samples:
         """Return the frames from `start` up to `stop`, which is at most `frames`: float32 (stop - start, channels).
@@ -37,6 +39,8 @@ class DecodedAudio:
         samples: float32 (frames, channels).
         rate: Hz.
     """
+
+    doubt: str | None = None
 
     def __init__(self, samples: Samples, rate: int) -> None:
         self.rate = rate

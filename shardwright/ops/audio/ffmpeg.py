@@ -30,6 +30,8 @@ class Mp4Audio:
     4.6.13), the noise is the same at each reading of the span, and other noise than in the whole.
     """
 
+    doubt: str | None = None
+
     def __init__(self, file: Any, stream: Any) -> None:
         self.rate, self.channels = stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels
         self.frames = round(stream.duration * stream.time_base * self.rate)

@@ -17,6 +17,9 @@ from shardwright.ops.load_package import load_package
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
 OPUS_MARGIN = 8_192
 """Frames before the span from which Opus is decoded: its state has then forgotten where it began."""
+OGG_PAGE, OGG_HEADER, OGG_END = b"OggS", 27, 4
+"""How a page begins, the bytes of its header, of which the last counts the segments that follow, and the flag of the
+last page."""
 UNKNOWN = 2**62
 """libsndfile counts more than this where a FLAC file was written to a pipe and never learnt its length."""
 BLOCK = 1 << 16
@@ -26,7 +29,8 @@ BLOCK = 1 << 16
 class SndFile:
     """A file that libsndfile decodes, see `AudioFile`."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, doubt: str | None) -> None:
+        self.doubt = doubt
         self.rate, self.channels, self.frames = file.samplerate, file.channels, file.frames
         self._file = file
         self._margin = OPUS_MARGIN if file.subtype == "OPUS" else 0
@@ -56,7 +60,7 @@ def open_by_libsndfile(data: bytes, max_values: int) -> Iterator[AudioFile]:
             if file.format not in FORMATS:
                 raise ValueError(f"its format is {file.format}; it must be one of {', '.join(FORMATS)}")
             file.seekable = _never
-            yield SndFile(file) if file.frames < UNKNOWN else _decode_all(file, max_values)
+            yield SndFile(file, _find_cut(data)) if file.frames < UNKNOWN else _decode_all(file, max_values)
     except soundfile.SoundFileError as error:
         raise ValueError(f"libsndfile cannot decode it: {error}") from error
 
@@ -65,6 +69,19 @@ def _never() -> bool:
     """Stand in for `SoundFile.seekable`: soundfile seeks after each read, to where the file is already. That decodes a
     frame once more, and fails where the length is not known."""
     return False
+
+
+def _find_cut(data: bytes) -> str | None:
+    """Return why an Ogg file seems to have been cut: its last page is incomplete, or is not marked as the last one of
+    its stream (RFC 3533, section 6)."""
+    at = data.rfind(OGG_PAGE)
+    if not data.startswith(OGG_PAGE) or at + OGG_HEADER > len(data):
+        return None
+    segments = at + OGG_HEADER
+    first = segments + data[segments - 1]
+    if data[at + 5] & OGG_END and first + sum(data[segments:first]) <= len(data):
+        return None
+    return "its last page is incomplete or does not end the stream: the file may have been cut"
 
 
 def _decode_all(file: Any, max_values: int) -> AudioFile:

@@ -61,6 +61,8 @@ READERS: Mapping[tuple[int, int], tuple[str, Callable[[NDArray[Any]], Samples]]]
 class Wav:
     """Samples of a WAV file in memory, see `AudioFile`."""
 
+    doubt: str | None = None
+
     def __init__(self, data: bytes, layout: Layout, start: int, frames: int) -> None:
         self.rate, self.channels, self.frames = layout.rate, layout.channels, frames
         dtype, self._convert = READERS[layout.code, layout.bits]
