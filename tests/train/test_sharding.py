@@ -170,7 +170,7 @@ def test_killed_processes_go_on_to_the_same_bits(data: Path, tmp_path: Path) -> 
     environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
     for step, killed in ((3, 1), (8, 3)):
         process = subprocess.Popen([sys.executable, "-m", "stages.train"], cwd=folder, env=environment)
-        wait_for(functools.partial(has_step, folder / ".cache", step))
+        wait_for(functools.partial(has_step, folder / ".cache", step), seconds=600)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         for pid in (process.pid, *map(int, children))[:killed]:
             os.kill(pid, signal.SIGKILL)

@@ -145,7 +145,7 @@ def test_two_processes_go_on_after_a_stop(data: Path, tmp_path: Path) -> None:
         patched.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
         assert run_stage(data, tmp_path / "stopped", **changes).returncode != 0
     done = run_stage(data, tmp_path / "stopped", **changes)
-    assert done.stderr == "train: resuming at step 9 of 24\n"
+    assert done.stderr.startswith("train: resuming at step 9 of 24\n"), done.stderr
     assert load_weights_bytes(tmp_path / "stopped") == load_weights_bytes(tmp_path / "whole")
 
 
