@@ -27,12 +27,15 @@ FORMS: dict[str, tuple[str, str, dict[str, str]]] = {
     "h264": ("mp4", "libx264", {"g": "40", "bf": "3"}),
     "open-gop": ("mp4", "libx264", {"g": "40", "bf": "3", "x264-params": "open-gop=1:scenecut=0"}),
     "fragments": ("mp4", "libx264", {"g": "40"}),
+    "live": ("matroska", "libx264", {"g": "40"}),
     "mpeg4": ("mp4", "mpeg4", {"g": "12"}),
     "mkv": ("matroska", "libx264", {"g": "40", "bf": "2"}),
     "vp8": ("webm", "libvpx", {"g": "40", "deadline": "realtime", "cpu-used": "8"}),
     "vp9": ("webm", "libvpx-vp9", {"g": "40", "deadline": "realtime", "cpu-used": "8"}),
 }
 """Container, encoder and its options."""
+MUXER = {"fragments": {"movflags": "frag_keyframe+empty_moov"}, "live": {"live": "1"}}
+"""Options of the container; a live one knows neither its size nor its duration."""
 
 
 def draw_frame(number: int) -> NDArray[np.uint8]:
@@ -46,9 +49,8 @@ def draw_frame(number: int) -> NDArray[np.uint8]:
 def encode(form: str, count: int = COUNT, rotation: int = 0, uneven: bool = False) -> bytes:
     """A video of 20 frames a second; of one that is uneven, each third frame is missing."""
     container, codec, options = FORMS[form]
-    flags = {"movflags": "frag_keyframe+empty_moov"} if form == "fragments" else {}
     file = io.BytesIO()
-    with av.open(file, "w", format=container, options={"fflags": "+bitexact", **flags}) as out:
+    with av.open(file, "w", format=container, options={"fflags": "+bitexact", **MUXER.get(form, {})}) as out:
         stream = out.add_stream(codec, rate=FPS, options=options)
         assert isinstance(stream, VideoStream)
         stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
