@@ -44,12 +44,12 @@ def check_each_row_once(data: SampleSource, purpose: str) -> None:
     """Check that an epoch of a source has each row once.
 
     Raises:
-        FormatError: it is a mix with weights; the message has `purpose`.
+        FormatError: it, or a source of a mix, is drawn by weights; the message has `purpose`.
     """
     try:
-        data.list_rows(np.zeros(0, np.int64))
+        data.list_rows(np.arange(len(data)))  # all, for the sources of a mix
     except FormatError as error:
-        raise FormatError(f"{data!r} has weights, so an epoch has some samples twice; {purpose}") from error
+        raise FormatError(f"{data!r} is drawn by weights, so an epoch has some samples twice; {purpose}") from error
 
 
 def _read_field(data: SampleSource, name: str) -> NDArray[np.int64]:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from shardwright import FormatError, Loader, Mix, ShardDataset, StateError
+from shardwright import Field, FormatError, Loader, Mix, ShardDataset, ShardWriter, StateError, encode_jpeg
 from shardwright.datasets.lengths import find_lengths
 from shardwright.loading.batch_plan import BatchPlan, RankShares
 from shardwright.loading.buffer_pool import BufferPool
@@ -142,6 +142,12 @@ def test_lengths_come_from_a_field_the_index_or_an_array(data: ShardDataset, tmp
     tars = ShardDataset.from_webdataset(tmp_path / "tars")
     assert find_lengths(tars, "bin").tolist() == list(range(20))
     assert find_lengths(Mix([tars.take(rows), tars.select(["bin", "cls"])]), "bin").tolist()[:4] == [4, 9, 11, 0]
+    rng = np.random.default_rng(0)
+    files = [encode_jpeg(rng.integers(0, most, (8, 8, 3), np.uint8), 90) for most in (1, 50, 255)]
+    with ShardWriter(tmp_path / "jpeg", "train", {"photo": Field("uint8", (8, 8, 3), encoding="jpeg")}) as writer:
+        for number, file in enumerate(files):
+            writer.write(f"{number}", {"photo": file}, {})
+    assert find_lengths(ShardDataset(tmp_path / "jpeg", "train"), "photo").tolist() == [len(file) for file in files]
     loader = Loader(tars, budget=60, by="bin", shuffle=True)
     assert sorted(key for batch in loader for key in batch["key"]) == sorted(str(n) for n in range(20))
 
@@ -171,8 +177,9 @@ def test_what_is_asked_for_must_make_sense(data: ShardDataset) -> None:
         find_lengths(data, LENGTHS[1:])
     with pytest.raises(FormatError, match="length -1 of row 0"):
         find_lengths(data, np.arange(-1, len(LENGTHS) - 1))
-    with pytest.raises(FormatError, match="weights"):
-        Loader(Mix([data], [1.0]), budget=BUDGET, by="tokens_length", shuffle=True)
+    for drawn in (Mix([data], [1.0]), Mix([data, Mix([data], [1.0])])):
+        with pytest.raises(FormatError, match="weights"):
+            Loader(drawn, budget=BUDGET, by="tokens_length", shuffle=True)
 
 
 @given(st.integers(1, 2**40))

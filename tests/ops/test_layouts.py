@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from shardwright import FormatError, Loader, Mix, RaggedArray, ShardDataset, ops
 from shardwright.datasets.base import SampleSource
+from shardwright.loading.batch_reader import ReadBatch, to_tensors
+from shardwright.loading.device import DeviceTransfer
 from tests.support.ragged_sets import PADDING, draw_lengths, write_ragged
 
 LENGTHS = np.append(draw_lengths(40, 8, 0.8, 50), [0, 50])
@@ -122,6 +124,12 @@ def test_a_loader_delivers_tensors_however_they_are_read(
                     if batch["valid"][number]:
                         seen.append(tokens[number][:length].tolist())
             assert sorted(seen) == sorted(make_tokens(row).tolist() for row in range(len(LENGTHS)))
+
+
+def test_the_parts_of_a_ragged_array_are_on_the_device(data: ShardDataset) -> None:
+    delivery = to_tensors(ReadBatch(data.decode(tokens=ops.Ragged()).gather(range(5))))
+    tokens = DeviceTransfer("meta").send(delivery).delivery.batch["tokens"]
+    assert tokens.values.device.type == tokens.offsets.device.type == "meta"
 
 
 def test_batches_of_similar_lengths_are_padded_to_their_own_longest(data: ShardDataset) -> None:
