@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import InputError
 from shardwright import ShardDataset
-from shardwright.datasets.base import ReadContext
+from shardwright.datasets.read_context import ReadContext
 from shardwright.errors import ShardwrightError
 
 CHUNK = 1 << 14

@@ -7,7 +7,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import SampleSource
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext, resolve_rows
 from shardwright.format.field import Field
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Batch, allocate
+from shardwright.datasets.read_context import Batch, allocate
 from shardwright.errors import FormatError
 from shardwright.format.field import Field
 
@@ -37,7 +37,7 @@ def collate(samples: Iterable[Mapping[str, Any]], allocate: Allocate = allocate,
 
     Args:
         samples: dicts with `key`, by which errors name them. An empty sequence gives an empty dict.
-        allocate: allocates memory for arrays, see `shardwright.datasets.base.ReadContext.allocate`.
+        allocate: allocates memory for arrays, see `shardwright.datasets.read_context.ReadContext.allocate`.
         rows: the number of samples, where an iterator gives them.
 
     Raises:

@@ -7,17 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import (
-    DEFAULT_CONTEXT,
-    Batch,
-    Indices,
-    ReadContext,
-    SampleSource,
-    allocate,
-    resolve_rows,
-)
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.collate import collate
 from shardwright.datasets.decoded import Decoded
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext, allocate, resolve_rows
 from shardwright.datasets.views import View
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import hash_canonical

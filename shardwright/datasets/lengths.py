@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
+from shardwright.datasets.read_context import ReadContext
 from shardwright.errors import FormatError
 
 READ_ROWS = 1 << 16

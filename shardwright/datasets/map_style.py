@@ -4,7 +4,8 @@ import operator
 from collections.abc import Iterable
 from typing import Any, SupportsIndex
 
-from shardwright.datasets.base import ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import SampleSource
+from shardwright.datasets.read_context import ReadContext, resolve_rows
 
 
 class MapStyle:

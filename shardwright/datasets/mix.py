@@ -9,10 +9,11 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.collate import merge
 from shardwright.datasets.mix_shares import MixShares, Weights, plan_shares
 from shardwright.datasets.permutation import permute
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext, resolve_rows
 from shardwright.datasets.subset import check_ascending
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import hash_canonical

@@ -8,18 +8,11 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import (
-    DEFAULT_CONTEXT,
-    Batch,
-    Indices,
-    ReadContext,
-    SampleSource,
-    allocate,
-    resolve_rows,
-)
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.collate import allocate_rows
 from shardwright.datasets.lengths import check_each_row_once, find_lengths
 from shardwright.datasets.packing import Packing
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext, allocate, resolve_rows
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field

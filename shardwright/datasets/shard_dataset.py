@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.collate import allocate_rows
+from shardwright.datasets.member_checks import MemberChecks
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, resolve_rows
 from shardwright.errors import DamageError, FormatError
 from shardwright.format.canonical_json import decode_json
 from shardwright.format.checksum import compute_crc32
@@ -19,7 +21,7 @@ from shardwright.format.jpeg import decode_jpeg
 from shardwright.format.manifest import Manifest
 from shardwright.remote.location import Access, AccessOptions, open_location
 from shardwright.remote.settings import Remote
-from shardwright.storage.checked_gather import CheckedRows, gather_checked
+from shardwright.storage.checked_gather import gather_checked
 from shardwright.storage.file_set import FileSet
 from shardwright.storage.mapped_files import MappedFiles
 from shardwright.storage.sample_offsets import plan_offsets
@@ -95,6 +97,7 @@ class ShardDataset(SampleSource):
         self.is_mapped = isinstance(self._files, MappedFiles)
         self._offsets = plan_offsets(self.fields, self._shards, self._files.starts, self._index.rows)
         self._layout = self._offsets.layout
+        self._members = MemberChecks(self._name, self._shards, self._offsets, self._index.rows)
         self._checked = np.zeros((len(self._layout.sizes), len(self)), np.bool_)
         self._all_checked = np.zeros(len(self), np.bool_)  # one lookup instead of one for each field
 
@@ -230,7 +233,7 @@ class ShardDataset(SampleSource):
         start = int((starts + offsets[-1])[0])
         content = self._files.read(start, self._shards[self._offsets.find_shards(row)].meta_bytes)
         if not (self._files.checked_once and self._checked[-1, row]):
-            self._check_member(row, -1, compute_crc32(content))
+            self._members.check(row, -1, compute_crc32(content))
             self._checked[-1, row] = True
         meta: dict[str, Any] = decode_json(content)
         return meta
@@ -251,7 +254,7 @@ class ShardDataset(SampleSource):
         contents = files.read_ranges(starts + offsets[member], bytes_each)
         for row, content in zip(rows.tolist(), contents, strict=True):
             if not (files.checked_once and self._checked[member, row]):
-                self._check_member(row, member, compute_crc32(content.data))
+                self._members.check(row, member, compute_crc32(content.data))
                 self._checked[member, row] = files.checked_once
             yield content
 
@@ -266,9 +269,8 @@ class ShardDataset(SampleSource):
 
     def describe_damage(self, row: int, name: str, what: str) -> DamageError:
         """See `SampleSource.describe_damage`."""
-        return self._describe_damage(
-            int(resolve_rows([row], len(self), self.split)[0]), list(self.fields).index(name), what
-        )
+        (number,) = resolve_rows([row], len(self), self.split).tolist()
+        return self._members.describe_damage(number, list(self.fields).index(name), what)
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
@@ -369,36 +371,10 @@ class ShardDataset(SampleSource):
         checked = rows[found.rows]
         expected = self._index.rows["crc32"][checked, member]
         if not (np.array_equal(found.crc32, expected) and found.have_head(head)):
-            self._raise_damage(checked, member, found)
+            self._members.refuse(checked, member, found)
         if files.checked_once:  # a window may have read another file of the same name
             self._checked[member, checked] = True
         return found.values
-
-    def _raise_damage(self, rows: NDArray[np.int64], member: int, found: CheckedRows) -> None:
-        """Raise the error of the first of these rows that is damaged."""
-        for row, head, crc32 in zip(rows.tolist(), found.heads, found.crc32.tolist(), strict=True):
-            self._check_member(row, member, crc32)
-            if head.tobytes() != self._layout.heads[member]:
-                what = "its NPY header does not match the field in the manifest"
-                raise self._describe_damage(row, member, what)
-
-    def _check_member(self, row: int, member: int, found: int) -> None:
-        expected = int(self._index.rows["crc32"][row, member])
-        if found != expected:
-            raise self._describe_damage(row, member, f"its crc32 is {found:08x}, the index says {expected:08x}")
-
-    def _describe_damage(self, row: int, member: int, what: str) -> DamageError:
-        """Return the error that says what is wrong with a member, and where."""
-        shard, key = self._shards[int(self._offsets.find_shards(row))].name, decode_key(self._keys[row])
-        offset = self._offsets.find_offset(row, member)
-        suffix = self._layout.suffixes[member]
-        return DamageError(
-            f"{self._name}/{shard}: sample {key!r}, {suffix} at byte {offset}: {what}",
-            shard=shard,
-            sample=key,
-            field=suffix.partition(".")[0],
-            offset=offset,
-        )
 
 
 def _reopen(

@@ -8,7 +8,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, SampleSource, resolve_rows
+from shardwright.datasets.base import SampleSource
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, resolve_rows
 from shardwright.datasets.views import View
 from shardwright.errors import DamageError
 from shardwright.format.canonical_json import hash_canonical

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource, allocate, resolve_rows
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.collate import collate
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext, allocate, resolve_rows
 from shardwright.datasets.sample_rng import make_generator
 from shardwright.datasets.views import View
 from shardwright.errors import FormatError, ShardwrightError

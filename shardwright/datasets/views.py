@@ -13,7 +13,8 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Content, Indices, ReadContext
 from shardwright.errors import DamageError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field

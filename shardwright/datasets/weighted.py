@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext
 from shardwright.datasets.subset import check_ascending
 from shardwright.datasets.views import View
 from shardwright.errors import FormatError

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Batch, ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.ragged import RaggedArray
+from shardwright.datasets.read_context import Batch, ReadContext
 from shardwright.errors import DamageError, ShardwrightError
 from shardwright.loading.batch_plan import BatchPlan
 from shardwright.storage.file_set import FileSet

@@ -5,7 +5,8 @@ from collections.abc import Generator, Iterable
 from concurrent.futures import Future
 from contextlib import closing
 
-from shardwright.datasets.base import ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
+from shardwright.datasets.read_context import ReadContext
 from shardwright.loading.batch_reader import BatchReader, ReadBatch, ReadTask, to_tensors
 from shardwright.loading.buffer_pool import BufferPool
 from shardwright.loading.device import DeviceCache, DeviceTransfer, PendingTransfer

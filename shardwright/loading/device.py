@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from shardwright.datasets.base import Batch, SampleSource
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.cached import copy_values
 from shardwright.datasets.ragged import RaggedArray
+from shardwright.datasets.read_context import Batch
 from shardwright.loading.batch_plan import BatchPlan
 from shardwright.loading.batch_reader import ReadBatch
 from shardwright.storage.memory_limit import find_memory_limit

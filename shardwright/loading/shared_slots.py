@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Batch
 from shardwright.datasets.collate import is_tensor
+from shardwright.datasets.read_context import Batch
 from shardwright.loading.buffer_pool import UNHELD
 
 ALIGNMENT = 64

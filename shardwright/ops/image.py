@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Content
+from shardwright.datasets.read_context import Content
 from shardwright.format.exif_orientation import UPRIGHT
 from shardwright.format.field import Field
 from shardwright.ops.crops import Box, Crop

@@ -40,7 +40,7 @@ class Layout(ABC):
             rows: see `Rows`.
             lengths: int64 (batch,); what follows in a row is padding.
             padding: the value that the source pads this field with, or 0.
-            allocate: see `shardwright.datasets.base.ReadContext.allocate`.
+            allocate: see `shardwright.datasets.read_context.ReadContext.allocate`.
 
         Raises:
             ValueError: a sample is too long; the message says how to go on.

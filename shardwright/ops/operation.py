@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Content
 from shardwright.datasets.collate import Allocate, allocate_rows
+from shardwright.datasets.read_context import Content
 from shardwright.format.field import Field
 
 
@@ -57,7 +57,7 @@ class Operation(ABC):
             contents: a file a sample. Each is to be decoded before the next is asked for: an error is taken for one of
                 the last file.
             draws: uniform in [0, 1), float64 (batch, draws).
-            allocate: see `shardwright.datasets.base.ReadContext.allocate`.
+            allocate: see `shardwright.datasets.read_context.ReadContext.allocate`.
 
         Raises:
             ValueError: a file cannot be decoded; the message says why.

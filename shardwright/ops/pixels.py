@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Content
+from shardwright.datasets.read_context import Content
 from shardwright.format.exif_orientation import UPRIGHT, read_orientation
 from shardwright.format.image_header import JPEG_START, read_image_size
 from shardwright.format.jpeg import find_simplejpeg

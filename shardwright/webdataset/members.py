@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import ReadContext
+from shardwright.datasets.read_context import ReadContext
 from shardwright.errors import DamageError
 from shardwright.format.checksum import compute_crc32
 from shardwright.storage.checked_gather import CheckedRows, gather_checked

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shardwright import Field, FormatError, Loader, ShardDataset, ShardWriter
-from shardwright.datasets.base import ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.mix import Mix
 from shardwright.datasets.mix_shares import compute_shares
+from shardwright.datasets.read_context import ReadContext
 
 Sized = Callable[[int], SampleSource]
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=4)

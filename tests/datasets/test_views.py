@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardwright import DamageError, FormatError, Loader, ShardDataset
-from shardwright.datasets.base import Batch, ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.collate import collate
+from shardwright.datasets.read_context import Batch, ReadContext
 from shardwright.datasets.sample_rng import make_generator
 from tests.support.shard_samples import write_small
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shardwright import Loader, ShardDataset, ShardwrightError
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext
 from shardwright.loading.batch_plan import BatchPlan, RankShares, Uneven
 from shardwright.loading.batch_reader import OnError
 from shardwright.loading.loader import Order

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from shardwright import Loader, ShardDataset
-from shardwright.datasets.base import ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.mix import Mix
+from shardwright.datasets.read_context import ReadContext
 from shardwright.loading import device
 from shardwright.loading.device import count_bytes, fits_memory
 from shardwright.loading.loader import Order

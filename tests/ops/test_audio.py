@@ -15,7 +15,7 @@ import soxr
 from numpy.typing import NDArray
 
 from shardwright import DamageError, Loader, ShardDataset, ops
-from shardwright.datasets.base import allocate
+from shardwright.datasets.read_context import allocate
 from shardwright.ops.audio.open_audio import open_audio
 from tests.support.factory_audio import PCM_16, build_wav, make_id3
 from tests.support.factory_codecs import CODECS, Files, damage, decode_files, encode_stream

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from shardwright import DamageError, Field, FormatError, Loader, Mix, ShardDataset, StateError, ops
-from shardwright.datasets.base import Content, SampleSource
+from shardwright.datasets.base import SampleSource
+from shardwright.datasets.read_context import Content
 from shardwright.ops.draws import draw_uniform
 from shardwright.ops.operation import RowOperation
 from tests.support.webdataset_tars import make_image, overwrite, user_cache, write_shards

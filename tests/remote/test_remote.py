@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from shardwright import DamageError, Loader, ShardDataset
-from shardwright.datasets.base import ReadContext
+from shardwright.datasets.read_context import ReadContext
 from shardwright.loading.window_reader import Blocks
 from shardwright.remote.settings import Remote, hide_secrets, is_url, join_url
 from tests.support.loopback import Reply, Route

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from shardwright import DamageError, FormatError, ShardDataset
-from shardwright.datasets.base import ReadContext
+from shardwright.datasets.read_context import ReadContext
 from shardwright.format.manifest import encode_manifest
 from shardwright.remote.fetch import MAX_MANIFEST_BYTES
 from shardwright.remote.settings import Remote

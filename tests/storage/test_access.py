@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardwright import DamageError, ShardDataset
-from shardwright.datasets.base import ReadContext
+from shardwright.datasets.read_context import ReadContext
 from shardwright.remote.location import Access
 from shardwright.storage.descriptors import MOST_OPEN, Descriptors
 from shardwright.storage.memory_limit import find_memory_limit

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from shardwright import DamageError, ShardDataset
-from shardwright.datasets.base import ReadContext
+from shardwright.datasets.read_context import ReadContext
 from shardwright.loading.block_shuffle import BlockOrder
 from shardwright.remote.location import Access
 from shardwright.storage.descriptors import Descriptors

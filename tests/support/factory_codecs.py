@@ -10,7 +10,7 @@ import numpy as np
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Content, allocate
+from shardwright.datasets.read_context import Content, allocate
 from shardwright.ops.operation import Operation
 from tests.support.factory_media import encode_audio
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from shardwright import DamageError, Loader, ShardDataset
-from shardwright.datasets.base import ReadContext
+from shardwright.datasets.read_context import ReadContext
 from shardwright.webdataset.build_index import BESIDE, index_shards
 from tests.support.webdataset_tars import find_index, folder, overwrite, read_all, user_cache
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shardwright import DamageError, FormatError, Loader, ShardDataset
-from shardwright.datasets.base import ReadContext
+from shardwright.datasets.read_context import ReadContext
 from shardwright.webdataset.dataset import ForeignDataset
 from tests.support.webdataset_tars import (
     FORMATS,

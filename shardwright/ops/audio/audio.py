@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shardwright.datasets.base import Content
 from shardwright.datasets.collate import Allocate, allocate_rows
+from shardwright.datasets.read_context import Content
 from shardwright.format.field import Field
 from shardwright.ops.audio.audio_file import Samples
 from shardwright.ops.audio.mel import Features

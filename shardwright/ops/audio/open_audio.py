@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
-from shardwright.datasets.base import Content
+from shardwright.datasets.read_context import Content
 from shardwright.ops.audio.audio_file import AudioFile, check_size
 from shardwright.ops.audio.ffmpeg import open_adts, open_matroska, open_mp4
 from shardwright.ops.audio.libsndfile import open_by_libsndfile

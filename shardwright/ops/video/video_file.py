@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shardwright.datasets.base import Content
+from shardwright.datasets.read_context import Content
 from shardwright.ops.container import open_container
 from shardwright.ops.resize import Pixels
 

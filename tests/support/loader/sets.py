@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright import Field, ShardDataset, ShardWriter, encode_jpeg
-from shardwright.datasets.base import DEFAULT_CONTEXT, Batch, Indices, ReadContext, SampleSource
+from shardwright.datasets.base import SampleSource
 from shardwright.datasets.permutation import permute
+from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext
 from shardwright.loading.block_shuffle import BlockOrder
 from shardwright.loading.loader import Order
 from shardwright.loading.window_reader import Blocks
