@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from shardwright.datasets.ragged import RaggedArray
 from shardwright.loading.batch_reader import ReadBatch
 
 
@@ -50,4 +51,9 @@ class LoaderStats:
 
 
 def _count_bytes(batch: Mapping[str, Any]) -> int:
-    return sum(int(getattr(values, "nbytes", 0)) for values in batch.values())
+    parts = [
+        part
+        for values in batch.values()
+        for part in ((values.values, values.offsets) if isinstance(values, RaggedArray) else (values,))
+    ]
+    return sum(int(getattr(part, "nbytes", 0)) for part in parts)

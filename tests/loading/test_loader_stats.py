@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,3 +154,20 @@ def test_peers_in_other_dimensions_of_a_mesh_read_the_same(rank: int) -> None:
             ranks_of(mesh)
     finally:
         dist.destroy_process_group()
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's own, about a single process
+def test_a_distributed_checkpoint_saves_and_loads_a_loader(data: ShardDataset, tmp_path: Path) -> None:
+    """As torchtitan does: a loader is `Stateful` as it is."""
+    from torch.distributed.checkpoint import state_dict_loader, state_dict_saver
+    from torch.distributed.checkpoint.stateful import Stateful
+
+    loader = Loader(data, 4, shuffle=True)
+    expected = [batch["key"] for batch in loader]
+    loader.set_epoch(0)
+    assert isinstance(loader, Stateful)
+    seen = [batch["key"] for batch in islice(loader, 3)]
+    state_dict_saver.save({"loader": loader}, checkpoint_id=tmp_path / "checkpoint", no_dist=True)
+    resumed = Loader(data, 4, shuffle=True)
+    state_dict_loader.load({"loader": resumed}, checkpoint_id=tmp_path / "checkpoint", no_dist=True)
+    assert seen + [batch["key"] for batch in resumed] == expected
