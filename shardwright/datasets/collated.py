@@ -15,16 +15,16 @@ from shardwright.datasets.views import View
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import hash_canonical
 from shardwright.format.field import Field
-from shardwright.ops.layouts import Layout
+from shardwright.ops.layouts import BatchLayout
 from shardwright.ops.operation import Operation
 
 LENGTH = "_length"
 """Ending of the name that has the lengths."""
 
 
-def decode_fields(data: SampleSource, operations: "Mapping[str, Operation | Layout]") -> SampleSource:
+def decode_fields(data: SampleSource, operations: "Mapping[str, Operation | BatchLayout]") -> SampleSource:
     """Return a view with the operations, and the layouts of what they give. See `SampleSource.decode`."""
-    layouts = {name: layout for name, layout in operations.items() if isinstance(layout, Layout)}
+    layouts = {name: layout for name, layout in operations.items() if isinstance(layout, BatchLayout)}
     inner = {name: layout.operation for name, layout in layouts.items()}
     decoding = {name: inner.get(name, operations[name]) for name in operations}
     decoding = {name: operation for name, operation in decoding.items() if operation is not None}
@@ -46,7 +46,7 @@ class Collated(View):
         KeyError, FormatError: see `SampleSource.decode`.
     """
 
-    def __init__(self, base: SampleSource, layouts: Mapping[str, Layout]) -> None:
+    def __init__(self, base: SampleSource, layouts: Mapping[str, BatchLayout]) -> None:
         super().__init__(base)
         self.is_mapped, self.is_collated = False, True
         self._layouts = dict(layouts)
@@ -77,7 +77,7 @@ class Collated(View):
         """The hash of the base's hash and the layouts."""
         return self._hash
 
-    def decode(self, **operations: "Operation | Layout") -> SampleSource:
+    def decode(self, **operations: "Operation | BatchLayout") -> SampleSource:
         """See `SampleSource.decode`; the layouts stay outermost."""
         if twice := sorted(operations.keys() & self._layouts.keys()):
             raise FormatError(f"{self!r}: {twice[0]!r} has a layout already; name one for it")

@@ -139,14 +139,7 @@ class Loader:
         else:
             batch_size = -(-len(data) // max(1, len(self._buckets)))  # in the mean
             self._shares = RankShares(len(self._buckets), 1, rank, world_size, uneven, steps_multiple=multiple)
-        in_process = not processes and cache is None
-        if self._order == "block" and not in_process:
-            raise ValueError(
-                f'shuffle="block" reads into memory of this process, but processes is {processes} and cache is '
-                f"{cache!r}; use threads, and no cache, with it"
-            )
-        in_order = self._order == "none" and self._buckets is None
-        self._windowed = self._order == "block" or (in_order and in_process and data.wants_windows)
+        self._windowed = self._choose_windows(processes, cache)
         self._is_automatic = threads is None
         if threads is None:
             threads = choose_threads(data, batch_size, count_cores() // world_size, self._windowed)
@@ -298,6 +291,21 @@ class Loader:
                 yield delivery.batch
         if self._current is iteration:
             self._epoch, self._position = epoch + 1, 0
+
+    def _choose_windows(self, processes: int, cache: Cache | None) -> bool:
+        """Return whether batches are read through windows.
+
+        Raises:
+            ValueError: they must be, and are read elsewhere than in this process.
+        """
+        in_process = not processes and cache is None
+        if self._order == "block" and not in_process:
+            raise ValueError(
+                f'shuffle="block" reads into memory of this process, but processes is {processes} and cache is '
+                f"{cache!r}; use threads, and no cache, with it"
+            )
+        in_order = self._order == "none" and self._buckets is None
+        return self._order == "block" or (in_order and in_process and self.data.wants_windows)
 
     def _list_tasks(self, epoch: int, position: int, threads: int, stack: ExitStack) -> Iterator[ReadTask]:
         """Yield the batches of an epoch from `position` on; their rows depend only on the loader's arguments."""

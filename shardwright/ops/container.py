@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from shardwright.ops.load_package import load_package
+from shardwright.ops.explain_missing import explain_missing
 
 MAX_STREAMS = 64
 
@@ -32,7 +32,8 @@ def open_container(data: bytes, container: str) -> Iterator[Any]:
         ValueError: FFmpeg cannot read it, here or within; it was cut; or it has more than `MAX_STREAMS` streams.
         ModuleNotFoundError: PyAV is not installed.
     """
-    av = load_package("av", "MP4, Matroska and AAC files are decoded")
+    with explain_missing("MP4, Matroska and AAC files are decoded"):
+        import av
     if container in CHECKS:
         CHECKS[container](data)
     try:

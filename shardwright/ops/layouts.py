@@ -18,7 +18,7 @@ Rows = Sequence[NDArray[Any]] | NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Layout(ABC):
+class BatchLayout(ABC):
     """How the values of a field form a batch.
 
     Attributes:
@@ -53,11 +53,11 @@ class Layout(ABC):
 
 
 @dataclass(frozen=True)
-class Pad(Layout):
+class Pad(BatchLayout):
     """One array (batch, longest, *shape), with `<name>_length`: what a sample lacks follows its own values.
 
     Args:
-        operation: see `Layout`.
+        operation: see `BatchLayout`.
         to: "batch" for the longest sample of each batch; or a length for all batches.
         value: to pad with; None is the value that the field or the operation declares, or 0.
         multiple: the longest is rounded up to a multiple of it, so that compiled models see few shapes.
@@ -78,7 +78,7 @@ class Pad(Layout):
             raise ValueError(f"multiple is {self.multiple!r}; it must be at least 1")
 
     def arrange(self, rows: Rows, lengths: NDArray[np.int64], padding: float, allocate: Allocate) -> NDArray[Any]:
-        """See `Layout.arrange`."""
+        """See `BatchLayout.arrange`."""
         longest = int(lengths.max())
         if self.to != "batch" and longest > self.to:
             raise ValueError(f"it has length {longest}, over to={self.to} of ops.Pad; raise it, or cut the values")
@@ -92,11 +92,11 @@ class Pad(Layout):
 
 
 @dataclass(frozen=True)
-class Ragged(Layout):
+class Ragged(BatchLayout):
     """A `RaggedArray`: no padding at all, for attention over sequences of varying length."""
 
     def arrange(self, rows: Rows, lengths: NDArray[np.int64], padding: float, allocate: Allocate) -> RaggedArray:
-        """See `Layout.arrange`."""
+        """See `BatchLayout.arrange`."""
         offsets = np.append(0, np.cumsum(lengths))
         values = _allocate((int(offsets[-1]), *rows[0].shape[1:]), rows[0].dtype, allocate)
         for row, start, stop in zip(rows, offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):

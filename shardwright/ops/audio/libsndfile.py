@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from shardwright.ops.audio.audio_file import AudioFile, DecodedAudio, Samples, check_size
-from shardwright.ops.load_package import load_package
+from shardwright.ops.explain_missing import explain_missing
 
 FORMATS = ("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3")
 OPUS_MARGIN = 8_192
@@ -54,7 +54,8 @@ def open_by_libsndfile(data: bytes, max_values: int) -> Iterator[AudioFile]:
         ValueError: see `open_audio`.
         ModuleNotFoundError: soundfile is not installed.
     """
-    soundfile = load_package("soundfile", "audio is decoded")
+    with explain_missing("audio is decoded"):
+        import soundfile
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             if file.format not in FORMATS:

@@ -3,7 +3,7 @@
 import math
 
 from shardwright.ops.audio.audio_file import AudioFile, Samples
-from shardwright.ops.load_package import load_package
+from shardwright.ops.explain_missing import explain_missing
 
 QUALITY = "HQ"
 """20 bits, librosa's default too."""
@@ -47,7 +47,9 @@ def read_resampled(file: AudioFile, start: int, stop: int, to: int, mono: bool) 
     block = max(0, (start * step_in // step_out - margin) // step_in)
     end = min(file.frames, math.ceil(stop * step_in / step_out) + margin)
     samples = _read(file, block * step_in, end, mono)
-    resampled: Samples = load_package("soxr", "audio is resampled").resample(samples, file.rate, to, quality=QUALITY)
+    with explain_missing("audio is resampled"):
+        import soxr
+    resampled: Samples = soxr.resample(samples, file.rate, to, quality=QUALITY)
     return resampled[start - block * step_out : stop - block * step_out]
 
 

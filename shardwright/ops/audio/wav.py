@@ -21,7 +21,7 @@ UNKNOWN_SIZES = (0, 0x7FFFFFFF, 0xFFFFFFFF)
 """What programs that write to a pipe, and never learn the size, leave in the header."""
 
 
-class Layout(NamedTuple):
+class WavLayout(NamedTuple):
     """How samples are stored: format (1 integers, 3 floats), channels, rate in Hz, bytes a frame, bits a sample."""
 
     code: int
@@ -63,7 +63,7 @@ class Wav:
 
     doubt: str | None = None
 
-    def __init__(self, data: bytes, layout: Layout, start: int, frames: int) -> None:
+    def __init__(self, data: bytes, layout: WavLayout, start: int, frames: int) -> None:
         self.rate, self.channels, self.frames = layout.rate, layout.channels, frames
         dtype, self._convert = READERS[layout.code, layout.bits]
         shape = (frames, layout.channels, 3) if layout.bits == 24 else (frames, layout.channels)
@@ -94,7 +94,7 @@ def open_wav(data: bytes, max_values: int) -> Iterator[AudioFile]:
     yield Wav(data, layout, start, size // layout.frame_bytes)
 
 
-def _read_header(data: bytes) -> tuple[Layout, int, int]:
+def _read_header(data: bytes) -> tuple[WavLayout, int, int]:
     """Return how samples are stored, where they begin, and the bytes of them that the header declares.
 
     Raises:
@@ -109,7 +109,7 @@ def _read_header(data: bytes) -> tuple[Layout, int, int]:
             code, channels, rate, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", data, at + 8)
             if code == EXTENSIBLE and size >= 26:
                 code = int.from_bytes(data[at + 32 : at + 34], "little")
-            layout = Layout(code, channels, rate, frame_bytes, bits)
+            layout = WavLayout(code, channels, rate, frame_bytes, bits)
         if name == b"data":
             if layout is None or not layout.channels or not layout.frame_bytes:
                 break
