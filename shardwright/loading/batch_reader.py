@@ -50,12 +50,14 @@ class ReadBatch:
 
     Attributes:
         batch: with `valid`.
+        samples: how many are valid: a batch on a device would have to be waited for to count them.
         skips: the damaged samples that were skipped for it.
         omitted: samples that transforms left out.
         seconds: that reading it took.
     """
 
     batch: Batch
+    samples: int
     skips: tuple[Skip, ...] = ()
     omitted: int = 0
     seconds: float = 0.0
@@ -123,7 +125,7 @@ class BatchReader:
         if len(batch["key"]) != len(rows):
             raise ShardwrightError(f"{self.data!r} returned {len(batch['key'])} samples; {len(rows)} were requested")
         valid = valid & ~np.isin(np.arange(len(rows)), list(omitted)) if omitted else valid
-        return ReadBatch(batch | {"valid": valid}, omitted=len(omitted))
+        return ReadBatch(batch | {"valid": valid}, int(valid.sum()), omitted=len(omitted))
 
     def _try_sample(self, row: int, context: ReadContext) -> DamageError | None:
         try:

@@ -85,7 +85,7 @@ class BatchStream:
             assert sent is not None
             return self._transfer.receive(sent)
         if sent is None:
-            return ReadBatch(self._device_cache.load_batch(task.plan))
+            return ReadBatch(self._device_cache.load_batch(task.plan), int(task.plan.valid.sum()))
         delivery = self._transfer.receive(sent)
         if not delivery.skips:
             self._device_cache.store_batch(task.plan, delivery.batch)

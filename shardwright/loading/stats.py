@@ -40,7 +40,7 @@ class LoaderStats:
         return replace(
             self,
             batches=self.batches + 1,
-            samples=self.samples + int(delivery.batch["valid"].sum()),
+            samples=self.samples + delivery.samples,
             bytes=self.bytes + _count_bytes(delivery.batch),
             wait_seconds=self.wait_seconds + wait_seconds,
             read_seconds=self.read_seconds + delivery.seconds,

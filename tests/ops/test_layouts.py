@@ -127,7 +127,7 @@ def test_a_loader_delivers_tensors_however_they_are_read(
 
 
 def test_the_parts_of_a_ragged_array_are_on_the_device(data: ShardDataset) -> None:
-    delivery = to_tensors(ReadBatch(data.decode(tokens=ops.Ragged()).gather(range(5))))
+    delivery = to_tensors(ReadBatch(data.decode(tokens=ops.Ragged()).gather(range(5)), 5))
     tokens = DeviceTransfer("meta").send(delivery).delivery.batch["tokens"]
     assert tokens.values.device.type == tokens.offsets.device.type == "meta"
 
