@@ -13,7 +13,7 @@ install = $(if $(UV),$(UV) pip install --quiet --compile-bytecode --python $(1)/
 # The folders of tests/ in three parts for two cores: two compute for about the same time, and the third mostly waits, for
 # processes to start and end, for slow servers and for limits of time.
 SECOND_PART := end_to_end lineage loading modalities
-THIRD_PART := crawl remote runtime train
+THIRD_PART := crawl ops remote runtime train webdataset
 FIRST_PART := $(filter-out $(SECOND_PART) $(THIRD_PART) __pycache__ peers support,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 PARTS := first-part second-part third-part
 

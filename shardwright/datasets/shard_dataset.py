@@ -197,7 +197,7 @@ class ShardDataset(SampleSource):
 
         Raises:
             IndexError, TypeError, DamageError: see `SampleSource.gather`.
-            ModuleNotFoundError: a field is encoded as JPEG, and OpenCV is not installed.
+            ModuleNotFoundError: a field is encoded as JPEG, and neither simplejpeg nor OpenCV is installed.
         """
         rows = resolve_rows(indices, len(self), self.split)
         self._index.load(self._offsets.find_shards(rows))

@@ -47,7 +47,7 @@ def decode_jpeg(
 
     Raises:
         ValueError: it is not a whole file, cannot be decoded, or decodes to another shape.
-        ModuleNotFoundError: OpenCV is not installed.
+        ModuleNotFoundError: neither simplejpeg nor OpenCV is installed.
     """
     out = np.empty(shape, np.uint8) if out is None else out
     check_jpeg(content.tobytes(), shape)

@@ -243,10 +243,10 @@ def test_exif_rotation_is_ignored_and_grey_is_repeated(tmp_path: Path) -> None:
 
 
 def test_only_selected_fields_are_decoded(tmp_path: Path) -> None:
-    """Without OpenCV all other fields are read, and the error says what to install."""
+    """Without a decoder all other fields are read, and the error says what to install."""
     write_scenes(tmp_path)
     code = (
-        "import sys; sys.modules['cv2'] = None\n"
+        "import sys; sys.modules['cv2'] = sys.modules['simplejpeg'] = None\n"
         "from shardwright import ShardDataset, verify\n"
         "data = ShardDataset(sys.argv[1], 'train')\n"
         "print(data.select(['label'])[3]['label'], data.meta(3)['n'], verify(sys.argv[1]).ok)\n"
@@ -264,6 +264,26 @@ def test_only_selected_fields_are_decoded(tmp_path: Path) -> None:
     assert first == "3 3 True"
     assert "pip install opencv-python-headless" in second
     assert "data.select" in second
+
+
+def test_either_decoder_suffices(tmp_path: Path) -> None:
+    write_scenes(tmp_path)
+    code = (
+        "import sys, zlib; sys.modules[sys.argv[2]] = None\n"
+        "from shardwright import ShardDataset\n"
+        "print(zlib.crc32(ShardDataset(sys.argv[1], 'train')[3]['image']))"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code, tmp_path, missing],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parents[2],
+        ).stdout
+        for missing in ("cv2", "simplejpeg")
+    ]
+    assert said[0] == said[1]
 
 
 def test_info_and_show_name_the_encoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def run_limited(root: Path, body: str) -> None:
         "from pathlib import Path",
         "import numpy as np",
         "from shardwright import ShardDataset",
-        "from shardwright.datasets.base import ReadContext",
+        "from shardwright.datasets.read_context import ReadContext",
         "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))",
         "root = sys.argv[1]",
         body,

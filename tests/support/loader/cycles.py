@@ -1,6 +1,7 @@
 """Open datasets and loaders and abandon them repeatedly, in a separate process:
 `python -m tests.support.loader.cycles ROOT KIND CYCLES`. Prints as JSON the resources of the process at intervals."""
 
+import ctypes
 import gc
 import json
 import multiprocessing
@@ -69,6 +70,7 @@ def measure(root: Path) -> dict[str, int]:
     gc.collect()
     with suppress(AssertionError):  # the counts show what is left
         wait_for(has_ended, 60)
+    ctypes.CDLL(None).malloc_trim(0)  # what the allocator keeps of freed memory depends on how threads met
     maps = Path("/proc/self/maps").read_text()
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return {
