@@ -13,14 +13,19 @@ OUTPUTS = {
     f"{EXTRACT_FOLDER}/dropped": "table of the samples that extract dropped, with reasons; each stage has its own",
 }
 
-SCORES = {"macro_f1": "macro F1", "accuracy": "accuracy"}
+LABELS = {"macro_f1": "macro F1"}
+"""Of scores whose name in the metrics does not say it."""
 
 
 def format_closing(data: Path) -> str:
     """Return the last lines of a run whose outputs are under `data`."""
-    metrics = json.loads((data / REPORT_FOLDER / "metrics.json").read_text(encoding="utf-8"))
-    scores = [f"{label} {metrics[name]:.3f}" for name, label in SCORES.items() if metrics[name] is not None]
-    lines = ["all stages are up to date", ", ".join(scores) or "no scores: the split to evaluate on is empty"]
+    metrics, summary = (
+        json.loads((data / REPORT_FOLDER / name).read_text(encoding="utf-8"))
+        for name in ("metrics.json", "summary.json")
+    )
+    names = [name for name in metrics if f"{name}_low" in summary]  # a task's main scores are those with an interval
+    scores = [f"{LABELS.get(name, name.replace('_at_', '@').replace('_', ' '))} {metrics[name]:.3f}" for name in names]
+    lines = ["all stages are up to date", ", ".join(scores) or "no scores: nothing was trained or evaluated"]
     return "\n".join([*lines, *(f"  {data / path}: {label}" for path, label in OUTPUTS.items())])
 
 
