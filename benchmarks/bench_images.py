@@ -206,7 +206,7 @@ def format_page(found: dict[str, dict[str, float]], images: int, lines: Sequence
             "| reader | samples/s | ratio | CPU µs a sample | ratio |",
             "| --- | ---: | ---: | ---: | ---: |",
             *rows,
-            *([] if not missing else ["", f"Not installed: {', '.join(missing)}."]),
+            *([] if not missing else ["", f"Not installed: {'; '.join(missing)}."]),
             "",
         ]
     )
