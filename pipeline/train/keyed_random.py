@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2⁶⁴ divided by the golden ratio, made odd
+from shardwright.datasets.splitmix64 import GOLDEN, mix
 
 CPU = torch.device("cpu")
 
@@ -61,11 +61,3 @@ def draw(starts: NDArray[np.uint64], name: str, count: int) -> NDArray[np.uint64
     """
     state = mix(starts ^ np.uint64(hash_text(name)))
     return mix(state[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
-
-
-def mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the output function of SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
-    generators", figure 17) of each state."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))

@@ -8,14 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from shardwright.datasets.base import SampleSource
 from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext
+from shardwright.datasets.splitmix64 import GOLDEN, mix, to_uniform
 from shardwright.datasets.subset import check_ascending
 from shardwright.datasets.views import View
 from shardwright.errors import FormatError
 from shardwright.format.canonical_json import hash_canonical
-
-GAMMA = np.uint64(0x9E3779B97F4A7C15)
-"""The increment of SplitMix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014)."""
-MIXERS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
 
 
 class Weighted(View):
@@ -95,9 +92,5 @@ class Weighted(View):
 def draw_uniform(positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.float64]:
     """Return a random number in [0, 1) for each position: number `position` of a SplitMix64 stream of this epoch."""
     key = hashlib.blake2b(f"weighted {seed} {epoch}".encode(), digest_size=8).digest()
-    values = (positions.astype(np.uint64) + np.uint64(1)) * GAMMA + np.frombuffer(key, "<u8")
-    for shift, multiplier in MIXERS:
-        values = (values ^ (values >> shift)) * multiplier
-    values ^= values >> np.uint64(31)
-    draws: NDArray[np.float64] = (values >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return draws
+    first = np.frombuffer(key, "<u8").astype(np.uint64)
+    return to_uniform(mix((positions.astype(np.uint64) + np.uint64(1)) * GOLDEN + first))

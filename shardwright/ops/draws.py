@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 divided by the golden ratio, odd
+from shardwright.datasets.splitmix64 import GOLDEN, mix, to_uniform
 
 
 def draw_uniform(seed: int, epoch: int, stream: str, keys: Sequence[str], count: int) -> NDArray[np.float64]:
@@ -27,17 +27,8 @@ def draw_uniform(seed: int, epoch: int, stream: str, keys: Sequence[str], count:
     prefix = f"{seed} {epoch} {stream} "
     digests = [_hash(prefix + key) for key in keys]
     starts = np.frombuffer(b"".join(digests), "<u8").astype(np.uint64, copy=False)
-    numbers = _mix(starts[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN)
-    return (numbers >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return to_uniform(mix(starts[:, None] + np.arange(1, count + 1, dtype=np.uint64) * GOLDEN))
 
 
 def _hash(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, person=b"shardwright.ops").digest()
-
-
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Return the output of SplitMix64 of each state (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number
-    generators", figure 17)."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
