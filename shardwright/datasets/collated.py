@@ -50,14 +50,7 @@ class Collated(View):
         super().__init__(base)
         self.is_mapped, self.is_collated = False, True
         self._layouts = dict(layouts)
-        for name in layouts if base.names is not None else ():
-            if name not in base.names:  # type: ignore[operator]  # it is not None here
-                raise KeyError(f"{base!r}: no field {name!r}, there are {list(base.names or ())}")
-            if name in base.fields and name + LENGTH not in base.fields:
-                raise FormatError(
-                    f"{base!r}: {name!r} is one array in all samples, and there is no field {name + LENGTH!r}; leave "
-                    "the layout out, or select that field too"
-                )
+        _check_layouts(base, layouts)
         described = {name: layout.describe() for name, layout in layouts.items()}
         self._hash = hash_canonical({"layouts": described, "of": base.hash})
 
@@ -167,6 +160,25 @@ class Collated(View):
 
     def _rebase(self, base: SampleSource) -> SampleSource:
         return Collated(base, self._layouts)
+
+
+def _check_layouts(base: SampleSource, layouts: Mapping[str, BatchLayout]) -> None:
+    """Check that a source has values of varying length under these names, as far as it knows its names.
+
+    Raises:
+        KeyError, FormatError: see `SampleSource.decode`.
+    """
+    names = base.names
+    if names is None:
+        return
+    for name in layouts:
+        if name not in names:
+            raise KeyError(f"{base!r}: no field {name!r}, there are {list(names)}")
+        if name in base.fields and name + LENGTH not in base.fields:
+            raise FormatError(
+                f"{base!r}: {name!r} is one array in all samples, and there is no field {name + LENGTH!r}; leave "
+                "the layout out, or select that field too"
+            )
 
 
 def _check_rows(name: str, rows: list[Any] | NDArray[Any], keys: list[str]) -> None:

@@ -6,7 +6,7 @@ JPEG: ITU-T T.81, annex B. PNG: the W3C recommendation, chunk IHDR. WebP: RFC 96
 import struct
 from typing import NamedTuple
 
-from shardwright.format.more_image_headers import read_avif, read_bmp, read_gif, read_tiff
+from shardwright.format.rare_image_headers import read_avif, read_bmp, read_gif, read_tiff
 
 JPEG_START, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 MAX_JPEG_SIDE = 65_500

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from shardwright.errors import ShardwrightError
 from shardwright.loading.batch_reader import BatchReader, ReadBatch, ReadTask
@@ -165,7 +165,7 @@ def _make_portable(error: Exception) -> Exception:
 def unpickle_reader(content: bytes) -> BatchReader | Exception:
     """Return the reader, or the exception of unpickling it, which would end the process instead."""
     try:
-        reader: Any = pickle.loads(content)
+        reader: BatchReader = pickle.loads(content)
     except Exception as error:
         return error
-    return reader  # type: ignore[no-any-return]
+    return reader
