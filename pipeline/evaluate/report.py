@@ -107,6 +107,6 @@ def describe_model(evaluated: Evaluated) -> str:
     names = record.architecture.encoders
     encoders = [f"{source.part} ({names[source.modality]})" for source in record.architecture.inputs]
     fuses = len(encoders) > 1 and record.architecture.fusion is not None
-    fusion = f", fused by {record.architecture.fusion}" if fuses else ""
+    fusion = f"; fusion: {record.architecture.fusion}" if fuses else ""
     description = evaluated.description[:1].upper() + evaluated.description[1:]
     return f"{description} from {', '.join(encoders)}{fusion}; weights of epoch {record.best['epoch']}."

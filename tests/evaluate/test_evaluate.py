@@ -71,7 +71,7 @@ def make_trained(folder: Path, toy: Toy, **changes: Any) -> Path:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     toy = Toy(classes=("bell", "=drum", "<b>horn</b>", "wind"), test=19, missing=("image",), caption=HOSTILE)
-    return make_trained(tmp_path_factory.mktemp("trained"), toy)
+    return make_trained(tmp_path_factory.mktemp("trained"), toy, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -290,7 +290,7 @@ def assert_harmless(html: str) -> Collector:
 def test_the_page_shows_hostile_texts_and_runs_none(report: Path) -> None:
     page = assert_harmless((report / "index.html").read_text(encoding="utf-8"))
     wrong = sum(row["truth"] != row["prediction"] for row in read_table(report / "predictions", PREDICTIONS))
-    assert wrong > 0, "a model of three epochs errs, or there is nothing to show"
+    assert wrong > 0, "a model of one epoch errs, or there is nothing to show"
     assert "<script>alert(1)</script><img src=x onerror=alert(2)>'\"&</div>=cmd()" in page.text
     assert "<b>horn</b>" in page.text
     assert not {"\x1b", "\u202e"} & set(page.text)

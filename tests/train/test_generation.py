@@ -228,7 +228,7 @@ def test_the_files_agree(trained: Path) -> None:
     assert {row["reference"] for row in said} == {" ".join(f"word{t - 2}" for t in phrase) for phrase in PHRASES}
     assert [row["chrf"] is None for row in rows] == [row["reference"] == "" for row in rows]
     page = (trained / REPORT_FOLDER / "index.html").read_text()
-    assert "A generator of text from image (cnn), audio (cnn), fused by attention" in page
+    assert "A generator of text from image (cnn), audio (cnn); fusion: weighted" in page
     assert "<h2>Examples</h2>" in page
     assert page.count("class='card'") == 8
 

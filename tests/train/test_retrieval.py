@@ -177,7 +177,7 @@ def test_the_files_agree(trained: Path) -> None:
     assert rank_candidates(vectors[:, 0], vectors[:, 2]).ranks.tolist() == [row["rank_image_to_text"] for row in rows]
     page = (report / "index.html").read_text()
     assert "first came" in page
-    assert "fused by" not in page
+    assert "fusion:" not in page
 
 
 def test_a_split_without_samples_has_null_scores(tmp_path: Path) -> None:

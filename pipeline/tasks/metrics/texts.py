@@ -78,7 +78,8 @@ def count_token_matches(text: Sequence[int], truth: Sequence[int]) -> Counts:
 def compute_bleu(counts: Counts) -> float:
     """Return the BLEU, 0 to 100, of texts whose counts have the sum `counts`, (10,)."""
     hits, totals = counts[:ORDERS].tolist(), counts[ORDERS : 2 * ORDERS].tolist()
-    return float(make_bleu().compute_bleu(hits, totals, int(counts[-2]), int(counts[-1]), "exp").score)
+    score = float(make_bleu().compute_bleu(hits, totals, int(counts[-2]), int(counts[-1]), "exp").score)
+    return min(score, 100.0)  # 100.00000000000004 by rounding
 
 
 COUNTS = 2 * ORDERS + 2
@@ -96,7 +97,7 @@ def score_counts(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         smoothed = 1 / 2.0 ** np.cumsum(hits == 0, axis=-1)
         precisions = np.where(hits == 0, smoothed, hits) / totals
         brevity = np.minimum(1, np.exp(1 - counts[..., -1] / counts[..., -2]))
-        scores: NDArray[np.float64] = 100 * brevity * np.exp(np.log(precisions).mean(-1))
+        scores: NDArray[np.float64] = np.minimum(100, 100 * brevity * np.exp(np.log(precisions).mean(-1)))
     return np.where((totals > 0).all(-1) & hits.any(-1), scores, 0)
 
 
