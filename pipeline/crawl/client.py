@@ -1,6 +1,7 @@
 """Fetch each URL once: responses and failures are stored in the journal and read from there in later runs.
 
-A run that was killed requests only the URLs that are missing, and a repeated run makes no request at all.
+A run that was killed requests only the URLs that are missing, and a repeated run makes no request for what is there.
+With another `crawl.refresh` each URL is asked for whether it has changed.
 """
 
 import asyncio
@@ -17,13 +18,16 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from pipeline.crawl.http_request import HttpResponse, Limit, reject_size, request
+from pipeline.crawl.answers import Answers
+from pipeline.crawl.conditional import make_conditions, merge_unchanged
+from pipeline.crawl.failures import is_retried, passes_with_time
+from pipeline.crawl.http_request import NOT_MODIFIED, HttpResponse, Limit, reject_time, request
 from pipeline.crawl.journal import Body, Journal
 from pipeline.crawl.listed_hosts import ListedHost
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES
-from pipeline.formats.urls import find_host, find_site
+from pipeline.formats.urls import find_site
 from pipeline.tables.drops import Reason, Rejection
 
 
@@ -53,6 +57,8 @@ class Pace:
 MAX_CONNECTIONS = 256
 """To all hosts together; well below the usual limit of 1,024 open files."""
 
+ROBOTS_LIMIT = Limit(MAX_ROBOTS_BYTES, cut=True)
+
 MAX_RETRY_AFTER = 60.0
 """Seconds. A server that asks for a longer wait is not requested again in this run."""
 
@@ -64,27 +70,33 @@ class Client:
         self,
         session: aiohttp.ClientSession,
         resolver: Resolver,
-        journal: Journal,
+        answers: Answers,
         params: CrawlParams,
-        salts: Mapping[str, str],
     ) -> None:
         self.requests = 0
         self._session = session
         self._resolver = resolver
-        self._journal = journal
+        self._answers = answers
         self._params = params
-        self._salts = salts
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(params.per_host, params.delay))
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, bool], asyncio.Lock] = WeakValueDictionary()
+
+    def recall(self, url: str, judge: Callable[[HttpResponse], HttpResponse]) -> HttpResponse | None:
+        """Return the stored response for a canonical URL after `judge`; None if `fetch` would make a request."""
+        known = self._answers.recall(url, Limit(self._params.max_bytes))
+        return judge(known) if known is not None else None  # opt-outs may name the agent, which may have changed
 
     async def fetch(self, url: str, judge: Callable[[HttpResponse], HttpResponse]) -> HttpResponse:
         """Return the response for a canonical URL after `judge`, which may remove the body; it is stored without it."""
-        return await self._fetch(self.make_key(url), url, Limit(self._params.max_bytes), judge)
+        return await self._fetch(url, Limit(self._params.max_bytes), judge)
 
-    async def fetch_robots(self, url: str) -> HttpResponse:
-        """Return the response for the URL of a robots.txt, cut to its first 500 KiB."""
-        return await self._fetch(self.make_key(url) + "\nrobots", url, Limit(MAX_ROBOTS_BYTES, cut=True), lambda it: it)
+    async def fetch_robots(self, url: str, max_age: float | None = None) -> HttpResponse:
+        """Return the response for the URL of a robots.txt, cut to its first 500 KiB, at most `max_age` seconds old.
+
+        If it cannot be had anew, that is returned and the older one stays stored.
+        """
+        return await self._fetch(url, ROBOTS_LIMIT, lambda it: it, max_age)
 
     def slow_down(self, site: str, delay: float) -> None:
         """Leave at least `delay` seconds between the starts of two requests to the site."""
@@ -92,64 +104,52 @@ class Client:
 
     def find_body(self, url: str) -> Body | None:
         """Return where the body of a URL is stored, or None if it was never fetched."""
-        return self._journal.find_body(self.make_key(url))
-
-    def make_key(self, url: str) -> str:
-        """Return the journal's key of a response: not the host's address, but whether and how it is listed."""
-        return f"{url}\n{self._params.refresh}\n{self._salts.get(find_host(url)[0], '')}"
+        return self._answers.find_body(url, Limit(self._params.max_bytes))
 
     async def _fetch(
-        self, key: str, url: str, limit: Limit, judge: Callable[[HttpResponse], HttpResponse]
+        self, url: str, limit: Limit, judge: Callable[[HttpResponse], HttpResponse], max_age: float | None = None
     ) -> HttpResponse:
-        async with self._locks.setdefault(key, asyncio.Lock()):
-            known = self._journal.read(key)
-            if known is not None and self._still_holds(known, limit):
-                return judge(self._apply_limits(known, limit))  # opt-outs may name the agent, which may have changed
-            response = judge(await self._try_repeatedly(url, limit))
-            self._journal.write(key, response)
+        async with self._locks.setdefault((url, limit.cut), asyncio.Lock()):
+            known = self._answers.recall(url, limit, max_age)
+            if known is not None:
+                return judge(known)
+            earlier = self._answers.recall_earlier(url, limit)
+            response = judge(await self._ask(url, limit, earlier.response if earlier else None))
+            older = self._answers.recall(url, limit)
+            if older is None or passes_with_time(older) or not passes_with_time(response):
+                self._answers.store(url, limit, response, earlier)
             return response
 
-    def _still_holds(self, response: HttpResponse, limit: Limit) -> bool:
-        """Return False for a rejection by a limit that has been raised since."""
-        match response.rejection:
-            case Rejection(reason=Reason.TOO_LARGE, limit=allowed):
-                return int(allowed) >= limit.max_bytes
-            case Rejection(reason=Reason.TIMEOUT, limit=allowed):
-                return float(allowed) >= self._params.timeout
-        return True
-
-    def _apply_limits(self, response: HttpResponse, limit: Limit) -> HttpResponse:
-        """Return a stored response under the present limits, so that rows do not depend on earlier ones."""
-        match response.rejection:
-            case Rejection(reason=Reason.TOO_LARGE):
-                return replace(response, rejection=reject_size(limit))
-            case Rejection(reason=Reason.TIMEOUT):
-                return replace(response, rejection=_reject_time(self._params.timeout))
-        if len(response.body) > limit.max_bytes:
-            return replace(response, body=b"", rejection=reject_size(limit))
+    async def _ask(self, url: str, limit: Limit, earlier: HttpResponse | None) -> HttpResponse:
+        """Request a URL, or where `earlier` allows it, whether it has changed since."""
+        conditions = make_conditions(earlier) if earlier else {}
+        response = await self._try_repeatedly(url, limit, conditions)
+        response = replace(response, fetched=int(self._answers.clock()))
+        if earlier and conditions and response.status == NOT_MODIFIED:
+            return merge_unchanged(earlier, response)
         return response
 
-    async def _try_repeatedly(self, url: str, limit: Limit) -> HttpResponse:
+    async def _try_repeatedly(self, url: str, limit: Limit, conditions: Mapping[str, str]) -> HttpResponse:
         for attempt in range(self._params.retries + 1):
             async with self._paces[find_site(url)].take_turn(), self._connections:
-                response = await self._try(url, limit)
+                response = await self._try(url, limit, conditions)
             requested = read_retry_after(response.read_header("retry-after"), time.time())
-            if not _is_temporary(response) or attempt == self._params.retries or requested > MAX_RETRY_AFTER:
+            if not is_retried(response) or attempt == self._params.retries or requested > MAX_RETRY_AFTER:
                 break
             await asyncio.sleep(max(self._params.backoff * 2**attempt, requested))
         return response
 
-    async def _try(self, url: str, limit: Limit) -> HttpResponse:
+    async def _try(self, url: str, limit: Limit, conditions: Mapping[str, str]) -> HttpResponse:
         seconds = self._params.timeout
         try:
             async with asyncio.timeout(seconds):
                 await self._resolver.find(url)
                 self.requests += 1
-                return await request(self._session, url, limit)
+                return await request(self._session, url, limit, conditions)
         except AddressRefused as refused:
             return HttpResponse(rejection=Rejection(Reason.ADDRESS_REFUSED, str(refused), setting="hosts"))
         except TimeoutError:
-            return HttpResponse(rejection=_reject_time(seconds))
+            return HttpResponse(rejection=reject_time(seconds))
         except gaierror:
             return _reject(Reason.CONNECTION_FAILED, "the name does not resolve")
         except (aiohttp.ClientSSLError, ssl.SSLError):
@@ -164,17 +164,6 @@ class Client:
 
 def _reject(reason: Reason, detail: str) -> HttpResponse:
     return HttpResponse(rejection=Rejection(reason, detail))
-
-
-def _reject_time(seconds: float) -> Rejection:
-    return Rejection(Reason.TIMEOUT, "no complete response in time", limit=str(seconds), setting="timeout")
-
-
-def _is_temporary(response: HttpResponse) -> bool:
-    """Return whether another try might succeed."""
-    if response.rejection and response.rejection.reason in (Reason.CONNECTION_FAILED, Reason.TRUNCATED_BODY):
-        return True
-    return response.status is not None and (response.status == 429 or response.status >= 500)
 
 
 def read_retry_after(value: str | None, now: float) -> float:
@@ -204,6 +193,7 @@ async def open_client(params: CrawlParams, hosts: Mapping[str, ListedHost], jour
         trust_env=False,
     ) as session:
         try:
-            yield Client(session, resolver, journal, params, {name: host.salt for name, host in hosts.items()})
+            answers = Answers(journal, params, {name: host.salt for name, host in hosts.items()})
+            yield Client(session, resolver, answers, params)
         finally:
             await resolver.close()

@@ -14,19 +14,28 @@ from pipeline.tables.drops import Reason, Rejection
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
 
-STORED_HEADERS = ("content-type", "location", "retry-after", *OPT_OUT_HEADERS)
+STORED_HEADERS = ("content-type", "etag", "last-modified", "location", "retry-after", *OPT_OUT_HEADERS)
 REDIRECTS = (301, 302, 303, 307, 308)
+NOT_MODIFIED = 304
 CHUNK_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A response, or why there is none. `headers` are those of `STORED_HEADERS`, names in lower case."""
+    """A response, or why there is none.
+
+    Attributes:
+        headers: those of `STORED_HEADERS`, names in lower case.
+        fetched: when it came, in seconds since 1970, UTC; 0: not known.
+        retry: the value of `crawl.retry` then.
+    """
 
     status: int | None = None
     headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     body: bytes = b""
     rejection: Rejection | None = None
+    fetched: int = 0
+    retry: int = 0
 
     def read_header(self, name: str) -> str | None:
         """Return the first value of a header, or None."""
@@ -51,6 +60,8 @@ def encode_head(response: HttpResponse) -> bytes:
         "status": response.status,
         "headers": {name: list(values) for name, values in sorted(response.headers.items())},
         "rejection": asdict(response.rejection) if response.rejection else None,
+        "fetched": response.fetched,
+        "retry": response.retry,
     }
     return json.dumps(head).encode()
 
@@ -60,16 +71,21 @@ def decode_head(encoded: bytes, body: bytes) -> HttpResponse:
     head = json.loads(encoded)
     fields = head["rejection"]
     rejection = Rejection(**{**fields, "reason": Reason(fields["reason"])}) if fields else None
-    return HttpResponse(head["status"], head["headers"], body, rejection)
+    fetched, retry = head.get("fetched", 0), head.get("retry", 0)  # older journals have neither
+    return HttpResponse(head["status"], head["headers"], body, rejection, fetched, retry)
 
 
-async def request(session: "ClientSession", url: str, limit: Limit) -> HttpResponse:
+async def request(
+    session: "ClientSession", url: str, limit: Limit, conditions: Mapping[str, str] | None = None
+) -> HttpResponse:
     """GET a canonical URL. The body is read only if the status is 200 or 203.
+
+    `conditions` are headers that allow the server to answer 304.
 
     Raises:
         aiohttp.ClientError: the connection failed or broke, or the response is not HTTP.
     """
-    async with session.get(URL(url, encoded=True), allow_redirects=False) as response:
+    async with session.get(URL(url, encoded=True), headers=conditions, allow_redirects=False) as response:
         headers = {name: response.headers.getall(name) for name in STORED_HEADERS if name in response.headers}
         head = HttpResponse(response.status, headers)
         if head.find_redirect() is not None:
@@ -131,3 +147,8 @@ async def _read_body(response: "ClientResponse", limit: Limit) -> bytes | Reject
 def reject_size(limit: Limit) -> Rejection:
     """Return the rejection of a body beyond the limit."""
     return Rejection(Reason.TOO_LARGE, "the body has too many bytes", limit=str(limit.max_bytes), setting="max_bytes")
+
+
+def reject_time(seconds: float) -> Rejection:
+    """Return the rejection of a response that took longer."""
+    return Rejection(Reason.TIMEOUT, "no complete response in time", limit=str(seconds), setting="timeout")

@@ -2,7 +2,8 @@
 
 A record is a header, the response's head as JSON, and its body. Each run with new responses writes a file of its own,
 so any number of processes may write at a time; a killed one leaves complete records and at most one that is cut, which
-is ignored. A crawl of a million URLs leaves one file, where a file a response would leave a million.
+is ignored. A crawl of a million URLs leaves one file, where a file a response would leave a million. Where a body is
+what it was, the record has the key of the one that has it in its place.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import secrets
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,13 +31,24 @@ MAGIC = b"\xf1SWCRAWL"
 """Starts each record; searched for behind a damaged one."""
 
 HEADER = struct.Struct("<8s32s32sIQI")
-"""Magic; sha256 of the key and of the body; bytes of the head and of the body; crc32 of all that and of the head."""
+"""Magic; sha256 of the key and of the body; bytes of the head and of the body; crc32 of all that and of the head.
+
+The highest bit of the head's bytes says that the hashed key of the record with the body follows, and not the body."""
+
+ELSEWHERE = 1 << 31
+KEY_BYTES = 32
+REFRESH = "refresh-"
+"""Begins the names of empty files beside the journal's, one for each value of `crawl.refresh` that was used but 0."""
 
 SYNC_BYTES = 64 << 20
 """Bytes written between two syncs, which run beside the crawl: a power failure loses its last seconds."""
 
 THREADS = 4
 """For copying bodies: they hash and wait for the disk without Python's lock."""
+
+
+Clock = Callable[[], float]
+"""Returns the time in seconds since 1970, UTC, as `time.time` does; tests turn it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +60,28 @@ class Body:
 
 
 class _Record(NamedTuple):
-    """The location of a record: index of its file, offset there, size; and size and sha256 of its body."""
+    """The location of a record: index of its file, offset there, size; and size and sha256 of its body.
+
+    If the body is in another record, `body_bytes` is the size of that one's key.
+    """
 
     file: int
     offset: int
     size: int
     body_bytes: int
     sha256: bytes
+    elsewhere: bool
 
 
 class Journal:
-    """The files `*.answers` of a folder; a context manager. Of two responses for one key the later counts."""
+    """The files `*.answers` of a folder; a context manager. Of two responses for one key the later counts.
 
-    def __init__(self, folder: Path) -> None:
+    `clock` tells when a response is fetched, and so how old it is.
+    """
+
+    def __init__(self, folder: Path, clock: Clock = time.time) -> None:
         self.folder = folder
+        self.clock = clock
         self._stack = ExitStack()
         self._reader = self._stack.enter_context(TarReader(folder))
         self._sync = self._stack.enter_context(sync_behind())
@@ -69,42 +89,61 @@ class Journal:
         self._names = sorted(path.name for path in folder.glob("*.answers"))
         self._file: IO[bytes] | None = None
         self._end = self._synced = 0
+        self._noted = {0}
         for index, name in enumerate(self._names):
             self._records.update(_scan(folder / name, index))
 
     def read(self, key: str) -> HttpResponse | None:
         """Return the response for `key`, or None if there is none or it is damaged."""
-        hashed = _hash_key(key)
-        found = self._records.get(hashed)
-        if found is None:
+        found = self._records.get(_hash_key(key))
+        parts = self._read_parts(found, _hash_key(key)) if found else None
+        if found is None or parts is None:
             return None
+        head, body = parts
+        if found.elsewhere:
+            holder = self._find_holder(found, body)
+            held = self._read_parts(holder, body) if holder else None
+            if held is None:
+                return None
+            body = held[1]
+        return decode_head(head, body) if hashlib.sha256(body).digest() == found.sha256 else None
+
+    def _read_parts(self, record: _Record, hashed: bytes) -> tuple[bytes, bytes] | None:
+        """Return the encoded head of the record for the hashed key, and what follows it; None if it is damaged."""
         try:
-            record = self._reader.read(BlobLocation(self._names[found.file], found.offset, found.size))
+            data = self._reader.read(BlobLocation(self._names[record.file], record.offset, record.size))
         except InputError:
             return None
-        header = _read_header(record)
+        header = _read_header(data)
         if header is None or header.key != hashed:
             return None
         start = HEADER.size + header.head_bytes
-        body = record[start:]
-        if hashlib.sha256(body).digest() != header.sha256:
-            return None
-        return decode_head(record[HEADER.size : start], body)
+        return data[HEADER.size : start], data[start:]
+
+    def _find_holder(self, record: _Record, hashed: bytes) -> _Record | None:
+        """Return the record that has the body of another one, by its hashed key; None if it no longer has it."""
+        holder = self._records.get(hashed)
+        return holder if holder and holder.sha256 == record.sha256 and not holder.elsewhere else None
 
     def find_body(self, key: str) -> Body | None:
         """Return where the body of the response for `key` is, without reading it; None if there is no response."""
-        found = self._records.get(_hash_key(key))
+        found: _Record | None = self._records.get(_hash_key(key))
+        if found is not None and found.elsewhere:
+            parts = self._read_parts(found, _hash_key(key))
+            found = self._find_holder(found, parts[1]) if parts else None
         if found is None:
             return None
         start = found.offset + found.size - found.body_bytes
         return Body(BlobLocation(self._names[found.file], start, found.body_bytes), found.sha256.hex())
 
-    def write(self, key: str, response: HttpResponse) -> None:
-        """Store a response, completely or not at all."""
-        head, hashed, body = encode_head(response), _hash_key(key), response.body
-        sha256 = hashlib.sha256(body).digest()
-        front = HEADER.pack(MAGIC, hashed, sha256, len(head), len(body), 0)[:-4]
-        record = b"".join((front, zlib.crc32(head, zlib.crc32(front)).to_bytes(4, "little"), head, body))
+    def write(self, key: str, response: HttpResponse, earlier: str | None = None) -> None:
+        """Store a response, completely or not at all; its body not again if that of the other key `earlier` is equal.
+
+        That one has been read and is sound.
+        """
+        hashed, sha256 = _hash_key(key), hashlib.sha256(response.body).digest()
+        holder = self._find_copy(_hash_key(earlier), sha256) if earlier is not None else None
+        record = _encode(hashed, sha256, encode_head(response), response.body, holder)
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._names.append(f"{time.time_ns():020d}-{secrets.token_hex(4)}.answers")
@@ -112,11 +151,36 @@ class Journal:
         view = memoryview(record)
         while view:
             view = view[self._file.write(view) :]
-        self._records[hashed] = _Record(len(self._names) - 1, self._end, len(record), len(body), sha256)
+        size = len(response.body) if holder is None else KEY_BYTES
+        self._records[hashed] = _Record(
+            len(self._names) - 1, self._end, len(record), size, sha256, elsewhere=holder is not None
+        )
         self._end += len(record)
         if self._end - self._synced >= SYNC_BYTES:
             self._sync(self.folder / self._names[-1])
             self._synced = self._end
+
+    def _find_copy(self, hashed: bytes, sha256: bytes) -> bytes | None:
+        """Return the hashed key of the record that has the body of the record for `hashed`, if it is that body."""
+        found = self._records.get(hashed)
+        if found is None or found.sha256 != sha256:
+            return None
+        if found.elsewhere:
+            parts = self._read_parts(found, hashed)
+            return parts[1] if parts else None
+        return hashed if found.body_bytes > KEY_BYTES else None
+
+    def list_refreshes(self, refresh: int) -> list[int]:
+        """Return the other values of `crawl.refresh` that have responses, or may have, the closest below it first."""
+        noted = {0, *(int(path.name.removeprefix(REFRESH)) for path in self.folder.glob(f"{REFRESH}[0-9]*"))}
+        return sorted((number for number in noted if number < refresh), reverse=True)
+
+    def note_refresh(self, refresh: int) -> None:
+        """Have `list_refreshes` know that value."""
+        if refresh not in self._noted:
+            self._noted.add(refresh)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / f"{REFRESH}{refresh}").touch()
 
     def __enter__(self) -> Self:
         return self
@@ -133,6 +197,7 @@ class _Header:
     sha256: bytes
     head_bytes: int
     body_bytes: int
+    elsewhere: bool
 
     @property
     def record_bytes(self) -> int:
@@ -145,10 +210,11 @@ def _read_header(data: "bytes | mmap.mmap", offset: int = 0) -> _Header | None:
         return None
     magic, key, sha256, head_bytes, body_bytes, crc32 = HEADER.unpack_from(data, offset)
     front = data[offset : offset + HEADER.size - 4]
+    elsewhere, head_bytes = bool(head_bytes & ELSEWHERE), head_bytes & ~ELSEWHERE
     head = data[offset + HEADER.size : offset + HEADER.size + head_bytes]
     if magic != MAGIC or len(head) < head_bytes or zlib.crc32(head, zlib.crc32(front)) != crc32:
         return None
-    return _Header(key, sha256, head_bytes, body_bytes)
+    return _Header(key, sha256, head_bytes, body_bytes, elsewhere)
 
 
 def _scan(path: Path, index: int) -> Iterator[tuple[bytes, _Record]]:
@@ -160,12 +226,24 @@ def _scan(path: Path, index: int) -> Iterator[tuple[bytes, _Record]]:
         while offset >= 0:
             header = _read_header(data, offset)
             if header is not None and offset + header.record_bytes <= len(data):
-                yield header.key, _Record(index, offset, header.record_bytes, header.body_bytes, header.sha256)
+                yield header.key, _locate(header, index, offset)
                 offset += header.record_bytes
             elif offset < len(data):
                 offset = data.find(MAGIC, offset + 1)
             else:
                 return
+
+
+def _locate(header: _Header, index: int, offset: int) -> _Record:
+    size = header.record_bytes
+    return _Record(index, offset, size, header.body_bytes, header.sha256, elsewhere=header.elsewhere)
+
+
+def _encode(hashed: bytes, sha256: bytes, head: bytes, body: bytes, holder: bytes | None) -> bytes:
+    """Return a record with the body, or with the hashed key of its holder."""
+    rest, mark = (body, 0) if holder is None else (holder, ELSEWHERE)
+    front = HEADER.pack(MAGIC, hashed, sha256, len(head) | mark, len(rest), 0)[:-4]
+    return b"".join((front, zlib.crc32(head, zlib.crc32(front)).to_bytes(4, "little"), head, rest))
 
 
 def _hash_key(key: str) -> bytes:

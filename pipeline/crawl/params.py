@@ -98,4 +98,7 @@ class CrawlParams(Params):
     backoff: Annotated[float, Field(ge=0, le=60)] = 0.5
     """Seconds before the first retry, doubled for each further one; Retry-After may ask for more."""
     refresh: Annotated[int, Field(ge=0)] = 0
-    """Responses are cached and not requested again; another number fetches everything anew."""
+    """Responses are cached and not requested again; another number asks for everything anew, and what has not changed
+    since is not transferred again."""
+    retry: Annotated[int, Field(ge=0)] = 0
+    """A larger number asks once more for what failed and may succeed by now: hosts that were down or slow, 5xx, 429."""

@@ -1,6 +1,7 @@
 """Run the stage: read the lists, crawl, and write the responses with a row for each URL."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from pipeline.tables.table_files import write_table
 
 if TYPE_CHECKING:
     from pipeline.crawl.breadth_first import VisitedUrl
-    from pipeline.crawl.journal import Body, BodyTars, Journal
+    from pipeline.crawl.journal import Body, BodyTars, Clock, Journal
 
 
 @dataclass(repr=False)
@@ -39,11 +40,11 @@ class CrawlResult:
     bad_rows: list[Drop] = field(default_factory=list)
 
 
-def crawl(params: CrawlParams, workspace: Workspace) -> Outcome:
+def crawl(params: CrawlParams, workspace: Workspace, clock: "Clock" = time.time) -> Outcome:
     """Fetch the pages and lists of `params` and write `1_crawled/`. Unit: the URL, or the row of a list without one.
 
     Responses are stored in a journal in the cache: a second run for any reason but `crawl.refresh` makes no request
-    for what is there and writes the same bytes.
+    for what is there and writes the same bytes. `clock` tells how old they are.
 
     Raises:
         InputError: a list is missing or cannot be used, or the server of a host cannot start.
@@ -56,7 +57,7 @@ def crawl(params: CrawlParams, workspace: Workspace) -> Outcome:
         hosts = resolve_hosts(params.hosts, stack)
         from pipeline.crawl.journal import Journal
 
-        journal = stack.enter_context(Journal(workspace.cache / "answers"))
+        journal = stack.enter_context(Journal(workspace.cache / "answers", clock))
         try:
             result = asyncio.run(_crawl(params, listed, hosts, workspace, journal))
         except ExceptionGroup as group:

@@ -1,6 +1,7 @@
 """Run the crawl stage against loopback servers, for the tests of crawl."""
 
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from pipeline.config.check_params import check_block
 from pipeline.config.params import RunParams
+from pipeline.crawl.journal import Clock
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.step import crawl
 from pipeline.runtime.run_stage import Workspace
@@ -35,6 +37,7 @@ BLOCK: Mapping[str, Any] = {
     "retries": 2,
     "backoff": 0.01,
     "refresh": 0,
+    "retry": 0,
 }
 
 
@@ -91,11 +94,11 @@ class Crawl:
         return hash_folder(self.folder)
 
 
-def run_crawl(folder: Path, params: CrawlParams) -> Crawl:
+def run_crawl(folder: Path, params: CrawlParams, clock: Clock = time.time) -> Crawl:
     """Run the stage once with the cache `folder/cache`, and check that kept and dropped add up."""
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
     run = RunParams(workers=0, memory="1 GiB", cache=str(folder / "cache"), progress=False)
-    outcome = crawl(params, Workspace(work, work, folder / "cache", run))
+    outcome = crawl(params, Workspace(work, work, folder / "cache", run), clock)
     outcome.check()
     return Crawl(outcome, work / CRAWLED_FOLDER, work)

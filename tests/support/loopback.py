@@ -37,7 +37,11 @@ def page(body: str, head: str = "", **headers: str) -> Reply:
 
 
 class Site(ThreadingHTTPServer):
-    """Serves `routes` by path and query, and 404 for others; stores the number of requests and their headers."""
+    """Serves `routes` by path and query, and 404 for others; stores the number of requests and their headers.
+
+    A request whose condition holds for the route's ETag or Last-Modified is answered by a 304. `sent` counts the bytes
+    of bodies.
+    """
 
     request_queue_size = 128
 
@@ -46,6 +50,8 @@ class Site(ThreadingHTTPServer):
         self.routes = dict(routes)
         self.requests: Counter[str] = Counter()
         self.headers: dict[str, dict[str, str]] = {}
+        self.statuses: dict[str, list[int]] = {}
+        self.sent = 0
         self.times: list[float] = []
         self.busy = self.most_busy = 0
         self.lock = threading.Lock()
@@ -96,13 +102,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def respond(self, reply: Reply) -> None:
         self.wait(reply.delay)
+        reply = self.answer_condition(reply)
+        site = cast(Site, self.server)
+        with site.lock:
+            site.statuses.setdefault(self.path, []).append(reply.status)
+            site.sent += len(reply.body)
         self.send_response(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
         length = len(reply.body) if reply.length is None else reply.length
         if length >= 0 and not reply.endless:
             self.send_header("Content-Length", str(length))
-        if length != len(reply.body) or reply.endless:
+        if (length != len(reply.body) and reply.status != 304) or reply.endless:
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
@@ -112,6 +123,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.wait(reply.drip)
         while reply.endless:
             self.wfile.write(CHUNK)
+
+    def answer_condition(self, reply: Reply) -> Reply:
+        conditions = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+        for name, condition in conditions.items():
+            if name in reply.headers and reply.status == 200 and self.headers.get(condition) == reply.headers[name]:
+                return Reply(status=304, headers={name: reply.headers[name]}, length=-1)
+        return reply
 
     def wait(self, seconds: float) -> None:
         if seconds:

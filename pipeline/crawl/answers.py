@@ -1,0 +1,96 @@
+"""Decide which stored responses still hold: those of the same `refresh`, under the limits and retries of this run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pipeline.crawl.failures import passes_with_time
+from pipeline.crawl.http_request import HttpResponse, Limit, reject_size, reject_time
+from pipeline.crawl.journal import Body, Journal
+from pipeline.crawl.params import CrawlParams
+from pipeline.formats.urls import find_host
+from pipeline.tables.drops import Reason, Rejection
+
+MAX_RULES_AGE = 24 * 3600.0
+"""Seconds for which a site's robots.txt is used without a look whether it has changed (RFC 9309, section 2.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A response of an earlier time, and the key that it is stored by."""
+
+    key: str
+    response: HttpResponse
+
+
+class Answers:
+    """The responses of a journal to the URLs of one crawl. What is stored for a `cut` limit is apart: see `Limit`.
+
+    A key has the URL, `crawl.refresh`, and whether and how the host is listed, but not its address.
+    """
+
+    def __init__(self, journal: Journal, params: CrawlParams, salts: Mapping[str, str]) -> None:
+        self.clock = journal.clock
+        self._journal = journal
+        self._params = params
+        self._salts = salts
+        self._earlier = journal.list_refreshes(params.refresh)
+
+    def recall(self, url: str, limit: Limit, max_age: float | None = None) -> HttpResponse | None:
+        """Return the stored response to a URL if it still holds, under the present limits; else None.
+
+        It does not hold for a limit that has been raised since, for a failure that passes with time once `crawl.retry`
+        is raised, and if it was fetched more than `max_age` seconds ago.
+        """
+        known = self._journal.read(self._make_key(url, limit))
+        if known is None or not self._still_holds(known, limit):
+            return None
+        if max_age is not None and not 0 <= self.clock() - known.fetched <= max_age:
+            return None
+        return self._apply_limits(known, limit)
+
+    def recall_earlier(self, url: str, limit: Limit) -> Earlier | None:
+        """Return the last known body of a URL, also one that no longer holds, to ask whether it has changed."""
+        for refresh in (self._params.refresh, *self._earlier):
+            key = self._make_key(url, limit, refresh)
+            known = self._journal.read(key)
+            if known is not None and known.rejection is None:
+                applied = self._apply_limits(known, limit)
+                return None if applied.rejection else Earlier(key, applied)
+        return None
+
+    def store(self, url: str, limit: Limit, response: HttpResponse, earlier: Earlier | None = None) -> None:
+        """Store the response to a URL, without its body if `earlier` has it under another `crawl.refresh`."""
+        key = self._make_key(url, limit)
+        other = earlier.key if earlier is not None and earlier.key != key else None
+        self._journal.note_refresh(self._params.refresh)
+        self._journal.write(key, replace(response, retry=self._params.retry), other)
+
+    def find_body(self, url: str, limit: Limit) -> Body | None:
+        """Return where the body of a URL is stored, or None if it was never fetched."""
+        return self._journal.find_body(self._make_key(url, limit))
+
+    def _make_key(self, url: str, limit: Limit, refresh: int | None = None) -> str:
+        number = self._params.refresh if refresh is None else refresh
+        key = f"{url}\n{number}\n{self._salts.get(find_host(url)[0], '')}"
+        return f"{key}\nrobots" if limit.cut else key
+
+    def _still_holds(self, response: HttpResponse, limit: Limit) -> bool:
+        if passes_with_time(response) and response.retry < self._params.retry:
+            return False
+        match response.rejection:
+            case Rejection(reason=Reason.TOO_LARGE, limit=allowed):
+                return int(allowed) >= limit.max_bytes
+            case Rejection(reason=Reason.TIMEOUT, limit=allowed):
+                return float(allowed) >= self._params.timeout
+        return True
+
+    def _apply_limits(self, response: HttpResponse, limit: Limit) -> HttpResponse:
+        """Return a stored response under the present limits, so that rows do not depend on earlier ones."""
+        match response.rejection:
+            case Rejection(reason=Reason.TOO_LARGE):
+                return replace(response, rejection=reject_size(limit))
+            case Rejection(reason=Reason.TIMEOUT):
+                return replace(response, rejection=reject_time(self._params.timeout))
+        if len(response.body) > limit.max_bytes:
+            return replace(response, body=b"", rejection=reject_size(limit))
+        return response
