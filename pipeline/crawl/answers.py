@@ -25,7 +25,8 @@ class Earlier:
 class Answers:
     """The responses of a journal to the URLs of one crawl. What is stored for a `cut` limit is apart: see `Limit`.
 
-    A key has the URL, `crawl.refresh`, and whether and how the host is listed, but not its address.
+    A key has the URL, `crawl.refresh`, and whether and how the host is listed, but not its address. A file about a site
+    that cannot be had anew does not take the place of the one that is known: its failure has a key of its own.
     """
 
     def __init__(self, journal: Journal, params: CrawlParams, salts: Mapping[str, str]) -> None:
@@ -39,12 +40,29 @@ class Answers:
         """Return the stored response to a URL if it still holds, under the present limits; else None.
 
         It does not hold for a limit that has been raised since, for a failure that passes with time once `crawl.retry`
-        is raised, and if it was fetched more than `max_age` seconds ago.
+        is raised, and if it was fetched more than `max_age` seconds ago. That a site's file could not be had holds for
+        a day, and less than the file.
         """
-        known = self._journal.read(self._make_key(url, limit))
+        known = self._recall(self._make_key(url, limit), limit, max_age)
+        if known is None and limit.cut:
+            return self._recall(self._make_key(url, limit, failed=True), limit, max_age)
+        return known
+
+    def is_older(self, fetched: int, seconds: float) -> bool:
+        """Return whether what was fetched then is older than `seconds`, or from the future of a wrong clock."""
+        return not 0 <= int(self.clock()) - fetched <= seconds
+
+    def knows(self, url: str, limit: Limit) -> bool:
+        """Return whether there is a response to a URL, holding or not."""
+        return self._journal.has(self._make_key(url, limit))
+
+    def _recall(self, key: str, limit: Limit, max_age: float | None) -> HttpResponse | None:
+        known = self._journal.read(key)
         if known is None or not self._still_holds(known, limit):
             return None
-        if max_age is not None and not 0 <= self.clock() - known.fetched <= max_age:
+        if limit.cut and passes_with_time(known):
+            max_age = MAX_RULES_AGE
+        if max_age is not None and self.is_older(known.fetched, max_age):
             return None
         return self._apply_limits(known, limit)
 
@@ -60,7 +78,7 @@ class Answers:
 
     def store(self, url: str, limit: Limit, response: HttpResponse, earlier: Earlier | None = None) -> None:
         """Store the response to a URL, without its body if `earlier` has it under another `crawl.refresh`."""
-        key = self._make_key(url, limit)
+        key = self._make_key(url, limit, failed=limit.cut and passes_with_time(response))
         other = earlier.key if earlier is not None and earlier.key != key else None
         self._journal.note_refresh(self._params.refresh)
         self._journal.write(key, replace(response, retry=self._params.retry), other)
@@ -69,10 +87,10 @@ class Answers:
         """Return where the body of a URL is stored, or None if it was never fetched."""
         return self._journal.find_body(self._make_key(url, limit))
 
-    def _make_key(self, url: str, limit: Limit, refresh: int | None = None) -> str:
+    def _make_key(self, url: str, limit: Limit, refresh: int | None = None, failed: bool = False) -> str:
         number = self._params.refresh if refresh is None else refresh
         key = f"{url}\n{number}\n{self._salts.get(find_host(url)[0], '')}"
-        return f"{key}\nrobots" if limit.cut else key
+        return key + "\nrobots" * limit.cut + "\nfailed" * failed
 
     def _still_holds(self, response: HttpResponse, limit: Limit) -> bool:
         if passes_with_time(response) and response.retry < self._params.retry:

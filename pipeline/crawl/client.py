@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -18,7 +19,7 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from pipeline.crawl.answers import Answers
+from pipeline.crawl.answers import MAX_RULES_AGE, Answers
 from pipeline.crawl.conditional import make_conditions, merge_unchanged
 from pipeline.crawl.failures import is_retried, passes_with_time
 from pipeline.crawl.http_request import NOT_MODIFIED, HttpResponse, Limit, reject_time, request
@@ -27,7 +28,7 @@ from pipeline.crawl.listed_hosts import ListedHost
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES
-from pipeline.formats.urls import find_site
+from pipeline.formats.urls import canonicalize_url, find_site
 from pipeline.tables.drops import Reason, Rejection
 
 
@@ -63,8 +64,17 @@ MAX_RETRY_AFTER = 60.0
 """Seconds. A server that asks for a longer wait is not requested again in this run."""
 
 
+class NotKept(Exception):  # noqa: N818 - nothing went wrong: it has to be asked for
+    """No stored response holds, and no request may be made."""
+
+
 class Client:
-    """Returns responses by URL, from the journal or else from the network. `requests` counts the latter."""
+    """Returns responses by URL, from the journal or else from the network.
+
+    Attributes:
+        requests: how many were made.
+        rules_changed: whether a file about a site was found to differ from the one that others were judged by.
+    """
 
     def __init__(
         self,
@@ -74,29 +84,46 @@ class Client:
         params: CrawlParams,
     ) -> None:
         self.requests = 0
+        self.rules_changed = False
         self._session = session
         self._resolver = resolver
         self._answers = answers
         self._params = params
+        self._limit = Limit(params.max_bytes)
+        self._asks = True
+        self._old_rules: dict[str, bool] = {}
         self._paces: defaultdict[str, Pace] = defaultdict(lambda: Pace(params.per_host, params.delay))
         self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
         self._locks: WeakValueDictionary[tuple[str, bool], asyncio.Lock] = WeakValueDictionary()
 
-    def recall(self, url: str, judge: Callable[[HttpResponse], HttpResponse]) -> HttpResponse | None:
-        """Return the stored response for a canonical URL after `judge`; None if `fetch` would make a request."""
-        known = self._answers.recall(url, Limit(self._params.max_bytes))
-        return judge(known) if known is not None else None  # opt-outs may name the agent, which may have changed
+    def without_requests(self) -> "Client":
+        """Return a client that has the same stored responses, of any age, and raises `NotKept` for others."""
+        client = copy(self)
+        client._asks = False
+        return client
+
+    def is_of_today(self, fetched: int) -> bool:
+        """Return whether rules that were fetched then may be used to request a URL."""
+        return not (self._asks and self._answers.is_older(fetched, MAX_RULES_AGE))
+
+    def may_keep(self, url: str) -> bool:
+        """Return whether a client without requests may be enough to judge a URL.
+
+        It is where the URL was requested before. Else its site's robots.txt, which is older than a day, may forbid it.
+        """
+        robots = canonicalize_url("/robots.txt", url)
+        if robots not in self._old_rules:
+            fresh = self._answers.recall(robots, ROBOTS_LIMIT, MAX_RULES_AGE) is not None
+            self._old_rules[robots] = not fresh and self._answers.knows(robots, ROBOTS_LIMIT)
+        return self._old_rules[robots] or self._answers.knows(url, self._limit)
 
     async def fetch(self, url: str, judge: Callable[[HttpResponse], HttpResponse]) -> HttpResponse:
         """Return the response for a canonical URL after `judge`, which may remove the body; it is stored without it."""
-        return await self._fetch(url, Limit(self._params.max_bytes), judge)
+        return await self._fetch(url, self._limit, judge)
 
-    async def fetch_robots(self, url: str, max_age: float | None = None) -> HttpResponse:
-        """Return the response for the URL of a robots.txt, cut to its first 500 KiB, at most `max_age` seconds old.
-
-        If it cannot be had anew, that is returned and the older one stays stored.
-        """
-        return await self._fetch(url, ROBOTS_LIMIT, lambda it: it, max_age)
+    async def fetch_robots(self, url: str) -> HttpResponse:
+        """Return the response for the URL of a robots.txt, cut to its first 500 KiB, at most a day old."""
+        return await self._fetch(url, ROBOTS_LIMIT, lambda it: it, MAX_RULES_AGE)
 
     def slow_down(self, site: str, delay: float) -> None:
         """Leave at least `delay` seconds between the starts of two requests to the site."""
@@ -104,20 +131,25 @@ class Client:
 
     def find_body(self, url: str) -> Body | None:
         """Return where the body of a URL is stored, or None if it was never fetched."""
-        return self._answers.find_body(url, Limit(self._params.max_bytes))
+        return self._answers.find_body(url, self._limit)
 
     async def _fetch(
         self, url: str, limit: Limit, judge: Callable[[HttpResponse], HttpResponse], max_age: float | None = None
     ) -> HttpResponse:
+        if not self._asks:
+            kept = self._answers.recall(url, limit)
+            if kept is None:
+                raise NotKept
+            return judge(kept)  # opt-outs may name the agent, which may have changed
         async with self._locks.setdefault((url, limit.cut), asyncio.Lock()):
             known = self._answers.recall(url, limit, max_age)
             if known is not None:
                 return judge(known)
+            stale = self._answers.recall(url, limit)
             earlier = self._answers.recall_earlier(url, limit)
             response = judge(await self._ask(url, limit, earlier.response if earlier else None))
-            older = self._answers.recall(url, limit)
-            if older is None or passes_with_time(older) or not passes_with_time(response):
-                self._answers.store(url, limit, response, earlier)
+            self._answers.store(url, limit, response, earlier)
+            self.rules_changed |= stale is not None and not passes_with_time(response) and _differ(stale, response)
             return response
 
     async def _ask(self, url: str, limit: Limit, earlier: HttpResponse | None) -> HttpResponse:
@@ -160,6 +192,10 @@ class Client:
             return _reject(Reason.CONNECTION_FAILED, "the response is not valid HTTP")
         except (aiohttp.ClientError, OSError):
             return _reject(Reason.CONNECTION_FAILED, "the connection was refused or broke")
+
+
+def _differ(one: HttpResponse, other: HttpResponse) -> bool:
+    return (one.status, one.body, one.find_redirect()) != (other.status, other.body, other.find_redirect())
 
 
 def _reject(reason: Reason, detail: str) -> HttpResponse:

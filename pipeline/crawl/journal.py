@@ -1,4 +1,4 @@
-"""Store the responses of all crawls in append-only files of the cache, and copy their bodies into tars.
+"""Store the responses of all crawls in append-only files of the cache.
 
 A record is a header, the response's head as JSON, and its body. Each run with new responses writes a file of its own,
 so any number of processes may write at a time; a killed one leaves complete records and at most one that is cut, which
@@ -13,7 +13,6 @@ import struct
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +21,8 @@ from typing import IO, NamedTuple, Self
 
 from pipeline.crawl.http_request import HttpResponse, decode_head, encode_head
 from pipeline.errors import InputError
-from pipeline.tables.blob_store import BlobLocation, TarLayout, TarReader, write_member
-from pipeline.tables.contracts import CRAWLED_FOLDER
+from pipeline.tables.blob_store import BlobLocation, TarReader
 from shardwright.format.atomic_write import sync_behind
-from shardwright.format.tar import END
 
 MAGIC = b"\xf1SWCRAWL"
 """Starts each record; searched for behind a damaged one."""
@@ -42,10 +39,6 @@ REFRESH = "refresh-"
 
 SYNC_BYTES = 64 << 20
 """Bytes written between two syncs, which run beside the crawl: a power failure loses its last seconds."""
-
-THREADS = 4
-"""For copying bodies: they hash and wait for the disk without Python's lock."""
-
 
 Clock = Callable[[], float]
 """Returns the time in seconds since 1970, UTC, as `time.time` does; tests turn it."""
@@ -107,6 +100,10 @@ class Journal:
                 return None
             body = held[1]
         return decode_head(head, body) if hashlib.sha256(body).digest() == found.sha256 else None
+
+    def has(self, key: str) -> bool:
+        """Return whether there is a response for `key`, sound or not."""
+        return _hash_key(key) in self._records
 
     def _read_parts(self, record: _Record, hashed: bytes) -> tuple[bytes, bytes] | None:
         """Return the encoded head of the record for the hashed key, and what follows it; None if it is damaged."""
@@ -248,59 +245,3 @@ def _encode(hashed: bytes, sha256: bytes, head: bytes, body: bytes, holder: byte
 
 def _hash_key(key: str) -> bytes:
     return hashlib.sha256(key.encode()).digest()
-
-
-class BodyTars:
-    """Plans tars with each different body once, then copies them from the journal, a tar a thread.
-
-    `journal` is the journal's folder.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self._journal = journal
-        self._layout = TarLayout(CRAWLED_FOLDER, "responses")
-        self._locations: dict[str, BlobLocation] = {}  # by sha256
-        self._tars: dict[str, list[tuple[str, Body]]] = {}  # by name; each body with the URL that had it first
-
-    def __len__(self) -> int:
-        return len(self._locations)
-
-    def plan(self, url: str, body: Body) -> BlobLocation:
-        """Return where the body of that URL will be: tars are filled in the order of the calls."""
-        location = self._locations.get(body.sha256)
-        if location is None:
-            location = self._locations[body.sha256] = self._layout.add(body.location.size)
-            self._tars.setdefault(location.tar_name, []).append((url, body))
-        return location
-
-    def write(self, folder: Path) -> Iterator[int]:
-        """Write the tars, and yield the number of bodies of each when it is complete.
-
-        Raises:
-            InputError: a body is missing in the journal or damaged there; the message names its URL.
-        """
-        with ThreadPoolExecutor(THREADS, "crawl-copy") as pool:
-            try:
-                yield from pool.map(lambda tar: self._write_tar(folder / tar, self._tars[tar]), self._tars)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
-    def _write_tar(self, path: Path, bodies: list[tuple[str, Body]]) -> int:
-        with path.open("xb") as file, TarReader(self._journal) as journal:
-            for url, body in bodies:
-                write_member(file, body.sha256, _read_body(journal, url, body))
-                journal.forget(body.location)
-            file.write(END)
-        return len(bodies)
-
-
-def _read_body(journal: TarReader, url: str, body: Body) -> bytes:
-    message = f"the response of {url} is missing in the cache, or damaged: run the stage again"
-    try:
-        data = journal.read(body.location)
-    except InputError:
-        raise InputError(message) from None
-    if hashlib.sha256(data).hexdigest() != body.sha256:
-        raise InputError(message)
-    return data

@@ -21,8 +21,9 @@ from pipeline.tables.drops import Drop, Outcome
 from pipeline.tables.table_files import write_table
 
 if TYPE_CHECKING:
+    from pipeline.crawl.body_tars import BodyTars
     from pipeline.crawl.breadth_first import VisitedUrl
-    from pipeline.crawl.journal import Body, BodyTars, Clock, Journal
+    from pipeline.crawl.journal import Body, Clock, Journal
 
 
 @dataclass(repr=False)
@@ -83,21 +84,29 @@ async def _crawl(
 ) -> CrawlResult:
     from pipeline.crawl.breadth_first import BreadthFirst, visit_level
     from pipeline.crawl.client import open_client
+    from pipeline.crawl.visit_kept import KeptFirst
     from pipeline.crawl.visit_url import Visitor
 
-    plan = BreadthFirst(params)
+    agent = params.agent.split("/")[0].split()[0]
     async with open_client(params, hosts, journal) as client:
-        visitor = Visitor(client, params.agent.split("/")[0].split()[0])
-        level = plan.plan_first_level(params.start, (row.url for row in listed))
-        while level:
-            await visit_level(level, visitor.visit, params.per_host, workspace.run)
-            level = plan.plan_next_level(level)
+        while True:
+            plan = BreadthFirst(params)
+            visitor = KeptFirst(client, lambda client: Visitor(client, agent))
+            level = plan.plan_first_level(params.start, (row.url for row in listed))
+            while level:
+                await visit_level(level, visitor.visit, params.per_host, workspace.run)
+                level = plan.plan_next_level(level)
+            # What was judged by older rules, before a request made for newer ones, is judged again: else the rows would
+            # depend on the order of the requests, and change in the next run.
+            if not client.rules_changed:
+                break
+            client.rules_changed = False
     tried = [plan.tried[url] for url in sorted(plan.tried)]
     return CrawlResult(tried, plan.passed_over, client.requests, client.find_body)
 
 
 def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
-    from pipeline.crawl.journal import BodyTars
+    from pipeline.crawl.body_tars import BodyTars
 
     folder, drops, bodies = workspace.work / CRAWLED_FOLDER, [*result.bad_rows], BodyTars(journal)
     write_table(folder / "crawl", _build_rows(result, bodies, drops), CRAWLED)

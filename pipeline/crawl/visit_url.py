@@ -41,7 +41,7 @@ class Visitor:
     def __init__(self, client: Client, agent: str) -> None:
         self._client = client
         self._agent = agent
-        self._robots: dict[str, Robots | Rejection] = {}
+        self._robots: dict[str, tuple[Robots | Rejection, int]] = {}  # with the time of its fetch
 
     async def visit(self, url: str) -> Visit:
         """Return the result for a canonical URL after redirects; each target is checked like the first URL."""
@@ -64,9 +64,9 @@ class Visitor:
 
     async def _find_objection(self, url: str) -> Rejection | None:
         origin = find_origin(url)  # http and https of one host have a robots.txt each
-        robots = self._robots.get(origin)
-        if robots is None:
-            robots = self._robots[origin] = await self._fetch_robots(url)
+        robots, fetched = self._robots.get(origin, (None, 0))
+        if robots is None or not self._client.is_of_today(fetched):
+            robots, fetched = self._robots[origin] = await self._fetch_robots(url)
             if isinstance(robots, Robots):
                 # Where it asks for more, `judge` forbids everything; other origins of this host may still be fetched.
                 self._client.slow_down(find_site(url), min(robots.read_delay(self._agent), MAX_CRAWL_DELAY))
@@ -75,21 +75,24 @@ class Visitor:
         forbidden = robots.judge(url, self._agent)
         return Rejection(Reason.ROBOTS_FORBID, forbidden) if forbidden else None
 
-    async def _fetch_robots(self, url: str) -> Robots | Rejection:
-        """Return the rules for the site of `url`, or why neither its robots.txt nor anything else can be fetched."""
+    async def _fetch_robots(self, url: str) -> tuple[Robots | Rejection, int]:
+        """Return the rules for the site of `url`, or why neither its robots.txt nor anything else can be fetched.
+
+        And the time of the fetch.
+        """
         url = canonicalize_url("/robots.txt", url)
         passed = [url]
         response = await self._client.fetch_robots(url)
         while (location := response.find_redirect()) is not None:
             target = follow_redirect(location, url, passed)
             if isinstance(target, Rejection) or len(passed) > MAX_REDIRECTS:
-                return Robots()  # RFC 9309, section 2.3.1.2: as if there were none
+                return Robots(), response.fetched  # RFC 9309, section 2.3.1.2: as if there were none
             passed.append(url := target)
             response = await self._client.fetch_robots(url)
         if response.rejection and response.rejection.reason in UNREACHABLE:
-            return replace(response.rejection, detail=f"robots.txt: {response.rejection.detail}")
+            return replace(response.rejection, detail=f"robots.txt: {response.rejection.detail}"), response.fetched
         unread = response.rejection is not None and response.status in (200, 203)
-        return read_robots(None if unread else response.status, response.body)
+        return read_robots(None if unread else response.status, response.body), response.fetched
 
     def _remove_opted_out(self, response: HttpResponse) -> HttpResponse:
         """Return the response, without its body if the content may not be used."""

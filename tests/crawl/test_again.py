@@ -47,3 +47,167 @@ def test_a_second_crawl_transfers_what_changed(tmp_path: Path, name: str, value:
     assert second.read_body(f"{START}a.png") == IMAGE.body
     assert second.read_body(f"{START}b.png") == IMAGE.body + b"new"
     assert second.hash_files() == third.hash_files()
+
+
+def test_a_body_that_cannot_be_read_is_transferred_anew(tmp_path: Path) -> None:
+    with serve({"/": add_validator(IMAGE, "ETag", '"a"')}) as site:
+        run_crawl(tmp_path, make_params(address=site.address))
+        (path,) = (tmp_path / "cache/answers").glob("*.answers")
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        for refresh in (1, 0):
+            result = run_crawl(tmp_path, make_params(address=site.address, refresh=refresh))
+            assert result.read_body(START) == IMAGE.body
+        assert site.statuses["/"] == [200, 200, 200]
+        run_crawl(tmp_path, make_params(address=site.address, refresh=2))
+        assert site.statuses["/"] == [200, 200, 200, 304]
+
+
+@pytest.mark.parametrize(
+    ("refused", "reasons"),
+    [
+        (Reply(IMAGE.body, headers={"X-Robots-Tag": "noai"}), {START: "opted_out"}),
+        (Reply(status=304, headers={"X-Robots-Tag": "noai"}, length=-1), {START: "opted_out"}),
+        (Reply(status=304, headers={"Content-Type": "text/html"}, length=-1), {}),
+        (Reply(status=404), {START: "http_error"}),
+    ],
+)
+def test_what_is_said_of_an_unchanged_body_is_heard(tmp_path: Path, refused: Reply, reasons: dict[str, str]) -> None:
+    with serve({"/": add_validator(IMAGE, "ETag", '"a"')}) as site:
+        run_crawl(tmp_path, make_params(address=site.address))
+        site.routes["/"] = refused
+        assert run_crawl(tmp_path, make_params(address=site.address, refresh=1)).reasons == reasons
+
+
+def test_a_304_that_was_not_asked_for_is_an_error(tmp_path: Path) -> None:
+    with serve({"/": IMAGE}) as site:
+        run_crawl(tmp_path, make_params(address=site.address))
+        site.routes["/"] = Reply(status=304, length=-1)
+        assert run_crawl(tmp_path, make_params(address=site.address, refresh=1)).reasons == {START: "http_error"}
+
+
+@pytest.mark.parametrize("value", ["no quotes", '"' + "a" * 300 + '"', '"ä"', '"a" "b"'])
+def test_odd_validators_are_not_sent_back(tmp_path: Path, value: str) -> None:
+    with serve({"/": add_validator(IMAGE, "ETag", value)}) as site:
+        for refresh in (0, 1):
+            assert not run_crawl(tmp_path, make_params(address=site.address, refresh=refresh)).drops
+        assert "If-None-Match" not in site.headers["/"]
+
+
+def test_failures_that_pass_are_asked_for_again_when_retry_is_raised(tmp_path: Path) -> None:
+    statuses = (403, 404, 408, 410, 429, 500, 503)
+    paths = {f"/{status}": Reply(status=status) for status in statuses}
+    links = "".join(f'<a href="{path}">x</a>' for path in [*paths, "/slow", "/cut", "/large", "/fine"])
+    routes: dict[str, Route] = {
+        "/": page(links), "/slow": Reply(delay=60.0), "/cut": Reply(b"half", length=100), "/large": Reply(bytes(3000)),
+        "/fine": IMAGE, **paths,
+    }  # fmt: skip
+    params = {"timeout": 1.0, "retries": 0, "max_bytes": 2000}
+    with serve(routes) as site:
+        run_crawl(tmp_path, make_params(address=site.address, **params))
+        assert set(site.requests.values()) == {1}
+        for path in [*paths, "/slow", "/cut", "/large"]:
+            site.routes[path] = Reply(path.encode())
+        again = run_crawl(tmp_path, make_params(address=site.address, **params, retry=1))
+        asked = {path for path, count in site.requests.items() if count == 2}
+        assert asked == {"/408", "/429", "/500", "/503", "/slow", "/cut"}
+        assert set(again.reasons) == {f"{START}{name}" for name in ("403", "404", "410", "large")}
+        run_crawl(tmp_path, make_params(address=site.address, **params, retry=2))
+        run_crawl(tmp_path, make_params(address=site.address, **params))
+        assert max(site.requests.values()) == 2
+
+
+DAY = 24 * 3600
+NOW = 1_800_000_000
+ROBOTS = "/robots.txt"
+FORBID_ALL = Reply(b"User-agent: *\nDisallow: /")
+
+
+class Clock:
+    """A clock that stands still until it is turned."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return float(self.now)
+
+
+def list_pages(*paths: str) -> list[str]:
+    return [f"{START}{path}" for path in paths]
+
+
+def test_rules_are_at_most_a_day_old_where_a_url_is_requested(tmp_path: Path) -> None:
+    clock = Clock()
+    with serve(dict.fromkeys(("/a", "/b", "/c"), IMAGE)) as site:
+        run_crawl(tmp_path, make_params(address=site.address, start=list_pages("a")), clock)
+        clock.now += DAY
+        run_crawl(tmp_path, make_params(address=site.address, start=list_pages("a", "b")), clock)
+        assert site.requests[ROBOTS] == 1
+        clock.now += 1
+        run_crawl(tmp_path, make_params(address=site.address, start=list_pages("a", "b")), clock)
+        assert site.requests[ROBOTS] == 1, "nothing is requested"
+        site.routes[ROBOTS] = FORBID_ALL
+        changed = make_params(address=site.address, start=list_pages("a", "b", "c"))
+        result = run_crawl(tmp_path, changed, clock)
+        assert result.reasons == dict.fromkeys(list_pages("a", "b", "c"), "robots_forbid")
+        assert (site.requests[ROBOTS], site.requests["/c"]) == (2, 0)
+        site.routes[ROBOTS] = Reply(status=404)
+        clock.now += 2 * DAY
+        assert run_crawl(tmp_path, changed, clock).hash_files() == result.hash_files()
+        assert site.requests.total() == 4
+        refreshed = make_params(address=site.address, start=list_pages("a", "b", "c"), refresh=1)
+        assert not run_crawl(tmp_path, refreshed, clock).drops
+
+
+def test_new_rules_are_heard_whichever_url_needed_them(tmp_path: Path) -> None:
+    """A run that finds new rules late gives what a repetition of it gives."""
+    clock = Clock()
+    routes: dict[str, Route] = {
+        "/": page('<a href="/1">1</a><a href="/2">2</a>'), "/1": page('<a href="/3">3</a>'), "/2": IMAGE, "/3": IMAGE,
+    }  # fmt: skip
+    with serve(routes) as site:
+        run_crawl(tmp_path, make_params(address=site.address, max_depth=1), clock)
+        site.routes[ROBOTS] = Reply(b"User-agent: *\nDisallow: /2")
+        clock.now += DAY + 1
+        late = run_crawl(tmp_path, make_params(address=site.address), clock)
+        assert late.reasons == {f"{START}2": "robots_forbid"}
+        count = site.requests.total()
+        assert run_crawl(tmp_path, make_params(address=site.address), clock).hash_files() == late.hash_files()
+        assert site.requests.total() == count
+
+
+@pytest.mark.parametrize("down", [Reply(status=503), Reply(b"User", length=100), Reply(status=429)])
+def test_a_site_that_was_down_is_asked_again_after_a_day(tmp_path: Path, down: Reply) -> None:
+    clock = Clock()
+    with serve({"/": IMAGE, ROBOTS: down}) as site:
+        params = make_params(address=site.address, retries=0)
+        assert run_crawl(tmp_path, params, clock).outcome.kept == 0
+        site.routes[ROBOTS] = Reply(status=404)
+        clock.now += DAY
+        assert run_crawl(tmp_path, params, clock).outcome.kept == 0
+        assert site.requests == {ROBOTS: 1}
+        assert not run_crawl(tmp_path / "copy", make_params(address=site.address, retries=0), clock).drops
+        clock.now += 1
+        assert run_crawl(tmp_path, params, clock).outcome.kept == 1
+
+
+def test_a_site_that_was_down_is_asked_again_when_retry_is_raised(tmp_path: Path) -> None:
+    clock = Clock()
+    with serve({"/": IMAGE, ROBOTS: Reply(status=503)}) as site:
+        assert run_crawl(tmp_path, make_params(address=site.address, retries=0), clock).outcome.kept == 0
+        site.routes[ROBOTS] = Reply(status=404)
+        assert run_crawl(tmp_path, make_params(address=site.address, retries=0, retry=1), clock).outcome.kept == 1
+
+
+def test_what_was_kept_stays_while_its_site_is_down(tmp_path: Path) -> None:
+    clock = Clock()
+    with serve(dict.fromkeys(("/a", "/b"), IMAGE)) as site:
+        run_crawl(tmp_path, make_params(address=site.address, start=list_pages("a"), retries=0), clock)
+        site.routes[ROBOTS] = Reply(status=503)
+        clock.now += DAY + 1
+        for _ in range(2):
+            params = make_params(address=site.address, start=list_pages("a", "b"), retries=0)
+            result = run_crawl(tmp_path, params, clock)
+            assert result.reasons == dict.fromkeys(list_pages("b"), "robots_forbid")
+        assert site.requests == {ROBOTS: 2, "/a": 1}

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.crawl.journal import BodyTars, Journal
+from pipeline.crawl.body_tars import BodyTars
+from pipeline.crawl.journal import Journal
 from pipeline.errors import InputError
 from pipeline.tables.blob_store import BlobLocation, TarStore
 from pipeline.tables.contracts import CRAWLED_FOLDER
