@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
 from pipeline.config.params import FunctionName, Params, Strings
 from pipeline.crawl.addresses import parse_endpoint
+from pipeline.crawl.url_patterns import check_pattern
 
 
 class UrlList(Params):
@@ -64,11 +65,30 @@ Host = Annotated[
 ]
 
 
+ROBOTS = "robots"
+"""In `sitemaps`: those that robots.txt names."""
+
+Patterns = Annotated[tuple[Annotated[str, AfterValidator(check_pattern)], ...], Field(strict=False)]
+"""Patterns of URLs, see `pipeline.crawl.url_patterns`."""
+
+
 class CrawlParams(Params):
     """Which URLs are fetched, and within which limits."""
 
     start: Strings = ()
-    """Pages to start from; links are followed within their host."""
+    """Pages, sitemaps and feeds to start from; links are followed within their host."""
+    sitemaps: Strings = ()
+    """Sitemaps to read (XML, an index, a URL a line; also gzip), and `robots`: those that robots.txt of the start
+    pages' sites names."""
+    feeds: bool = False
+    """Read the feeds that pages name (RSS, Atom, JSON Feed); one in `start` or behind a link is read in any case."""
+    include: Patterns = ()
+    """Pages that links, sitemaps and feeds lead to must match one of these patterns, unless there is none: a host, a
+    path or both, as in `*.example.org/photos/**`. `*` stands for anything but `/`, `**` for anything."""
+    exclude: Patterns = ()
+    """Nothing that matches one of these patterns is requested, but for start pages and listed URLs."""
+    canonical: bool = True
+    """A page that names another URL as its own (`<link rel=canonical>`) counts as that, if that was kept."""
     lists: Annotated[tuple[UrlList, ...], Field(strict=False)] = ()
     """URL lists; their URLs are fetched, and no links in them are followed."""
     lists_folder: Annotated[str, Field(min_length=1)] = "lists"

@@ -31,6 +31,10 @@ class Robots:
             return f"robots.txt asks for more than {MAX_CRAWL_DELAY:.0f} seconds between requests"
         return None
 
+    def list_sitemaps(self) -> tuple[str, ...]:
+        """Return the sitemaps that it names, as it spells them."""
+        return tuple(self.rules.sitemaps) if self.rules is not None else ()
+
     def read_delay(self, agent: str) -> float:
         """Return the seconds that the site asks to leave between two requests."""
         delay = self.rules.crawl_delay(agent) if self.rules is not None else None

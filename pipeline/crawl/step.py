@@ -84,14 +84,14 @@ async def _crawl(
 ) -> CrawlResult:
     from pipeline.crawl.breadth_first import BreadthFirst, visit_level
     from pipeline.crawl.client import open_client
+    from pipeline.crawl.discovery.canonical import merge_canonical
     from pipeline.crawl.visit_kept import KeptFirst
     from pipeline.crawl.visit_url import Visitor
 
-    agent = params.agent.split("/")[0].split()[0]
     async with open_client(params, hosts, journal) as client:
         while True:
             plan = BreadthFirst(params)
-            visitor = KeptFirst(client, lambda client: Visitor(client, agent))
+            visitor = KeptFirst(client, lambda client: Visitor(client, params))
             level = plan.plan_first_level(params.start, (row.url for row in listed))
             while level:
                 await visit_level(level, visitor.visit, params.per_host, workspace.run)
@@ -101,6 +101,7 @@ async def _crawl(
             if not client.rules_changed:
                 break
             client.rules_changed = False
+    merge_canonical(plan.tried)
     tried = [plan.tried[url] for url in sorted(plan.tried)]
     return CrawlResult(tried, plan.passed_over, client.requests, client.find_body)
 
@@ -133,7 +134,7 @@ def _build_rows(result: CrawlResult, bodies: "BodyTars", drops: list[Drop]) -> I
         rejection = one.rejection or (one.visit.rejection if one.visit else None)
         row = _describe(one)
         if rejection:
-            drops.append(rejection.drop(one.url, "crawl"))
+            drops.append(rejection.drop(one.url, "crawl", one.kept_as or ""))
             yield {**row, "reason": str(rejection.reason), "detail": rejection.detail}
             continue
         body = result.find_body(row["final_url"])

@@ -1,12 +1,16 @@
 """Visit a URL: ask robots.txt, follow redirects one by one, respect opt-outs, extract links."""
 
+import asyncio
 from dataclasses import dataclass, field, replace
 
 from pipeline.crawl.client import Client
+from pipeline.crawl.discovery.listings import read_listing
 from pipeline.crawl.http_request import HttpResponse
 from pipeline.crawl.links import Links, extract_links
 from pipeline.crawl.opt_outs import read_header_signals, read_page_signals
+from pipeline.crawl.params import ROBOTS, CrawlParams
 from pipeline.crawl.robots import MAX_CRAWL_DELAY, Robots, read_robots
+from pipeline.crawl.url_patterns import UrlPatterns
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.html import parse_html
 from pipeline.formats.media_type import claims_page, find_media_type
@@ -15,6 +19,9 @@ from pipeline.tables.drops import Reason, Rejection
 
 MAX_REDIRECTS = 5
 """What RFC 9309 asks for robots.txt; used for all URLs."""
+
+LARGE_BYTES = 1 << 18
+"""Of a response that is read in a thread of its own, if it may be a sitemap or a feed."""
 
 UNREACHABLE = (Reason.ADDRESS_REFUSED, Reason.CONNECTION_FAILED, Reason.TLS_FAILED)
 """Reasons for which, if they stop the request for robots.txt, no URL of the site can be fetched."""
@@ -36,11 +43,16 @@ class Visit:
 
 
 class Visitor:
-    """Visits URLs as `agent`, the product token that robots.txt files and opt-outs know the crawler by."""
+    """Visits URLs by `params`.
 
-    def __init__(self, client: Client, agent: str) -> None:
+    The first word of their agent is the product token that robots.txt files and opt-outs know the crawler by.
+    """
+
+    def __init__(self, client: Client, params: CrawlParams) -> None:
         self._client = client
-        self._agent = agent
+        self._agent = params.agent.split("/")[0].split()[0]
+        self._params = params
+        self._patterns = UrlPatterns(params.include, params.exclude)
         self._robots: dict[str, tuple[Robots | Rejection, int]] = {}  # with the time of its fetch
 
     async def visit(self, url: str) -> Visit:
@@ -54,8 +66,10 @@ class Visitor:
             response = await self._client.fetch(url, self._remove_opted_out)
             location = response.find_redirect()
             if location is None:
-                return self._describe(url, response)
+                return await self._describe(url, response)
             target = follow_redirect(location, url, passed)
+            if not isinstance(target, Rejection):
+                target = self._patterns.reject(target) or target
             if isinstance(target, Rejection):
                 return Visit(url, response.status, rejection=target)
             url = target
@@ -114,15 +128,33 @@ class Visitor:
             signals = signals.merge(read_page_signals(document, self._agent))
         return signals.no_training or (signals.no_images if media_type.startswith("image/") else None)
 
-    def _describe(self, url: str, response: HttpResponse) -> Visit:
+    async def _describe(self, url: str, response: HttpResponse) -> Visit:
         visit = Visit(url, response.status, _tidy(response.read_header("content-type")), response.rejection)
-        if response.rejection or _find_type(response) != "text/html":
-            return visit
+        sitemaps = self._list_sitemaps(url)
+        if response.rejection:
+            return replace(visit, links=Links(sitemaps=sitemaps))
+        if _find_type(response) != "text/html":
+            listing = await self._read_listing(url, response)
+            if read_header_signals(response.headers, self._agent).no_follow:
+                listing = replace(listing, followed=(), nofollow=len(listing.followed))
+            return replace(visit, links=replace(listing, sitemaps=sitemaps))
         document = parse_html(response.body, response.read_header("content-type"))
         signals = read_header_signals(response.headers, self._agent)
         signals = signals.merge(read_page_signals(document, self._agent))
-        links = extract_links(document, url, follow=signals.no_follow is None)
-        return replace(visit, links=links, no_images=signals.no_images)
+        links = extract_links(document, url, follow=signals.no_follow is None, feeds=self._params.feeds)
+        return replace(visit, links=replace(links, sitemaps=sitemaps), no_images=signals.no_images)
+
+    async def _read_listing(self, url: str, response: HttpResponse) -> Links:
+        """Return what a sitemap or feed lists. A large one takes seconds, in which other responses would time out."""
+        found = response.body, response.read_header("content-type"), url
+        if len(response.body) < LARGE_BYTES:
+            return read_listing(*found) or Links()
+        return await asyncio.to_thread(read_listing, *found) or Links()
+
+    def _list_sitemaps(self, url: str) -> tuple[str, ...]:
+        """Return the sitemaps that the site's robots.txt names, if params ask for these."""
+        robots, _ = self._robots.get(find_origin(url), (None, 0)) if ROBOTS in self._params.sitemaps else (None, 0)
+        return robots.list_sitemaps() if isinstance(robots, Robots) else ()
 
 
 def _find_type(response: HttpResponse) -> str:

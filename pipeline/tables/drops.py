@@ -23,6 +23,7 @@ class Reason(StrEnum):
     TLS_FAILED = "tls_failed"
     TOO_LARGE = "too_large"
     TRUNCATED_BODY = "truncated_body"
+    USED_AS_LIST = "used_as_list"
     # list and ingest
     CHANGED_WHILE_READ = "changed_while_read"
     EMPTY = "empty"

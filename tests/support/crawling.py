@@ -24,6 +24,11 @@ START = f"http://{HOST}/"
 
 BLOCK: Mapping[str, Any] = {
     "start": [START],
+    "sitemaps": [],
+    "feeds": False,
+    "include": [],
+    "exclude": [],
+    "canonical": True,
     "lists": [],
     "lists_folder": "lists",
     "hosts": {},
