@@ -1,22 +1,17 @@
 """Decide which IP addresses may be connected to without being listed in `crawl.hosts`: public unicast ones."""
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from pipeline.crawl.address_blocks import GLOBAL_UNICAST, IPV4_BLOCKS, IPV6_BLOCKS, METADATA, REACHABLE
 
 IpAddress = IPv4Address | IPv6Address
 
-_GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""NAT64 (64:ff9b::/96) and mapped addresses (::ffff:0:0/96), which may contain any IPv4 address, lie outside it."""
+WEB_PORTS = (80, 443)
+"""The ports of hosts that are not listed. Behind others are databases and consoles; some obey an HTTP request."""
 
-_NO_HOSTS = (
-    IPv4Network("192.88.99.0/24"),  # relays of 6to4
-    IPv6Network("2001::/23"),  # IETF protocols; 2001::/32 among them is Teredo, which wraps any IPv4 address
-    IPv6Network("2001:db8::/32"),  # documentation
-    IPv6Network("2002::/16"),  # 6to4, which wraps any IPv4 address
-    IPv6Network("3fff::/20"),  # documentation
-)
-"""Networks that Python counts as global but that have no public hosts. Source: the IANA Special-Purpose Address
-Registries."""
+_REFUSED_IPV4 = [block for block, purpose in IPV4_BLOCKS.items() if not purpose.startswith(REACHABLE)]
+_REFUSED_IPV6 = [block for block, purpose in IPV6_BLOCKS.items() if not purpose.startswith(REACHABLE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +23,16 @@ class Endpoint:
 
 
 def is_public(address: IpAddress) -> bool:
-    """Return whether an address is a host of the public internet, and does not wrap an address that may not be one."""
-    if isinstance(address, IPv6Address) and address not in _GLOBAL_UNICAST:
+    """Return whether an address may be a server of the public web.
+
+    An address that wraps an IPv4 address (mapped, NAT64, 6to4, Teredo) is never one, whatever it wraps: no public host
+    needs to be reached that way, and where the translator sends it cannot be seen from here.
+    """
+    if address in METADATA:
         return False
-    if not address.is_global or address.is_multicast or address.is_reserved:
-        return False
-    return not any(address.version == network.version and address in network for network in _NO_HOSTS)
+    if isinstance(address, IPv4Address):
+        return not any(address in block for block in _REFUSED_IPV4)
+    return address in GLOBAL_UNICAST and not any(address in block for block in _REFUSED_IPV6)
 
 
 def parse_endpoint(text: str) -> Endpoint:

@@ -21,10 +21,12 @@ class ListedHost:
 
     Attributes:
         open: Returns the endpoint to connect to; starts the host's server on the first call, where it has one.
+        local: Whether it is on this machine, so that nobody minds many requests.
         salt: Part of the journal's key: what is served under one name may depend on the function and its options.
     """
 
     open: Callable[[], Endpoint]
+    local: bool
     salt: str = "listed"
 
 
@@ -44,7 +46,7 @@ def resolve_hosts(hosts: Mapping[str, str | ServedHost], stack: ExitStack) -> di
 
 def _resolve_address(address: str) -> ListedHost:
     endpoint = parse_endpoint(address)
-    return ListedHost(lambda: endpoint)
+    return ListedHost(lambda: endpoint, endpoint.address.is_loopback)
 
 
 def _prepare_server(key: str, host: ServedHost, stack: ExitStack) -> ListedHost:
@@ -61,7 +63,7 @@ def _prepare_server(key: str, host: ServedHost, stack: ExitStack) -> ListedHost:
             opened.append(_check_loopback(key, host.serve, address))
         return opened[0]
 
-    return ListedHost(open_server, f"{host.serve} {json.dumps(host.options, sort_keys=True)}")
+    return ListedHost(open_server, True, f"{host.serve} {json.dumps(host.options, sort_keys=True)}")
 
 
 def _check_loopback(key: str, path: str, address: str) -> Endpoint:

@@ -71,6 +71,9 @@ ROBOTS = "robots"
 Patterns = Annotated[tuple[Annotated[str, AfterValidator(check_pattern)], ...], Field(strict=False)]
 """Patterns of URLs, see `pipeline.crawl.url_patterns`."""
 
+LOCAL_PER_HOST = 8
+"""Requests at a time to a host of one's own machine. `breadth_first` starts as many visits of a host."""
+
 
 class CrawlParams(Params):
     """Which URLs are fetched, and within which limits."""
@@ -99,8 +102,8 @@ class CrawlParams(Params):
     agent: Annotated[str, Field(pattern=r"^[A-Za-z_-]+(/[!-~]+)? ?[ -~]*$")] = (
         "shardwright/0.1 (+https://example.org/shardwright)"
     )
-    """The User-Agent header. Its first word is the crawler's name for robots.txt; include an address at which you can
-    be reached."""
+    """The User-Agent header. Its first word is the crawler's name for robots.txt. It must say where you can be reached,
+    a page or a mail address: with the placeholder `example.org` only listed hosts are crawled."""
     max_depth: Annotated[int, Field(ge=0)] = 8
     """Largest number of links from a start page; what a page embeds does not count as a link."""
     max_urls: Annotated[int, Field(ge=1)] = 100_000
@@ -109,16 +112,28 @@ class CrawlParams(Params):
     """Largest size of a response, decompressed."""
     timeout: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Seconds for one response, from the lookup of its host to the last byte."""
-    per_host: Annotated[int, Field(ge=1, le=64)] = 8
-    """Requests at a time to one host."""
-    delay: Annotated[float, Field(ge=0, le=3600)] = 0.0
-    """Seconds between the starts of two requests to one host; robots.txt may ask for more."""
+    per_host: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Requests at a time to one host; null: 2, and 8 to one that is listed at a loopback address."""
+    delay: Annotated[float, Field(ge=0, le=3600)] | None = None
+    """Seconds between two requests to one host, also for its robots.txt, redirects and retries; robots.txt may ask for
+    more. null: 1, and 0 for one that is listed at a loopback address."""
     retries: Annotated[int, Field(ge=0, le=10)] = 2
     """Retries after a 429, a 5xx or a broken connection."""
     backoff: Annotated[float, Field(ge=0, le=60)] = 0.5
-    """Seconds before the first retry, doubled for each further one; Retry-After may ask for more."""
+    """Seconds before the first retry, doubled for each further one. Retry-After may ask for more, after a 429 or 503
+    for the whole host."""
     refresh: Annotated[int, Field(ge=0)] = 0
     """Responses are cached and not requested again; another number asks for everything anew, and what has not changed
     since is not transferred again."""
     retry: Annotated[int, Field(ge=0)] = 0
     """A larger number asks once more for what failed and may succeed by now: hosts that were down or slow, 5xx, 429."""
+
+    def find_per_host(self, local: bool) -> int:
+        """Return the requests at a time to a host; `local`: it is listed at a loopback address."""
+        return self.per_host or (LOCAL_PER_HOST if local else 2)
+
+    def find_delay(self, local: bool) -> float:
+        """Return the seconds between two requests to a host."""
+        if self.delay is not None:
+            return self.delay
+        return 0.0 if local else 1.0

@@ -8,9 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import ip_address
 
-from aiohttp.abc import AbstractResolver, ResolveResult
-
-from pipeline.crawl.addresses import Endpoint, IpAddress, is_public
+from pipeline.crawl.addresses import WEB_PORTS, Endpoint, IpAddress, is_public
 from pipeline.formats.urls import find_host
 
 Lookup = Callable[[str], Awaitable[Sequence[str]]]
@@ -27,8 +25,8 @@ async def look_up(name: str) -> Sequence[str]:
     return [str(address[0]) for *_, address in found]
 
 
-class Resolver(AbstractResolver):
-    """Resolves hosts: for aiohttp, and for a check before a connection is tried.
+class Resolver:
+    """Resolves the hosts of URLs.
 
     `listed` are the hosts of `crawl.hosts`, each with a function that returns its endpoint when it is first needed.
     """
@@ -42,21 +40,20 @@ class Resolver(AbstractResolver):
         """Return the endpoints of the host of a canonical URL, the same for the whole run.
 
         Raises:
-            AddressRefused: one of its addresses is not public, and the host is not listed.
+            AddressRefused: one of its addresses is not public, or its port is not the web's, and it is not listed.
             OSError: the name does not resolve.
         """
-        return await self._find(*find_host(url))
-
-    async def _find(self, host: str, port: int) -> Sequence[Endpoint]:
+        host, port = find_host(url)
         literal = _parse_literal(host)
         if host in self._listed:
             endpoint = self._listed[host]()
-            # aiohttp connects to an address in a URL without asking the resolver, so it cannot be redirected.
             if literal and endpoint != Endpoint(literal, port):
                 raise AddressRefused(f"{host} is listed with port {endpoint.port}, the URL has port {port}")
             return [endpoint]
+        if port not in WEB_PORTS:
+            raise AddressRefused(f"port {port} is neither 80 nor 443, and the host is not listed")
         addresses = [literal] if literal else await self._find_pinned(host)
-        if not all(map(is_public, addresses)):
+        if not addresses or not all(map(is_public, addresses)):
             raise AddressRefused("its address is not public, and the host is not listed")
         return [Endpoint(address, port) for address in addresses]
 
@@ -68,19 +65,6 @@ class Resolver(AbstractResolver):
 
     async def _look_up(self, host: str) -> Sequence[IpAddress]:
         return [ip_address(text) for text in await self._lookup(host)]
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Return the endpoints of `find` in aiohttp's type."""
-        try:
-            endpoints = await self._find(host, port)
-        except AddressRefused as refused:
-            raise OSError(str(refused)) from None
-        return [
-            ResolveResult(hostname=host, host=str(at.address), port=at.port, family=family, proto=0, flags=0)
-            for at in endpoints
-        ]
 
     async def close(self) -> None:
         """Cancel lookups that are still running."""

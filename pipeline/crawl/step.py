@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.crawl.contact import check_contact
 from pipeline.crawl.listed_hosts import ListedHost, resolve_hosts
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.url_lists import ListedUrl, read_lists
@@ -49,11 +50,12 @@ def crawl(params: CrawlParams, workspace: Workspace, clock: "Clock" = time.time)
 
     Raises:
         InputError: a list is missing or cannot be used, or the server of a host cannot start.
-        ParamsError: the function that serves a host is missing, or refuses its options.
+        ParamsError: the function that serves a host is missing or refuses its options, or `agent` names no contact.
     """
     rows = list(read_lists(Path(params.lists_folder), params.lists))
     bad_rows = [row for row in rows if isinstance(row, Drop)]
     listed = [row for row in rows if isinstance(row, ListedUrl)]
+    check_contact(params, (row.url for row in listed))
     with ExitStack() as stack:
         hosts = resolve_hosts(params.hosts, stack)
         from pipeline.crawl.journal import Journal
@@ -94,7 +96,7 @@ async def _crawl(
             visitor = KeptFirst(client, lambda client: Visitor(client, params))
             level = plan.plan_first_level(params.start, (row.url for row in listed))
             while level:
-                await visit_level(level, visitor.visit, params.per_host, workspace.run)
+                await visit_level(level, visitor.visit, params.find_per_host(local=True), workspace.run)
                 level = plan.plan_next_level(level)
             # What was judged by older rules, before a request made for newer ones, is judged again: else the rows would
             # depend on the order of the requests, and change in the next run.

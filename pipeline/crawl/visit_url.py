@@ -14,7 +14,7 @@ from pipeline.crawl.url_patterns import UrlPatterns
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.html import parse_html
 from pipeline.formats.media_type import claims_page, find_media_type
-from pipeline.formats.urls import BadUrl, canonicalize_url, find_origin, find_site
+from pipeline.formats.urls import BadUrl, canonicalize_url, find_origin
 from pipeline.tables.drops import Reason, Rejection
 
 MAX_REDIRECTS = 5
@@ -83,7 +83,7 @@ class Visitor:
             robots, fetched = self._robots[origin] = await self._fetch_robots(url)
             if isinstance(robots, Robots):
                 # Where it asks for more, `judge` forbids everything; other origins of this host may still be fetched.
-                self._client.slow_down(find_site(url), min(robots.read_delay(self._agent), MAX_CRAWL_DELAY))
+                self._client.slow_down(url, min(robots.read_delay(self._agent), MAX_CRAWL_DELAY))
         if isinstance(robots, Rejection):
             return robots
         forbidden = robots.judge(url, self._agent)

@@ -129,7 +129,7 @@ def _refuse_host() -> str:
 def _encode_idna(host: str) -> str:
     if host.isascii():
         return host.lower()
-    import idna  # comes with aiohttp
+    import idna
 
     try:
         return idna.encode(host, uts46=True).decode("ascii").lower()

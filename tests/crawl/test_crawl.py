@@ -53,7 +53,7 @@ def test_a_site_is_crawled_breadth_first(tmp_path: Path) -> None:
     assert rows[f"{START}2/1/own.png"]["page"] == f"{START}2/1/"
     assert rows[f"{START}2/shared.png"]["page"] == f"{START}2/0/"  # its first child in document order
     assert result.read_body(f"{START}1/own.png") == IMAGE.body + b"/1/"
-    assert user_agent == "shardwright/0.1 (+https://example.org/shardwright)"
+    assert user_agent == "shardwright/0.1 (+https://crawler.test/contact)"
 
 
 def test_the_bytes_do_not_depend_on_the_order_of_responses(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.crawl.addresses import Endpoint, is_public, parse_endpoint
-from pipeline.crawl.client import read_retry_after
 from pipeline.crawl.http_request import HttpResponse, decode_head, encode_head
 from pipeline.crawl.links import Link, extract_links
 from pipeline.crawl.opt_outs import Signals, read_header_signals, read_page_signals
 from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES, Robots, read_robots
+from pipeline.crawl.wire.requester import read_retry_after
 from pipeline.formats.html import parse_html
 from pipeline.tables.drops import Reason, Rejection
 
@@ -72,18 +72,22 @@ def find(resolver: Resolver, *urls: str) -> list[Sequence[Endpoint]]:
 def test_a_name_is_looked_up_once_and_pinned() -> None:
     names = Names(["93.184.215.14"], ["127.0.0.1"])  # the second answer is an attempt at DNS rebinding
     resolver = Resolver({}, names)
-    found = find(resolver, "http://name.test/", "https://name.test/a", "http://name.test:8080/b")
+    found = find(resolver, "http://name.test/", "https://name.test/a", "http://name.test:443/b")
     assert [[str(at.address) for at in endpoints] for endpoints in found] == [["93.184.215.14"]] * 3
-    assert [endpoints[0].port for endpoints in found] == [80, 443, 8080]
+    assert [endpoints[0].port for endpoints in found] == [80, 443, 443]
     assert names.questions == 1
 
 
-def test_aiohttp_connects_to_the_checked_address() -> None:
+def test_a_listed_host_has_the_listed_endpoint_for_all_ports() -> None:
     resolver = Resolver({"listed.test": lambda: parse_endpoint("127.0.0.1:8123")})
-    (found,) = find(resolver, "http://listed.test/")
-    (resolved,) = asyncio.run(resolver.resolve("listed.test", 80))
-    assert found == [parse_endpoint("127.0.0.1:8123")]
-    assert (resolved["host"], resolved["port"]) == ("127.0.0.1", 8123)
+    found = find(resolver, "http://listed.test/", "http://listed.test:99/")
+    assert found == [[parse_endpoint("127.0.0.1:8123")]] * 2
+
+
+def test_only_the_ports_of_the_web_are_open_on_other_hosts() -> None:
+    for port in (22, 25, 81, 3306, 6379, 8080, 9200, 65535):
+        with pytest.raises(AddressRefused, match=f"port {port} is neither 80 nor 443"):
+            find(Resolver({}, Names()), f"http://name.test:{port}/")
 
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], ["93.184.215.14", "::1"], ["10.0.0.1", "93.184.215.14"]])

@@ -32,7 +32,7 @@ BLOCK: Mapping[str, Any] = {
     "lists": [],
     "lists_folder": "lists",
     "hosts": {},
-    "agent": "shardwright/0.1 (+https://example.org/shardwright)",
+    "agent": "shardwright/0.1 (+https://crawler.test/contact)",
     "max_depth": 8,
     "max_urls": 1000,
     "max_bytes": 1 << 20,
