@@ -17,7 +17,7 @@ THIRD_PART := crawl ops remote runtime train webdataset
 FIRST_PART := $(filter-out $(SECOND_PART) $(THIRD_PART) __pycache__ peers support,$(notdir $(patsubst %/,%,$(wildcard tests/*/))))
 PARTS := first-part second-part third-part
 
-.PHONY: help repro test $(PARTS:%=test-%) quick $(PARTS:%=quick-%) sweep check format generated demo-site demo-table folds bench-loader bench-gpu test-peers clean
+.PHONY: help repro test $(PARTS:%=test-%) quick $(PARTS:%=quick-%) sweep check format generated demo-site demo-table folds bench-loader bench-media bench-gpu test-peers clean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -88,6 +88,9 @@ test-peers: $(PEERS_READY)  ## our shards in webdataset, HF datasets, Megatron-E
 
 bench-loader: $(PEERS_READY)  ## the loader beside its peers, half an hour; DATA=folder keeps the samples, ROUNDS=5, NOTE=line
 	@$(PEERS)/bin/python -m benchmarks.bench_loader $(if $(DATA),--data '$(DATA)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(NOTE),--note '$(NOTE)')
+
+bench-media: $(PEERS_READY)  ## images, audio, video and text beside other readers, ten minutes; DATA=folder, ROUNDS=2, NOTE=line
+	@$(PEERS)/bin/python -m benchmarks.bench_media $(if $(DATA),--data '$(DATA)') $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(NOTE),--note '$(NOTE)')
 
 folds: $(READY)  ## train and test on each fold of align.folds, and sum up: data/8_folds
 	@$(BIN)/shardwright folds

@@ -7,19 +7,17 @@ spoils it. `--only shardwright,memcpy --rounds 2` is quicker. A peer that is not
 """
 
 import argparse
-import os
-import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from benchmarks.support.apart import FailedError, run_apart
 from benchmarks.support.loader_report import Case, Measured, Run, format_report
+from benchmarks.support.machine import describe_machine, describe_packages
 from benchmarks.support.peers import PEERS
 from benchmarks.support.read_tensors import LATER_SECONDS, READERS, Rates
 
@@ -126,29 +124,6 @@ def probe(plan: Plan, *arguments: object) -> dict[str, Any]:
     return run_apart("benchmarks.support.loader_probes", name, plan.find_set("large", "shardwright"), *options)
 
 
-def describe_machine() -> Iterator[str]:
-    """What a reader of the figures wants to know of the machine; nothing that names it or the day."""
-    model = platform.machine()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [
-            line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0] if names else model
-    yield f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB of memory, {platform.system()}"
-    packages = ["numpy", "torch", *(peer.package for peer in PEERS.values())]
-    yield f"Python {platform.python_version()}, " + ", ".join(describe_package(name) for name in packages)
-
-
-def describe_package(name: str) -> str:
-    """`numpy 2.1.3`."""
-    try:
-        return f"{name} {version(name)}"
-    except PackageNotFoundError:
-        return f"no {name}"
-
-
 def say(line: str) -> None:
     """Progress, for who waits."""
     sys.stderr.write(line + "\n")
@@ -177,7 +152,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="shardwright-bench-") as scratch:
         folder = (options.data or Path(scratch)).resolve()
         measured = measure(Plan(folder, samples, options.rounds, readers, options.seconds))
-    machine = [*describe_machine(), *filter(None, [options.note])]
+    packages = ("numpy", "torch", *(peer.package for peer in PEERS.values()))
+    machine = [describe_machine(), describe_packages(packages), *filter(None, [options.note])]
     page = format_report(measured, samples, machine)
     options.result.parent.mkdir(parents=True, exist_ok=True)
     options.result.write_text(page, encoding="utf-8")

@@ -1,210 +1,118 @@
-"""Spans of audio and video files, decoded by declared operations, beside decoding whole files.
+"""Files of images, audio, video and text, read into batches by this project and by its peers, in turn.
 
-    python -m benchmarks.bench_media audio [--files 48] [--rounds 5]
-    python -m benchmarks.bench_media video [--files 4] [--rounds 5]
-
-Audio: 2 s of FLAC files of 44.1 kHz to 80 mel bands at 16 kHz, from WebDataset tars, beside webdataset with
-`librosa.load` and `melspectrogram` of whole files. Video: 8 frames of 2 s of MP4 files of a minute, beside PyAV
-decoding whole files and converting these 8. CPU seconds of the process, on one thread, both in turn; the median round
-counts. Rewrites its part of `benchmarks/results/media.md`; a minute or two each.
+`make bench-media`, or `python -m benchmarks.bench_media` where the peers are installed. Every reader runs in a process
+of its own on the same files, round after round; one that is not installed, or fails, is left out by name. Writes
+`benchmarks/results/media.md`; ten minutes on 2 cores, of which two make the files (`--data folder` keeps them). A
+machine that does something else meanwhile spoils the rates, and CPU time less. `--media audio,video` is quicker.
 """
 
 import argparse
-import io
 import os
-import re
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable
-from fractions import Fraction
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from threadpoolctl import threadpool_limits
-
-from benchmarks.support.copies import CHECKOUT
-from shardwright import Loader, ShardDataset, ops
+from benchmarks.media.readers import READERS
+from benchmarks.media.report import Measured, format_page
+from benchmarks.media.sets import SETS
+from benchmarks.support.apart import CHECKOUT, FailedError, run_apart
+from benchmarks.support.machine import describe_machine, describe_packages
 
 RESULT = CHECKOUT / "benchmarks/results/media.md"
-RATE, MELS, SPAN = 44_100, 80, 2.0
-SIDE, FPS, FRAMES, VIDEO_SECONDS = (360, 640), 30, 8, 60
+MEASURE = "benchmarks.media.measure"
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+"""Libraries of peers would start threads in each worker that wait for each other by spinning."""
 
 
-def make_flac(number: int, seconds: int) -> bytes:
-    """Gliding tones with noise 30 dB below, mono: a FLAC file of half of the bytes of its samples."""
-    import soundfile
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured, on files in `folder`."""
 
-    rng = np.random.default_rng(number)
-    at = np.arange(RATE * seconds) / RATE
-    tones = sum(np.sin(2 * np.pi * (pitch * at + 20 * np.sin(at))) for pitch in rng.uniform(100, 2000, 5)) / 10
-    file = io.BytesIO()
-    soundfile.write(file, tones + rng.normal(0, 0.01, len(at)), RATE, format="FLAC")
-    return file.getvalue()
+    folder: Path
+    counts: dict[str, int]
+    rounds: int
+    epochs: int
 
 
-def make_mp4(number: int, interval: int) -> bytes:
-    """A scene that moves, with a key frame at most every `interval` frames: H.264, 640 × 360, a minute."""
-    import av
-    import cv2
-
-    rng = np.random.default_rng(number)
-    scene = cv2.resize(rng.integers(0, 256, (40, 80, 3), np.uint8), (1280, 640))
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as out:
-        stream: Any = out.add_stream("libx264", rate=FPS, options={"g": str(interval), "preset": "veryfast"})
-        (stream.height, stream.width), stream.pix_fmt = SIDE, "yuv420p"
-        for shown in range(FPS * VIDEO_SECONDS):
-            top, left = (round(140 * (1 + np.sin(shown / period))) for period in (41, 67))
-            frame = av.VideoFrame.from_ndarray(scene[top : top + SIDE[0], left : left + SIDE[1]].copy(), "rgb24")
-            frame.pts, frame.time_base = shown, Fraction(1, FPS)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode())
-    return file.getvalue()
-
-
-def write_tar(folder: Path, suffix: str, files: Iterable[bytes]) -> Path:
-    import webdataset
-
-    path = folder / "shard-000000.tar"
-    with webdataset.TarWriter(str(path)) as writer:
-        for number, content in enumerate(files):
-            writer.write({"__key__": f"{number:05d}", suffix: content})
-    return path
+def measure(plan: Plan) -> Measured:
+    """Make the files that are missing, and measure all readers, round after round."""
+    measured = Measured(plan.counts)
+    missing = run_apart(MEASURE, "missing")
+    for medium, count in plan.counts.items():
+        tars = plan.folder / medium / "tars"
+        if not tars.exists():
+            say(f"making {count:,} files of {medium}")
+            partial = tars.with_name("tars.partial")
+            run_apart("benchmarks.media.sets", medium, partial, count)
+            partial.rename(tars)
+    for number in range(plan.rounds):
+        for medium in plan.counts:
+            say(f"round {number + 1} of {plan.rounds}, {medium}")
+            for name in READERS[medium]:
+                measure_reader(plan, medium, name, measured, missing)
+    return measured
 
 
-def read_spans(data: Any) -> Callable[[], int]:
-    def read() -> int:
-        return sum(int(batch["valid"].sum()) for batch in Loader(data, 16, shuffle=True, threads=0))
-
-    return read
-
-
-def read_whole_audio(path: Path) -> int:
-    import librosa
-    import webdataset
-
-    count = 0
-    for sample in webdataset.WebDataset(str(path), shardshuffle=False):
-        samples, _ = librosa.load(io.BytesIO(sample["flac"]), sr=16_000)
-        energies = librosa.feature.melspectrogram(y=samples, sr=16_000, n_fft=400, hop_length=160, n_mels=MELS)
-        librosa.power_to_db(energies)
-        count += 1
-    return count
-
-
-def read_whole_videos(path: Path) -> int:
-    import av
-    import webdataset
-
-    crop, rng, count = ops.Resize(224), np.random.default_rng(0), 0
-    for sample in webdataset.WebDataset(str(path), shardshuffle=False):
-        start = rng.uniform(0, VIDEO_SECONDS - SPAN)
-        chosen = {int((start + (part + 0.5) * SPAN / FRAMES) * FPS) for part in range(FRAMES)}
-        with av.open(io.BytesIO(sample["mp4"]), "r") as file:
-            file.streams.video[0].codec_context.thread_count = 1
-            for number, frame in enumerate(file.decode(video=0)):
-                if number in chosen:
-                    frame.to_ndarray(format="rgb24", height=crop.shape[0], width=crop.shape[1])
-        count += 1
-    return count
+def measure_reader(plan: Plan, medium: str, name: str, measured: Measured, missing: dict[str, str]) -> None:
+    """Run a reader once. A peer that fails is left out from then on; a failure of ours ends it all."""
+    reader, label = READERS[medium][name], f"{medium}, {name}"
+    if reader.module in missing:
+        measured.left_out[name] = missing[reader.module]
+    if name in measured.left_out or label in measured.left_out:
+        return
+    environment = ONE_THREAD | dict(reader.environment(plan.folder))
+    options = (plan.counts[medium], "--epochs", plan.epochs)
+    try:
+        if reader.form != "tars":
+            run_apart(MEASURE, "prepare", plan.folder, medium, reader.form, environment=environment)
+        found = run_apart(MEASURE, "read", plan.folder, medium, name, *options, environment=environment)
+    except FailedError as error:
+        if reader.module == "shardwright":
+            raise
+        measured.left_out[label] = str(error).splitlines()[-1]
+        say(str(error))
+        return
+    measured.add(medium, name, found)
+    say(f"  {name}: {found['rate']:,.0f}/s, {found['cpu']:,.0f} µs")
 
 
-def measure_in_turn(ours: Callable[[], int], theirs: Callable[[], int], rounds: int) -> tuple[float, float]:
-    """Return the CPU seconds a sample of each, the median of the rounds; the first of each is left out."""
-    seconds: dict[int, list[float]] = {0: [], 1: []}
-    with threadpool_limits(1):
-        for _ in range(rounds + 1):
-            for which, read in enumerate((ours, theirs)):
-                start = time.process_time()
-                count = read()
-                seconds[which].append((time.process_time() - start) / count)
-    found, reference = (statistics.median(values[1:]) for values in seconds.values())
-    return found, reference
+def say(line: str) -> None:
+    """Progress, for who waits."""
+    sys.stderr.write(line + "\n")
 
 
-def run_audio(files: int, rounds: int) -> list[tuple[str, float, float]]:
-    operation = ops.Audio(ops.RandomSpan(SPAN), rate=16_000, features=ops.LogMel(MELS))
-    rows = []
-    for seconds in (5, 10, 30):
-        with tempfile.TemporaryDirectory() as scratch:
-            path = write_tar(Path(scratch), "flac", (make_flac(number, seconds) for number in range(files)))
-            data = ShardDataset.from_webdataset(path).decode(flac=operation)
-            rows.append(
-                (f"clips of {seconds} s", *measure_in_turn(read_spans(data), partial(read_whole_audio, path), rounds))
-            )
-    return rows
-
-
-def run_video(files: int, rounds: int) -> list[tuple[str, float, float]]:
-    operation = ops.Frames(FRAMES, ops.RandomSpan(SPAN), ops.RandomResizedCrop(224), flip=0.5)
-    rows = []
-    for interval in (60, 250):
-        with tempfile.TemporaryDirectory() as scratch:
-            path = write_tar(Path(scratch), "mp4", (make_mp4(number, interval) for number in range(files)))
-            data = ShardDataset.from_webdataset(path).decode(mp4=operation)
-            rows.append(
-                (
-                    f"a key frame every {interval} frames",
-                    *measure_in_turn(read_spans(data), partial(read_whole_videos, path), rounds),
-                )
-            )
-    return rows
-
-
-PARTS: dict[str, tuple[str, int, Callable[[int, int], list[tuple[str, float, float]]]]] = {
-    "audio": (
-        "2 s of FLAC files, 44.1 kHz, to 80 mel bands at 16 kHz, beside webdataset, `librosa.load` and "
-        "`melspectrogram` of whole files",
-        48,
-        run_audio,
-    ),
-    "video": (
-        "8 frames of 2 s of H.264 in MP4, 640 × 360, a minute, to 224 × 224, beside PyAV decoding whole files and "
-        "converting these 8",
-        4,
-        run_video,
-    ),
-}
-"""By subcommand: what is measured, the number of files, and what measures it."""
-
-
-def describe(name: str, rows: list[tuple[str, float, float]]) -> str:
-    lines = [
-        f"## {name.capitalize()}",
-        "",
-        f"{PARTS[name][0]}. CPU milliseconds a sample on one thread, in turn; load {os.getloadavg()[1]:.1f} on "
-        f"{os.cpu_count()} cores of {read_cpu()}.",
-        "",
-        "| files | spans | whole files | ratio |",
-        "| --- | --- | --- | --- |",
-        *(f"| {label} | {found * 1e3:.2f} | {whole * 1e3:.2f} | {found / whole:.3f} |" for label, found, whole in rows),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def read_cpu() -> str:
-    found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    return found[1] if found else "an unknown processor"
-
-
-def main(arguments: list[str]) -> None:
+def main() -> None:
+    """Measure, print the page, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--files", type=int)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULT)
-    options = parser.parse_args(arguments)
-    _, files, run = PARTS[options.part]
-    text = describe(options.part, run(options.files or files, options.rounds))
-    print(text)
-    before = options.out.read_text(encoding="utf-8") if options.out.exists() else "# Spans of audio and video\n"
-    parts = [part for part in re.split(r"(?m)^(?=## )", before) if not part.startswith(text.partition("\n")[0])]
-    options.out.write_text("\n".join(part.rstrip() + "\n" for part in [*parts, text]), encoding="utf-8")
+    parser.add_argument("--data", type=Path, help="where the files are made and kept; default: a temporary folder")
+    parser.add_argument("--media", default=",".join(READERS), help=f"by commas, of: {', '.join(READERS)}")
+    parser.add_argument("--scale", type=float, default=1.0, help="files, by the number that is usual")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=2, help="that count, after the first")
+    parser.add_argument("--note", default="", help="a line for the page, such as what else ran on the machine")
+    parser.add_argument("--result", type=Path, default=RESULT, help="where the page goes")
+    options = parser.parse_args()
+    media = options.media.split(",")
+    if unknown := set(media) - READERS.keys():
+        parser.error(f"no medium {sorted(unknown)}; there are {', '.join(READERS)}")
+    if min(options.scale, options.rounds, options.epochs) <= 0:
+        parser.error("--scale, --rounds and --epochs are above 0")
+    counts = {
+        medium: max(2, round(SETS[medium].count * options.scale / SETS[medium].batch)) * SETS[medium].batch
+        for medium in media
+    }
+    with tempfile.TemporaryDirectory(prefix="shardwright-bench-") as scratch:
+        folder = (options.data or Path(scratch)).resolve()
+        measured = measure(Plan(folder, counts, options.rounds, options.epochs))
+    packages = {reader.package for readers in READERS.values() for reader in readers.values()} - {"shardwright"}
+    libraries = ("simplejpeg", "pillow", "librosa", "av", "tokenizers")
+    load = f"load {os.getloadavg()[1]:.1f}"
+    machine = [f"{describe_machine()}; {load}", describe_packages(("numpy", "torch", *sorted(packages), *libraries))]
+    page = format_page(measured, [*machine, *filter(None, [options.note])])
+    options.result.write_text(page, encoding="utf-8")
+    sys.stdout.write(page)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -1,6 +1,7 @@
 """Each measurement in a process of its own: what one leaves behind, no other one finds."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,14 +24,21 @@ def write_outcome(outcome: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def run_apart(module: str, *arguments: object) -> dict[str, Any]:
+def run_apart(module: str, *arguments: object, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What `python -m module arguments` handed to `write_outcome`.
+
+    Args:
+        module, arguments: of the command.
+        environment: variables beside those of this process.
 
     Raises:
         FailedError: it failed, or handed over nothing.
     """
     command = [sys.executable, "-W", "ignore", "-m", module, *map(str, arguments)]
-    run = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, errors="replace", check=False)
+    variables = os.environ | dict(environment or {})
+    run = subprocess.run(
+        command, cwd=CHECKOUT, env=variables, capture_output=True, text=True, errors="replace", check=False
+    )
     outcomes = [line for line in run.stdout.splitlines() if line.startswith(MARK)]
     if run.returncode or not outcomes:
         said = "\n".join((run.stderr or run.stdout).strip().splitlines()[-SHOWN_LINES:])

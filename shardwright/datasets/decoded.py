@@ -142,3 +142,7 @@ class _Files:
     def warn(self, message: str) -> None:
         """See `shardwright.ops.operation.Contents`."""
         self.warnings.append((self.position, message))
+
+    def go_back(self, position: int) -> None:
+        """See `shardwright.ops.operation.Contents`."""
+        self.position = position

@@ -76,7 +76,7 @@ class BatchStream:
         if self._device_cache is not None and self._device_cache.has_batch(task.plan):
             return task, None
         apply_limit()
-        with use_one_thread():
+        with use_one_thread(), self._transfer.select():
             delivery = self._reader.read(task)
         return task, self._transfer.send(to_tensors(delivery))
 

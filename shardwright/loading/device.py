@@ -3,6 +3,7 @@
 import os
 import threading
 from collections import deque
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,12 @@ class DeviceTransfer:
     def pinned(self) -> bool:
         """Whether batches should be read into page-locked memory."""
         return self._stream is not None
+
+    def select(self) -> AbstractContextManager[Any]:
+        """Make the device the current one of this thread within the block, for operations that decode on it."""
+        import torch
+
+        return nullcontext() if self._stream is None else torch.cuda.device(self._stream.device)
 
     def send(self, delivery: ReadBatch) -> PendingTransfer:
         """Start to copy the tensors of a batch; called by the thread that read it."""

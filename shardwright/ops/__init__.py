@@ -9,6 +9,7 @@ from shardwright.ops.crops import CenterCrop, RandomResizedCrop, Resize
 from shardwright.ops.image import Image
 from shardwright.ops.layouts import Pad, Ragged
 from shardwright.ops.normalize import Normalize
+from shardwright.ops.nvimgcodec import NvImageCodec
 from shardwright.ops.spans import CenterSpan, FirstSpan, RandomSpan, Whole
 from shardwright.ops.tokens import Tokens
 from shardwright.ops.video.frames import Frames
@@ -23,6 +24,7 @@ __all__ = [
     "LogMel",
     "Mfcc",
     "Normalize",
+    "NvImageCodec",
     "Pad",
     "Ragged",
     "RandomResizedCrop",

@@ -5,11 +5,12 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def explain_missing(purpose: str) -> Iterator[None]:
+def explain_missing(purpose: str, install: str | None = None) -> Iterator[None]:
     """Import packages that decoding needs within this block.
 
     Args:
         purpose: what they do, such as "video is decoded".
+        install: how they are installed; None is by their own name, or with all of `shardwright[media]`.
 
     Raises:
         ModuleNotFoundError: one is not installed; the message says how to install it.
@@ -18,7 +19,5 @@ def explain_missing(purpose: str) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         name = error.name
-        raise ModuleNotFoundError(
-            f"{purpose} by {name}, which is not installed: pip install {name}, or pip install shardwright[media]",
-            name=name,
-        ) from error
+        how = install or f"pip install {name}, or pip install shardwright[media]"
+        raise ModuleNotFoundError(f"{purpose} by {name}, which is not installed: {how}", name=name) from error

@@ -1,17 +1,20 @@
 """Decode images: crop, resize and mirror them straight into the row of a batch."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shardwright.datasets.collate import Allocate, allocate_rows
 from shardwright.datasets.read_context import Content
 from shardwright.format.exif_orientation import UPRIGHT
 from shardwright.format.field import Field
 from shardwright.ops.crops import Box, Crop
-from shardwright.ops.operation import RowOperation
-from shardwright.ops.pixels import Decodable, decode_image, open_image
+from shardwright.ops.nvimgcodec import NvImageCodec, Part
+from shardwright.ops.operation import Contents, RowOperation
+from shardwright.ops.pixels import Decodable, decode_image, is_jpeg, open_image
 from shardwright.ops.resize import Pixels, resize
 from shardwright.webdataset.limits import DEFAULT_LIMITS
 
@@ -20,6 +23,24 @@ TRANSPOSED = 5
 FROM_BOTTOM, FROM_RIGHT = (3, 4, 7, 8), (2, 3, 6, 7)
 """Orientations whose stored rows, or columns, run from the bottom, or from the right, after rows and columns were
 swapped: table 'Orientation' of CIPA DC-008, section 4.6.4."""
+
+
+class PlannedImage(NamedTuple):
+    """An image file, and what is taken of it.
+
+    Attributes:
+        image: the file.
+        box, resized: what part of the stored image is resized to which (height, width).
+        top, left: of the crop in that, once it is upright.
+        flipped: whether the crop is mirrored.
+    """
+
+    image: Decodable
+    box: Box
+    resized: tuple[int, int]
+    top: int
+    left: int
+    flipped: bool
 
 
 @dataclass(frozen=True)
@@ -39,6 +60,7 @@ class Image(RowOperation):
         max_pixels: of the file; more are refused before they are decoded.
         stream: the name of the random numbers. Fields with one name get the same crop and flip, such as an image and
             its mask; None is the field's own name.
+        decoder: decodes JPEG files instead, on a GPU: `NvImageCodec()`.
 
     Raises:
         TypeError, ValueError: an argument is not allowed.
@@ -50,6 +72,7 @@ class Image(RowOperation):
     scaled: bool = True
     max_pixels: int = DEFAULT_LIMITS.pixels
     stream: str | None = None
+    decoder: NvImageCodec | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.crop, Crop):
@@ -69,21 +92,69 @@ class Image(RowOperation):
         """Those of the crop, and one for the flip."""
         return self.crop.draws + (self.flip > 0)
 
+    def decode(self, contents: Contents, draws: NDArray[np.float64], allocate: Allocate) -> dict[str, Any]:
+        """See `Operation.decode`; with a `decoder`, JPEG files are decoded together after all files were read."""
+        if self.decoder is None:
+            return super().decode(contents, draws, allocate)
+        rows = allocate_rows(self.field, len(draws), allocate)
+        waiting: dict[int, PlannedImage] = {}
+        for position, (content, numbers) in enumerate(zip(contents, draws, strict=True)):
+            planned = self._plan(bytes(content), numbers)
+            if is_jpeg(planned.image):
+                waiting[position] = planned
+            elif warning := self._decode_planned(planned, rows[position]):
+                contents.warn(warning)
+        self._decode_waiting(self.decoder, waiting, contents, rows)
+        return {"": rows}
+
     def decode_row(self, content: Content, draws: NDArray[np.float64], out: NDArray[Any]) -> str | None:
         """See `RowOperation.decode_row`."""
+        return self._decode_planned(self._plan(content, draws), out)
+
+    def describe(self) -> dict[str, Any]:
+        """See `Operation.describe`."""
+        described = super().describe()
+        if self.decoder is None:  # as before there was another
+            del described["decoder"]
+        return described
+
+    def _plan(self, content: Content, draws: NDArray[np.float64]) -> PlannedImage:
         image = open_image(content, self.max_pixels)
         turned = image.orientation >= TRANSPOSED
         height, width = (image.width, image.height) if turned else (image.height, image.width)
         plan = self.crop.plan(height, width, draws.tolist())
         box = find_stored_box(plan.box, height, width, image.orientation)
         resized = plan.resized[::-1] if turned else plan.resized
+        return PlannedImage(image, box, resized, plan.top, plan.left, bool(self.flip and self.flip > draws[-1]))
+
+    def _decode_planned(self, planned: PlannedImage, out: NDArray[Any]) -> str | None:
+        image, box, resized = planned.image, planned.box, planned.resized
         pixels, warning = decode_image(image, self._find_least(image, box, resized))
-        part = resize(_cut(pixels, box, image), resized, self.antialias)
-        upright = turn_upright(part, image.orientation)
-        (rows, columns), flipped = self.crop.shape, self.flip > draws[-1] if self.flip else False
-        taken = upright[plan.top : plan.top + rows, plan.left : plan.left + columns]
-        out[:] = taken[:, ::-1] if flipped else taken
+        self._finish(resize(_cut(pixels, box, image), resized, self.antialias), planned, out)
         return warning
+
+    def _decode_waiting(
+        self, decoder: NvImageCodec, waiting: Mapping[int, PlannedImage], contents: Contents, rows: NDArray[Any]
+    ) -> None:
+        parts = [
+            Part(image.content.tobytes(), image.height, image.width, box, resized)
+            for image, box, resized, *_ in waiting.values()
+        ]
+        decoded = decoder.decode_parts(parts, self.antialias)
+        for (position, planned), pixels in zip(waiting.items(), decoded, strict=True):
+            if pixels is not None:
+                self._finish(pixels, planned, rows[position])
+                continue
+            contents.go_back(position)
+            if warning := self._decode_planned(planned, rows[position]):
+                contents.warn(warning)
+
+    def _finish(self, pixels: Pixels, planned: PlannedImage, out: NDArray[Any]) -> None:
+        """Write the crop of a part that was resized into the row."""
+        upright = turn_upright(pixels, planned.image.orientation)
+        rows, columns = self.crop.shape
+        taken = upright[planned.top : planned.top + rows, planned.left : planned.left + columns]
+        out[:] = taken[:, ::-1] if planned.flipped else taken
 
     def _find_least(self, image: Decodable, box: Box, resized: tuple[int, int]) -> tuple[int, int] | None:
         """Return the size of the whole image at which the box has as many pixels as are wanted."""

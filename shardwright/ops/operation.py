@@ -21,6 +21,9 @@ class Contents(Protocol):
     def warn(self, message: str) -> None:
         """Record that the decoder doubts the last file."""
 
+    def go_back(self, position: int) -> None:
+        """Take an error or warning from now on for one of this file, counted from 0, after all were read."""
+
 
 class Operation(ABC):
     """How the files of one field become values of a batch. Each is a frozen dataclass, so it is known before any file.
@@ -54,8 +57,8 @@ class Operation(ABC):
         """Return the values of a batch, by the endings of `fields`.
 
         Args:
-            contents: a file a sample. Each is to be decoded before the next is asked for: an error is taken for one of
-                the last file.
+            contents: a file a sample. Each is to be decoded before the next is asked for, since an error is taken for
+                one of the last file, and its memory may be used again; or it is copied, see `Contents.go_back`.
             draws: uniform in [0, 1), float64 (batch, draws).
             allocate: see `shardwright.datasets.read_context.ReadContext.allocate`.
 

@@ -65,6 +65,11 @@ def open_image(content: Content, max_pixels: int) -> Decodable:
     return Decodable(file, size.height, size.width, UPRIGHT)
 
 
+def is_jpeg(image: Decodable) -> bool:
+    """Return whether the file is a JPEG file by its beginning."""
+    return image.content[: len(JPEG_START)].tobytes() == JPEG_START
+
+
 def decode_image(image: Decodable, least: tuple[int, int] | None) -> DecodedImage:
     """Decode an image as it is stored.
 
@@ -80,7 +85,7 @@ def decode_image(image: Decodable, least: tuple[int, int] | None) -> DecodedImag
     start = image.content[: len(NPY)].tobytes()
     if start == NPY:
         return DecodedImage(_decode_array(image.content.tobytes()))
-    if start.startswith(JPEG_START) and (simplejpeg := find_simplejpeg()) is not None:
+    if is_jpeg(image) and (simplejpeg := find_simplejpeg()) is not None:
         return _decode_jpeg(simplejpeg, image, least)
     return DecodedImage(decode_rgb(load_opencv(INSTEAD), image.content, upright=image.orientation == UPRIGHT))
 

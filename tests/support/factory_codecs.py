@@ -60,14 +60,19 @@ class Files(list[Content]):
 
     Attributes:
         warnings: what decoders said.
+        position: of the file that errors and warnings are of, where the operation went back to one.
     """
 
     def __init__(self, contents: Sequence[Content]) -> None:
         super().__init__(contents)
         self.warnings: list[str] = []
+        self.position = -1
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+    def go_back(self, position: int) -> None:
+        self.position = position
 
 
 def decode_files(operation: Operation, contents: Sequence[Content], draws: Sequence[Sequence[float]] = ()) -> Any:
