@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.bench_loader import describe_machine
+from benchmarks.support.machine import describe_machine
 from pipeline.config.check_params import check_block, read_params
 from pipeline.config.params import RunParams
 from pipeline.models.batches import ReadOrder, open_split, read_batches
@@ -238,7 +238,7 @@ def format_difference(difference: float, low: float, high: float) -> str:
 
 def describe_run(seconds: float) -> Iterator[str]:
     """Yield lines on the machine, and what else ran there."""
-    yield f"{next(describe_machine())}; {PROCESSES} processes of one thread."
+    yield f"{describe_machine()}; {PROCESSES} processes of one thread."
     yield f"This run took {seconds / 60:.0f} minutes; at its end the load of the machine, its own included, was"
     yield f"{os.getloadavg()[2]:.1f} over 15 minutes."
 

@@ -27,7 +27,7 @@ def test_the_wheel_holds_every_folder_of_shardwright_and_no_other() -> None:
 
 def test_the_extras_that_errors_name_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {"torch", "media", "zstd", *EXTRAS.values()} <= extras.keys()
+    assert {"torch", "media", "nvimgcodec", "zstd", *EXTRAS.values()} <= extras.keys()
 
 
 def test_every_public_name_is_found() -> None:
