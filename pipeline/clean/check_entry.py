@@ -23,15 +23,16 @@ VERDICT = np.dtype(
         ("sha256", "u1", (32,)),
         ("size", "<i8"),
         ("redactions", "<i8"),
+        ("flaw", "S40"),
         ("bits", "<u8"),
         ("facts", "<i8", (len(CHECKED_COLUMNS),)),
     ]
 )
 """The record of an item that is kept: whether its bytes changed; sha256 and size of the cleaned bytes; how many
-passages were redacted; the bits of its perceptual hash; the `CHECKED_COLUMNS`, -1 where its modality has no such
-column. The thumbnail of the perceptual hash follows: uint8 (256,), or nothing."""
+passages were redacted; what is odd in it; the bits of its perceptual hash; the `CHECKED_COLUMNS`, -1 where its modality
+has no such column. The thumbnail of the perceptual hash follows: uint8 (256,), or nothing."""
 
-_VERDICT = struct.Struct(f"<?32sqqQ{len(CHECKED_COLUMNS)}q")  # 40 times as fast as a NumPy record
+_VERDICT = struct.Struct(f"<?32sqq40sQ{len(CHECKED_COLUMNS)}q")  # 40 times as fast as a NumPy record
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ def compute_check(modality: Modality[Any, Any], raw: CheckedBytes, params: Param
         hashlib.sha256(checked.data).digest() if rewritten else bytes.fromhex(raw.sha256),
         len(checked.data),
         checked.redactions,
+        checked.flaw.encode("ascii"),
         checked.perceptual_hash.bits,
         *(checked.facts.get(name, -1) for name in CHECKED_COLUMNS),
     )

@@ -1,5 +1,6 @@
 """Write the cleaned table: the items that were kept, with what the checks found and their clusters."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -110,15 +111,21 @@ def _describe_items(verdicts: Array) -> "dict[str, pa.Array]":
         name: pa.array(np.ascontiguousarray(facts[:, number]), mask=facts[:, number] < 0)
         for number, name in enumerate(CHECKED_COLUMNS)
     }
-    return columns | {"redactions": pa.array(np.ascontiguousarray(verdicts["redactions"]))}
+    flaws, numbers = np.unique(verdicts["flaw"], return_inverse=True)
+    names = pa.array([flaw.decode() or None for flaw in flaws.tolist()], pa.string())
+    return columns | {
+        "redactions": pa.array(np.ascontiguousarray(verdicts["redactions"])),
+        "flaw": names.take(pa.array(numbers)),
+    }
 
 
 def describe_clusters(findings: Findings, items: Indexes, exact: Indexes, near: Indexes) -> str:
     """Describe these items, which rise, are kept and of one modality:
-    `741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4`."""
+    `741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4; 2 with no last page`."""
+    flaws = Counter(findings.verdicts["flaw"][items].tolist())
     sizes = np.bincount(np.searchsorted(items, near))
     redactions = int(findings.verdicts["redactions"][items].sum())
-    return ", ".join(
+    counts = ", ".join(
         [
             f"{len(items)} kept",
             f"{np.count_nonzero(findings.verdicts['rewritten'][items])} rewritten",
@@ -127,3 +134,5 @@ def describe_clusters(findings: Findings, items: Indexes, exact: Indexes, near: 
             f"largest near cluster {sizes.max()}",
         ]
     )
+    named = ", ".join(f"{count} with {flaw.decode()}" for flaw, count in sorted(flaws.items()) if flaw)
+    return f"{counts}; {named}" if named else counts

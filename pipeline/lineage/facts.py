@@ -60,6 +60,7 @@ class CleanFacts:
         rewritten: whether its bytes were changed.
         sha256: of the cleaned bytes.
         redactions: the number of passages that were redacted.
+        flaw: what is odd or damaged in it; None where nothing.
         facts: width, height and other columns of the cleaned table.
         same: other items with the same cleaned bytes.
         near: further items that look, sound or read the same.
@@ -68,6 +69,7 @@ class CleanFacts:
     rewritten: bool
     sha256: str
     redactions: int
+    flaw: str | None
     facts: Mapping[str, int]
     same: NameList
     near: NameList

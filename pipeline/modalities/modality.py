@@ -43,12 +43,14 @@ class Checked:
         facts: the columns of the cleaned table that it fills.
         perceptual_hash: of the item.
         redactions: how many passages were redacted.
+        flaw: what is odd or damaged in it, in at most 40 bytes of ASCII; empty where nothing.
     """
 
     data: bytes
     facts: Mapping[str, int]
     perceptual_hash: PerceptualHash
     redactions: int = 0
+    flaw: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,13 +118,24 @@ CLEANED: Columns = {
     "sample_rate": "int64?",  # Hz
     "frames": "int64?",  # audio samples per channel; of a video, images
     "characters": "int64?",
+    "missing_frames": "int64?",  # of audio that is cut off and kept: frames that its container declares and lacks
     "redactions": "int64",
+    "flaw": "string?",  # what is odd or damaged in a file that was kept
     "exact_cluster": "uint64",  # the first item of this modality with the same cleaned bytes
     "near_cluster": "uint64",  # the first item that looks, sounds or reads the same
 }
 """`3_cleaned/items`: the items that can be decoded, ordered by `item`, which is the order of their ids."""
 
-CHECKED_COLUMNS = ("width", "height", "orientation", "channels", "sample_rate", "frames", "characters")
+CHECKED_COLUMNS = (
+    "width",
+    "height",
+    "orientation",
+    "channels",
+    "sample_rate",
+    "frames",
+    "characters",
+    "missing_frames",
+)
 """The columns of `CLEANED` that the check of a modality fills; those of other modalities are null."""
 
 SAMPLES: Columns = {

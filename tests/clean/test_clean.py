@@ -13,9 +13,11 @@ from pipeline.clean.cleaned_table import find_clusters
 from pipeline.clean.cleaned_tars import MAX_ITEMS
 from pipeline.clean.params import Nearness
 from pipeline.clean.step import clean
+from pipeline.config.check_params import read_effective_params
 from pipeline.errors import InputError, ParamsError, TooManyDrops
 from pipeline.tables.contracts import MODALITIES
 from tests.support.cleaning import (
+    ROOT,
     draw_image,
     encode_image,
     hash_folder,
@@ -31,6 +33,23 @@ from tests.support.cleaning import (
 )
 
 pytestmark = pytest.mark.slow
+
+
+def test_damaged_files_are_kept_with_their_flaw_where_the_params_say_so(tmp_path: Path) -> None:
+    files = make_things(4)
+    files["cut.jpg"] = encode_image(draw_image(7), "jpg")[:-80]
+    files["cut.wav"] = files["001.wav"][:3044]
+    keep = {**read_effective_params(ROOT / "params.yaml")["clean"]}
+    workspace = ingest_files(tmp_path, files)
+    outcome = run_clean(workspace, **{name: {**keep[name], "damaged": "keep"} for name in ("image", "audio")})
+    kept = read_cleaned(workspace)
+    assert outcome.kept == len(files)
+    assert {name: row["flaw"] for name, row in kept.items() if row["flaw"]} == {
+        "cut.jpg": "no end marker",
+        "cut.wav": "fewer samples than declared",
+    }
+    assert (kept["cut.wav"]["frames"], kept["cut.wav"]["missing_frames"]) == (1500, 2500)
+    assert any(note.endswith("; 1 with no end marker") for note in outcome.notes)
 
 
 def test_every_item_is_kept_or_dropped_with_its_reason(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pipeline.formats.format_errors import FormatFault, Truncated
 from shardwright.format.exif_orientation import UPRIGHT
 from shardwright.format.exif_orientation import read_orientation as read_exif_orientation
 
-_START, _END, _SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
+_START, _END, SCAN, _COMMENT = 0xD8, 0xD9, 0xDA, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # those three are tables, not frame headers
 _BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length: TEM and restarts
@@ -55,7 +55,7 @@ def read_header(data: bytes) -> JpegHeader:
     for code, start, end in _list_head(data):
         if code in _FRAMES:
             return _decode_frame(data[start + 4 : end])
-        if code in (_SCAN, _END):
+        if code in (SCAN, _END):
             raise FormatFault("no frame header")
     raise Truncated("ends before the frame header")
 
@@ -78,20 +78,23 @@ def check_whole(data: bytes) -> None:
         FormatFault: more than `MAX_SCANS` scans; or as `read_header`.
     """
     read_header(data)
-    codes = [code for code, _, _ in _list_segments(data)]
+    codes = [code for code, _, _ in list_segments(data)]
     if codes[-1] != _END:
         raise Truncated("no end marker")
-    if not 1 <= codes.count(_SCAN) <= MAX_SCANS:
-        raise FormatFault(f"{codes.count(_SCAN)} scans")
+    if not 1 <= codes.count(SCAN) <= MAX_SCANS:
+        raise FormatFault(f"{codes.count(SCAN)} scans")
 
 
 def strip_metadata(data: bytes) -> bytes:
     """Return the file without EXIF, XMP, IPTC, comments, thumbnails, bytes between segments and bytes after its end.
 
     What decoders need stays, byte for byte: JFIF, ICC profile, Adobe's colour transform, tables and scans. It is the
-    same object where nothing is removed.
+    same object where nothing is removed. A file that is cut off gets an end marker, without which some read nothing.
     """
-    parts = [data[:2], *(_strip_segment(data, segment) for segment in _list_segments(data))]
+    segments = list_segments(data)
+    parts = [data[:2], *(_strip_segment(data, segment) for segment in segments)]
+    if not segments or segments[-1][0] != _END:
+        parts.append(bytes([0xFF, _END]))
     stripped = b"".join(parts)
     return data if stripped == data else stripped
 
@@ -140,10 +143,10 @@ def _list_head(data: bytes) -> list[_Segment]:
     return head
 
 
-def _list_segments(data: bytes) -> list[_Segment]:
+def list_segments(data: bytes) -> list[_Segment]:
     """Return all segments up to the end marker, or as far as the bytes go. Raises what `_list_head` raises."""
     head = _list_head(data)
-    if not head or head[-1][0] != _SCAN:
+    if not head or head[-1][0] != SCAN:
         return head
     _, _, whole = _last[0]
     if not whole:
@@ -170,10 +173,10 @@ def _walk_segments(data: bytes, at: int, scans: bool) -> list[_Segment]:
             at = _find_segment_end(data, at)
             if at == 0:
                 return segments
-        if code == _SCAN and scans:
+        if code == SCAN and scans:
             at = _find_scan_end(data, at)
         segments.append((code, start, at))
-        if code == _END or (code == _SCAN and not scans):
+        if code == _END or (code == SCAN and not scans):
             return segments
 
 

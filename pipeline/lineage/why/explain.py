@@ -112,6 +112,8 @@ def explain_cleaned(cleaned: CleanFacts) -> Iterator[str]:
     yield f"    clean  kept, {change}{f'; {facts}' if facts else ''}"
     if cleaned.rewritten:
         yield f"    clean  sha256 of the cleaned bytes {cleaned.sha256}"
+    if cleaned.flaw:
+        yield f"    clean  not as it should be: {cleaned.flaw}"
     if cleaned.redactions:
         yield f"    clean  {cleaned.redactions:,} passages redacted (setting clean.text.redact)"
     for relation, others in (("exact duplicate of", cleaned.same), ("near-duplicate of", cleaned.near)):

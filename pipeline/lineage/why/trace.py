@@ -32,7 +32,7 @@ ITEM_FACTS = ("id", "modality", "media_type", "size", "sha256", "language", "lic
 
 RESPONSE_FACTS = ("url", "final_url", "status", "content_type", "page", "reason")
 
-CLEAN_FACTS = ("item", "sha256", "redactions", "exact_cluster", "near_cluster", *CHECKED_COLUMNS)
+CLEAN_FACTS = ("item", "sha256", "redactions", "flaw", "exact_cluster", "near_cluster", *CHECKED_COLUMNS)
 
 
 def find_lost_partners(tables: StageTables, number: int, row: Row, align: DropFacts | None) -> list[LostPartner]:
@@ -212,6 +212,7 @@ class Tracer:
                 rewritten=row["sha256"] != items[row["item"]]["sha256"],
                 sha256=row["sha256"],
                 redactions=row["redactions"],
+                flaw=row["flaw"],
                 facts={name: row[name] for name in CHECKED_COLUMNS if row[name] is not None},
                 same=self._name_items(others[similar & same].tolist()),
                 near=self._name_items(others[similar & ~same].tolist()),

@@ -18,7 +18,7 @@ from pipeline.modalities.audio.rules import MAX_SECONDS, RULES, AudioCheck, Audi
 from pipeline.modalities.modality import Checked
 from pipeline.modalities.perceptual_hash import SIDE, TERMS, compute_perceptual_hash
 from pipeline.modalities.rules import check_rules
-from pipeline.modalities.strip_file import Parser, strip_file
+from pipeline.modalities.strip_file import Parser, Parsers, strip_file
 from pipeline.tables.drops import Reason, Rejection
 
 PARSERS = {media_type: form.parser for media_type, form in FORMATS.items()}
@@ -83,7 +83,7 @@ def check_audio(data: bytes, media_type: str, params: AudioCheck) -> Checked | R
             return Rejection(Reason.BAD_RATE, "Hz, by the header", str(facts.rate), f"{MIN_RATE} to {MAX_RATE}")
         return check_rules(RULES, "header", facts, params)
 
-    file = strip_file(data, media_type, PARSERS, _read_facts, check_header)
+    file = strip_file(data, media_type, Parsers(PARSERS, _read_facts), check_header, params.damaged)
     if isinstance(file, Rejection):
         return file
     declared = file.facts
@@ -91,10 +91,17 @@ def check_audio(data: bytes, media_type: str, params: AudioCheck) -> Checked | R
         decoded = _decode(file.data, media_type, declared, MAX_SECONDS.read_limit(params))
     except UndecodableError:
         return Rejection(Reason.BROKEN, "the decoder cannot read the samples")
-    if rejection := _check_decoded(decoded, declared, FORMATS[media_type].slack, params):
+    missing = _count_missing(decoded, declared, FORMATS[media_type].slack)
+    if missing and params.damaged == "drop":
+        shown = str(decoded.frames), str(decoded.frames + missing)
+        return Rejection(Reason.TRUNCATED, "samples decoded, of those declared", *shown)
+    if rejection := _check_decoded(decoded, params):
         return rejection
     facts = {"sample_rate": decoded.rate, "frames": decoded.frames, "channels": decoded.channels}
-    return Checked(file.data, facts, compute_perceptual_hash(decoded.cells, find_hash_limits))
+    if missing:
+        facts["missing_frames"] = missing
+    flaw = file.flaw or ("fewer samples than declared" if missing else "")
+    return Checked(file.data, facts, compute_perceptual_hash(decoded.cells, find_hash_limits), flaw=flaw)
 
 
 def _read_facts(parser: Parser, data: bytes) -> AudioFacts:
@@ -102,10 +109,14 @@ def _read_facts(parser: Parser, data: bytes) -> AudioFacts:
     return AudioFacts(header.rate, header.frames, header.channels)
 
 
-def _check_decoded(decoded: _DecodedAudio, declared: AudioFacts, slack: int, params: AudioCheck) -> Rejection | None:
-    if decoded.frames * declared.rate < (declared.frames - slack) * decoded.rate:
-        shown = str(decoded.frames), str(declared.frames * decoded.rate // declared.rate)
-        return Rejection(Reason.TRUNCATED, "samples decoded, of those declared", *shown)
+def _count_missing(decoded: _DecodedAudio, declared: AudioFacts, slack: int) -> int:
+    """Return how many samples per channel were declared and not decoded, at the decoded rate; 0 within `slack`."""
+    if decoded.frames * declared.rate >= (declared.frames - slack) * decoded.rate:
+        return 0
+    return declared.frames * decoded.rate // declared.rate - decoded.frames
+
+
+def _check_decoded(decoded: _DecodedAudio, params: AudioCheck) -> Rejection | None:
     if decoded.frames == 0:
         return Rejection(Reason.TOO_SHORT, "no samples")
     peak = decoded.peak if decoded.finite else None

@@ -8,6 +8,7 @@ from pydantic import Field as Limits
 
 from pipeline.modalities.audio.mono import MAX_CANCELLATION
 from pipeline.modalities.rules import CleaningRule, NearDuplicates, add_rules
+from pipeline.modalities.strip_file import Damaged
 from pipeline.tables.drops import Reason
 
 
@@ -112,3 +113,6 @@ class AudioCheck(NearDuplicates):
 
     near_bits: Annotated[int, Limits(ge=0, le=16)] = 5
     """Of the 64 bits of the perceptual hash, as many as may differ between near-duplicates."""
+    damaged: Damaged = "drop"
+    """Recordings that end before their container says so, such as Ogg files without their last page. `keep` keeps them,
+    with what is wrong in the column `flaw` and how much is missing, where that is known, in `missing_frames`."""

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.formats.image import jpeg
 from pipeline.formats.type_names import JPEG
 from pipeline.modalities.image.formats import FORMATS, decode_image
 from pipeline.modalities.image.params import WHITE
@@ -23,10 +24,11 @@ from pipeline.modalities.image.pixels import (
     turn_upright,
 )
 from pipeline.modalities.image.rules import RULES, ImageCheck, ImageFacts
+from pipeline.modalities.image.strict_jpeg import StrictJpeg, decode_strictly
 from pipeline.modalities.modality import Checked
 from pipeline.modalities.perceptual_hash import SIDE, cap_threshold, compute_perceptual_hash
 from pipeline.modalities.rules import check_rules
-from pipeline.modalities.strip_file import Parser, strip_file
+from pipeline.modalities.strip_file import Parser, Parsers, strip_file
 from pipeline.tables.drops import Reason, Rejection
 
 PARSERS = {media_type: form.parser for media_type, form in FORMATS.items()}
@@ -49,14 +51,21 @@ def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | R
     def check_header(facts: dict[str, int]) -> Rejection | None:
         return check_rules(RULES, "header", ImageFacts(facts["width"], facts["height"]), params)
 
-    file = strip_file(data, media_type, PARSERS, read_facts, check_header)
+    file = strip_file(data, media_type, Parsers(PARSERS, read_facts), check_header, params.damaged)
     if isinstance(file, Rejection):
         return file
     facts, rejection = file.facts, None
+    reduction = _plan_reduction(media_type, facts)
+    strict = StrictJpeg()
+    if media_type == JPEG:
+        strict = decode_strictly(file.data, jpeg.read_header(file.data), reduction if reduction > 1 else 8)
+        if strict.damaged and params.damaged == "drop":
+            return Rejection(Reason.BROKEN, strict.flaw, limit="drop", setting="damaged")
     # Fine detail loses contrast where the image was reduced: then the whole is looked at, as it is for rules that may
     # compare anything.
-    for reduction in (1,) if params.rules else dict.fromkeys((_plan_reduction(media_type, facts), 1)):
-        grey = _decode_grey(file.data, media_type, facts, reduction)
+    for part in (1,) if params.rules else dict.fromkeys((reduction, 1)):
+        reduced = strict.pixels if part > 1 else None
+        grey = _decode_grey(file.data, media_type, facts, part) if reduced is None else _measure_grey(reduced)
         if grey is None:
             return Rejection(Reason.BROKEN, "the decoder cannot read the pixels")
         rejection = check_rules(
@@ -64,7 +73,8 @@ def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | R
         )
         if rejection is None:
             cells = turn_upright(resize_pixels(grey.levels, (SIDE, SIDE)), facts["orientation"])
-            return Checked(file.data, facts, compute_perceptual_hash(cells, HASH_LIMITS))
+            perceptual_hash = compute_perceptual_hash(cells, HASH_LIMITS)
+            return Checked(file.data, facts, perceptual_hash, flaw=file.flaw or strict.flaw)
     assert rejection is not None
     return rejection
 

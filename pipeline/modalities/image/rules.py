@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field as Limits
 
 from pipeline.modalities.rules import CleaningRule, NearDuplicates, add_rules
+from pipeline.modalities.strip_file import Damaged
 from pipeline.tables.drops import Reason
 
 
@@ -67,3 +68,7 @@ RULES: tuple[CleaningRule[ImageFacts], ...] = (
 @add_rules(RULES)
 class ImageCheck(NearDuplicates):
     """Limits that images are held to, and when two of them are near-duplicates."""
+
+    damaged: Damaged = "drop"
+    """JPEG files with lost pixels, which decoders read all the same: cut off, or with bytes that are missing,
+    overwritten or in the wrong place. `keep` keeps them, with what is wrong in the column `flaw`."""

@@ -12,7 +12,7 @@ from pipeline.modalities.image.pixels import Pixels, blend_to_rgb, load_opencv, 
 from pipeline.modalities.modality import Checked
 from pipeline.modalities.perceptual_hash import SIDE, cap_threshold, compute_perceptual_hash
 from pipeline.modalities.rules import check_rules
-from pipeline.modalities.strip_file import Parser, strip_file
+from pipeline.modalities.strip_file import Parser, Parsers, strip_file
 from pipeline.modalities.video.formats import PARSERS
 from pipeline.modalities.video.frames import DecodedFrames, open_video, read_frames, space_evenly
 from pipeline.modalities.video.rules import RULES, VideoCheck
@@ -43,7 +43,7 @@ def check_video(data: bytes, media_type: str, params: VideoCheck) -> Checked | R
             return Rejection(Reason.TOO_SHORT, "seconds, by the header", f"{header.seconds:g}", "0")
         return None
 
-    file = strip_file(data, media_type, PARSERS, _read_header, check_header)
+    file = strip_file(data, media_type, Parsers(PARSERS, _read_header), check_header)
     if isinstance(file, Rejection):
         return file
     header = file.facts
