@@ -113,7 +113,9 @@ class Client:
         """Request a URL, or where `earlier` allows it, whether it has changed since."""
         conditions = make_conditions(earlier) if earlier else {}
         response = await self._requester.request(Request(url, limit, lease, conditions))
-        response = replace(response, fetched=int(self._answers.clock()))
+        now = int(self._answers.clock())
+        transcript = replace(response.transcript, received=now) if response.transcript else None
+        response = replace(response, fetched=now, transcript=transcript)
         if earlier and conditions and response.status == NOT_MODIFIED:
             return merge_unchanged(earlier, response)
         return response

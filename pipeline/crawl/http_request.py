@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 
 from pipeline.crawl.opt_outs import HEADERS as OPT_OUT_HEADERS
 from pipeline.tables.drops import Reason, Rejection
@@ -13,6 +13,22 @@ NOT_MODIFIED = 304
 
 
 @dataclass(frozen=True, slots=True)
+class Transcript:
+    """The heads of a request and its response as they were on the wire; other bytes than UTF-8 are surrogate escapes.
+
+    Attributes:
+        request: the request line and headers, and the empty line after them.
+        response: the status line and headers, separated by CRLF.
+        received: when the response came, in seconds since 1970, UTC. Unlike `HttpResponse.fetched` it stays that of the
+            body when a server says later that it has not changed.
+    """
+
+    request: str
+    response: str
+    received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class HttpResponse:
     """A response, or why there is none.
 
@@ -20,6 +36,7 @@ class HttpResponse:
         headers: those of `STORED_HEADERS`, names in lower case.
         fetched: when it came, in seconds since 1970, UTC; 0: not known.
         retry: the value of `crawl.retry` then.
+        transcript: what was on the wire; None for what is rejected, and in older journals.
     """
 
     status: int | None = None
@@ -28,6 +45,7 @@ class HttpResponse:
     rejection: Rejection | None = None
     fetched: int = 0
     retry: int = 0
+    transcript: Transcript | None = None
 
     def read_header(self, name: str) -> str | None:
         """Return the first value of a header, or None."""
@@ -54,6 +72,7 @@ def encode_head(response: HttpResponse) -> bytes:
         "rejection": asdict(response.rejection) if response.rejection else None,
         "fetched": response.fetched,
         "retry": response.retry,
+        "transcript": astuple(response.transcript) if response.transcript and not response.rejection else None,
     }
     return json.dumps(head).encode()
 
@@ -64,7 +83,8 @@ def decode_head(encoded: bytes, body: bytes) -> HttpResponse:
     fields = head["rejection"]
     rejection = Rejection(**{**fields, "reason": Reason(fields["reason"])}) if fields else None
     fetched, retry = head.get("fetched", 0), head.get("retry", 0)  # older journals have neither
-    return HttpResponse(head["status"], head["headers"], body, rejection, fetched, retry)
+    transcript = Transcript(*head["transcript"]) if head.get("transcript") else None
+    return HttpResponse(head["status"], head["headers"], body, rejection, fetched, retry, transcript)
 
 
 def reject_size(limit: Limit) -> Rejection:

@@ -90,6 +90,8 @@ class CrawlParams(Params):
     path or both, as in `*.example.org/photos/**`. `*` stands for anything but `/`, `**` for anything."""
     exclude: Patterns = ()
     """Nothing that matches one of these patterns is requested, but for start pages and listed URLs."""
+    warc: bool = False
+    """Also write what was fetched into WARC files (ISO 28500), `1_crawled/warc`, for others to replay."""
     canonical: bool = True
     """A page that names another URL as its own (`<link rel=canonical>`) counts as that, if that was kept."""
     lists: Annotated[tuple[UrlList, ...], Field(strict=False)] = ()

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,8 @@ def crawl(params: CrawlParams, workspace: Workspace, clock: "Clock" = time.time)
         except ExceptionGroup as group:
             raise _find_cause(group) from group
         result.listed, result.bad_rows = listed, bad_rows
-        return _write(result, journal.folder, workspace)
+        outcome = _write(result, journal.folder, workspace)
+        return replace(outcome, notes=[*outcome.notes, *_write_warc(result, params, hosts, workspace, journal)])
 
 
 def _find_cause(group: ExceptionGroup) -> Exception:
@@ -124,6 +125,31 @@ def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
     seen = len(result.tried) + len(result.bad_rows)
     note = _describe_requests(result.requests) if seen else "nothing to crawl: crawl.start and crawl.lists are empty"
     return Outcome("url", seen, seen - len(drops), counts, [note])
+
+
+def _write_warc(
+    result: CrawlResult,
+    params: CrawlParams,
+    hosts: Mapping[str, ListedHost],
+    workspace: Workspace,
+    journal: "Journal",
+) -> Iterator[str]:
+    """Write WARC files if params ask for them, and yield what there is to say."""
+    if not params.warc:
+        return
+    from pipeline.crawl.answers import Answers
+    from pipeline.crawl.warc.captures import Captures
+    from pipeline.crawl.warc.files import WARC_FOLDER, WarcWriter
+
+    answers = Answers(journal, params, {name: host.salt for name, host in hosts.items()})
+    captures = Captures(answers, params.max_bytes)
+    listed = captures.list_all(result.tried)
+    writer = WarcWriter(workspace.work / CRAWLED_FOLDER / WARC_FOLDER, params.agent)
+    for _ in show_progress(writer.write(listed, captures.read), len(listed), "WARC records", workspace.run):
+        pass
+    yield f"{len(listed) - writer.left_out:,} responses in WARC files"
+    if writer.left_out:
+        yield f"{writer.left_out:,} not, stored by an older version: another crawl.refresh asks for them again"
 
 
 def _describe_requests(count: int) -> str:

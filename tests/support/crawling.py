@@ -29,6 +29,7 @@ BLOCK: Mapping[str, Any] = {
     "include": [],
     "exclude": [],
     "canonical": True,
+    "warc": False,
     "lists": [],
     "lists_folder": "lists",
     "hosts": {},

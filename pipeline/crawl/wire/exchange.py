@@ -2,11 +2,12 @@
 
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import h11
 
-from pipeline.crawl.http_request import STORED_HEADERS, HttpResponse, Limit, reject_size
+from pipeline.crawl.http_request import STORED_HEADERS, HttpResponse, Limit, Transcript, reject_size
 from pipeline.crawl.wire.connection import Connection, TooManyBytes
 from pipeline.crawl.wire.decoders import find_decoder
 from pipeline.tables.drops import Reason, Rejection
@@ -32,6 +33,7 @@ class Exchange:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self._sent = b""
         self._http = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
 
     async def send(self, url: str, headers: Mapping[str, str]) -> None:
@@ -39,7 +41,8 @@ class Exchange:
         parts = urlsplit(url)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         request = h11.Request(method="GET", target=target, headers=[("Host", parts.netloc), *headers.items()])
-        await self.connection.send((self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b""))
+        self._sent = (self._http.send(request) or b"") + (self._http.send(h11.EndOfMessage()) or b"")
+        await self.connection.send(self._sent)
 
     async def read_response(self, limit: Limit, cover: Cover) -> HttpResponse:
         """Return the response; its body is read only if the status is 200 or 203.
@@ -59,7 +62,7 @@ class Exchange:
             body = await self._read_body(head, limit, cover)
         except TooManyBytes:
             return HttpResponse(rejection=reject_size(limit))
-        return _reject(head, body) if isinstance(body, Rejection) else HttpResponse(head.status, head.headers, body)
+        return _reject(head, body) if isinstance(body, Rejection) else replace(head, body=body)
 
     def start_next(self) -> bool:
         """Make ready for another request; return False if the connection cannot be used again."""
@@ -82,7 +85,7 @@ class Exchange:
         for name, value in event.headers:
             if (text := name.decode()) in _READ_HEADERS:
                 headers.setdefault(text, []).append(value.decode("utf-8", "surrogateescape"))
-        return HttpResponse(event.status_code, headers)
+        return HttpResponse(event.status_code, headers, transcript=_transcribe(self._sent, event))
 
     async def _find_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         while (event := self._http.next_event()) is h11.NEED_DATA:
@@ -115,6 +118,12 @@ class Exchange:
         if received and not decoder.at_end:
             return Rejection(Reason.TRUNCATED_BODY, "the compressed body ends early")
         return bytes(body)
+
+
+def _transcribe(sent: bytes, response: h11.Response) -> Transcript:
+    status = b"HTTP/%s %d %s" % (response.http_version, response.status_code, response.reason)
+    received = b"\r\n".join([status, *(b"%s: %s" % pair for pair in response.headers.raw_items())])
+    return Transcript(sent.decode("utf-8", "surrogateescape"), received.decode("utf-8", "surrogateescape"))
 
 
 def _reject(head: HttpResponse, rejection: Rejection) -> HttpResponse:
