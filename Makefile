@@ -83,7 +83,7 @@ demo-site: $(READY)  ## serve the demo web site on this machine, to look at it
 demo-table: $(READY)  ## every fusion and every subset of the parts, five seeds each, on the shards there are
 	@$(BIN)/python -m benchmarks.demo_table
 
-test-peers: $(PEERS_READY)  ## our shards in webdataset, HF datasets, Megatron-Energon and Lightning themselves
+test-peers: $(PEERS_READY)  ## our shards in other readers and trainers themselves, killed and resumed; 10 minutes
 	@$(PEERS)/bin/python -m pytest tests/peers
 
 bench-loader: $(PEERS_READY)  ## the loader beside its peers, half an hour; DATA=folder keeps the samples, ROUNDS=5, NOTE=line

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from shardwright.datasets.base import SampleSource
 from shardwright.datasets.collate import merge
 from shardwright.datasets.mix_shares import MixShares, Weights, plan_shares
-from shardwright.datasets.permutation import permute
+from shardwright.datasets.mix_steps import StepShares
 from shardwright.datasets.read_context import DEFAULT_CONTEXT, Batch, Indices, ReadContext, resolve_rows
 from shardwright.datasets.subset import check_ascending
 from shardwright.errors import FormatError
@@ -51,17 +51,26 @@ class Mix(SampleSource):
         weights: a positive number for each source, of any sum, or None. Or such numbers by epoch, {0: [3, 1], 10: [1,
             1]}: between these epochs they change on straight lines, before the first and after the last they stay.
         samples: in an epoch, at least 1; by default the sum of the sources' epochs. Only with weights.
+        global_batch: the samples of a step, batch_size × world_size: the weights are by step then, counted over all
+            epochs, {0: [1, 0], 10_000: [1, 1]}. Each step has its shares, and its samples are shuffled by themselves;
+            `samples` is a multiple of it, by default the next one. A weight may be 0 at some steps.
 
     Raises:
         FormatError: the sources differ in fields, or in the classes of `label`, or have a field `source`; the message
             names the source and the difference.
         ValueError: there is no source; a weight is not a positive finite number; a source with a weight is empty, or
-            its share of an epoch is less than one sample.
+            its share of an epoch is less than one sample; or with global_batch, weights are not by step, or samples is
+            no multiple of it.
         TypeError: an element is not a source.
     """
 
     def __init__(
-        self, sources: Sequence[SampleSource], weights: Weights | None = None, samples: int | None = None
+        self,
+        sources: Sequence[SampleSource],
+        weights: Weights | None = None,
+        samples: int | None = None,
+        *,
+        global_batch: int | None = None,
     ) -> None:
         self.sources = _check_sources(sources)
         self.split = "+".join(dict.fromkeys(source.split for source in self.sources))
@@ -69,15 +78,8 @@ class Mix(SampleSource):
         self.is_mapped = all(source.is_mapped for source in self.sources)
         self.weights = weights if weights is None else _freeze(weights)
         self._samples = samples  # as given: a view with fewer rows computes its own default
-        lengths = [len(source) for source in self.sources]
-        if self.weights is not None:
-            self._shares = plan_shares(sum(lengths) if samples is None else samples, self.weights, lengths)
-        elif samples is None:
-            self._shares = MixShares(np.array([lengths], np.int64))
-        else:
-            raise ValueError(
-                f"samples is {samples} without weights; give weights, or leave samples out to read each sample once"
-            )
+        self._global_batch = global_batch
+        self._shares = _plan(self.weights, samples, global_batch, [len(source) for source in self.sources])
         self._row_ends = np.cumsum([source.count_rows() for source in self.sources], dtype=np.int64)
 
     @property
@@ -100,9 +102,7 @@ class Mix(SampleSource):
     def hash(self) -> str:
         """The hash of the sources' hashes, splits and shares of an epoch."""
         parts = [[source.hash, source.split] for source in self.sources]
-        table = self._shares.table.tolist()
-        shares = table[0] if len(table) == 1 else table
-        return hash_canonical({"mix": parts, "shares": shares, "weighted": self.weights is not None})
+        return hash_canonical({"mix": parts, "shares": self._shares.identity, "weighted": self.weights is not None})
 
     @property
     def keys(self) -> NDArray[np.bytes_]:
@@ -110,7 +110,7 @@ class Mix(SampleSource):
         return np.concatenate([source.keys for source in self.sources])
 
     def __len__(self) -> int:
-        return int(self._shares.table[0].sum())
+        return self._shares.samples
 
     def count_rows(self) -> int:
         """Return the number of samples of all sources."""
@@ -119,14 +119,14 @@ class Mix(SampleSource):
     def shuffle_rows(self, positions: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
         """See `SampleSource.shuffle_rows`.
 
-        A permutation of the epoch maps a position to a source, and to the count of reads from it before this one, in
-        this epoch and hence over all epochs; that count gives the pass through the source and the position in it.
+        The sources' shares give the source of a position, and the reads from it before this one; their number gives
+        the pass through the source and the position in it.
         """
-        permuted = permute(positions, len(self), seed, epoch)
-        rows = np.empty_like(permuted)
-        before = self._shares.count_before(epoch)
-        for number, at, reads in self._split(permuted, np.cumsum(self._shares.find_shares(epoch))):
-            rows[at] = shuffle_passes(self.sources[number], before[number] + reads, _derive_seed(seed, number))
+        numbers, reads = self._shares.locate(positions, seed, epoch)
+        rows = np.empty_like(reads)
+        for number in np.unique(numbers).tolist():
+            at = np.flatnonzero(numbers == number)
+            rows[at] = shuffle_passes(self.sources[number], reads[at], _derive_seed(seed, number))
             rows[at] += self._find_first(number)
         return rows
 
@@ -142,7 +142,7 @@ class Mix(SampleSource):
                 "single rows with mix.gather(rows)"
             )
         rows = np.empty_like(positions)
-        for number, at, of_source in self._split(positions, np.cumsum(self._shares.table[0])):
+        for number, at, of_source in self._split(positions, np.cumsum(self._shares.list_first())):
             rows[at] = self.sources[number].list_rows(of_source) + self._find_first(number)
         return rows
 
@@ -228,12 +228,12 @@ class Mix(SampleSource):
             source.close()
 
     def __repr__(self) -> str:
-        shares = self._shares.table[0].tolist()
+        shares = self._shares.list_first().tolist()
         parts = ", ".join(f"[{share} of {source!r}]" for share, source in zip(shares, self.sources, strict=True))
         return f"Mix of {len(self)} samples an epoch: {parts}"
 
     def _rebase(self, sources: Sequence[SampleSource]) -> SampleSource:
-        return Mix(sources, self.weights, self._samples)
+        return Mix(sources, self.weights, self._samples, global_batch=self._global_batch)
 
     def _find_first(self, number: int) -> int:
         """Return the row of a source's first sample."""
@@ -264,6 +264,32 @@ class Mix(SampleSource):
             at = np.flatnonzero(which == number)
             split.append((number, at, numbers[at] - (ends[number - 1] if number else 0)))
         return split
+
+
+def _plan(
+    weights: Weights | None, samples: int | None, global_batch: int | None, lengths: list[int]
+) -> MixShares | StepShares:
+    """Return the shares of the sources, see `Mix`.
+
+    Raises:
+        ValueError: see `Mix`.
+    """
+    if global_batch is not None:
+        if not isinstance(weights, Mapping):
+            raise ValueError(
+                f"global_batch is {global_batch} and weights {weights!r}; with it they are by step, "
+                "{0: [3, 1], 10_000: [1, 1]}"
+            )
+        if samples is None:
+            samples = -(-sum(lengths) // max(1, global_batch)) * global_batch
+        return StepShares(samples, global_batch, weights, lengths)
+    if weights is not None:
+        return plan_shares(sum(lengths) if samples is None else samples, weights, lengths)
+    if samples is not None:
+        raise ValueError(
+            f"samples is {samples} without weights; give weights, or leave samples out to read each sample once"
+        )
+    return MixShares(np.array([lengths], np.int64))
 
 
 def shuffle_passes(source: SampleSource, reads: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -5,9 +5,12 @@ import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from shardwright.datasets.permutation import permute
 
 Weights = Sequence[float] | Mapping[int, Sequence[float]]
 
@@ -22,6 +25,43 @@ class MixShares:
     """
 
     table: NDArray[np.int64]
+
+    @property
+    def samples(self) -> int:
+        """Samples of an epoch."""
+        return int(self.table[0].sum())
+
+    @property
+    def identity(self) -> list[Any]:
+        """What decides the order, for a hash."""
+        table: list[Any] = self.table.tolist()
+        return table[0] if len(table) == 1 else table
+
+    def list_first(self) -> NDArray[np.int64]:
+        """Return the samples of the first epoch from each source: int64 (sources,)."""
+        first: NDArray[np.int64] = self.table[0]
+        return first
+
+    def locate(
+        self, positions: NDArray[np.int64], seed: int, epoch: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the source at each position of an epoch, and how many samples of it are read before that one.
+
+        A permutation of the epoch maps a position to a source, and to the reads from it before this one, in this epoch
+        and hence over all epochs.
+
+        Args:
+            positions: int64 (any,).
+            seed, epoch: any ints.
+
+        Returns:
+            two arrays of that shape, int64.
+        """
+        permuted = permute(positions, self.samples, seed, epoch)
+        shares, before = self.find_shares(epoch), self.count_before(epoch)
+        ends = np.cumsum(shares)
+        sources = np.searchsorted(ends, permuted, side="right")
+        return sources, before[sources] + permuted - (ends - shares)[sources]
 
     def find_shares(self, epoch: int) -> NDArray[np.int64]:
         """Return the samples of an epoch from each source: int64 (sources,)."""
@@ -64,13 +104,7 @@ def compute_shares(samples: int, weights: Sequence[float], lengths: Sequence[int
     """
     if operator.index(samples) < 1:
         raise ValueError(f"samples is {samples!r}; it must be at least 1")
-    if len(weights) != len(lengths):
-        raise ValueError(f"weights has {len(weights)} numbers for {len(lengths)} sources; it must have one for each")
-    for number, (weight, length) in enumerate(zip(weights, lengths, strict=True)):
-        if isinstance(weight, bool | str) or not math.isfinite(weight) or weight <= 0:
-            raise ValueError(f"weights[{number}] is {weight!r}; it must be a positive finite number")
-        if not length:
-            raise ValueError(f"source {number} has weight {weight!r} and no samples; leave it out of the mix")
+    check_weights(weights, lengths)
     exact = [Fraction(float(weight)) for weight in weights]
     ideal = [samples * weight / sum(exact) for weight in exact]
     shares = [int(share) for share in ideal]
@@ -83,3 +117,22 @@ def compute_shares(samples: int, weights: Sequence[float], lengths: Sequence[int
             f"samples of an epoch, so source {shares.index(0)} would never be read; raise samples or the weight"
         )
     return shares
+
+
+def check_weights(weights: Sequence[float], lengths: Sequence[int], allow_zero: bool = False) -> None:
+    """Check the weights of all sources at one time; with `allow_zero` some may be 0.
+
+    Raises:
+        ValueError: see `Mix`.
+    """
+    if len(weights) != len(lengths):
+        raise ValueError(f"weights has {len(weights)} numbers for {len(lengths)} sources; it must have one for each")
+    for number, (weight, length) in enumerate(zip(weights, lengths, strict=True)):
+        wrong = isinstance(weight, bool | str) or not math.isfinite(weight) or weight < 0
+        if wrong or (not weight and not allow_zero):
+            kind = "finite number of at least 0" if allow_zero else "positive finite number"
+            raise ValueError(f"weights[{number}] is {weight!r}; it must be a {kind}")
+        if not length:
+            raise ValueError(f"source {number} has weight {weight!r} and no samples; leave it out of the mix")
+    if not any(weights):
+        raise ValueError(f"weights is {weights!r}; at least one of them must be above 0")

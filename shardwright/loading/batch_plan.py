@@ -42,10 +42,11 @@ class RankShares:
         uneven: what to do where world_size does not divide the samples: "pad" repeats the last positions and marks
             them; "drop" omits the last ones; "error" raises.
         steps_multiple: of which the batches of an epoch must be a multiple.
+        steps_per_epoch: batches after which an epoch ends; None is all.
 
     Raises:
         ValueError: a number is out of range, or `uneven` is "error" and world_size does not divide the samples, or
-            steps_multiple the batches.
+            steps_multiple the batches; or steps_per_epoch is no multiple of it, or more than there are.
     """
 
     count: int
@@ -55,6 +56,7 @@ class RankShares:
     uneven: Uneven = "pad"
     drop_last: bool = False
     steps_multiple: int = 1
+    steps_per_epoch: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
@@ -74,6 +76,12 @@ class RankShares:
             raise ValueError(
                 f"{self._share_steps} batches are not a multiple of steps_multiple ({self.steps_multiple}); "
                 'uneven="pad" repeats some samples, uneven="drop" omits some batches'
+            )
+        limit = self.steps_per_epoch
+        if limit is not None and (limit < 1 or limit % self.steps_multiple or limit > self._all_steps):
+            raise ValueError(
+                f"steps_per_epoch is {limit}; it must be a multiple of steps_multiple ({self.steps_multiple}) from 1 "
+                f"to {self._all_steps}, the batches that the samples give each rank; None is all of them"
             )
 
     @property
@@ -102,9 +110,23 @@ class RankShares:
     @property
     def steps(self) -> int:
         """Batches in an epoch, the same for every rank."""
+        return self._all_steps if self.steps_per_epoch is None else self.steps_per_epoch
+
+    @property
+    def _all_steps(self) -> int:
+        """Batches that the samples give each rank."""
         pads = self.uneven == "pad" and not self.drop_last
         multiples = -(-self._share_steps // self.steps_multiple) if pads else self._share_steps // self.steps_multiple
         return multiples * self.steps_multiple
+
+    def explain_no_steps(self, unit: str) -> str:
+        """Return why an epoch has no batch, and what to do; `unit` is what `count` counts."""
+        numbers = f"{self.count} {unit}, of which a step of all {self.world_size} ranks takes {self.global_batch}"
+        omits = [f"steps_multiple={self.steps_multiple}"] * (self.steps_multiple > 1)
+        omits = ["drop_last"] * self.drop_last + ['uneven="drop"'] * (self.uneven == "drop") + omits
+        if not self.count:
+            return f"there are 0 {unit}; look at the split, and at what filters leave"
+        return f"{numbers}, and less is left out by {', '.join(omits)}; make batches smaller, or change that"
 
     def list_positions(self, start: int, stop: int) -> NDArray[np.int64]:
         """Return the positions `start` to `stop` of this rank's share; those beyond the epoch are padding."""

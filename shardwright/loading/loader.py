@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardwright.datasets.base import SampleSource
-from shardwright.errors import DamageError, ShardwrightError, StateError
+from shardwright.errors import DamageError, ShardwrightError
 from shardwright.loading.batch_plan import RankShares, Uneven
-from shardwright.loading.batch_reader import OnError, ReadTask, Skip, log_skips
+from shardwright.loading.batch_reader import LOGGER, OnError, ReadTask, Skip, log_skips
 from shardwright.loading.batch_stream import BatchStream
 from shardwright.loading.block_shuffle import BlockOrder
 from shardwright.loading.device import check_torch
 from shardwright.loading.length_buckets import plan_buckets
+from shardwright.loading.loader_state import STATE_VERSION, read_position
+from shardwright.loading.mesh import choose_ranks
 from shardwright.loading.prefetch import start_threads
 from shardwright.loading.stats import LoaderStats
 from shardwright.loading.stream_options import (
@@ -32,8 +34,8 @@ from shardwright.loading.window_reader import DEFAULT_BLOCKS, Blocks, WindowRead
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed.device_mesh import DeviceMesh
 
-STATE_VERSION = 2
 SHOWN_SHARDS = 5
 Order = Literal["global", "block", "none"]
 ORDERS: Mapping[bool | str, Order] = {
@@ -89,6 +91,10 @@ class Loader:
         budget: batches of similar lengths, with as many samples as samples × longest stays within it, see
             `shardwright.loading.length_buckets`. The batches of an epoch are the same on any number of ranks.
         by: the lengths for it, see `shardwright.datasets.lengths.find_lengths`.
+        steps_per_epoch: end each epoch after so many batches, and go on with the next, which has another order. The end
+            of an epoch is then that of the trainer's, also for a state, where the trainer cuts epochs short.
+        dp_mesh: a mesh of the dimensions that divide the data, such as `mesh["dp"]` or `mesh["dp_replicate",
+            "dp_shard"]`, instead of `rank` and `world_size`: peers in other dimensions read the same samples.
 
     Raises:
         ValueError: an argument is out of range, or two arguments exclude each other.
@@ -119,6 +125,8 @@ class Loader:
         on_batch: Callable[[LoaderStats], None] | None = None,
         budget: int | None = None,
         by: "str | NDArray[np.int64] | None" = None,
+        steps_per_epoch: int | None = None,
+        dp_mesh: "DeviceMesh | None" = None,
     ) -> None:
         check_torch()
         if shuffle not in ORDERS:
@@ -130,15 +138,16 @@ class Loader:
         self.skip_budget = skip_budget
         self._order = ORDERS[shuffle]
         self._blocks = blocks
-        rank, world_size, multiple = map(operator.index, (rank, world_size, steps_multiple))
+        rank, world_size = map(operator.index, choose_ranks(dp_mesh, rank, world_size))
+        steps = (operator.index(steps_multiple), None if steps_per_epoch is None else operator.index(steps_per_epoch))
         self._buckets = plan_buckets(data, batch_size, budget, by, self._order, drop_last or uneven == "error")
         if self._buckets is None:
             assert batch_size is not None  # checked by plan_buckets
             batch_size = operator.index(batch_size)
-            self._shares = RankShares(len(data), batch_size, rank, world_size, uneven, bool(drop_last), multiple)
+            self._shares = RankShares(len(data), batch_size, rank, world_size, uneven, bool(drop_last), *steps)
         else:
             batch_size = -(-len(data) // max(1, len(self._buckets)))  # in the mean
-            self._shares = RankShares(len(self._buckets), 1, rank, world_size, uneven, steps_multiple=multiple)
+            self._shares = RankShares(len(self._buckets), 1, rank, world_size, uneven, False, *steps)
         self._windowed = self._choose_windows(processes, cache)
         self._is_automatic = threads is None
         if threads is None:
@@ -217,25 +226,20 @@ class Loader:
                 drop_last, uneven or global batch (batch_size × world_size: how it is divided over ranks may
                 change; or budget, lengths and world_size); the message shows both values. The loader is left unchanged.
         """
-        if not isinstance(state, Mapping):
-            raise StateError(f"the state is {state!r:.200}; it must be a dict that state_dict() returned")
-        multiple = {"steps_multiple": self._shares.steps_multiple}
-        for name, expected in {"version": STATE_VERSION, **self._identity(), **multiple}.items():
-            found = state.get(name, 1 if name in multiple else None)
-            if type(found) is not type(expected) or found != expected:
-                raise StateError(f"the state was taken with {name} {found!r:.200}, the loader has {expected!r}")
-        epoch, position = state.get("epoch"), state.get("position")
-        if type(epoch) is not int or epoch < 0:
-            raise StateError(f"epoch of the state is {epoch!r:.200}; it must be an int of at least 0")
         # With uneven="drop" other numbers of ranks drop other samples: an epoch may have ended one batch later there.
         most = max(len(self), -(-self._shares.count // self._shares.global_batch))
-        if type(position) is not int or not 0 <= position <= most:
-            raise StateError(f"position of the state is {position!r:.200}; it must be an int from 0 to {most} batches")
+        epoch, position = read_position(state, self._identity(), most)
         self._epoch, self._position, self._resumed, self._epoch_was_set = epoch, position, True, False
         self._current = object()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield the batches of the next epoch from its start, or of this one from a loaded position."""
+        """Yield the batches of the next epoch from its start, or of this one from a loaded position.
+
+        An epoch without a batch is reported as a warning of the logger `shardwright`.
+        """
+        if not len(self):
+            unit = "samples" if self._buckets is None else "batches"
+            LOGGER.warning("an epoch has no batch: %s", self._shares.explain_no_steps(unit))
         if self._position and (self._is_finished or not self._resumed):
             self._epoch, self._position = self._epoch + 1, 0
         self._resumed = self._epoch_was_set = False
