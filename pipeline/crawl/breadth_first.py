@@ -4,19 +4,15 @@ A level is planned when all responses of the level before are there, in the orde
 nothing depends on the order of the responses.
 """
 
-import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.config.params import RunParams
 from pipeline.crawl.discovery.listings import URL_LINES
 from pipeline.crawl.links import Link, Links
 from pipeline.crawl.params import ROBOTS, CrawlParams
 from pipeline.crawl.url_patterns import UrlPatterns
 from pipeline.crawl.visit_url import Visit
 from pipeline.formats.urls import BadUrl, canonicalize_url, find_site, redact_url
-from pipeline.runtime.progress import show_progress
 from pipeline.tables.drops import Drop, Reason, Rejection
 
 MAX_NESTING = 3
@@ -223,26 +219,3 @@ def _reject_link(link: Link, opted_out: str | None) -> Rejection | None:
     if link.fault:
         return Rejection(Reason.BAD_URL, link.fault)
     return Rejection(Reason.OPTED_OUT, opted_out) if opted_out else None
-
-
-async def visit_level(
-    level: Sequence[VisitedUrl], visit: Callable[[str], Awaitable[Visit]], per_host: int, run: RunParams
-) -> None:
-    """Visit every URL of a level, `per_host` at a time of each site, and store the results in the level."""
-    waiting: dict[str, deque[VisitedUrl]] = {}
-    for one in level:
-        waiting.setdefault(find_site(one.url), deque()).append(one)
-    done: asyncio.Queue[None] = asyncio.Queue()
-
-    async def work(queue: deque[VisitedUrl]) -> None:
-        while queue:
-            one = queue.popleft()
-            one.visit = await visit(one.url)
-            done.put_nowait(None)
-
-    async with asyncio.TaskGroup() as group:
-        for queue in waiting.values():
-            for _ in range(min(per_host, len(queue))):
-                group.create_task(work(queue))
-        for _ in show_progress(range(len(level)), len(level), "urls", run):
-            await done.get()

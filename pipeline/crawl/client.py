@@ -5,7 +5,7 @@ With another `crawl.refresh` each URL is asked for whether it has changed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
@@ -16,11 +16,12 @@ from pipeline.crawl.conditional import make_conditions, merge_unchanged
 from pipeline.crawl.failures import passes_with_time
 from pipeline.crawl.http_request import NOT_MODIFIED, HttpResponse, Limit
 from pipeline.crawl.journal import Body, Journal
-from pipeline.crawl.listed_hosts import ListedHost
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES
+from pipeline.crawl.setup import CrawlSetup
 from pipeline.crawl.wire.memory import Lease, MemoryBudget
-from pipeline.crawl.wire.requester import Request, Requester
+from pipeline.crawl.wire.pace import PaceState
+from pipeline.crawl.wire.requester import Allowance, Request, Requester
 from pipeline.formats.urls import canonicalize_url
 
 ROBOTS_LIMIT = Limit(MAX_ROBOTS_BYTES, cut=True)
@@ -34,6 +35,7 @@ class Client:
     """Returns responses by URL, from the journal or else from the network.
 
     Attributes:
+        asks: whether it makes requests.
         rules_changed: whether a file about a site was found to differ from the one that others were judged by.
     """
 
@@ -42,7 +44,7 @@ class Client:
         self._requester = requester
         self._answers = answers
         self._limit = Limit(params.max_bytes)
-        self._asks = True
+        self.asks = True
         self._old_rules: dict[str, bool] = {}
         self._memory = MemoryBudget()
         self._locks: WeakValueDictionary[tuple[str, bool], asyncio.Lock] = WeakValueDictionary()
@@ -55,12 +57,12 @@ class Client:
     def without_requests(self) -> "Client":
         """Return a client that has the same stored responses, of any age, and raises `NotKept` for others."""
         client = copy(self)
-        client._asks = False
+        client.asks = False
         return client
 
     def is_of_today(self, fetched: int) -> bool:
         """Return whether rules that were fetched then may be used to request a URL."""
-        return not (self._asks and self._answers.is_older(fetched, MAX_RULES_AGE))
+        return not (self.asks and self._answers.is_older(fetched, MAX_RULES_AGE))
 
     def may_keep(self, url: str) -> bool:
         """Return whether a client without requests may be enough to judge a URL.
@@ -81,6 +83,14 @@ class Client:
         """Return the response for the URL of a robots.txt, cut to its first 500 KiB, at most a day old."""
         return await self._fetch(url, ROBOTS_LIMIT, lambda it: it, MAX_RULES_AGE)
 
+    def has_time(self) -> bool:
+        """Return whether URLs may still be begun."""
+        return self._requester.has_time()
+
+    def save_paces(self) -> dict[str, PaceState]:
+        """Return what the next client has to know of the sites, see `Allowance.paces`."""
+        return self._requester.save_paces()
+
     def slow_down(self, url: str, delay: float) -> None:
         """Leave at least `delay` seconds between two requests to the site of a URL."""
         self._requester.slow_down(url, delay)
@@ -92,7 +102,7 @@ class Client:
     async def _fetch(
         self, url: str, limit: Limit, judge: Callable[[HttpResponse], HttpResponse], max_age: float | None = None
     ) -> HttpResponse:
-        if not self._asks:
+        if not self.asks:
             kept = self._answers.recall(url, limit)
             if kept is None:
                 raise NotKept
@@ -126,11 +136,11 @@ def _differ(one: HttpResponse, other: HttpResponse) -> bool:
 
 
 @asynccontextmanager
-async def open_client(params: CrawlParams, hosts: Mapping[str, ListedHost], journal: Journal) -> AsyncIterator[Client]:
+async def open_client(setup: CrawlSetup, journal: Journal, allowance: Allowance) -> AsyncIterator[Client]:
     """Open a client without cookies and proxies that requests plain bytes and trusts the system's certificates."""
-    requester = Requester(params, hosts)
+    requester = Requester(setup.params, setup.hosts, allowance)
     try:
-        answers = Answers(journal, params, {name: host.salt for name, host in hosts.items()})
-        yield Client(requester, answers, params)
+        answers = Answers(journal, setup.params, {name: host.salt for name, host in setup.hosts.items()})
+        yield Client(requester, answers, setup.params)
     finally:
         await requester.close()

@@ -3,11 +3,13 @@
 A record is a header, the response's head as JSON, and its body. Each run with new responses writes a file of its own,
 so any number of processes may write at a time; a killed one leaves complete records and at most one that is cut, which
 is ignored. A crawl of a million URLs leaves one file, where a file a response would leave a million. Where a body is
-what it was, the record has the key of the one that has it in its place.
+what it was, the record has the key of the one that has it in its place. A file's name says which hosts it is about, so
+that each of several processes reads those that may have a response for its own.
 """
 
 import hashlib
 import mmap
+import os
 import secrets
 import struct
 import time
@@ -20,6 +22,7 @@ from types import TracebackType
 from typing import IO, NamedTuple, Self
 
 from pipeline.crawl.http_request import HttpResponse, decode_head, encode_head
+from pipeline.crawl.partition import ALL_HOSTS, Partition, parse_file_name
 from pipeline.errors import InputError
 from pipeline.tables.blob_store import BlobLocation, TarReader
 from shardwright.format.atomic_write import sync_behind
@@ -69,22 +72,37 @@ class _Record(NamedTuple):
 class Journal:
     """The files `*.answers` of a folder; a context manager. Of two responses for one key the later counts.
 
-    `clock` tells when a response is fetched, and so how old it is.
+    `clock` tells when a response is fetched, and so how old it is. Responses of other than `hosts` are not read.
     """
 
-    def __init__(self, folder: Path, clock: Clock = time.time) -> None:
+    def __init__(self, folder: Path, clock: Clock = time.time, hosts: Partition = ALL_HOSTS) -> None:
         self.folder = folder
         self.clock = clock
         self._stack = ExitStack()
         self._reader = self._stack.enter_context(TarReader(folder))
         self._sync = self._stack.enter_context(sync_behind())
         self._records: dict[bytes, _Record] = {}  # by sha256 of the key
-        self._names = sorted(path.name for path in folder.glob("*.answers"))
+        self._hosts = hosts
+        self._names: list[str] = []
+        self._ends: dict[str, tuple[int, int]] = {}  # by name: its index, and the end of its last known record
         self._file: IO[bytes] | None = None
-        self._end = self._synced = 0
+        self._own = self._end = self._synced = 0  # index and end of the file that is written
         self._noted = {0}
-        for index, name in enumerate(self._names):
-            self._records.update(_scan(folder / name, index))
+        self.read_new()
+
+    def read_new(self) -> None:
+        """Find the responses that others have written since, or before."""
+        own = self._names[self._own] if self._file else None
+        for path in sorted(self.folder.glob("*.answers")):
+            if path.name == own or not self._hosts.overlaps(parse_file_name(path.name)):
+                continue
+            if path.name not in self._ends:
+                self._ends[path.name] = len(self._names), 0
+                self._names.append(path.name)
+            index, end = self._ends[path.name]
+            for key, record in _scan(path, index, end):
+                self._records[key] = record
+                self._ends[path.name] = index, record.offset + record.size
 
     def read(self, key: str) -> HttpResponse | None:
         """Return the response for `key`, or None if there is none or it is damaged."""
@@ -143,19 +161,24 @@ class Journal:
         record = _encode(hashed, sha256, encode_head(response), response.body, holder)
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._names.append(f"{time.time_ns():020d}-{secrets.token_hex(4)}.answers")
+            stem = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
+            self._own = len(self._names)
+            self._names.append(self._hosts.name_file(stem, "answers"))
             self._file = self._stack.enter_context((self.folder / self._names[-1]).open("xb", buffering=0))
         view = memoryview(record)
         while view:
             view = view[self._file.write(view) :]
         size = len(response.body) if holder is None else KEY_BYTES
-        self._records[hashed] = _Record(
-            len(self._names) - 1, self._end, len(record), size, sha256, elsewhere=holder is not None
-        )
+        self._records[hashed] = _Record(self._own, self._end, len(record), size, sha256, elsewhere=holder is not None)
         self._end += len(record)
         if self._end - self._synced >= SYNC_BYTES:
-            self._sync(self.folder / self._names[-1])
+            self._sync(self.folder / self._names[self._own])
             self._synced = self._end
+
+    def sync(self) -> None:
+        """Have all that was written on the disk, where other machines see it."""
+        if self._file is not None:
+            os.fdatasync(self._file.fileno())
 
     def _find_copy(self, hashed: bytes, sha256: bytes) -> bytes | None:
         """Return the hashed key of the record that has the body of the record for `hashed`, if it is that body."""
@@ -214,12 +237,13 @@ def _read_header(data: "bytes | mmap.mmap", offset: int = 0) -> _Header | None:
     return _Header(key, sha256, head_bytes, body_bytes, elsewhere)
 
 
-def _scan(path: Path, index: int) -> Iterator[tuple[bytes, _Record]]:
-    """Yield the hashed key and the location of each complete record of the file with that index. Reads no bodies."""
-    if path.stat().st_size < HEADER.size:
+def _scan(path: Path, index: int, start: int) -> Iterator[tuple[bytes, _Record]]:
+    """Yield the hashed key and the location of each complete record from `start` on, in the file with that index. Reads
+    no bodies."""
+    if path.stat().st_size < start + HEADER.size:
         return
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        offset = 0
+        offset = start
         while offset >= 0:
             header = _read_header(data, offset)
             if header is not None and offset + header.record_bytes <= len(data):

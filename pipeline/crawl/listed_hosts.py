@@ -3,7 +3,8 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from pipeline.config.named_function import load_function
@@ -44,9 +45,18 @@ def resolve_hosts(hosts: Mapping[str, str | ServedHost], stack: ExitStack) -> di
     }
 
 
+def start_hosts(hosts: Mapping[str, ListedHost]) -> dict[str, ListedHost]:
+    """Return the hosts for other processes, after the servers of all that have one were started here."""
+    return {name: replace(host, open=partial(_repeat, host.open())) for name, host in hosts.items()}
+
+
+def _repeat(endpoint: Endpoint) -> Endpoint:
+    return endpoint
+
+
 def _resolve_address(address: str) -> ListedHost:
     endpoint = parse_endpoint(address)
-    return ListedHost(lambda: endpoint, endpoint.address.is_loopback)
+    return ListedHost(partial(_repeat, endpoint), endpoint.address.is_loopback)
 
 
 def _prepare_server(key: str, host: ServedHost, stack: ExitStack) -> ListedHost:

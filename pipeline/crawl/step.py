@@ -1,18 +1,17 @@
 """Run the stage: read the lists, crawl, and write the responses with a row for each URL."""
 
-import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.crawl.contact import check_contact
-from pipeline.crawl.listed_hosts import ListedHost, resolve_hosts
+from pipeline.crawl.listed_hosts import resolve_hosts
 from pipeline.crawl.params import CrawlParams
+from pipeline.crawl.setup import CrawlSetup
 from pipeline.crawl.url_lists import ListedUrl, read_lists
-from pipeline.errors import PipelineError
 from pipeline.runtime.progress import show_progress
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import CRAWLED, CRAWLED_FOLDER, LIST_ROWS
@@ -24,22 +23,18 @@ from pipeline.tables.table_files import write_table
 if TYPE_CHECKING:
     from pipeline.crawl.body_tars import BodyTars
     from pipeline.crawl.breadth_first import VisitedUrl
-    from pipeline.crawl.journal import Body, Clock, Journal
+    from pipeline.crawl.journal import Clock
 
 
-@dataclass(repr=False)
+@dataclass
 class CrawlResult:
-    """All URLs of a crawl. `find_body` returns where the body that was kept for a final URL is.
-
-    Without a repr, which asyncio builds of the result of a task: it takes a second for 100,000 URLs.
-    """
+    """All URLs of a crawl, and the lists' rows."""
 
     tried: "list[VisitedUrl]"
     passed_over: list[Drop]
     requests: int
-    find_body: "Callable[[str], Body | None]"
-    listed: list[ListedUrl] = field(default_factory=list)
-    bad_rows: list[Drop] = field(default_factory=list)
+    listed: Sequence[ListedUrl]
+    bad_rows: Sequence[Drop]
 
 
 def crawl(params: CrawlParams, workspace: Workspace, clock: "Clock" = time.time) -> Outcome:
@@ -58,55 +53,33 @@ def crawl(params: CrawlParams, workspace: Workspace, clock: "Clock" = time.time)
     check_contact(params, (row.url for row in listed))
     with ExitStack() as stack:
         hosts = resolve_hosts(params.hosts, stack)
-        from pipeline.crawl.journal import Journal
-
-        journal = stack.enter_context(Journal(workspace.cache / "answers", clock))
-        try:
-            result = asyncio.run(_crawl(params, listed, hosts, workspace, journal))
-        except ExceptionGroup as group:
-            raise _find_cause(group) from group
-        result.listed, result.bad_rows = listed, bad_rows
-        outcome = _write(result, journal.folder, workspace)
-        return replace(outcome, notes=[*outcome.notes, *_write_warc(result, params, hosts, workspace, journal)])
+        setup = CrawlSetup(params, hosts, workspace.cache / "answers", workspace.run, clock)
+        result = _crawl(listed, bad_rows, setup)
+    outcome = _write(result, setup.answers, workspace)
+    return replace(outcome, notes=[*outcome.notes, *_write_warc(result, setup, workspace)])
 
 
-def _find_cause(group: ExceptionGroup) -> Exception:
-    """Return the pipeline's own error among those of tasks that failed together, or else `group` itself."""
-    first = group.exceptions[0]
-    if isinstance(first, ExceptionGroup):
-        first = _find_cause(first)
-    return first if isinstance(first, PipelineError) else group
-
-
-async def _crawl(
-    params: CrawlParams,
-    listed: Sequence[ListedUrl],
-    hosts: Mapping[str, ListedHost],
-    workspace: Workspace,
-    journal: "Journal",
-) -> CrawlResult:
-    from pipeline.crawl.breadth_first import BreadthFirst, visit_level
-    from pipeline.crawl.client import open_client
+def _crawl(listed: Sequence[ListedUrl], bad_rows: Sequence[Drop], setup: CrawlSetup) -> CrawlResult:
+    from pipeline.crawl.breadth_first import BreadthFirst
     from pipeline.crawl.discovery.canonical import merge_canonical
-    from pipeline.crawl.visit_kept import KeptFirst
-    from pipeline.crawl.visit_url import Visitor
+    from pipeline.crawl.visit_level import open_level_visitor
 
-    async with open_client(params, hosts, journal) as client:
+    with open_level_visitor(setup) as visitor:
         while True:
-            plan = BreadthFirst(params)
-            visitor = KeptFirst(client, lambda client: Visitor(client, params))
-            level = plan.plan_first_level(params.start, (row.url for row in listed))
+            plan = BreadthFirst(setup.params)
+            level = plan.plan_first_level(setup.params.start, (row.url for row in listed))
             while level:
-                await visit_level(level, visitor.visit, params.find_per_host(local=True), workspace.run)
+                for url, visit in visitor.visit([one.url for one in level]):
+                    plan.tried[url].visit = visit
                 level = plan.plan_next_level(level)
             # What was judged by older rules, before a request made for newer ones, is judged again: else the rows would
             # depend on the order of the requests, and change in the next run.
-            if not client.rules_changed:
+            if not visitor.rules_changed:
                 break
-            client.rules_changed = False
+            visitor.rules_changed = False
     merge_canonical(plan.tried)
     tried = [plan.tried[url] for url in sorted(plan.tried)]
-    return CrawlResult(tried, plan.passed_over, client.requests, client.find_body)
+    return CrawlResult(tried, plan.passed_over, visitor.requests, listed, bad_rows)
 
 
 def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
@@ -127,26 +100,22 @@ def _write(result: CrawlResult, journal: Path, workspace: Workspace) -> Outcome:
     return Outcome("url", seen, seen - len(drops), counts, [note])
 
 
-def _write_warc(
-    result: CrawlResult,
-    params: CrawlParams,
-    hosts: Mapping[str, ListedHost],
-    workspace: Workspace,
-    journal: "Journal",
-) -> Iterator[str]:
+def _write_warc(result: CrawlResult, setup: CrawlSetup, workspace: Workspace) -> Iterator[str]:
     """Write WARC files if params ask for them, and yield what there is to say."""
-    if not params.warc:
+    if not setup.params.warc:
         return
     from pipeline.crawl.answers import Answers
+    from pipeline.crawl.journal import Journal
     from pipeline.crawl.warc.captures import Captures
     from pipeline.crawl.warc.files import WARC_FOLDER, WarcWriter
 
-    answers = Answers(journal, params, {name: host.salt for name, host in hosts.items()})
-    captures = Captures(answers, params.max_bytes)
-    listed = captures.list_all(result.tried)
-    writer = WarcWriter(workspace.work / CRAWLED_FOLDER / WARC_FOLDER, params.agent)
-    for _ in show_progress(writer.write(listed, captures.read), len(listed), "WARC records", workspace.run):
-        pass
+    writer = WarcWriter(workspace.work / CRAWLED_FOLDER / WARC_FOLDER, setup.params.agent)
+    with Journal(setup.answers, setup.clock) as journal:
+        answers = Answers(journal, setup.params, {name: host.salt for name, host in setup.hosts.items()})
+        captures = Captures(answers, setup.params.max_bytes)
+        listed = captures.list_all(result.tried)
+        for _ in show_progress(writer.write(listed, captures.read), len(listed), "WARC records", workspace.run):
+            pass
     yield f"{len(listed) - writer.left_out:,} responses in WARC files"
     if writer.left_out:
         yield f"{writer.left_out:,} not, stored by an older version: another crawl.refresh asks for them again"
@@ -165,8 +134,8 @@ def _build_rows(result: CrawlResult, bodies: "BodyTars", drops: list[Drop]) -> I
             drops.append(rejection.drop(one.url, "crawl", one.kept_as or ""))
             yield {**row, "reason": str(rejection.reason), "detail": rejection.detail}
             continue
-        body = result.find_body(row["final_url"])
-        assert body is not None, row["final_url"]
+        body = one.visit.body if one.visit else None
+        assert body is not None, one.url
         location = bodies.plan(one.url, body)
         yield {**row, "sha256": body.sha256, "tar": location.tar, "offset": location.offset, "size": location.size}
 

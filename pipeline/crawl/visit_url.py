@@ -1,14 +1,22 @@
-"""Visit a URL: ask robots.txt, follow redirects one by one, respect opt-outs, extract links."""
+"""Visit a URL: ask robots.txt, follow redirects one by one, respect opt-outs, extract links.
+
+Only hosts of the visitor's own partition are requested. Where a redirect leads to another's, the rest is returned as a
+`Chain`, which the process that has that host goes on with.
+"""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pipeline.crawl.chains import Chain, Waiting
 from pipeline.crawl.client import Client
 from pipeline.crawl.discovery.listings import read_listing
 from pipeline.crawl.http_request import HttpResponse
+from pipeline.crawl.journal import Body
 from pipeline.crawl.links import Links, extract_links
 from pipeline.crawl.opt_outs import read_header_signals, read_page_signals
 from pipeline.crawl.params import ROBOTS, CrawlParams
+from pipeline.crawl.partition import ALL_HOSTS, Partition
 from pipeline.crawl.robots import MAX_CRAWL_DELAY, Robots, read_robots
 from pipeline.crawl.url_patterns import UrlPatterns
 from pipeline.formats.format_errors import FormatFault
@@ -27,9 +35,16 @@ UNREACHABLE = (Reason.ADDRESS_REFUSED, Reason.CONNECTION_FAILED, Reason.TLS_FAIL
 """Reasons for which, if they stop the request for robots.txt, no URL of the site can be fetched."""
 
 
+class _FileElsewhere(Exception):  # noqa: N818 - a turn of the visit, caught where it begins
+    """A site's file is on a host of another process."""
+
+    def __init__(self, file: Chain) -> None:
+        self.file = file
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """The result for one URL. It is kept if `rejection` is None; the client then has the body for `final_url`.
+    """The result for one URL. It is kept if `rejection` is None; `body` is then where its body is.
 
     `no_images` is the signal of a page that its images may not be used, or None.
     """
@@ -40,26 +55,44 @@ class Visit:
     rejection: Rejection | None = None
     links: Links = field(default_factory=Links)
     no_images: str | None = None
+    body: Body | None = None
 
 
 class Visitor:
-    """Visits URLs by `params`.
+    """Visits URLs.
 
-    The first word of their agent is the product token that robots.txt files and opt-outs know the crawler by.
+    Args:
+        client: requests them.
+        params: the first word of their agent is the product token that robots.txt files and opt-outs know the crawler
+            by.
+        hosts: those that may be requested.
+        files: responses for sites' files that other processes have, by the URL at the site itself, and by whether
+            requests may be made for them.
     """
 
-    def __init__(self, client: Client, params: CrawlParams) -> None:
+    def __init__(
+        self,
+        client: Client,
+        params: CrawlParams,
+        hosts: Partition = ALL_HOSTS,
+        files: Mapping[tuple[str, bool], HttpResponse] | None = None,
+    ) -> None:
         self._client = client
         self._agent = params.agent.split("/")[0].split()[0]
         self._params = params
         self._patterns = UrlPatterns(params.include, params.exclude)
+        self._hosts = hosts
+        self._files = files or {}
         self._robots: dict[str, tuple[Robots | Rejection, int]] = {}  # with the time of its fetch
 
-    async def visit(self, url: str) -> Visit:
+    async def visit(self, chain: Chain) -> Visit | Chain | Waiting:
         """Return the result for a canonical URL after redirects; each target is checked like the first URL."""
-        passed: list[str] = []
-        while len(passed) <= MAX_REDIRECTS:
-            forbidden = await self._find_objection(url)
+        url, passed = chain.url, [*chain.passed]
+        while True:
+            try:
+                forbidden = await self._find_objection(url)
+            except _FileElsewhere as elsewhere:
+                return Waiting(replace(chain, url=url, passed=tuple(passed)), elsewhere.file)
             if forbidden:
                 return Visit(url if passed else None, rejection=forbidden)
             passed.append(url)
@@ -72,9 +105,29 @@ class Visitor:
                 target = self._patterns.reject(target) or target
             if isinstance(target, Rejection):
                 return Visit(url, response.status, rejection=target)
+            if len(passed) > MAX_REDIRECTS:
+                too_many = str(len(passed)), str(MAX_REDIRECTS)
+                rejection = Rejection(Reason.REDIRECT_REFUSED, "too many redirects", *too_many)
+                return Visit(url, response.status, rejection=rejection)
+            if not self._hosts.has(target):
+                return replace(chain, url=target, passed=tuple(passed))
             url = target
-        too_many = Rejection(Reason.REDIRECT_REFUSED, "too many redirects", str(len(passed)), str(MAX_REDIRECTS))
-        return Visit(passed[-1], response.status, rejection=too_many)
+
+    async def read_site_file(self, chain: Chain) -> HttpResponse | Chain:
+        """Return the response for a file that holds for a whole site, after redirects."""
+        url, passed = chain.url, [*chain.passed]
+        while True:
+            passed.append(url)
+            response = await self._client.fetch_robots(url)
+            location = response.find_redirect()
+            if location is None:
+                return response
+            target = follow_redirect(location, url, passed)
+            if isinstance(target, Rejection) or len(passed) > MAX_REDIRECTS:
+                return HttpResponse(404, fetched=response.fetched)  # as if there were none: RFC 9309, 2.3.1.2
+            if not self._hosts.has(target):
+                return replace(chain, url=target, passed=tuple(passed))
+            url = target
 
     async def _find_objection(self, url: str) -> Rejection | None:
         origin = find_origin(url)  # http and https of one host have a robots.txt each
@@ -94,19 +147,23 @@ class Visitor:
 
         And the time of the fetch.
         """
-        url = canonicalize_url("/robots.txt", url)
-        passed = [url]
-        response = await self._client.fetch_robots(url)
-        while (location := response.find_redirect()) is not None:
-            target = follow_redirect(location, url, passed)
-            if isinstance(target, Rejection) or len(passed) > MAX_REDIRECTS:
-                return Robots(), response.fetched  # RFC 9309, section 2.3.1.2: as if there were none
-            passed.append(url := target)
-            response = await self._client.fetch_robots(url)
+        response = await self._fetch_site_file("/robots.txt", url)
         if response.rejection and response.rejection.reason in UNREACHABLE:
             return replace(response.rejection, detail=f"robots.txt: {response.rejection.detail}"), response.fetched
         unread = response.rejection is not None and response.status in (200, 203)
         return read_robots(None if unread else response.status, response.body), response.fetched
+
+    async def _fetch_site_file(self, path: str, url: str) -> HttpResponse:
+        """Return the response for a file of the site of `url`.
+
+        Raises:
+            _FileElsewhere: another process has to go on with it.
+        """
+        file = Chain(canonicalize_url(path, url), site_file=True, asks=self._client.asks)
+        response = self._files.get((file.url, file.asks)) or await self.read_site_file(file)
+        if isinstance(response, Chain):
+            raise _FileElsewhere(response)
+        return response
 
     def _remove_opted_out(self, response: HttpResponse) -> HttpResponse:
         """Return the response, without its body if the content may not be used."""
@@ -129,7 +186,8 @@ class Visitor:
         return signals.no_training or (signals.no_images if media_type.startswith("image/") else None)
 
     async def _describe(self, url: str, response: HttpResponse) -> Visit:
-        visit = Visit(url, response.status, _tidy(response.read_header("content-type")), response.rejection)
+        body = None if response.rejection else self._client.find_body(url)
+        visit = Visit(url, response.status, _tidy(response.read_header("content-type")), response.rejection, body=body)
         sitemaps = self._list_sitemaps(url)
         if response.rejection:
             return replace(visit, links=Links(sitemaps=sitemaps))

@@ -22,6 +22,8 @@ class Executor(Protocol):
     def run_tasks(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[int, Result]]:
         """Yield `(number of the task, its result)` for every task once, in the order in which they finish.
 
+        `tasks` may grow while their results are read: what is appended before the next result is asked for runs too.
+
         A task that is `pipeline.runtime.sandbox.heartbeat.Divisible` survives its items: one that kills its process,
         or takes longer than `run.item_seconds` or more memory than `run.memory`, is lost, and the result is that of the
         task without it. A task with a number `estimated_bytes` waits until the running ones leave so much memory.
@@ -30,6 +32,14 @@ class Executor(Protocol):
             PipelineError: a task raised it. Or a task in a worker raised anything else, or its process died again and
                 again: the message has the task's `name` (else its number), what was raised, and where. Or the cluster
                 is gone.
+        """
+        ...
+
+    def count_threads(self) -> int:
+        """Return how many tasks can run at a time now.
+
+        Raises:
+            PipelineError: the cluster is gone, or had no workers for too long.
         """
         ...
 

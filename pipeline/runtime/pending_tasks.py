@@ -72,6 +72,7 @@ class PendingTasks(Generic[Task, Result]):
 
     def submit_batches(self) -> bool:
         """Submit as many batches as there is room for, one at least; return whether any is submitted."""
+        self._batches.count = len(self._tasks)
         while len(self._submitted) < max(self._cluster.jobs_per_thread * self._threads, 1):
             batch = self._batches.take(self._threads, self._has_memory)
             if not batch:

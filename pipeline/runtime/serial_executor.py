@@ -76,6 +76,10 @@ class SerialExecutor:
                 raise
             yield number, result
 
+    def count_threads(self) -> int:
+        """Return 1: tasks run one after the other."""
+        return 1
+
 
 def _run_marked(function: Callable[[Task], Result], task: Task, name: str, run: RunParams) -> Result:
     """Run a task here; in a process of its own if an earlier run did not survive it."""

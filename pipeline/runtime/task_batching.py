@@ -12,10 +12,10 @@ MAX_SHARE = 4
 
 
 class TaskBatches:
-    """Hands out the numbers of `count` tasks in order, and again if they were lost."""
+    """Hands out the numbers of `count` tasks in order, and again if they were lost. `count` may grow."""
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._next = 0  # the first that was never handed out
         self._lost = deque[int]()
         self._losses: Counter[int] = Counter()
@@ -24,7 +24,7 @@ class TaskBatches:
     def take(self, threads: int, fits: Callable[[int], bool]) -> list[int]:
         """Return the next tasks that one of so many threads is to run one after the other: up to the first that does
         not fit, and one alone as long as it is not known how long they take."""
-        left = len(self._lost) + self._count - self._next
+        left = len(self._lost) + self.count - self._next
         in_time = int(BATCH_SECONDS * self._finished / max(self._seconds, 1e-3))
         batch: list[int] = []
         while len(batch) < min(left, max(1, min(in_time, left // (MAX_SHARE * max(threads, 1))))):

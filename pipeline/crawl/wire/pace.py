@@ -1,8 +1,10 @@
 """Limit the requests to one site: their number at a time, and the seconds between two."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 MARGIN = 0.05
 """Seconds on top of a delay, so that a request which the network holds up is not met by the next one."""
@@ -20,6 +22,16 @@ class SitePaused(Exception):  # noqa: N818 - a verdict, turned into a dropped ro
         self.seconds = seconds
 
 
+@dataclass(frozen=True, slots=True)
+class PaceState:
+    """What has to be known of a site for the next request to it; moments are in seconds since the epoch."""
+
+    delay: float
+    last_sent: float
+    paused_until: float
+    paused_by: int
+
+
 class Pace:
     """The pace of the requests to one site: for pages, robots.txt, redirects and retries alike.
 
@@ -28,7 +40,7 @@ class Pace:
     """
 
     def __init__(self, at_a_time: int, delay: float) -> None:
-        self.delay = delay
+        self.delay = self._usual_delay = delay
         self._slots = asyncio.Semaphore(at_a_time)
         self._turn = asyncio.Lock()
         self._last_sent = self._paused_until = float("-inf")
@@ -38,6 +50,20 @@ class Pace:
         """Send nothing for that long from now on: the site asked for it with a response of that status."""
         if _now() + seconds > self._paused_until:
             self._paused_by, self._paused_until = status, _now() + seconds
+
+    def save(self) -> PaceState | None:
+        """Return what another process has to know before it requests the site; None if it may do so at once."""
+        now, offset = _now(), time.time() - _now()
+        if self.delay == self._usual_delay and max(self._last_sent + self.delay + MARGIN, self._paused_until) <= now:
+            return None
+        return PaceState(self.delay, self._last_sent + offset, self._paused_until + offset, self._paused_by)
+
+    def restore(self, state: PaceState) -> None:
+        """Go on from what another process has saved."""
+        offset = time.time() - _now()
+        self.delay = max(self.delay, state.delay)
+        self._last_sent, self._paused_until = state.last_sent - offset, state.paused_until - offset
+        self._paused_by = state.paused_by
 
     @asynccontextmanager
     async def take_turn(self) -> AsyncIterator[Callable[[], None]]:
@@ -64,6 +90,11 @@ class Pace:
             try:
                 while (wait := self._find_wait()) > 0:
                     await asyncio.sleep(wait)
+            except BaseException:  # one who stops waiting takes no turn
+                if in_order:
+                    self._turn.release()
+                raise
+            try:
                 yield end_turn
             finally:
                 if in_order:  # nothing was sent; a connection may have been tried, which counts as a request

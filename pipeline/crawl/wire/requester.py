@@ -4,7 +4,8 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from socket import gaierror
@@ -20,13 +21,13 @@ from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.wire.connection import TooManyBytes
 from pipeline.crawl.wire.exchange import Exchange
 from pipeline.crawl.wire.memory import Lease
-from pipeline.crawl.wire.pace import MAX_PAUSE, Pace, SitePaused
+from pipeline.crawl.wire.pace import MAX_PAUSE, Pace, PaceState, SitePaused
 from pipeline.crawl.wire.pool import ConnectionPool
 from pipeline.formats.urls import find_host, find_site
 from pipeline.tables.drops import Reason, Rejection
 
 MAX_CONNECTIONS = 256
-"""To all hosts together; well below the usual limit of 1,024 open files."""
+"""To all hosts together, of all processes; well below the usual limit of 1,024 open files."""
 
 PAUSING = (429, 503)
 """Statuses whose Retry-After is for the whole site (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
@@ -47,10 +48,29 @@ class Request:
     headers: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What one process may use of what the whole crawl may.
+
+    Attributes:
+        connections: to all hosts together.
+        seconds: after which nothing is waited for any longer that was not requested yet; None: no limit.
+        paces: by site, of those that may not be requested at once.
+    """
+
+    connections: int = MAX_CONNECTIONS
+    seconds: float | None = None
+    paces: Mapping[str, PaceState] = field(default_factory=dict)
+
+
+class Postponed(Exception):  # noqa: N818 - nothing went wrong: it is asked for again
+    """The turn of a URL would come after the seconds that there are. Nothing was requested for it."""
+
+
 class Requester:
     """Makes requests; `requests` counts them."""
 
-    def __init__(self, params: CrawlParams, hosts: Mapping[str, ListedHost]) -> None:
+    def __init__(self, params: CrawlParams, hosts: Mapping[str, ListedHost], allowance: Allowance) -> None:
         self.requests = 0
         self._params = params
         self._hosts = hosts
@@ -58,10 +78,17 @@ class Requester:
         self._resolver = Resolver({name: host.open for name, host in hosts.items()})
         self._pool = ConnectionPool(self._resolver)
         self._paces: dict[str, Pace] = {}
-        self._connections = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._connections = asyncio.Semaphore(allowance.connections)
+        self._saved = allowance.paces
+        now, seconds = asyncio.get_running_loop().time(), allowance.seconds
+        self._end = None if seconds is None else now + seconds
 
     async def request(self, request: Request) -> HttpResponse:
-        """Return the response, or why there is none, after `retries` + 1 requests at most."""
+        """Return the response, or why there is none, after `retries` + 1 requests at most.
+
+        Raises:
+            Postponed: its turn comes too late.
+        """
         pace = self._find_pace(request.url)
         for attempt in range(self._params.retries + 1):
             request.lease.give_back()
@@ -76,6 +103,15 @@ class Requester:
                 break
             await asyncio.sleep(max(self._params.backoff * 2**attempt, requested))
         return response
+
+    def has_time(self) -> bool:
+        """Return whether URLs may still be begun."""
+        return self._end is None or asyncio.get_running_loop().time() < self._end
+
+    def save_paces(self) -> dict[str, PaceState]:
+        """Return what the next process that has these hosts has to know of them, see `Allowance.paces`."""
+        saved = {site: state for site, pace in self._paces.items() if (state := pace.save()) is not None}
+        return {**{site: state for site, state in self._saved.items() if site not in self._paces}, **saved}
 
     def slow_down(self, url: str, delay: float) -> None:
         """Leave at least `delay` seconds between two requests to the site of a URL."""
@@ -93,12 +129,16 @@ class Requester:
             host = self._hosts.get(find_host(url)[0])
             local = host is not None and host.local
             self._paces[site] = Pace(self._params.find_per_host(local), self._params.find_delay(local))
+            if site in self._saved:
+                self._paces[site].restore(self._saved[site])
         return self._paces[site]
 
     async def _try(self, request: Request, pace: Pace, fresh: bool) -> HttpResponse:
         if not self._may_request(request.url):
             return _reject(Reason.ADDRESS_REFUSED, explain_contact(self._params.agent), setting="agent")
-        async with pace.take_turn() as end_turn, self._connections:
+        async with AsyncExitStack() as stack:
+            end_turn = await self._enter_turn(stack, pace, self._end if not fresh else None)
+            await stack.enter_async_context(self._connections)
             try:
                 async with asyncio.timeout(self._params.timeout) as deadline:
                     exchange = await self._pool.open(request.url, fresh)
@@ -117,6 +157,14 @@ class Requester:
                 return _reject(Reason.CONNECTION_FAILED, "the response is not valid HTTP")
             except OSError:
                 return _reject(Reason.CONNECTION_FAILED, "the connection was refused or broke")
+
+    async def _enter_turn(self, stack: AsyncExitStack, pace: Pace, end: float | None) -> Callable[[], None]:
+        """Take a turn until the stack is closed: a retry has no `end`, since what came before it is not stored."""
+        try:
+            async with asyncio.timeout_at(end):
+                return await stack.enter_async_context(pace.take_turn())
+        except TimeoutError:
+            raise Postponed from None
 
     async def _exchange(
         self, exchange: Exchange, request: Request, deadline: asyncio.Timeout, end_turn: Callable[[], None]

@@ -1,0 +1,108 @@
+"""Test that several processes crawl what one does, with the limits of each host, and that they may be killed."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.crawl.params import CrawlParams
+from tests.support.crawling import Crawl, make_params, run_crawl
+from tests.support.loopback import Reply, Route, Site, page, serve
+
+pytestmark = pytest.mark.slow
+
+HOSTS = [f"{name}.test" for name in ("amber", "brick", "coral", "denim", "ebony", "flint", "grape")]
+DEAD = "dead.test"
+SLOW = HOSTS[0]
+DELAY = 0.1
+
+
+@pytest.fixture(autouse=True)
+def _start_processes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.crawl.visit_level.MIN_URLS", 2)
+
+
+@dataclass(frozen=True)
+class Web:
+    """Some hosts that redirect to each other."""
+
+    sites: Mapping[str, Site]
+
+    def make_params(self, **changes: Any) -> CrawlParams:
+        hosts = {name: site.address for name, site in self.sites.items()} | {DEAD: "127.0.0.1:9"}
+        return make_params(start=[f"http://{name}/" for name in hosts], hosts=hosts, retries=0, **changes)
+
+    def count_requests(self) -> dict[str, int]:
+        return {f"{name}{path}": count for name, site in self.sites.items() for path, count in site.requests.items()}
+
+
+def redirect(url: str) -> Reply:
+    return Reply(status=302, headers={"Location": url})
+
+
+def build_host(number: int) -> dict[str, Route]:
+    """A few pages; a redirect to each other host, a chain around all of them, and an endless one."""
+    name, following = HOSTS[number], HOSTS[(number + 1) % len(HOSTS)]
+    links = [f"/to/{other}" for other in [*HOSTS, DEAD]] + ["/round/0", "/endless", "/private", "/one", "/image.png"]
+    routes: dict[str, Route] = {
+        "/": page("".join(f'<a href="{link}">x</a>' for link in links)),
+        "/one": page('<a href="/two">x</a>'),
+        "/two": page(f"the end of {name}"),
+        "/image.png": Reply(b"\x89PNG\r\n\x1a\n" + bytes(100) + name.encode(), headers={"Content-Type": "image/png"}),
+        "/endless": redirect(f"http://{following}/endless"),
+        "/private": page("not for robots"),
+        "/robots.txt": Reply(b"User-agent: *\nDisallow: /private\n"),
+    }
+    routes |= {f"/to/{other}": redirect(f"http://{other}/from/{name}") for other in [*HOSTS, DEAD]}
+    routes |= {f"/from/{other}": page(f"from {other}") for other in HOSTS}
+    routes |= {f"/round/{hop}": redirect(f"http://{following}/round/{hop + 1}") for hop in range(4)}
+    routes["/round/4"] = page("all around")
+    if name == SLOW:
+        routes["/robots.txt"] = Reply(f"User-agent: *\nCrawl-delay: {DELAY}\nDisallow: /private\n".encode())
+    elif number in (4, 5):  # its robots.txt is on another host
+        routes["/robots.txt"] = redirect(f"http://{following}/robots-of/{name}")
+    routes |= {f"/robots-of/{other}": Reply(b"User-agent: *\nDisallow: /private\n") for other in HOSTS}
+    return routes
+
+
+@contextmanager
+def serve_web() -> Iterator[Web]:
+    with ExitStack() as stack:
+        yield Web({name: stack.enter_context(serve(build_host(number))) for number, name in enumerate(HOSTS)})
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Crawl:
+    """The crawl by one process; addresses are in no output."""
+    with serve_web() as web:
+        return run_crawl(tmp_path_factory.mktemp("alone"), web.make_params())
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_several_processes_write_the_bytes_of_one(tmp_path: Path, alone: Crawl, workers: int) -> None:
+    with serve_web() as web:
+        result = run_crawl(tmp_path, web.make_params(), workers=workers)
+        counts = web.count_requests()
+        slow = web.sites[SLOW].times
+        again = [run_crawl(tmp_path, web.make_params(), workers=other) for other in (0, 3, workers)]
+        assert web.count_requests() == counts
+    assert set(counts.values()) == {1}
+    assert result.hash_files() == alone.hash_files()
+    assert [each.hash_files() for each in again] == [alone.hash_files()] * 3
+    assert min(after - before for before, after in itertools.pairwise(slow)) > DELAY - 0.05
+    assert len(list((tmp_path / "cache" / "answers").iterdir())) > 1
+
+
+def test_the_web_of_these_tests_has_all_kinds_of_redirects(alone: Crawl) -> None:
+    rows, reasons = alone.rows, alone.reasons
+    for name in HOSTS:
+        assert rows[f"http://{name}/to/grape.test"]["final_url"] == f"http://grape.test/from/{name}"
+        assert reasons[f"http://{name}/to/{DEAD}"] == "connection_failed"
+        assert reasons[f"http://{name}/endless"] == "redirect_refused"
+        assert reasons[f"http://{name}/private"] == "robots_forbid"
+        assert alone.read_body(f"http://{name}/round/0") == page("all around").body
+    assert reasons[f"http://{DEAD}/"] == "connection_failed"
