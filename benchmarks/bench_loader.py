@@ -96,6 +96,9 @@ def measure(plan: Plan) -> Measured:
             measured.first_batch.append(probe(plan, "first_batch")["seconds"])
     if "shardwright" in plan.readers:
         measured.memory = probe(plan, "memory", "--threads", 2)["mebibytes"]
+        for size in plan.samples:
+            folder = plan.find_set(size, "shardwright")
+            measured.chosen_threads[size] = run_apart("benchmarks.support.loader_probes", "threads", folder)["threads"]
         opening = run_apart("benchmarks.support.loader_probes", "opening", plan.folder / "opening")["seconds"]
         measured.opening = {int(shards): seconds for shards, seconds in opening.items()}
     return measured

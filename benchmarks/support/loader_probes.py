@@ -6,6 +6,8 @@ process.
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -36,6 +38,11 @@ def probe_first_batch(folder: Path) -> dict[str, Any]:
     next(batches)
     seconds = time.perf_counter() - start  # `next(iter(...))` would also end the threads that read ahead
     return {"seconds": seconds}
+
+
+def probe_threads(folder: Path) -> dict[str, Any]:
+    """`threads` that the loader chooses where none are named."""
+    return {"threads": Loader(ShardDataset(folder, split="train"), BATCH, shuffle=True).threads}
 
 
 def probe_memory(folder: Path, threads: int) -> dict[str, Any]:
@@ -99,16 +106,17 @@ def write_shards(root: Path, shards: int) -> None:
 def main() -> None:
     """Run one probe."""
     parser = argparse.ArgumentParser(description="Measures what else a user of the loader waits for.")
-    parser.add_argument("probe", choices=("first_batch", "memory", "opening"))
+    parser.add_argument("probe", choices=("first_batch", "memory", "opening", "threads"))
     parser.add_argument("folder", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    if options.probe == "first_batch":
-        write_outcome(probe_first_batch(options.folder))
-    elif options.probe == "memory":
-        write_outcome(probe_memory(options.folder, options.threads))
-    else:
-        write_outcome(probe_opening(options.folder))
+    probes: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "first_batch": probe_first_batch,
+        "memory": partial(probe_memory, threads=options.threads),
+        "opening": probe_opening,
+        "threads": probe_threads,
+    }
+    write_outcome(probes[options.probe](options.folder))
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Measured:
     first_batch: list[float] = field(default_factory=list)  # seconds
     opening: dict[int, float] = field(default_factory=dict)  # seconds by number of shards
     memory: list[float] = field(default_factory=list)  # MiB after each epoch
+    chosen_threads: dict[str, int] = field(default_factory=dict)  # by size, without `threads=`
 
     def add(self, run: Run, rates: Rates) -> None:
         """Keep the best of each figure."""
@@ -58,6 +59,12 @@ class Measured:
             if (run.size, run.shuffle) == (size, shuffle) and run.case.reader in wanted
         ]
         return max(rates, default=None)
+
+    def rate_chosen_threads(self, size: str) -> float | None:
+        """The rate with the threads that the loader chooses, by that of the best number, shuffled."""
+        chosen = Case("shardwright", "shardwright", self.chosen_threads.get(size, -1))
+        rates = self.rates.get(Run(chosen, size, True))
+        return None if rates is None else divide(rates.later, self.find_best(size, True, ["shardwright"]))
 
     def find_webdataset(self, size: str) -> float | None:
         """Samples a second of webdataset with 2 workers, shuffled."""
@@ -109,6 +116,10 @@ def list_checks(measured: Measured) -> list[Check]:
         Check("shuffled, first epoch, every member checked: webdataset, 2 workers", first, 5, aim=10),
         Check("in order: the best of all peers", in_order, 6),
         Check("small samples, shuffled: webdataset, 2 workers", small, 60, aim=90),
+        Check(
+            "shuffled: the default of threads by the best number of them", measured.rate_chosen_threads("large"), 0.95
+        ),
+        Check("small samples: the default of threads by the best number", measured.rate_chosen_threads("small"), 0.95),
         Check("first batch after opening, median", first_batch, 0.05, at_most=True, unit="s"),
         Check(
             "exponent of the opening time over the shards", find_exponent(measured.opening), 1.1, at_most=True, unit=""
