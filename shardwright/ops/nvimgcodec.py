@@ -29,13 +29,13 @@ class Device:
     """Where nvImageCodec decodes.
 
     Attributes:
-        backends: its decoders that are used.
+        backend: the kind of its decoders that are used.
         find_number: returns its number for the device of this thread; raises `ShardwrightError` where there is none.
         find_stream: returns the CUDA stream of this thread, as a number.
         view: returns the tensor that shares the memory of an image.
     """
 
-    backends: tuple[str, ...]
+    backend: str
     find_number: Callable[[], int]
     find_stream: Callable[[], int]
     view: Callable[[Any], "torch.Tensor"]
@@ -73,11 +73,11 @@ def _view_on_cpu(image: Any) -> "torch.Tensor":
 CPU_NUMBER = -99_999
 """NVIMGCODEC_DEVICE_CPU_ONLY of nvImageCodec."""
 DEVICES: Mapping[str, Device] = {
-    "cuda": Device(("HYBRID_CPU_GPU", "GPU_ONLY"), _find_gpu, _find_cuda_stream, _view_on_gpu),
-    "cpu": Device(("CPU_ONLY",), lambda: CPU_NUMBER, lambda: 0, _view_on_cpu),
+    "cuda": Device("HYBRID_CPU_GPU", _find_gpu, _find_cuda_stream, _view_on_gpu),
+    "cpu": Device("CPU_ONLY", lambda: CPU_NUMBER, lambda: 0, _view_on_cpu),
 }
-"""The decoder in hardware that some GPUs have is left out: its pixels differ, and it gets a share of each batch, so a
-sample would depend on those beside it."""
+"""On GPUs nvJPEG decodes, on CPUs libjpeg-turbo. The decoder in hardware that some GPUs have is left out: its pixels
+differ, and it gets a share of each batch, so a sample would depend on those beside it."""
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _make_decoder(device: Device, number: int) -> Callable[[Sequence[Any]], list
     decoder = nvimgcodec.Decoder(
         device_id=number,
         max_num_cpu_threads=1,  # the loader's threads are enough, and decode side by side
-        backends=[nvimgcodec.Backend(getattr(nvimgcodec, name)) for name in device.backends],
+        backends=[nvimgcodec.Backend(getattr(nvimgcodec, device.backend))],
         options=OPTIONS,
     )
     params = nvimgcodec.DecodeParams(apply_exif_orientation=False, sample_format=nvimgcodec.SampleFormat.I_RGB)

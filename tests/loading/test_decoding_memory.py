@@ -26,7 +26,8 @@ FRUGAL = {"MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": "131072"}
 
 
 def read_epochs(folder: Path, medium: str, **options: Any) -> list[int]:
-    command = [sys.executable, "-m", "tests.support.loader.epochs", folder, medium, str(EPOCHS), json.dumps(options)]
+    arguments = map(str, (folder, medium, EPOCHS, json.dumps(options)))
+    command = [sys.executable, "-m", "tests.support.loader.epochs", *arguments]
     run = subprocess.run(
         command, cwd=CHECKOUT, env=os.environ | FRUGAL, capture_output=True, text=True, timeout=600, check=False
     )
