@@ -16,10 +16,11 @@ MAX_RULES_AGE = 24 * 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A response of an earlier time, and the key that it is stored by."""
+    """The key of a response of an earlier time, its head, and the size of its body."""
 
     key: str
-    response: HttpResponse
+    head: HttpResponse
+    size: int
 
 
 class Answers:
@@ -66,22 +67,29 @@ class Answers:
             return None
         return self._apply_limits(known, limit)
 
-    def recall_earlier(self, url: str, limit: Limit) -> Earlier | None:
-        """Return the last known body of a URL, also one that no longer holds, to ask whether it has changed."""
-        for refresh in (self._params.refresh, *self._earlier):
+    def find_earlier(self, url: str, limit: Limit) -> Earlier | None:
+        """Return the head of the last known response with a body: of another `crawl.refresh`, or an old site file."""
+        for refresh in (self._params.refresh, *self._earlier) if limit.cut else self._earlier:
             key = self._make_key(url, limit, refresh)
-            known = self._journal.read(key)
-            if known is not None and known.rejection is None:
-                applied = self._apply_limits(known, limit)
-                return None if applied.rejection else Earlier(key, applied)
+            known, body = self._journal.read_head(key), self._journal.find_body(key)
+            if known is not None and known.rejection is None and body is not None:
+                return Earlier(key, known, body.location.size)
         return None
 
-    def store(self, url: str, limit: Limit, response: HttpResponse, earlier: Earlier | None = None) -> None:
-        """Store the response to a URL, without its body if `earlier` has it under another `crawl.refresh`."""
+    def read_earlier(self, earlier: Earlier, limit: Limit) -> HttpResponse | None:
+        """Return the response whose head `find_earlier` returned, under the present limits; None if it is damaged."""
+        known = self._journal.read(earlier.key)
+        return self._apply_limits(known, limit) if known is not None else None
+
+    def store(self, url: str, limit: Limit, response: HttpResponse, unchanged: Earlier | None = None) -> None:
+        """Store the response to a URL, without its body if that is the one of `unchanged`, read before."""
         key = self._make_key(url, limit, failed=limit.cut and passes_with_time(response))
-        other = earlier.key if earlier is not None and earlier.key != key else None
+        response = replace(response, retry=self._params.retry)
         self._journal.note_refresh(self._params.refresh)
-        self._journal.write(key, replace(response, retry=self._params.retry), other)
+        if unchanged is not None and unchanged.key != key and response.body:
+            self._journal.write_unchanged(key, response, unchanged.key)
+        else:
+            self._journal.write(key, response)
 
     def find_body(self, url: str, limit: Limit) -> Body | None:
         """Return where the body of a URL is stored, or None if it was never fetched."""

@@ -11,10 +11,10 @@ from copy import copy
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
-from pipeline.crawl.answers import MAX_RULES_AGE, Answers
-from pipeline.crawl.conditional import make_conditions, merge_unchanged
+from pipeline.crawl.answers import MAX_RULES_AGE, Answers, Earlier
+from pipeline.crawl.conditional import is_unchanged, make_conditions, merge_unchanged
 from pipeline.crawl.failures import passes_with_time
-from pipeline.crawl.http_request import NOT_MODIFIED, HttpResponse, Limit
+from pipeline.crawl.http_request import HttpResponse, Limit
 from pipeline.crawl.journal import Body, Journal
 from pipeline.crawl.params import CrawlParams
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES
@@ -22,7 +22,7 @@ from pipeline.crawl.setup import CrawlSetup
 from pipeline.crawl.wire.memory import Lease, MemoryBudget
 from pipeline.crawl.wire.pace import PaceState
 from pipeline.crawl.wire.requester import Allowance, Request, Requester
-from pipeline.formats.urls import canonicalize_url
+from pipeline.formats.urls import canonicalize_url, find_origin
 
 ROBOTS_LIMIT = Limit(MAX_ROBOTS_BYTES, cut=True)
 
@@ -69,11 +69,14 @@ class Client:
 
         It is where the URL was requested before. Else its site's robots.txt, which is older than a day, may forbid it.
         """
-        robots = canonicalize_url("/robots.txt", url)
-        if robots not in self._old_rules:
+        if self._answers.knows(url, self._limit):
+            return True
+        origin = find_origin(url)
+        if origin not in self._old_rules:
+            robots = canonicalize_url("/robots.txt", url)
             fresh = self._answers.recall(robots, ROBOTS_LIMIT, MAX_RULES_AGE) is not None
-            self._old_rules[robots] = not fresh and self._answers.knows(robots, ROBOTS_LIMIT)
-        return self._old_rules[robots] or self._answers.knows(url, self._limit)
+            self._old_rules[origin] = not fresh and self._answers.knows(robots, ROBOTS_LIMIT)
+        return self._old_rules[origin]
 
     async def fetch(self, url: str, judge: Callable[[HttpResponse], HttpResponse]) -> HttpResponse:
         """Return the response for a canonical URL after `judge`, which may remove the body; it is stored without it."""
@@ -111,24 +114,31 @@ class Client:
             known = self._answers.recall(url, limit, max_age)
             if known is not None:
                 return judge(known)
-            stale = self._answers.recall(url, limit)
-            earlier = self._answers.recall_earlier(url, limit)
+            stale = self._answers.recall(url, limit) if limit.cut else None
             with Lease(self._memory) as lease:
-                response = judge(await self._ask(url, limit, lease, earlier.response if earlier else None))
-                self._answers.store(url, limit, response, earlier)
+                response, unchanged = await self._ask_whether_changed(url, limit, lease)
+                response = judge(response)
+                self._answers.store(url, limit, response, unchanged)
             self.rules_changed |= stale is not None and not passes_with_time(response) and _differ(stale, response)
             return response
 
-    async def _ask(self, url: str, limit: Limit, lease: Lease, earlier: HttpResponse | None) -> HttpResponse:
-        """Request a URL, or where `earlier` allows it, whether it has changed since."""
-        conditions = make_conditions(earlier) if earlier else {}
-        response = await self._requester.request(Request(url, limit, lease, conditions))
+    async def _ask_whether_changed(self, url: str, limit: Limit, lease: Lease) -> tuple[HttpResponse, Earlier | None]:
+        """Request a URL; return the response and, if the server said that it is an earlier one, that."""
+        earlier = self._answers.find_earlier(url, limit)
+        response = await self._ask(Request(url, limit, lease, make_conditions(earlier.head) if earlier else {}))
+        if earlier is None or not is_unchanged(response, earlier.head):
+            return response, None
+        await lease.cover(earlier.size)
+        known = self._answers.read_earlier(earlier, limit)
+        if known is None:
+            return await self._ask(Request(url, limit, lease, {})), None
+        return merge_unchanged(known, response), earlier
+
+    async def _ask(self, request: Request) -> HttpResponse:
+        response = await self._requester.request(request)
         now = int(self._answers.clock())
         transcript = replace(response.transcript, received=now) if response.transcript else None
-        response = replace(response, fetched=now, transcript=transcript)
-        if earlier and conditions and response.status == NOT_MODIFIED:
-            return merge_unchanged(earlier, response)
-        return response
+        return replace(response, fetched=now, transcript=transcript)
 
 
 def _differ(one: HttpResponse, other: HttpResponse) -> bool:

@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 
-from pipeline.crawl.http_request import HttpResponse
+from pipeline.crawl.http_request import NOT_MODIFIED, HttpResponse
 
 VALIDATORS = {"etag": "If-None-Match", "last-modified": "If-Modified-Since"}
 """By header of an answer: the header of a request that is answered by a 304 as long as it is the same."""
@@ -25,6 +25,11 @@ def make_conditions(earlier: HttpResponse) -> dict[str, str]:
         if _SAFE[name].fullmatch(value):
             conditions[condition] = value
     return conditions
+
+
+def is_unchanged(response: HttpResponse, earlier: HttpResponse) -> bool:
+    """Return whether a server said that `earlier` is still the answer, and was asked."""
+    return response.status == NOT_MODIFIED and bool(make_conditions(earlier))
 
 
 def merge_unchanged(earlier: HttpResponse, unchanged: HttpResponse) -> HttpResponse:

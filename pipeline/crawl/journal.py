@@ -36,7 +36,6 @@ HEADER = struct.Struct("<8s32s32sIQI")
 The highest bit of the head's bytes says that the hashed key of the record with the body follows, and not the body."""
 
 ELSEWHERE = 1 << 31
-KEY_BYTES = 32
 REFRESH = "refresh-"
 """Begins the names of empty files beside the journal's, one for each value of `crawl.refresh` that was used but 0."""
 
@@ -106,8 +105,9 @@ class Journal:
 
     def read(self, key: str) -> HttpResponse | None:
         """Return the response for `key`, or None if there is none or it is damaged."""
-        found = self._records.get(_hash_key(key))
-        parts = self._read_parts(found, _hash_key(key)) if found else None
+        hashed = _hash_key(key)
+        found = self._records.get(hashed)
+        parts = self._read_parts(found, hashed) if found else None
         if found is None or parts is None:
             return None
         head, body = parts
@@ -119,14 +119,22 @@ class Journal:
             body = held[1]
         return decode_head(head, body) if hashlib.sha256(body).digest() == found.sha256 else None
 
+    def read_head(self, key: str) -> HttpResponse | None:
+        """Return the response for `key` without its body, which may be damaged; None if there is none."""
+        hashed = _hash_key(key)
+        found = self._records.get(hashed)
+        parts = self._read_parts(found, hashed, found.size - found.body_bytes) if found else None
+        return decode_head(parts[0], b"") if parts else None
+
     def has(self, key: str) -> bool:
         """Return whether there is a response for `key`, sound or not."""
         return _hash_key(key) in self._records
 
-    def _read_parts(self, record: _Record, hashed: bytes) -> tuple[bytes, bytes] | None:
-        """Return the encoded head of the record for the hashed key, and what follows it; None if it is damaged."""
+    def _read_parts(self, record: _Record, hashed: bytes, size: int | None = None) -> tuple[bytes, bytes] | None:
+        """Return the encoded head of the record for the hashed key, and what follows it, or what `size` bytes have of
+        both; None if it is damaged."""
         try:
-            data = self._reader.read(BlobLocation(self._names[record.file], record.offset, record.size))
+            data = self._reader.read(BlobLocation(self._names[record.file], record.offset, size or record.size))
         except InputError:
             return None
         header = _read_header(data)
@@ -151,14 +159,20 @@ class Journal:
         start = found.offset + found.size - found.body_bytes
         return Body(BlobLocation(self._names[found.file], start, found.body_bytes), found.sha256.hex())
 
-    def write(self, key: str, response: HttpResponse, earlier: str | None = None) -> None:
-        """Store a response, completely or not at all; its body not again if that of the other key `earlier` is equal.
+    def write(self, key: str, response: HttpResponse) -> None:
+        """Store a response, completely or not at all."""
+        sha256 = hashlib.sha256(response.body).digest()
+        self._write(_hash_key(key), sha256, encode_head(response), response.body, elsewhere=False)
 
-        That one has been read and is sound.
-        """
-        hashed, sha256 = _hash_key(key), hashlib.sha256(response.body).digest()
-        holder = self._find_copy(_hash_key(earlier), sha256) if earlier is not None else None
-        record = _encode(hashed, sha256, encode_head(response), response.body, holder)
+    def write_unchanged(self, key: str, response: HttpResponse, earlier: str) -> None:
+        """Store a response whose body is the one that was read for another key, without that."""
+        holder = _hash_key(earlier)
+        found = self._records[holder]
+        parts = self._read_parts(found, holder) if found.elsewhere else None
+        self._write(_hash_key(key), found.sha256, encode_head(response), parts[1] if parts else holder, elsewhere=True)
+
+    def _write(self, hashed: bytes, sha256: bytes, head: bytes, body: bytes, elsewhere: bool) -> None:
+        record = _encode(hashed, sha256, head, body, elsewhere)
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             stem = f"{time.time_ns():020d}-{secrets.token_hex(4)}"
@@ -168,8 +182,7 @@ class Journal:
         view = memoryview(record)
         while view:
             view = view[self._file.write(view) :]
-        size = len(response.body) if holder is None else KEY_BYTES
-        self._records[hashed] = _Record(self._own, self._end, len(record), size, sha256, elsewhere=holder is not None)
+        self._records[hashed] = _Record(self._own, self._end, len(record), len(body), sha256, elsewhere)
         self._end += len(record)
         if self._end - self._synced >= SYNC_BYTES:
             self._sync(self.folder / self._names[self._own])
@@ -179,16 +192,6 @@ class Journal:
         """Have all that was written on the disk, where other machines see it."""
         if self._file is not None:
             os.fdatasync(self._file.fileno())
-
-    def _find_copy(self, hashed: bytes, sha256: bytes) -> bytes | None:
-        """Return the hashed key of the record that has the body of the record for `hashed`, if it is that body."""
-        found = self._records.get(hashed)
-        if found is None or found.sha256 != sha256:
-            return None
-        if found.elsewhere:
-            parts = self._read_parts(found, hashed)
-            return parts[1] if parts else None
-        return hashed if found.body_bytes > KEY_BYTES else None
 
     def list_refreshes(self, refresh: int) -> list[int]:
         """Return the other values of `crawl.refresh` that have responses, or may have, the closest below it first."""
@@ -260,11 +263,10 @@ def _locate(header: _Header, index: int, offset: int) -> _Record:
     return _Record(index, offset, size, header.body_bytes, header.sha256, elsewhere=header.elsewhere)
 
 
-def _encode(hashed: bytes, sha256: bytes, head: bytes, body: bytes, holder: bytes | None) -> bytes:
-    """Return a record with the body, or with the hashed key of its holder."""
-    rest, mark = (body, 0) if holder is None else (holder, ELSEWHERE)
-    front = HEADER.pack(MAGIC, hashed, sha256, len(head) | mark, len(rest), 0)[:-4]
-    return b"".join((front, zlib.crc32(head, zlib.crc32(front)).to_bytes(4, "little"), head, rest))
+def _encode(hashed: bytes, sha256: bytes, head: bytes, body: bytes, elsewhere: bool) -> bytes:
+    """Return a record with the body, or if it is elsewhere, with the hashed key of its record."""
+    front = HEADER.pack(MAGIC, hashed, sha256, len(head) | ELSEWHERE * elsewhere, len(body), 0)[:-4]
+    return b"".join((front, zlib.crc32(head, zlib.crc32(front)).to_bytes(4, "little"), head, body))
 
 
 def _hash_key(key: str) -> bytes:

@@ -58,9 +58,9 @@ def test_a_body_that_cannot_be_read_is_transferred_anew(tmp_path: Path) -> None:
         for refresh in (1, 0):
             result = run_crawl(tmp_path, make_params(address=site.address, refresh=refresh))
             assert result.read_body(START) == IMAGE.body
-        assert site.statuses["/"] == [200, 200, 200]
+        assert site.statuses["/"] == [200, 304, 200, 200], "the damage shows when the body is read"
         run_crawl(tmp_path, make_params(address=site.address, refresh=2))
-        assert site.statuses["/"] == [200, 200, 200, 304]
+        assert site.statuses["/"][4:] == [304]
 
 
 @pytest.mark.parametrize(
