@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.crawl.failures import BUSY, FAILURES, LATE, REFUSED, is_retried, passes_with_time
+from pipeline.crawl.http_request import HttpResponse
+from pipeline.tables.drops import Reason, Rejection
 from tests.support.crawling import START, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
+from tests.support.running import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -211,3 +215,25 @@ def test_what_was_kept_stays_while_its_site_is_down(tmp_path: Path) -> None:
             result = run_crawl(tmp_path, params, clock)
             assert result.reasons == dict.fromkeys(list_pages("b"), "robots_forbid")
         assert site.requests == {ROBOTS: 2, "/a": 1}
+
+
+def test_the_documentation_has_the_table_of_failures() -> None:
+    text = (ROOT / "docs/crawling.md").read_text(encoding="utf-8")
+    named = {f"`{reason}`": failure for reason, failure in FAILURES.items()} | {
+        "`http_error` 429, 5xx": BUSY,
+        "`http_error` 408, 425": LATE,
+        "`http_error`, other statuses": REFUSED,
+    }
+    words = {True: "yes", False: "no"}
+    for name, failure in named.items():
+        assert f"| {name} | {words[failure.retried]} | {words[failure.passes]} | {failure.why} |\n" in text
+
+
+def test_every_status_and_reason_has_its_failure() -> None:
+    for status in range(100, 600):
+        response = HttpResponse(status, rejection=Rejection(Reason.HTTP_ERROR, "", str(status)))
+        assert passes_with_time(response) == (status in (408, 425, 429) or status >= 500)
+        assert is_retried(response) == (status == 429 or status >= 500)
+    assert not passes_with_time(HttpResponse(503))
+    assert Reason.HTTP_ERROR not in FAILURES
+    assert not any(failure.retried and not failure.passes for failure in FAILURES.values())
