@@ -18,6 +18,9 @@ from pipeline.tables.drops import Drop, Reason, Rejection
 MAX_NESTING = 3
 """Sitemaps that name one another. The protocol has one index above the others; some sites have an index of these."""
 
+SITEMAPS_A_LEVEL = 8
+"""What they list is in memory together: 100 MB or so. Large sites have thousands of them."""
+
 PATTERNS = ("include", "exclude")
 """The settings whose verdict on a page holds for what it shows, too."""
 
@@ -82,6 +85,7 @@ class BreadthFirst:
         self._params = params
         self._patterns = UrlPatterns(params.include, params.exclude)
         self._sites: set[str] = set()
+        self._sitemaps: deque[VisitedUrl] = deque()  # that are still to be read
         self._waiting: list[_Embed] = []
         self._requested = 0
 
@@ -94,7 +98,7 @@ class BreadthFirst:
             if url not in self.tried:
                 level.append(self._add(VisitedUrl(url, listed=True)))
             self.tried[url].listed = True
-        return _list_requests(level)
+        return _list_requests(level) + self._take_sitemaps()
 
     def plan_next_level(self, level: Sequence[VisitedUrl]) -> list[VisitedUrl]:
         """Return the new URLs that the pages of a visited level refer to."""
@@ -107,7 +111,7 @@ class BreadthFirst:
             if one.visit and one.follow:
                 planned += self._plan_links(one, one.visit)
                 one.visit = replace(one.visit, links=Links())  # frees the memory of many links
-        return _list_requests(planned) or _list_requests(self._plan_waiting())
+        return _list_requests(planned) + self._take_sitemaps() or _list_requests(self._plan_waiting())
 
     def _add_start(self, text: str, nesting: int = 0) -> VisitedUrl | None:
         try:
@@ -130,11 +134,18 @@ class BreadthFirst:
         if links.canonical and links.canonical != one.url and self._params.canonical:
             one.canonical = links.canonical
             planned.append(self._consider(Link(links.canonical, False, same_depth=True), one))
+        left = 0
         for link in links.followed:
-            if link.page is None:
+            if links.listing and self._is_full and link.url not in self.tried:
+                left += 1
+            elif link.page is None:
                 planned.append(self._consider(link, one, visit.no_images))
             else:
                 self._waiting.append(_Embed(link, one))
+        if left:
+            detail, limit = "entries of a sitemap or feed beyond the number of URLs", str(self._params.max_urls)
+            drop = Drop(one.url, Reason.OUT_OF_BOUNDS, detail, limit=limit, count=left, setting="crawl.max_urls")
+            self.passed_over.append(drop)
         return planned
 
     def _name_sitemap(self, text: str, start: VisitedUrl) -> VisitedUrl | None:
@@ -184,12 +195,33 @@ class BreadthFirst:
         return None
 
     def _add(self, one: VisitedUrl) -> VisitedUrl:
-        if one.rejection is None and self._requested >= self._params.max_urls:
+        self.tried[one.url] = one
+        if one.nesting and one.rejection is None:
+            self._sitemaps.append(one)
+        else:
+            self._count(one)
+        return one
+
+    def _take_sitemaps(self) -> list[VisitedUrl]:
+        """Return the next sitemaps to read."""
+        taken: list[VisitedUrl] = []
+        while self._sitemaps and len(taken) < SITEMAPS_A_LEVEL:
+            one = self._sitemaps.popleft()
+            self._count(one)
+            if one.rejection is None:
+                taken.append(one)
+        return taken
+
+    @property
+    def _is_full(self) -> bool:
+        return self._requested >= self._params.max_urls
+
+    def _count(self, one: VisitedUrl) -> None:
+        """Count a URL as a request, or reject it if there are too many."""
+        if one.rejection is None and self._is_full:
             limit = str(self._params.max_urls)
             one.rejection = Rejection(Reason.OUT_OF_BOUNDS, "too many URLs", limit=limit, setting="max_urls")
         self._requested += one.rejection is None
-        self.tried[one.url] = one
-        return one
 
     def _find_bound(self, one: VisitedUrl) -> Rejection | None:
         """Return why a URL that was found is beyond what the crawl is to cover, or None."""
@@ -212,7 +244,7 @@ class BreadthFirst:
 
 
 def _list_requests(planned: Iterable[VisitedUrl | None]) -> list[VisitedUrl]:
-    return [one for one in planned if one is not None and one.rejection is None]
+    return [one for one in planned if one is not None and one.rejection is None and not one.nesting]
 
 
 def _reject_link(link: Link, opted_out: str | None) -> Rejection | None:

@@ -95,6 +95,26 @@ def test_sitemaps_that_name_one_another_end(tmp_path: Path) -> None:
     assert name(result, "out_of_bounds") == ["3.xml"]
 
 
+def test_of_many_sitemaps_as_many_are_read_as_are_needed(tmp_path: Path) -> None:
+    sitemaps = [f"/map{number:02d}.xml" for number in range(30)]
+    routes: dict[str, Route] = {
+        "/index.xml": Reply(build_index(*(START.rstrip("/") + path for path in sitemaps)), headers=XML),
+        **{path: Reply(build_sitemap(*(f"{path}/{n}" for n in range(10))), headers=XML) for path in sitemaps},
+        **{f"{path}/{n}": page(f"{path} {n}") for path in sitemaps for n in range(10)},
+    }
+    with serve(routes) as site:
+        params = make_params(address=site.address, start=[], sitemaps=[f"{START}index.xml"], max_urls=100)
+        result = run_crawl(tmp_path, params)
+        assert [path for path in sitemaps if path in site.requests] == sitemaps[:16]  # two levels of them
+        everything = run_crawl(tmp_path, make_params(address=site.address, start=[], sitemaps=[f"{START}index.xml"]))
+    assert len(list_kept(result)) == 100 - 1 - 16
+    assert name(result, "out_of_bounds") == [path[1:] for path in sitemaps[16:]]
+    counted = {part.key.removeprefix(START): (part.count, part.setting) for part in result.parts}
+    assert sum(count for count, _ in counted.values()) == 160 - 83
+    assert set(counted.values()) <= {(7, "crawl.max_urls"), (10, "crawl.max_urls")}
+    assert len(list_kept(everything)) == 300
+
+
 FEED = """<rss version="2.0"><channel>
 <item><link>/kept</link><enclosure url="/kept.png" type="image/png"/></item>
 <item><link>/refused</link><enclosure url="/refused.png" type="image/png"/></item>
