@@ -4,6 +4,7 @@ A level is planned when all responses of the level before are there, in the orde
 nothing depends on the order of the responses.
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
