@@ -152,6 +152,24 @@ def test_the_same_crawl_gives_the_same_bytes(tmp_path: Path) -> None:
     assert {name: hashed for name, hashed in first.hash_files().items() if "warc" not in name} == hashes
 
 
+def test_several_processes_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.crawl.visit_level.MIN_URLS", 2)
+    robots = Reply(f"Sitemap: {START}map.xml\n".encode())
+    other: dict[str, Route] = {
+        "/": Reply(status=302, headers={"Location": f"{START}there"}),
+        "/robots.txt": Reply(status=301, headers={"Location": f"{START}robots.txt"}),
+    }
+    with serve(build_site() | {"/robots.txt": robots}) as site, serve(other) as second:
+        hosts = {"second.test": second.address, "third.test": second.address}
+        start = [START, "http://second.test/", "http://third.test/"]
+        params = make_params(address=site.address, hosts=hosts, start=start, warc=True, sitemaps=["robots"])
+        results = [run_crawl(tmp_path, params, workers=workers) for workers in (3, 0, 2)]
+    hashes = [result.hash_files() for result in results]
+    assert hashes[0] == hashes[1] == hashes[2]
+    urls = [record.url for record in read_with_warcio(results[0].folder / "warc") if record.kind == "response"]
+    assert {"http://second.test/robots.txt", "http://third.test/", f"{START}map.xml"} < set(urls)
+
+
 def test_a_page_that_has_not_changed_keeps_its_first_time(tmp_path: Path) -> None:
     now = [1_800_000_000.0]
     routes: dict[str, Route] = {"/": Reply(PICTURE.body, headers={"ETag": '"a"'})}
