@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pipeline.crawl.failures import passes_with_time
 from pipeline.crawl.http_request import HttpResponse, Limit, reject_size, reject_time
 from pipeline.crawl.journal import Body, Journal
+from pipeline.crawl.listed_hosts import LISTED
 from pipeline.crawl.params import CrawlParams
 from pipeline.formats.urls import find_host
 from pipeline.tables.drops import Reason, Rejection
@@ -40,14 +41,18 @@ class Answers:
     def recall(self, url: str, limit: Limit, max_age: float | None = None) -> HttpResponse | None:
         """Return the stored response to a URL if it still holds, under the present limits; else None.
 
-        It does not hold for a limit that has been raised since, for a failure that passes with time once `crawl.retry`
-        is raised, and if it was fetched more than `max_age` seconds ago. That a site's file could not be had holds for
-        a day, and less than the file.
+        It does not hold for a limit that has been raised since, for an opt-out that counts no more, for a failure that
+        passes with time once `crawl.retry` is raised, and if it was fetched more than `max_age` seconds ago. That a
+        site's file could not be had holds for a day, and less than the file.
         """
         known = self._recall(self._make_key(url, limit), limit, max_age)
         if known is None and limit.cut:
             return self._recall(self._make_key(url, limit, failed=True), limit, max_age)
         return known
+
+    def is_served(self, url: str) -> bool:
+        """Return whether a function of `crawl.hosts` serves the URL: its answers do not depend on the time."""
+        return self._salts.get(find_host(url)[0], LISTED) != LISTED
 
     def is_older(self, fetched: int, seconds: float) -> bool:
         """Return whether what was fetched then is older than `seconds`, or from the future of a wrong clock."""
@@ -108,6 +113,9 @@ class Answers:
                 return int(allowed) >= limit.max_bytes
             case Rejection(reason=Reason.TIMEOUT, limit=allowed):
                 return float(allowed) >= self._params.timeout
+            case Rejection(reason=Reason.OPTED_OUT, limit=uses):
+                consent, evidence = self._params.consent, response.evidence
+                return uses == ", ".join(consent.uses) and bool(evidence and evidence.signal not in consent.ignore)
         return True
 
     def _apply_limits(self, response: HttpResponse, limit: Limit) -> HttpResponse:

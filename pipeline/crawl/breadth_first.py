@@ -9,8 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.crawl.discovery.listings import URL_LINES
+from pipeline.crawl.evidence import Evidence
 from pipeline.crawl.links import Link, Links
 from pipeline.crawl.params import ROBOTS, CrawlParams
+from pipeline.crawl.site_rules import Refusal
 from pipeline.crawl.url_patterns import UrlPatterns
 from pipeline.crawl.visit_url import Visit
 from pipeline.formats.urls import BadUrl, canonicalize_url, find_site, redact_url
@@ -53,6 +55,7 @@ class VisitedUrl:
     listed: bool = False
     follow: bool = False
     rejection: Rejection | None = None
+    evidence: Evidence | None = None
     visit: Visit | None = None
     canonical: str | None = None
     kept_as: str | None = None
@@ -168,31 +171,40 @@ class BreadthFirst:
         A page that was not visited for its host, its depth or the number of URLs says nothing.
         """
         page = self.tried.get(link.page or "")
-        if page is not None and page.visit is not None:
-            return self._consider(link, parent, page.visit.no_images, page.visit.rejection)
-        excluded = page is not None and page.rejection is not None and page.rejection.setting in PATTERNS
-        return self._consider(link, parent, rejection=page.rejection if page and excluded else None)
+        if page is None:
+            return self._consider(link, parent)
+        if page.visit is not None:
+            visit = page.visit
+            refusal = Refusal(visit.rejection, visit.evidence) if visit.rejection else None
+            return self._consider(link, parent, visit.no_images, refusal)
+        excluded = page.rejection is not None and page.rejection.setting in PATTERNS
+        return self._consider(link, parent, refusal=Refusal(page.rejection) if page.rejection and excluded else None)
 
     def _consider(
-        self, link: Link, parent: VisitedUrl, no_images: str | None = None, rejection: Rejection | None = None
+        self, link: Link, parent: VisitedUrl, no_images: Refusal | None = None, refusal: Refusal | None = None
     ) -> VisitedUrl | None:
         """Return a new entry for a link, or None if its URL is known already.
 
-        `no_images` is the signal of a page that its images may not be used, `rejection` that of the page that shows it.
+        `no_images` is why the images of a page may not be used, `refusal` why the page that shows it was not kept.
         """
-        opted_out = no_images if link.image else None
+        refused = no_images if link.image else None
         embedder = (link.page or parent.url) if link.embedded else None
         known = self.tried.get(link.url)
         if known is None:
             depth = parent.depth if link.embedded or link.same_depth else parent.depth + 1
             one = VisitedUrl(link.url, depth, parent.url, embedder, follow=not link.embedded)
             one.nesting = max(1, parent.nesting) + 1 if link.sitemap else 0
-            one.rejection = _reject_link(link, opted_out) or self._find_bound(one) or rejection
+            bad = Rejection(Reason.BAD_URL, link.fault) if link.fault else None
+            one.rejection = bad or (refused.rejection if refused else self._find_bound(one))
+            if one.rejection is None and refusal:
+                one.rejection = refusal.rejection
+            cited = next((each for each in (refused, refusal) if each and each.rejection is one.rejection), None)
+            one.evidence = cited.evidence if cited else None
             return self._add(one)
         if link.embedded and known.embedder is None:
             known.embedder = embedder
-        if opted_out:  # one page's opt-out is enough, also where another page was read first
-            known.rejection = Rejection(Reason.OPTED_OUT, opted_out)
+        if refused:  # one page's opt-out is enough, also where another page was read first
+            known.rejection, known.evidence = refused.rejection, refused.evidence
         return None
 
     def _add(self, one: VisitedUrl) -> VisitedUrl:
@@ -246,9 +258,3 @@ class BreadthFirst:
 
 def _list_requests(planned: Iterable[VisitedUrl | None]) -> list[VisitedUrl]:
     return [one for one in planned if one is not None and one.rejection is None and not one.nesting]
-
-
-def _reject_link(link: Link, opted_out: str | None) -> Rejection | None:
-    if link.fault:
-        return Rejection(Reason.BAD_URL, link.fault)
-    return Rejection(Reason.OPTED_OUT, opted_out) if opted_out else None

@@ -5,7 +5,7 @@ With another `crawl.refresh` each URL is asked for whether it has changed.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import replace
@@ -23,6 +23,9 @@ from pipeline.crawl.wire.memory import Lease, MemoryBudget
 from pipeline.crawl.wire.pace import PaceState
 from pipeline.crawl.wire.requester import Allowance, Request, Requester
 from pipeline.formats.urls import canonicalize_url, find_origin
+
+Judge = Callable[[HttpResponse], Awaitable[HttpResponse]]
+"""Returns a response as it may be stored: without its body where the owner refuses its use."""
 
 ROBOTS_LIMIT = Limit(MAX_ROBOTS_BYTES, cut=True)
 
@@ -78,13 +81,13 @@ class Client:
             self._old_rules[origin] = not fresh and self._answers.knows(robots, ROBOTS_LIMIT)
         return self._old_rules[origin]
 
-    async def fetch(self, url: str, judge: Callable[[HttpResponse], HttpResponse]) -> HttpResponse:
+    async def fetch(self, url: str, judge: Judge) -> HttpResponse:
         """Return the response for a canonical URL after `judge`, which may remove the body; it is stored without it."""
         return await self._fetch(url, self._limit, judge)
 
     async def fetch_robots(self, url: str) -> HttpResponse:
-        """Return the response for the URL of a robots.txt, cut to its first 500 KiB, at most a day old."""
-        return await self._fetch(url, ROBOTS_LIMIT, lambda it: it, MAX_RULES_AGE)
+        """Return the response for a robots.txt or another file about a site, cut to 500 KiB, at most a day old."""
+        return await self._fetch(url, ROBOTS_LIMIT, _accept, MAX_RULES_AGE)
 
     def has_time(self) -> bool:
         """Return whether URLs may still be begun."""
@@ -102,22 +105,26 @@ class Client:
         """Return where the body of a URL is stored, or None if it was never fetched."""
         return self._answers.find_body(url, self._limit)
 
-    async def _fetch(
-        self, url: str, limit: Limit, judge: Callable[[HttpResponse], HttpResponse], max_age: float | None = None
-    ) -> HttpResponse:
+    def is_served(self, url: str) -> bool:
+        """Return whether a function of `crawl.hosts` serves the URL: its answers do not depend on the time."""
+        return self._answers.is_served(url)
+
+    async def _fetch(self, url: str, limit: Limit, judge: Judge, max_age: float | None = None) -> HttpResponse:
         if not self.asks:
             kept = self._answers.recall(url, limit)
             if kept is None:
                 raise NotKept
-            return judge(kept)  # opt-outs may name the agent, which may have changed
+            return await judge(kept)  # opt-outs may name the agent, which may have changed
         async with self._locks.setdefault((url, limit.cut), asyncio.Lock()):
             known = self._answers.recall(url, limit, max_age)
             if known is not None:
-                return judge(known)
+                return await judge(known)
             stale = self._answers.recall(url, limit) if limit.cut else None
-            with Lease(self._memory) as lease:
+            # Files about a site are small, and asked for while a response waits for what they say: they must not wait
+            # for the memory that it holds.
+            with Lease(MemoryBudget() if limit.cut else self._memory) as lease:
                 response, unchanged = await self._ask_whether_changed(url, limit, lease)
-                response = judge(response)
+                response = await judge(response)
                 self._answers.store(url, limit, response, unchanged)
             self.rules_changed |= stale is not None and not passes_with_time(response) and _differ(stale, response)
             return response
@@ -143,6 +150,10 @@ class Client:
 
 def _differ(one: HttpResponse, other: HttpResponse) -> bool:
     return (one.status, one.body, one.find_redirect()) != (other.status, other.body, other.find_redirect())
+
+
+async def _accept(response: HttpResponse) -> HttpResponse:
+    return response
 
 
 @asynccontextmanager

@@ -37,6 +37,7 @@ FAILURES: Mapping[Reason, Failure] = {
     Reason.ADDRESS_REFUSED: Failure(False, False, "the address may not be connected to"),
     Reason.REDIRECT_REFUSED: Failure(False, False, "the server's answer about this URL"),
     Reason.OPTED_OUT: Failure(False, False, "the owner's word"),
+    Reason.PAYMENT_REQUIRED: Failure(False, False, "the owner's word"),
     Reason.ROBOTS_FORBID: Failure(False, False, "the owner's word; where robots.txt could not be read, see below"),
     Reason.TOO_LARGE: Failure(False, False, "a setting decides; it is asked for again if that is raised"),
     Reason.UNREADABLE: Failure(False, False, "the page's own"),

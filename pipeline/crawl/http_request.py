@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 
-from pipeline.crawl.opt_outs import HEADERS as OPT_OUT_HEADERS
+from pipeline.consent.http_headers import HEADERS as CONSENT_HEADERS
+from pipeline.crawl.evidence import Evidence
 from pipeline.tables.drops import Reason, Rejection
 
-STORED_HEADERS = ("content-type", "etag", "last-modified", "location", "retry-after", *OPT_OUT_HEADERS)
+STORED_HEADERS = ("content-type", "etag", "last-modified", "location", "retry-after", *CONSENT_HEADERS)
 REDIRECTS = (301, 302, 303, 307, 308)
 NOT_MODIFIED = 304
 
@@ -37,6 +38,7 @@ class HttpResponse:
         fetched: when it came, in seconds since 1970, UTC; 0: not known.
         retry: the value of `crawl.retry` then.
         transcript: what was on the wire; None for what is rejected, and in older journals.
+        evidence: what the owner said, where that rejected it.
     """
 
     status: int | None = None
@@ -46,6 +48,7 @@ class HttpResponse:
     fetched: int = 0
     retry: int = 0
     transcript: Transcript | None = None
+    evidence: Evidence | None = None
 
     def read_header(self, name: str) -> str | None:
         """Return the first value of a header, or None."""
@@ -73,6 +76,7 @@ def encode_head(response: HttpResponse) -> bytes:
         "fetched": response.fetched,
         "retry": response.retry,
         "transcript": astuple(response.transcript) if response.transcript and not response.rejection else None,
+        "evidence": asdict(response.evidence) if response.evidence else None,
     }
     return json.dumps(head).encode()
 
@@ -84,7 +88,8 @@ def decode_head(encoded: bytes, body: bytes) -> HttpResponse:
     rejection = Rejection(**{**fields, "reason": Reason(fields["reason"])}) if fields else None
     fetched, retry = head.get("fetched", 0), head.get("retry", 0)  # older journals have neither
     transcript = Transcript(*head["transcript"]) if head.get("transcript") else None
-    return HttpResponse(head["status"], head["headers"], body, rejection, fetched, retry, transcript)
+    evidence = Evidence(**head["evidence"]) if head.get("evidence") else None
+    return HttpResponse(head["status"], head["headers"], body, rejection, fetched, retry, transcript, evidence)
 
 
 def reject_size(limit: Limit) -> Rejection:

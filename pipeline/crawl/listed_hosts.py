@@ -16,6 +16,10 @@ Serve = Callable[[Mapping[str, Any], str], AbstractContextManager[str]]
 """Takes the options and their full key in `params.yaml`, for its error messages; yields `127.0.0.1:port`."""
 
 
+LISTED = "listed"
+"""The salt of a host at a given address."""
+
+
 @dataclass(frozen=True, slots=True)
 class ListedHost:
     """A host of `crawl.hosts`.
@@ -28,7 +32,7 @@ class ListedHost:
 
     open: Callable[[], Endpoint]
     local: bool
-    salt: str = "listed"
+    salt: str = LISTED
 
 
 def resolve_hosts(hosts: Mapping[str, str | ServedHost], stack: ExitStack) -> dict[str, ListedHost]:

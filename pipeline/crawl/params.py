@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Discriminator, Field, JsonValue, Tag
 
 from pipeline.config.params import FunctionName, Params, Strings
+from pipeline.consent.statements import ConsentParams
 from pipeline.crawl.addresses import parse_endpoint
 from pipeline.crawl.url_patterns import check_pattern
 
@@ -124,6 +125,8 @@ class CrawlParams(Params):
     backoff: Annotated[float, Field(ge=0, le=60)] = 0.5
     """Seconds before the first retry, doubled for each further one. Retry-After may ask for more, after a 429 or 503
     for the whole host."""
+    consent: ConsentParams = Field(default=ConsentParams())
+    """Which statements of owners about the use of their content count."""
     refresh: Annotated[int, Field(ge=0)] = 0
     """Responses are cached and not requested again; another number asks for everything anew, and what has not changed
     since is not transferred again."""

@@ -147,6 +147,10 @@ def _describe(one: "VisitedUrl") -> dict[str, Any]:
         row |= {"final_url": one.visit.final_url, "status": one.visit.status, "content_type": one.visit.content_type}
     if one.listed:
         row["page"] = one.url
+    evidence = one.evidence if one.rejection else one.visit and one.visit.evidence
+    if evidence:
+        row |= {"signal": evidence.signal, "signal_line": evidence.line, "signal_place": evidence.place}
+        row["signal_read"] = evidence.format_time()
     return row
 
 

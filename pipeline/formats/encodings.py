@@ -127,12 +127,26 @@ def decode_page(content: bytes, content_type: str | None) -> str:
     for mark, codec in _BOMS:
         if content.startswith(mark):
             return content.removeprefix(mark).decode(codec, "replace")
+    if wide := find_wide(content):
+        return content.decode(wide, "replace")
     if declared := read_charset(content_type) or _find_declared(content[:_PRESCAN_BYTES].decode("latin-1")):
         return _decode(content, declared, "replace")
     try:
         return content.decode()
     except UnicodeDecodeError:
         return _decode(content, "cp1252", "replace")
+
+
+def find_wide(content: bytes) -> str | None:
+    """Return the codec of a text in UTF-16, by its mark or by the first two characters, if these are ASCII; or None."""
+    head = content[:4]
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16-le" if head.startswith(codecs.BOM_UTF16_LE) else "utf-16-be"
+    if len(head) < 4:
+        return None
+    if not (head[1] or head[3]) and head[0] and head[2]:
+        return "utf-16-le"
+    return "utf-16-be" if not (head[0] or head[2]) and head[1] and head[3] else None
 
 
 def _find_declared(head: str) -> str | None:

@@ -8,6 +8,7 @@ are not listed here, so that an edit in one does not make crawl and ingest run a
 import re
 
 from pipeline.formats.audio.tags import skip_id3
+from pipeline.formats.encodings import find_wide, read_charset
 from pipeline.formats.type_names import (
     AAC,
     AIFF,
@@ -136,7 +137,15 @@ _BOMS = (b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")
 """Of UTF-16 and UTF-32."""
 
 
-def find_media_type(content: bytes, *, page: bool = False) -> str:
+MAX_CONTROLS = 1 / 50
+"""Share of bytes that do not occur in text in the head of a page, beside the `FEW_CONTROLS` that any page may have; of
+compressed bytes it is one in nine."""
+FEW_CONTROLS = 4
+
+
+def find_media_type(
+    content: bytes, *, page: bool = False, fragment: bool = False, content_type: str | None = None
+) -> str:
     """Return the media type of a whole file.
 
     The pipeline reads the keys of `MODALITIES_BY_TYPE`; other types are found for messages. `UNKNOWN` where the bytes
@@ -144,16 +153,21 @@ def find_media_type(content: bytes, *, page: bool = False) -> str:
 
     Args:
         content: of the file.
-        page: whether a text is a page that begins as fragments of pages do; else it must say so or have what only pages
-            have, see `claims_page`.
+        page: whether server or name say that it is a page, see `claims_page`: then it is one unless its bytes are
+            binary, whatever it begins with.
+        fragment: whether a text that begins as fragments of pages do is a page; else it must say so or have what only
+            pages have.
+        content_type: the Content-Type that it was served with, for the encoding of a page.
     """
     signature, media_type = _find_signature(content)
+    if page and _is_page(content, signature, content_type):
+        return HTML
     if signature:  # which a text may well begin with
         worded = signature.isascii() and not _PRINTABLE.match(content) and not _CONTROLS.search(content)
     else:
         end = len(content.rstrip(_ENDS))
         worded = content.startswith(_BOMS) or (end > 0 and not _CONTROLS.search(content, 0, end))
-    return _find_text_type(content, page) if worded else media_type
+    return _find_text_type(content, fragment) if worded else media_type
 
 
 def claims_page(name: str, content_type: str | None) -> bool:
@@ -161,6 +175,16 @@ def claims_page(name: str, content_type: str | None) -> bool:
     if content_type:
         return "html" in content_type.lower()
     return name.lower().endswith((".html", ".htm", ".xhtml", ".shtml"))
+
+
+def _is_page(content: bytes, signature: bytes, content_type: str | None) -> bool:
+    """Return whether the bytes of what claims to be a page are not binary."""
+    if signature and (not (signature.isascii() and signature.decode().isprintable()) or _PRINTABLE.match(content)):
+        return False
+    head = content[:HEAD_BYTES].rstrip(_ENDS)
+    if find_wide(head) or (read_charset(content_type) or "").startswith("utf-16"):
+        return True
+    return bool(head) and len(_CONTROLS.findall(head)) <= max(FEW_CONTROLS, MAX_CONTROLS * len(head))
 
 
 def _find_signature(content: bytes) -> tuple[bytes, str]:
@@ -210,14 +234,14 @@ def _find_ebml_type(content: bytes) -> str:
     return WEBM if b"\x42\x82\x84webm" in content[:_EBML_BYTES] else MATROSKA
 
 
-def _find_text_type(content: bytes, page: bool) -> str:
+def _find_text_type(content: bytes, fragment: bool) -> str:
     head = content[:HEAD_BYTES].removeprefix(b"\xef\xbb\xbf")
     wide = content.startswith(_BOMS)
     if wide:
         head = head.replace(b"\0", b"")[2:]  # the ASCII characters of UTF-16 and UTF-32
     if _SVG_START.match(head):
         return "image/svg+xml"
-    if _PAGE.match(head) or (_HTML_START.match(head) and (page or _PAGE_PARTS.search(head))):
+    if _PAGE.match(head) or (_HTML_START.match(head) and (fragment or _PAGE_PARTS.search(head))):
         return HTML  # in any encoding: pages say which
     return UNKNOWN_TEXT if wide or not _is_utf8(content) else TEXT
 

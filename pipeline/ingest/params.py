@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.params import Share, Strings
+from pipeline.consent.statements import ConsentParams
 from pipeline.ingest.tables.annotation_table import AnnotationTable
 from pipeline.inputs.params import InputParams
 
@@ -48,6 +49,9 @@ class IngestParams(InputParams):
     """Attribution of files without one."""
     licences: Strings | None = None
     """Keep files under these licences only; null: all, also those without one."""
+    consent: ConsentParams = Field(default=ConsentParams())
+    """Which statements of owners in the metadata of files count, for files that were not crawled; for those that were,
+    `crawl.consent` decides."""
     max_dropped: Share = 0.5
     """Largest share of files that may be dropped; more stops the run."""
 

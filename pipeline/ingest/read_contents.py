@@ -8,6 +8,8 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import NamedTuple
 
+from pipeline.consent.embedded.read_file import read_file_statements
+from pipeline.consent.statements import find_refusal
 from pipeline.formats.encodings import Decoded, decode_text
 from pipeline.formats.format_errors import FormatFault
 from pipeline.formats.image.animated import is_animated
@@ -64,7 +66,10 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
     if not data:
         return Contents(rejection=Rejection(Reason.EMPTY, "the file has no bytes"))
     crawled = file.url is not None and not file.content_type
-    media_type = find_media_type(data, page=crawled or claims_page(file.file, file.content_type))
+    page_claimed = claims_page(file.file, file.content_type)
+    media_type = find_media_type(data, page=page_claimed, fragment=crawled, content_type=file.content_type)
+    if file.url is None and (refused := _find_refusal(data, media_type, params)):
+        return Contents(rejection=refused)
     modality = _find_modality(data, media_type, params)
     if modality is not None and modality != "text" and not file.rows:
         return Contents([Content("", modality, media_type, data, whole=True)])
@@ -82,6 +87,15 @@ def read_contents(data: bytes, file: ListedFile, params: IngestParams) -> Conten
         return Contents(rejection=_reject_type(media_type))
     found = Content("", modality, media_type, data, whole=True)
     return _find_items(found, page, file, params)._replace(page=page)
+
+
+def _find_refusal(data: bytes, media_type: str, params: IngestParams) -> Rejection | None:
+    """Return why a file may not be used by its own metadata, which clean removes; the crawl has asked its files."""
+    statement = find_refusal(read_file_statements(data, media_type), params.consent, image=True)
+    if statement is None:
+        return None
+    uses = ", ".join(params.consent.uses)
+    return Rejection(Reason.OPTED_OUT, statement.detail, statement.line, uses, "consent.uses")
 
 
 def _find_modality(data: bytes, media_type: str, params: IngestParams) -> str | None:

@@ -42,13 +42,21 @@ class LostPartner:
 
 @dataclass(frozen=True)
 class ResponseFacts:
-    """A row of the crawl; `dropped` is None where it was kept. `page` links or embeds it."""
+    """A row of the crawl; `dropped` is None where it was kept. `page` links or embeds it.
+
+    `signal` is what the owner refused it by, `signal_line` the line that did, `signal_place` where that is and
+    `signal_read` when it was read; None where no owner did.
+    """
 
     url: str
     final_url: str | None
     status: int | None
     content_type: str | None
     page: str | None
+    signal: str | None
+    signal_line: str | None
+    signal_place: str | None
+    signal_read: str | None
     dropped: DropFacts | None
 
 

@@ -17,6 +17,7 @@ class Reason(StrEnum):
     HTTP_ERROR = "http_error"
     OPTED_OUT = "opted_out"
     OUT_OF_BOUNDS = "out_of_bounds"
+    PAYMENT_REQUIRED = "payment_required"
     REDIRECT_REFUSED = "redirect_refused"
     ROBOTS_FORBID = "robots_forbid"
     TIMEOUT = "timeout"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pipeline.crawl.addresses import Endpoint, is_public, parse_endpoint
 from pipeline.crawl.http_request import HttpResponse, decode_head, encode_head
 from pipeline.crawl.links import Link, extract_links
-from pipeline.crawl.opt_outs import Signals, read_header_signals, read_page_signals
 from pipeline.crawl.resolver import AddressRefused, Resolver
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES, Robots, read_robots
 from pipeline.crawl.wire.requester import read_retry_after
@@ -152,81 +151,21 @@ URL = "http://host.test/private/a"
     ],
 )
 def test_robots(status: int | None, content: bytes, allowed: bool) -> None:
-    assert (read_robots(status, content).judge(URL, AGENT) is None) == allowed
+    assert (read_robots(status, content, AGENT).judge(URL) is None) == allowed
 
 
 @given(content=st.binary(max_size=300) | st.text(max_size=200).map(lambda text: f"user-agent: *\n{text}".encode()))
 def test_any_bytes_are_a_robots_txt(content: bytes) -> None:
-    robots = read_robots(200, content)
-    robots.judge(URL, AGENT)
-    assert robots.read_delay(AGENT) >= 0
+    robots = read_robots(200, content, AGENT)
+    robots.judge(URL)
+    assert robots.read_delay() >= 0
 
 
 @pytest.mark.parametrize(("value", "delay"), [("2.5", 2.5), ("nan", 0.0), ("-1", 0.0), ("soon", 0.0)])
 def test_crawl_delay(value: str, delay: float) -> None:
-    robots = read_robots(200, f"User-agent: *\nCrawl-delay: {value}".encode())
-    assert robots.read_delay(AGENT) == delay
-    assert Robots().read_delay(AGENT) == 0.0
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"x-robots-tag": ["noai"]},
-        {"x-robots-tag": ["NoAI, NoImageAI"]},
-        {"x-robots-tag": ["noindex", "nofollow, noai"]},
-        {"x-robots-tag": ["shardwright: noai"]},
-        {"x-robots-tag": ["Shardwright: nosnippet, noml"]},
-        {"x-robots-tag": ["*: noai"]},
-        {"x-robots-tag": ["unavailable_after: 25 Jun 2030 15:00:00 PST, noai"]},
-        {"x-robots-tag": ["unavailable_after: Tuesday, 25-Jun-2030 15:00:00 GMT, noai"]},
-        {"x-robots-tag": ["otherbot: nofollow, shardwright: noindex, noai"]},
-        {"content-usage": ["train-ai=n;exceptions"]},
-        {"tdm-reservation": ["1"]},
-        {"content-usage": ["train-ai=n"]},
-        {"content-usage": ["search=y, Train-AI = N"]},
-    ],
-)
-def test_headers_that_opt_out(headers: dict[str, list[str]]) -> None:
-    assert read_header_signals(headers, AGENT).no_training
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {},
-        {"x-robots-tag": ["noindex"]},
-        {"x-robots-tag": ["otherbot: noai"]},
-        {"x-robots-tag": ["noindex, otherbot: noai, noml"]},
-        {"x-robots-tag": ["shardwright: noindex, otherbot: noai"]},
-        {"x-robots-tag": ["noaircraft"]},
-        {"tdm-reservation": ["0"]},
-        {"content-usage": ["train-ai=y"]},
-        {"content-usage": ["search=n"]},
-    ],
-)
-def test_headers_that_do_not_opt_out(headers: dict[str, list[str]]) -> None:
-    assert read_header_signals(headers, AGENT) == Signals()
-
-
-@pytest.mark.parametrize(
-    ("head", "signals"),
-    [
-        ('<meta name=robots content="noai">', Signals(no_training="meta robots: noai")),
-        (
-            '<META NAME="Robots" CONTENT="NOAI,NOFOLLOW">',
-            Signals("meta robots: noai", no_follow="meta robots: nofollow"),
-        ),
-        ('<meta name="shardwright" content="noml">', Signals(no_training="meta shardwright: noml")),
-        ('<meta name="robots" content="noimageai">', Signals(no_images="meta robots: noimageai")),
-        ('<meta name="tdm-reservation" content="1">', Signals(no_training="meta tdm-reservation: 1")),
-        ('<meta name="robots" content="none">', Signals(no_follow="meta robots: none")),
-        ('<meta name="googlebot" content="noai"><meta name="robots" content="noindex">', Signals()),
-        ('<meta name="robots"><meta content="noai">', Signals()),
-    ],
-)
-def test_meta_elements_that_opt_out(head: str, signals: Signals) -> None:
-    assert read_page_signals(parse_html(f"<html><head>{head}</head>".encode()), AGENT) == signals
+    robots = read_robots(200, f"User-agent: *\nCrawl-delay: {value}".encode(), AGENT)
+    assert robots.read_delay() == delay
+    assert Robots().read_delay() == 0.0
 
 
 PAGE = "http://host.test/dir/page.html"
@@ -273,7 +212,6 @@ def test_a_bad_link_is_named_without_its_credentials() -> None:
 @given(html=st.binary(max_size=300))
 def test_any_bytes_are_a_page(html: bytes) -> None:
     extract_links(parse_html(html), PAGE)
-    read_page_signals(parse_html(html), AGENT)
 
 
 @pytest.mark.parametrize(

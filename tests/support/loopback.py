@@ -15,7 +15,8 @@ CHUNK = bytes(1 << 16)
 
 @dataclass(frozen=True)
 class Reply:
-    """A response. `length` is the value of Content-Length: None for the true one, negative for no header."""
+    """A response. A header's value may have several lines, a header each. `length` is the value of Content-Length: None
+    for the true one, negative for no header."""
 
     body: bytes = b""
     status: int = 200
@@ -108,8 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
             site.statuses.setdefault(self.path, []).append(reply.status)
             site.sent += len(reply.body)
         self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
+        for name, values in reply.headers.items():
+            for value in values.split("\n"):
+                self.send_header(name, value)
         length = len(reply.body) if reply.length is None else reply.length
         if length >= 0 and not reply.endless:
             self.send_header("Content-Length", str(length))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pipeline.crawl.answers import Answers
 from pipeline.crawl.breadth_first import VisitedUrl
 from pipeline.crawl.http_request import HttpResponse, Limit
+from pipeline.crawl.redirects import MAX_REDIRECTS, follow_redirect
 from pipeline.crawl.robots import MAX_ROBOTS_BYTES
-from pipeline.crawl.visit_url import MAX_REDIRECTS, follow_redirect
 from pipeline.formats.urls import find_origin
 from pipeline.tables.drops import Reason, Rejection
 

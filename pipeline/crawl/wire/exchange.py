@@ -56,9 +56,7 @@ class Exchange:
             if head.find_redirect() is not None:
                 return head
             if head.status not in (200, 203):
-                return _reject(
-                    head, Rejection(Reason.HTTP_ERROR, f"the server answered {head.status}", str(head.status))
-                )
+                return _reject(head, _reject_status(head.status))
             body = await self._read_body(head, limit, cover)
         except TooManyBytes:
             return HttpResponse(rejection=reject_size(limit))
@@ -118,6 +116,12 @@ class Exchange:
         if received and not decoder.at_end:
             return Rejection(Reason.TRUNCATED_BODY, "the compressed body ends early")
         return bytes(body)
+
+
+def _reject_status(status: int | None) -> Rejection:
+    if status == 402:
+        return Rejection(Reason.PAYMENT_REQUIRED, "the server asks for payment", str(status))
+    return Rejection(Reason.HTTP_ERROR, f"the server answered {status}", str(status))
 
 
 def _transcribe(sent: bytes, response: h11.Response) -> Transcript:

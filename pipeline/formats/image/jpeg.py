@@ -68,6 +68,18 @@ def read_orientation(data: bytes) -> int:
     return UPRIGHT
 
 
+def list_metadata(data: bytes) -> list[tuple[int, bytes]]:
+    """Return code and content of the application segments and comments before the first scan.
+
+    Raises:
+        FormatFault: as `read_header`.
+    """
+    segments = _list_head(data)
+    return [
+        (code, data[start + 4 : end]) for code, start, end in segments if code == _COMMENT or _APP0 <= code <= _APP15
+    ]
+
+
 def check_whole(data: bytes) -> None:
     """Check that the file has a frame, scans and an end marker.
 

@@ -74,6 +74,10 @@ def explain_response(response: ResponseFacts) -> Iterator[str]:
     verdict = explain_dropped(response.dropped) if response.dropped else "kept"
     served = f", served as {shorten(response.content_type)}" if response.content_type else ""
     yield f"  crawl    {verdict}{status}{served}"
+    if response.signal:
+        read = f", read {response.signal_read}" if response.signal_read else ""
+        yield f"  crawl    refused by {response.signal}: {shorten(response.signal_line or 'no answer')}"
+        yield f"  crawl    said at {shorten(response.signal_place or '')}{read}"
     if response.final_url not in (None, response.url):
         yield f"  crawl    redirected to {shorten(response.final_url or '')}"
     if response.page not in (None, response.url):

@@ -30,7 +30,11 @@ from pipeline.tables.item_names import name_file, name_item, name_url
 ITEM_FACTS = ("id", "modality", "media_type", "size", "sha256", "language", "licence", "attribution")
 """The columns that are facts of an item by the same names."""
 
-RESPONSE_FACTS = ("url", "final_url", "status", "content_type", "page", "reason")
+RESPONSE_FACTS = (
+    *("url", "final_url", "status", "content_type", "page"),
+    *("signal", "signal_line", "signal_place", "signal_read"),
+)
+"""The columns that are facts of a response by the same names."""
 
 CLEAN_FACTS = ("item", "sha256", "redactions", "flaw", "exact_cluster", "near_cluster", *CHECKED_COLUMNS)
 
@@ -122,7 +126,7 @@ class Tracer:
     def _trace_files(self, matches: Sequence[QueryMatch]) -> list[FileFacts]:
         """Trace files with their items, and URLs that gave none; each table is searched once for all."""
         urls = [match.url for match in matches if match.url is not None]
-        found = self.tables.find_rows("crawl", "url", urls, RESPONSE_FACTS).values()
+        found = self.tables.find_rows("crawl", "url", urls, [*RESPONSE_FACTS, "reason"]).values()
         responses = {row["url"]: self._trace_url(row) for row in found}
         hits = [self._find_items(match) for match in matches]
         items = self._trace_items([number for each in hits for number in each[: self.most]])
@@ -147,7 +151,7 @@ class Tracer:
     def _trace_url(self, row: Row) -> ResponseFacts:
         """Return a row of the crawl as facts."""
         dropped = self.tables.find_drop("crawl", row["url"]) if row["reason"] else None
-        return ResponseFacts(row["url"], row["final_url"], row["status"], row["content_type"], row["page"], dropped)
+        return ResponseFacts(**{column: row[column] for column in RESPONSE_FACTS}, dropped=dropped)
 
     def _trace_items(self, numbers: Sequence[int]) -> dict[int, ItemFacts]:
         """Trace ingested items through clean and align."""
