@@ -2,8 +2,9 @@
 
 `make bench-media`, or `python -m benchmarks.bench_media` where the peers are installed. Every reader runs in a process
 of its own on the same files, round after round; one that is not installed, or fails, is left out by name. Writes
-`benchmarks/results/media.md`; ten minutes on 2 cores, of which two make the files (`--data folder` keeps them). A
-machine that does something else meanwhile spoils the rates, and CPU time less. `--media audio,video` is quicker.
+`benchmarks/results/media.md`; ten minutes on 2 cores, of which two make the files. `--data folder` keeps them, and what
+was measured, to which a later run on the same files adds its rounds. A machine that does something else meanwhile
+spoils the rates, and CPU time less. `--media audio,video` is quicker.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from benchmarks.support.machine import describe_machine, describe_packages
 
 RESULT = CHECKOUT / "benchmarks/results/media.md"
 MEASURE = "benchmarks.media.measure"
+FIGURES = "figures.json"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 """Libraries of peers would start threads in each worker that wait for each other by spinning."""
 
@@ -34,13 +36,18 @@ class Plan:
     rounds: int
     epochs: int
 
+    def find_set(self, medium: str) -> Path:
+        """The folder of a medium's files, in all forms, and of what was measured with them."""
+        return self.folder / f"{medium}-{self.counts[medium]}"
+
 
 def measure(plan: Plan) -> Measured:
     """Make the files that are missing, and measure all readers, round after round."""
     measured = Measured(plan.counts)
     missing = run_apart(MEASURE, "missing")
     for medium, count in plan.counts.items():
-        tars = plan.folder / medium / "tars"
+        measured.load(medium, plan.find_set(medium) / FIGURES)
+        tars = plan.find_set(medium) / "tars"
         if not tars.exists():
             say(f"making {count:,} files of {medium}")
             partial = tars.with_name("tars.partial")
@@ -61,12 +68,13 @@ def measure_reader(plan: Plan, medium: str, name: str, measured: Measured, missi
         measured.left_out[name] = missing[reader.module]
     if name in measured.left_out or label in measured.left_out:
         return
-    environment = ONE_THREAD | dict(reader.environment(plan.folder))
+    folder = plan.find_set(medium)
+    environment = ONE_THREAD | dict(reader.environment(folder))
     options = (plan.counts[medium], "--epochs", plan.epochs)
     try:
         if reader.form != "tars":
-            run_apart(MEASURE, "prepare", plan.folder, medium, reader.form, environment=environment)
-        found = run_apart(MEASURE, "read", plan.folder, medium, name, *options, environment=environment)
+            run_apart(MEASURE, "prepare", folder, medium, reader.form, environment=environment)
+        found = run_apart(MEASURE, "read", folder, medium, name, *options, environment=environment)
     except FailedError as error:
         if reader.module == "shardwright":
             raise
@@ -74,6 +82,7 @@ def measure_reader(plan: Plan, medium: str, name: str, measured: Measured, missi
         say(str(error))
         return
     measured.add(medium, name, found)
+    measured.save(medium, folder / FIGURES)
     say(f"  {name}: {found['rate']:,.0f}/s, {found['cpu']:,.0f} µs")
 
 

@@ -18,10 +18,10 @@ from benchmarks.support.torchvision_stand_in import stand_in
 
 def prepare(medium: str, folder: Path, form: str) -> None:
     """Write a form of a medium out of its tars."""
-    target = folder / medium / form
+    target = folder / form
     if not target.exists():
         partial = target.with_name(f"{form}.partial")
-        FORMS[form](Reading(medium, folder / medium / "tars"), partial)
+        FORMS[form](Reading(medium, folder / "tars"), partial)
         partial.rename(target)
 
 
@@ -32,7 +32,7 @@ def measure(medium: str, name: str, folder: Path, count: int, epochs: int) -> di
         AssertionError: an epoch had fewer or more samples than the set, by more than a batch for each worker.
     """
     reader = READERS[medium][name]
-    reading = Reading(medium, folder / medium / reader.form)
+    reading = Reading(medium, folder / reader.form)
     read = reader.open(reading)
     found = [measure_epoch(read) for _ in range(epochs + 1)]
     for samples, _, _ in found:

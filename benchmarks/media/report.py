@@ -1,7 +1,9 @@
 """What was measured of readers of media, as a page: a table a medium, and ratios beside their targets."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from benchmarks.media.readers import READERS
 from benchmarks.media.sets import SETS
@@ -32,6 +34,16 @@ class Measured:
     counts: dict[str, int] = field(default_factory=dict)
     figures: dict[str, dict[str, Figures]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+    def load(self, medium: str, path: Path) -> None:
+        """Add what earlier runs measured on the same files."""
+        if path.exists():
+            for name, found in json.loads(path.read_text(encoding="utf-8")).items():
+                self.add(medium, name, found)
+
+    def save(self, medium: str, path: Path) -> None:
+        """Keep the figures of a medium for later runs."""
+        path.write_text(json.dumps(self.figures[medium], indent=1), encoding="utf-8")
 
     def add(self, medium: str, name: str, found: Figures) -> None:
         """Keep the best of each figure."""
@@ -76,7 +88,7 @@ def format_page(measured: Measured, lines: Sequence[str]) -> str:
         "",
         *list_targets(measured),
     ]
-    for medium in measured.figures:
+    for medium in measured.counts:
         parts += ["", *list_readers(measured, medium)]
     return "\n".join(parts) + "\n"
 
@@ -99,7 +111,8 @@ def list_targets(measured: Measured) -> Iterator[str]:
 
 def list_readers(measured: Measured, medium: str) -> Iterator[str]:
     """The table of a medium."""
-    readers, files = measured.figures[medium], SETS[medium]
+    files, figures = SETS[medium], measured.figures.get(medium, {})
+    readers = {name: figures[name] for name in READERS[medium] if name in figures}
     first = readers.get(next(iter(READERS[medium])))
     yield f"## {medium.capitalize()}"
     yield ""
