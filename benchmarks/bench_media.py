@@ -9,6 +9,7 @@ spoils the rates, and CPU time less. `--media audio,video` is quicker.
 
 import argparse
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ def measure(plan: Plan) -> Measured:
         if not tars.exists():
             say(f"making {count:,} files of {medium}")
             partial = tars.with_name("tars.partial")
+            shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped
             run_apart("benchmarks.media.sets", medium, partial, count)
             partial.rename(tars)
     for number in range(plan.rounds):
@@ -72,7 +74,7 @@ def measure_reader(plan: Plan, medium: str, name: str, measured: Measured, missi
     environment = ONE_THREAD | dict(reader.environment(folder))
     options = (plan.counts[medium], "--epochs", plan.epochs)
     try:
-        if reader.form != "tars":
+        if not (folder / reader.form).exists():
             run_apart(MEASURE, "prepare", folder, medium, reader.form, environment=environment)
         found = run_apart(MEASURE, "read", folder, medium, name, *options, environment=environment)
     except FailedError as error:

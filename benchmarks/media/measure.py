@@ -6,6 +6,7 @@ Its epochs after the first count, which starts processes and fills caches; of th
 import argparse
 import os
 import resource
+import shutil
 import time
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +19,10 @@ from benchmarks.support.torchvision_stand_in import stand_in
 
 def prepare(medium: str, folder: Path, form: str) -> None:
     """Write a form of a medium out of its tars."""
-    target = folder / form
-    if not target.exists():
-        partial = target.with_name(f"{form}.partial")
-        FORMS[form](Reading(medium, folder / "tars"), partial)
-        partial.rename(target)
+    partial = folder / f"{form}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # of a run that was stopped
+    FORMS[form](Reading(medium, folder / "tars"), partial)
+    partial.rename(folder / form)
 
 
 def measure(medium: str, name: str, folder: Path, count: int, epochs: int) -> dict[str, float]:
