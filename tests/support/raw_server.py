@@ -20,17 +20,18 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r
 class RawServer:
     """Answers each request with the script of its path, and closes the connection.
 
+    With `kept` it stays open after the answer, and is closed when another request comes.
+
     Attributes:
         times: By path, the moment of each request.
         held: By path, the seconds of each request until its connection was closed.
-        connections: How many were accepted.
     """
 
-    def __init__(self, scripts: Mapping[str, Callable[[], Script]]) -> None:
-        self.scripts = scripts
+    def __init__(self, scripts: Mapping[str, Callable[[], Script]], kept: bool = False) -> None:
+        self._scripts = scripts
+        self._kept = kept
         self.times: defaultdict[str, list[float]] = defaultdict(list)
         self.held: defaultdict[str, list[float]] = defaultdict(list)
-        self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self._closing = threading.Event()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -55,21 +56,27 @@ class RawServer:
                 connection, _ = self._listener.accept()
             except OSError:  # closed
                 return
-            self.connections += 1
             thread = threading.Thread(target=self._answer, args=(connection,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:
-            path = _read_path(connection)
+            path = self._read_request(connection)
             if path is None:
                 return
             start = time.monotonic()
-            self.times[path].append(start)
             with suppress(OSError):  # the client has closed the connection
-                self._play(connection, self.scripts.get(path, lambda: [NOT_FOUND])())
+                self._play(connection, self._scripts.get(path, lambda: [NOT_FOUND])())
             self.held[path].append(time.monotonic() - start)
+            if self._kept:
+                self._read_request(connection)
+
+    def _read_request(self, connection: socket.socket) -> str | None:
+        path = _read_path(connection)
+        if path is not None:
+            self.times[path].append(time.monotonic())
+        return path
 
     def _play(self, connection: socket.socket, script: Script) -> None:
         for step in script:
@@ -110,9 +117,9 @@ def _read_path(connection: socket.socket) -> str | None:
 
 
 @contextmanager
-def serve_raw(scripts: Mapping[str, Callable[[], Script]]) -> Iterator[RawServer]:
-    """Serve scripts by path; 404 for others."""
-    server = RawServer(scripts)
+def serve_raw(scripts: Mapping[str, Callable[[], Script]], kept: bool = False) -> Iterator[RawServer]:
+    """Serve scripts by path; 404 for others. `kept`: see `RawServer`."""
+    server = RawServer(scripts, kept)
     try:
         yield server
     finally:

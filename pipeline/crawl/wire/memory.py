@@ -7,7 +7,7 @@ from typing import Self
 FREE_BYTES = 256 << 10
 """Of each response that are not counted: most responses never ask."""
 
-SHARED_BYTES = 128 << 20
+SHARED_BYTES = 96 << 20
 """For all responses together, besides one of the largest size. Chosen so that 64 responses of 32 MiB at a time take
 less than 400 MB with their copies."""
 
