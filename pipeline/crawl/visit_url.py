@@ -16,7 +16,7 @@ from pipeline.consent.pages import forbids_page_links, list_page_licences, read_
 from pipeline.consent.statements import Statement, find_refusal
 from pipeline.crawl.chains import Chain, Waiting
 from pipeline.crawl.client import Client
-from pipeline.crawl.discovery.listings import URL_LINES, read_listing
+from pipeline.crawl.discovery.listings import URL_LINES, is_xml_list, read_listing
 from pipeline.crawl.evidence import PAYMENT, Evidence, build_evidence
 from pipeline.crawl.http_request import HttpResponse
 from pipeline.crawl.journal import Body
@@ -95,7 +95,8 @@ class Visitor:
             except FileElsewhere as elsewhere:
                 return Waiting(replace(chain, url=url, passed=tuple(passed)), elsewhere.file)
             if refusal:
-                return Visit(url if passed else None, rejection=refusal.rejection, evidence=refusal.evidence)
+                links = Links(sitemaps=self._list_sitemaps(url))
+                return Visit(url if passed else None, None, None, refusal.rejection, refusal.evidence, links)
             passed.append(url)
             response = await self._fetch(url)
             location = response.find_redirect()
@@ -160,10 +161,10 @@ class Visitor:
         body = None if response.rejection else self._client.find_body(url)
         content_type, evidence = _tidy(response.read_header("content-type")), self._date_evidence(url, response)
         visit = Visit(url, response.status, content_type, response.rejection, evidence, body=body)
-        sitemaps = self._rules.list_sitemaps(url) if ROBOTS in self._params.sitemaps else ()
+        sitemaps = self._list_sitemaps(url)
         if response.rejection:
             return replace(visit, links=Links(sitemaps=sitemaps))
-        if _find_type(response) != "text/html":
+        if _find_type(response) != "text/html" or is_xml_list(response.body):
             listing = await self._read_listing(url, response)
             if forbids_links(response.headers, self._agent):
                 listing = replace(listing, followed=(), nofollow=len(listing.followed))
@@ -173,6 +174,10 @@ class Visitor:
         links = extract_links(document, url, follow=follow, feeds=self._params.feeds)
         no_images = self._find_image_refusal(url, response, document)
         return replace(visit, links=replace(links, sitemaps=sitemaps), no_images=no_images)
+
+    def _list_sitemaps(self, url: str) -> tuple[str, ...]:
+        """Return the sitemaps that the site's robots.txt names, if params ask for these."""
+        return self._rules.list_sitemaps(url) if ROBOTS in self._params.sitemaps else ()
 
     def _date_evidence(self, url: str, response: HttpResponse) -> Evidence | None:
         """Return the evidence of a response with the time of its request."""

@@ -11,6 +11,7 @@ from tests.support.loopback import Reply, Route, page, serve
 pytestmark = pytest.mark.slow
 
 IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
+SITE_FILES = {"/robots.txt", "/ai.txt", "/.well-known/tdmrep.json"}
 XML = {"Content-Type": "application/xml"}
 
 
@@ -83,6 +84,22 @@ def test_listed_sitemaps_need_no_start_page(tmp_path: Path) -> None:
     assert [result.rows[f"{START}{path}"]["depth"] for path in ("1", "3")] == [0, 1]
     assert again.hash_files() == result.hash_files()
     assert again.outcome.notes == ["0 requests, all other responses from the cache"]
+
+
+def test_a_sitemap_is_read_whatever_it_is_served_as_and_where_the_start_page_is_forbidden(tmp_path: Path) -> None:
+    robots = Reply(b"User-agent: *\nDisallow: /\nAllow: /open/\nSitemap: /open/a.xml\nSitemap: /open/b.xml\n")
+    routes: dict[str, Route] = {
+        "/robots.txt": robots,
+        "/open/a.xml": Reply(build_sitemap("/open/1", "/closed"), headers={"Content-Type": "text/html"}),
+        "/open/b.xml": Reply(build_sitemap("/open/2"), headers={**XML, "X-Robots-Tag": "noindex"}),
+        "/open/1": page("1"),
+        "/open/2": page("2"),
+    }
+    with serve(routes) as site:
+        result = run_crawl(tmp_path, make_params(address=site.address, sitemaps=["robots"]))
+    assert list_kept(result) == ["open/1", "open/2"]
+    assert name(result, "robots_forbid") == ["", "closed"]
+    assert name(result, "used_as_list") == ["open/a.xml", "open/b.xml"]
 
 
 def test_sitemaps_that_name_one_another_end(tmp_path: Path) -> None:
@@ -178,7 +195,7 @@ def test_urls_that_patterns_leave_out_are_dropped_rows(tmp_path: Path) -> None:
     with serve(routes) as site:
         patterns = {"include": ["site.test/a/**", "/go"], "exclude": ["**/ad/**", "/a/tag/*", "/**?**print=**"]}
         result = run_crawl(tmp_path, make_params(address=site.address, **patterns))
-        assert set(site.requests) == {"/", "/robots.txt", "/a/1", "/go", "/i/1.png"}
+        assert {"/", "/a/1", "/go", "/i/1.png"} == set(site.requests) - SITE_FILES
     assert list_kept(result) == ["", "a/1", "i/1.png"]
     assert name(result, "out_of_bounds") == ["A/1", "a/1?print=1", "a/tag/x", "b/1", "go", "i/ad/2.png"]
     limits = {drop.key.removeprefix(START): (drop.setting, drop.limit) for drop in result.drops}

@@ -44,9 +44,8 @@ def read_listing(body: bytes, content_type: str | None, url: str) -> Links | Non
     sitemap knows better.
     """
     text = decode_page(_decompress(body, HEAD_BYTES)[0], content_type)
-    found = _ROOT.match(text)
-    if found and found[1] in _XML:
-        kind, same_depth, handler = _XML[found[1]]
+    if root := _find_root(text):
+        kind, same_depth, handler = _XML[root]
         return _read(
             body, content_type, Entries(url, same_depth), kind, lambda full, to: read_elements(full, handler(to))
         )
@@ -55,6 +54,17 @@ def read_listing(body: bytes, content_type: str | None, url: str) -> Links | Non
     if looks_like_urls(text):
         return _read(body, content_type, Entries(url, True), URL_LINES, read_url_lines)
     return None
+
+
+def is_xml_list(body: bytes) -> bool:
+    """Return whether a body is a sitemap or feed in XML, whatever it is served as: some servers call all a page."""
+    return _find_root(decode_page(body[:HEAD_BYTES], None)) is not None
+
+
+def _find_root(text: str) -> str | None:
+    """Return the first element of an XML document if it is that of a list."""
+    found = _ROOT.match(text)
+    return found[1] if found and found[1] in _XML else None
 
 
 def _read(
