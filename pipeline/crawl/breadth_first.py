@@ -117,6 +117,11 @@ class BreadthFirst:
                 one.visit = replace(one.visit, links=Links())  # frees the memory of many links
         return _list_requests(planned) + self._take_sitemaps() or _list_requests(self._plan_waiting())
 
+    def note_visit(self, url: str, visit: Visit) -> None:
+        """Note the visit of a URL. One from another process has strings of its own: the URL is kept once."""
+        one = self.tried[url]
+        one.visit = replace(visit, final_url=one.url) if visit.final_url == url else visit
+
     def _add_start(self, text: str, nesting: int = 0) -> VisitedUrl | None:
         try:
             url, rejection = canonicalize_url(text), None

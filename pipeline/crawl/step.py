@@ -70,7 +70,7 @@ def _crawl(listed: Sequence[ListedUrl], bad_rows: Sequence[Drop], setup: CrawlSe
             level = plan.plan_first_level(setup.params.start, (row.url for row in listed))
             while level:
                 for url, visit in visitor.visit([one.url for one in level]):
-                    plan.tried[url].visit = visit
+                    plan.note_visit(url, visit)
                 level = plan.plan_next_level(level)
             # What was judged by older rules, before a request made for newer ones, is judged again: else the rows would
             # depend on the order of the requests, and change in the next run.

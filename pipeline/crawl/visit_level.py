@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 
 from pipeline.crawl.chains import Chain
 from pipeline.crawl.dealer import Dealer
@@ -23,6 +24,7 @@ from pipeline.crawl.wire.pace import PaceState
 from pipeline.incremental.library_versions import describe_environment
 from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.progress import show_progress
+from pipeline.runtime.sandbox.worker_pool import warm_up_pool
 
 MIN_URLS = 5_000
 """URLs of the first level that is visited in several processes: one visits them in some 3 s, as long as it takes to
@@ -80,6 +82,7 @@ class LevelVisitor:
 
     def _open_processes(self, hosts: int) -> None:
         run = self._setup.run
+        warm_up_pool(run, partial(import_module, crawl_partition.__module__))
         describe = partial(describe_environment, (crawl_partition.__module__,))
         self._executor = self._stack.enter_context(open_executor(run, hosts, describe=describe))
         partitions = min(self._executor.count_threads(), hosts, MAX_PARTITIONS)

@@ -6,7 +6,7 @@ Only hosts of the visitor's own partition are requested. Where a redirect leads 
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain as join
 from typing import TYPE_CHECKING
 
@@ -54,7 +54,7 @@ class Visit:
     content_type: str | None = None
     rejection: Rejection | None = None
     evidence: Evidence | None = None
-    links: Links = field(default_factory=Links)
+    links: Links = Links()
     no_images: Refusal | None = None
     body: Body | None = None
 

@@ -1,6 +1,7 @@
 """Test that several processes crawl what one does, with the limits of each host, and that they may be killed."""
 
 import itertools
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,15 +11,17 @@ from typing import Any
 import pytest
 
 from pipeline.crawl.params import CrawlParams
+from pipeline.errors import PipelineError
 from tests.support.crawling import Crawl, make_params, run_crawl
 from tests.support.loopback import Reply, Route, Site, page, serve
+from tests.support.processes import kill, list_children, read_state
 
 pytestmark = pytest.mark.slow
 
 HOSTS = [f"{name}.test" for name in ("amber", "brick", "coral", "denim", "ebony", "flint", "grape")]
 DEAD = "dead.test"
 SLOW = HOSTS[0]
-DELAY = 0.1
+DELAY = 0.15
 
 
 @pytest.fixture(autouse=True)
@@ -82,18 +85,20 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Crawl:
         return run_crawl(tmp_path_factory.mktemp("alone"), web.make_params())
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_several_processes_write_the_bytes_of_one(tmp_path: Path, alone: Crawl, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "later"), [(2, 0), (4, 3)])
+def test_several_processes_write_the_bytes_of_one(tmp_path: Path, alone: Crawl, workers: int, later: int) -> None:
     with serve_web() as web:
         result = run_crawl(tmp_path, web.make_params(), workers=workers)
         counts = web.count_requests()
         slow = web.sites[SLOW].times
-        again = [run_crawl(tmp_path, web.make_params(), workers=other) for other in (0, 3, workers)]
+        again = run_crawl(tmp_path, web.make_params(), workers=later)
         assert web.count_requests() == counts
     assert set(counts.values()) == {1}
     assert result.hash_files() == alone.hash_files()
-    assert [each.hash_files() for each in again] == [alone.hash_files()] * 3
-    assert min(after - before for before, after in itertools.pairwise(slow)) > DELAY - 0.05
+    assert again.hash_files() == alone.hash_files()
+    assert (
+        min(after - before for before, after in itertools.pairwise(slow)) > DELAY / 2
+    )  # as the server of a busy machine sees it
     assert len(list((tmp_path / "cache" / "answers").iterdir())) > 1
 
 
@@ -106,3 +111,47 @@ def test_the_web_of_these_tests_has_all_kinds_of_redirects(alone: Crawl) -> None
         assert reasons[f"http://{name}/private"] == "robots_forbid"
         assert alone.read_body(f"http://{name}/round/0") == page("all around").body
     assert reasons[f"http://{DEAD}/"] == "connection_failed"
+
+
+def kill_crawlers() -> None:
+    """Kill the crawling processes: children of the fork server, which is one of this process."""
+    for pid in list_children(os.getpid()):
+        state = read_state(pid)
+        if state is not None and state[1] != os.getpid():
+            kill(pid)
+
+
+def test_a_killed_process_is_replaced(tmp_path: Path, alone: Crawl) -> None:
+    def kill_once(before: int) -> Reply:
+        if before == 0:
+            kill_crawlers()
+        return page("the end of coral.test")
+
+    with serve_web() as web:
+        web.sites["coral.test"].routes["/two"] = kill_once
+        result = run_crawl(tmp_path, web.make_params(), workers=2)
+        assert web.count_requests()["coral.test/two"] == 2
+    assert result.hash_files() == alone.hash_files()
+
+
+@pytest.mark.sweep
+def test_a_process_that_is_killed_again_and_again_is_named_and_the_next_run_goes_on(
+    tmp_path: Path, alone: Crawl
+) -> None:
+    def kill_always(before: int) -> Reply:
+        kill_crawlers()
+        return Reply(status=500)
+
+    with serve_web() as web:
+        routes = web.sites["coral.test"].routes
+        healed, routes["/two"] = routes["/two"], kill_always
+        with pytest.raises(PipelineError, match=r"crawl_partition of hosts [12] of 2 failed: its process was killed"):
+            run_crawl(tmp_path, web.make_params(), workers=2)
+        routes["/two"] = healed
+        before = web.count_requests()
+        result = run_crawl(tmp_path, web.make_params(), workers=4)
+        counts = web.count_requests()
+    assert result.hash_files() == alone.hash_files()
+    again = {url for url, count in before.items() if counts[url] > count}
+    assert "coral.test/two" in again
+    assert len(again) < 10 < len(before)  # those in flight
