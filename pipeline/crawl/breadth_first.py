@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.crawl.discovery.listings import URL_LINES
 from pipeline.crawl.evidence import Evidence
-from pipeline.crawl.links import Link, Links
+from pipeline.crawl.links import NO_LINKS, Link, Links
 from pipeline.crawl.params import ROBOTS, CrawlParams
 from pipeline.crawl.site_rules import Refusal
 from pipeline.crawl.url_patterns import UrlPatterns
@@ -114,7 +114,7 @@ class BreadthFirst:
         for one in level:
             if one.visit and one.follow:
                 planned += self._plan_links(one, one.visit)
-                one.visit = replace(one.visit, links=Links())  # frees the memory of many links
+                one.visit = replace(one.visit, links=NO_LINKS)  # frees the memory of many links
         return _list_requests(planned) + self._take_sitemaps() or _list_requests(self._plan_waiting())
 
     def note_visit(self, url: str, visit: Visit) -> None:

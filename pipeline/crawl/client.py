@@ -85,9 +85,12 @@ class Client:
         """Return the response for a canonical URL after `judge`, which may remove the body; it is stored without it."""
         return await self._fetch(url, self._limit, judge)
 
-    async def fetch_robots(self, url: str) -> HttpResponse:
-        """Return the response for a robots.txt or another file about a site, cut to 500 KiB, at most a day old."""
-        return await self._fetch(url, ROBOTS_LIMIT, _accept, MAX_RULES_AGE)
+    async def fetch_robots(self, url: str, postponable: bool = True) -> HttpResponse:
+        """Return the response for a robots.txt or another file about a site, cut to 500 KiB, at most a day old.
+
+        It is not `postponable` if a response that is not stored yet depends on it.
+        """
+        return await self._fetch(url, ROBOTS_LIMIT, _accept, MAX_RULES_AGE, postponable)
 
     def has_time(self) -> bool:
         """Return whether URLs may still be begun."""
@@ -109,7 +112,9 @@ class Client:
         """Return whether a function of `crawl.hosts` serves the URL: its answers do not depend on the time."""
         return self._answers.is_served(url)
 
-    async def _fetch(self, url: str, limit: Limit, judge: Judge, max_age: float | None = None) -> HttpResponse:
+    async def _fetch(
+        self, url: str, limit: Limit, judge: Judge, max_age: float | None = None, postponable: bool = True
+    ) -> HttpResponse:
         if not self.asks:
             kept = self._answers.recall(url, limit)
             if kept is None:
@@ -123,22 +128,23 @@ class Client:
             # Files about a site are small, and asked for while a response waits for what they say: they must not wait
             # for the memory that it holds.
             with Lease(MemoryBudget() if limit.cut else self._memory) as lease:
-                response, unchanged = await self._ask_whether_changed(url, limit, lease)
+                response, unchanged = await self._ask_whether_changed(Request(url, limit, lease, {}, postponable))
                 response = await judge(response)
                 self._answers.store(url, limit, response, unchanged)
             self.rules_changed |= stale is not None and not passes_with_time(response) and _differ(stale, response)
             return response
 
-    async def _ask_whether_changed(self, url: str, limit: Limit, lease: Lease) -> tuple[HttpResponse, Earlier | None]:
-        """Request a URL; return the response and, if the server said that it is an earlier one, that."""
-        earlier = self._answers.find_earlier(url, limit)
-        response = await self._ask(Request(url, limit, lease, make_conditions(earlier.head) if earlier else {}))
+    async def _ask_whether_changed(self, request: Request) -> tuple[HttpResponse, Earlier | None]:
+        """Make a request; return the response and, if the server said that it is an earlier one, that."""
+        earlier = self._answers.find_earlier(request.url, request.limit)
+        conditions = make_conditions(earlier.head) if earlier else {}
+        response = await self._ask(replace(request, headers=conditions))
         if earlier is None or not is_unchanged(response, earlier.head):
             return response, None
-        await lease.cover(earlier.size)
-        known = self._answers.read_earlier(earlier, limit)
+        await request.lease.cover(earlier.size)
+        known = self._answers.read_earlier(earlier, request.limit)
         if known is None:
-            return await self._ask(Request(url, limit, lease, {})), None
+            return await self._ask(request), None
         return merge_unchanged(known, response), earlier
 
     async def _ask(self, request: Request) -> HttpResponse:

@@ -60,6 +60,10 @@ class Links:
     sitemaps: tuple[str, ...] = ()
 
 
+NO_LINKS = Links()
+"""Of all that have none: 10^8 visits share it."""
+
+
 FEED_TYPES = ("application/rss+xml", "application/atom+xml", "application/feed+json")
 """The types by which a `<link rel=alternate>` is one to a feed."""
 

@@ -60,6 +60,7 @@ class SiteFiles:
 
     async def fetch_anywhere(self, url: str) -> HttpResponse:
         """Return the response for a file that many sites may name: no process has to wait for another one for it."""
+        # A response may wait for it that is not stored yet.
         response = await self._follow(Chain(url, site_file=True, asks=self._client.asks), ALL_HOSTS)
         assert isinstance(response, HttpResponse), url
         return response
@@ -68,7 +69,7 @@ class SiteFiles:
         url, passed = chain.url, [*chain.passed]
         while True:
             passed.append(url)
-            response = await self._client.fetch_robots(url)
+            response = await self._client.fetch_robots(url, postponable=hosts is self._hosts)
             location = response.find_redirect()
             if location is None:
                 return response

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 
 from pipeline.crawl.chains import Chain
 from pipeline.crawl.dealer import Dealer
@@ -17,6 +16,7 @@ from pipeline.crawl.visit_partition import (
     PartitionResult,
     PartitionTask,
     crawl_partition,
+    load_libraries,
     visit_partition,
 )
 from pipeline.crawl.visit_url import Visit
@@ -82,7 +82,7 @@ class LevelVisitor:
 
     def _open_processes(self, hosts: int) -> None:
         run = self._setup.run
-        warm_up_pool(run, partial(import_module, crawl_partition.__module__))
+        warm_up_pool(run, load_libraries)
         describe = partial(describe_environment, (crawl_partition.__module__,))
         self._executor = self._stack.enter_context(open_executor(run, hosts, describe=describe))
         partitions = min(self._executor.count_threads(), hosts, MAX_PARTITIONS)

@@ -73,6 +73,11 @@ class PartitionResult:
     rules_changed: bool = False
 
 
+def load_libraries() -> None:
+    """Load what visits need beside this module: a parser of pages."""
+    import selectolax.lexbor  # noqa: F401
+
+
 _journals: dict[tuple[Path, Partition], Journal] = {}
 """The journal that this process has open, one at most: it would take long to find all responses for each task."""
 

@@ -20,7 +20,7 @@ from pipeline.crawl.discovery.listings import URL_LINES, is_xml_list, read_listi
 from pipeline.crawl.evidence import PAYMENT, Evidence, build_evidence
 from pipeline.crawl.http_request import HttpResponse
 from pipeline.crawl.journal import Body
-from pipeline.crawl.links import Links, extract_links
+from pipeline.crawl.links import NO_LINKS, Links, extract_links
 from pipeline.crawl.params import ROBOTS, CrawlParams
 from pipeline.crawl.partition import ALL_HOSTS, Partition
 from pipeline.crawl.redirects import MAX_REDIRECTS, follow_redirect
@@ -54,7 +54,7 @@ class Visit:
     content_type: str | None = None
     rejection: Rejection | None = None
     evidence: Evidence | None = None
-    links: Links = Links()
+    links: Links = NO_LINKS
     no_images: Refusal | None = None
     body: Body | None = None
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ HOSTS = [f"{name}.test" for name in ("amber", "brick", "coral", "denim", "ebony"
 DEAD = "dead.test"
 SLOW = HOSTS[0]
 DELAY = 0.15
+NOON = partial(float, 1_790_000_000)  # rows have the time at which rules were read
 
 
 @pytest.fixture(autouse=True)
@@ -82,16 +84,16 @@ def serve_web() -> Iterator[Web]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Crawl:
     """The crawl by one process; addresses are in no output."""
     with serve_web() as web:
-        return run_crawl(tmp_path_factory.mktemp("alone"), web.make_params())
+        return run_crawl(tmp_path_factory.mktemp("alone"), web.make_params(), NOON)
 
 
 @pytest.mark.parametrize(("workers", "later"), [(2, 0), (4, 3)])
 def test_several_processes_write_the_bytes_of_one(tmp_path: Path, alone: Crawl, workers: int, later: int) -> None:
     with serve_web() as web:
-        result = run_crawl(tmp_path, web.make_params(), workers=workers)
+        result = run_crawl(tmp_path, web.make_params(), NOON, workers)
         counts = web.count_requests()
         slow = web.sites[SLOW].times
-        again = run_crawl(tmp_path, web.make_params(), workers=later)
+        again = run_crawl(tmp_path, web.make_params(), NOON, later)
         assert web.count_requests() == counts
     assert set(counts.values()) == {1}
     assert result.hash_files() == alone.hash_files()
@@ -129,7 +131,7 @@ def test_a_killed_process_is_replaced(tmp_path: Path, alone: Crawl) -> None:
 
     with serve_web() as web:
         web.sites["coral.test"].routes["/two"] = kill_once
-        result = run_crawl(tmp_path, web.make_params(), workers=2)
+        result = run_crawl(tmp_path, web.make_params(), NOON, 2)
         assert web.count_requests()["coral.test/two"] == 2
     assert result.hash_files() == alone.hash_files()
 
@@ -146,10 +148,10 @@ def test_a_process_that_is_killed_again_and_again_is_named_and_the_next_run_goes
         routes = web.sites["coral.test"].routes
         healed, routes["/two"] = routes["/two"], kill_always
         with pytest.raises(PipelineError, match=r"crawl_partition of hosts [12] of 2 failed: its process was killed"):
-            run_crawl(tmp_path, web.make_params(), workers=2)
+            run_crawl(tmp_path, web.make_params(), NOON, 2)
         routes["/two"] = healed
         before = web.count_requests()
-        result = run_crawl(tmp_path, web.make_params(), workers=4)
+        result = run_crawl(tmp_path, web.make_params(), NOON, 4)
         counts = web.count_requests()
     assert result.hash_files() == alone.hash_files()
     again = {url for url, count in before.items() if counts[url] > count}

@@ -40,12 +40,14 @@ class Request:
     Attributes:
         lease: asked for the memory of the body.
         headers: sent besides those of all requests.
+        postponable: whether it may be asked for again, in another process: nothing that is not stored depends on it.
     """
 
     url: str
     limit: Limit
     lease: Lease
     headers: Mapping[str, str]
+    postponable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,7 @@ class Requester:
         if not self._may_request(request.url):
             return _reject(Reason.ADDRESS_REFUSED, explain_contact(self._params.agent), setting="agent")
         async with AsyncExitStack() as stack:
-            end_turn = await self._enter_turn(stack, pace, self._end if not fresh else None)
+            end_turn = await self._enter_turn(stack, pace, self._end if request.postponable and not fresh else None)
             await stack.enter_async_context(self._connections)
             try:
                 async with asyncio.timeout(self._params.timeout) as deadline:
