@@ -207,6 +207,12 @@ def test_other_texts_are_told_in_time(text: str) -> None:
     assert time.thread_time() - start < 1
 
 
+def test_images_are_told_at_once() -> None:
+    image, start = b"\xff\xd8\xff\xe0" + bytes(range(256)) * 400, time.thread_time()
+    assert [read_listing(image, "image/jpeg", URL) for _ in range(1000)] == [None] * 1000
+    assert time.thread_time() - start < 0.2
+
+
 def test_deep_json_is_refused() -> None:
     links = read('{"version": "https://jsonfeed.org/version/1", "items": ' + "[" * 200_000)
     assert (links.followed, links.unread) == ((), "a JSON Feed that is not valid JSON")
