@@ -39,6 +39,7 @@ class CleaningRule(Generic[Facts]):
         details: the moments at which the rule is checked, each with the `detail` of a rejection.
         reason: of a rejection.
         format: how a rejection shows the value.
+        off: the limit with which nothing is dropped; then nothing is measured.
     """
 
     setting: str
@@ -51,6 +52,7 @@ class CleaningRule(Generic[Facts]):
     details: Mapping[Moment, str]
     reason: Reason
     format: str = ""
+    off: float | None = None
 
     def read_limit(self, params: Params) -> float:
         """Return the limit that a block sets."""
@@ -59,7 +61,7 @@ class CleaningRule(Generic[Facts]):
 
     def check(self, moment: Moment, facts: Facts, limit: float) -> Rejection | None:
         """Return why an item is dropped, None where it keeps to the limit or the rule is checked at another moment."""
-        if moment not in self.details:
+        if moment not in self.details or limit == self.off:
             return None
         value = self.measure(facts)
         if value is None or not (value > limit if self.bound == "max" else value < limit):

@@ -25,6 +25,7 @@ PARSERS = {media_type: form.parser for media_type, form in FORMATS.items()}
 
 _CELL_RATE = 8_000  # Hz; the perceptual hash covers half of it, so that a copy at a lower rate has the same
 _CELL_LOW = 60.0  # Hz
+FULL_SCALE = 0.999  # the largest sample of 16 bits is 0.99997
 CELL_FLOOR = 1e-9  # energy, against the logarithm of zero
 _CELL_RANGE_DB = 60.0  # below the loudest cell everything counts as silence
 _BAND_LIMITS = (0.3, 0.3, 0.3, 0.4, 0.4, 0.4, 0.4, 0.4)
@@ -59,6 +60,8 @@ class _DecodedAudio:
         finite: whether all samples are finite and below `MAX_PEAK`.
         energy: of the channels on average, the sum of squares.
         mixed: that of their mean.
+        full: samples of all channels at full scale.
+        dynamics: decibels between loud and quiet moments.
         cells: the 16 × 16 cells of the perceptual hash.
     """
 
@@ -69,6 +72,8 @@ class _DecodedAudio:
     finite: bool = True
     energy: float = 0.0
     mixed: float = 0.0
+    full: int = 0
+    dynamics: float = 0.0
     cells: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((SIDE, SIDE), np.uint8))
 
 
@@ -121,7 +126,8 @@ def _check_decoded(decoded: _DecodedAudio, params: AudioCheck) -> Rejection | No
         return Rejection(Reason.TOO_SHORT, "no samples")
     peak = decoded.peak if decoded.finite else None
     lost = measure_cancellation(decoded.energy, decoded.mixed, decoded.frames) if decoded.channels > 1 else None
-    facts = AudioFacts(decoded.rate, decoded.frames, decoded.channels, peak, lost)
+    clipped = decoded.full / (decoded.frames * decoded.channels)
+    facts = AudioFacts(decoded.rate, decoded.frames, decoded.channels, peak, lost, clipped, decoded.dynamics)
     if rejection := check_rules(RULES, "decoded", facts, params):
         return rejection
     return None if decoded.finite else REJECTED_PEAK
@@ -140,14 +146,18 @@ def _decode(data: bytes, media_type: str, declared: AudioFacts, max_seconds: flo
             raise UndecodableError
         decoded.rate, decoded.channels = rate, block.shape[1]
         decoded.frames += len(block)
-        peak = float(np.abs(block).max())
+        levels = np.abs(block)
+        peak = float(levels.max())
+        decoded.full += int(np.count_nonzero(levels >= FULL_SCALE))
         decoded.finite = peak <= MAX_PEAK  # which no NaN is
         if decoded.frames > round(max_seconds * rate) or not decoded.finite:
             break
         decoded.peak = max(decoded.peak, peak)
         framing = plan_cells(rate)
         energies.append(compute_energies(_mix(block, decoded), framing, build_filter_bank(framing)))
-    decoded.cells = _make_cells(np.concatenate(energies))
+    joined = np.concatenate(energies)
+    decoded.cells = _make_cells(joined)
+    decoded.dynamics = measure_dynamics(joined)
     return decoded
 
 
@@ -159,6 +169,14 @@ def _mix(block: NDArray[np.float32], decoded: _DecodedAudio) -> Samples:
     decoded.energy += float(measure_energies(block).mean())
     decoded.mixed += float(np.dot(mixed, mixed))
     return mix_to_mono(block, "loudest") if find_cancelled(block, mixed) else mixed
+
+
+def measure_dynamics(energies: NDArray[np.float32]) -> float:
+    """Return the decibels between the energies that 95 and 10 of 100 frames stay below, from (frames, bands)."""
+    if not len(energies):
+        return 0.0
+    quiet, loud = np.percentile(energies.sum(axis=1), (10, 95))
+    return float(10 * np.log10(max(loud, CELL_FLOOR) / max(quiet, CELL_FLOOR)))
 
 
 def plan_cells(rate: int) -> Framing:

@@ -14,8 +14,9 @@ from pipeline.tables.drops import Reason
 
 @dataclass(frozen=True, slots=True)
 class AudioFacts:
-    """What rules compare: Hz, samples per channel and channels; once decoded the largest peak of any channel, and by
-    how many decibels the mean of several channels is quieter than they are.
+    """What rules compare: Hz, samples per channel and channels; once decoded the largest peak of any channel, by how
+    many decibels the mean of several channels is quieter than they are, the share of samples at full scale, and by how
+    many decibels loud moments are louder than quiet ones.
 
     Full scale is 1.
     """
@@ -25,6 +26,8 @@ class AudioFacts:
     channels: int
     peak: float | None = None
     cancellation: float | None = None
+    clipped: float | None = None
+    dynamics: float | None = None
 
     @property
     def seconds(self) -> float:
@@ -102,6 +105,33 @@ RULES: tuple[CleaningRule[AudioFacts], ...] = (
         },
         reason=Reason.CANCELLED_CHANNELS,
         format=".1f",
+    ),
+    CleaningRule(
+        setting="max_clipped",
+        type=Annotated[float, Limits(ge=0, le=1)],
+        default=1.0,
+        meaning="Share of samples at 0.999 of full scale or beyond; 1 drops nothing. In speech 0.001 is heard.",
+        source="off: music is often limited to full scale on purpose",
+        bound="max",
+        measure=lambda facts: facts.clipped,
+        details={"decoded": "share of samples at full scale: the recording is clipped"},
+        reason=Reason.CLIPPED,
+        format=".3g",
+        off=1.0,
+    ),
+    CleaningRule(
+        setting="min_dynamics",
+        type=Annotated[float, Limits(ge=0)],
+        default=0.0,
+        meaning="Decibels by which loud moments (95 of 100 are quieter) are above quiet ones (10 of 100): for speech "
+        "with pauses an estimate of its distance to the noise. 0 drops nothing.",
+        source="off: steady sounds have none",
+        bound="min",
+        measure=lambda facts: facts.dynamics,
+        details={"decoded": "dB between loud and quiet moments: nothing stands out of the noise"},
+        reason=Reason.NOISY,
+        format=".1f",
+        off=0.0,
     ),
 )
 """In the order in which they are checked, which is that of the keys."""

@@ -23,7 +23,7 @@ from pipeline.modalities.image.pixels import (
     scale_levels,
     turn_upright,
 )
-from pipeline.modalities.image.rules import RULES, ImageCheck, ImageFacts
+from pipeline.modalities.image.rules import RULES, ImageCheck, ImageFacts, needs_all_pixels
 from pipeline.modalities.image.strict_jpeg import StrictJpeg, decode_strictly
 from pipeline.modalities.modality import Checked
 from pipeline.modalities.perceptual_hash import SIDE, cap_threshold, compute_perceptual_hash
@@ -63,7 +63,7 @@ def check_image(data: bytes, media_type: str, params: ImageCheck) -> Checked | R
             return Rejection(Reason.BROKEN, strict.flaw, limit="drop", setting="damaged")
     # Fine detail loses contrast where the image was reduced: then the whole is looked at, as it is for rules that may
     # compare anything.
-    for part in (1,) if params.rules else dict.fromkeys((reduction, 1)):
+    for part in (1,) if needs_all_pixels(params) else dict.fromkeys((reduction, 1)):
         reduced = strict.pixels if part > 1 else None
         grey = _decode_grey(file.data, media_type, facts, part) if reduced is None else _measure_grey(reduced)
         if grey is None:

@@ -7,6 +7,7 @@ from pydantic import Field as Limits
 from pydantic import model_validator
 
 from pipeline.modalities.rules import CleaningRule, OwnRules, add_rules
+from pipeline.modalities.text.quality import count_dense, measure_repetition, measure_symbols
 from pipeline.modalities.text.redaction.phone_regions import DEFAULT_REGIONS, list_unknown_regions
 from pipeline.modalities.text.redaction.redact import Kind
 from pipeline.tables.drops import Reason
@@ -23,16 +24,22 @@ class TextFacts:
         """Code points."""
         return len(self.text)
 
+    @property
+    def weight(self) -> int:
+        """Code points, where one of a script that writes words or syllables counts as two."""
+        return len(self.text) + count_dense(self.text)
+
 
 RULES: tuple[CleaningRule[TextFacts], ...] = (
     CleaningRule(
         setting="min_characters",
         type=Annotated[int, Limits(ge=1)],
         default=2,
-        meaning="Code points of the cleaned text.",
-        source="chosen by hand: one character describes nothing",
+        meaning="Code points of the cleaned text; one of a script that writes words or syllables (Han, kana, Hangul) "
+        "counts as two.",
+        source="chosen by hand: one letter describes nothing, one Han character may be a word",
         bound="min",
-        measure=lambda facts: facts.characters,
+        measure=lambda facts: facts.weight,
         details={"decoded": "characters, cleaned"},
         reason=Reason.TOO_SHORT,
     ),
@@ -46,6 +53,34 @@ RULES: tuple[CleaningRule[TextFacts], ...] = (
         measure=lambda facts: facts.characters,
         details={"header": "characters, as ingested"},
         reason=Reason.TOO_LONG,
+    ),
+    CleaningRule(
+        setting="max_repetition",
+        type=Annotated[float, Limits(ge=0, le=1)],
+        default=1.0,
+        meaning="Share of the stretches of 12 characters that the text had before; 1 drops nothing. Prose has less "
+        "than 0.05, lists and boilerplate 0.3 and more.",
+        source="off: refrains and labels repeat themselves on purpose",
+        bound="max",
+        measure=lambda facts: measure_repetition(facts.text),
+        details={"decoded": "share of the text that it had before"},
+        reason=Reason.REPETITIVE,
+        format=".3f",
+        off=1.0,
+    ),
+    CleaningRule(
+        setting="max_symbols",
+        type=Annotated[float, Limits(ge=0, le=1)],
+        default=1.0,
+        meaning="Share of characters that are neither letters, marks, digits nor spaces; 1 drops nothing. Prose has "
+        "less than 0.1, source code 0.2 and more.",
+        source="off: what is a symbol too many depends on the kind of texts",
+        bound="max",
+        measure=lambda facts: measure_symbols(facts.text),
+        details={"decoded": "share of characters that are neither letters, digits nor spaces"},
+        reason=Reason.SYMBOLS,
+        format=".3f",
+        off=1.0,
     ),
 )
 """In the order of the keys. A text has no header: rules of that moment are checked before it is cleaned."""

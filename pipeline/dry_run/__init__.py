@@ -1,0 +1,1 @@
+"""Show what a stage would drop, and write nothing."""
