@@ -16,6 +16,7 @@ from pipeline.incremental.key_words import KEY, build_words, join_words
 from pipeline.incremental.pack_index import Entry
 from pipeline.incremental.stage_folders import StageFolders
 from pipeline.modalities.table import MODALITIES
+from pipeline.privacy.policy import fingerprint_key
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.stopwatch import clock
 from pipeline.tables.blob_store import TarReader, read_location
@@ -69,7 +70,10 @@ def _read_requests(ingested: Path, params: CleanParams) -> "Iterator[pa.RecordBa
 def hash_check(modality: str, params: CleanParams) -> bytes:
     """Return a hash of how items of a modality are checked."""
     known = MODALITIES[modality]
-    settings = params.checks[modality].model_dump(mode="json", exclude=NEARNESS)
+    checks = params.checks[modality]
+    settings = checks.model_dump(mode="json", exclude=NEARNESS)
+    if key_file := getattr(checks, "redact_key", None):
+        settings["redact_key"] = fingerprint_key(key_file)
     return hash_method(f"check of {modality}", (known.check, compute_check), {"params": settings}, known.libraries)
 
 

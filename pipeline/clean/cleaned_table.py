@@ -15,6 +15,8 @@ from pipeline.clean.findings import Findings
 from pipeline.clean.near_duplicates import Thumbnails, find_near_clusters, normalize_thumbnails
 from pipeline.clean.params import CleanParams, Nearness
 from pipeline.incremental.pack_index import Array
+from pipeline.privacy.kinds import KINDS
+from pipeline.privacy.redacted_counts import TEXT, RedactedCounts
 from pipeline.tables.columns import build_hashes
 from pipeline.tables.connected_components import Indexes, find_roots, join_components
 from pipeline.tables.contracts import CHECKED_COLUMNS, CLEANED, CLEANED_FOLDER, INGESTED_ITEMS, ITEMS
@@ -114,7 +116,7 @@ def _describe_items(verdicts: Array) -> "dict[str, pa.Array]":
     flaws, numbers = np.unique(verdicts["flaw"], return_inverse=True)
     names = pa.array([flaw.decode() or None for flaw in flaws.tolist()], pa.string())
     return columns | {
-        "redactions": pa.array(np.ascontiguousarray(verdicts["redactions"])),
+        "redactions": pa.array(verdicts["redactions"].sum(axis=1, dtype=np.int64)),
         "flaw": names.take(pa.array(numbers)),
     }
 
@@ -124,15 +126,23 @@ def describe_clusters(findings: Findings, items: Indexes, exact: Indexes, near: 
     `741 kept, 12 rewritten, 3 exact and 31 near duplicates marked, largest near cluster 4; 2 with no last page`."""
     flaws = Counter(findings.verdicts["flaw"][items].tolist())
     sizes = np.bincount(np.searchsorted(items, near))
-    redactions = int(findings.verdicts["redactions"][items].sum())
+    redactions = count_redactions(findings, items).describe()
     counts = ", ".join(
         [
             f"{len(items)} kept",
             f"{np.count_nonzero(findings.verdicts['rewritten'][items])} rewritten",
-            *([f"{redactions} passages redacted"] if redactions else []),
+            *([redactions] if redactions else []),
             f"{np.count_nonzero(exact != items)} exact and {np.count_nonzero(near != items)} near duplicates marked",
             f"largest near cluster {sizes.max()}",
         ]
     )
     named = ", ".join(f"{count} with {flaw.decode()}" for flaw, count in sorted(flaws.items()) if flaw)
     return f"{counts}; {named}" if named else counts
+
+
+def count_redactions(findings: Findings, items: Indexes) -> RedactedCounts:
+    """Return by kind in how many of these items passages were redacted, and how many."""
+    found = findings.verdicts["redactions"][items]
+    having, passages = np.count_nonzero(found, axis=0), found.sum(axis=0, dtype=np.int64)
+    counts = zip(KINDS, having.tolist(), passages.tolist(), strict=True)
+    return RedactedCounts({(TEXT, kind): (rows, number) for kind, rows, number in counts if number})

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.clean.check_items import check_items, plan_checks, request_checks
-from pipeline.clean.cleaned_table import Clusters, cluster_items, describe_clusters, write_items
+from pipeline.clean.cleaned_table import Clusters, cluster_items, count_redactions, describe_clusters, write_items
 from pipeline.clean.cleaned_tars import MAX_ITEMS, TarPlan, plan_tar_tasks, plan_tars, write_cleaned_tar
 from pipeline.clean.findings import Findings, add_rejections, collect_findings
 from pipeline.clean.params import CleanParams
@@ -150,6 +150,7 @@ class CheckRun:
         ingested = self._folders.data / INGESTED_ITEMS
         folder = self._folders.work / CLEANED_FOLDER / "items"
         write_items(folder, ingested, self.findings, Clusters(exact, near), self._plan)
+        count_redactions(self.findings, np.flatnonzero(self.findings.kept)).write(folder.parent)
         return notes
 
     def write_dropped(self) -> DropCounts:

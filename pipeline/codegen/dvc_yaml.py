@@ -26,6 +26,7 @@ from pipeline.tables.contracts import (
     INGESTED_FOLDER,
     LISTED_FOLDER,
     MODEL_FOLDER,
+    REDACTED_TABLES,
     REPORT_FOLDER,
     SHARDS_FOLDER,
 )
@@ -56,11 +57,13 @@ REPORT_INPUTS = (
     SHARDS_FOLDER,
     MODEL_FOLDER,
     *DROPPED_TABLES.values(),
+    *REDACTED_TABLES,
     CLEANED_ITEMS,
     ALIGNED_SAMPLES,
     ALIGNED_PARTS,
 )
-"""What evaluate reads: beside shards and model what was left out, and what tells whether splits share something."""
+"""What evaluate reads: beside shards and model what was left out or redacted, and what tells whether splits share
+something."""
 
 NODES = (
     Node("list", (), (), (LISTED_FOLDER,), always=True),

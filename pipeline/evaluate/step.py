@@ -10,8 +10,9 @@ from pipeline.errors import InputError
 from pipeline.evaluate.metadata import GROUP, read_categories
 from pipeline.evaluate.own_metrics import describe_own, measure_own
 from pipeline.evaluate.params import EvaluateParams
+from pipeline.evaluate.redacted import report_redacted
 from pipeline.evaluate.summary import summarize_run
-from pipeline.evaluate.supplement import Supplement
+from pipeline.evaluate.supplement import Supplement, extend_report
 from pipeline.models.untrained import Untrained, read_untrained
 from pipeline.runtime.run_stage import Workspace
 from pipeline.tables.contracts import MODEL_FOLDER, REPORT_FOLDER, SHARDS_FOLDER
@@ -62,6 +63,7 @@ def evaluate(params: EvaluateParams, workspace: Workspace) -> Outcome:
             Supplement(own, notes=describe_own(own)),
             *noise,
             find_leaks(workspace.data, params.split, Path(files), workspace.run),
+            report_redacted(workspace.data),
         ]
         further += compare_seeds(predictions, model, (params, workspace), data, Path(files))
         measured = measure_predictions(predictions, model, params, columns, further)
@@ -162,8 +164,9 @@ def report_dataset(params: EvaluateParams, workspace: Workspace, untrained: Untr
     check_dataset(root, untrained.dataset, workspace.data / MODEL_FOLDER)
     manifest = read_manifest(root)
     metrics = measure_dataset(manifest, params.split, untrained)
-    summary = summarize_run(workspace.data, metrics)
-    report = describe_dataset(manifest, summary, untrained)
+    redacted = report_redacted(workspace.data)
+    summary = {**summarize_run(workspace.data, metrics), **redacted.summary}
+    report = extend_report(describe_dataset(manifest, summary, untrained), [redacted])
     folder = workspace.work / REPORT_FOLDER
     folder.mkdir(parents=True)
     page = Page(params.split, untrained.dataset, "A dataset without a model.", report, {}, [])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.ingest.ingest_range import FOUND, OWN, RANGE_TABLES
 from pipeline.ingest.params import IngestParams
+from pipeline.privacy.redact_names import NameRedactor
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.tables.blob_store import copy_members
 from pipeline.tables.columns import HASH_BYTES, build_schema
@@ -151,15 +152,15 @@ class RangeJoin:
         dropped.add_query(_REJECTED_ROWS)
         return int(refused)
 
-    def write_items(self, folder: Path) -> None:
-        """Write the table of the items, ordered by id."""
+    def write_items(self, folder: Path, redactor: NameRedactor) -> None:
+        """Write the table of the items, ordered by id, with their names redacted."""
         schema = build_schema(ITEMS)
         ((count,),) = self._database.fetch("SELECT count(*) FROM found")
         bounds = divide_ids(count // SORTED_ROWS + 1)
         with TableWriter(folder, ITEMS) as writer:
             for low, high in pairwise(bounds):
                 for batch in self._database.read(_PLACED, {"low": low, "high": high}):
-                    writer.write(batch.cast(schema))
+                    writer.write(redactor.redact_rows(batch.cast(schema)))
 
     def list_copies(self, ranges: Path, folder: Path) -> "Sequence[TarCopy]":
         """Move the tars of which every content is kept from the folder of the ranges, and return a task for each of the

@@ -8,6 +8,7 @@ from pipeline.config.params import Share, Strings
 from pipeline.consent.statements import ConsentParams
 from pipeline.ingest.tables.annotation_table import AnnotationTable
 from pipeline.inputs.params import InputParams
+from pipeline.privacy.kinds import DEFAULT_KINDS, Kind
 
 WHOLE_PAGE = "whole"
 """The value of `page_text` that is no selector."""
@@ -52,6 +53,12 @@ class IngestParams(InputParams):
     consent: ConsentParams = Field(default=ConsentParams())
     """Which statements of owners in the metadata of files count, for files that were not crawled; for those that were,
     `crawl.consent` decides."""
+    redact: Annotated[tuple[Kind, ...], Field(strict=False)] = DEFAULT_KINDS
+    """Kinds of personal data that become pseudonyms (`EMAIL-5f2c01d3aa9e`) in names: of files, URLs, samples, labels,
+    groups, licences and attributions. `clean.text.redact` is for the texts themselves."""
+    redact_key: Annotated[str, Field(min_length=1)] | None = None
+    """File of the key of these pseudonyms, at least 16 random bytes. Null: no key, so that a guess of a value can be
+    checked."""
     max_dropped: Share = 0.5
     """Largest share of files that may be dropped; more stops the run."""
 

@@ -20,6 +20,8 @@ from pipeline.ingest.sources.containers import check_unchanged
 from pipeline.ingest.sources.source import ReadInputs, SourceInputs
 from pipeline.ingest.sources.table import select_sources
 from pipeline.inputs.locate_inputs import InputFolder, locate_inputs
+from pipeline.privacy.policy import read_policy
+from pipeline.privacy.redact_names import DROPPED_COLUMNS, make_redactor
 from pipeline.runtime.executor import Executor, open_executor
 from pipeline.runtime.lazy_tasks import LazyTasks
 from pipeline.runtime.progress import show_progress
@@ -35,6 +37,9 @@ from pipeline.tables.table_files import read_batches
 CACHE_SHARE = 4
 """Ranges are kept only if all files together have at most this part of `run.cache_bytes`: what later stages compute
 takes longer to make again."""
+
+NAMING = {"redact", "redact_key"}
+"""Params that only the writing of the table uses: with others no file is read again."""
 
 
 def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
@@ -72,9 +77,15 @@ def ingest(params: IngestParams, workspace: Workspace) -> Outcome:
             kept = sum(result.kept for result in results) - join.join(params, dropped)
             for _ in workers.run_tasks(copy_tar, join.list_copies(ranges, folder)):
                 pass
-        join.write_items(folder / "items")
+        redactor = make_redactor(read_policy(params.redact, "pseudonym", (), params.redact_key, None))
+        join.write_items(folder / "items", redactor)
+        redactor.counts.write(folder)
+        dropped.rewrite(DROPPED_COLUMNS, redactor.redact_key)
         counts = dropped.write(folder)
-        outcome = Outcome("file", seen, kept, counts, [*_describe(folder, database), *_describe_reuse(results)])
+        notes = [*_describe(folder, database), *_describe_reuse(results)]
+        if redacted := redactor.counts.describe():
+            notes.append(f"names: {redacted}")
+        outcome = Outcome("file", seen, kept, counts, notes)
     used = {result.cached for result in results if result.cached} | inputs.copies.keys()
     evict(cache.objects, ObjectUse(used), workspace.run.cache_bytes)
     check_machine_drops(outcome, workspace.run.allow_machine_drops)
@@ -91,7 +102,9 @@ def _leave_out_tables(outcome: Outcome) -> Outcome:
 def open_cache(params: IngestParams, workspace: Workspace) -> RangeCache:
     """Return the cache of ranges."""
     readers = (source.open_reader for source in select_sources(params).values())
-    method = hash_method("range of files", (ingest_range, *readers), {"params": params.model_dump(mode="json")})
+    method = hash_method(
+        "range of files", (ingest_range, *readers), {"params": params.model_dump(mode="json", exclude=NAMING)}
+    )
     return RangeCache(ObjectStore(workspace.cache.resolve(), workspace.work.resolve()), method)
 
 

@@ -6,10 +6,11 @@ The table of modalities is `pipeline.modalities.table`.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from pipeline.config.params import Params
+from pipeline.privacy.kinds import Kind
 from pipeline.tables.drops import Rejection
 from shardwright.format.field import Field
 
@@ -42,14 +43,14 @@ class Checked:
         data: its bytes without metadata; the same object where nothing changed.
         facts: the columns of the cleaned table that it fills.
         perceptual_hash: of the item.
-        redactions: how many passages were redacted.
+        redactions: how many passages were redacted of each kind of personal data.
         flaw: what is odd or damaged in it, in at most 40 bytes of ASCII; empty where nothing.
     """
 
     data: bytes
     facts: Mapping[str, int]
     perceptual_hash: PerceptualHash
-    redactions: int = 0
+    redactions: Mapping[Kind, int] = field(default_factory=dict)
     flaw: str = ""
 
 

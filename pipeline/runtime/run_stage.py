@@ -26,6 +26,7 @@ from pipeline.incremental.arrays_folder import VARIABLE
 from pipeline.runtime.progress import say_line
 from pipeline.runtime.sandbox.parent_death import end_with_parent
 from pipeline.runtime.stopwatch import format_times, take_times
+from pipeline.tables.contracts import PRIVATE_FOLDERS
 from pipeline.tables.drops import Outcome
 from shardwright.cli.terminal import escape_controls
 
@@ -277,6 +278,8 @@ def publish(workspace: Workspace, outs: Sequence[str]) -> None:
             shutil.rmtree(_name_new(final), ignore_errors=True)
         raise
     for final in finals:
+        if final.name in PRIVATE_FOLDERS:
+            _name_new(final).chmod(0o700)
         old = final.with_name(f".{final.name}.old")
         _remove_folder(old)
         if final.exists():

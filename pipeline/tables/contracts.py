@@ -192,6 +192,19 @@ DROPPED: Columns = {
 item, sample), or `part`; `setting` the full key in `params.yaml` that decided, several joined by ", ", or empty;
 `kept_key` the key of what was kept in its place, or empty."""
 
+REDACTED: Columns = {
+    "place": "string",  # where: `text`, the items; else the column of `2_ingested/items`
+    "kind": "string",  # of personal data, see `pipeline.privacy.kinds`
+    "rows": "int64",  # items that had some
+    "passages": "int64",
+}
+"""The table `redacted` of ingest and clean: how much personal data was replaced, ordered by place and kind."""
+
+REDACTED_TABLES = (f"{INGESTED_FOLDER}/redacted", f"{CLEANED_FOLDER}/redacted")
+
+PRIVATE_FOLDERS = (LISTED_FOLDER, CRAWLED_FOLDER, INGESTED_FOLDER, CLEANED_FOLDER, ALIGNED_FOLDER, EXTRACT_FOLDER)
+"""Only the user may open these: they have data as they came in, or names of them."""
+
 DROPPED_TABLES = {
     "crawl": f"{CRAWLED_FOLDER}/dropped",
     "ingest": f"{INGESTED_FOLDER}/dropped",
@@ -220,4 +233,5 @@ TABLES: dict[str, Columns] = {
     "part_kinds": PART_KINDS,
     "folds": FOLDS,
     "dropped": DROPPED,
+    "redacted": REDACTED,
 }

@@ -1,6 +1,6 @@
 """Collect what a stage drops, in any order, and write it as its table `dropped`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,17 @@ class DroppedRows:
         """Add the rows of a query for units that the stage dropped. It has the columns of `Drop` by name; those with a
         default may be missing."""
         self._database.execute(f"INSERT INTO dropped BY NAME {sql}", parameters)
+
+    def rewrite(self, columns: Sequence[str], change: Callable[[str], str]) -> None:
+        """Replace the values of columns by what `change` returns for them."""
+        self._flush()
+        for column in columns:
+            values = [value for (value,) in self._database.fetch(f'SELECT DISTINCT "{column}" FROM dropped')]
+            changed = [(value, new) for value in values if (new := change(value)) != value]
+            for value, new in changed:
+                self._database.execute(
+                    f'UPDATE dropped SET "{column}" = $new WHERE "{column}" = $value', {"new": new, "value": value}
+                )
 
     def write(self, folder: Path) -> DropCounts:
         """Write the table `dropped` in the stage's folder, and count the units that it has.

@@ -31,6 +31,9 @@ PARQUET = {
 """Options of the writer. A reader has the pages and dictionaries of all columns in memory: 66 MB for the ingested table
 with Arrow's page sizes of 1 MB, 57 MB with these, and the file is smaller."""
 
+PRIVATE = 0o600
+"""Mode of the parts: tables have names of files and URLs, which may be those of persons."""
+
 PART_ROWS = 1_000_000
 
 GROUP_ROWS = 50_000
@@ -107,7 +110,9 @@ class TableWriter:
         if self._writer is not None and self._rows == self._parts * PART_ROWS:
             self._close_part()
         if self._writer is None:
-            self._writer = pq.ParquetWriter(_name_part(self._folder, self._parts), self._schema, **PARQUET)
+            path = _name_part(self._folder, self._parts)
+            path.touch(PRIVATE)
+            self._writer = pq.ParquetWriter(path, self._schema, **PARQUET)
             self._listed.append({"rows": []})
             self._parts += 1
         return self._writer

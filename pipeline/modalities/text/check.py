@@ -1,4 +1,4 @@
-"""Check texts: bring them into one normal form and redact e-mail addresses and phone numbers."""
+"""Check texts: bring them into one normal form and redact personal data."""
 
 import hashlib
 import re
@@ -8,8 +8,8 @@ from functools import cache
 
 from pipeline.modalities.modality import Checked, PerceptualHash
 from pipeline.modalities.rules import check_rules
-from pipeline.modalities.text.redaction.redact import redact_text
 from pipeline.modalities.text.rules import RULES, TextCheck, TextFacts
+from pipeline.privacy.redact_text import redact_text
 from pipeline.tables.drops import Reason, Rejection
 
 _INVISIBLE = re.compile(
@@ -60,7 +60,7 @@ def check_text(data: bytes, media_type: str, params: TextCheck) -> Checked | Rej
         return Rejection(Reason.NOT_UTF8, "first byte that is not UTF-8", str(fault.start))
     if rejection := check_rules(RULES, "header", TextFacts(text), params):
         return rejection
-    text, redactions = redact_text(normalize_text(text), params.redact, params.phone_regions)
+    text, redactions = redact_text(normalize_text(text), params.read_policy())
     if not text:
         return Rejection(Reason.EMPTY, "no visible characters")
     if rejection := check_rules(RULES, "decoded", TextFacts(text), params):

@@ -8,8 +8,9 @@ from pydantic import model_validator
 
 from pipeline.modalities.rules import CleaningRule, OwnRules, add_rules
 from pipeline.modalities.text.quality import count_dense, measure_repetition, measure_symbols
-from pipeline.modalities.text.redaction.phone_regions import DEFAULT_REGIONS, list_unknown_regions
-from pipeline.modalities.text.redaction.redact import Kind
+from pipeline.privacy.kinds import DEFAULT_KINDS, Kind
+from pipeline.privacy.phone_regions import DEFAULT_REGIONS, list_unknown_regions
+from pipeline.privacy.policy import Action, Policy, read_policy
 from pipeline.tables.drops import Reason
 
 
@@ -90,8 +91,17 @@ RULES: tuple[CleaningRule[TextFacts], ...] = (
 class TextCheck(OwnRules):
     """Limits that texts are held to, and what is redacted."""
 
-    redact: Annotated[tuple[Kind, ...], Limits(strict=False)] = ("email", "phone")
-    """Kinds of personal data that are replaced by [EMAIL] and [PHONE]."""
+    redact: Annotated[tuple[Kind, ...], Limits(strict=False)] = DEFAULT_KINDS
+    """Kinds of personal data that are looked for; all by default but `name`, which needs `redact_model`."""
+    redact_action: Action = "placeholder"
+    """What takes their place: a placeholder as [EMAIL], a pseudonym as [EMAIL-5f2c01d3aa9e], which is the same for the
+    same value in all texts, or nothing (`remove`)."""
+    redact_key: Annotated[str, Limits(min_length=1)] | None = None
+    """File of the key of pseudonyms, at least 16 random bytes. Null: no key, so that a guess of a value can be
+    checked."""
+    redact_model: Annotated[str, Limits(min_length=1)] | None = None
+    """Pipeline of spaCy that finds names of persons, for the kind `name`: a package, as `en_core_web_sm`, or a
+    folder."""
     phone_regions: Annotated[tuple[Annotated[str, Limits(pattern="^[A-Z]{2}$")], ...], Limits(strict=False)] = (
         DEFAULT_REGIONS
     )
@@ -103,3 +113,17 @@ class TextCheck(OwnRules):
         if given != DEFAULT_REGIONS and (unknown := list_unknown_regions(given)):  # the library takes 0.1 s to import
             raise self.refuse("phone_regions", f"{', '.join(unknown)} must be codes of ISO 3166, like GB")
         return self
+
+    @model_validator(mode="after")
+    def _check_model(self) -> Self:
+        if "name" in self.redact and self.redact_model is None:
+            raise self.refuse("redact_model", "it must name a pipeline of spaCy where redact has name")
+        return self
+
+    def read_policy(self) -> Policy:
+        """Return the policy of these settings.
+
+        Raises:
+            ParamsError: the file of the key cannot be used.
+        """
+        return read_policy(self.redact, self.redact_action, self.phone_regions, self.redact_key, self.redact_model)

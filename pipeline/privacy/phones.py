@@ -1,16 +1,24 @@
 """Tell phone numbers from other numbers, by what surrounds them and how they are written."""
 
 import re
+from collections.abc import Iterator
+from functools import partial
 
-from pipeline.modalities.text.redaction.digit_runs import MAX_DIGITS, Candidate, find_candidates
-from pipeline.modalities.text.redaction.letters import DASHES, SPACED
-from pipeline.modalities.text.redaction.phone_regions import is_assigned, is_international, is_national
-from pipeline.modalities.text.redaction.phone_words import follows_noun, follows_verb
+from pipeline.privacy.digit_runs import MAX_DIGITS, Candidate, find_candidates
+from pipeline.privacy.letters import DASHES, SPACED
+from pipeline.privacy.phone_regions import is_assigned, is_international, is_national
+from pipeline.privacy.phone_words import follows_noun, follows_verb
+from pipeline.privacy.spans import Span
 
 _MONEY = "$€£¥￥₹₩₽฿₫"
 
 _BEFORE = re.compile(rf"(?:[{SPACED}\d_+./=\#{_MONEY}{DASHES}№]|[{_MONEY}№][ ]|IS[BS]N[:：]?[ ]?)\Z")
 _AFTER = re.compile(rf"[{SPACED}\d_%％{_MONEY}]")
+_ORDER = re.compile(
+    r"(?:order|invoice|ticket|bestellung|rechnung|commande|facture|pedido|заказ|订单|注文)[ .:#№]{0,3}\Z", re.I
+)
+_DECIMAL = re.compile(r"\d{1,3}\.\d+")
+_AFTER_DECIMAL = re.compile(r"\d\.\d{2,12}°?[NSEW]?[,;][ ]?\Z")
 _UNIT = re.compile("[年月日元円圆圓億亿万萬千百人个個件名米度℃]")
 _DATE = re.compile(
     r"(?:\d\d?([./-])\d\d?\1(?:\d\d)?\d\d|\d{4}([./-])\d\d?\2\d\d?)(?!\d|[./-]\d)"  # 17.05.2024, 2024-05-17
@@ -30,20 +38,27 @@ ISBN_DIGITS = 10
 LONGEST_BEFORE = 6
 """Characters of the longest match of `_BEFORE`: `ISBN: `."""
 
+NEAR = 20
+"""Characters before a candidate in which `_ORDER` and `_AFTER_DECIMAL` are looked for."""
 
-def replace_phones(text: str, placeholder: str, regions: tuple[str, ...]) -> tuple[str, int]:
-    """Return the text with `placeholder` for each phone number, and how many there were.
+
+def find_phones(text: str, regions: tuple[str, ...], strict: bool = False) -> Iterator[Span]:
+    """Yield the spans of phone numbers.
 
     Args:
         text: as `normalize_text` returns it.
-        placeholder: to put in.
         regions: whose numbers are found without a country code.
+        strict: only numbers with a country code, or after a word for a phone.
     """
-    parts, end = [], 0
-    for candidate in find_candidates(text, lambda candidate: _is_phone(candidate, regions)):
-        parts += [text[end : candidate.start], placeholder]
-        end = candidate.end
-    return "".join([*parts, text[end:]]), len(parts) // 2
+    is_phone = _is_told if strict else partial(_is_phone, regions=regions)
+    for candidate in find_candidates(text, is_phone):
+        yield candidate.start, candidate.end
+
+
+def _is_told(candidate: Candidate) -> bool:
+    """Return whether a country code or a word says that a candidate is a number."""
+    told = candidate.has_plus or follows_noun(candidate.text, candidate.start)
+    return told and _is_phone(candidate, ())
 
 
 def _is_phone(candidate: Candidate, regions: tuple[str, ...]) -> bool:
@@ -61,6 +76,11 @@ def _is_phone(candidate: Candidate, regions: tuple[str, ...]) -> bool:
         return not round_one and is_international(candidate.digits, strict=False)
     if _UNIT.match(text, end) or (text[start - 1 : start] == "," and (candidate.is_spaced or candidate.is_single)):
         return False
+    near = max(0, start - NEAR)
+    if _ORDER.search(text, near, start):
+        return False
+    if _DECIMAL.fullmatch(candidate.written) and _AFTER_DECIMAL.search(text, near, start):
+        return False  # a pair of coordinates
     return _is_written_nationally(candidate, regions) or (
         follows_verb(text, before) and _fits_request(candidate, regions)
     )

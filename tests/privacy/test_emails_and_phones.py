@@ -10,9 +10,11 @@ from pydantic import ValidationError
 from pipeline.modalities.modality import Checked
 from pipeline.modalities.text.check import check_text, normalize_text
 from pipeline.modalities.text.placeholders import EMAIL, PHONE
-from pipeline.modalities.text.redaction.phone_regions import DEFAULT_REGIONS
-from pipeline.modalities.text.redaction.redact import Kind, redact_text
 from pipeline.modalities.text.rules import TextCheck
+from pipeline.privacy.kinds import Kind
+from pipeline.privacy.phone_regions import DEFAULT_REGIONS
+from pipeline.privacy.policy import Policy
+from pipeline.privacy.redact_text import redact_text as redact_by_policy
 
 pytestmark = pytest.mark.slow
 
@@ -20,9 +22,14 @@ KINDS: tuple[Kind, ...] = ("email", "phone")
 
 
 def clean(text: str, regions: tuple[str, ...] = DEFAULT_REGIONS) -> tuple[str, int]:
-    checked = check_text(text.encode(), "text/plain", TextCheck(phone_regions=regions))
+    checked = check_text(text.encode(), "text/plain", TextCheck(phone_regions=regions, redact=KINDS))
     assert isinstance(checked, Checked)
-    return checked.data.decode(), checked.redactions
+    return checked.data.decode(), sum(checked.redactions.values())
+
+
+def redact_text(text: str, kinds: tuple[Kind, ...], regions: tuple[str, ...]) -> tuple[str, int]:
+    redacted, counts = redact_by_policy(text, Policy(frozenset(kinds), regions=regions))
+    return redacted, sum(counts.values())
 
 
 NUMBERS = [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-from pipeline.modalities.text.redaction.letters import DASHES
+from pipeline.privacy.letters import DASHES
 
 _GAP = rf"[ .()/（）．／{DASHES}]"
 _RUN = re.compile(rf"(?:[+＋][ ]?)?[(（]?\d(?:{_GAP}{{0,3}}\d)*+")
