@@ -85,7 +85,8 @@ def make_project(folder: Path) -> tuple[dict[str, Any], Workspace]:
     blocks["crawl"] = {"lists_folder": str(folder / "lists")}
     blocks["clean"] = {}
     parts = {"image": {"pattern": r"(?P<key>(?P<label>.+)/.+)\.png"}, "text": {"pattern": r"(?P<key>.+)\.txt"}}
-    blocks["align"] = {"by": "pattern", "label": "path", "modalities": parts, "shares": {"train": 1.0, "val": 0.0, "test": 0.0}}
+    shares = {"train": 1.0, "val": 0.0, "test": 0.0}
+    blocks["align"] = {"by": "pattern", "label": "path", "modalities": parts, "shares": shares}
     blocks["extract"] = {"image": {"height": 8, "width": 8}, "text": {"min_known": 0}}
     run = RunParams(workers=0, cache=str(folder / "cache"), progress=False)
     return blocks, Workspace(folder / "data", folder / "work", folder / "cache", run)
