@@ -26,11 +26,9 @@ class Evidence:
     place: str
     read: int = 0
 
-    def format_time(self) -> str | None:
-        """Return when it was read, as in `2026-01-31T12:00:00Z`."""
-        if not self.read:
-            return None
-        return datetime.fromtimestamp(self.read, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    def format_day(self) -> str | None:
+        """Return the day on which it was read, UTC: with the second no two crawls of a site would give equal rows."""
+        return datetime.fromtimestamp(self.read, UTC).strftime("%Y-%m-%d") if self.read else None
 
 
 def build_evidence(statement: Statement, read: int = 0) -> Evidence:

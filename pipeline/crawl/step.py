@@ -150,7 +150,7 @@ def _describe(one: "VisitedUrl") -> dict[str, Any]:
     evidence = one.evidence if one.rejection else one.visit and one.visit.evidence
     if evidence:
         row |= {"signal": evidence.signal, "signal_line": evidence.line, "signal_place": evidence.place}
-        row["signal_read"] = evidence.format_time()
+        row["signal_read"] = evidence.format_day()
     return row
 
 

@@ -63,7 +63,7 @@ CRAWLED: Columns = {
     "signal": "string?",  # which of the owner's signals refused it: one of docs/crawling.md; null where none did
     "signal_line": "string?",  # the line, header, element or field that did, as it is spelled there
     "signal_place": "string?",  # where that is: the URL of robots.txt and the line's number, the name of a header, …
-    "signal_read": "string?",  # when it was read, UTC: `2026-01-31T12:00:00Z`; null for a host that a function serves
+    "signal_read": "string?",  # the day it was read, UTC: `2026-01-31`; null for a host that a function serves
     "content_type": "string?",  # as the server declares it; nothing relies on it
     "sha256": "hash?",
     "tar": "string?",

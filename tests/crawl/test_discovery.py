@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.crawling import START, Crawl, make_params, run_crawl
+from tests.support.crawling import SITE_FILES, START, Crawl, make_params, run_crawl
 from tests.support.loopback import Reply, Route, page, serve
 
 pytestmark = pytest.mark.slow
 
 IMAGE = Reply(b"\x89PNG\r\n\x1a\n" + bytes(100), headers={"Content-Type": "image/png"})
-SITE_FILES = {"/robots.txt", "/ai.txt", "/.well-known/tdmrep.json"}
 XML = {"Content-Type": "application/xml"}
 
 

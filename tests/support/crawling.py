@@ -19,6 +19,9 @@ from pipeline.tables.drops import Drop, Outcome
 from pipeline.tables.table_files import read_table
 from tests.support.stage_folders import hash_folder, read_drops
 
+SITE_FILES = frozenset({"/robots.txt", "/.well-known/tdmrep.json", "/ai.txt"})
+"""The files that a crawl asks each site for."""
+
 HOST = "site.test"
 START = f"http://{HOST}/"
 
