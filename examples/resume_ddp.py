@@ -21,7 +21,6 @@ SAVE_EVERY = 3  # steps
 
 
 def main(root: str, checkpoint: Path, epochs: int = 2) -> None:
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if torch.cuda.is_available() else torch.device("cpu")
     torch.manual_seed(0)
@@ -54,8 +53,9 @@ def main(root: str, checkpoint: Path, epochs: int = 2) -> None:
                     partial = checkpoint.with_suffix(".partial")
                     torch.save(states | {"loader": loader.state_dict()}, partial)
                     partial.replace(checkpoint)  # so that a process that is killed here leaves the one before
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     main(sys.argv[1], Path(sys.argv[2]))
+    dist.destroy_process_group()  # only now: DDP must not be the last that holds the group

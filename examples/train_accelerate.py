@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import nn
 
 from shardwright import Loader, ShardDataset
@@ -58,8 +58,8 @@ def main(root: str, checkpoints: Path, epochs: int = 2) -> None:
                 accelerator.wait_for_everyone()
                 if accelerator.is_main_process:
                     partial.rename(checkpoints / f"step-{step:08}")  # so that what is found at a restart is complete
-    accelerator.end_training()
 
 
 if __name__ == "__main__":
     main(sys.argv[1], Path(sys.argv[2]))
+    PartialState().destroy_process_group()  # only now: the model must not be the last that holds it

@@ -17,7 +17,6 @@ from shardwright import Loader, ShardDataset
 
 
 def main(root: str, epochs: int = 2) -> None:
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if torch.cuda.is_available() else torch.device("cpu")
     torch.manual_seed(0)
@@ -38,8 +37,9 @@ def main(root: str, epochs: int = 2) -> None:
         dist.all_reduce(seen)
         if rank == 0:
             print(f"epoch {epoch}: {len(loader)} steps, {int(seen)} samples of {len(data)}")
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     main(sys.argv[1])
+    dist.destroy_process_group()  # only now: DDP must not be the last that holds the group

@@ -39,7 +39,6 @@ class Training:
 
 def main(root: str, checkpoints: Path, tensor_parallel: int = 1, epochs: int = 2) -> None:
     device_type = "cuda" if torch.cuda.is_available() else "cpu"
-    distributed.init_process_group("nccl" if device_type == "cuda" else "gloo")
     world_size = distributed.get_world_size()
     mesh = init_device_mesh(device_type, (world_size // tensor_parallel, tensor_parallel), mesh_dim_names=("dp", "tp"))
     data = ShardDataset(root, "train")
@@ -73,8 +72,9 @@ def main(root: str, checkpoints: Path, tensor_parallel: int = 1, epochs: int = 2
                 print(f"step {step} of {epochs * len(loader)}: loss {float(mean) / world_size:.9g}", flush=True)
             if step % SAVE_EVERY == 0:
                 checkpoint.save(states, checkpoint_id=checkpoints / f"step-{step:08}")
-    distributed.destroy_process_group()
 
 
 if __name__ == "__main__":
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 1)
+    distributed.destroy_process_group()  # only now: the model must not be the last that holds it

@@ -15,8 +15,9 @@ class MapStyle:
     epoch is kept in shared memory, so that worker processes see it, forked or spawned, also persistent ones. Needs
     PyTorch.
 
-    `set_epoch` is to be called before each epoch, as with PyTorch's `DistributedSampler`; Accelerate and the Trainer of
-    Transformers do so. A sample's random numbers are then those that `Loader` gives it in that epoch.
+    `set_epoch` is to be called before each epoch, as with PyTorch's `DistributedSampler`. Accelerate does so, but not
+    with several processes and `use_seedable_sampler`, which is how the Trainer of Transformers shuffles: call it in a
+    callback there. A sample's random numbers are then those that `Loader` gives it in that epoch.
 
     Args:
         data: the source.

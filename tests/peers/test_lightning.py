@@ -42,8 +42,8 @@ def example() -> ModuleType:
     return module
 
 
-def train(example: ModuleType, root: Path, folder: Path, resume: Path | None = None, epochs: int = 2) -> Any:
-    """Return the model after a run, with a checkpoint in `folder` after each step."""
+def train(example: ModuleType, root: Path, folder: Path, resume: Path | None = None, limit: int | None = None) -> Any:
+    """Return the model after two epochs, with a checkpoint in `folder` after each step and at the end of each epoch."""
     import lightning
     from lightning.pytorch.callbacks import ModelCheckpoint
 
@@ -51,10 +51,12 @@ def train(example: ModuleType, root: Path, folder: Path, resume: Path | None = N
     shards = example.Shards(str(root), BATCH)
     model = example.Model(48, 10)
     each_step = ModelCheckpoint(folder, filename="{step}", every_n_train_steps=1, save_top_k=-1)
+    each_epoch = ModelCheckpoint(folder, filename="{epoch}", save_top_k=-1, save_on_train_epoch_end=True)
     trainer = lightning.Trainer(
         accelerator="cpu",
-        max_epochs=epochs,
-        callbacks=[each_step],
+        max_epochs=2,
+        limit_train_batches=limit,
+        callbacks=[each_step, each_epoch],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -82,6 +84,23 @@ def test_a_run_resumes_from_a_checkpoint(
     delivered = step * BATCH if step < STEPS else SAMPLES + (step - STEPS) * BATCH
     assert rest.keys == model.keys[delivered:]
     assert torch.equal(rest.linear.weight, model.linear.weight)
+
+
+def test_a_run_resumes_from_the_end_of_an_epoch(
+    example: ModuleType, root: Path, whole: tuple[Any, Path], tmp_path: Path
+) -> None:
+    model, folder = whole
+    assert train(example, root, tmp_path, folder / "epoch=0.ckpt").keys == model.keys[SAMPLES:]
+
+
+def test_a_run_of_short_epochs_resumes(example: ModuleType, root: Path, tmp_path: Path) -> None:
+    limit = 3
+    model = train(example, root, tmp_path / "whole", limit=limit)
+    assert len(model.keys) == 2 * limit * BATCH
+    assert set(model.keys[: limit * BATCH]) != set(model.keys[limit * BATCH :])
+    for saved, delivered in (("step=2", 2), ("step=3", 3), ("epoch=0", 3), ("step=4", 4)):
+        rest = train(example, root, tmp_path / saved, tmp_path / "whole" / f"{saved}.ckpt", limit)
+        assert rest.keys == model.keys[delivered * BATCH :]
 
 
 def test_each_epoch_has_each_sample_once(whole: tuple[Any, Path]) -> None:

@@ -4,11 +4,13 @@ Sixty runs of an example, each of which imports a trainer in up to four processe
 """
 
 import faulthandler
+import io
 import multiprocessing
 import os
 import re
 import runpy
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
@@ -19,6 +21,9 @@ from tests.support.waiting import PATIENCE, wait_for
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["tests.support.imported_trainers"])
 STEP = re.compile(r"^step (\d+) of \d+: loss (\S+)$", re.MULTILINE)
+
+PACE = 0.05
+"""Seconds a line."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Example:
             output.write_text("")
         arguments = [str(self.script), str(root), str(saved), *self.options]
         processes = [
-            FORKS.Process(target=run_rank, args=(arguments, rank, self.ranks, store.port, output))
+            FORKS.Process(target=run_rank, args=(arguments, rank, self.ranks, store.port, output, kill_after > 0))
             for rank, output in enumerate(outputs)
         ]
         for process in processes:
@@ -78,13 +83,23 @@ def read_losses(output: Path) -> dict[int, str]:
     return {int(step): loss for step, loss in STEP.findall(output.read_text())}
 
 
-def run_rank(arguments: list[str], rank: int, ranks: int, port: int, output: Path) -> None:
+class PacedOutput(io.TextIOWrapper):
+    """A text file that takes its time for each line, so that a step takes longer than it takes to be killed."""
+
+    def flush(self) -> None:
+        super().flush()
+        time.sleep(PACE)
+
+
+def run_rank(arguments: list[str], rank: int, ranks: int, port: int, output: Path, paced: bool) -> None:
     """Run a script as one process of several, with the environment that torchrun gives it."""
     import torch
 
     with output.open("a") as file:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(file.fileno(), stream.fileno())
+    if paced:
+        sys.stdout = PacedOutput(sys.stdout.buffer)
     sizes = {name: str(ranks) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
     numbers = {name: str(rank) for name in ("RANK", "LOCAL_RANK")}
     agent = {"TORCHELASTIC_RUN_ID": "none", "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}

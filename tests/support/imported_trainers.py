@@ -15,7 +15,7 @@ except Exception:  # see stand_in
     hidden = True
     sys.modules["torchvision"] = None  # type: ignore[assignment]  # so that it is not found
 
-import accelerate  # type: ignore[import-not-found]  # noqa: E402, F401
+import accelerate  # noqa: E402, F401
 from transformers import Trainer  # noqa: E402, F401
 
 if hidden:
