@@ -239,3 +239,28 @@ def test_every_status_and_reason_has_its_failure() -> None:
     assert not passes_with_time(HttpResponse(503))
     assert Reason.HTTP_ERROR not in FAILURES
     assert not any(failure.retried and not failure.passes for failure in FAILURES.values())
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/.well-known/tdmrep.json", b'[{"location": "/", "tdm-reservation": 1}]'),
+        ("/ai.txt", b"User-Agent: *\nDisallow: /"),
+        (ROBOTS, b"User-agent: *\nContent-Signal: ai-train=no"),
+        (ROBOTS, b"User-agent: *\nContent-Usage: train-ai=n"),
+    ],
+)
+def test_opt_outs_in_files_of_a_site_are_heard_after_a_day(tmp_path: Path, path: str, body: bytes) -> None:
+    clock = Clock()
+    with serve(dict.fromkeys(("/a", "/b"), IMAGE)) as site:
+        run_crawl(tmp_path, make_params(address=site.address, start=list_pages("a")), clock)
+        site.routes[path] = Reply(body)
+        clock.now += DAY + 1
+        params = make_params(address=site.address, start=list_pages("a", "b"))
+        result = run_crawl(tmp_path, params, clock)
+        assert result.reasons == dict.fromkeys(list_pages("a", "b"), "opted_out")
+        assert site.requests["/b"] == 0
+        count = site.requests.total()
+        clock.now += 2 * DAY
+        assert run_crawl(tmp_path, params, clock).hash_files() == result.hash_files()
+        assert site.requests.total() == count
