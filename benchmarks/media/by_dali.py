@@ -1,4 +1,7 @@
-"""DALI on the CPU: a graph of its own operators, which decodes only what it crops of an image."""
+"""DALI on the CPU: a graph of its own operators, which decodes only what it crops of an image.
+
+Its defaults do not interpolate the colours of JPEG files, as all others here do.
+"""
 
 import tarfile
 from collections.abc import Callable, Mapping

@@ -27,7 +27,7 @@ def open_spdl(reading: Reading, function: str | None = None, native: bool = Fals
         rng.shuffle(paths)
         builder = spdl.pipeline.PipelineBuilder().add_source(read_members(paths, files.suffix))
         piped = builder.pipe(work.decode, concurrency=WORKERS).aggregate(files.batch).pipe(work.collate).add_sink(3)
-        pipeline = piped.build(num_threads=WORKERS + 1)
+        pipeline = piped.build(num_threads=WORKERS + 1, max_failures=0)
         with pipeline.auto_stop():
             yield from map(len, pipeline.get_iterator(timeout=60))
 
@@ -85,9 +85,9 @@ def watch(content: bytes) -> NDArray[np.uint8]:
         scale_height=SIDE,
         scale_mode=None,
         scale_algo="bilinear",
-        num_frames=FRAMES,
+        num_frames=FRAMES + 1,  # one less comes out where the part begins between two frames
     )
-    return np.asarray(spdl.io.to_numpy(spdl.io.load_video(content, timestamp=span, filter_desc=filters)))
+    return np.asarray(spdl.io.to_numpy(spdl.io.load_video(content, timestamp=span, filter_desc=filters)))[:FRAMES]
 
 
 NATIVE: Mapping[str, Callable[[bytes], NDArray[Any]]] = {
