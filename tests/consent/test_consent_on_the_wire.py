@@ -8,6 +8,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.lineage.stage_tables import StageTables
+from pipeline.lineage.why.explain import explain_answer
+from pipeline.lineage.why.query import read_query
+from pipeline.lineage.why.trace import open_tracer
 from tests.support.crawling import HOST, START, Crawl, make_params, run_crawl
 from tests.support.loopback import Reply, Route, serve
 from tests.support.opted_out import (
@@ -202,6 +206,9 @@ def test_every_signal_is_heard_with_its_evidence(tmp_path: Path, name: str) -> N
     assert row["signal_line"] or "fails" in name
     assert HOST in row["signal_place"]
     assert re.fullmatch(r"20\d\d-\d\d-\d\d", row["signal_read"])
+    explained = "\n".join(explain_answer(open_tracer(StageTables(result.data), 10).answer(read_query(URL, ()))))
+    assert f"refused by {signal}: {row['signal_line'] or 'no answer'}" in explained
+    assert f"said at {row['signal_place']}, read {row['signal_read']}" in explained
     setting = result.read_settings().get(URL)
     assert setting == (None if signal in reasons or "fails" in name else "crawl.consent.uses")
 
@@ -235,6 +242,25 @@ def test_a_signal_that_counts_no_more_is_requested_again(tmp_path: Path) -> None
             params = make_params(address=site.address, start=[URL], consent={"ignore": ignore})
             assert run_crawl(tmp_path, params).outcome.kept == kept
         assert site.requests["/art/a.png"] == 2
+
+
+def test_a_sitemap_that_is_not_for_an_index_is_read_for_what_it_lists(tmp_path: Path) -> None:
+    listing = f'<?xml version="1.0"?><urlset><url><loc>{URL}</loc></url></urlset>'.encode()
+    headers = {"Content-Type": "application/xml", "X-Robots-Tag": "noindex, follow"}
+    with serve({"/map.xml": Reply(listing, headers=headers), **picture()}) as site:
+        result = run_crawl(tmp_path, make_params(address=site.address, start=[f"{START}map.xml"]))
+    assert result.reasons == {f"{START}map.xml": "used_as_list"}
+    assert URL in result.rows
+
+
+def test_the_images_of_a_page_that_refuses_them_have_its_evidence(tmp_path: Path) -> None:
+    element = '<meta name="robots" content="noimageindex">'
+    start = Reply(f'{element}<img src="/art/a.png">'.encode(), headers={"Content-Type": "text/html"})
+    with serve({"/": start, **picture()}) as site:
+        row = run_crawl(tmp_path, make_params(address=site.address)).rows[URL]
+        assert not site.requests["/art/a.png"]
+    assert (row["reason"], row["signal"], row["signal_line"]) == ("opted_out", "noimageindex", element)
+    assert row["signal_place"] == f"element meta robots of {START}"
 
 
 PAGES = {

@@ -8,6 +8,7 @@ import pytest
 from demo.flaws import Flaw
 from demo.plan import HOST, Site
 from demo.site import Response, render
+from pipeline.consent.robots_file import parse_robots_file
 from pipeline.ingest.params import IngestParams
 from pipeline.ingest.read_page import read_page
 from tests.demo.demo_site import describe, find_sound
@@ -89,9 +90,7 @@ def test_the_pipeline_finds_the_alt_text_of_an_image_and_the_caption_of_the_page
 
 
 def test_robots_forbids_the_locked_drawer(site: Site) -> None:
-    from protego import Protego
-
-    robots = Protego.parse(render(site, "/robots.txt").body.decode())
+    rules = parse_robots_file(render(site, "/robots.txt").body).select_rules("shardwright")
     for thing in site.things:
-        allowed = robots.can_fetch(f"http://{HOST}{thing.page}", "shardwright")
+        allowed = rules.find_disallow(f"http://{HOST}{thing.page}") is None
         assert allowed == (Flaw.FORBIDDEN_PAGE not in thing.flaws)
