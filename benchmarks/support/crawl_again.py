@@ -45,7 +45,8 @@ def describe(rounds: list[list[Pass]], urls: int) -> Iterator[str]:
     """Yield the lines of the page: the best round of each by CPU time."""
     first, second = (min((one[number] for one in rounds), key=lambda one: one.cpu) for number in (0, 1))
     yield f"## A second crawl of {urls:,} URLs that have not changed\n"
-    yield "`crawl` alone, the second with another `crawl.refresh`; bytes that the server sent, with headers.\n"
+    yield "`crawl` alone, the second with another `crawl.refresh`; bytes that the server sent, with headers. Load"
+    yield f"average at the end: {os.getloadavg()[1]:.0f} on {os.cpu_count()} cores.\n"
     yield "| | seconds | CPU seconds | bytes |"
     yield "| --- | --- | --- | --- |"
     for name, one in (("first", first), ("second", second)):
