@@ -327,7 +327,7 @@ EDITS = {
     "pipeline/formats/image/jpeg.py": "image",
     "pipeline/modalities/text/words.py": "text shards",
     "pipeline/modalities/text/placeholders.py": "text shards",
-    "pipeline/modalities/text/redaction/redact.py": "shards",
+    "pipeline/privacy/redact_text.py": "shards",
     "pipeline/modalities/text/vocabulary.py": "shards",
     "pipeline/modalities/text/byte_pairs.py": "shards",
     "pipeline/modalities/text/tokenizer_file.py": "shards",

@@ -24,6 +24,7 @@ _UNKNOWN = (range(0x7FFFF000, 0x80001000), range(0xFFFFF000, 0x100000000))
 """Lengths that programs write which do not know how long a recording will be, and cannot go back: sox 0x7FFFF000,
 arecord 0x7FFFFFFF and 0x80000000, FFmpeg 0xFFFFFFFF, others that less the size of the header."""
 _DS64_SIZE = 28
+_FACT_SIZE = 4  # the number of samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,8 @@ def _find_kept(data: bytes) -> list[_WavChunk]:
 
 def _encode_chunk(data: bytes, chunk: _WavChunk) -> bytes:
     content = data[chunk.body : chunk.body + chunk.size]
+    if chunk.name == b"fact":
+        content = content[:_FACT_SIZE]
     size = _IN_64_BITS if data[:4] in _LONG_FORMS and chunk.name == b"data" else len(content)
     return chunk.name + struct.pack("<I", size) + content + bytes(len(content) % 2)
 

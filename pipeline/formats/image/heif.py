@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
 from pipeline.formats.image.heif_items import Item, Property, read_items
+from pipeline.formats.image.icc_profile import blank_texts
 from pipeline.formats.iso_boxes import Box, free_box, walk_boxes
 from pipeline.formats.video.header import overwrite
 from shardwright.format.exif_orientation import UPRIGHT
@@ -25,6 +26,7 @@ _KEPT_AT_TOP = (b"ftyp", b"meta", b"mdat")
 _KEPT_IN_META = (b"hdlr", b"pitm", b"iloc", b"iinf", b"iref", b"iprp", b"idat", b"dinf")
 _WORDS = (b"udes", b"altt", b"uuid", b"cmin", b"cmex", b"crtt", b"mdft")
 """Properties that hold text, dates or what the camera knew of itself."""
+_PROFILES = (b"prof", b"rICC")
 _HANDLER_NAME = 24  # where the name begins in `hdlr`
 _ORIENTATIONS = {
     (0, None): 1, (0, 1): 2, (0, 0): 4, (1, None): 8, (1, 0): 5, (1, 1): 7,
@@ -228,6 +230,8 @@ def _plan_meta_edits(data: bytes, meta: Box, spans: list[tuple[int, int]]) -> It
                 for each in walk_boxes(data, part.body, part.end) if part.name == b"ipco" else ():
                     if each.name in _WORDS:
                         yield from free_box(each)
+                    elif each.name == b"colr" and data[each.body : each.body + 4] in _PROFILES:
+                        yield each.body + 4, blank_texts(data[each.body + 4 : each.end])
 
 
 def _clear_between(spans: list[tuple[int, int]], at: int, end: int) -> Iterator[tuple[int, bytes]]:

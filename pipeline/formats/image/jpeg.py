@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.image.icc_profile import blank_texts
 from shardwright.format.exif_orientation import UPRIGHT
 from shardwright.format.exif_orientation import read_orientation as read_exif_orientation
 
@@ -28,6 +29,9 @@ _KEPT = {_APP0: b"JFIF\0", _APP2: b"ICC_PROFILE\0", _APP14: b"Adobe"}
 MAX_SCANS = 500
 """A decoder goes over all pixels once per scan; libjpeg-turbo's fuzzers stop here too. Encoders write 1 to some 20."""
 
+_PROFILE_NUMBER = 4 + len(b"ICC_PROFILE\0")  # where a segment has the number of its part
+_PROFILE_AT = _PROFILE_NUMBER + 2
+_ADOBE_LENGTH = 12
 _JFIF_LENGTH = 14  # of a JFIF segment without a thumbnail, which would show the image before it was cropped
 
 
@@ -100,11 +104,13 @@ def check_whole(data: bytes) -> None:
 def strip_metadata(data: bytes) -> bytes:
     """Return the file without EXIF, XMP, IPTC, comments, thumbnails, bytes between segments and bytes after its end.
 
-    What decoders need stays, byte for byte: JFIF, ICC profile, Adobe's colour transform, tables and scans. It is the
-    same object where nothing is removed. A file that is cut off gets an end marker, without which some read nothing.
+    What decoders need stays, byte for byte: JFIF, ICC profile without its texts, Adobe's colour transform, tables and
+    scans. It is the same object where nothing is removed. A file that is cut off gets an end marker, without which some
+    read nothing.
     """
     segments = list_segments(data)
-    parts = [data[:2], *(_strip_segment(data, segment) for segment in segments)]
+    profile = _blank_profile(data, segments)
+    parts = [data[:2], *(profile.get(segment[1]) or _strip_segment(data, segment) for segment in segments)]
     if not segments or segments[-1][0] != _END:
         parts.append(bytes([0xFF, _END]))
     stripped = b"".join(parts)
@@ -120,11 +126,27 @@ def _decode_frame(frame: bytes) -> JpegHeader:
     return JpegHeader(width, height, channels, precision)
 
 
+def _blank_profile(data: bytes, segments: list[_Segment]) -> dict[int, bytes]:
+    """Return the segments of the ICC profile by their start, without its texts; they hold parts of it, each after its
+    number and their count (ICC.1:2022, B.4)."""
+    parts = [each for each in segments if each[0] == _APP2 and data.startswith(_KEPT[_APP2], each[1] + 4, each[2])]
+    parts.sort(key=lambda part: data[part[1] + _PROFILE_NUMBER : part[1] + _PROFILE_AT])
+    profile = blank_texts(b"".join(data[start + _PROFILE_AT : end] for _, start, end in parts))
+    blank, at = {}, 0
+    for _, start, end in parts:
+        size = max(0, end - start - _PROFILE_AT)
+        blank[start] = data[start : min(end, start + _PROFILE_AT)] + profile[at : at + size]
+        at += size
+    return blank
+
+
 def _strip_segment(data: bytes, segment: _Segment) -> bytes:
     code, start, end = segment
     if code == _COMMENT or _APP0 <= code <= _APP15:
         if code not in _KEPT or not data.startswith(_KEPT[code], start + 4, end):
             return b""
+        if code == _APP14 and end - start > 4 + _ADOBE_LENGTH:
+            return b"\xff\xee" + struct.pack(">H", _ADOBE_LENGTH + 2) + data[start + 4 : start + 4 + _ADOBE_LENGTH]
         if code == _APP0 and end - start > 2 + _JFIF_LENGTH + 2:
             return (
                 b"\xff\xe0" + struct.pack(">H", _JFIF_LENGTH + 2) + data[start + 4 : start + 2 + _JFIF_LENGTH] + b"\0\0"

@@ -5,10 +5,12 @@ Edition), sections 5 and 11; eXIf is 11.3.4.5 there.
 """
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.image.icc_profile import blank_texts
 from pipeline.formats.image.image_header import ImageHeader
 from shardwright.format.checksum import compute_crc32
 from shardwright.format.exif_orientation import UPRIGHT
@@ -21,6 +23,14 @@ _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _KEPT = frozenset({*_CRITICAL, b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"bKGD", b"pHYs", b"cICP"})
 """Chunks that decide how pixels look. All others hold text, dates, places, or further frames of an animation."""
+_LENGTHS = {
+    b"gAMA": (4,), b"cHRM": (32,), b"sRGB": (1,), b"cICP": (4,), b"pHYs": (9,), b"sBIT": (1, 2, 3, 4),
+    b"bKGD": (1, 2, 6), b"tRNS": range(257),
+}  # fmt: skip
+"""Bytes of each ancillary chunk that is kept, but the profile: longer ones hold something else."""
+_PROFILE_NAME = b"ICC"
+MAX_PROFILE = 1 << 24
+"""Bytes of an inflated ICC profile; those of printers have some 2 MB."""
 _BEFORE_PALETTE = frozenset({b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"cICP"})
 _AFTER_PALETTE = frozenset({b"tRNS", b"bKGD"})
 
@@ -92,9 +102,31 @@ def strip_metadata(data: bytes) -> bytes:
     removed
     too: libpng ignores them, and prints that on the terminal. It is the same object where nothing is removed.
     """
-    parts = [SIGNATURE, *(data[chunk.start : chunk.end] for chunk in _select_chunks(data))]
+    parts = [SIGNATURE, *(_strip_chunk(data, chunk) for chunk in _select_chunks(data))]
     stripped = b"".join(parts)
     return data if stripped == data else stripped
+
+
+def _strip_chunk(data: bytes, chunk: _PngChunk) -> bytes:
+    """Return a chunk; without its name and its texts where it is an ICC profile; nothing where it is not as long as its
+    kind is."""
+    content = data[chunk.start + 8 : chunk.end - 4]
+    if chunk.name in _LENGTHS and len(content) not in _LENGTHS[chunk.name]:
+        return b""
+    if chunk.name != b"iCCP":
+        return data[chunk.start : chunk.end]
+    name, _, packed = content.partition(b"\0")
+    inflater = zlib.decompressobj()
+    try:
+        profile = inflater.decompress(packed[1:], MAX_PROFILE)
+    except zlib.error:
+        return b""
+    blank = blank_texts(profile)
+    if name == _PROFILE_NAME and blank == profile and inflater.eof and not inflater.unused_data:
+        return data[chunk.start : chunk.end]
+    content = _PROFILE_NAME + b"\0\0" + zlib.compress(blank, 9)
+    head = struct.pack(">I", len(content)) + chunk.name
+    return head + content + struct.pack(">I", compute_crc32(chunk.name + content))
 
 
 def _select_chunks(data: bytes) -> Iterator[_PngChunk]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated, Unsupported
 from pipeline.formats.image import jpeg
+from pipeline.formats.image.icc_profile import blank_texts
 from shardwright.format.exif_orientation import UPRIGHT
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -20,11 +21,12 @@ _SHORT, _LONG = 3, 4
 _WIDTH, _HEIGHT, _BITS, _CODING, _COLOURS, _ORIENTATION, _SAMPLES = 256, 257, 258, 259, 262, 274, 277
 _STRIPS, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANES = 273, 278, 279, 284
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_BYTES, _ALPHA, _FORMAT = 322, 323, 324, 325, 338, 339
+_PROFILE = 34675
 _KEPT = frozenset(
     {_WIDTH, _HEIGHT, _BITS, _CODING, _COLOURS, _SAMPLES, _STRIPS, _ROWS_PER_STRIP, _STRIP_BYTES, _PLANES, _TILE_WIDTH}
     | {_TILE_HEIGHT, _TILES, _TILE_BYTES, _ALPHA, _FORMAT}
     | {266, 292, 293, 317, 320, 332, 334, 336, 347}  # bit order, fax options, predictor, palette, inks, JPEG tables
-    | {529, 530, 531, 532, 34675}  # YCbCr, and the colour profile
+    | {529, 530, 531, 532, _PROFILE}  # YCbCr, and the colour profile
 )
 """Tags that decide how pixels look. All others say who made the image, where, with what, and hold other versions."""
 _PLAIN, _JPEG = 1, 7
@@ -152,6 +154,8 @@ def strip_metadata(data: bytes) -> bytes:
         places.append(at)
         at += len(part) + len(part) % 2
     entries = {tag: _shorten(entry, order) for tag, entry in layout.entries.items() if tag in _KEPT}
+    if profile := entries.get(_PROFILE):
+        entries[_PROFILE] = profile._replace(content=blank_texts(profile.content))
     entries[_TILES if tiled else _STRIPS] = _encode_longs(order, places)
     entries[_TILE_BYTES if tiled else _STRIP_BYTES] = _encode_longs(order, [len(part) for part in parts])
     magic = b"II*\0" if order == "<" else b"MM\0*"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.image.icc_profile import blank_texts
 from pipeline.formats.image.image_header import ImageHeader
 
 EXTENDED, LOSSY, LOSSLESS, FRAME = b"VP8X", b"VP8 ", b"VP8L", b"ANMF"
@@ -131,6 +132,8 @@ def _encode_chunk(data: bytes, chunk: WebpChunk, names: set[bytes]) -> bytes:
     if chunk.name == EXTENDED:
         flags = content[0] & (_ANIMATED | ALPHA | (_PROFILE if b"ICCP" in names else 0)) if content else 0
         content = bytes([flags, 0, 0, 0]) + content[4:EXTENDED_SIZE]
+    if chunk.name == b"ICCP":
+        content = blank_texts(content)
     if chunk.name == FRAME:
         parts = select_chunks(data, chunk.body + FRAME_HEAD, chunk.end)
         inner = [_encode_chunk(data, part, names) for part in parts if part.name in (b"ALPH", *PIXELS)]

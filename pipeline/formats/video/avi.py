@@ -15,7 +15,7 @@ _KEPT = {
     b"AVI ": (b"hdrl", b"movi", b"idx1"),
     b"AVIX": (b"movi", b"idx1"),
     b"hdrl": (b"avih", b"strl", b"odml"),
-    b"strl": (b"strh", b"strf", b"strd", b"indx", b"vprp"),
+    b"strl": (b"strh", b"strf", b"indx", b"vprp"),
 }
 """The chunks to keep in each chunk that holds others. All others hold text, dates and whatever a program left there."""
 _STREAMS = (b"vids", b"auds")

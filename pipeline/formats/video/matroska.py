@@ -19,6 +19,9 @@ _TRACK, _NUMBER, _TYPE, _NAME, _VIDEO, _WIDTH, _HEIGHT = 0xAE, 0xD7, 0x83, 0x536
 _TIMESTAMP, _SIMPLE_BLOCK, _GROUP, _BLOCK = 0xE7, 0xA3, 0xA0, 0xA1
 _CRC = 0xBF  # of the element around it, which stripping changes
 
+_WORDS = (_NAME, _CRC, _VOID, 0x258688, 0x3A9697, 0x3B4040, 0x26B240, 0x7446)
+"""Of a track: its name, the name, settings and places of its codec, attached files; what covers any of them."""
+
 _KEPT_IN_SEGMENT = (_SEEK_HEAD, _INFO, _TRACKS, _CLUSTER, _CUES)
 """All others hold text, attached files and chapters."""
 _FRAMES, _AUDIO = 1, 2  # kinds of tracks
@@ -122,7 +125,7 @@ def _plan_edits(data: bytes, top: _Element) -> Iterator[tuple[int, bytes]]:
         elif child.name == _TRACK:
             parts = list(_walk(data, child.body, child.end))
             if _read_track(data, child).kind in (_FRAMES, _AUDIO):
-                yield from (_void(part) for part in parts if part.name in (_NAME, _CRC, _VOID))
+                yield from (_void(part) for part in parts if part.name in _WORDS)
             else:
                 yield _void(child)
 

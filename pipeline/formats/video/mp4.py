@@ -5,12 +5,14 @@ all of its frames in the boxes `moof`, see `mp4_fragments`.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.formats.format_errors import FormatFault, Truncated
+from pipeline.formats.image.icc_profile import blank_texts
 from pipeline.formats.iso_boxes import Box, find_box, free_box, read_fields, read_table, walk_boxes
 from pipeline.formats.video.header import NO_VIDEO, VideoHeader, overwrite
 from pipeline.formats.video.mp4_fragments import (
@@ -31,11 +33,16 @@ _KEPT = {
     b"trak": (b"tkhd", b"edts", b"tref", b"mdia"),
     b"mdia": (b"mdhd", b"hdlr", b"minf", b"elng"),
     b"minf": (b"vmhd", b"smhd", b"gmhd", b"hdlr", b"dinf", b"stbl"),
+    b"stbl": tuple(b"stsd stts ctts cslg stss stps stsz stz2 stsc stco co64 sdtp sgpd sbgp subs saiz saio".split()),
 }
 """The boxes to keep in each box that holds others. All others hold text, places, covers and whatever a program left."""
 _PLAYED = (b"vide", b"soun")
 _DATED = (b"mvhd", b"tkhd", b"mdhd")
 """Boxes with the dates of creation and of the last change, after version and flags."""
+_VIDEO_CODINGS = (b"avc1", b"avc3", b"hvc1", b"hev1", b"av01", b"vp08", b"vp09", b"mp4v", b"jpeg", b"mjpa", b"mjp2")
+_VIDEO_ENTRY = 78
+"""Bytes of the sample description of video before its boxes (ISO/IEC 14496-12, 12.1.3)."""
+_CODER_NAME, _CODER_NAME_SIZE = 42, 32  # in it
 _HANDLER_NAME = 24  # where the name begins in `hdlr`
 _MIN_PRESENT = 0.9
 """Share of the length that the header of a fragmented file declares; writers round it up."""
@@ -177,10 +184,32 @@ def _plan_edits(data: bytes, parent: Box, foreign: set[int]) -> Iterator[tuple[i
             yield from free_box(box)
         elif box.name in _KEPT:
             yield from _plan_edits(data, box, foreign)
+        elif box.name == b"stsd":
+            yield from _plan_description(data, box)
         elif box.name in _DATED and box.end - box.body >= 20:
             yield box.body + 4, bytes(16 if data[box.body] == 1 else 8)
         elif box.name == b"hdlr":
             yield box.body + _HANDLER_NAME, bytes(max(0, box.end - box.body - _HANDLER_NAME))
+
+
+def _plan_description(data: bytes, descriptions: Box) -> Iterator[tuple[int, bytes]]:
+    """Yield what is written inside the sample descriptions: the name of the coder, boxes with words, and the texts of
+    colour profiles, go from those of video."""
+    for entry in walk_boxes(data, descriptions.body + 8, descriptions.end):
+        if entry.end - entry.body < _VIDEO_ENTRY or entry.name not in _VIDEO_CODINGS:
+            continue
+        yield entry.body + _CODER_NAME, bytes(_CODER_NAME_SIZE)
+        for box in _walk_parts(data, entry):
+            if box.name in (b"uuid", b"udta", b"meta", b"free", b"skip"):
+                yield from free_box(box)
+            elif box.name == b"colr" and data[box.body : box.body + 4] in (b"prof", b"rICC"):
+                yield box.body + 4, blank_texts(data[box.body + 4 : box.end])
+
+
+def _walk_parts(data: bytes, entry: Box) -> Iterator[Box]:
+    """Yield the boxes of a sample description of video, as far as there are: QuickTime may end it with other bytes."""
+    with suppress(FormatFault, Truncated):
+        yield from walk_boxes(data, entry.body + _VIDEO_ENTRY, entry.end)
 
 
 def _find_movie(data: bytes) -> Box:
