@@ -97,8 +97,9 @@ class Pace:
             try:
                 yield end_turn
             finally:
-                if in_order:  # nothing was sent; a connection may have been tried, which counts as a request
-                    end_turn()
+                # Counted from the response too, since it is not known when the request arrived. If nothing was sent, a
+                # connection may have been tried, which counts as a request.
+                end_turn()
 
     def _find_wait(self) -> float:
         """Return the seconds until the next request may be sent; the delay is that of this moment."""

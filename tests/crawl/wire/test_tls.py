@@ -21,15 +21,15 @@ URL = f"https://{HOST}/"
 
 @contextmanager
 def serve_tls(certificate: Path, response: bytes, goodbye: bool) -> Iterator[str]:
-    """Send one response, but 404 for robots.txt, and close the connection with TLS's goodbye or without."""
+    """Send one response, but 404 for all paths but `/`, and close the connection with TLS's goodbye or without."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
     def answer(connection: socket) -> None:
         try:
             with context.wrap_socket(connection, server_side=True) as secured:
-                robots = secured.recv(4096).startswith(b"GET /robots.txt ")
-                secured.sendall(NOT_FOUND if robots else response)
+                asked = secured.recv(4096).startswith(b"GET / ")
+                secured.sendall(response if asked else NOT_FOUND)
                 if goodbye:
                     secured.unwrap()
         except OSError:  # the client refused the certificate or did not say goodbye
