@@ -141,17 +141,11 @@ class Loader:
         rank, world_size = map(operator.index, choose_ranks(dp_mesh, rank, world_size))
         steps = (operator.index(steps_multiple), None if steps_per_epoch is None else operator.index(steps_per_epoch))
         self._buckets = plan_buckets(data, batch_size, budget, by, self._order, drop_last or uneven == "error")
-        if self._buckets is None:
-            assert batch_size is not None  # checked by plan_buckets
-            batch_size = operator.index(batch_size)
-            self._shares = RankShares(len(data), batch_size, rank, world_size, uneven, bool(drop_last), *steps)
-        else:
-            batch_size = -(-len(data) // max(1, len(self._buckets)))  # in the mean
-            self._shares = RankShares(len(self._buckets), 1, rank, world_size, uneven, False, *steps)
+        self._shares, size = self._share_out(batch_size, (rank, world_size, uneven), bool(drop_last), steps)
         self._windowed = self._choose_windows(processes, cache)
         self._is_automatic = threads is None
         if threads is None:
-            threads = choose_threads(data, batch_size, count_cores() // world_size, self._windowed)
+            threads = choose_threads(data, size, count_cores() // world_size, self._windowed)
         self._threads = threads
         self._starts = data.cut_blocks(blocks.size) if self._windowed else None
         self._stream = BatchStream(data, StreamOptions(threads, processes, timeout, on_error, device, cache), seed)
@@ -163,6 +157,17 @@ class Loader:
         self._resumed = False  # whether the next iteration starts at the position, not at 0
         self._epoch_was_set = False  # whether set_epoch requested the epoch of that position
         self._current = object()  # identifies the latest iteration: older ones that still run no longer move the state
+
+    def _share_out(
+        self, batch_size: int | None, ranks: tuple[int, int, Uneven], drop_last: bool, steps: tuple[int, int | None]
+    ) -> tuple[RankShares, int]:
+        """Return which rank delivers what, and the size of a batch; of buckets in the mean."""
+        if self._buckets is None:
+            assert batch_size is not None  # checked by plan_buckets
+            size = operator.index(batch_size)
+            return RankShares(len(self.data), size, *ranks, drop_last, *steps), size
+        count = len(self._buckets)
+        return RankShares(count, 1, *ranks, False, *steps), -(-len(self.data) // max(1, count))
 
     @property
     def epoch(self) -> int:
