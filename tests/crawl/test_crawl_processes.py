@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.crawl.params import CrawlParams
 from pipeline.errors import PipelineError
+from tests.support.clusters import start_cluster
 from tests.support.crawling import Crawl, make_params, run_crawl
 from tests.support.loopback import Reply, Route, Site, page, serve
 from tests.support.processes import kill, list_children, read_state
@@ -157,3 +158,19 @@ def test_a_process_that_is_killed_again_and_again_is_named_and_the_next_run_goes
     again = {url for url, count in before.items() if counts[url] > count}
     assert "coral.test/two" in again
     assert len(again) < 10 < len(before)  # those in flight
+
+
+@pytest.mark.sweep
+def test_a_cluster_writes_the_bytes_of_one_process(tmp_path: Path, alone: Crawl) -> None:
+    with serve_web() as web, start_cluster(tmp_path, 2) as cluster:
+        result = run_crawl(tmp_path, web.make_params(), NOON, scheduler=cluster.address)
+    assert result.hash_files() == alone.hash_files()
+
+
+def test_a_served_host_is_started_once_for_all_processes(tmp_path: Path) -> None:
+    demo = {"serve": "demo.server:serve", "options": {"things": 60, "seed": 7}}
+    hosts = {f"{name}.test": demo for name in ("amber", "brick")}
+    params = make_params(start=[f"http://{name}/" for name in hosts], hosts=hosts)
+    several, one = (run_crawl(tmp_path / str(workers), params, NOON, workers) for workers in (2, 0))
+    assert several.outcome.kept > 100
+    assert several.hash_files() == one.hash_files()

@@ -120,3 +120,15 @@ def test_a_batch_ends_with_a_task_that_fails(tmp_path: Path, monkeypatch: pytest
     started = {path.name for path in tmp_path.iterdir()}
     assert "task-019" in started
     assert not started & {f"task-{number:03d}" for number in range(21, 25)}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_tasks_may_be_added_while_results_are_read(tmp_path: Path, workers: int) -> None:
+    tasks, finished = [Named("first", tmp_path)], []
+    run = make_run(workers).model_copy(update={"cache": str(tmp_path / "cache")})
+    with open_executor(run, 2) as executor:
+        for _, name in executor.run_tasks(mark_start, tasks):
+            finished.append(name)
+            if len(tasks) < 5:
+                tasks += [Named(f"{len(tasks)}-{number}", tmp_path) for number in range(2)]
+    assert sorted(finished) == ["1-0", "1-1", "3-0", "3-1", "first"]

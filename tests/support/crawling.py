@@ -103,11 +103,13 @@ class Crawl:
         return hash_folder(self.folder)
 
 
-def run_crawl(folder: Path, params: CrawlParams, clock: Clock = time.time, workers: int = 0) -> Crawl:
+def run_crawl(
+    folder: Path, params: CrawlParams, clock: Clock = time.time, workers: int = 0, scheduler: str | None = None
+) -> Crawl:
     """Run the stage once with the cache `folder/cache`, and check that kept and dropped add up."""
     folder.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
-    run = RunParams(workers=workers, memory="1 GiB", cache=str(folder / "cache"), progress=False)
+    run = RunParams(workers=workers, scheduler=scheduler, memory="1 GiB", cache=str(folder / "cache"), progress=False)
     outcome = crawl(params, Workspace(work, work, folder / "cache", run), clock)
     outcome.check()
     return Crawl(outcome, work / CRAWLED_FOLDER, work)
