@@ -30,6 +30,7 @@ BLOCKS: Mapping[str, type[BaseModel]] = {
 }
 
 DECIDED: Mapping[tuple[str, Reason], str] = {
+    ("crawl", Reason.OPTED_OUT): "crawl.consent.uses",
     ("crawl", Reason.OUT_OF_BOUNDS): "crawl.start",
     ("crawl", Reason.TIMEOUT): "crawl.timeout",
     ("ingest", Reason.IGNORED): "ingest.ignore",
@@ -44,7 +45,6 @@ DECIDED: Mapping[tuple[str, Reason], str] = {
 
 UNDECIDED = {
     ("crawl", Reason.HTTP_ERROR),
-    ("crawl", Reason.OPTED_OUT),
     ("crawl", Reason.ROBOTS_FORBID),
     ("ingest", Reason.EMPTY),
     ("ingest", Reason.TYPE_MISMATCH),
