@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, TypeAdapter, create_model
 
 from pipeline.codegen.supplement_schemas import PROBABILITY_SUPPLEMENTS, SUPPLEMENTS, Count, Document, Score
 from pipeline.config.check_params import BLOCKS, load_block_type
+from pipeline.config.field_docs import describe_fields
 from pipeline.config.params import Params
 from pipeline.extract.params import ExtractParams
 from pipeline.tables.columns import Columns, ColumnType
@@ -80,6 +81,7 @@ class TokenizerFile(Document):
 
 def build_document_schemas() -> dict[str, Schema]:
     """Return the schema of each file, by the file's name without its ending."""
+    describe_fields(ExtractRecord)
     return {
         "dataset": build_manifest_schema(),
         "extract_record": ExtractRecord.model_json_schema(mode="serialization"),
@@ -308,6 +310,8 @@ def build_params_schema() -> dict[str, Any]:
     """Return the schema of a whole params file."""
     types = {name: load_block_type(name) for name in BLOCKS}
     blocks: dict[str, Any] = {name: (kind, Field(default_factory=kind)) for name, kind in types.items()}
+    for kind in types.values():
+        describe_fields(kind)
     whole = create_model("ParamsFile", __base__=Params, **blocks)
     return {"$schema": DRAFT, **whole.model_json_schema()}
 

@@ -25,7 +25,7 @@ class Params(BaseModel):
     Null in place of the mapping (`image:` with nothing behind it) is the mapping of all defaults.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     late_keys: ClassVar[tuple[str, ...]] = ()
     """Keys that came after datasets were made without them: `name_values` leaves them out at their default."""

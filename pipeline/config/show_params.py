@@ -10,6 +10,7 @@ from pydantic import RootModel
 
 from pipeline.codegen.dvc_yaml import find_missing_keys
 from pipeline.config.check_params import FILE, check_all_blocks, format_default, format_value, read_params
+from pipeline.config.field_docs import describe_fields
 from pipeline.config.params import Params
 from pipeline.errors import PipelineError
 from shardwright.cli.main import OK, report_error, run_verb, write_line
@@ -50,6 +51,7 @@ def describe_params(path: Path) -> Iterator[str]:
         line = format_default(key)
         yield f"# {path} lacks a key that dvc.yaml watches: add `{line}`, or run `make repro`, which adds it"
     for name, block in blocks.items():
+        describe_fields(type(block))
         yield _add_comment(f"{name}:", _read_first_sentence(type(block).__doc__))
         yield from _describe_keys(block, "  ")
 
