@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.check_params import read_effective_params
+from pipeline.config.field_docs import describe_fields
 from pipeline.formats.type_names import GIF, WEBP
 from pipeline.modalities.audio import check as audio
 from pipeline.modalities.image import check as image
@@ -61,6 +62,7 @@ def test_params_have_exactly_the_keys_of_the_file(name: str) -> None:
     for block in ("clean", "extract"):
         params = read_block(block, name)
         assert list(type(params).model_fields) == list(BLOCKS[block][name])
+        describe_fields(type(params))
         assert all(field.description for field in type(params).model_fields.values())
 
 
