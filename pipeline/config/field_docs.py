@@ -43,16 +43,17 @@ def _describe(model: type[BaseModel], done: set[type[BaseModel]]) -> None:
         docs |= _read_class(base)
     for name, field in model.model_fields.items():
         field.description = field.description or docs.get(name)
-        for part in _list_models(field.annotation):
+        for part in list_models(field.annotation):
             _describe(part, done)
     model.model_rebuild(force=True)
 
 
-def _list_models(annotation: Any) -> Iterator[type[BaseModel]]:
+def list_models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the types of mappings that an annotation names, also inside unions and containers."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
-        yield from _list_models(argument)
+        yield from list_models(argument)
 
 
 def _read_class(base: type) -> dict[str, str]:

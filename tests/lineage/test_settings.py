@@ -1,13 +1,14 @@
 """Dropped rows name the setting that decided: wherever one did, nowhere else, and it exists in the params types."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, RootModel
 
 from pipeline.align.params import AlignParams
 from pipeline.clean.params import CleanParams
+from pipeline.config.field_docs import list_models
 from pipeline.crawl.params import CrawlParams
 from pipeline.extract.params import ExtractParams
 from pipeline.ingest.params import IngestParams
@@ -66,13 +67,6 @@ def has_key(block: type[BaseModel], keys: list[str]) -> bool:
     if field is None:
         return False
     return len(keys) == 1 or any(has_key(each, keys[1:]) for each in list_models(field.annotation))
-
-
-def list_models(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        yield annotation
-    for argument in get_args(annotation):
-        yield from list_models(argument)
 
 
 def is_setting(key: str) -> bool:
